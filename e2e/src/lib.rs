@@ -1,0 +1,1 @@
+//! Clusters, clients and cases of the end-to-end suite

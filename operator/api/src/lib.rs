@@ -1,0 +1,1 @@
+//! The berth.dev API types

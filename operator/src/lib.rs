@@ -1,0 +1,1 @@
+//! Berth's operator: turns a Registry into a running registry

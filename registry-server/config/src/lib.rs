@@ -1,0 +1,1 @@
+//! The one model of config.yml, its environment overlay and its validation

@@ -1,0 +1,1 @@
+//! Digests, references, media types and manifests: values that cannot be invalid
