@@ -1,0 +1,224 @@
+//! The part of `config.yml` that has types: every key the server acts on, under distribution's names.
+//!
+//! An unset key is `None` (or an empty collection) and is left out when serialised; keys keep the order in which
+//! they are declared. What an unset key means is said by the methods, so that a default stands in one place.
+//! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
+//! Start at [`Config`].
+
+mod http;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::GoDuration;
+pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
+pub use storage::{
+    Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
+};
+
+/// Leaves a section out of the file when nothing in it is set.
+fn unset<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
+}
+
+/// A whole `config.yml`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The version of the format; only 0.1 exists.
+    pub version: Version,
+    /// What is logged, how, and the access log.
+    #[serde(skip_serializing_if = "unset")]
+    pub log: Log,
+    /// Where data lies, and what may be done to it.
+    #[serde(skip_serializing_if = "unset")]
+    pub storage: Storage,
+    /// Who may come in.
+    #[serde(skip_serializing_if = "unset")]
+    pub auth: Auth,
+    /// Addresses, TLS, headers and the secret of upload sessions.
+    #[serde(skip_serializing_if = "unset")]
+    pub http: Http,
+    /// What makes the server unready.
+    #[serde(skip_serializing_if = "unset")]
+    pub health: Health,
+    /// Limits of `/v2/_catalog`.
+    #[serde(skip_serializing_if = "unset")]
+    pub catalog: Catalog,
+    /// Limits of `/v2/<name>/tags/list`.
+    #[serde(skip_serializing_if = "unset")]
+    pub tags: Tags,
+    /// What a manifest must satisfy to be accepted.
+    #[serde(skip_serializing_if = "unset")]
+    pub validation: Validation,
+}
+
+/// The version of the format: distribution accepts 0.1 and nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// `0.1`
+    #[default]
+    #[serde(rename = "0.1")]
+    V0_1,
+}
+
+/// `log`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// The least important level that is written; `info` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// The form of a log line; `text` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formatter: Option<Formatter>,
+    /// Written on every line. The values are texts: `service: registry`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// One line per request on standard output.
+    #[serde(skip_serializing_if = "unset")]
+    pub accesslog: AccessLog,
+}
+
+/// `log.level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Only what failed.
+    Error,
+    /// And what somebody should look at.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And how.
+    Debug,
+}
+
+/// `log.formatter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Formatter {
+    /// `time="…" level=info msg="…" key=value`
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+    /// One JSON object per line, with the names Logstash expects.
+    Logstash,
+}
+
+/// `log.accesslog`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccessLog {
+    /// Switches the access log off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// `auth`: at most one member; none is an open registry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Auth {
+    /// Users in a file of bcrypt hashes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub htpasswd: Option<Htpasswd>,
+    /// For tests: any `Authorization` header is good enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silly: Option<Silly>,
+}
+
+/// `auth.htpasswd`. Both keys are required.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Htpasswd {
+    /// Named in the challenge, shown by clients when they ask for a password.
+    pub realm: String,
+    /// The file; re-read when it changes.
+    pub path: String,
+}
+
+/// `auth.silly`. Both keys are required.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Silly {
+    /// Named in the challenge.
+    pub realm: String,
+    /// Named in the challenge.
+    pub service: String,
+}
+
+/// `health`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// A look at the storage from time to time.
+    #[serde(skip_serializing_if = "unset")]
+    pub storagedriver: StorageHealth,
+}
+
+/// `health.storagedriver`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageHealth {
+    /// Off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// 10 s when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<GoDuration>,
+    /// Failures in a row before the server is unready; the first one counts when unset or 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u32>,
+}
+
+/// `catalog`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Catalog {
+    /// The most entries of one answer; 1000 when unset, 0 or negative, as in distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxentries: Option<i64>,
+}
+
+impl Catalog {
+    /// The limit in force.
+    pub fn limit(&self) -> usize {
+        page_limit(self.maxentries)
+    }
+}
+
+/// `tags`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tags {
+    /// The most tags of one answer; 1000 when unset or 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxtags: Option<i64>,
+}
+
+impl Tags {
+    /// The limit in force.
+    pub fn limit(&self) -> usize {
+        page_limit(self.maxtags)
+    }
+}
+
+fn page_limit(value: Option<i64>) -> usize {
+    value
+        .and_then(|entries| usize::try_from(entries).ok())
+        .filter(|entries| *entries > 0)
+        .unwrap_or(1000)
+}
+
+/// `validation`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Validation {
+    /// Accepts manifests without looking at what they name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}

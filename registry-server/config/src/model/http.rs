@@ -1,0 +1,167 @@
+//! `http`: addresses, TLS, headers and the secret of upload sessions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::unset;
+use crate::{GoDuration, Secret};
+
+/// `http`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// `host:port`, `:port`, or a path when `net` is `unix`; `:5000` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    /// What `addr` is; `tcp` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<Net>,
+    /// The whole outer URL, `https://registry.example.com`: wins over every header of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A path in front of `/v2/`, with a slash at both ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Signs the state of uploads. Must be the same on all replicas; random and warned about when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// Secrets used before: uploads signed with one of them go on. A key of Berth, unknown to distribution.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub previoussecrets: Vec<Secret>,
+    /// Location headers hold path and query only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relativeurls: Option<bool>,
+    /// How long running requests may take to finish after a stop signal; 30 s when unset.
+    /// Distribution's default is not to wait at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draintimeout: Option<GoDuration>,
+    /// Peers (CIDR) whose forwarding headers are believed; everybody's when unset, as in distribution. An empty
+    /// list believes nobody. A key of Berth, unknown to distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trustedproxies: Option<Vec<String>>,
+    /// TLS on the main address; plain HTTP when unset.
+    #[serde(skip_serializing_if = "unset")]
+    pub tls: Tls,
+    /// Headers of every response.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// A second address for probes.
+    #[serde(skip_serializing_if = "unset")]
+    pub debug: Debug,
+    /// HTTP/2 over TLS.
+    #[serde(skip_serializing_if = "unset")]
+    pub http2: Http2,
+    /// HTTP/2 without TLS.
+    #[serde(skip_serializing_if = "unset")]
+    pub h2c: H2c,
+}
+
+impl Http {
+    /// How long a stop waits for running requests. Negative means not at all.
+    pub fn drain(&self) -> Duration {
+        match self.draintimeout {
+            Some(span) => span.positive().unwrap_or_default(),
+            None => Duration::from_secs(30),
+        }
+    }
+}
+
+/// `http.net`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Net {
+    /// Host and port.
+    #[default]
+    Tcp,
+    /// A socket in the file system.
+    Unix,
+}
+
+/// `http.tls`. On when `certificate` is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM file: the certificate, then its chain. Re-read when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// PEM file with the private key. Re-read when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// PEM files with the authorities of client certificates; asks clients for one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clientcas: Vec<String>,
+    /// How strictly clients are asked; `require-and-verify-client-cert` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clientauth: Option<ClientAuth>,
+    /// The lowest version spoken; `tls1.2` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimumtls: Option<TlsVersion>,
+}
+
+/// `http.tls.clientauth`. The two modes of distribution that take any certificate unverified are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAuth {
+    /// No certificate, no connection.
+    #[default]
+    #[serde(rename = "require-and-verify-client-cert")]
+    RequireAndVerify,
+    /// A certificate need not be shown, but must be good when it is.
+    #[serde(rename = "verify-client-cert-if-given")]
+    VerifyIfGiven,
+}
+
+/// `http.tls.minimumtls`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "tls1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "tls1.3")]
+    Tls13,
+}
+
+/// `http.debug`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Debug {
+    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication; off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    /// Metrics.
+    #[serde(skip_serializing_if = "unset")]
+    pub prometheus: Prometheus,
+}
+
+/// `http.debug.prometheus`: accepted without effect until metrics exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prometheus {
+    /// Off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// `/metrics` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// `http.http2`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http2 {
+    /// Leaves HTTP/1.1 alone in the TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// `http.h2c`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct H2c {
+    /// Off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}

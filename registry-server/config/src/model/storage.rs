@@ -1,0 +1,117 @@
+//! `storage`: one driver, and the reserved keys beside it.
+
+use serde::{Deserialize, Serialize};
+
+use super::unset;
+use crate::GoDuration;
+
+/// `storage`: exactly one driver, and what holds for each of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    /// A folder, in distribution's layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<Filesystem>,
+    /// The memory of this process; gone when it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inmemory: Option<Inmemory>,
+    /// Whether content may be deleted.
+    #[serde(skip_serializing_if = "unset")]
+    pub delete: Delete,
+    /// Whether clients are sent to the store itself for blobs.
+    #[serde(skip_serializing_if = "unset")]
+    pub redirect: Redirect,
+    /// The descriptor cache.
+    #[serde(skip_serializing_if = "unset")]
+    pub cache: Cache,
+    /// Read-only mode and the purging of abandoned uploads.
+    #[serde(skip_serializing_if = "unset")]
+    pub maintenance: Maintenance,
+}
+
+/// `storage.filesystem`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filesystem {
+    /// The folder; `/var/lib/registry` when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootdirectory: Option<String>,
+}
+
+impl Filesystem {
+    /// The folder in use.
+    pub fn root(&self) -> &str {
+        self.rootdirectory.as_deref().unwrap_or("/var/lib/registry")
+    }
+}
+
+/// `storage.inmemory`: has no keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inmemory {}
+
+/// `storage.delete`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Delete {
+    /// Manifests, blobs and tags may be deleted; off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// `storage.redirect`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redirect {
+    /// Blobs always pass through the server. Of no effect on stores without addresses of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable: Option<bool>,
+}
+
+/// `storage.cache`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cache {
+    /// `inmemory` or `redis`; accepted without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blobdescriptor: Option<String>,
+}
+
+/// `storage.maintenance`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Maintenance {
+    /// Whether writes are refused.
+    #[serde(skip_serializing_if = "unset")]
+    pub readonly: ReadOnly,
+    /// The purging of abandoned uploads.
+    #[serde(skip_serializing_if = "unset")]
+    pub uploadpurging: UploadPurging,
+}
+
+/// `storage.maintenance.readonly`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReadOnly {
+    /// Every write is answered 405; off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// `storage.maintenance.uploadpurging`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UploadPurging {
+    /// On when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// How long an upload may lie untouched; 168 h when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<GoDuration>,
+    /// Time between two runs; 24 h when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<GoDuration>,
+    /// Only says what it would remove; off when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dryrun: Option<bool>,
+}
