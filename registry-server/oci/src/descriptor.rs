@@ -1,0 +1,30 @@
+//! Descriptors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, MediaType};
+
+/// What a manifest or an index says about content it refers to ("OCI Content Descriptors", image
+/// specification 1.1). Fields this registry does not act on are not kept: a descriptor is read from a stored
+/// document and never written back into one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The type of the content.
+    pub media_type: MediaType,
+    /// The address of the content.
+    pub digest: Digest,
+    /// The size of the content in bytes.
+    pub size: u64,
+    /// The kind of an artifact, when the content is a manifest that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// What the producer wanted to add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// Other places where a foreign layer lies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+}

@@ -1,0 +1,313 @@
+//! What a registry has to know of a manifest or an index.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{Descriptor, Digest, Error, MediaType};
+
+/// The largest manifest in bytes: 4 MiB (distribution's limit; OCI distribution main branch, "Pushing
+/// manifests", asks that at least this much is accepted).
+pub const MANIFEST_MAX: usize = 4 * 1024 * 1024;
+
+/// Which of the two documents a manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestKind {
+    /// An image manifest: a config and layers (OCI image manifest, Docker schema 2).
+    Image,
+    /// An index: a list of manifests (OCI image index, Docker manifest list).
+    Index,
+    /// A Docker schema 1 document, served from old volumes and never accepted.
+    Schema1,
+}
+
+/// A look into a pushed document. The document's bytes are never rebuilt from this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Image manifest or index.
+    pub kind: ManifestKind,
+    /// The type it is served as.
+    pub media_type: MediaType,
+    /// The config, present in an image manifest.
+    pub config: Option<Descriptor>,
+    /// The layers of an image manifest.
+    pub layers: Vec<Descriptor>,
+    /// The children of an index.
+    pub manifests: Vec<Descriptor>,
+    /// What this manifest refers to (OCI distribution 1.1, "Pushing manifests with subject").
+    pub subject: Option<Descriptor>,
+    /// The kind of artifact as the document states it.
+    pub artifact_type: Option<String>,
+    /// The annotations of the document.
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<MediaType>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Just enough to tell an old document from a broken one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    schema_version: Option<u64>,
+    signatures: Option<serde::de::IgnoredAny>,
+}
+
+impl Manifest {
+    /// Looks into a document; `declared` is the `Content-Type` it was sent with, or nothing for stored bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidManifest`], the caller's fault, when the bytes are not JSON of the right shape, when the
+    /// document's own `mediaType` differs from the declared one (image specification 1.1, "mediaType"), or when
+    /// the type is none of the four this registry keeps.
+    pub fn parse(bytes: &[u8], declared: Option<&MediaType>) -> Result<Self, Error> {
+        let invalid = |reason: String| Error::InvalidManifest { reason };
+        let version: Version = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+        if version.schema_version == Some(1) {
+            return match declared {
+                None => Ok(Self::schema1(version.signatures.is_some())),
+                Some(_) => Err(invalid("schema 1 documents are no longer accepted".to_owned())),
+            };
+        }
+        let document: Document = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+        let Document {
+            schema_version,
+            media_type,
+            config,
+            layers,
+            manifests,
+            subject,
+            artifact_type,
+            annotations,
+        } = document;
+        if schema_version != Some(2) {
+            return Err(invalid("`schemaVersion` is not 2".to_owned()));
+        }
+        let media_type = match (media_type, declared) {
+            (Some(own), Some(declared)) if own != *declared => {
+                return Err(invalid(format!(
+                    "its `mediaType` is {own} but it was sent as {declared}"
+                )));
+            }
+            (Some(own), _) => own,
+            (None, Some(declared)) => declared.clone(),
+            (None, None) if manifests.is_some() && config.is_none() => MediaType::OCI_INDEX,
+            (None, None) => MediaType::OCI_MANIFEST,
+        };
+        let kind = kind(&media_type).ok_or_else(|| invalid(format!("type {media_type} is not supported")))?;
+        // A document that is an image to one client and an index to another is an attack, not a manifest
+        // (OCI image specification 1.1, "mediaType", after CVE-2021-41190).
+        match kind {
+            ManifestKind::Image if manifests.is_some() => {
+                return Err(invalid("an image manifest has no `manifests`".to_owned()));
+            }
+            ManifestKind::Image if config.is_none() => {
+                return Err(invalid("an image manifest needs a `config`".to_owned()));
+            }
+            ManifestKind::Index if config.is_some() || layers.is_some() => {
+                return Err(invalid("an index has neither `config` nor `layers`".to_owned()));
+            }
+            ManifestKind::Index if manifests.is_none() => {
+                return Err(invalid("an index needs `manifests`".to_owned()));
+            }
+            ManifestKind::Image | ManifestKind::Index | ManifestKind::Schema1 => {}
+        }
+        Ok(Self {
+            kind,
+            media_type,
+            config,
+            layers: layers.unwrap_or_default(),
+            manifests: manifests.unwrap_or_default(),
+            subject,
+            artifact_type,
+            annotations,
+        })
+    }
+
+    /// The entry this document has in the list of its subject's referrers (OCI distribution 1.1, "Listing
+    /// Referrers"): an image manifest without `artifactType` is known by the type of its config.
+    pub fn referrer(&self, digest: Digest, size: u64) -> Descriptor {
+        let artifact_type = self
+            .artifact_type
+            .clone()
+            .filter(|kind| !kind.is_empty())
+            .or_else(|| {
+                self.config
+                    .as_ref()
+                    .map(|config| config.media_type.as_str().to_owned())
+            });
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest,
+            size,
+            artifact_type,
+            annotations: self.annotations.clone(),
+            urls: Vec::new(),
+        }
+    }
+
+    fn schema1(signed: bool) -> Self {
+        let media_type = if signed {
+            MediaType::DOCKER_SCHEMA1_SIGNED
+        } else {
+            MediaType::DOCKER_SCHEMA1
+        };
+        Self {
+            kind: ManifestKind::Schema1,
+            media_type,
+            config: None,
+            layers: Vec::new(),
+            manifests: Vec::new(),
+            subject: None,
+            artifact_type: None,
+            annotations: None,
+        }
+    }
+}
+
+fn kind(media_type: &MediaType) -> Option<ManifestKind> {
+    if [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(media_type) {
+        Some(ManifestKind::Image)
+    } else if [MediaType::OCI_INDEX, MediaType::DOCKER_LIST].contains(media_type) {
+        Some(ManifestKind::Index)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
+
+    fn parse(text: &str, declared: Option<&MediaType>) -> Result<Manifest, String> {
+        Manifest::parse(text.as_bytes(), declared).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(text: &str, declared: Option<&MediaType>, expected: &str) {
+        let error = parse(text, declared).expect_err(text);
+        assert!(
+            error.contains(expected),
+            "input: {text}\nexpected: {expected}\ngot: {error}"
+        );
+    }
+
+    #[test]
+    fn an_artifact_is_known_by_its_config_type_unless_it_says_otherwise() {
+        let text = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[]}}"#);
+        let manifest = parse(&text, Some(&MediaType::OCI_MANIFEST)).unwrap();
+        let entry = manifest.referrer(Digest::sha256(b"m"), 7);
+        assert_eq!(
+            entry.artifact_type.as_deref(),
+            Some("application/vnd.oci.empty.v1+json")
+        );
+        let text = format!(r#"{{"schemaVersion":2,"artifactType":"app/sbom","config":{EMPTY},"layers":[]}}"#);
+        let manifest = parse(&text, Some(&MediaType::OCI_MANIFEST)).unwrap();
+        assert_eq!(
+            manifest
+                .referrer(Digest::sha256(b"m"), 7)
+                .artifact_type
+                .as_deref(),
+            Some("app/sbom")
+        );
+    }
+
+    #[test]
+    fn stored_bytes_without_a_type_are_recognised_by_their_shape() {
+        let index = parse(r#"{"schemaVersion":2,"manifests":[]}"#, None).unwrap();
+        assert_eq!(
+            (index.kind, index.media_type),
+            (ManifestKind::Index, MediaType::OCI_INDEX)
+        );
+        let image = parse(
+            &format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[]}}"#),
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            (image.kind, image.media_type),
+            (ManifestKind::Image, MediaType::OCI_MANIFEST)
+        );
+    }
+
+    #[test]
+    fn schema_1_is_served_from_old_volumes_and_refused_when_pushed() {
+        let old = r#"{"schemaVersion":1,"name":"x","fsLayers":[],"signatures":[{}]}"#;
+        assert_eq!(
+            parse(old, None).unwrap().media_type,
+            MediaType::DOCKER_SCHEMA1_SIGNED
+        );
+        refused(old, Some(&MediaType::DOCKER_SCHEMA1_SIGNED), "no longer accepted");
+    }
+
+    #[test]
+    fn documents_that_break_a_rule_are_refused_with_it() {
+        let oci = Some(&MediaType::OCI_MANIFEST);
+        refused("", oci, "EOF");
+        refused("[]", oci, "invalid");
+        refused("{}", oci, "schemaVersion");
+        refused(r#"{"schemaVersion":3}"#, oci, "schemaVersion");
+        refused(r#"{"schemaVersion":2}"#, oci, "needs a `config`");
+        refused(
+            r#"{"schemaVersion":2}"#,
+            Some(&MediaType::OCI_INDEX),
+            "needs `manifests`",
+        );
+        refused(
+            r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#,
+            Some(&MediaType::OCI_INDEX),
+            "neither",
+        );
+        refused(
+            &format!(r#"{{"schemaVersion":2,"config":{EMPTY},"manifests":[]}}"#),
+            oci,
+            "has no `manifests`",
+        );
+        refused(r#"{"schemaVersion":2,"schemaVersion":2}"#, oci, "duplicate");
+        let other =
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+        refused(other, oci, "sent as application/vnd.oci.image.manifest.v1+json");
+        refused(
+            r#"{"schemaVersion":2}"#,
+            Some(&MediaType::OCTET_STREAM),
+            "not supported",
+        );
+        let bad = EMPTY.replace("sha256:44", "sha256:zz");
+        refused(
+            &format!(r#"{{"schemaVersion":2,"config":{bad},"layers":[]}}"#),
+            oci,
+            "lower-case",
+        );
+        refused(
+            &format!(r#"{{"schemaVersion":2,"config":{EMPTY},"annotations":{{"a":1}}}}"#),
+            oci,
+            "string",
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Manifest::parse(&bytes, None);
+        }
+
+        #[test]
+        fn no_json_panics(value in "\\{(\"(schemaVersion|mediaType|config|layers|manifests|subject)\":(1|2|null|\\[\\]|\\{\\}|\"x\"),?){0,5}\\}") {
+            let _ = Manifest::parse(value.as_bytes(), Some(&MediaType::OCI_MANIFEST));
+        }
+    }
+}
