@@ -1,0 +1,207 @@
+//! A real API server without nodes, on loopback, for tests that need the real admission, validation and watches.
+//!
+//! Guarantees: ports, certificates and data of its own in a temporary folder, nothing shared between two servers;
+//! both processes end, with their process groups, when the value is dropped; every request is in the audit log.
+//! Must not: be used where a Pod has to run: nothing schedules or starts one. Start at [`ApiServer::start`].
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::cache::Cache;
+use crate::control_plane::ControlPlane;
+use crate::exec::tail;
+use crate::kubeconfig;
+use crate::tools::Tool;
+use crate::wait::{Seen, wait_for};
+
+/// From the start of etcd to `/readyz`, on a machine that is busy compiling.
+const READY_DEADLINE: Duration = Duration::from_secs(120);
+
+/// etcd and kube-apiserver; both end when this is dropped.
+pub struct ApiServer {
+    // Dropped in this order: the API server first, so that it does not log a lost etcd; the folder last.
+    _apiserver: Group,
+    _etcd: Group,
+    plane: ControlPlane,
+    client: kube::Client,
+    _dir: tempfile::TempDir,
+}
+
+impl ApiServer {
+    /// Starts both, builds the program first when the cache does not have it, and waits for `/readyz`.
+    ///
+    /// # Errors
+    /// The program cannot be built, or a process ends early or is not ready in time; the error quotes its log.
+    pub async fn start() -> Result<Self> {
+        let program = Tool::Kubernetes
+            .path(&Cache::open()?, |what| eprintln!("{what}"))
+            .await?;
+        let dir = tempfile::Builder::new()
+            .prefix("berth-apiserver-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let plane = ControlPlane::prepare(dir.path(), loopback, free_ports()?, None)?;
+        let mut etcd = Group::start(&program, &plane.etcd(), dir.path().join("etcd.log"))?;
+        let mut apiserver = Group::start(&program, &plane.apiserver(), dir.path().join("apiserver.log"))?;
+        let client = kubeconfig::client(&plane.kubeconfig(), kubeconfig::CONTEXT).await?;
+        wait_for("the API server", READY_DEADLINE, async || {
+            for group in [&mut etcd, &mut apiserver] {
+                if let Err(ended) = group.check() {
+                    return Ok(Seen::Never(ended));
+                }
+            }
+            ready(&client).await
+        })
+        .await
+        .with_context(|| format!("the API server's log ends with:\n{}", apiserver.log_tail()))?;
+        Ok(Self {
+            _apiserver: apiserver,
+            _etcd: etcd,
+            plane,
+            client,
+            _dir: dir,
+        })
+    }
+
+    /// A client with every right.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.plane.url()
+    }
+
+    /// The administrator's kubeconfig; its one context is `berth`.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.plane.kubeconfig()
+    }
+
+    /// The audit log, one JSON document per finished request ([`crate::audit`] reads it).
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.plane.audit_log()
+    }
+}
+
+/// Asks `/readyz` once; used for every kind of cluster.
+pub(crate) async fn ready(client: &kube::Client) -> Result<Seen<()>> {
+    let request = http::Request::get("/readyz")
+        .body(Vec::new())
+        .context("the request for /readyz is invalid")?;
+    let answer = client
+        .request_text(request)
+        .await
+        .context("`/readyz` does not answer")?;
+    Ok(if answer.trim() == "ok" {
+        Seen::Done(())
+    } else {
+        Seen::NotYet(answer)
+    })
+}
+
+/// Three ports nobody listens on at this moment.
+fn free_ports() -> Result<[u16; 3]> {
+    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        let listener = listener
+            .as_ref()
+            .map_err(|error| anyhow::anyhow!("cannot find a free port: {error}"))?;
+        *port = listener
+            .local_addr()
+            .context("a bound socket has no address")?
+            .port();
+    }
+    Ok(ports)
+}
+
+/// A process that leads a group; the whole group is killed on drop.
+struct Group {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Group {
+    fn start(program: &Path, args: &[String], log: PathBuf) -> Result<Self> {
+        let name = args.first().cloned().unwrap_or_default();
+        let output = File::create(&log).with_context(|| format!("cannot create `{}`", log.display()))?;
+        let errors = output.try_clone().context("cannot share a log file")?;
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child, log })
+    }
+
+    fn check(&mut self) -> Result<()> {
+        match self
+            .child
+            .try_wait()
+            .with_context(|| format!("cannot wait for {}", self.name))?
+        {
+            None => Ok(()),
+            Some(status) => bail!("{} ended with {status}:\n{}", self.name, self.log_tail()),
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        tail(&fs::read_to_string(&self.log).unwrap_or_default(), 12)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Already gone is as good; there is nobody to tell about anything else.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_api_server_of_its_own_answers_logs_every_request_and_ends_when_dropped() {
+        let server = ApiServer::start().await.unwrap();
+        let namespaces: Api<Namespace> = Api::all(server.client());
+        let default = wait_for("the default namespace", Duration::from_secs(30), async || {
+            Ok(Seen::Done(namespaces.get("default").await?))
+        });
+        assert_eq!(default.await.unwrap().metadata.name.as_deref(), Some("default"));
+        assert!(
+            fs::read_to_string(server.audit_log())
+                .unwrap()
+                .contains("/api/v1/namespaces/default")
+        );
+        let groups = [&server._apiserver, &server._etcd].map(|group| Pid::from_child(&group.child));
+        drop(server);
+        for group in groups {
+            assert_eq!(
+                rustix::process::test_kill_process_group(group),
+                Err(rustix::io::Errno::SRCH)
+            );
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What was written to the API server, counted from its audit log.
+//!
+//! Guarantees: counts finished requests only, so a request still under way is counted later, never twice.
+//! Start at [`Marker::now`] and [`Marker::writes_by`].
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+/// A place in the audit log; what comes after it can be asked for.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    log: PathBuf,
+    offset: u64,
+}
+
+/// One finished request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// `create`, `update`, `patch`, `delete`, `get`, `list`, `watch` …
+    pub verb: String,
+    /// Path and query.
+    #[serde(rename = "requestURI")]
+    pub uri: String,
+    /// What the client calls itself.
+    #[serde(default)]
+    pub user_agent: String,
+    /// Who asked.
+    pub user: User,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct User {
+    /// For a Pod `system:serviceaccount:<namespace>:<name>`.
+    pub username: String,
+}
+
+impl Request {
+    /// Whether it could change anything.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self.verb.as_str(),
+            "create" | "update" | "patch" | "delete" | "deletecollection"
+        )
+    }
+}
+
+impl Marker {
+    /// The log's present end.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    pub fn now(log: &Path) -> Result<Self> {
+        let offset = log
+            .metadata()
+            .with_context(|| format!("no audit log at `{}`", log.display()))?
+            .len();
+        Ok(Self {
+            log: log.to_owned(),
+            offset,
+        })
+    }
+
+    /// Every request that finished since.
+    ///
+    /// # Errors
+    /// The log cannot be read or a line is no audit event.
+    pub fn requests(&self) -> Result<Vec<Request>> {
+        let mut file =
+            File::open(&self.log).with_context(|| format!("cannot open `{}`", self.log.display()))?;
+        file.seek(SeekFrom::Start(self.offset))
+            .context("cannot seek in the audit log")?;
+        let mut requests = Vec::new();
+        let mut lines = BufReader::new(file);
+        let mut line = String::new();
+        // A last line without its end is still being written.
+        while lines.read_line(&mut line).context("cannot read the audit log")? > 0 && line.ends_with('\n') {
+            requests.push(serde_json::from_str(&line).context("a line of the audit log is no audit event")?);
+            line.clear();
+        }
+        Ok(requests)
+    }
+
+    /// The writes since by users or programs whose name contains `who`.
+    ///
+    /// # Errors
+    /// As [`Marker::requests`].
+    pub fn writes_by(&self, who: &str) -> Result<Vec<Request>> {
+        let mut requests = self.requests()?;
+        requests.retain(|request| {
+            request.is_write() && (request.user.username.contains(who) || request.user_agent.contains(who))
+        });
+        Ok(requests)
+    }
+}

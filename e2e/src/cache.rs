@@ -1,0 +1,72 @@
+//! Where built tools and the state of local clusters lie: one folder outside the checkout.
+//!
+//! Guarantees: everything in it can be deleted while no local cluster runs, and is made again when it is
+//! missing; a result appears under its name only when it is whole (temporary name, then rename).
+//! Must not: hold anything a person would miss. Start at [`Cache::open`].
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The cache folder: `BERTH_CACHE`, or `~/.cache/berth`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// An exclusive lock on one name inside the cache; released when dropped, also when the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Cache {
+    /// Opens the cache and creates the folder when it is missing.
+    ///
+    /// # Errors
+    /// Neither `BERTH_CACHE` nor `HOME` is set, or the folder cannot be made.
+    pub fn open() -> Result<Self> {
+        let root = match std::env::var_os("BERTH_CACHE").filter(|value| !value.is_empty()) {
+            Some(root) => PathBuf::from(root),
+            None => PathBuf::from(std::env::var_os("HOME").context("neither BERTH_CACHE nor HOME is set")?)
+                .join(".cache/berth"),
+        };
+        let root = std::path::absolute(&root)
+            .with_context(|| format!("`{}` is no usable path for the cache", root.display()))?;
+        create(&root)?;
+        Ok(Self { root })
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder of that name inside the cache, created when missing.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(name);
+        create(&folder)?;
+        Ok(folder)
+    }
+
+    /// Waits for the lock of that name. Two runs that want the same thing then make it once.
+    ///
+    /// # Errors
+    /// The lock file cannot be made or locked.
+    pub fn lock(&self, name: &str) -> Result<Lock> {
+        let path = self.folder("locks")?.join(name);
+        let file = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+        file.lock()
+            .with_context(|| format!("cannot lock `{}`", path.display()))?;
+        Ok(Lock { _file: file })
+    }
+}
+
+fn create(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder `{}`", folder.display()))
+}

@@ -1,0 +1,166 @@
+//! One server process: what it keeps when it is killed, how much memory it takes, what the specification's own program
+//! says of it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+use crate::protocol::{digest, noise};
+use crate::server::Setup;
+
+const MIB: usize = 1024 * 1024;
+
+/// The bound the issue of the first release set for a push of any size.
+const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
+
+/// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
+pub async fn killed_upload_is_continued(server: &Path) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::new(server, folder.path())?;
+    let bytes = noise(7, 64 * MIB);
+    let name = digest(&bytes);
+
+    let first = setup.start().await?;
+    let repository = first.repository("crash/upload");
+    let session = repository.start().await?;
+    repository.append_interrupted(&session, bytes.clone(), 40 * MIB, first.kill()).await?;
+
+    let second = setup.start().await?;
+    let repository = second.repository("crash/upload");
+    let session = repository.status(&session).await?;
+    // The rest may have been in a socket's buffer, never more than was sent.
+    ensure!(session.received > MIB, "only {} bytes of 40 MiB were kept", session.received);
+    ensure!(session.received <= 40 * MIB, "{} bytes were reported, 40 MiB were sent", session.received);
+    let kept = session.received;
+    let session = repository.append(&session, bytes.slice(kept..)).await?;
+    ensure!(session.received == bytes.len(), "after the rest the registry has {} bytes", session.received);
+    repository.finish(&session, &name).await?;
+    ensure!(repository.blob(&name).await? == bytes, "the blob read back differs from what was sent");
+    Ok(format!("{kept} of {} bytes were kept by kill -9 and continued", bytes.len()))
+}
+
+/// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
+pub async fn killed_after_the_answer_loses_nothing(server: &Path) -> Result<String> {
+    const ROUNDS: u64 = 20;
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::new(server, folder.path())?;
+    for round in 0..ROUNDS {
+        let bytes = noise(round + 100, 300_000);
+        let name = digest(&bytes);
+        let running = setup.start().await?;
+        let repository = running.repository("crash/acknowledged");
+        let session = repository.append(&repository.start().await?, bytes.slice(..100_000)).await?;
+        running.kill().await?;
+
+        let running = setup.start().await?;
+        let repository = running.repository("crash/acknowledged");
+        let session = repository.status(&session).await?;
+        ensure!(session.received == 100_000, "round {round}: 202 said 100000 bytes, now {}", session.received);
+        let session = repository.append(&session, bytes.slice(100_000..)).await?;
+        repository.finish(&session, &name).await?;
+        running.kill().await?;
+
+        let running = setup.start().await?;
+        let read = running.repository("crash/acknowledged").blob(&name).await?;
+        ensure!(read == bytes, "round {round}: the blob read back differs");
+        running.kill().await?;
+    }
+    Ok(format!("{ROUNDS} uploads, each killed after its 202 and after its 201"))
+}
+
+/// A 2 GiB push, measured by the kernel.
+pub async fn memory_stays_bounded(server: &Path) -> Result<String> {
+    const SIZE: u64 = 2 << 30;
+    let folder = tempfile::tempdir()?;
+    let running = Setup::new(server, folder.path())?.start().await?;
+    let base = running.base().clone();
+    // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
+    let source = folder.path().join("layer");
+    std::fs::File::create(&source)?.set_len(SIZE)?;
+    let sum = output(Command::new("sha256sum").arg(&source)).await?;
+    let sum = sum.split_whitespace().next().context("`sha256sum` printed nothing")?;
+    let session = running.repository("memory/push").start().await?;
+    let mut location = session.location.clone();
+    location.query_pairs_mut().append_pair("digest", &format!("sha256:{sum}"));
+    let code = output(
+        Command::new("curl")
+            .args(["--silent", "--show-error", "--noproxy", "*", "--output", "/dev/null", "--write-out", "%{http_code}"])
+            .args(["--header", "Content-Type: application/octet-stream", "--upload-file"])
+            .arg(&source)
+            .arg(location.as_str()),
+    )
+    .await?;
+    ensure!(code == "201", "the push was answered {code}");
+    let pushed = running.peak_memory()?;
+    let pulled = output(
+        Command::new("sh")
+            .arg("-c")
+            .arg("set -e; curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum")
+            .arg("sh")
+            .arg(format!("{base}v2/memory/push/blobs/sha256:{sum}")),
+    )
+    .await?;
+    ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
+    let peak = running.peak_memory()?;
+    ensure!(peak <= PEAK_MEMORY_MAX, "VmHWM {} KiB is over 64 MiB", peak / 1024);
+    Ok(format!("VmHWM {} KiB after a 2 GiB push, {} KiB after its pull", pushed / 1024, peak / 1024))
+}
+
+/// The specification's own conformance program at 1.1 with its default switches.
+pub async fn conformance(server: &Path, program: &Path) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let running = Setup::new(server, folder.path())?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true").start().await?;
+    let results = folder.path().join("results");
+    let authority = format!("{}:{}", running.base().host_str().context("no host")?, running.base().port().context("no port")?);
+    let run = Command::new(program)
+        .env("OCI_REGISTRY", authority)
+        .env("OCI_TLS", "disabled")
+        .env("OCI_VERSION", "1.1")
+        .env("OCI_REPO1", "conformance/repo1")
+        .env("OCI_REPO2", "conformance/repo2")
+        .env("OCI_RESULTS_DIR", &results)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("cannot start the conformance program")?;
+    let text = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let summary = std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
+    let counts = JunitCounts::parse(&summary)?;
+    ensure!(run.status.success() && counts.failed == 0 && counts.total > 0, "{counts:?}\n{text}");
+    Ok(format!("{} checks, {} failed, {} skipped", counts.total, counts.failed, counts.skipped))
+}
+
+/// What a JUnit file says of itself in its `testsuite` elements.
+#[derive(Debug, Default)]
+struct JunitCounts {
+    total: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl JunitCounts {
+    fn parse(xml: &str) -> Result<Self> {
+        let mut counts = Self::default();
+        for element in xml.split("<testsuite ").skip(1) {
+            let element = element.split('>').next().unwrap_or_default();
+            counts.total += attribute(element, "tests")?;
+            counts.failed += attribute(element, "failures")? + attribute(element, "errors").unwrap_or(0);
+            counts.skipped += attribute(element, "skipped").unwrap_or(0) + attribute(element, "disabled").unwrap_or(0);
+        }
+        Ok(counts)
+    }
+}
+
+fn attribute(element: &str, name: &str) -> Result<u64> {
+    let (_, rest) = element.split_once(&format!("{name}=\"")).with_context(|| format!("no `{name}` in `{element}`"))?;
+    Ok(rest.split('"').next().unwrap_or_default().parse()?)
+}
+
+async fn output(command: &mut Command) -> Result<String> {
+    let done = command.stdin(Stdio::null()).output().await?;
+    ensure!(done.status.success(), "{:?}: {}", command.as_std(), String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout)?)
+}

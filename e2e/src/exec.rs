@@ -1,0 +1,292 @@
+//! Commands run by the suite: one description, three ways to end.
+//!
+//! Guarantees: a failure names the command line, how it ended, and the end of what it said; input such as a
+//! password goes by standard input and never appears in an error.
+//! Must not: know clusters; [`crate::provider::Cluster::node`] wraps a command so that it runs inside one.
+//! Start at [`Exec::new`].
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// How much of a command's output an error quotes.
+const QUOTED_LINES: usize = 25;
+
+/// A command to be run.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    dir: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    deadline: Duration,
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Both streams, for tests that look for a word anywhere.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+impl Exec {
+    /// A command without arguments, ten minutes to live.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: None,
+            stdin: None,
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, args: I) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs in that folder.
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Feeds these bytes to standard input; without it, standard input is empty.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Allows this much time; the command is killed when it is over.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The same command as the last arguments of another, which keeps neither folder nor environment: both are
+    /// handed through `env`.
+    #[must_use]
+    pub fn within(self, outer: Exec) -> Exec {
+        let mut wrapped = outer.arg("env");
+        if let Some(dir) = &self.dir {
+            wrapped = wrapped.arg("-C").arg(dir);
+        }
+        for (name, value) in &self.env {
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            wrapped = wrapped.arg(pair);
+        }
+        wrapped = wrapped.arg(&self.program).args(&self.args);
+        wrapped.stdin = self.stdin;
+        wrapped.deadline = self.deadline;
+        wrapped
+    }
+
+    /// The command line as a person would type it.
+    #[must_use]
+    pub fn line(&self) -> String {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| quote(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Runs it to its end, whatever the exit status.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end within its deadline.
+    pub async fn output(&self) -> Result<Finished> {
+        let mut command = self.command();
+        command.stdin(if self.stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.line()))?;
+        let feed = child.stdin.take().zip(self.stdin.clone());
+        let feeding = async {
+            if let Some((mut pipe, bytes)) = feed {
+                // A command that ends without reading its input closes the pipe; its exit status tells why.
+                let _ = pipe.write_all(&bytes).await;
+            }
+        };
+        let ending = async { tokio::join!(feeding, child.wait_with_output()).1 };
+        let output = tokio::time::timeout(self.deadline, ending)
+            .await
+            .with_context(|| {
+                format!(
+                    "`{}` did not end within {} s",
+                    self.line(),
+                    self.deadline.as_secs()
+                )
+            })?
+            .with_context(|| format!("cannot wait for `{}`", self.line()))?;
+        Ok(Finished {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs it and gives its standard output.
+    ///
+    /// # Errors
+    /// As [`Exec::output`], or it ends with another status than 0.
+    pub async fn success(&self) -> Result<String> {
+        let finished = self.output().await?;
+        if !finished.status.success() {
+            bail!(
+                "`{}` ended with {}:\n{}",
+                self.line(),
+                finished.status,
+                tail(&finished.all(), QUOTED_LINES)
+            );
+        }
+        Ok(finished.stdout)
+    }
+
+    /// Runs it with the terminal's own streams and gives its exit code, 128 plus the number for a signal.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn attached(&self) -> Result<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self
+            .command()
+            .status()
+            .await
+            .with_context(|| format!("cannot start `{}`", self.line()))?;
+        Ok(status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+}
+
+/// The last `lines` lines of a text, indented for quoting.
+#[must_use]
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{word}'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_command_is_told_with_its_line_its_status_and_the_end_of_its_output() {
+        let error = Exec::new("sh")
+            .args(["-c", "echo no such thing >&2; exit 3"])
+            .success()
+            .await
+            .unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("exit status: 3") && text.contains("no such thing"),
+            "{text}"
+        );
+        assert!(text.contains("sh -c 'echo no such thing"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn input_reaches_the_command_and_stays_out_of_its_line() {
+        let cat = Exec::new("cat").stdin("hidden");
+        assert_eq!(cat.success().await.unwrap(), "hidden");
+        assert_eq!(cat.line(), "cat");
+    }
+
+    #[tokio::test]
+    async fn a_wrapped_command_keeps_folder_environment_and_input() {
+        let inner = Exec::new("sh")
+            .args(["-c", "pwd; echo $WORD; cat"])
+            .dir("/usr")
+            .env("WORD", "kept")
+            .stdin("in");
+        let wrapped = inner.within(Exec::new("nice").arg("--"));
+        assert_eq!(wrapped.success().await.unwrap(), "/usr\nkept\nin");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_never_ends_is_killed_at_its_deadline() {
+        let error = Exec::new("sleep")
+            .arg("60")
+            .deadline(Duration::from_millis(50))
+            .output()
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error:#}");
+    }
+}

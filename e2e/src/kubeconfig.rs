@@ -1,0 +1,50 @@
+//! Credentials files for the clusters the suite makes, and clients from explicit files only.
+//!
+//! Must not: look at `KUBECONFIG` or `~/.kube/config`; a suite that picks up the reader's current cluster is an
+//! expensive mistake.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::pki::Leaf;
+
+/// The one context of the files written here.
+pub(crate) const CONTEXT: &str = "berth";
+
+/// A kubeconfig with the credentials inside, so that the file works wherever it is copied.
+pub(crate) fn text(server: &str, authority: &str, user: &Leaf) -> String {
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    format!(
+        "apiVersion: v1\n\
+         kind: Config\n\
+         clusters: [{{name: {CONTEXT}, cluster: {{server: \"{server}\", certificate-authority-data: {}}}}}]\n\
+         users: [{{name: {CONTEXT}, user: {{client-certificate-data: {}, client-key-data: {}}}}}]\n\
+         contexts: [{{name: {CONTEXT}, context: {{cluster: {CONTEXT}, user: {CONTEXT}}}}}]\n\
+         current-context: {CONTEXT}\n",
+        encode(authority),
+        encode(&user.certificate),
+        encode(&user.key),
+    )
+}
+
+/// A client for one context of one file.
+///
+/// # Errors
+/// The file cannot be read, has no such context, or its credentials are unusable.
+pub async fn client(file: &Path, context: &str) -> Result<kube::Client> {
+    // Fails only when a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let kubeconfig =
+        Kubeconfig::read_from(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .with_context(|| format!("context `{context}` of `{}` is unusable", file.display()))?;
+    kube::Client::try_from(config).context("cannot make a Kubernetes client")
+}

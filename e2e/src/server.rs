@@ -1,0 +1,127 @@
+//! A registry server of the suite's own: the real binary as a process on a loopback port.
+//!
+//! For what concerns one process and its folder (crashes, memory, the protocol) and would only be slower and less exact in
+//! a Pod. The process is killed when its [`Server`] is dropped; its folder stays as long as the caller's.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Client, Url};
+use tokio::process::{Child, Command};
+
+use crate::protocol::Repository;
+
+/// How long a server may take to answer its first request. Generous: the machine may be building beside us.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a server is started with; started again, it continues where its predecessor was stopped.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    binary: PathBuf,
+    root: PathBuf,
+    address: SocketAddr,
+    variables: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A server that keeps its data below `root`, on a port that was free a moment ago.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn new(binary: &Path, root: &Path) -> Result<Self> {
+        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let setup = Self {
+            binary: binary.to_owned(),
+            root: root.to_owned(),
+            address: probe.local_addr()?,
+            variables: Vec::new(),
+        };
+        Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
+    }
+
+    /// The same with one more environment variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server and waits for its first answer.
+    ///
+    /// # Errors
+    /// When the process ends, or does not answer in time; what it printed is part of the error.
+    pub async fn start(&self) -> Result<Server> {
+        let log = self.root.join("server.log");
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        let mut process = Command::new(&self.binary)
+            .arg("serve")
+            .env_clear()
+            .env("REGISTRY_HTTP_ADDR", self.address.to_string())
+            .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", self.root.join("data"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.binary.display()))?;
+        let base = Url::parse(&format!("http://{}/", self.address))?;
+        let client = Client::builder().no_proxy().build()?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = process.try_wait()? {
+                bail!("the server ended with {status}:\n{}", std::fs::read_to_string(&log)?);
+            }
+            if client.get(base.clone()).send().await.is_ok() {
+                return Ok(Server { process, base, client });
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("no answer on {base} after {START_LIMIT:?}:\n{}", std::fs::read_to_string(&log)?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    process: Child,
+    base: Url,
+    client: Client,
+}
+
+impl Server {
+    /// Where it answers.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// One of its repositories.
+    pub fn repository(&self, name: &str) -> Repository {
+        Repository::new(self.client.clone(), self.base.clone(), name, None)
+    }
+
+    /// The most memory the process ever held, in bytes (`VmHWM`).
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let id = self.process.id().context("the server has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no `VmHWM`")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Ends it the way a power switch would, as far as a process can tell (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn kill(mut self) -> Result<()> {
+        self.process.kill().await.context("cannot kill the server")
+    }
+}

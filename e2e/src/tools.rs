@@ -1,0 +1,170 @@
+//! Programs the suite compiles from Go modules, because nothing can be assumed to be downloadable as an image.
+//!
+//! Guarantees: versions are those of the committed `go.mod` and `go.sum` (`-mod=readonly`); a program is built once
+//! per content of these files, compiler and flags, by one run at a time, and appears only when it is whole.
+//! Must not: change a file of the checkout. Start at [`Tool::path`]; the modules lie in `e2e/tools/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+use crate::cache::Cache;
+use crate::exec::Exec;
+
+/// A cold build of all of Kubernetes on two busy cores.
+const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
+
+/// A program built from `e2e/tools/<name>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The OCI distribution-spec's conformance program.
+    Conformance,
+    /// The cluster's name server.
+    CoreDns,
+    /// A registry client that, unlike docker, shows digests as they are.
+    Crane,
+    /// etcd, the five Kubernetes components and kubectl in one program.
+    Kubernetes,
+    /// Makes volumes from folders of the node.
+    LocalPathProvisioner,
+    /// The Ingress controller.
+    Traefik,
+}
+
+impl Tool {
+    /// What a local cluster needs before it can start.
+    pub const CLUSTER: [Tool; 5] = [
+        Tool::Kubernetes,
+        Tool::CoreDns,
+        Tool::LocalPathProvisioner,
+        Tool::Traefik,
+        Tool::Crane,
+    ];
+
+    /// The folder under `e2e/tools/` and the program's file name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Conformance => "conformance",
+            Tool::CoreDns => "coredns",
+            Tool::Crane => "crane",
+            Tool::Kubernetes => "kubernetes",
+            Tool::LocalPathProvisioner => "local-path-provisioner",
+            Tool::Traefik => "traefik",
+        }
+    }
+
+    /// The Go package that is built.
+    fn package(self) -> &'static str {
+        match self {
+            Tool::Conformance => "github.com/opencontainers/distribution-spec/conformance",
+            Tool::CoreDns => "github.com/coredns/coredns",
+            Tool::Crane => "github.com/google/go-containerregistry/cmd/crane",
+            Tool::Kubernetes => ".",
+            Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
+            Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
+        }
+    }
+
+    /// Minutes a cold build takes on two cores, for the sentence said before it starts.
+    fn cold_minutes(self) -> u32 {
+        match self {
+            Tool::Conformance | Tool::Crane => 1,
+            Tool::CoreDns => 4,
+            Tool::LocalPathProvisioner => 2,
+            Tool::Kubernetes => 8,
+            Tool::Traefik => 10,
+        }
+    }
+
+    fn linker_flags(self) -> &'static str {
+        match self {
+            // Without these, components refuse their own version as unparsable; the figure is go.mod's.
+            Tool::Kubernetes => {
+                "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+                 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
+            }
+            Tool::Conformance | Tool::CoreDns | Tool::Crane | Tool::LocalPathProvisioner | Tool::Traefik => {
+                "-s -w"
+            }
+        }
+    }
+
+    /// The program, built first when the cache does not have it. `say` hears of a build before it starts.
+    ///
+    /// # Errors
+    /// Go is missing, or the build fails; the error holds what the compiler said.
+    pub async fn path(self, cache: &Cache, say: impl FnOnce(&str)) -> Result<PathBuf> {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tools")
+            .join(self.name());
+        let program = cache
+            .folder("tools")?
+            .join(format!("{}-{}", self.name(), self.key(&module).await?));
+        if program.exists() {
+            return Ok(program);
+        }
+        // Another run may have built it while this one waited for the lock.
+        let name = self.name();
+        let _lock = {
+            let cache = cache.clone();
+            tokio::task::spawn_blocking(move || cache.lock(&format!("tool-{name}")))
+                .await
+                .context("the wait for a lock was cut off")??
+        };
+        if program.exists() {
+            return Ok(program);
+        }
+        say(&format!(
+            "building {name} from source, about {} min when cold",
+            self.cold_minutes()
+        ));
+        let fresh = program.with_extension("partial");
+        Exec::new("go")
+            .args(["build", "-mod=readonly", "-ldflags", self.linker_flags(), "-o"])
+            .arg(&fresh)
+            .arg(self.package())
+            .dir(&module)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "")
+            .deadline(BUILD_DEADLINE)
+            .success()
+            .await
+            .with_context(|| format!("cannot build {name}"))?;
+        fs::rename(&fresh, &program)
+            .with_context(|| format!("cannot move {name} to `{}`", program.display()))?;
+        Ok(program)
+    }
+
+    /// Twelve hex digits that change with anything the program is made from.
+    async fn key(self, module: &Path) -> Result<String> {
+        let compiler = Exec::new("go")
+            .arg("version")
+            .dir(module)
+            .success()
+            .await
+            .context("Go 1.26 or newer is needed to build the cluster's programs")?;
+        let mut hash = Sha256::new();
+        for file in ["go.mod", "go.sum", "main.go"] {
+            let path = module.join(file);
+            if file != "main.go" || path.exists() {
+                let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+                hash.update((text.len() as u64).to_be_bytes());
+                hash.update(text);
+            }
+        }
+        for text in [compiler.as_str(), self.package(), self.linker_flags()] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        Ok(hash
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+}
