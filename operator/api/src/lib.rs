@@ -1,1 +1,53 @@
-//! The berth.dev API types
+//! The types of the `berth.dev` API: what a person may write in a `Registry` and what its status says.
+//!
+//! Guarantees: the CustomResourceDefinition ([`crd`]) and its reference page ([`reference_page`]) come from
+//! these types and from nothing else; an object serialised from here carries no null and no empty list; every
+//! rule the API server can check is written beside the field it is about, with a sentence that names the field.
+//! Must not: talk to an API server, read a Secret, or decide what objects a `Registry` becomes. That is the
+//! operator's; the end-to-end suite uses these types without it.
+//! Start at [`RegistrySpec`]; the unions are in `storage`, `tls` and `auth`.
+
+// The schema derive copies each struct, `pub` included, into a function body.
+#![allow(unreachable_pub)]
+
+mod access;
+mod auth;
+mod common;
+mod crd;
+mod overlay;
+mod page;
+mod pod;
+mod registry;
+mod status;
+mod storage;
+mod tls;
+
+pub use access::{Http, Ingress, IngressTls, IngressTlsMode, Service, ServiceType};
+pub use auth::{Anonymous, AnonymousAccess, Auth, Htpasswd, HtpasswdSecretKeyRef};
+pub use common::{KeyRef, ObjectName, SecretKeyRef};
+pub use crd::crd;
+pub use kube::core::Duration;
+pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};
+pub use page::reference_page;
+pub use pod::{EnvVar, EnvVarSource, Pod, Volume};
+pub use registry::{Image, Mode, PullPolicy, Registry, RegistrySpec};
+pub use status::{Endpoint, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
+pub use storage::{
+    AccessMode, ClaimTemplate, Deletion, EmptyDir, Medium, PersistentVolumeClaim, RetentionPolicy, Storage,
+};
+pub use tls::{Disabled, SelfSigned, Tls, TlsSecret};
+
+/// The API group of every Berth kind.
+pub const GROUP: &str = "berth.dev";
+
+/// Names, by `persistentVolumeClaim/<claim>` or `emptyDir`, the storage a `Registry` may be moved to.
+///
+/// Storage is a registry's content: pointing it elsewhere shows clients an empty registry. So a change is only
+/// followed while this annotation names the new storage exactly; it may be removed afterwards.
+pub const CHANGE_STORAGE_ANNOTATION: &str = "berth.dev/change-storage-to";
+
+/// On every object the operator makes for a `Registry`: which one.
+///
+/// It is also how a `Registry` that was deleted and applied again takes its claim, its CA and its HTTP secret
+/// back, and the selector of its Pods; its value never changes.
+pub const REGISTRY_LABEL: &str = "berth.dev/registry";

@@ -1,0 +1,181 @@
+//! How clients reach the server: its HTTP settings, the Service and the Ingress.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{SecretKeyRef, duration};
+
+/// The server's HTTP settings.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Http {
+    /// The secret that signs the state of uploads, at least 16 bytes. One is generated, and kept, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
+    /// Secrets that were used before and are still accepted, so that uploads survive a rotation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub previous_secret_key_refs: Vec<SecretKeyRef>,
+    /// How long running requests may go on when a Pod is stopped; 60s when absent. The Pod's grace period is this
+    /// plus 15 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    #[x_kube(
+        validation = Rule::new("duration(self) <= duration('24h')")
+            .message("spec.http.drainTimeout must be at most 24h")
+    )]
+    pub drain_timeout: Option<Duration>,
+    /// Networks whose forwarded headers (`X-Forwarded-For` and its kin) are believed; all when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(c, isCIDR(c))")
+            .message("spec.http.trustedProxies must hold networks such as 10.0.0.0/8")
+    )]
+    pub trusted_proxies: Vec<String>,
+}
+
+/// The Service in front of the Pods.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'")
+        .message("spec.service.nodePort needs spec.service.type NodePort or LoadBalancer"),
+    validation = Rule::new("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'")
+        .message("spec.service.loadBalancerClass needs spec.service.type LoadBalancer")
+)]
+pub struct Service {
+    /// How the Service is published.
+    #[serde(rename = "type", default)]
+    pub type_: ServiceType,
+    /// Port of the Service.
+    #[serde(default = "registry_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Port on every node; chosen by Kubernetes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<i32>,
+    /// Which load balancer implementation takes the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub load_balancer_class: Option<String>,
+    /// Annotations of the Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+    /// Further labels of the Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            type_: ServiceType::default(),
+            port: registry_port(),
+            node_port: None,
+            load_balancer_class: None,
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+fn registry_port() -> i32 {
+    5000
+}
+
+/// How a Service is published.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum ServiceType {
+    /// Inside the cluster.
+    #[default]
+    ClusterIP,
+    /// On a port of every node.
+    NodePort,
+    /// By a load balancer of the cluster's provider.
+    LoadBalancer,
+}
+
+impl ServiceType {
+    /// The name Kubernetes gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIP => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+        }
+    }
+}
+
+/// The Ingress. It carries what large uploads need: no limit on the body, no buffering, long timeouts.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.endsWith('-snippet') && !k.endsWith('-snippets'))")
+        .message("spec.ingress.annotations must not contain a *-snippet annotation: it would run configuration of the author's in the ingress controller"),
+    validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !(k in ['nginx.ingress.kubernetes.io/backend-protocol', 'nginx.ingress.kubernetes.io/ssl-passthrough', 'nginx.ingress.kubernetes.io/proxy-ssl-secret', 'nginx.ingress.kubernetes.io/proxy-ssl-verify', 'nginx.ingress.kubernetes.io/proxy-ssl-name', 'nginx.ingress.kubernetes.io/proxy-ssl-server-name']))")
+        .message("spec.ingress.annotations must not say where TLS ends: set spec.ingress.tls.mode instead")
+)]
+pub struct Ingress {
+    /// Class of the Ingress; the cluster's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+    /// Host names the registry is published under, at least one. The first is the one `status.url` names.
+    #[schemars(length(max = 32), inner(length(max = 253)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.size() > 0")
+            .message("spec.ingress.hosts must name at least one host"),
+        validation = Rule::new("self.all(h, h.size() > 0)")
+            .message("spec.ingress.hosts must not contain an empty host"),
+        validation = Rule::new("self.all(h, h.size() == 0 || h.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))")
+            .message("spec.ingress.hosts must hold lower-case host names without a port such as registry.example.com")
+    )]
+    pub hosts: Vec<String>,
+    /// Further annotations of the Ingress; they win over those the operator sets for body size and timeouts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+    /// Where TLS ends and which certificate the Ingress shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<IngressTls>,
+}
+
+/// TLS of the Ingress.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.secretName) || !has(self.mode) || self.mode != 'Passthrough'")
+        .message("spec.ingress.tls.secretName has no use with mode Passthrough: clients see the server's own certificate")
+)]
+pub struct IngressTls {
+    /// Where TLS ends; `Reencrypt` when the server has TLS, else `Edge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IngressTlsMode>,
+    /// A `kubernetes.io/tls` Secret with the certificate for the hosts. The operator makes one from the
+    /// Registry's own authority when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// Where TLS ends.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum IngressTlsMode {
+    /// At the Ingress; plain HTTP from there to the server, which therefore has `spec.tls.disabled`.
+    Edge,
+    /// At the Ingress, and again at the server, whose certificate the Ingress verifies.
+    Reencrypt,
+    /// At the server; the Ingress forwards the connection by its SNI.
+    Passthrough,
+}

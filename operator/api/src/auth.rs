@@ -1,0 +1,69 @@
+//! Who may do what. A union: exactly one kind, and never none, because an open registry has to be written.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How clients prove who they are. Exactly one kind.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.htpasswd) ? 1 : 0) + (has(self.anonymous) ? 1 : 0) == 1")
+        .message("spec.auth must name exactly one kind: htpasswd or anonymous")
+)]
+pub struct Auth {
+    /// User names and bcrypt hashes from a Secret. A changed Secret is followed without a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub htpasswd: Option<Htpasswd>,
+    /// Nobody is asked for a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Users from a file in the format of `htpasswd -B`.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Htpasswd {
+    /// The Secret and the key that hold the file.
+    pub secret_key_ref: HtpasswdSecretKeyRef,
+    /// Realm of the challenge; the Registry's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[ -~]*$') && !self.contains('\"') && !self.contains('\\\\')")
+            .message("spec.auth.htpasswd.realm must be printable ASCII without quotes and backslashes")
+    )]
+    pub realm: Option<String>,
+}
+
+/// Where the users are.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+pub struct HtpasswdSecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret's data.
+    #[serde(default = "htpasswd_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn htpasswd_key() -> String {
+    "htpasswd".to_owned()
+}
+
+/// A registry without passwords.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+pub struct Anonymous {
+    /// What everybody may do.
+    pub access: AnonymousAccess,
+}
+
+/// What everybody may do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum AnonymousAccess {
+    /// Pull only. Nobody can push, so the server runs read-only: for a volume that is filled by other means.
+    Pull,
+    /// Pull and push, by everybody who can reach the registry.
+    PullPush,
+}

@@ -1,0 +1,72 @@
+//! The CustomResourceDefinition, generated from the types and cleaned.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::Registry;
+
+/// The definition as it is applied to a cluster.
+///
+/// Differs from the plain derive in three ways: nothing is nullable, so that the API server drops an explicit
+/// null before a union is counted; what Kubernetes' own types say about themselves is left out, because it is
+/// pages long and `kubectl explain pod` has it; and the object carries the labels of everything that is Berth's.
+///
+/// # Panics
+/// Never on a build that passes its tests: the derive's output is a JSON object of known shape.
+pub fn crd() -> CustomResourceDefinition {
+    let mut definition = serde_json::to_value(Registry::crd()).expect("a generated definition is plain JSON");
+    let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    drop_nulls(schema);
+    let pod = &mut schema["properties"]["spec"]["properties"]["pod"]["properties"];
+    for member in [
+        "resources",
+        "tolerations",
+        "affinity",
+        "topologySpreadConstraints",
+    ] {
+        let own_words = pod[member]["description"].take();
+        drop_descriptions(&mut pod[member]);
+        pod[member]["description"] = own_words;
+    }
+    for member in ["conditions"] {
+        drop_descriptions(&mut schema["properties"]["status"]["properties"][member]["items"]);
+    }
+    definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
+    serde_json::from_value(definition).expect("cleaning leaves a definition a definition")
+}
+
+/// Removes `nullable`, and the `null` that optional enums list beside their values.
+fn drop_nulls(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.remove("nullable");
+            if members.get("default").is_some_and(Value::is_null) {
+                members.remove("default");
+            }
+            if let Some(Value::Array(values)) = members.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+            }
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Removes every description, but no property that happens to be called so.
+fn drop_descriptions(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    if members
+        .get("description")
+        .is_some_and(|text| text.is_string() || text.is_null())
+    {
+        members.remove("description");
+    }
+    for (key, member) in members.iter_mut() {
+        match (key.as_str(), member) {
+            ("properties", Value::Object(properties)) => properties.values_mut().for_each(drop_descriptions),
+            (_, member) => drop_descriptions(member),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What goes into the server's `config.yml` beside the typed fields: logs, and the raw overlay.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::SecretKeyRef;
+
+/// The server's logs.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Log {
+    /// Least level that is written.
+    #[serde(default)]
+    pub level: LogLevel,
+    /// Form of a line.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// Whether each request is logged to standard output in Apache's combined format.
+    #[serde(default)]
+    pub access_log: AccessLog,
+}
+
+/// Least level that is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum LogLevel {
+    /// Only errors.
+    Error,
+    /// Errors and warnings.
+    Warn,
+    /// What an operator of a registry wants to see.
+    #[default]
+    Info,
+    /// Everything.
+    Debug,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum LogFormat {
+    /// `key=value` text.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    JSON,
+    /// Logstash's JSON.
+    Logstash,
+}
+
+/// Whether requests are logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum AccessLog {
+    /// One line per request.
+    #[default]
+    Enabled,
+    /// None.
+    Disabled,
+}
+
+/// A value of `config` that comes from a Secret.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigFrom {
+    /// Where the value goes, as keys of `config.yml` joined by dots, such as `proxy.password`.
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$')")
+            .message("spec.configFrom.path must be keys of config.yml joined by dots, such as proxy.password")
+    )]
+    pub path: String,
+    /// The Secret and the key that hold the value.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// Any object: its keys are `config.yml`'s and are checked by the operator with the server's own parser.
+pub(crate) fn raw(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}

@@ -1,0 +1,139 @@
+//! What may be said about the Pods. A Registry's author is not the cluster's administrator: there is no way to
+//! change the security context or the command, and volumes are only of types PodSecurity `restricted` allows.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration, TopologySpreadConstraint};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::KeyRef;
+
+/// Settings of the Pods.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// Further labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, !k.startsWith('berth.dev/') && !k.startsWith('app.kubernetes.io/'))")
+            .message("spec.pod.labels must not contain berth.dev/ and app.kubernetes.io/ keys: the operator sets them")
+    )]
+    pub labels: BTreeMap<String, String>,
+    /// Further annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, !k.startsWith('berth.dev/'))")
+            .message("spec.pod.annotations must not contain berth.dev/ keys: the operator sets them")
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// Requests and limits of the server's container. The operator asks for a little and limits nothing when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Labels a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints the Pods tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub tolerations: Vec<Toleration>,
+    /// Where the Pods may and may not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// How the Pods spread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["topologyKey".into(), "whenUnsatisfiable".into()]))]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Priority class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+    /// Annotations of the ServiceAccount the Pods run as.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub service_account_annotations: BTreeMap<String, String>,
+    /// Further environment variables of the server's container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(e, !e.name.startsWith('REGISTRY_'))")
+            .message("spec.pod.env must not contain REGISTRY_ variables: use spec.config, whose keys are checked")
+    )]
+    pub env: Vec<EnvVar>,
+    /// Further volumes, mounted read-only into the server's container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(v, !(v.name in ['config', 'data', 'tls', 'htpasswd', 'tmp']))")
+            .message("spec.pod.volumes must not be named config, data, tls, htpasswd or tmp: the operator uses these names")
+    )]
+    pub volumes: Vec<Volume>,
+}
+
+/// An environment variable: a value, or where to take it from.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.value) != has(self.valueFrom)")
+        .message("spec.pod.env must give each variable exactly one of value and valueFrom")
+)]
+pub struct EnvVar {
+    /// Name of the variable.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Where to take its value from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvVarSource>,
+}
+
+/// Where a variable's value comes from. Exactly one.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)")
+        .message("spec.pod.env.valueFrom must have exactly one of secretKeyRef and configMapKeyRef")
+)]
+pub struct EnvVarSource {
+    /// A key of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+    /// A key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+}
+
+/// A volume and where it is mounted. Exactly one source.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secret) != has(self.configMap)")
+        .message("spec.pod.volumes must give each volume exactly one of secret and configMap")
+)]
+pub struct Volume {
+    /// Name of the volume.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Absolute path it is mounted at.
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^/[^:]+$') && !self.contains('..') && !['/etc/berth', '/var/lib/registry', '/tmp', '/bin', '/etc/ssl'].exists(p, self == p || self.startsWith(p + '/'))")
+            .message("spec.pod.volumes.mountPath must be an absolute path outside /etc/berth, /var/lib/registry, /tmp, /bin and /etc/ssl")
+    )]
+    pub mount_path: String,
+    /// The keys of a Secret as files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<crate::ObjectName>,
+    /// The keys of a ConfigMap as files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<crate::ObjectName>,
+}

@@ -1,0 +1,86 @@
+//! One API server for all tests that run at the same time, and a namespace for each.
+
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context as _, Result};
+use e2e::apiserver::ApiServer;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
+use kube::{Api, Client, Config};
+use tokio::sync::Mutex;
+
+/// Weak, because nothing drops a static: the server must end with the last test that uses it.
+static SHARED: Mutex<Weak<ApiServer>> = Mutex::const_new(Weak::new());
+
+/// A namespace on the shared API server.
+pub(crate) struct Cluster {
+    pub(crate) server: Arc<ApiServer>,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl Cluster {
+    /// Starts the server if no test has, installs the definition, and makes a namespace named after the test.
+    pub(crate) async fn with_namespace(name: &str) -> Result<Self> {
+        let mut shared = SHARED.lock().await;
+        let (server, fresh) = match shared.upgrade() {
+            Some(server) => (server, false),
+            None => (Arc::new(ApiServer::start().await?), true),
+        };
+        *shared = Arc::downgrade(&server);
+        // A client of this test's runtime: one made on another test's runtime ends with it.
+        let client = client(&server).await?;
+        if fresh {
+            install(&client).await?;
+        }
+        drop(shared);
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .with_context(|| format!("cannot make namespace `{name}`"))?;
+        Ok(Self {
+            server,
+            client,
+            namespace: name.to_owned(),
+        })
+    }
+
+    /// Objects of this test's namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+async fn client(server: &ApiServer) -> Result<Client> {
+    let kubeconfig =
+        Kubeconfig::read_from(server.kubeconfig()).context("cannot read the server's kubeconfig")?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn install(client: &Client) -> Result<()> {
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    definitions
+        .create(&PostParams::default(), &operator_api::crd())
+        .await
+        .context("cannot install the definition")?;
+    let established = await_condition(definitions, "registries.berth.dev", is_crd_established());
+    tokio::time::timeout(std::time::Duration::from_secs(60), established)
+        .await
+        .context("the definition was not established within 60 s")??;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The operator against a real API server of its own, without nodes: what the server refuses, and what a running
+//! controller writes.
+//!
+//! Nothing here needs a Pod to run: on a server without a kubelet a Deployment never becomes available, and no test
+//! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
+
+mod cluster;
+mod rules;
+mod scale;

@@ -1,0 +1,44 @@
+//! Generated files are fresh: what stands in the repository is what the types say.
+
+use std::path::Path;
+
+#[track_caller]
+fn check_file(path: &str, command: &str, expected: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let got = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("cannot read `{path}`: {error}"));
+    let different = got
+        .lines()
+        .zip(expected.lines())
+        .position(|(got, expected)| got != expected);
+    assert!(
+        got == expected,
+        "`{path}` is stale from line {}; run `cargo run -p operator -- {command} > {path}`",
+        different.unwrap_or_else(|| got.lines().count().min(expected.lines().count())) + 1,
+    );
+}
+
+#[test]
+fn the_definition_in_crds_is_what_the_types_say() {
+    let expected = operator::cli::crd_yaml().unwrap();
+    check_file("crds/berth.dev_registries.yaml", "crd", &expected);
+}
+
+#[test]
+fn the_reference_page_is_what_the_types_say() {
+    check_file(
+        "docs/reference/registry.md",
+        "reference",
+        &operator_api::reference_page(),
+    );
+}
+
+#[test]
+fn nothing_in_the_definition_is_nullable_and_no_list_is_empty() {
+    let definition = serde_json::to_string(&operator_api::crd()).unwrap();
+    for forbidden in ["nullable", ":null", "[null", ":[]"] {
+        assert!(
+            !definition.contains(forbidden),
+            "the definition contains `{forbidden}`"
+        );
+    }
+}
