@@ -1,0 +1,297 @@
+//! Judges a tree by the table of keys: unknown keys, shapes of values, kinds.
+//!
+//! It also brings the spellings that distribution allows into one form, so that `decode` knows only that one:
+//! `storage: inmemory`, one text where a list is meant, `Level: INFO`, `loglevel`.
+//! Start at [`check`].
+
+use std::net::IpAddr;
+
+use crate::keys::{Key, Kind, Schema, Shape, schema};
+use crate::tree::{Node, Origin, Tree, Value, shown, truth};
+use crate::{Error, GoDuration, NotADuration, Warning};
+
+/// The members of `storage` that are no drivers.
+const RESERVED: [&str; 5] = ["delete", "redirect", "cache", "tag", "maintenance"];
+
+/// Whether a member of `storage` is one of the drivers of the table.
+pub(crate) fn is_driver(name: &str) -> bool {
+    !RESERVED.contains(&name) && schema().members["storage"].members.contains_key(name)
+}
+
+/// The names of all drivers.
+pub(crate) fn drivers() -> impl Iterator<Item = &'static str> {
+    schema().members["storage"]
+        .members
+        .keys()
+        .copied()
+        .filter(|name| is_driver(name))
+}
+
+/// `storage: inmemory` and `auth: htpasswd` are short for a section with one empty member; a member without a value
+/// is an empty section.
+pub(crate) fn open_union(path: &str, node: &mut Node) {
+    if path != "storage" && path != "auth" {
+        return;
+    }
+    if let Value::Scalar { text, .. } = &node.value
+        && !text.is_empty()
+    {
+        node.value = Value::Map(vec![(text.clone(), Node::empty_map(node.origin.clone()))]);
+    }
+    if let Value::Map(entries) = &mut node.value {
+        for (_, member) in entries {
+            if matches!(member.value, Value::Null) {
+                member.value = Value::Map(Vec::new());
+            }
+        }
+    }
+}
+
+/// Judges the tree and brings it into the one form. Every error is found, not only the first.
+pub(crate) fn check(tree: &mut Tree, warnings: &mut Vec<Warning>) -> Vec<Error> {
+    for path in ["storage", "auth"] {
+        if let Some(node) = tree.root.get_mut(path) {
+            open_union(path, node);
+        }
+    }
+    // An open registry is written by leaving `auth` out; `none` is distribution's other word for it.
+    if let Some(auth) = tree.root.get_mut("auth") {
+        auth.remove("none");
+    }
+    if let Some(level) = tree.root.remove("loglevel") {
+        let log = tree.root.entry("log").entry("level");
+        if matches!(log.value, Value::Null) {
+            *log = level;
+        }
+    }
+    let mut judge = Judge {
+        warnings,
+        errors: Vec::new(),
+        path: String::new(),
+        quiet: false,
+    };
+    judge.node(&mut tree.root, schema());
+    judge.errors
+}
+
+struct Judge<'a> {
+    warnings: &'a mut Vec<Warning>,
+    errors: Vec<Error>,
+    path: String,
+    /// Inside a section that is switched off: what has no effect is not worth a word.
+    quiet: bool,
+}
+
+impl Judge<'_> {
+    fn node(&mut self, node: &mut Node, schema: &Schema) {
+        if let Some(key) = schema.key
+            && !self.kind(node, key)
+        {
+            return;
+        }
+        if let Some(item) = &schema.item {
+            self.list(node, item);
+        } else if schema.is_leaf() {
+            if let Some(key) = schema.key {
+                self.leaf(node, key);
+            }
+        } else {
+            self.section(node, schema);
+        }
+    }
+
+    /// Reports what the key's kind asks for; `false` when there is nothing to look at any more.
+    fn kind(&mut self, node: &Node, key: &'static Key) -> bool {
+        let (path, origin) = (self.path.clone(), node.origin.clone());
+        match key.kind {
+            Kind::Acted => true,
+            // A driver without keys is chosen all the same.
+            Kind::Refused | Kind::NotYet
+                if node.is_off() && !path.strip_prefix("storage.").is_some_and(is_driver) =>
+            {
+                false
+            }
+            Kind::Refused => {
+                self.errors.push(Error::Refused {
+                    path,
+                    origin,
+                    reason: key.note,
+                });
+                false
+            }
+            Kind::NotYet => {
+                self.errors.push(Error::NotYet {
+                    path,
+                    origin,
+                    reason: key.note,
+                });
+                false
+            }
+            Kind::Accepted => {
+                // One word per reason: four keys of one section are one thing to know.
+                let known = self.warnings.iter().any(|warning| match warning {
+                    Warning::NoEffect { reason, .. } => *reason == key.note,
+                    Warning::UnknownKey { .. }
+                    | Warning::UnknownVariable { .. }
+                    | Warning::DriverReplaced { .. } => false,
+                });
+                if !node.is_off() && !known && !self.quiet {
+                    self.warnings.push(Warning::NoEffect {
+                        path,
+                        origin,
+                        reason: key.note,
+                    });
+                }
+                true
+            }
+        }
+    }
+
+    fn section(&mut self, node: &mut Node, schema: &Schema) {
+        let quiet = self.quiet;
+        self.quiet |= node.is_off();
+        match &mut node.value {
+            Value::Null => {}
+            Value::Map(entries) => {
+                for (name, node) in entries {
+                    let before = self.path.len();
+                    if before > 0 {
+                        self.path.push('.');
+                    }
+                    self.path.push_str(name);
+                    match schema.member(name) {
+                        Some(member) => self.node(node, member),
+                        None => self.warnings.push(Warning::UnknownKey {
+                            path: self.path.clone(),
+                            origin: node.origin.clone(),
+                        }),
+                    }
+                    self.path.truncate(before);
+                }
+            }
+            Value::Scalar { .. } | Value::List(_) => {
+                let members: Vec<String> = schema.members.keys().map(|name| format!("`{name}`")).collect();
+                let allowed = match members.is_empty() {
+                    true => "a section of names and values".to_owned(),
+                    false => format!("a section with {}", members.join(", ")),
+                };
+                self.refuse(node, false, allowed);
+            }
+        }
+        self.quiet = quiet;
+    }
+
+    fn list(&mut self, node: &mut Node, item: &Schema) {
+        if let Value::Scalar { .. } = node.value {
+            let only = Node {
+                value: std::mem::replace(&mut node.value, Value::Null),
+                origin: node.origin.clone(),
+            };
+            node.value = Value::List(vec![only]);
+        }
+        match &mut node.value {
+            Value::Null => {}
+            Value::List(items) => {
+                for (index, node) in items.iter_mut().enumerate() {
+                    let before = self.path.len();
+                    self.path.push_str(&format!("[{index}]"));
+                    self.node(node, item);
+                    self.path.truncate(before);
+                }
+            }
+            Value::Map(_) | Value::Scalar { .. } => self.refuse(node, false, "a list".to_owned()),
+        }
+    }
+
+    fn leaf(&mut self, node: &mut Node, key: &Key) {
+        let secret = key.shape == Shape::Secret;
+        let allowed = match (&mut node.value, key.shape) {
+            (_, Shape::Any) | (Value::Null, _) => return,
+            (Value::Map(_), Shape::Section) => return,
+            (_, Shape::Section) => "a section of keys".to_owned(),
+            (Value::Scalar { text, .. }, shape) => match scalar(text, shape) {
+                Ok(()) => return,
+                Err(allowed) => allowed,
+            },
+            (Value::List(_) | Value::Map(_), _) => "one value".to_owned(),
+        };
+        self.refuse(node, secret, allowed);
+    }
+
+    fn refuse(&mut self, node: &Node, secret: bool, allowed: String) {
+        let value = match secret {
+            true => "its value".to_owned(),
+            false => node.shown(),
+        };
+        self.errors.push(Error::Value {
+            path: self.path.clone(),
+            origin: node.origin.clone(),
+            value,
+            allowed,
+        });
+    }
+}
+
+/// Judges one text, and lower-cases it where the case does not count; on failure says what is allowed.
+fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
+    match shape {
+        Shape::Section | Shape::Any | Shape::Text => Ok(()),
+        // Somebody started with what was printed for people to read.
+        Shape::Secret if text == crate::MASK => {
+            Err("the secret itself, not the mask that is printed for it".to_owned())
+        }
+        Shape::Secret => Ok(()),
+        // Distribution takes an empty text for the default.
+        Shape::OneOf(_) if text.is_empty() => Ok(()),
+        Shape::OneOf(allowed) => {
+            let lower = text.to_ascii_lowercase();
+            if allowed.contains(&lower.as_str()) {
+                *text = lower;
+                return Ok(());
+            }
+            Err(allowed
+                .iter()
+                .map(|one| format!("`{one}`"))
+                .collect::<Vec<_>>()
+                .join(", "))
+        }
+        Shape::Bool => truth(text)
+            .map(drop)
+            .ok_or_else(|| "`true` or `false`".to_owned()),
+        Shape::Integer(least) => match text.parse::<i64>() {
+            Ok(number) if number >= least => Ok(()),
+            _ if least == i64::MIN => Err("a whole number".to_owned()),
+            _ => Err(format!("a whole number, {least} or more")),
+        },
+        Shape::Duration => GoDuration::parse(text)
+            .map(drop)
+            .map_err(|_| NotADuration::ALLOWED.to_owned()),
+        Shape::Network => network(text)
+            .ok_or_else(|| "a network such as `10.0.0.0/8` or `fd00::/8`, or one address".to_owned()),
+    }
+}
+
+fn network(text: &str) -> Option<()> {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+    let longest = match address.parse::<IpAddr>().ok()? {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    };
+    // `parse` alone would take `+8`.
+    let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && prefix.parse::<u8>().ok()? <= longest).then_some(())
+}
+
+/// The error for a key of a decoded configuration, with the origin that the tree remembers.
+pub(crate) fn value_error(tree: &Tree, path: &str, text: &str, allowed: &str) -> Error {
+    let origin = tree
+        .root
+        .find(path.split('.'))
+        .map_or(Origin::Program, |node| node.origin.clone());
+    Error::Value {
+        path: path.to_owned(),
+        origin,
+        value: shown(text),
+        allowed: allowed.to_owned(),
+    }
+}

@@ -1,0 +1,133 @@
+//! What is wrong with a configuration: one line each, naming the key's path, the value and what is allowed.
+//!
+//! All of them are the caller's fault: only a changed file or variable helps. A secret's value never appears.
+
+use crate::tree::Origin;
+
+/// One thing wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The text is no YAML, or no YAML that a configuration may use.
+    #[error("line {line}, column {column}: {problem}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A key has a value it may not have.
+    #[error("`{path}`{}: {value} is not allowed; allowed: {allowed}", place(.origin))]
+    Value {
+        /// The key, with dots.
+        path: String,
+        /// Where the value comes from.
+        origin: Origin,
+        /// The value in backticks, or words for it when it is a secret or a section.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A key that must be there is not.
+    #[error("`{path}` is missing; allowed: {allowed}")]
+    Missing {
+        /// The key, with dots.
+        path: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Two keys exclude each other.
+    #[error("`{path}`{} cannot stand beside `{other}`; allowed: {allowed}", place(.origin))]
+    Conflict {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// The key it excludes.
+        other: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The key is one of distribution's that this server does not act on, and going on without it would lose
+    /// data, open access or change who is served.
+    #[error("`{path}`{} is not supported: {reason}", place(.origin))]
+    Refused {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// Why, as in the table of keys.
+        reason: &'static str,
+    },
+    /// As `Refused`, but it is going to be supported.
+    #[error("`{path}`{} is not supported yet: {reason}", place(.origin))]
+    NotYet {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// Why going on without it would be wrong, as in the table of keys.
+        reason: &'static str,
+    },
+    /// A variable does not fit the key it names.
+    #[error("variable {variable}: {value} is not allowed for `{path}`; allowed: {allowed}")]
+    Variable {
+        /// Its name.
+        variable: String,
+        /// The key it names, with dots.
+        path: String,
+        /// The value in backticks, or words for it.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+/// Where a value comes from, in brackets, for the messages above. Unknown places say nothing.
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::Line(line) => format!(" (line {line})"),
+        Origin::Variable(name) => format!(" (variable {name})"),
+        Origin::Program => String::new(),
+    }
+}
+
+/// Something in a configuration that has no effect, or not the expected one. The server starts all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// No such key in distribution or here.
+    #[error("`{path}`{} is not a known key and is ignored", place(.origin))]
+    UnknownKey {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+    },
+    /// A variable that names no key.
+    #[error("variable {variable} names no known key and is ignored")]
+    UnknownVariable {
+        /// Its name.
+        variable: String,
+    },
+    /// One of distribution's keys that changes nothing here.
+    #[error("`{path}`{} has no effect: {reason}", place(.origin))]
+    NoEffect {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// Why, as in the table of keys.
+        reason: &'static str,
+    },
+    /// The file's storage driver gave way to the one that variables name.
+    #[error("`storage.{dropped}` of the file is left out: {variable} names `storage.{chosen}`")]
+    DriverReplaced {
+        /// The driver of the file.
+        dropped: String,
+        /// The driver of the variable.
+        chosen: String,
+        /// The variable's name.
+        variable: String,
+    },
+}

@@ -1,0 +1,231 @@
+//! From text and variables to a configuration that can be served: parse, overlay, check, decode, rules.
+
+use crate::check::{self, value_error};
+use crate::decode::decode;
+use crate::model::Net;
+use crate::tree::{Node, Origin, Tree, Value};
+use crate::{Config, Error, Warning, overlay};
+
+/// A configuration that passed every check.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The typed keys.
+    pub config: Config,
+    /// All keys, the variables laid over the file: what `config check` prints, masked.
+    pub tree: Tree,
+    /// What has no effect. Each is worth one line at start.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads a file's text and lays the variables over it.
+///
+/// # Errors
+/// Everything that is wrong, each error one line. All of it is the caller's to mend.
+pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Vec<Error>> {
+    let mut tree = Tree::parse(text).map_err(|error| vec![error])?;
+    let mut warnings = Vec::new();
+    overlay::apply(&mut tree, variables, &mut warnings)?;
+    let mut errors = check::check(&mut tree, &mut warnings);
+    unions(&tree, &mut errors);
+    if tree.text("version").is_none() {
+        errors.push(Error::Missing {
+            path: "version".to_owned(),
+            allowed: "`0.1`".to_owned(),
+        });
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let config: Config = decode(&tree.root).map_err(|mismatch| {
+        let path = mismatch.path.join(".");
+        let origin = tree
+            .root
+            .find(path.split('.'))
+            .map_or(Origin::Program, |node| node.origin.clone());
+        vec![Error::Value {
+            path,
+            origin,
+            value: "its value".to_owned(),
+            allowed: mismatch.problem,
+        }]
+    })?;
+    rules(&config, &tree, &mut errors);
+    if errors.is_empty() {
+        Ok(Loaded {
+            config,
+            tree,
+            warnings,
+        })
+    } else {
+        Err(errors)
+    }
+}
+
+/// Exactly one storage driver, at most one way to authenticate.
+fn unions(tree: &Tree, errors: &mut Vec<Error>) {
+    let members = |section: &str| -> Vec<(String, Node)> {
+        match tree.root.get(section).map(|node| &node.value) {
+            Some(Value::Map(entries)) => entries.clone(),
+            Some(Value::Null | Value::Scalar { .. } | Value::List(_)) | None => Vec::new(),
+        }
+    };
+    let mut drivers = members("storage");
+    drivers.retain(|(name, _)| check::is_driver(name));
+    if drivers.is_empty() {
+        let names: Vec<String> = check::drivers().map(|name| format!("`{name}`")).collect();
+        let allowed = format!("exactly one driver of {}", names.join(", "));
+        errors.push(Error::Missing {
+            path: "storage".to_owned(),
+            allowed,
+        });
+    }
+    let mut kinds = members("auth");
+    kinds.retain(|(name, _)| ["silly", "htpasswd", "token"].contains(&name.as_str()));
+    let unknown = members("auth")
+        .into_iter()
+        .find(|(name, _)| !["silly", "htpasswd", "token"].contains(&name.as_str()));
+    if let Some((name, node)) = unknown {
+        // Ignoring it with a warning, as with other unknown keys, would open the registry to everybody.
+        errors.push(Error::Value {
+            path: "auth".to_owned(),
+            origin: node.origin,
+            value: crate::tree::shown(&name),
+            allowed: "`htpasswd`, `silly`, `token`, or `none`".to_owned(),
+        });
+    }
+    for (section, found) in [("storage", drivers), ("auth", kinds)] {
+        if let [(first, _), (second, node), ..] = found.as_slice() {
+            errors.push(Error::Conflict {
+                path: format!("{section}.{second}"),
+                origin: node.origin.clone(),
+                other: format!("{section}.{first}"),
+                allowed: "one of them".to_owned(),
+            });
+        }
+    }
+}
+
+/// What one key alone cannot show.
+fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
+    let mut required = |path: &str, value: &str, allowed: &str| {
+        if value.is_empty() {
+            errors.push(Error::Missing {
+                path: path.to_owned(),
+                allowed: allowed.to_owned(),
+            });
+        }
+    };
+    if let Some(htpasswd) = &config.auth.htpasswd {
+        required(
+            "auth.htpasswd.realm",
+            &htpasswd.realm,
+            "a name that clients show when they ask for a password",
+        );
+        required(
+            "auth.htpasswd.path",
+            &htpasswd.path,
+            "the path of a file made by `htpasswd -B`",
+        );
+    }
+    if let Some(silly) = &config.auth.silly {
+        required("auth.silly.realm", &silly.realm, "any text");
+        required("auth.silly.service", &silly.service, "any text");
+    }
+    let tls = &config.http.tls;
+    if tls.certificate.is_some() || !tls.clientcas.is_empty() {
+        required(
+            "http.tls.key",
+            tls.key.as_deref().unwrap_or_default(),
+            "the path of a PEM file with a private key",
+        );
+    }
+    if tls.key.is_some() || !tls.clientcas.is_empty() {
+        let allowed = "the path of a PEM file with a certificate";
+        required(
+            "http.tls.certificate",
+            tls.certificate.as_deref().unwrap_or_default(),
+            allowed,
+        );
+    }
+
+    let mut formed = |path: &str, text: Option<&str>, good: fn(&str) -> bool, allowed: &str| {
+        if let Some(text) = text
+            && !good(text)
+        {
+            errors.push(value_error(tree, path, text, allowed));
+        }
+    };
+    let http = &config.http;
+    if http.net != Some(Net::Unix) {
+        formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);
+    }
+    formed("http.debug.addr", http.debug.addr.as_deref(), is_address, ADDRESS);
+    formed(
+        "http.prefix",
+        http.prefix.as_deref(),
+        |prefix| prefix.starts_with('/') && prefix.ends_with('/') && !prefix.contains(['?', '#', ' ']),
+        "a path with a slash at both ends, such as `/registry/`",
+    );
+    formed(
+        "http.host",
+        http.host.as_deref(),
+        is_base_url,
+        "a URL such as `https://registry.example.com`",
+    );
+    for name in http.headers.keys() {
+        formed(
+            &format!("http.headers.{name}"),
+            Some(name),
+            is_header_name,
+            "a header's name",
+        );
+    }
+    for (name, values) in &http.headers {
+        for value in values {
+            let good = |value: &str| {
+                value
+                    .bytes()
+                    .all(|byte| byte == b'\t' || (byte >= 32 && byte != 127))
+            };
+            formed(
+                &format!("http.headers.{name}"),
+                Some(value),
+                good,
+                "a text on one line",
+            );
+        }
+    }
+}
+
+const ADDRESS: &str = "`:port` or `host:port`";
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    digits && port.parse::<u16>().is_ok() && (bracketed || !host.contains([':', '/', ' ']))
+}
+
+fn is_base_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+    })
+}
+
+/// RFC 9110, section 5.6.2, token.
+fn is_header_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;

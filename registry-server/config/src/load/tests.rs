@@ -1,0 +1,379 @@
+use crate::model::{Config, Filesystem, Formatter, Htpasswd, Level, Tls, TlsVersion};
+use crate::{GoDuration, Secret, Tree, load};
+
+fn lines(text: &str) -> Result<Vec<String>, Vec<String>> {
+    match load(text, []) {
+        Ok(loaded) => Ok(loaded.warnings.iter().map(ToString::to_string).collect()),
+        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+    }
+}
+
+const GOOD: &str = "version: 0.1\nstorage: {inmemory: {}}\n";
+
+#[track_caller]
+fn refuses(yaml: &str, expected: &[&str]) {
+    let got = lines(&format!("{GOOD}{yaml}")).err();
+    assert_eq!(
+        got,
+        Some(expected.iter().map(|line| (*line).to_owned()).collect()),
+        "input:\n{yaml}"
+    );
+}
+
+#[track_caller]
+fn warns(yaml: &str, expected: &[&str]) {
+    assert_eq!(
+        lines(&format!("{GOOD}{yaml}")),
+        Ok(expected.iter().map(|line| (*line).to_owned()).collect()),
+        "{yaml}"
+    );
+}
+
+/// What registry:2 ships.
+const V2: &str = "version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+
+/// What registry:3 ships.
+const V3: &str = "version: 0.1
+log:
+  level: debug
+  fields:
+    service: registry
+    environment: development
+storage:
+    delete:
+      enabled: true
+    cache:
+        blobdescriptor: inmemory
+    filesystem:
+        rootdirectory: /var/lib/registry
+    maintenance:
+        uploadpurging:
+            enabled: false
+    tag:
+      concurrencylimit: 8
+http:
+    addr: :5000
+    debug:
+        addr: :5001
+        prometheus:
+            enabled: true
+            path: /metrics
+    headers:
+        X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+
+#[test]
+fn the_files_that_distribution_ships_are_accepted() {
+    assert_eq!(
+        lines(V2).unwrap(),
+        ["`storage.cache.blobdescriptor` (line 7) has no effect: \
+          descriptors are read from the store each time, which is never stale"]
+    );
+    let loaded = load(V3, []).unwrap();
+    assert_eq!(loaded.config.log.level, Some(Level::Debug));
+    assert_eq!(loaded.config.log.fields["environment"], "development");
+    assert_eq!(
+        loaded.config.storage.filesystem.as_ref().unwrap().root(),
+        "/var/lib/registry"
+    );
+    assert_eq!(loaded.config.storage.delete.enabled, Some(true));
+    assert_eq!(loaded.config.http.headers["X-Content-Type-Options"], ["nosniff"]);
+    assert_eq!(loaded.config.http.debug.addr.as_deref(), Some(":5001"));
+    assert_eq!(loaded.config.health.storagedriver.threshold, Some(3));
+}
+
+#[test]
+fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
+    refuses(
+        "http: {draintimeout: soon}",
+        &["`http.draintimeout` (line 3): `soon` is not allowed; allowed: \
+           a duration such as `30s`, `1m30s` or `168h`, or a whole number of nanoseconds"],
+    );
+    refuses(
+        "log: {level: loud}",
+        &["`log.level` (line 3): `loud` is not allowed; allowed: `error`, `warn`, `info`, `debug`"],
+    );
+    refuses(
+        "http: {relativeurls: maybe}",
+        &["`http.relativeurls` (line 3): `maybe` is not allowed; allowed: `true` or `false`"],
+    );
+    refuses(
+        "tags: {maxtags: -1}",
+        &["`tags.maxtags` (line 3): `-1` is not allowed; allowed: a whole number, 0 or more"],
+    );
+    refuses(
+        "catalog: {maxentries: many}",
+        &["`catalog.maxentries` (line 3): `many` is not allowed; allowed: a whole number"],
+    );
+    refuses(
+        "http: {addr: \"5000\"}",
+        &["`http.addr` (line 3): `5000` is not allowed; allowed: `:port` or `host:port`"],
+    );
+    refuses(
+        "http: {addr: \":99999\"}",
+        &["`http.addr` (line 3): `:99999` is not allowed; allowed: `:port` or `host:port`"],
+    );
+    refuses(
+        "http: {prefix: registry}",
+        &["`http.prefix` (line 3): `registry` is not allowed; \
+         allowed: a path with a slash at both ends, such as `/registry/`"],
+    );
+    refuses(
+        "http: {host: registry.example.com}",
+        &["`http.host` (line 3): `registry.example.com` is not allowed; \
+         allowed: a URL such as `https://registry.example.com`"],
+    );
+    refuses(
+        "http: {trustedproxies: [10.0.0.0/33]}",
+        &[
+            "`http.trustedproxies[0]` (line 3): `10.0.0.0/33` is not allowed; \
+         allowed: a network such as `10.0.0.0/8` or `fd00::/8`, or one address",
+        ],
+    );
+    refuses(
+        "http: {tls: {minimumtls: tls1.0}}",
+        &["`http.tls.minimumtls` (line 3): `tls1.0` is not allowed; allowed: `tls1.2`, `tls1.3`"],
+    );
+    refuses(
+        "http: {tls: {certificate: /c.pem}}",
+        &["`http.tls.key` is missing; allowed: the path of a PEM file with a private key"],
+    );
+    refuses(
+        "http: {tls: {key: /k.pem}}",
+        &["`http.tls.certificate` is missing; allowed: the path of a PEM file with a certificate"],
+    );
+    refuses(
+        "http: {headers: {\"a b\": [c]}}",
+        &["`http.headers.a b` (line 3): `a b` is not allowed; allowed: a header's name"],
+    );
+    refuses(
+        "http: 5000",
+        &[
+            "`http` (line 3): `5000` is not allowed; allowed: a section with `addr`, `debug`, `draintimeout`, `h2c`, \
+         `headers`, `host`, `http2`, `net`, `prefix`, `previoussecrets`, `relativeurls`, `secret`, `tls`, \
+         `trustedproxies`",
+        ],
+    );
+    refuses(
+        "auth: {htpasswd: {realm: r}}",
+        &["`auth.htpasswd.path` is missing; allowed: the path of a file made by `htpasswd -B`"],
+    );
+    refuses(
+        "auth: htpaswd",
+        &["`auth` (line 3): `htpaswd` is not allowed; allowed: `htpasswd`, `silly`, `token`, or `none`"],
+    );
+    refuses(
+        "auth: {htpasswd: {realm: r, path: p}, silly: {realm: r, service: s}}",
+        &["`auth.silly` (line 3) cannot stand beside `auth.htpasswd`; allowed: one of them"],
+    );
+}
+
+#[test]
+fn every_error_of_a_file_is_told_at_once() {
+    refuses(
+        "log: {level: loud}\nhttp: {relativeurls: maybe}",
+        &[
+            "`log.level` (line 3): `loud` is not allowed; allowed: `error`, `warn`, `info`, `debug`",
+            "`http.relativeurls` (line 4): `maybe` is not allowed; allowed: `true` or `false`",
+        ],
+    );
+}
+
+#[test]
+fn storage_must_be_one_driver() {
+    let drivers = "`azure`, `filesystem`, `gcs`, `inmemory`, `oss`, `s3`, `s3aws`, `swift`";
+    let missing = format!("`storage` is missing; allowed: exactly one driver of {drivers}");
+    assert_eq!(lines("version: 0.1\n"), Err(vec![missing.clone()]));
+    assert_eq!(
+        lines("version: 0.1\nstorage: {delete: {enabled: true}}\n"),
+        Err(vec![missing])
+    );
+    assert_eq!(
+        lines("version: 0.1\nstorage:\n  inmemory:\n  filesystem:\n"),
+        Err(vec![
+            "`storage.filesystem` (line 4) cannot stand beside `storage.inmemory`; allowed: one of them"
+                .into()
+        ])
+    );
+    assert_eq!(
+        lines("version: 0.1\nstorage:\n  s3: {bucket: b}\n"),
+        Err(vec![
+            "`storage.s3` (line 3) is not supported yet: data would not be stored in the bucket".into()
+        ])
+    );
+    assert_eq!(lines("version: 0.1\nstorage: inmemory\n"), Ok(vec![]));
+    assert_eq!(lines("version: 0.1\nstorage:\n  filesystem:\n"), Ok(vec![]));
+}
+
+#[test]
+fn the_version_is_required_and_is_0_1() {
+    assert_eq!(
+        lines("storage: inmemory\n"),
+        Err(vec!["`version` is missing; allowed: `0.1`".into()])
+    );
+    assert_eq!(
+        lines("version: 0.2\nstorage: inmemory\n"),
+        Err(vec![
+            "`version` (line 1): `0.2` is not allowed; allowed: `0.1`".into()
+        ])
+    );
+}
+
+#[test]
+fn a_secret_is_never_quoted() {
+    refuses(
+        "http: {secret: {a: hunter2}}",
+        &["`http.secret` (line 3): its value is not allowed; allowed: one value"],
+    );
+    refuses(
+        "http: {secret: <masked>}",
+        &["`http.secret` (line 3): its value is not allowed; \
+         allowed: the secret itself, not the mask that is printed for it"],
+    );
+    let loaded = load(
+        &format!("{GOOD}http: {{secret: hunter2, previoussecrets: [hunter3]}}"),
+        [],
+    )
+    .unwrap();
+    assert_eq!(loaded.config.http.secret.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(loaded.config.http.previoussecrets[0].expose(), "hunter3");
+    assert!(!format!("{loaded:?}").contains("hunter"), "{loaded:?}");
+    assert!(!serde_json::to_string(&loaded.config).unwrap().contains("hunter"));
+}
+
+#[test]
+fn unknown_keys_warn_with_their_path() {
+    warns(
+        "htpp: {}\nhttp: {tls: {certifcate: c}}\n",
+        &[
+            "`htpp` (line 3) is not a known key and is ignored",
+            "`http.tls.certifcate` (line 4) is not a known key and is ignored",
+        ],
+    );
+}
+
+#[test]
+fn what_is_switched_off_is_neither_refused_nor_warned_about() {
+    warns(
+        "notifications: {endpoints: [{name: n, url: u, disabled: true}]}",
+        &[],
+    );
+    warns("log: {hooks: [{type: mail, disabled: yes}]}", &[]);
+    warns("proxy: {remoteurl: \"\"}", &[]);
+    warns(
+        "http: {debug: {prometheus: {enabled: false, path: /metrics}}}",
+        &[],
+    );
+    warns("auth: none", &[]);
+    warns("auth: {none: {}}", &[]);
+    warns("http:\nlog:\nhealth: {file: []}\n", &[]);
+}
+
+#[test]
+fn what_would_be_lost_is_refused_with_a_sentence() {
+    refuses(
+        "notifications: {endpoints: [{name: n, url: u}]}",
+        &["`notifications.endpoints[0]` (line 3) is not supported yet: events would be lost"],
+    );
+    refuses(
+        "proxy: {remoteurl: \"https://registry-1.docker.io\"}",
+        &["`proxy.remoteurl` (line 3) is not supported yet: images of the upstream would not be found"],
+    );
+    refuses(
+        "auth: {token: {realm: r}}",
+        &["`auth.token` (line 3) is not supported yet: tokens are not checked"],
+    );
+}
+
+#[test]
+fn spellings_of_yaml_1_1_and_of_old_files_are_understood() {
+    let text = "version: \"0.1\"\nloglevel: WARN\nlog: {formatter: Json, accesslog: {disabled: On}}\n\
+        storage: inmemory\nhttp: {draintimeout: 5000000000, headers: {A: b}, trustedproxies: [\"::1\", 10.0.0.0/8]}\n";
+    let config = load(text, []).unwrap().config;
+    assert_eq!(config.log.level, Some(Level::Warn));
+    assert_eq!(config.log.formatter, Some(Formatter::Json));
+    assert_eq!(config.log.accesslog.disabled, Some(true));
+    assert_eq!(config.http.drain(), std::time::Duration::from_secs(5));
+    assert_eq!(config.http.headers["A"], ["b"]);
+    assert_eq!(
+        config.http.trustedproxies.as_deref(),
+        Some(&["::1".to_owned(), "10.0.0.0/8".to_owned()][..])
+    );
+}
+
+/// What the operator does: types to a file, a secret by hand, the file back to types.
+#[test]
+fn a_rendered_configuration_is_read_back_as_it_was_meant() {
+    let mut config = Config::default();
+    config.storage.filesystem = Some(Filesystem {
+        rootdirectory: Some("/var/lib/registry".into()),
+    });
+    config.storage.delete.enabled = Some(true);
+    config.auth.htpasswd = Some(Htpasswd {
+        realm: "berth".into(),
+        path: "/auth/htpasswd".into(),
+    });
+    config.http.addr = Some(":5000".into());
+    config.http.draintimeout = Some(GoDuration::from_secs(60));
+    config.http.trustedproxies = Some(vec![]);
+    config.http.tls = Tls {
+        certificate: Some("/tls/tls.crt".into()),
+        key: Some("/tls/tls.key".into()),
+        minimumtls: Some(TlsVersion::Tls13),
+        ..Tls::default()
+    };
+    let yaml = Tree::of(&config).to_yaml();
+    assert_eq!(
+        yaml,
+        "auth:\n  htpasswd:\n    path: /auth/htpasswd\n    realm: berth\nhttp:\n  addr: :5000\n  draintimeout: \"1m\"\n  \
+         tls:\n    certificate: /tls/tls.crt\n    key: /tls/tls.key\n    minimumtls: tls1.3\n  trustedproxies: []\n\
+         storage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: /var/lib/registry\nversion: \"0.1\"\n"
+    );
+    assert_eq!(load(&yaml, []).unwrap().config, config);
+
+    config.http.secret = Some(Secret::new("0123456"));
+    let mut tree = Tree::of(&config);
+    assert!(
+        load(&tree.to_yaml(), []).is_err(),
+        "a mask must not start as a secret"
+    );
+    tree.set("http.secret", "0123456");
+    assert_eq!(load(&tree.to_yaml(), []).unwrap().config, config);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_panics(text in "(version: 0.1\n)?((http|log|storage|auth|tls|health|notifications|[a-z]{1,6}|\\PC): ?[{\\[\\]},a-z0-9\\PC]{0,12}\n[ ]{0,4}){0,8}") {
+        let _ = load(&text, []);
+    }
+
+    #[test]
+    fn no_value_of_any_key_panics(at in 0..crate::keys::KEYS.len(), value in "\\PC{0,30}") {
+        let mut tree = Tree::parse(GOOD).unwrap();
+        tree.set(&crate::keys::KEYS[at].path.replace("[]", ""), &value);
+        let _ = load(&tree.to_yaml(), []);
+    }
+}
