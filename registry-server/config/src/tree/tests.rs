@@ -45,7 +45,7 @@ fn merge_keys_give_way_to_written_ones_wherever_they_stand() {
         "x:\n  a: 1\n  b: 2\nw:\n  b: 3\n  a: 1\n",
     );
     reads(
-        "y: {b: 3, <<: [{a: 1}, {a: 2, c: 4}]}\n",
+        "w: {b: 3, <<: [{a: 1}, {a: 2, c: 4}]}\n",
         "w:\n  b: 3\n  a: 1\n  c: 4\n",
     );
     refuses(
