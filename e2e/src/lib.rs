@@ -11,6 +11,9 @@ pub mod audit;
 pub mod cache;
 pub mod exec;
 pub mod kubeconfig;
+pub mod local;
+pub mod output;
+pub mod packages;
 pub mod tools;
 pub mod wait;
 

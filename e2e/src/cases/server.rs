@@ -2,11 +2,10 @@
 //! says of it.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::process::Command;
 
+use crate::exec::Exec;
 use crate::protocol::{digest, noise};
 use crate::server::Setup;
 
@@ -79,29 +78,25 @@ pub async fn memory_stays_bounded(server: &Path) -> Result<String> {
     // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
     let source = folder.path().join("layer");
     std::fs::File::create(&source)?.set_len(SIZE)?;
-    let sum = output(Command::new("sha256sum").arg(&source)).await?;
+    let sum = Exec::new("sha256sum").arg(&source).success().await?;
     let sum = sum.split_whitespace().next().context("`sha256sum` printed nothing")?;
     let session = running.repository("memory/push").start().await?;
     let mut location = session.location.clone();
     location.query_pairs_mut().append_pair("digest", &format!("sha256:{sum}"));
-    let code = output(
-        Command::new("curl")
-            .args(["--silent", "--show-error", "--noproxy", "*", "--output", "/dev/null", "--write-out", "%{http_code}"])
-            .args(["--header", "Content-Type: application/octet-stream", "--upload-file"])
-            .arg(&source)
-            .arg(location.as_str()),
-    )
-    .await?;
+    let code = Exec::new("curl")
+        .args(["--silent", "--show-error", "--noproxy", "*", "--output", "/dev/null", "--write-out", "%{http_code}"])
+        .args(["--header", "Content-Type: application/octet-stream", "--upload-file"])
+        .arg(&source)
+        .arg(location.as_str())
+        .success()
+        .await?;
     ensure!(code == "201", "the push was answered {code}");
     let pushed = running.peak_memory()?;
-    let pulled = output(
-        Command::new("sh")
-            .arg("-c")
-            .arg("set -e; curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum")
-            .arg("sh")
-            .arg(format!("{base}v2/memory/push/blobs/sha256:{sum}")),
-    )
-    .await?;
+    let pulled = Exec::new("sh")
+        .args(["-c", "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum", "sh"])
+        .arg(format!("{base}v2/memory/push/blobs/sha256:{sum}"))
+        .success()
+        .await?;
     ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
     let peak = running.peak_memory()?;
     ensure!(peak <= PEAK_MEMORY_MAX, "VmHWM {} KiB is over 64 MiB", peak / 1024);
@@ -114,19 +109,17 @@ pub async fn conformance(server: &Path, program: &Path) -> Result<String> {
     let running = Setup::new(server, folder.path())?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true").start().await?;
     let results = folder.path().join("results");
     let authority = format!("{}:{}", running.base().host_str().context("no host")?, running.base().port().context("no port")?);
-    let run = Command::new(program)
+    let run = Exec::new(program)
         .env("OCI_REGISTRY", authority)
         .env("OCI_TLS", "disabled")
         .env("OCI_VERSION", "1.1")
         .env("OCI_REPO1", "conformance/repo1")
         .env("OCI_REPO2", "conformance/repo2")
         .env("OCI_RESULTS_DIR", &results)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
+        .dir(folder.path())
         .output()
-        .await
-        .context("cannot start the conformance program")?;
-    let text = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        .await?;
+    let text = run.all();
     let summary = std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
     let counts = JunitCounts::parse(&summary)?;
     ensure!(run.status.success() && counts.failed == 0 && counts.total > 0, "{counts:?}\n{text}");
@@ -157,10 +150,4 @@ impl JunitCounts {
 fn attribute(element: &str, name: &str) -> Result<u64> {
     let (_, rest) = element.split_once(&format!("{name}=\"")).with_context(|| format!("no `{name}` in `{element}`"))?;
     Ok(rest.split('"').next().unwrap_or_default().parse()?)
-}
-
-async fn output(command: &mut Command) -> Result<String> {
-    let done = command.stdin(Stdio::null()).output().await?;
-    ensure!(done.status.success(), "{:?}: {}", command.as_std(), String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8(done.stdout)?)
 }

@@ -1,0 +1,539 @@
+//! A real single-node Kubernetes on one Debian machine that can pull no image.
+//!
+//! etcd, the control plane, kubelet, kube-proxy, containerd, dockerd, CoreDNS, Traefik and local-path-provisioner run
+//! as processes in mount, network and PID namespaces of their own, joined to the host by one veth pair. Everything
+//! they keep lies in `<cache>/clusters/<name>/`. CoreDNS, Traefik and the provisioner are processes and not Pods:
+//! there is nothing to pull for them, and the cluster is usable seconds earlier.
+//!
+//! Guarantees: [`Local::stop`] kills the first process, by which every process, mount and interface ends, and removes
+//! the two things that outlive it: empty cgroups and the state folder. Two clusters of different names do not meet.
+//! Must not: touch a file, a rule or a setting of the host other than those. Start at [`Local::start`].
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::Api;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cache::Cache;
+use crate::exec::{Exec, tail};
+use crate::kubeconfig;
+use crate::output::{Hint, Output, Step};
+use crate::tools::Tool;
+use crate::wait::{Seen, wait_for};
+use init::{Identity, Progress};
+use plan::Plan;
+
+mod images;
+mod init;
+mod plan;
+
+pub use plan::DOMAIN;
+
+/// The hidden first argument by which our own programs become a cluster's first process.
+const INIT: &str = "cluster-init";
+/// From the first process to all components, on a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(240);
+const NODE_DEADLINE: Duration = Duration::from_secs(120);
+/// Until the kernel has taken down what a killed namespace held.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The programs a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub(crate) kubernetes: PathBuf,
+    pub(crate) coredns: PathBuf,
+    pub(crate) traefik: PathBuf,
+    pub(crate) local_path_provisioner: PathBuf,
+    pub(crate) crane: PathBuf,
+}
+
+impl Programs {
+    /// Builds what the cache does not have.
+    ///
+    /// # Errors
+    /// As [`Tool::path`].
+    pub async fn provide(cache: &Cache, step: &Step) -> Result<Self> {
+        let path = async |tool: Tool| tool.path(cache, |what| step.note(what)).await;
+        Ok(Self {
+            kubernetes: path(Tool::Kubernetes).await?,
+            coredns: path(Tool::CoreDns).await?,
+            traefik: path(Tool::Traefik).await?,
+            local_path_provisioner: path(Tool::LocalPathProvisioner).await?,
+            crane: path(Tool::Crane).await?,
+        })
+    }
+
+    /// kubectl, with these credentials and no others.
+    #[must_use]
+    pub fn kubectl(&self, kubeconfig: &Path, context: &str) -> Exec {
+        Exec::new(&self.kubernetes)
+            .arg("kubectl")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--context={context}"))
+    }
+
+    /// The registry client `crane`.
+    #[must_use]
+    pub fn crane(&self) -> Exec {
+        Exec::new(&self.crane)
+    }
+}
+
+/// A running local cluster.
+#[derive(Debug)]
+pub struct Local {
+    plan: Plan,
+    identity: Identity,
+    programs: Programs,
+}
+
+/// Becomes the first process of a cluster when the program was started as one. Call it first in `main`, before any
+/// thread exists.
+pub fn serve_if_asked() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == INIT) {
+        let state = PathBuf::from(args.next().unwrap_or_default());
+        let error = init::run(&state);
+        Output::new().error(&error);
+        std::process::exit(1);
+    }
+}
+
+impl Local {
+    /// The cluster of that name, started when it does not run. One that runs but has lost a component is ended
+    /// first. The calling program must begin with [`serve_if_asked`].
+    ///
+    /// # Errors
+    /// The name is unusable, the caller is not root, or a component does not come up: the error quotes its log.
+    pub async fn start(cache: &Cache, name: &str, programs: Programs, out: &Output) -> Result<Self> {
+        check_name(name)?;
+        if !rustix::process::geteuid().is_root() {
+            bail!("a local cluster needs namespaces and cgroups, which only root can make");
+        }
+        let _lock = cache.lock(&format!("cluster-{name}"))?;
+        if let Some(running) = Self::find(cache, name, programs.clone())?
+            && running
+                .progress()
+                .is_some_and(|progress| progress.complete && progress.ended.is_empty())
+        {
+            out.say("Running", &format!("local cluster `{name}`"));
+            return Ok(running);
+        }
+        Self::remove(cache, name).await?;
+        let state = cache.folder("clusters")?.join(name);
+        fs::create_dir_all(state.join("logs"))
+            .with_context(|| format!("cannot create `{}`", state.display()))?;
+        let plan = Plan::draw(name, &state, free_subnet(name).await?, &programs)?;
+        plan.write()?;
+        let way_out = format!(
+            "the logs of all components are in `{}`",
+            state.join("logs").display()
+        );
+        out.step("Starting", &format!("local cluster `{name}`"), async |step| {
+            Self::bring_up(plan, programs, &step).await
+        })
+        .await
+        .map_err(|error| Hint::on(error, way_out))
+    }
+
+    async fn bring_up(plan: Plan, programs: Programs, step: &Step) -> Result<Self> {
+        step.note("namespaces");
+        spawn_init(&plan.state)?;
+        let identity = wait_for("the first process of the cluster", START_DEADLINE, async || {
+            let path = plan.state.join("init.json");
+            match fs::read(&path) {
+                Ok(text) => Ok(Seen::Done(
+                    serde_json::from_slice(&text).context("init.json is unreadable")?,
+                )),
+                Err(error) => Ok(Seen::NotYet(format!("no `{}`: {error}", path.display()))),
+            }
+        })
+        .await
+        .with_context(|| log_tail(&plan.state, "init"))?;
+        let local = Self {
+            plan,
+            identity,
+            programs,
+        };
+        local.connect_to_host().await?;
+        wait_for("the cluster's components", START_DEADLINE, async || {
+            local.components(step)
+        })
+        .await?;
+        step.note("waiting for the node");
+        local.node_is_ready().await?;
+        step.note("first images and objects");
+        local
+            .load_archive(images::archive()?)
+            .await
+            .context("cannot load the first images")?;
+        local
+            .kubectl()
+            .args(["apply", "--server-side", "-f", "-"])
+            .stdin(plan::OBJECTS)
+            .success()
+            .await
+            .context("cannot create the cluster's first objects")?;
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(local.client().await?);
+        wait_for("the first service account", NODE_DEADLINE, async || {
+            Ok(Seen::Done(accounts.get("default").await?))
+        })
+        .await?;
+        for port in [53, 443] {
+            TcpStream::connect((local.address(), port))
+                .with_context(|| format!("the cluster's port {port} does not answer from the host"))?;
+        }
+        Ok(local)
+    }
+
+    /// The running cluster of that name, if there is one.
+    ///
+    /// # Errors
+    /// Its files are unreadable.
+    pub fn find(cache: &Cache, name: &str, programs: Programs) -> Result<Option<Self>> {
+        check_name(name)?;
+        let state = cache.root().join("clusters").join(name);
+        let Some(identity) = living(&state)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            plan: Plan::read(&state)?,
+            identity,
+            programs,
+        }))
+    }
+
+    /// Ends the cluster of that name and removes everything it left. Says whether there was anything.
+    ///
+    /// # Errors
+    /// Something of it cannot be ended or removed.
+    pub async fn stop(cache: &Cache, name: &str) -> Result<bool> {
+        check_name(name)?;
+        let _lock = cache.lock(&format!("cluster-{name}"))?;
+        Self::remove(cache, name).await
+    }
+
+    async fn remove(cache: &Cache, name: &str) -> Result<bool> {
+        let state = cache.root().join("clusters").join(name);
+        let existed = state.exists();
+        if let Some(identity) = living(&state)? {
+            let pid = Pid::from_raw(identity.pid).context("a process number is positive")?;
+            // SIGKILL: the first process of a PID namespace ignores every signal it has no handler for.
+            kill_process(pid, Signal::KILL).context("cannot end the cluster's first process")?;
+            wait_for("the cluster's processes to end", STOP_DEADLINE, async || {
+                Ok(match living(&state)? {
+                    None => Seen::Done(()),
+                    Some(identity) => Seen::NotYet(format!("process {} is still there", identity.pid)),
+                })
+            })
+            .await?;
+        }
+        // The kernel takes the pair down by itself, but later; a new cluster of that name must not meet it.
+        let link = interface(name);
+        if Path::new("/sys/class/net").join(&link).exists() {
+            let _ = Exec::new("ip").args(["link", "delete", &link]).output().await?;
+        }
+        wait_for(
+            "the cluster's interface and cgroups to go",
+            STOP_DEADLINE,
+            async || {
+                if Path::new("/sys/class/net").join(&link).exists() {
+                    return Ok(Seen::NotYet(format!("interface {link} is still there")));
+                }
+                for root in init::cgroup_roots()? {
+                    remove_cgroup(&root.join(plan::cgroup(name).trim_start_matches('/')))?;
+                }
+                Ok(Seen::Done(()))
+            },
+        )
+        .await?;
+        if existed {
+            fs::remove_dir_all(&state).with_context(|| format!("cannot remove `{}`", state.display()))?;
+        }
+        Ok(existed)
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Where the API server, the Ingress controller and every NodePort listen, from the host and from inside.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.plan.address
+    }
+
+    /// The administrator's kubeconfig; its one context is `berth`.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.plan.kubeconfig
+    }
+
+    /// A client with every right.
+    ///
+    /// # Errors
+    /// The kubeconfig is unreadable.
+    pub async fn client(&self) -> Result<kube::Client> {
+        kubeconfig::client(&self.plan.kubeconfig, kubeconfig::CONTEXT).await
+    }
+
+    /// kubectl with the administrator's credentials, run on the host.
+    #[must_use]
+    pub fn kubectl(&self) -> Exec {
+        self.programs.kubectl(&self.plan.kubeconfig, kubeconfig::CONTEXT)
+    }
+
+    /// The programs it was started with.
+    #[must_use]
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The API server's audit log ([`crate::audit`]).
+    #[must_use]
+    pub fn audit_log(&self) -> &Path {
+        &self.plan.audit_log
+    }
+
+    /// The folder with one log per component.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.plan.state.join("logs")
+    }
+
+    /// A file as the cluster's namespaces see it, for reading and writing from the host.
+    #[must_use]
+    pub fn inside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.identity.pid))
+    }
+
+    /// The command, to be run inside the namespaces: beside docker, with the cluster's hosts, names and routes.
+    /// Folders outside `/etc`, `/run`, `/var/lib` and `/var/log` are the host's own.
+    #[must_use]
+    pub fn exec(&self, command: Exec) -> Exec {
+        let enter = [
+            "--target",
+            &self.identity.pid.to_string(),
+            "--mount",
+            "--net",
+            "--pid",
+            "--",
+        ]
+        .map(str::to_owned);
+        command.within(Exec::new("nsenter").args(enter))
+    }
+
+    /// Puts an image archive (`docker save`, OCI layout) where the kubelet finds it.
+    ///
+    /// # Errors
+    /// The archive is unreadable.
+    pub async fn load_archive(&self, archive: Vec<u8>) -> Result<()> {
+        let import = Exec::new("ctr")
+            .args(["--namespace=k8s.io", "images", "import", "-"])
+            .stdin(archive);
+        self.exec(import).success().await.map(drop)
+    }
+
+    /// Puts an image of the cluster's dockerd where the kubelet finds it, without a registry in between.
+    ///
+    /// # Errors
+    /// docker does not have the image.
+    pub async fn load_image(&self, image: &str) -> Result<()> {
+        let pipe = format!("set -e; /usr/bin/docker save '{image}' | ctr --namespace=k8s.io images import -");
+        self.exec(Exec::new("sh").args(["-c", &pipe]))
+            .success()
+            .await
+            .map(drop)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let text = fs::read(self.plan.state.join("components.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn components(&self, step: &Step) -> Result<Seen<()>> {
+        if living(&self.plan.state)?.is_none() {
+            return Ok(Seen::Never(anyhow::anyhow!(
+                "the cluster's first process ended\n{}",
+                log_tail(&self.plan.state, "init")
+            )));
+        }
+        let Some(progress) = self.progress() else {
+            return Ok(Seen::NotYet("no component ended".into()));
+        };
+        if let Some((name, status)) = progress.ended.iter().next() {
+            let log = log_tail(&self.plan.state, name);
+            return Ok(Seen::Never(anyhow::anyhow!("{name} ended with {status}\n{log}")));
+        }
+        if let Some(failure) = progress.failure {
+            return Ok(Seen::Never(anyhow::anyhow!("{failure}")));
+        }
+        if progress.complete {
+            return Ok(Seen::Done(()));
+        }
+        step.note("components");
+        Ok(Seen::NotYet("not all components are started".into()))
+    }
+
+    /// Makes the veth pair, its inner end in the cluster's network namespace.
+    async fn connect_to_host(&self) -> Result<()> {
+        let link = interface(&self.plan.name);
+        let ip = |line: String| async move {
+            Exec::new("ip")
+                .args(line.split(' '))
+                .success()
+                .await
+                .context("cannot join the cluster to the host")
+        };
+        ip(format!(
+            "link add {link} type veth peer name eth0 netns {}",
+            self.identity.pid
+        ))
+        .await?;
+        ip(format!("address add {}/30 dev {link}", self.plan.gateway)).await?;
+        ip(format!("link set {link} up")).await?;
+        Ok(())
+    }
+
+    async fn node_is_ready(&self) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        wait_for("the node to be ready", NODE_DEADLINE, async || {
+            let node = nodes.get(plan::NODE).await?;
+            let conditions = node
+                .status
+                .and_then(|status| status.conditions)
+                .unwrap_or_default();
+            Ok(
+                match conditions.iter().find(|condition| condition.type_ == "Ready") {
+                    Some(ready) if ready.status == "True" => Seen::Done(()),
+                    Some(ready) => Seen::NotYet(ready.message.clone().unwrap_or_default()),
+                    None => Seen::NotYet("no condition Ready yet".into()),
+                },
+            )
+        })
+        .await
+        .with_context(|| log_tail(&self.plan.state, "kubelet"))
+    }
+}
+
+/// Starts the first process; it outlives this one.
+fn spawn_init(state: &Path) -> Result<()> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let path = state.join("logs/init.log");
+    let log = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+    let errors = log.try_clone().context("cannot share a log file")?;
+    // util-linux does what would need unsafe code here, and leaves one small process that waits for the first one.
+    Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "--fork", "--"])
+        .arg(program)
+        .arg(INIT)
+        .arg(state)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        // A group of its own: Ctrl-C at the terminal is for the command, not for the cluster.
+        .process_group(0)
+        .spawn()
+        .context("cannot start `unshare`")?;
+    Ok(())
+}
+
+/// The cluster's first process, if the one that was written down still lives.
+fn living(state: &Path) -> Result<Option<Identity>> {
+    let Ok(text) = fs::read(state.join("init.json")) else {
+        return Ok(None);
+    };
+    let known: Identity = serde_json::from_slice(&text).context("init.json is unreadable")?;
+    let folder = PathBuf::from(format!("/proc/{}", known.pid));
+    // A process that ends between these two lines is as good as gone.
+    Ok(init::identity(&folder)
+        .ok()
+        .filter(|now| now.started == known.started))
+}
+
+fn remove_cgroup(group: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(group) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list `{}`", group.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group).with_context(|| format!("cannot remove `{}`", group.display()))
+}
+
+/// The host's end of the pair.
+fn interface(name: &str) -> String {
+    name.to_owned()
+}
+
+/// A name is part of folder, interface and cgroup names; interfaces are the shortest of these.
+fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 15 || !name.starts_with("berth") || !name.chars().all(good) {
+        bail!(
+            "`{name}` cannot name a local cluster: `berth`, then small letters, digits and dashes, 15 at most"
+        );
+    }
+    Ok(())
+}
+
+/// A third byte of `10.213.x.0/30` that no interface of the host uses; the name's own one if it is free.
+async fn free_subnet(name: &str) -> Result<u8> {
+    let used = Exec::new("ip")
+        .args(["-4", "-o", "address"])
+        .success()
+        .await
+        .context("cannot list addresses")?;
+    let first = name
+        .bytes()
+        .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    (0..=u8::MAX)
+        .map(|step| first.wrapping_add(step))
+        .find(|subnet| !used.contains(&format!(" 10.213.{subnet}.")))
+        .context("all of 10.213.0.0/16 is in use")
+}
+
+fn log_tail(state: &Path, component: &str) -> String {
+    let path = state.join("logs").join(format!("{component}.log"));
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    format!("`{}` ends with:\n{}", path.display(), tail(&text, 15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_could_not_be_an_interface_is_refused() {
+        for (name, good) in [
+            ("berth", true),
+            ("berth-e2e", true),
+            ("", false),
+            ("eth0", false),
+            ("berth-with-a-long-name", false),
+            ("berth/../x", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_known_by_number_and_start() {
+        let me = init::identity(Path::new("/proc/self")).unwrap();
+        assert_eq!(u32::try_from(me.pid).unwrap(), std::process::id());
+        assert!(me.started > 0);
+    }
+}

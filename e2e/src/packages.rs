@@ -1,0 +1,153 @@
+//! Debian packages the local cluster and the suite use.
+//!
+//! Guarantees: installs only what is missing, and says which and what for before it does.
+//! Must not: remove or upgrade anything; installed packages stay.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exec::Exec;
+use crate::output::{Hint, Output};
+
+/// A package, a file that shows it is installed, and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// Debian's name.
+    pub name: &'static str,
+    /// What the suite does with it.
+    pub purpose: &'static str,
+    file: &'static str,
+}
+
+/// Everything used, in the order in which it is told.
+pub const PACKAGES: [Package; 14] = [
+    Package {
+        name: "containerd",
+        purpose: "runs the Pods",
+        file: "/usr/bin/containerd",
+    },
+    Package {
+        name: "runc",
+        purpose: "starts containers for containerd and docker",
+        file: "/usr/sbin/runc",
+    },
+    Package {
+        name: "containernetworking-plugins",
+        purpose: "Pod networks",
+        file: "/usr/lib/cni/ptp",
+    },
+    Package {
+        name: "docker.io",
+        purpose: "builds and pushes images as people do",
+        file: "/usr/sbin/dockerd",
+    },
+    Package {
+        name: "iptables",
+        purpose: "Service addresses",
+        file: "/usr/sbin/iptables",
+    },
+    Package {
+        name: "conntrack",
+        purpose: "Service addresses",
+        file: "/usr/sbin/conntrack",
+    },
+    Package {
+        name: "iproute2",
+        purpose: "the cluster's network interface",
+        file: "/usr/sbin/ip",
+    },
+    Package {
+        name: "util-linux",
+        purpose: "namespaces",
+        file: "/usr/bin/nsenter",
+    },
+    Package {
+        name: "busybox-static",
+        purpose: "the content of small images",
+        file: "/bin/busybox",
+    },
+    Package {
+        name: "ca-certificates",
+        purpose: "root certificates of the images",
+        file: "/etc/ssl/certs/ca-certificates.crt",
+    },
+    Package {
+        name: "curl",
+        purpose: "plain HTTP requests of the suite",
+        file: "/usr/bin/curl",
+    },
+    Package {
+        name: "skopeo",
+        purpose: "a registry client of the suite",
+        file: "/usr/bin/skopeo",
+    },
+    Package {
+        name: "nginx-light",
+        purpose: "a proxy in front of the registry, for body sizes",
+        file: "/usr/sbin/nginx",
+    },
+    Package {
+        name: "mmdebstrap",
+        purpose: "a Debian image to push",
+        file: "/usr/bin/mmdebstrap",
+    },
+];
+
+/// Installs what is missing; gives what it installed.
+///
+/// # Errors
+/// Something is missing and there is no apt-get or no root, or apt-get fails.
+pub async fn install(out: &Output) -> Result<Vec<Package>> {
+    let missing: Vec<Package> = PACKAGES
+        .into_iter()
+        .filter(|package| !Path::new(package.file).exists())
+        .collect();
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if !Path::new("/usr/bin/apt-get").exists() || !rustix::process::geteuid().is_root() {
+        let error = anyhow::anyhow!("these packages are missing: {}", names.join(", "));
+        return Err(Hint::on(
+            error,
+            "on Debian, run this as root and they are installed by apt-get",
+        ));
+    }
+    for package in &missing {
+        out.say(
+            "Install",
+            &format!("Debian package {} ({})", package.name, package.purpose),
+        );
+    }
+    out.step(
+        "Installing",
+        &format!("{} Debian packages", names.len()),
+        async |_| {
+            let apt = || Exec::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+            apt()
+                .args(["update", "-q"])
+                .success()
+                .await
+                .context("cannot update the list of packages")?;
+            apt()
+                .args(["install", "-q", "-y", "--no-install-recommends"])
+                .args(&names)
+                .success()
+                .await
+                .context("cannot install packages")?;
+            Ok(())
+        },
+    )
+    .await?;
+    for package in &missing {
+        if !Path::new(package.file).exists() {
+            bail!(
+                "package {} is installed but `{}` is not there",
+                package.name,
+                package.file
+            );
+        }
+    }
+    Ok(missing)
+}
