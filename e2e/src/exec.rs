@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 /// How much of a command's output an error quotes.
@@ -23,6 +23,7 @@ pub struct Exec {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    removed: Vec<OsString>,
     dir: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
     deadline: Duration,
@@ -54,6 +55,7 @@ impl Exec {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            removed: Vec::new(),
             dir: None,
             stdin: None,
             deadline: Duration::from_secs(600),
@@ -80,6 +82,13 @@ impl Exec {
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Takes a variable out of the inherited environment.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.removed.push(name.as_ref().to_owned());
         self
     }
 
@@ -111,6 +120,9 @@ impl Exec {
         let mut wrapped = outer.arg("env");
         if let Some(dir) = &self.dir {
             wrapped = wrapped.arg("-C").arg(dir);
+        }
+        for name in &self.removed {
+            wrapped = wrapped.arg("-u").arg(name);
         }
         for (name, value) in &self.env {
             let mut pair = name.clone();
@@ -194,6 +206,51 @@ impl Exec {
         Ok(finished.stdout)
     }
 
+    /// Runs it and shows every line of its standard error to `watch` as it comes; both streams must be text.
+    ///
+    /// # Errors
+    /// As [`Exec::success`].
+    pub async fn watched(&self, watch: impl Fn(&str)) -> Result<()> {
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.line()))?;
+        let errors = child.stderr.take().context("standard error is a pipe")?;
+        let mut said = String::new();
+        let ending = async {
+            let mut lines = tokio::io::BufReader::new(errors).lines();
+            while let Some(line) = lines.next_line().await? {
+                watch(&line);
+                said.push_str(&line);
+                said.push('\n');
+            }
+            child.wait().await
+        };
+        let status = tokio::time::timeout(self.deadline, ending)
+            .await
+            .with_context(|| {
+                format!(
+                    "`{}` did not end within {} s",
+                    self.line(),
+                    self.deadline.as_secs()
+                )
+            })?
+            .with_context(|| format!("cannot wait for `{}`", self.line()))?;
+        if !status.success() {
+            bail!(
+                "`{}` ended with {status}:\n{}",
+                self.line(),
+                tail(&said, 2 * QUOTED_LINES)
+            );
+        }
+        Ok(())
+    }
+
     /// Runs it with the terminal's own streams and gives its exit code, 128 plus the number for a signal.
     ///
     /// # Errors
@@ -215,6 +272,9 @@ impl Exec {
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
+        for name in &self.removed {
+            command.env_remove(name);
+        }
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }

@@ -9,11 +9,21 @@
 pub mod apiserver;
 pub mod audit;
 pub mod cache;
+pub mod cases;
+pub mod clients;
+pub mod demo;
+pub mod dist;
 pub mod exec;
+pub mod fixture;
+pub mod footprint;
+pub mod images;
 pub mod kubeconfig;
 pub mod local;
 pub mod output;
 pub mod packages;
+pub mod provider;
+pub mod runner;
+pub mod suite;
 pub mod tools;
 pub mod wait;
 

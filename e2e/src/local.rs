@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cache::Cache;
 use crate::exec::{Exec, tail};
+use crate::footprint::MARK;
 use crate::kubeconfig;
 use crate::output::{Hint, Output, Step};
 use crate::tools::Tool;
@@ -34,7 +36,7 @@ mod images;
 mod init;
 mod plan;
 
-pub use plan::DOMAIN;
+pub use plan::{BUSYBOX_IMAGE, DOMAIN};
 
 /// The hidden first argument by which our own programs become a cluster's first process.
 const INIT: &str = "cluster-init";
@@ -145,7 +147,7 @@ impl Local {
 
     async fn bring_up(plan: Plan, programs: Programs, step: &Step) -> Result<Self> {
         step.note("namespaces");
-        spawn_init(&plan.state)?;
+        spawn_init(&plan.name, &plan.state)?;
         let identity = wait_for("the first process of the cluster", START_DEADLINE, async || {
             let path = plan.state.join("init.json");
             match fs::read(&path) {
@@ -310,6 +312,57 @@ impl Local {
         self.plan.state.join("logs")
     }
 
+    /// A folder that lives as long as the cluster, seen from inside too: logins, certificates.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn home(&self) -> Result<PathBuf> {
+        let home = self.plan.state.join("home");
+        fs::create_dir_all(&home).with_context(|| format!("cannot create `{}`", home.display()))?;
+        Ok(home)
+    }
+
+    /// A command for a person: run inside, in the present folder, with the cluster's own `docker`, `kubectl` and
+    /// `crane` first in the search path and logged in as `up` is.
+    ///
+    /// # Errors
+    /// The search path cannot be made.
+    pub fn shell(&self, program: &str, args: &[String]) -> Result<Exec> {
+        let home = self.home()?;
+        let tools = home.join("bin");
+        fs::create_dir_all(&tools).with_context(|| format!("cannot create `{}`", tools.display()))?;
+        let kubernetes = self.programs.kubernetes.display();
+        for (name, line) in [
+            (
+                "kubectl",
+                format!(
+                    "{kubernetes} kubectl --kubeconfig={}",
+                    self.plan.kubeconfig.display()
+                ),
+            ),
+            ("crane", self.programs.crane.display().to_string()),
+            ("docker", "/usr/bin/docker".to_owned()),
+        ] {
+            let path = tools.join(name);
+            fs::write(&path, format!("#!/bin/sh\nexec {line} \"$@\"\n"))
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        let path = format!(
+            "{}:{}",
+            tools.display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let here = std::env::current_dir().context("the present folder is gone")?;
+        let command = Exec::new(program)
+            .args(args)
+            .dir(here)
+            .env("PATH", path)
+            .env("DOCKER_CONFIG", &home)
+            .env("SSL_CERT_FILE", home.join("ca.crt"));
+        Ok(self.exec(command))
+    }
+
     /// A file as the cluster's namespaces see it, for reading and writing from the host.
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {
@@ -425,8 +478,16 @@ impl Local {
     }
 }
 
+/// An archive with [`BUSYBOX_IMAGE`] in it, the same bytes every time, for docker and containerd.
+///
+/// # Errors
+/// busybox is not installed.
+pub fn first_images() -> Result<Vec<u8>> {
+    images::archive()
+}
+
 /// Starts the first process; it outlives this one.
-fn spawn_init(state: &Path) -> Result<()> {
+fn spawn_init(name: &str, state: &Path) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let path = state.join("logs/init.log");
     let log = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
@@ -437,6 +498,7 @@ fn spawn_init(state: &Path) -> Result<()> {
         .arg(program)
         .arg(INIT)
         .arg(state)
+        .env(MARK, name)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)

@@ -1,38 +1,98 @@
-//! Runs the cases.
+//! The end-to-end suite as a program: on a local cluster of its own, or on an existing one that is named in full.
 
-use e2e::{
-    cache::Cache,
-    local::{self, Local, Programs},
-    output::Output,
-};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn amain() {
+use anyhow::Result;
+use clap::Parser;
+use e2e::cache::Cache;
+use e2e::local::{Programs, serve_if_asked};
+use e2e::output::Output;
+use e2e::provider::Existing;
+use e2e::runner::{Group, Summary};
+use e2e::suite;
+
+/// Runs the end-to-end cases. Exit codes: 0 all passed, 1 something failed, 2 wrong arguments.
+#[derive(Parser)]
+struct Args {
+    /// Only cases whose sentence contains this.
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    existing: Option<ExistingArgs>,
+}
+
+/// All of them, or none: nothing about an existing cluster is guessed.
+#[derive(clap::Args)]
+#[group(multiple = true, requires_all = ["kubeconfig", "context", "operator_image", "registry_image", "ingress_address", "domain"])]
+struct ExistingArgs {
+    /// Use an existing cluster: its kubeconfig. KUBECONFIG and ~/.kube/config are never read.
+    #[arg(long, required = false)]
+    kubeconfig: PathBuf,
+    /// The context in that file.
+    #[arg(long, required = false)]
+    context: String,
+    /// The operator's image, where the cluster can pull it.
+    #[arg(long, required = false)]
+    operator_image: String,
+    /// The server's image, where the cluster can pull it.
+    #[arg(long, required = false)]
+    registry_image: String,
+    /// Where the Ingress controller of class `nginx` listens.
+    #[arg(long, required = false)]
+    ingress_address: IpAddr,
+    /// A domain of which any name leads there.
+    #[arg(long, required = false)]
+    domain: String,
+}
+
+fn main() -> ExitCode {
+    serve_if_asked();
+    let args = Args::parse();
     let out = Output::new();
-    let r: anyhow::Result<()> = async {
-        let cache = Cache::open()?;
-        let a: Vec<String> = std::env::args().collect();
-        match a[1].as_str() {
-            "start" => {
-                let p = out
-                    .step("Building", "the cluster's programs", async |s| {
-                        Programs::provide(&cache, &s).await
-                    })
-                    .await?;
-                let l = Local::start(&cache, &a[2], p, &out).await?;
-                println!("{} {}", l.address(), l.kubeconfig().display());
+    let runtime = tokio::runtime::Runtime::new()
+        .expect("threads and timers can be had on any machine that builds this");
+    match runtime.block_on(run(args, &out)) {
+        Ok(summary) => {
+            for group in Group::ALL {
+                println!("{group} {}", summary.passed[group as usize]);
             }
-            _ => println!("{}", Local::stop(&cache, &a[2]).await?),
+            println!("deselected {}", summary.deselected);
+            println!("{} passed, {} failed", summary.total(), summary.failed);
+            if summary.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
-        Ok(())
-    }
-    .await;
-    if let Err(e) = r {
-        out.error(&e);
-        std::process::exit(1);
+        Err(error) => {
+            out.error(&error);
+            println!("0 passed, 1 failed");
+            ExitCode::FAILURE
+        }
     }
 }
-fn main() {
-    local::serve_if_asked();
-    amain();
+
+async fn run(args: Args, out: &Output) -> Result<Summary> {
+    let only = args.only.as_deref();
+    let Some(existing) = args.existing else {
+        return suite::local(only, out).await;
+    };
+    let cache = Cache::open()?;
+    let programs = out
+        .step("Building", "the suite's programs", async |step| {
+            Programs::provide(&cache, &step).await
+        })
+        .await?;
+    let existing = Existing {
+        kubeconfig: existing.kubeconfig,
+        context: existing.context,
+        operator_image: existing.operator_image,
+        registry_image: existing.registry_image,
+        ingress_address: existing.ingress_address,
+        domain: existing.domain,
+        programs,
+    };
+    suite::existing(existing, only, out).await
 }

@@ -19,7 +19,7 @@ pub struct Output {
 }
 
 /// A running step; takes notes of what it is at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Step {
     note: Arc<Mutex<String>>,
 }

@@ -1,3 +1,125 @@
-//! Entry point.
+//! Everyday tasks: `up` and `down`, the suite, commands inside the local cluster, the programs for the images.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted; `exec` and `kubectl` pass on those of the command.
+//! Must not: hold logic that a test would want; that is the `e2e` crate's. Start at [`run`].
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use e2e::cache::Cache;
+use e2e::exec::Exec;
+use e2e::local::{Local, Programs, serve_if_asked};
+use e2e::output::{Hint, Output, Step};
+
+mod down;
+mod test;
+mod up;
+
+/// The name of the local cluster when none is given.
+const NAME: &str = "berth";
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Everyday tasks of Berth"
+)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A cluster with a working, demonstrated registry in it; run again it changes nothing.
+    Up(Named),
+    /// Ends that cluster and leaves nothing of it.
+    Down(Named),
+    /// The whole test suite.
+    Test {
+        /// Only end-to-end cases whose sentence contains this, and no other tests.
+        #[arg(long)]
+        only: Option<String>,
+        /// Stop at the first part that fails instead of running all parts.
+        #[arg(long)]
+        fail_fast: bool,
+    },
+    /// Runs a command inside the cluster's namespaces, in this folder: `cargo xtask exec -- docker images`.
+    Exec(Inside),
+    /// Runs kubectl against the cluster: `cargo xtask kubectl -- get registry -A`.
+    Kubectl(Inside),
+    /// Compiles both programs statically into `dist/`, for the Dockerfiles.
+    Dist,
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// The cluster's name: `berth`, or `berth-` and something short.
+    #[arg(long, default_value = NAME)]
+    name: String,
+}
+
+#[derive(clap::Args)]
+struct Inside {
+    #[command(flatten)]
+    cluster: Named,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    serve_if_asked();
+    let args = Args::parse();
+    let out = Output::new();
+    let runtime = tokio::runtime::Runtime::new()
+        .expect("threads and timers can be had on any machine that builds this");
+    match runtime.block_on(run(args.task, &out)) {
+        Ok(code) => code,
+        Err(error) => {
+            out.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(task: Task, out: &Output) -> Result<ExitCode> {
+    match task {
+        Task::Up(Named { name }) => up::up(&name, out).await.map(|()| ExitCode::SUCCESS),
+        Task::Down(Named { name }) => down::down(&name, out).await.map(|()| ExitCode::SUCCESS),
+        Task::Test { only, fail_fast } => test::test(only.as_deref(), fail_fast, out).await,
+        Task::Exec(Inside { cluster, command }) => {
+            let (program, args) = command.split_first().context("clap requires a command")?;
+            attached(&running(&cluster.name).await?.shell(program, args)?).await
+        }
+        Task::Kubectl(Inside { cluster, command }) => {
+            attached(&running(&cluster.name).await?.kubectl().args(command)).await
+        }
+        Task::Dist => {
+            let fill = async |step: Step| e2e::dist::fill(&step).await;
+            out.step("Building", "the operator and the server into dist/", fill)
+                .await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The cluster of that name, or what to do when there is none.
+async fn running(name: &str) -> Result<Local> {
+    let cache = Cache::open()?;
+    let programs = Programs::provide(&cache, &Step::default()).await?;
+    Local::find(&cache, name, programs)?.ok_or_else(|| {
+        let way_out = if name == NAME {
+            "start it with `cargo xtask up`".to_owned()
+        } else {
+            format!("start it with `cargo xtask up --name {name}`")
+        };
+        Hint::on(anyhow::anyhow!("no local cluster `{name}` runs"), way_out)
+    })
+}
+
+async fn attached(command: &Exec) -> Result<ExitCode> {
+    let code = command.attached().await?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}

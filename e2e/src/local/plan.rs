@@ -25,7 +25,7 @@ pub const DOMAIN: &str = "berth.test";
 /// The image every Pod's first container runs.
 pub(crate) const PAUSE_IMAGE: &str = "berth.test/pause:1";
 /// A shell for helper Pods.
-pub(crate) const BUSYBOX_IMAGE: &str = "berth.test/busybox:1";
+pub const BUSYBOX_IMAGE: &str = "berth.test/busybox:1";
 
 /// Everything the first process has to know.
 #[derive(Debug, Deserialize, Serialize)]

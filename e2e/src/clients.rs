@@ -1,0 +1,126 @@
+//! Registry clients as people run them, each with a private folder for its login.
+//!
+//! Guarantees: nothing is read from or written to the reader's own `~/.docker`; passwords go by standard input.
+//! Must not: skip certificate checks. Start at [`Clients::docker`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::exec::Exec;
+use crate::provider::Cluster;
+
+/// The clients, run where the cluster's names and routes hold.
+#[derive(Debug)]
+pub struct Clients<'a> {
+    cluster: &'a Cluster,
+    home: PathBuf,
+}
+
+impl<'a> Clients<'a> {
+    /// Clients whose logins are kept in `home`, which must exist and be seen by [`Cluster::node`] too.
+    #[must_use]
+    pub fn new(cluster: &'a Cluster, home: &Path) -> Self {
+        Self {
+            cluster,
+            home: home.to_owned(),
+        }
+    }
+
+    /// Debian's docker 20.10.
+    #[must_use]
+    pub fn docker(&self) -> Exec {
+        // Other docker programs may stand earlier in the search path.
+        self.here(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", &self.home))
+    }
+
+    /// crane, which shares docker's logins; trusts the authorities in `authorities` (a PEM file) beside none other.
+    #[must_use]
+    pub fn crane(&self, authorities: &Path) -> Exec {
+        let crane = self.cluster.programs().crane();
+        self.here(
+            crane
+                .env("DOCKER_CONFIG", &self.home)
+                .env("SSL_CERT_FILE", authorities),
+        )
+    }
+
+    /// skopeo, with a login file of its own; it reads docker's `certs.d`.
+    #[must_use]
+    pub fn skopeo(&self) -> Exec {
+        self.here(Exec::new("skopeo").env("REGISTRY_AUTH_FILE", self.home.join("auth.json")))
+    }
+
+    /// curl, quiet unless something fails, without a retry.
+    #[must_use]
+    pub fn curl(&self) -> Exec {
+        self.here(Exec::new("curl").args(["--silent", "--show-error"]))
+    }
+
+    /// Logs docker in; crane then is, too.
+    ///
+    /// # Errors
+    /// The registry refuses the login.
+    pub async fn login(&self, registry: &str, user: &str, password: &str) -> Result<()> {
+        self.docker()
+            .args(["login", "--username", user, "--password-stdin", registry])
+            .stdin(password)
+            .success()
+            .await
+            .map(drop)
+            .with_context(|| format!("docker cannot log in to `{registry}`"))
+    }
+
+    /// Pushes an image that docker has and gives the digest the registry acknowledged.
+    ///
+    /// # Errors
+    /// The push fails or tells no digest.
+    pub async fn push(&self, reference: &str) -> Result<String> {
+        let said = self.docker().args(["push", reference]).success().await?;
+        digest(&said).with_context(|| format!("`docker push {reference}` told no digest:\n{said}"))
+    }
+
+    /// Forgets the image, pulls it and gives the digest docker verified.
+    ///
+    /// # Errors
+    /// The pull fails or tells no digest.
+    pub async fn pull(&self, reference: &str) -> Result<String> {
+        self.docker()
+            .args(["image", "rm", "--force", reference])
+            .success()
+            .await?;
+        let said = self.docker().args(["pull", reference]).success().await?;
+        digest(&said).with_context(|| format!("`docker pull {reference}` told no digest:\n{said}"))
+    }
+
+    fn here(&self, command: Exec) -> Exec {
+        self.cluster.node(command)
+    }
+}
+
+/// The first digest in what docker says: `v1: digest: sha256:… size: 528` or `Digest: sha256:…`.
+fn digest(said: &str) -> Option<String> {
+    let start = said.find("igest: sha256:")? + "igest: ".len();
+    let digest: String = said[start..]
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == ':')
+        .collect();
+    (digest.len() == "sha256:".len() + 64).then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_found_in_what_docker_says() {
+        let hex = "a".repeat(64);
+        for said in [
+            format!("v1: digest: sha256:{hex} size: 528\n"),
+            format!("Digest: sha256:{hex}\nStatus: new"),
+        ] {
+            assert_eq!(digest(&said), Some(format!("sha256:{hex}")), "{said}");
+        }
+        assert_eq!(digest("latest: digest: sha256:abc size: 1"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Pushing one small image and running it: the shortest way to see that the whole chain works.
+//!
+//! Used by `cargo xtask up` on its demonstration Registry and by the first case of the suite on a fresh one.
+//! Guarantees: nothing is retried; a second pass over the same Registry changes nothing. Start at [`push_and_pull`].
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::clients::Clients;
+use crate::fixture::{Registry, USER};
+use crate::local;
+use crate::provider::Cluster;
+use crate::wait::{Seen, wait_for};
+
+/// What the Pod prints.
+pub const GREETING: &str = "hello from an image that was pushed a moment ago";
+
+/// A pushed image: what the registry acknowledged beside what came back.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// `<host>/<repository>:<tag>`.
+    pub reference: String,
+    /// The digest `docker push` was answered.
+    pub pushed: String,
+    /// The digest `docker pull` verified.
+    pub pulled: String,
+}
+
+/// Has docker trust the Registry, logs in, pushes a small busybox image through the Ingress and pulls it back.
+///
+/// # Errors
+/// Any of it fails, or the digests differ.
+pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &Registry) -> Result<Pushed> {
+    let host = &registry.host;
+    cluster.trust(host, &registry.authority(cluster).await?)?;
+    clients
+        .docker()
+        .arg("load")
+        .stdin(local::first_images()?)
+        .success()
+        .await
+        .context("docker cannot load an image")?;
+    let reference = format!("{host}/demo/busybox:1");
+    clients
+        .docker()
+        .args(["tag", local::BUSYBOX_IMAGE, &reference])
+        .success()
+        .await?;
+    clients.login(host, USER, &registry.password).await?;
+    let pushed = clients.push(&reference).await?;
+    let pulled = clients.pull(&reference).await?;
+    if pushed != pulled {
+        bail!("`{reference}` was pushed as {pushed} and came back as {pulled}");
+    }
+    Ok(Pushed {
+        reference,
+        pushed,
+        pulled,
+    })
+}
+
+/// Runs a Pod from the image, by its digest, with the Registry's pull secret; gives what it printed.
+///
+/// # Errors
+/// The kubelet cannot pull it, or the Pod does not succeed; the error quotes its state.
+pub async fn run_pod(cluster: &Cluster, registry: &Registry, pushed: &Pushed) -> Result<String> {
+    let (repository, _) = pushed
+        .reference
+        .rsplit_once(':')
+        .context("a reference has a tag")?;
+    let name = format!("hello-{}", &pushed.pushed["sha256:".len()..][..8]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": registry.namespace},
+        "spec": {
+            "restartPolicy": "Never",
+            "imagePullSecrets": [{"name": registry.pull_secret()}],
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "hello",
+                "image": format!("{repository}@{}", pushed.pushed),
+                // Always: the kubelet asks the registry, even if the node has the image from another run.
+                "imagePullPolicy": "Always",
+                "command": ["sh", "-c", format!("echo {GREETING}")],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    });
+    let pods: Api<Pod> = Api::namespaced(cluster.client().await?, &registry.namespace);
+    pods.patch(
+        &name,
+        &PatchParams::apply("berth-e2e").force(),
+        &Patch::Apply(pod),
+    )
+    .await
+    .with_context(|| format!("cannot create Pod `{name}`"))?;
+    wait_for(
+        &format!("Pod `{name}` to end"),
+        Duration::from_secs(90),
+        async || {
+            let status = pods.get(&name).await?.status.unwrap_or_default();
+            Ok(match status.phase.as_deref() {
+                Some("Succeeded") => Seen::Done(()),
+                Some("Failed") => Seen::Never(anyhow::anyhow!("the Pod failed: {status:?}")),
+                _ => Seen::NotYet(waiting(&status)),
+            })
+        },
+    )
+    .await?;
+    Ok(pods
+        .logs(&name, &kube::api::LogParams::default())
+        .await
+        .context("cannot read the Pod's log")?
+        .trim()
+        .to_owned())
+}
+
+fn waiting(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
+    let reasons: Vec<String> = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
+        .map(|waiting| {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            format!("{} {}", text(&waiting.reason), text(&waiting.message))
+        })
+        .collect();
+    if reasons.is_empty() {
+        format!("phase {:?}", status.phase)
+    } else {
+        reasons.join("; ")
+    }
+}

@@ -1,0 +1,239 @@
+//! What a machine looks like from outside a cluster, so that a test can show that nothing was left behind.
+//!
+//! Guarantees: only reads. Interfaces, addresses, packet filter rules, mounts, cgroups, the files of `/etc`, settings
+//! of the whole machine, and processes are compared. A process counts as left behind when it lives in namespaces other
+//! than this program's, or carries the mark every process of a local cluster inherits; others come and go on any
+//! machine. Must not: be taken while another local cluster starts or stops. Start at [`Snapshot::take`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+use crate::exec::Exec;
+
+/// The environment variable every process of a local cluster inherits; its value is the cluster's name.
+pub const MARK: &str = "BERTH_CLUSTER";
+
+/// Settings a kubelet or a docker daemon likes to change.
+const SETTINGS: [&str; 8] = [
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/ip_forward",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+];
+
+/// One look at the machine: a set of lines, each beginning with what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    lines: BTreeSet<String>,
+}
+
+impl Snapshot {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// Something cannot be read; that would hide a difference.
+    pub async fn take() -> Result<Self> {
+        let mut lines = BTreeSet::new();
+        // Counters and life times change by themselves.
+        let links = Exec::new("ip")
+            .args(["-o", "link"])
+            .success()
+            .await
+            .context("cannot list interfaces")?;
+        lines.extend(links.lines().map(|line| {
+            format!(
+                "ip link: {}",
+                line.split_once(": ").map_or(line, |(_, rest)| rest)
+            )
+        }));
+        let addresses = Exec::new("ip")
+            .args(["-o", "address"])
+            .success()
+            .await
+            .context("cannot list addresses")?;
+        lines.extend(addresses.lines().map(|line| {
+            let kept: Vec<&str> = line.split_whitespace().skip(1).take(3).collect();
+            format!("ip address: {}", kept.join(" "))
+        }));
+        for program in ["iptables-save", "ip6tables-save"] {
+            let rules = Exec::new(program)
+                .success()
+                .await
+                .context("cannot list packet filter rules")?;
+            // Comments carry the time, chains their counters.
+            lines.extend(
+                rules
+                    .lines()
+                    .filter(|line| !line.starts_with('#'))
+                    .map(|line| format!("{program}: {}", line.split(" [").next().unwrap_or(line))),
+            );
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot list mounts")?;
+        lines.extend(mounts.lines().map(|line| format!("mount: {line}")));
+        for setting in SETTINGS {
+            let path = Path::new("/proc/sys").join(setting);
+            let value =
+                fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            lines.insert(format!("setting: {setting} = {}", value.trim()));
+        }
+        files(Path::new("/etc"), &mut lines)?;
+        folders(Path::new("/sys/fs/cgroup"), 2, &mut lines)?;
+        for folder in ["/var/lib", "/var/log", "/run", "/opt", "/usr/libexec"] {
+            folders(Path::new(folder), 1, &mut lines)?;
+        }
+        lines.extend(foreign_processes()?);
+        Ok(Self { lines })
+    }
+
+    /// What is different now, one line each: `+` came, `-` went. Empty when nothing is.
+    #[must_use]
+    pub fn diff(&self, now: &Snapshot) -> Vec<String> {
+        let gone = self.lines.difference(&now.lines).map(|line| format!("- {line}"));
+        let new = now.lines.difference(&self.lines).map(|line| format!("+ {line}"));
+        gone.chain(new).collect()
+    }
+
+    /// How many things were compared.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there was nothing to compare.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// Every file of a tree with its content's digest.
+fn files(folder: &Path, lines: &mut BTreeSet<String>) -> Result<()> {
+    for path in entries(folder)? {
+        let kind =
+            fs::symlink_metadata(&path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+        let shown = path.display();
+        if kind.is_dir() {
+            lines.insert(format!("{shown}/"));
+            files(&path, lines)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).with_context(|| format!("cannot read `{shown}`"))?;
+            lines.insert(format!("{shown} -> {}", target.display()));
+        } else if kind.is_file() {
+            let bytes = fs::read(&path).with_context(|| format!("cannot read `{shown}`"))?;
+            let digest: String = Sha256::digest(bytes)
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            lines.insert(format!("{shown} {digest}"));
+        } else {
+            lines.insert(format!("{shown} (special)"));
+        }
+    }
+    Ok(())
+}
+
+fn folders(folder: &Path, depth: u32, lines: &mut BTreeSet<String>) -> Result<()> {
+    if depth == 0 || !folder.exists() {
+        return Ok(());
+    }
+    for path in entries(folder)? {
+        if path.is_dir() && !path.is_symlink() {
+            lines.insert(format!("{}/", path.display()));
+            folders(&path, depth - 1, lines)?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = |error| format!("cannot list `{}`: {error}", folder.display());
+    fs::read_dir(folder)
+        .map_err(|error| anyhow::anyhow!(list(error)))?
+        .map(|entry| {
+            entry
+                .map(|entry| entry.path())
+                .map_err(|error| anyhow::anyhow!(list(error)))
+        })
+        .collect()
+}
+
+/// Processes in namespaces that are not ours, and processes with the mark.
+fn foreign_processes() -> Result<Vec<String>> {
+    let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    let ours = ["mnt", "net", "pid"].map(|kind| (kind, namespace("self", kind)));
+    let mark = format!("{MARK}=");
+    let mut lines = Vec::new();
+    for path in entries(Path::new("/proc"))? {
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        // A process can end between two reads, and kernel threads have neither namespaces nor environment.
+        let foreign = ours
+            .iter()
+            .any(|(kind, our)| namespace(pid, kind).is_some_and(|theirs| Some(theirs) != *our));
+        let marked = fs::read(path.join("environ")).is_ok_and(|environment| {
+            environment
+                .split(|byte| *byte == 0)
+                .any(|pair| pair.starts_with(mark.as_bytes()))
+        });
+        if foreign || marked {
+            let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            lines.push(format!("process: {pid} {}", name.trim()));
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_in_other_namespaces_and_one_with_the_mark_are_seen_and_their_end_too() {
+        let before = Snapshot::take().await.unwrap();
+        let mut marked = std::process::Command::new("sleep")
+            .arg("60")
+            .env(MARK, "x")
+            .spawn()
+            .unwrap();
+        let line = format!("+ process: {} sleep", marked.id());
+        let during = crate::wait::wait_for(
+            "the process to be seen",
+            std::time::Duration::from_secs(10),
+            async || {
+                let diff = before.diff(&Snapshot::take().await?);
+                Ok(if diff.contains(&line) {
+                    crate::wait::Seen::Done(())
+                } else {
+                    crate::wait::Seen::NotYet(diff.join("\n"))
+                })
+            },
+        );
+        let during = during.await;
+        marked.kill().unwrap();
+        marked.wait().unwrap();
+        during.unwrap();
+        assert!(!before.diff(&Snapshot::take().await.unwrap()).contains(&line));
+    }
+
+    #[test]
+    fn a_difference_says_what_came_and_what_went() {
+        let lines = |list: &[&str]| Snapshot {
+            lines: list.iter().map(|&line| line.to_owned()).collect(),
+        };
+        let diff = lines(&["mount: a", "mount: b"]).diff(&lines(&["mount: b", "mount: c"]));
+        assert_eq!(diff, ["- mount: a", "+ mount: c"]);
+    }
+}

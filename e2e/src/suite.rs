@@ -1,0 +1,101 @@
+//! The whole run: provide a cluster, install what is tested, run the cases, take the cluster down.
+//!
+//! Guarantees: a cluster that cannot be provided is an error, never a skip; the local cluster is always taken down, and
+//! that this leaves no trace is a case of its own. Must not: know single cases. Start at [`local`].
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::cache::Cache;
+use crate::footprint::Snapshot;
+use crate::local::{Local, Programs};
+use crate::output::Output;
+use crate::provider::{Cluster, Existing};
+use crate::runner::{Group, Summary};
+use crate::{cases, dist, fixture, images, packages, runner};
+
+/// The suite's own local cluster; `cargo xtask up` has another, so that both can run.
+pub const LOCAL_NAME: &str = "berth-e2e";
+/// The case that can only be judged when the cluster is gone.
+const NO_TRACE: &str = "down leaves no trace";
+
+/// Runs against a fresh local cluster, the cases whose sentence contains `only` (all, without it).
+///
+/// # Errors
+/// The cluster or what is tested in it cannot be provided.
+pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
+    packages::install(out).await?;
+    let cache = Cache::open()?;
+    let programs = out
+        .step("Building", "the cluster's programs", async |step| {
+            Programs::provide(&cache, &step).await
+        })
+        .await?;
+    out.step("Building", "the operator and the server", async |step| {
+        dist::fill(&step).await
+    })
+    .await?;
+    // What an interrupted run left would be part of the picture before.
+    Local::stop(&cache, LOCAL_NAME).await?;
+    let before = Snapshot::take().await?;
+    let result = async {
+        let cluster = Cluster::Local(Local::start(&cache, LOCAL_NAME, programs, out).await?);
+        out.step("Loading", "both images", async |_| {
+            images::provide(&cluster).await
+        })
+        .await?;
+        install_and_run(&cluster, only, out).await
+    }
+    .await;
+    let stop = async |_| Local::stop(&cache, LOCAL_NAME).await;
+    let stopped = out
+        .step("Stopping", &format!("local cluster `{LOCAL_NAME}`"), stop)
+        .await;
+    let mut summary = result?;
+    stopped?;
+    if only.is_some_and(|only| !NO_TRACE.contains(only)) {
+        summary.deselected += 1;
+        return Ok(summary);
+    }
+    let judged = out
+        .step("Running", NO_TRACE, async |_| {
+            let diff = before.diff(&Snapshot::take().await?);
+            if !diff.is_empty() {
+                bail!("the machine is not as it was:\n{}", diff.join("\n"));
+            }
+            Ok(())
+        })
+        .await;
+    match judged {
+        Ok(()) => summary.passed[Group::Cluster as usize] += 1,
+        Err(error) => {
+            out.error(&error);
+            summary.failed += 1;
+        }
+    }
+    Ok(summary)
+}
+
+/// Runs against a cluster that somebody else runs.
+///
+/// # Errors
+/// What is tested cannot be installed in it.
+pub async fn existing(existing: Existing, only: Option<&str>, out: &Output) -> Result<Summary> {
+    let mut summary = install_and_run(&Cluster::Existing(existing), only, out).await?;
+    summary.deselected += 1;
+    Ok(summary)
+}
+
+async fn install_and_run(cluster: &Cluster, only: Option<&str>, out: &Output) -> Result<Summary> {
+    out.step("Installing", "the operator", async |_| {
+        fixture::install_operator(cluster).await
+    })
+    .await?;
+    runner::run(cluster, &cases::all(), only, &reports(), out).await
+}
+
+/// Where failures are saved.
+fn reports() -> PathBuf {
+    images::checkout().join("target/e2e")
+}

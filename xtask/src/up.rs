@@ -1,0 +1,148 @@
+//! `cargo xtask up`: from a clone to a registry that was seen working.
+//!
+//! Guarantees: each step says its name and time; run again, it finds everything as it should be and changes nothing.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use e2e::cache::Cache;
+use e2e::clients::Clients;
+use e2e::demo::{self, Pushed};
+use e2e::fixture::{self, Registry, USER};
+use e2e::local::{Local, Programs};
+use e2e::output::{Hint, Output};
+use e2e::provider::Cluster;
+use e2e::{dist, images, packages};
+use serde_json::{Value, json};
+
+use crate::NAME;
+
+/// Where the demonstration lives.
+const NAMESPACE: &str = "berth-demo";
+
+pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
+    packages::install(out).await?;
+    let cache = Cache::open()?;
+    let programs = out
+        .step("Building", "the cluster's programs", async |step| {
+            Programs::provide(&cache, &step).await
+        })
+        .await?;
+    out.step("Building", "the operator and the server", async |step| {
+        dist::fill(&step).await
+    })
+    .await?;
+    let local = Local::start(&cache, name, programs, out).await?;
+    let home = local.home()?;
+    let cluster = Cluster::Local(local);
+    out.step(
+        "Loading",
+        "images berth/operator and berth/registry",
+        async |step| {
+            step.note("docker build");
+            images::provide(&cluster).await
+        },
+    )
+    .await?;
+    let kubectl = |line: &str| format!("`cargo xtask kubectl{} -- {line}` shows more", option(name));
+    out.step("Installing", "the operator", async |_| {
+        fixture::install_operator(&cluster).await
+    })
+    .await
+    .map_err(|error| Hint::on(error, kubectl("logs -n berth-system deploy/berth-operator")))?;
+    let describe = kubectl(&format!("describe registry,pod -n {NAMESPACE}"));
+    let mut registry = Registry::new(&cluster, NAMESPACE, "registry")
+        .with("/storage/persistentVolumeClaim/template/size", json!("5Gi"));
+    let status = out
+        .step(
+            "Applying",
+            &format!("Registry {NAMESPACE}/registry"),
+            async |step| {
+                fixture::namespace(&cluster, NAMESPACE, &[]).await?;
+                registry.apply(&cluster).await?;
+                step.note("waiting for Ready");
+                registry.ready(&cluster).await
+            },
+        )
+        .await
+        .map_err(|error| Hint::on(error, describe.clone()))?;
+    let authority = registry.authority(&cluster).await?;
+    let file = home.join("ca.crt");
+    fs::write(&file, &authority).with_context(|| format!("cannot write `{}`", file.display()))?;
+    let clients = Clients::new(&cluster, &home);
+    let pushed = out
+        .step(
+            "Pushing",
+            "an image by docker, through the Ingress, and pulling it back",
+            async |_| demo::push_and_pull(&cluster, &clients, &registry).await,
+        )
+        .await
+        .map_err(|error| Hint::on(error, describe.clone()))?;
+    let said = out
+        .step("Running", "a Pod from that image", async |_| {
+            demo::run_pod(&cluster, &registry, &pushed).await
+        })
+        .await
+        .map_err(|error| Hint::on(error, describe))?;
+    print(
+        name,
+        &cluster,
+        &registry,
+        &status,
+        &pushed,
+        &said,
+        &file.display().to_string(),
+    );
+    Ok(())
+}
+
+fn print(
+    name: &str,
+    cluster: &Cluster,
+    registry: &Registry,
+    status: &Value,
+    pushed: &Pushed,
+    said: &str,
+    ca: &str,
+) {
+    let host = &registry.host;
+    let text = format!(
+        "
+Registry   {NAMESPACE}/{registry_name}, Ready
+URL        {url}
+User       {USER}
+Password   {password}
+Authority  {ca}
+Image      {reference}
+  pushed   {pushed}
+  pulled   {pulled}
+Pod        printed: {said}
+
+Try next
+  cargo xtask kubectl{option} -- get registry --all-namespaces
+  cargo xtask exec{option} -- docker pull {reference}
+  cargo xtask exec{option} -- crane ls {host}/demo/busybox
+  curl --cacert {ca} --resolve {host}:443:{address} --user {USER} https://{host}/v2/_catalog
+  cargo xtask down{option}
+",
+        registry_name = registry.name,
+        url = status["url"].as_str().unwrap_or("(none in the status)"),
+        password = registry.password,
+        reference = pushed.reference,
+        pushed = pushed.pushed,
+        pulled = pushed.pulled,
+        option = option(name),
+        address = cluster.ingress_address(),
+    );
+    // Closed by a reader who has seen enough.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.trim_start_matches('\n').as_bytes());
+}
+
+/// How the command line names the cluster, when it is not the usual one.
+fn option(name: &str) -> String {
+    if name == NAME {
+        String::new()
+    } else {
+        format!(" --name {name}")
+    }
+}
