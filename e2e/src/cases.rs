@@ -7,13 +7,112 @@ use crate::case;
 use crate::runner::Case;
 
 mod basics;
+mod clients;
+mod docker_run;
+mod ingress;
+mod kit;
+mod lifecycle;
+mod server;
 
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    vec![case!(
-        Client,
-        "docker pushes and a kubelet runs what was pushed",
-        basics::docker_pushes_and_a_kubelet_runs
-    )]
+    vec![
+        case!(
+            Client,
+            "docker pushes and a kubelet runs what was pushed",
+            basics::docker_pushes_and_a_kubelet_runs
+        ),
+        case!(
+            Client,
+            "a Debian image goes round docker, kubelet, skopeo and crane",
+            clients::a_debian_image_goes_round
+        ),
+        case!(
+            Client,
+            "a Pod pushes and pulls by the Ingress host and by the Service",
+            clients::a_pod_pushes_and_pulls
+        ),
+        case!(
+            Client,
+            "without a login every client is refused with 401",
+            clients::strangers_are_refused
+        ),
+        case!(
+            Client,
+            "the docker run lines people know work",
+            docker_run::known_lines_work
+        ),
+        case!(
+            Client,
+            "the specification's conformance program finds nothing",
+            server::conformance
+        ),
+        case!(
+            Client,
+            "memory stays bounded over a 2 GiB push",
+            server::memory_stays_bounded
+        ),
+        case!(
+            Client,
+            "nginx takes a large layer with the Ingress's annotations",
+            ingress::nginx_takes_a_large_layer
+        ),
+        case!(
+            Client,
+            "a slow layer gets through the Ingress controller",
+            ingress::a_slow_layer_gets_through
+        ),
+        case!(
+            Cluster,
+            "TLS ends at the Ingress or at the server, and answers name the right address",
+            ingress::edge_and_reencrypt
+        ),
+        case!(
+            Cluster,
+            "a push right after Ready succeeds, 20 times",
+            lifecycle::a_push_right_after_ready_succeeds
+        ),
+        case!(
+            Cluster,
+            "deleted and applied again a Registry is the same",
+            lifecycle::deleted_and_applied_again_it_is_the_same
+        ),
+        case!(
+            Cluster,
+            "an existing claim for one node gets one replica",
+            lifecycle::an_existing_claim_for_one_node_gets_one_replica
+        ),
+        case!(
+            Cluster,
+            "a missing Secret is named, and followed when it comes",
+            lifecycle::a_missing_secret_is_named_and_followed
+        ),
+        case!(
+            Cluster,
+            "a rotated password is followed by the same Pod",
+            lifecycle::a_rotated_password_is_followed_by_the_same_pod
+        ),
+        case!(
+            Crash,
+            "an upload goes on after kill -9 of the server",
+            server::a_killed_upload_is_continued
+        ),
+        case!(
+            Crash,
+            "a kill behind the answer loses nothing",
+            server::a_kill_behind_the_answer_loses_nothing
+        ),
+        case!(
+            Crash,
+            "an upload goes on with the successor of a killed Pod",
+            lifecycle::a_killed_pods_upload_goes_on_with_its_successor
+        ),
+        // Last: the longer the cluster has run, the more there is that could keep writing.
+        case!(
+            Cluster,
+            "a quiet minute has no write by the operator",
+            lifecycle::a_quiet_minute_has_no_write
+        ),
+    ]
 }

@@ -13,7 +13,12 @@ use crate::exec::Exec;
 /// Packages that make the image's further layers, one layer each line, unpacked over the base system.
 const LAYERS: [&[&str]; 2] = [
     &["gcc-12", "cpp-12", "libgcc-12-dev"],
-    &["git", "perl-modules-5.36", "libpython3.11-stdlib", "python3.11-minimal"],
+    &[
+        "git",
+        "perl-modules-5.36",
+        "libpython3.11-stdlib",
+        "python3.11-minimal",
+    ],
 ];
 
 /// What the image prints when it is run; the last layer holds the script.
@@ -45,7 +50,10 @@ pub async fn context(cache: &Cache) -> Result<PathBuf> {
         unpack(packages, &folder, &archive).await?;
         recipe.push(format!("ADD {archive} /"));
     }
-    std::fs::write(folder.join("greet"), format!("#!/bin/sh\n. /etc/os-release\necho \"$ID: $(git --version)\"\necho '{GREETING}'\n"))?;
+    std::fs::write(
+        folder.join("greet"),
+        format!("#!/bin/sh\n. /etc/os-release\necho \"$ID: $(git --version)\"\necho '{GREETING}'\n"),
+    )?;
     recipe.push("COPY --chmod=755 greet /usr/local/bin/greet".to_owned());
     recipe.push("CMD [\"/usr/local/bin/greet\"]".to_owned());
     // Written last: its presence says that everything above is whole.
@@ -58,17 +66,39 @@ async fn unpack(packages: &[&str], folder: &Path, archive: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     // apt drops to its own user for downloads, which must be able to write here.
     Exec::new("chmod").arg("0777").arg(work.path()).success().await?;
-    Exec::new("apt-get").args(["download", "--quiet"]).args(packages).dir(work.path()).success().await?;
+    Exec::new("apt-get")
+        .args(["download", "--quiet"])
+        .args(packages)
+        .dir(work.path())
+        .success()
+        .await?;
     let root = work.path().join("root");
     let mut unpacked = 0;
     for entry in std::fs::read_dir(work.path())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
-            Exec::new("dpkg-deb").arg("--extract").arg(&path).arg(&root).success().await?;
+            Exec::new("dpkg-deb")
+                .arg("--extract")
+                .arg(&path)
+                .arg(&root)
+                .success()
+                .await?;
             unpacked += 1;
         }
     }
-    ensure!(unpacked == packages.len(), "{unpacked} of {} packages were downloaded", packages.len());
-    Exec::new("tar").arg("--create").arg("--file").arg(folder.join(archive)).arg("--directory").arg(&root).arg(".").success().await?;
+    ensure!(
+        unpacked == packages.len(),
+        "{unpacked} of {} packages were downloaded",
+        packages.len()
+    );
+    Exec::new("tar")
+        .arg("--create")
+        .arg("--file")
+        .arg(folder.join(archive))
+        .arg("--directory")
+        .arg(&root)
+        .arg(".")
+        .success()
+        .await?;
     Ok(())
 }

@@ -28,4 +28,7 @@ pub mod tools;
 pub mod wait;
 
 mod control_plane;
+mod debian;
 mod pki;
+mod protocol;
+mod server;

@@ -36,7 +36,12 @@ pub struct Session {
 impl Repository {
     /// A repository below `base`, for example `https://registry.example/`.
     pub fn new(client: Client, base: Url, name: &str, login: Option<(String, String)>) -> Self {
-        Self { client, base, name: name.to_owned(), login }
+        Self {
+            client,
+            base,
+            name: name.to_owned(),
+            login,
+        }
     }
 
     /// Starts an upload session.
@@ -45,9 +50,16 @@ impl Repository {
     /// When the registry cannot be reached or does not answer 202 with a `Location`.
     pub async fn start(&self) -> Result<Session> {
         let url = self.base.join(&format!("v2/{}/blobs/uploads/", self.name))?;
-        let answer = self.login(self.client.post(url)).header(CONTENT_LENGTH, 0).send().await?;
+        let answer = self
+            .login(self.client.post(url))
+            .header(CONTENT_LENGTH, 0)
+            .send()
+            .await?;
         expect(&answer, StatusCode::ACCEPTED)?;
-        Ok(Session { location: self.location(&answer)?, received: 0 })
+        Ok(Session {
+            location: self.location(&answer)?,
+            received: 0,
+        })
     }
 
     /// Appends `bytes`, which begin at the session's offset.
@@ -66,30 +78,42 @@ impl Repository {
             .send()
             .await?;
         expect(&answer, StatusCode::ACCEPTED)?;
-        Ok(Session { location: self.location(&answer)?, received: received(&answer)? })
+        Ok(Session {
+            location: self.location(&answer)?,
+            received: received(&answer)?,
+        })
     }
 
     /// Promises all of `bytes`, sends the first `limit`, then calls `interrupt` with the connection still open.
     ///
     /// # Errors
     /// When the registry answered before it was interrupted, or `interrupt` failed.
-    pub async fn append_interrupted<F>(&self, session: &Session, bytes: Bytes, limit: usize, interrupt: F) -> Result<()>
+    pub async fn append_interrupted<F>(
+        &self,
+        session: &Session,
+        bytes: Bytes,
+        limit: usize,
+        interrupt: F,
+    ) -> Result<()>
     where
         F: Future<Output = Result<()>>,
     {
         let (taken, all_taken) = tokio::sync::oneshot::channel();
         let whole = bytes.len();
-        let frames = stream::unfold((bytes.slice(..limit), Some(taken)), |(mut rest, mut taken)| async move {
-            if rest.is_empty() {
-                // The connection asked for more: everything before has been handed to the socket.
-                if let Some(taken) = taken.take() {
-                    let _ = taken.send(());
+        let frames = stream::unfold(
+            (bytes.slice(..limit), Some(taken)),
+            |(mut rest, mut taken)| async move {
+                if rest.is_empty() {
+                    // The connection asked for more: everything before has been handed to the socket.
+                    if let Some(taken) = taken.take() {
+                        let _ = taken.send(());
+                    }
+                    std::future::pending::<()>().await;
                 }
-                std::future::pending::<()>().await;
-            }
-            let frame = rest.split_to(rest.len().min(FRAME));
-            Some((Ok::<_, std::io::Error>(frame), (rest, taken)))
-        });
+                let frame = rest.split_to(rest.len().min(FRAME));
+                Some((Ok::<_, std::io::Error>(frame), (rest, taken)))
+            },
+        );
         let request = self
             .login(self.client.patch(session.location.clone()))
             .header(CONTENT_TYPE, "application/octet-stream")
@@ -97,7 +121,9 @@ impl Repository {
             .body(Body::wrap_stream(frames))
             .send();
         let interrupted = async {
-            all_taken.await.context("the request ended before its body was sent")?;
+            all_taken
+                .await
+                .context("the request ended before its body was sent")?;
             interrupt.await
         };
         tokio::pin!(request, interrupted);
@@ -115,9 +141,15 @@ impl Repository {
     /// # Errors
     /// When the answer is not 204 with a `Range`.
     pub async fn status(&self, session: &Session) -> Result<Session> {
-        let answer = self.login(self.client.get(session.location.clone())).send().await?;
+        let answer = self
+            .login(self.client.get(session.location.clone()))
+            .send()
+            .await?;
         expect(&answer, StatusCode::NO_CONTENT)?;
-        Ok(Session { location: self.location(&answer)?, received: received(&answer)? })
+        Ok(Session {
+            location: self.location(&answer)?,
+            received: received(&answer)?,
+        })
     }
 
     /// Ends the session: the blob is `digest` from here on.
@@ -127,7 +159,11 @@ impl Repository {
     pub async fn finish(&self, session: &Session, digest: &str) -> Result<()> {
         let mut url = session.location.clone();
         url.query_pairs_mut().append_pair("digest", digest);
-        let answer = self.login(self.client.put(url)).header(CONTENT_LENGTH, 0).send().await?;
+        let answer = self
+            .login(self.client.put(url))
+            .header(CONTENT_LENGTH, 0)
+            .send()
+            .await?;
         expect(&answer, StatusCode::CREATED)
     }
 
@@ -150,7 +186,11 @@ impl Repository {
     }
 
     fn location(&self, answer: &Response) -> Result<Url> {
-        let text = answer.headers().get(LOCATION).context("no `Location`")?.to_str()?;
+        let text = answer
+            .headers()
+            .get(LOCATION)
+            .context("no `Location`")?
+            .to_str()?;
         Ok(self.base.join(text)?)
     }
 }
@@ -158,7 +198,8 @@ impl Repository {
 /// `sha256:…` of `bytes`.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    hash.iter()
+        .fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Bytes that do not compress and are the same for the same seed (xorshift64*).
@@ -176,7 +217,12 @@ pub fn noise(seed: u64, length: usize) -> Bytes {
 }
 
 fn expect(answer: &Response, status: StatusCode) -> Result<()> {
-    ensure!(answer.status() == status, "{}: expected {status}, got {}", answer.url().path(), answer.status());
+    ensure!(
+        answer.status() == status,
+        "{}: expected {status}, got {}",
+        answer.url().path(),
+        answer.status()
+    );
     Ok(())
 }
 
@@ -184,6 +230,8 @@ fn expect(answer: &Response, status: StatusCode) -> Result<()> {
 /// caller must not rely on the difference.
 fn received(answer: &Response) -> Result<usize> {
     let text = answer.headers().get(RANGE).context("no `Range`")?.to_str()?;
-    let last = text.strip_prefix("0-").with_context(|| format!("`Range: {text}` does not begin at 0"))?;
+    let last = text
+        .strip_prefix("0-")
+        .with_context(|| format!("`Range: {text}` does not begin at 0"))?;
     Ok(last.parse::<usize>()? + 1)
 }

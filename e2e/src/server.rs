@@ -60,7 +60,10 @@ impl Setup {
             .arg("serve")
             .env_clear()
             .env("REGISTRY_HTTP_ADDR", self.address.to_string())
-            .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", self.root.join("data"))
+            .env(
+                "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+                self.root.join("data"),
+            )
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.root)
             .stdin(Stdio::null())
@@ -74,13 +77,23 @@ impl Setup {
         let started = Instant::now();
         loop {
             if let Some(status) = process.try_wait()? {
-                bail!("the server ended with {status}:\n{}", std::fs::read_to_string(&log)?);
+                bail!(
+                    "the server ended with {status}:\n{}",
+                    std::fs::read_to_string(&log)?
+                );
             }
             if client.get(base.clone()).send().await.is_ok() {
-                return Ok(Server { process, base, client });
+                return Ok(Server {
+                    process,
+                    base,
+                    client,
+                });
             }
             if started.elapsed() > START_LIMIT {
-                bail!("no answer on {base} after {START_LIMIT:?}:\n{}", std::fs::read_to_string(&log)?);
+                bail!(
+                    "no answer on {base} after {START_LIMIT:?}:\n{}",
+                    std::fs::read_to_string(&log)?
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -112,7 +125,10 @@ impl Server {
     pub fn peak_memory(&self) -> Result<u64> {
         let id = self.process.id().context("the server has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no `VmHWM`")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .context("no `VmHWM`")?;
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kibibytes * 1024)
     }

@@ -23,36 +23,73 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
     clients.login(host, USER, &site.registry.password).await?;
     let image = format!("{host}/debian/greeter:1");
     let folder = debian::context(&Cache::open()?).await?;
-    let build = clients.docker().env("DOCKER_BUILDKIT", "1").args(["build", "--quiet", "--tag", &image]).arg(&folder);
+    let build = clients
+        .docker()
+        .env("DOCKER_BUILDKIT", "1")
+        .args(["build", "--quiet", "--tag", &image])
+        .arg(&folder);
     build.success().await?;
     let digest = clients.push(&image).await?;
 
     let crane = || clients.crane(&site.ca_file);
     let manifest: Value = serde_json::from_str(&crane().args(["manifest", &image]).success().await?)?;
-    let layers = manifest["layers"].as_array().context("a manifest without layers")?;
+    let layers = manifest["layers"]
+        .as_array()
+        .context("a manifest without layers")?;
     let size: i64 = layers.iter().filter_map(|layer| layer["size"].as_i64()).sum();
-    ensure!(layers.len() >= LAYERS_MIN && size >= SIZE_MIN, "only {} layers, {size} bytes", layers.len());
+    ensure!(
+        layers.len() >= LAYERS_MIN && size >= SIZE_MIN,
+        "only {} layers, {size} bytes",
+        layers.len()
+    );
 
     let spec = json!({"imagePullSecrets": [{"name": site.registry.pull_secret()}], "containers": [{"name": "greet", "image": image}]});
     let (pod, log) = site.run_pod("greeter", spec).await?;
     ensure!(log.contains(debian::GREETING), "the Pod printed {log:?}");
-    let ran = pod.status.and_then(|status| status.container_statuses?.pop()).context("a Pod without containers")?.image_id;
-    ensure!(ran.ends_with(&digest), "docker pushed {digest}, the kubelet ran {ran}");
+    let ran = pod
+        .status
+        .and_then(|status| status.container_statuses?.pop())
+        .context("a Pod without containers")?
+        .image_id;
+    ensure!(
+        ran.ends_with(&digest),
+        "docker pushed {digest}, the kubelet ran {ran}"
+    );
 
     // Out by skopeo into a folder and in again under another name, then compared by crane.
     let login = format!("{USER}:{}", site.registry.password);
     let here = format!("dir:{}", context.dir.join("copy").display());
     let copy = format!("{host}/copies/greeter:1");
     let source = format!("docker://{image}");
-    clients.skopeo().args(["copy", "--src-creds", &login, &source, &here]).success().await?;
-    clients.skopeo().args(["copy", "--dest-creds", &login, &here, &format!("docker://{copy}")]).success().await?;
-    same("skopeo's copy", &digest, &crane().args(["digest", &copy]).success().await?.trim().to_owned())?;
+    clients
+        .skopeo()
+        .args(["copy", "--src-creds", &login, &source, &here])
+        .success()
+        .await?;
+    clients
+        .skopeo()
+        .args(["copy", "--dest-creds", &login, &here, &format!("docker://{copy}")])
+        .success()
+        .await?;
+    same(
+        "skopeo's copy",
+        &digest,
+        &crane().args(["digest", &copy]).success().await?.trim().to_owned(),
+    )?;
 
     let again = format!("{host}/again/greeter:1");
     crane().args(["copy", &image, &again]).success().await?;
-    same("docker's pull of crane's copy", &digest, &clients.pull(&again).await?)?;
+    same(
+        "docker's pull of crane's copy",
+        &digest,
+        &clients.pull(&again).await?,
+    )?;
     clients.docker().args(["rmi", &again, &image]).success().await?;
-    context.note(format!("{digest}, {} layers, {} MB: docker, kubelet, skopeo and crane agree", layers.len(), size / 1_000_000));
+    context.note(format!(
+        "{digest}, {} layers, {} MB: docker, kubelet, skopeo and crane agree",
+        layers.len(),
+        size / 1_000_000
+    ));
     Ok(())
 }
 
@@ -66,14 +103,23 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
     let login = json!({"username": user, "password": password});
     let auths = json!({"auths": {&site.registry.host: login, &service: login}});
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "docker-config"}, "stringData": {"config.json": auths.to_string()}});
-    site.kubectl().args(["apply", "-f", "-"]).stdin(secret.to_string()).success().await?;
-    let object = site.registry.api(context.cluster).await?.get(&site.registry.name).await?;
+    site.kubectl()
+        .args(["apply", "-f", "-"])
+        .stdin(secret.to_string())
+        .success()
+        .await?;
+    let object = site
+        .registry
+        .api(context.cluster)
+        .await?
+        .get(&site.registry.name)
+        .await?;
     let bundle = object.data["status"]["tls"]["caConfigMap"].clone();
 
     // What is pushed is the image's own busybox, as a tar that crane makes an image of.
     let script = format!(
         "set -e; cd /tmp; tar -cf layer.tar -C / bin/sh; for host in {} {service}; do \
-         crane append --base '' --new_layer layer.tar --new_tag $host/pod/sample:1 >/tmp/pushed; \
+         crane append --new_layer layer.tar --new_tag $host/pod/sample:1 >/tmp/pushed; \
          crane pull $host/pod/sample:1 out.tar; echo $(cat /tmp/pushed) $(crane digest --tarball out.tar) $(crane digest $host/pod/sample:1); done",
         site.registry.host
     );
@@ -83,14 +129,26 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
             "volumeMounts": [{"name": "ca", "mountPath": "/ca"}, {"name": "docker", "mountPath": "/docker"}, {"name": "tmp", "mountPath": "/tmp"}]}],
         "volumes": [{"name": "ca", "configMap": {"name": bundle}}, {"name": "docker", "secret": {"secretName": "docker-config"}}, {"name": "tmp", "emptyDir": {}}]});
     let (_, log) = site.run_pod("pusher", spec).await?;
-    let lines: Vec<Vec<&str>> = log.lines().filter(|line| line.contains("sha256:")).map(|line| line.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> = log
+        .lines()
+        .filter(|line| line.contains("sha256:"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     ensure!(lines.len() == 2, "the Pod printed {log:?}");
     for words in &lines {
-        let [pushed, pulled, seen] = words[..] else { anyhow::bail!("the Pod printed {log:?}") };
-        ensure!(pushed.ends_with(seen) && pulled == seen, "pushed {pushed}, pulled {pulled}, the registry says {seen}");
+        let [pushed, pulled, seen] = words[..] else {
+            anyhow::bail!("the Pod printed {log:?}")
+        };
+        ensure!(
+            pushed.ends_with(seen) && pulled == seen,
+            "pushed {pushed}, pulled {pulled}, the registry says {seen}"
+        );
     }
     clients.docker().args(["rmi", &image]).success().await?;
-    context.note(format!("{} through {} and {service}", lines[0][2], site.registry.host));
+    context.note(format!(
+        "{} through {} and {service}",
+        lines[0][2], site.registry.host
+    ));
     Ok(())
 }
 
@@ -98,13 +156,27 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
 async fn crane_image(site: &Site<'_>) -> Result<String> {
     let context = site.context;
     let clients = context.clients();
-    clients.docker().arg("load").stdin(local::first_images()?).success().await?;
+    clients
+        .docker()
+        .arg("load")
+        .stdin(local::first_images()?)
+        .success()
+        .await?;
     let folder = context.dir.join("crane-image");
     std::fs::create_dir(&folder)?;
-    std::fs::copy(context.cluster.programs().crane_path(), folder.join("crane"))?;
-    std::fs::write(folder.join("Dockerfile"), format!("FROM {}\nCOPY crane /bin/crane\n", local::BUSYBOX_IMAGE))?;
+    std::fs::copy(&context.cluster.programs().crane, folder.join("crane"))?;
+    std::fs::write(
+        folder.join("Dockerfile"),
+        format!("FROM {}\nCOPY crane /bin/crane\n", local::BUSYBOX_IMAGE),
+    )?;
     let image = "berth.test/crane:1".to_owned();
-    clients.docker().env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--tag", &image]).arg(&folder).success().await?;
+    clients
+        .docker()
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--tag", &image])
+        .arg(&folder)
+        .success()
+        .await?;
     context.cluster.load_image(&image).await?;
     Ok(image)
 }
@@ -122,7 +194,10 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
     let source = format!("docker://{image}");
     for command in [
         clients.docker().args(["push", &image]),
-        clients.docker().args(["login", host, "--username", USER, "--password-stdin"]).stdin("wrong"),
+        clients
+            .docker()
+            .args(["login", host, "--username", USER, "--password-stdin"])
+            .stdin("wrong"),
         clients.crane(&site.ca_file).args(["digest", &image]),
         clients.skopeo().args(["inspect", "--no-creds", &source]),
         clients.skopeo().args(["inspect", "--creds", &wrong, &source]),
@@ -130,8 +205,17 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
         let done = command.output().await?;
         let said = done.all().to_lowercase();
         ensure!(!done.status.success(), "`{}` succeeded", command.line());
-        let words = ["401", "unauthorized", "no basic auth credentials", "authentication required"];
-        ensure!(words.iter().any(|word| said.contains(word)), "`{}` failed for another reason:\n{said}", command.line());
+        let words = [
+            "401",
+            "unauthorized",
+            "no basic auth credentials",
+            "authentication required",
+        ];
+        ensure!(
+            words.iter().any(|word| said.contains(word)),
+            "`{}` failed for another reason:\n{said}",
+            command.line()
+        );
     }
     for login in [None, Some(wrong.as_str()), Some("nobody:wrong")] {
         challenge(&site, login).await?;
@@ -144,7 +228,12 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
 
 /// The 401 itself, with its challenge and the error's body.
 async fn challenge(site: &Site<'_>, login: Option<&str>) -> Result<()> {
-    let mut curl = site.context.clients().curl().args(["--noproxy", "*", "--include", "--cacert"]).arg(&site.ca_file);
+    let mut curl = site
+        .context
+        .clients()
+        .curl()
+        .args(["--noproxy", "*", "--include", "--cacert"])
+        .arg(&site.ca_file);
     if let Some(login) = login {
         curl = curl.args(["--user", login]);
     }
@@ -152,8 +241,14 @@ async fn challenge(site: &Site<'_>, login: Option<&str>) -> Result<()> {
     let text = answer.to_lowercase();
     let first = text.lines().next().unwrap_or_default();
     ensure!(first.contains(" 401"), "{login:?}: {answer}");
-    ensure!(text.contains("\nwww-authenticate: basic realm=\""), "{login:?}: no challenge in\n{answer}");
-    ensure!(text.contains("\"code\":\"unauthorized\""), "{login:?}: no error body in\n{answer}");
+    ensure!(
+        text.contains("\nwww-authenticate: basic realm=\""),
+        "{login:?}: no challenge in\n{answer}"
+    );
+    ensure!(
+        text.contains("\"code\":\"unauthorized\""),
+        "{login:?}: no error body in\n{answer}"
+    );
     Ok(())
 }
 
@@ -163,11 +258,22 @@ async fn kubelet_is_refused(site: &Site<'_>, image: &str) -> Result<()> {
     let pods = site.create_pod("stranger", spec).await?;
     wait_for("the kubelet's refusal", POD_LIMIT, async || {
         let status = pods.get("stranger").await?.status.unwrap_or_default();
-        let waiting = status.container_statuses.unwrap_or_default().pop().and_then(|one| one.state?.waiting);
-        let said = waiting.map(|waiting| format!("{:?} {:?}", waiting.reason, waiting.message)).unwrap_or_default();
-        let refused = ["401", "authorization failed", "no basic auth credentials"].iter().any(|word| said.contains(word));
-        Ok(if refused { Seen::Done(()) } else { Seen::NotYet(said) })
+        let waiting = status
+            .container_statuses
+            .unwrap_or_default()
+            .pop()
+            .and_then(|one| one.state?.waiting);
+        let said = waiting
+            .map(|waiting| format!("{:?} {:?}", waiting.reason, waiting.message))
+            .unwrap_or_default();
+        let refused = ["401", "authorization failed", "no basic auth credentials"]
+            .iter()
+            .any(|word| said.contains(word));
+        Ok(if refused {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(said)
+        })
     })
     .await
 }
-

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::exec::Exec;
+use crate::local;
 use crate::provider::Cluster;
+use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
 /// How long a container may take to answer. Generous: the machine may be busy.
@@ -29,34 +31,93 @@ struct Container<'a> {
 }
 
 /// All the lines, one after the other: they want the same ports.
-pub async fn known_lines_work(cluster: &Cluster, image: &str, sample: &str) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    let engine = Engine { cluster, image, sample, folder: folder.path() };
+pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
+    let (_, image) = context.cluster.images();
+    let engine = Engine {
+        cluster: context.cluster,
+        image,
+        sample: local::BUSYBOX_IMAGE,
+        folder: context.dir,
+    };
+    engine
+        .docker()
+        .arg("load")
+        .stdin(local::first_images()?)
+        .success()
+        .await?;
     let mut done = 0;
     for (name, line) in [
         ("plain", vec!["-p", "5000:5000"]),
-        ("with a volume", vec!["-p", "5000:5000", "--restart=always", "-v", "{folder}/data:/var/lib/registry"]),
-        ("with variables", vec!["-p", "5000:5001", "-e", "REGISTRY_HTTP_ADDR=0.0.0.0:5001", "-e", "REGISTRY_STORAGE_DELETE_ENABLED=true"]),
-        ("with another root", vec!["-p", "5000:5000", "-e", "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/elsewhere", "-v", "{folder}/elsewhere:/elsewhere"]),
+        (
+            "with a volume",
+            vec![
+                "-p",
+                "5000:5000",
+                "--restart=always",
+                "-v",
+                "{folder}/data:/var/lib/registry",
+            ],
+        ),
+        (
+            "with variables",
+            vec![
+                "-p",
+                "5000:5001",
+                "-e",
+                "REGISTRY_HTTP_ADDR=0.0.0.0:5001",
+                "-e",
+                "REGISTRY_STORAGE_DELETE_ENABLED=true",
+            ],
+        ),
+        (
+            "with another root",
+            vec![
+                "-p",
+                "5000:5000",
+                "-e",
+                "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/elsewhere",
+                "-v",
+                "{folder}/elsewhere:/elsewhere",
+            ],
+        ),
     ] {
-        let container = engine.run(&line, &[]).await.with_context(|| format!("`docker run` {name}"))?;
-        container.is_used().await.with_context(|| format!("`docker run` {name}"))?;
+        let container = engine
+            .run(&line, &[])
+            .await
+            .with_context(|| format!("`docker run` {name}"))?;
+        container
+            .is_used()
+            .await
+            .with_context(|| format!("`docker run` {name}"))?;
         container.remove().await?;
         done += 1;
     }
-    ensure!(engine.folder.join("data/docker/registry/v2/repositories/sample").is_dir(), "nothing lies in the mounted volume");
-    ensure!(engine.folder.join("elsewhere/docker/registry/v2/blobs").is_dir(), "the named root folder is empty");
+    ensure!(
+        engine
+            .folder
+            .join("data/docker/registry/v2/repositories/sample")
+            .is_dir(),
+        "nothing lies in the mounted volume"
+    );
+    ensure!(
+        engine.folder.join("elsewhere/docker/registry/v2/blobs").is_dir(),
+        "the named root folder is empty"
+    );
     done += engine.password_file().await?;
     done += engine.certificate().await?;
     done += engine.mounted_configurations().await?;
     done += engine.names_and_exits().await?;
-    Ok(format!("{done} lines"))
+    context.note(format!("{done} lines"));
+    Ok(())
 }
 
 impl<'a> Engine<'a> {
     /// `docker run -d <options> <image> <arguments>`; `{folder}` in an option is the case's own folder.
     async fn run(&'a self, options: &[&str], arguments: &[&str]) -> Result<Container<'a>> {
-        let folder = self.folder.to_str().context("the temporary folder's name is not UTF-8")?;
+        let folder = self
+            .folder
+            .to_str()
+            .context("the temporary folder's name is not UTF-8")?;
         let id = self
             .docker()
             .args(["run", "-d"])
@@ -65,29 +126,77 @@ impl<'a> Engine<'a> {
             .args(arguments)
             .success()
             .await?;
-        Ok(Container { engine: self, id: id.trim().to_owned() })
+        Ok(Container {
+            engine: self,
+            id: id.trim().to_owned(),
+        })
     }
 
     fn docker(&self) -> Exec {
-        self.cluster.docker()
+        // A login store of the case's own.
+        self.cluster
+            .node(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", self.folder))
     }
 
     /// A password file made by the image itself, then a registry that asks for it.
     async fn password_file(&self) -> Result<usize> {
-        let line = self.docker().args(["run", "--rm", "--entrypoint", "htpasswd", self.image, "-Bbn", "testuser", "testpassword"]).success().await?;
-        ensure!(line.starts_with("testuser:$2y$"), "`htpasswd -Bbn` printed {line:?}");
+        let line = self
+            .docker()
+            .args([
+                "run",
+                "--rm",
+                "--entrypoint",
+                "htpasswd",
+                self.image,
+                "-Bbn",
+                "testuser",
+                "testpassword",
+            ])
+            .success()
+            .await?;
+        ensure!(
+            line.starts_with("testuser:$2y$"),
+            "`htpasswd -Bbn` printed {line:?}"
+        );
         std::fs::create_dir_all(self.folder.join("auth"))?;
         std::fs::write(self.folder.join("auth/htpasswd"), line)?;
         let container = self
             .run(
-                &["-p", "5000:5000", "-v", "{folder}/auth:/auth", "-e", "REGISTRY_AUTH=htpasswd", "-e", "REGISTRY_AUTH_HTPASSWD_REALM=Registry Realm", "-e", "REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd"],
+                &[
+                    "-p",
+                    "5000:5000",
+                    "-v",
+                    "{folder}/auth:/auth",
+                    "-e",
+                    "REGISTRY_AUTH=htpasswd",
+                    "-e",
+                    "REGISTRY_AUTH_HTPASSWD_REALM=Registry Realm",
+                    "-e",
+                    "REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd",
+                ],
                 &[],
             )
             .await?;
         let head = container.answers(&["http://localhost:5000/v2/"], "401").await?;
-        ensure!(head.to_lowercase().contains("www-authenticate: basic realm=\"registry realm\""), "no challenge in:\n{head}");
-        container.answers(&["--user", "testuser:wrong", "http://localhost:5000/v2/"], "401").await?;
-        self.docker().args(["login", "localhost:5000", "--username", "testuser", "--password-stdin"]).stdin("testpassword").success().await?;
+        ensure!(
+            head.to_lowercase()
+                .contains("www-authenticate: basic realm=\"registry realm\""),
+            "no challenge in:\n{head}"
+        );
+        container
+            .answers(&["--user", "testuser:wrong", "http://localhost:5000/v2/"], "401")
+            .await?;
+        self.docker()
+            .args([
+                "login",
+                "localhost:5000",
+                "--username",
+                "testuser",
+                "--password-stdin",
+            ])
+            .stdin("testpassword")
+            .success()
+            .await?;
         container.is_used().await?;
         self.docker().args(["logout", "localhost:5000"]).success().await?;
         container.remove().await?;
@@ -103,13 +212,28 @@ impl<'a> Engine<'a> {
         std::fs::write(certs.join("domain.key"), made.signing_key.serialize_pem())?;
         let container = self
             .run(
-                &["-p", "5000:443", "-v", "{folder}/certs:/certs", "-e", "REGISTRY_HTTP_ADDR=0.0.0.0:443", "-e", "REGISTRY_HTTP_TLS_CERTIFICATE=/certs/domain.crt", "-e", "REGISTRY_HTTP_TLS_KEY=/certs/domain.key"],
+                &[
+                    "-p",
+                    "5000:443",
+                    "-v",
+                    "{folder}/certs:/certs",
+                    "-e",
+                    "REGISTRY_HTTP_ADDR=0.0.0.0:443",
+                    "-e",
+                    "REGISTRY_HTTP_TLS_CERTIFICATE=/certs/domain.crt",
+                    "-e",
+                    "REGISTRY_HTTP_TLS_KEY=/certs/domain.key",
+                ],
                 &[],
             )
             .await?;
         let authority = certs.join("domain.crt");
-        let authority = authority.to_str().context("the temporary folder's name is not UTF-8")?;
-        container.answers(&["--cacert", authority, "https://localhost:5000/v2/"], "200").await?;
+        let authority = authority
+            .to_str()
+            .context("the temporary folder's name is not UTF-8")?;
+        container
+            .answers(&["--cacert", authority, "https://localhost:5000/v2/"], "200")
+            .await?;
         container.is_used().await?;
         container.remove().await?;
         Ok(1)
@@ -135,8 +259,14 @@ impl<'a> Engine<'a> {
         let count = lines.len();
         for (mount, arguments) in lines {
             let container = self.run(&["-p", "5000:5000", "-v", &mount], arguments).await?;
-            let head = container.answers(&["http://localhost:5000/v2/"], "200").await.with_context(|| format!("with -v {mount}"))?;
-            ensure!(head.to_lowercase().contains("x-mounted: yes-it-is"), "-v {mount} {arguments:?} is not what is served:\n{head}");
+            let head = container
+                .answers(&["http://localhost:5000/v2/"], "200")
+                .await
+                .with_context(|| format!("with -v {mount}"))?;
+            ensure!(
+                head.to_lowercase().contains("x-mounted: yes-it-is"),
+                "-v {mount} {arguments:?} is not what is served:\n{head}"
+            );
             container.remove().await?;
         }
         Ok(count)
@@ -144,20 +274,44 @@ impl<'a> Engine<'a> {
 
     /// The names one binary answers to, a graceful stop, and a configuration that cannot work.
     async fn names_and_exits(&self) -> Result<usize> {
-        for command in [&["registry", "--version"][..], &["--version"], &["/bin/registry-server", "--version"]] {
-            let said = self.docker().args(["run", "--rm", self.image]).args(command).success().await?;
+        for command in [
+            &["registry", "--version"][..],
+            &["--version"],
+            &["/bin/registry-server", "--version"],
+        ] {
+            let said = self
+                .docker()
+                .args(["run", "--rm", self.image])
+                .args(command)
+                .success()
+                .await?;
             ensure!(said.contains("registry"), "`{command:?}` printed {said:?}");
         }
         let container = self.run(&["-p", "5000:5000"], &[]).await?;
         container.answers(&["http://localhost:5000/v2/"], "200").await?;
-        self.docker().args(["stop", "--time", "60", &container.id]).success().await?;
+        self.docker()
+            .args(["stop", "--time", "60", &container.id])
+            .success()
+            .await?;
         let code = self.docker().args(["wait", &container.id]).success().await?;
         ensure!(code.trim() == "0", "`docker stop` ended it with {code}");
         container.remove().await?;
 
-        let bad = self.docker().args(["run", "--rm", "-e", "REGISTRY_LOG_LEVEL=loud", self.image]).output().await?;
-        ensure!(bad.status.code() == Some(2), "a bad variable ended with {}", bad.status);
-        ensure!(bad.stderr.contains("REGISTRY_LOG_LEVEL") && bad.stderr.contains("loud"), "{}", bad.stderr);
+        let bad = self
+            .docker()
+            .args(["run", "--rm", "-e", "REGISTRY_LOG_LEVEL=loud", self.image])
+            .output()
+            .await?;
+        ensure!(
+            bad.status.code() == Some(2),
+            "a bad variable ended with {}",
+            bad.status
+        );
+        ensure!(
+            bad.stderr.contains("REGISTRY_LOG_LEVEL") && bad.stderr.contains("loud"),
+            "{}",
+            bad.stderr
+        );
         Ok(5)
     }
 }
@@ -165,16 +319,40 @@ impl<'a> Engine<'a> {
 impl Container<'_> {
     /// Waits for a status on a URL and gives the answer's head.
     async fn answers(&self, curl: &[&str], status: &str) -> Result<String> {
-        let request = self.engine.cluster.node(Exec::new("curl").args(["--silent", "--show-error", "--noproxy", "*", "--dump-header", "-", "--output", "/dev/null"]).args(curl));
+        let request = self.engine.cluster.node(
+            Exec::new("curl")
+                .args([
+                    "--silent",
+                    "--show-error",
+                    "--noproxy",
+                    "*",
+                    "--dump-header",
+                    "-",
+                    "--output",
+                    "/dev/null",
+                ])
+                .args(curl),
+        );
         wait_for(&format!("{status} from {curl:?}"), ANSWER_LIMIT, async || {
             let done = request.output().await?;
             if done.stdout.split_whitespace().nth(1) == Some(status) {
                 return Ok(Seen::Done(done.stdout));
             }
-            let running = self.engine.docker().args(["inspect", "--format", "{{.State.Status}}", &self.id]).success().await?;
+            let running = self
+                .engine
+                .docker()
+                .args(["inspect", "--format", "{{.State.Status}}", &self.id])
+                .success()
+                .await?;
             let state = format!("{}{}", done.stdout, done.stderr);
             if running.trim() == "exited" {
-                let log = self.engine.docker().args(["logs", &self.id]).output().await?.all();
+                let log = self
+                    .engine
+                    .docker()
+                    .args(["logs", &self.id])
+                    .output()
+                    .await?
+                    .all();
                 return Ok(Seen::Never(anyhow::anyhow!("the container has ended:\n{log}")));
             }
             Ok(Seen::NotYet(state))
@@ -186,7 +364,10 @@ impl Container<'_> {
     async fn is_used(&self) -> Result<()> {
         let target = "localhost:5000/sample:1";
         let docker = || self.engine.docker();
-        docker().args(["tag", self.engine.sample, target]).success().await?;
+        docker()
+            .args(["tag", self.engine.sample, target])
+            .success()
+            .await?;
         // The daemon tries https first and falls back by itself for localhost; a container that is not listening yet is
         // waited for here, so that the push itself needs no retry.
         self.listens().await?;
@@ -198,20 +379,38 @@ impl Container<'_> {
     }
 
     async fn listens(&self) -> Result<()> {
-        let request = self.engine.cluster.node(Exec::new("curl").args(["--silent", "--insecure", "--noproxy", "*", "--output", "/dev/null"]));
+        let request = self.engine.cluster.node(Exec::new("curl").args([
+            "--silent",
+            "--insecure",
+            "--noproxy",
+            "*",
+            "--output",
+            "/dev/null",
+        ]));
         wait_for("an answer on localhost:5000", ANSWER_LIMIT, async || {
             for url in ["http://localhost:5000/", "https://localhost:5000/"] {
                 if request.clone().arg(url).output().await?.status.success() {
                     return Ok(Seen::Done(()));
                 }
             }
-            Ok(Seen::NotYet(self.engine.docker().args(["logs", "--tail", "5", &self.id]).output().await?.all()))
+            Ok(Seen::NotYet(
+                self.engine
+                    .docker()
+                    .args(["logs", "--tail", "5", &self.id])
+                    .output()
+                    .await?
+                    .all(),
+            ))
         })
         .await
     }
 
     async fn remove(self) -> Result<()> {
-        self.engine.docker().args(["rm", "--force", "--volumes", &self.id]).success().await?;
+        self.engine
+            .docker()
+            .args(["rm", "--force", "--volumes", &self.id])
+            .success()
+            .await?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What lies between a client and the server: where TLS ends, which address answers name, how large and how slow a body may be.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -7,10 +8,11 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
 use serde_json::json;
 
-use crate::bench::{Bench, Ready, USER};
+use super::kit::Site;
 use crate::exec::Exec;
+use crate::fixture::USER;
 use crate::protocol::{digest, noise};
-use crate::provider::Cluster;
+use crate::runner::Context;
 
 const MIB: usize = 1024 * 1024;
 
@@ -19,59 +21,88 @@ const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
 /// A push goes through the Ingress host and through the Service's name, with TLS ended at the Ingress and with TLS all the way; each
 /// client is sent on to the address it used.
-pub async fn edge_and_reencrypt(cluster: &Cluster) -> Result<String> {
-    let bench = Bench::new(cluster, "ingress-modes").await?;
-    let edge = bench.registry("edge", |spec| {
-        spec["tls"] = json!({"disabled": {}});
-        spec["ingress"]["tls"] = json!({"mode": "Edge"});
-    });
-    let reencrypt = bench.registry("reencrypt", |spec| spec["ingress"]["tls"] = json!({"mode": "Reencrypt"}));
-    for (object, inner) in [(edge, "http"), (reencrypt, "https")] {
-        let registry = bench.ready(&object).await?;
+pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
+    for (mode, inner) in [("Edge", "http"), ("Reencrypt", "https")] {
+        let site = Site::ready(context, &mode.to_lowercase(), |registry| {
+            let registry = registry.with("/ingress/tls", json!({"mode": mode}));
+            if inner == "http" {
+                registry.with("/tls", json!({"disabled": {}}))
+            } else {
+                registry
+            }
+        })
+        .await?;
         let bytes = noise(3, 3 * MIB);
-        let repository = bench.repository(&registry, "modes/blob")?;
+        let repository = site.repository("modes/blob")?;
         let session = repository.start().await?;
-        let expected = format!("https://{}/v2/modes/blob/blobs/uploads/", registry.authority);
-        ensure!(session.location.as_str().starts_with(&expected), "expected {expected}…, got {}", session.location);
+        let expected = format!("{}v2/modes/blob/blobs/uploads/", site.url()?);
+        ensure!(
+            session.location.as_str().starts_with(&expected),
+            "expected {expected}…, got {}",
+            session.location
+        );
         let session = repository.append(&session, bytes.clone()).await?;
         repository.finish(&session, &digest(&bytes)).await?;
-        ensure!(repository.blob(&digest(&bytes)).await? == bytes, "{}: the blob read back differs", registry.name);
+        ensure!(
+            repository.blob(&digest(&bytes)).await? == bytes,
+            "{mode}: the blob read back differs"
+        );
 
-        let service = format!("{inner}://{}.{}.svc:5000", registry.name, bench.namespace);
-        let location = start_by_service(&bench, &registry, &service).await?;
+        let service = format!("{inner}://{}", site.service());
+        let location = start_by_service(&site, &service).await?;
         let expected = format!("{service}/v2/modes/service/blobs/uploads/");
-        ensure!(location.starts_with(&expected), "expected {expected}…, got {location}");
+        ensure!(
+            location.starts_with(&expected),
+            "expected {expected}…, got {location}"
+        );
     }
-    Ok("2 modes × Ingress and Service".to_owned())
+    context.note("Edge and Reencrypt, by Ingress and by Service");
+    Ok(())
 }
 
 /// Starts an upload by the Service's name, from the node, and gives its `Location`.
-async fn start_by_service(bench: &Bench<'_>, registry: &Ready, service: &str) -> Result<String> {
-    let mut curl = Exec::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--request", "POST", "--dump-header", "-", "--output", "/dev/null"])
-        // The password goes by standard input, as configuration.
-        .args(["--config", "-"])
-        .stdin(format!("user = \"{USER}:{}\"\n", bench.password));
-    if let Some((_, file)) = &registry.ca {
-        curl = curl.arg("--cacert").arg(file);
-    }
-    let head = bench.cluster.node(curl.arg(format!("{service}/v2/modes/service/blobs/uploads/"))).success().await?;
-    let line = head.lines().find_map(|line| line.to_lowercase().starts_with("location:").then(|| line["location:".len()..].trim().to_owned()));
-    line.with_context(|| format!("no `Location` in\n{head}"))
+async fn start_by_service(site: &Site<'_>, service: &str) -> Result<String> {
+    let curl = site.curl().args([
+        "--fail",
+        "--request",
+        "POST",
+        "--dump-header",
+        "-",
+        "--output",
+        "/dev/null",
+    ]);
+    let head = curl
+        .arg(format!("{service}/v2/modes/service/blobs/uploads/"))
+        .success()
+        .await?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let location = lines.find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("location")
+            .then(|| value.trim().to_owned())
+    });
+    location.with_context(|| format!("no `Location` in\n{head}"))
 }
 
 /// nginx, configured as ingress-nginx would from the Ingress's annotations, takes a 100 MB layer; without them it answers 413.
-pub async fn nginx_takes_a_large_layer(cluster: &Cluster) -> Result<String> {
-    let bench = Bench::new(cluster, "ingress-nginx").await?;
-    let registry = bench.ready(&bench.registry("large", |_| ())).await?;
-    let ingresses: Api<Ingress> = Api::namespaced(bench.client.clone(), &bench.namespace);
-    let live = ingresses.get(&registry.name).await?.metadata.annotations.unwrap_or_default();
+pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<()> {
+    let site = Site::ready(context, "large", |registry| registry).await?;
+    let ingresses: Api<Ingress> = Api::namespaced(context.cluster.client().await?, &site.registry.namespace);
+    let live = ingresses
+        .get(&site.registry.name)
+        .await?
+        .metadata
+        .annotations
+        .unwrap_or_default();
     let bytes = noise(11, 100_000_000);
-    let layer = bench.folder().join("layer");
+    let layer = context.dir.join("layer");
     std::fs::write(&layer, &bytes)?;
     let name = digest(&bytes);
 
-    let setting = |annotation: &str, default: &str| live.get(&format!("{NGINX}{annotation}")).cloned().unwrap_or(default.to_owned());
+    let setting = |annotation: &str, default: &str| {
+        live.get(&format!("{NGINX}{annotation}"))
+            .cloned()
+            .unwrap_or(default.to_owned())
+    };
     let with = NginxSettings {
         body_size: setting("proxy-body-size", "1m"),
         request_buffering: setting("proxy-request-buffering", "on"),
@@ -79,14 +110,28 @@ pub async fn nginx_takes_a_large_layer(cluster: &Cluster) -> Result<String> {
         read_timeout: setting("proxy-read-timeout", "60"),
         protocol: setting("backend-protocol", "HTTP").to_lowercase(),
     };
-    ensure!(with.body_size == "0" && with.request_buffering == "off", "the Ingress carries {live:?}");
-    let without = NginxSettings { body_size: "1m".to_owned(), ..with.clone() };
+    ensure!(
+        with.body_size == "0" && with.request_buffering == "off",
+        "the Ingress carries {live:?}"
+    );
+    let without = NginxSettings {
+        body_size: "1m".to_owned(),
+        ..with.clone()
+    };
     for (settings, status) in [(&without, "413"), (&with, "201")] {
-        let answer = push_through_nginx(&bench, &registry, settings, &layer, &name).await?;
-        ensure!(answer == status, "client_max_body_size {}: expected {status}, got {answer}", settings.body_size);
+        let answer = push_through_nginx(&site, settings, &layer, &name).await?;
+        ensure!(
+            answer == status,
+            "client_max_body_size {}: expected {status}, got {answer}",
+            settings.body_size
+        );
     }
-    ensure!(bench.repository(&registry, "nginx/layer")?.blob(&name).await? == bytes, "the layer read back differs");
-    Ok("100 MB: 413 at ingress-nginx's default, 201 with the Ingress's annotations".to_owned())
+    ensure!(
+        site.repository("nginx/layer")?.blob(&name).await? == bytes,
+        "the layer read back differs"
+    );
+    context.note("100 MB: 413 at ingress-nginx's default, 201 with the Ingress's annotations");
+    Ok(())
 }
 
 /// What ingress-nginx writes into a server block from the annotations this case looks at.
@@ -100,10 +145,21 @@ struct NginxSettings {
 }
 
 /// Starts nginx beside the cluster, pushes one layer through it in one request, and gives the answer's status.
-async fn push_through_nginx(bench: &Bench<'_>, registry: &Ready, settings: &NginxSettings, layer: &std::path::Path, name: &str) -> Result<String> {
+async fn push_through_nginx(
+    site: &Site<'_>,
+    settings: &NginxSettings,
+    layer: &Path,
+    name: &str,
+) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    let NginxSettings { body_size, request_buffering, buffering, read_timeout, protocol } = settings;
-    let backend = format!("{}.{}.svc:5000", registry.name, bench.namespace);
+    let NginxSettings {
+        body_size,
+        request_buffering,
+        buffering,
+        read_timeout,
+        protocol,
+    } = settings;
+    let backend = site.service();
     let path = folder.path().display();
     let file = folder.path().join("nginx.conf");
     std::fs::write(
@@ -117,52 +173,73 @@ async fn push_through_nginx(bench: &Bench<'_>, registry: &Ready, settings: &Ngin
              proxy_send_timeout {read_timeout}s;\n    }}\n  }}\n}}\n"
         ),
     )?;
-    let nginx = |args: &[&str]| bench.cluster.node(Exec::new("/usr/sbin/nginx").arg("-c").arg(&file).args(args));
+    let nginx = |args: &[&str]| {
+        site.context
+            .cluster
+            .node(Exec::new("/usr/sbin/nginx").arg("-c").arg(&file).args(args))
+    };
     nginx(&[]).success().await.context("cannot start nginx")?;
     let pushed = async {
         let script = "set -e; config=$1 layer=$2 name=$3 base=http://127.0.0.1:8081/v2/nginx/layer/blobs/uploads/; \
             location=$(curl -sS --config $config --noproxy '*' -X POST -D - -o /dev/null $base | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p'); \
             curl -sS --config $config --noproxy '*' -o /dev/null -w '%{http_code}' -H 'Content-Type: application/octet-stream' -H 'Expect:' -T $layer \"$location&digest=$name\"";
         let config = folder.path().join("curl");
-        std::fs::write(&config, format!("user = \"{USER}:{}\"\n", bench.password))?;
-        bench.cluster.node(Exec::new("sh").args(["-c", script, "sh"]).arg(&config).arg(layer).arg(name)).output().await
+        std::fs::write(&config, format!("user = \"{USER}:{}\"\n", site.registry.password))?;
+        site.context.cluster.node(Exec::new("sh").args(["-c", script, "sh"]).arg(&config).arg(layer).arg(name)).output().await
     }
     .await;
-    nginx(&["-s", "quit"]).success().await.context("cannot stop nginx")?;
+    nginx(&["-s", "quit"])
+        .success()
+        .await
+        .context("cannot stop nginx")?;
     // A server that answers 413 closes before the client has sent everything, which curl may call an error of its own.
     let pushed = pushed?;
     Ok(pushed.stdout.trim().to_owned())
 }
 
 /// One layer, throttled to more than the 60 seconds after which proxies like to give up, goes through the Ingress controller.
-pub async fn a_slow_layer_gets_through(cluster: &Cluster) -> Result<String> {
+pub(super) async fn a_slow_layer_gets_through(context: &Context<'_>) -> Result<()> {
     const SIZE: usize = 9 * MIB;
     const RATE: &str = "100K";
-    let bench = Bench::new(cluster, "ingress-slow").await?;
-    let registry = bench.ready(&bench.registry("slow", |_| ())).await?;
+    let site = Site::ready(context, "slow", |registry| registry).await?;
     let bytes = noise(13, SIZE);
     let name = digest(&bytes);
-    let layer = bench.folder().join("layer");
+    let layer = context.dir.join("layer");
     std::fs::write(&layer, &bytes)?;
-    let repository = bench.repository(&registry, "slow/layer")?;
+    let repository = site.repository("slow/layer")?;
     let session = repository.start().await?;
     let mut location = session.location.clone();
     location.query_pairs_mut().append_pair("digest", &name);
-    let (_, ca) = registry.ca.as_ref().context("a registry without a certificate authority")?;
     let started = Instant::now();
-    let curl = Exec::new("curl")
-        .args(["--silent", "--show-error", "--noproxy", "*", "--limit-rate", RATE, "--output", "/dev/null", "--write-out", "%{http_code}"])
-        .args(["--header", "Content-Type: application/octet-stream", "--config", "-", "--cacert"])
-        .arg(ca)
-        .arg("--upload-file")
+    let curl = site
+        .curl()
+        .args([
+            "--limit-rate",
+            RATE,
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+        ])
+        .args([
+            "--header",
+            "Content-Type: application/octet-stream",
+            "--upload-file",
+        ])
         .arg(&layer)
-        .arg(location.as_str())
-        .stdin(format!("user = \"{USER}:{}\"\n", bench.password));
-    let status = cluster.node(curl).success().await?;
+        .arg(location.as_str());
+    let status = curl.success().await?;
     let took = started.elapsed();
     ensure!(status == "201", "after {took:?}: {status}");
     // The rate is the case's input, not a measurement: a faster push would have proven nothing.
-    ensure!(took >= Duration::from_secs(80), "the layer was not throttled: {took:?}");
-    ensure!(repository.blob(&name).await? == bytes, "the layer read back differs");
-    Ok(format!("9 MiB in one request of {} s", took.as_secs()))
+    ensure!(
+        took >= Duration::from_secs(80),
+        "the layer was not throttled: {took:?}"
+    );
+    ensure!(
+        repository.blob(&name).await? == bytes,
+        "the layer read back differs"
+    );
+    context.note(format!("9 MiB in one request of {} s", took.as_secs()));
+    Ok(())
 }

@@ -50,7 +50,12 @@ impl<'a> Site<'a> {
         context.cluster.trust(&registry.host, &ca)?;
         let ca_file = context.dir.join(format!("{}.crt", registry.name));
         std::fs::write(&ca_file, &ca)?;
-        Ok(Self { context, registry, ca, ca_file })
+        Ok(Self {
+            context,
+            registry,
+            ca,
+            ca_file,
+        })
     }
 
     /// `https://<host>/`, the address of its Ingress.
@@ -77,7 +82,10 @@ impl<'a> Site<'a> {
 
     /// `kubectl` in its namespace.
     pub(super) fn kubectl(&self) -> Exec {
-        self.context.cluster.kubectl().arg(format!("--namespace={}", self.registry.namespace))
+        self.context
+            .cluster
+            .kubectl()
+            .arg(format!("--namespace={}", self.registry.namespace))
     }
 
     /// curl on the node, trusting its authority, logged in; the password goes by standard input.
@@ -93,16 +101,33 @@ impl<'a> Site<'a> {
     /// docker's small sample image under a name of this Registry, docker logged in.
     pub(super) async fn sample(&self, repository: &str) -> Result<String> {
         let clients = self.context.clients();
-        clients.docker().arg("load").stdin(local::first_images()?).success().await?;
+        clients
+            .docker()
+            .arg("load")
+            .stdin(local::first_images()?)
+            .success()
+            .await?;
         let reference = format!("{}/{repository}:1", self.registry.host);
-        clients.docker().args(["tag", local::BUSYBOX_IMAGE, &reference]).success().await?;
-        clients.login(&self.registry.host, USER, &self.registry.password).await?;
+        clients
+            .docker()
+            .args(["tag", local::BUSYBOX_IMAGE, &reference])
+            .success()
+            .await?;
+        clients
+            .login(&self.registry.host, USER, &self.registry.password)
+            .await?;
         Ok(reference)
     }
 
     /// Runs a Pod that PodSecurity `restricted` admits to its end; gives it back with what it printed.
     pub(super) async fn run_pod(&self, name: &str, mut spec: Value) -> Result<(Pod, String)> {
-        let log = async || self.kubectl().args(["logs", name, "--all-containers"]).output().await.map(|done| done.all());
+        let log = async || {
+            self.kubectl()
+                .args(["logs", name, "--all-containers"])
+                .output()
+                .await
+                .map(|done| done.all())
+        };
         spec["restartPolicy"] = "Never".into();
         let pods = self.create_pod(name, spec).await?;
         let ended = wait_for(&format!("Pod `{name}` to end"), POD_LIMIT, async || {
@@ -110,7 +135,9 @@ impl<'a> Site<'a> {
             let status = pod.status.clone().unwrap_or_default();
             Ok(match status.phase.as_deref() {
                 Some("Succeeded") => Seen::Done(pod),
-                Some("Failed") => Seen::Never(anyhow::anyhow!("it failed, having printed:\n{}", log().await?)),
+                Some("Failed") => {
+                    Seen::Never(anyhow::anyhow!("it failed, having printed:\n{}", log().await?))
+                }
                 _ => Seen::NotYet(serde_json::to_string(&status.container_statuses)?),
             })
         })
@@ -122,22 +149,47 @@ impl<'a> Site<'a> {
     pub(super) async fn create_pod(&self, name: &str, mut spec: Value) -> Result<Api<Pod>> {
         spec["automountServiceAccountToken"] = false.into();
         spec["enableServiceLinks"] = false.into();
-        spec["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
-        for container in spec["containers"].as_array_mut().context("a Pod without containers")? {
-            container["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+        spec["securityContext"] =
+            json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
+        for container in spec["containers"]
+            .as_array_mut()
+            .context("a Pod without containers")?
+        {
+            container["securityContext"] =
+                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
         }
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.registry.namespace}, "spec": spec});
-        self.kubectl().args(["create", "-f", "-"]).stdin(pod.to_string()).success().await?;
-        Ok(Api::namespaced(self.context.cluster.client().await?, &self.registry.namespace))
+        self.kubectl()
+            .args(["create", "-f", "-"])
+            .stdin(pod.to_string())
+            .success()
+            .await?;
+        Ok(Api::namespaced(
+            self.context.cluster.client().await?,
+            &self.registry.namespace,
+        ))
     }
 
     /// The Pods of the Registry itself, those on their way out left aside.
     pub(super) async fn server_pods(&self) -> Result<Vec<Pod>> {
-        let object = self.registry.api(self.context.cluster).await?.get(&self.registry.name).await?;
-        let selector = object.data["status"]["selector"].as_str().context("the status has no selector")?.to_owned();
+        let object = self
+            .registry
+            .api(self.context.cluster)
+            .await?
+            .get(&self.registry.name)
+            .await?;
+        let selector = object.data["status"]["selector"]
+            .as_str()
+            .context("the status has no selector")?
+            .to_owned();
         let pods: Api<Pod> = Api::namespaced(self.context.cluster.client().await?, &self.registry.namespace);
-        let all = pods.list(&kube::api::ListParams::default().labels(&selector)).await?;
-        Ok(all.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+        let all = pods
+            .list(&kube::api::ListParams::default().labels(&selector))
+            .await?;
+        Ok(all
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .collect())
     }
 }
 

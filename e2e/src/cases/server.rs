@@ -1,13 +1,17 @@
 //! One server process: what it keeps when it is killed, how much memory it takes, what the specification's own program
 //! says of it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::cache::Cache;
 use crate::exec::Exec;
+use crate::images;
 use crate::protocol::{digest, noise};
+use crate::runner::Context;
 use crate::server::Setup;
+use crate::tools::Tool;
 
 const MIB: usize = 1024 * 1024;
 
@@ -15,48 +19,73 @@ const MIB: usize = 1024 * 1024;
 const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
 /// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
-pub async fn killed_upload_is_continued(server: &Path) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    let setup = Setup::new(server, folder.path())?;
+pub(super) async fn a_killed_upload_is_continued(context: &Context<'_>) -> Result<()> {
+    let setup = Setup::new(&binary(), context.dir)?;
     let bytes = noise(7, 64 * MIB);
     let name = digest(&bytes);
 
     let first = setup.start().await?;
     let repository = first.repository("crash/upload");
     let session = repository.start().await?;
-    repository.append_interrupted(&session, bytes.clone(), 40 * MIB, first.kill()).await?;
+    repository
+        .append_interrupted(&session, bytes.clone(), 40 * MIB, first.kill())
+        .await?;
 
     let second = setup.start().await?;
     let repository = second.repository("crash/upload");
     let session = repository.status(&session).await?;
     // The rest may have been in a socket's buffer, never more than was sent.
-    ensure!(session.received > MIB, "only {} bytes of 40 MiB were kept", session.received);
-    ensure!(session.received <= 40 * MIB, "{} bytes were reported, 40 MiB were sent", session.received);
+    ensure!(
+        session.received > MIB,
+        "only {} bytes of 40 MiB were kept",
+        session.received
+    );
+    ensure!(
+        session.received <= 40 * MIB,
+        "{} bytes were reported, 40 MiB were sent",
+        session.received
+    );
     let kept = session.received;
     let session = repository.append(&session, bytes.slice(kept..)).await?;
-    ensure!(session.received == bytes.len(), "after the rest the registry has {} bytes", session.received);
+    ensure!(
+        session.received == bytes.len(),
+        "after the rest the registry has {} bytes",
+        session.received
+    );
     repository.finish(&session, &name).await?;
-    ensure!(repository.blob(&name).await? == bytes, "the blob read back differs from what was sent");
-    Ok(format!("{kept} of {} bytes were kept by kill -9 and continued", bytes.len()))
+    ensure!(
+        repository.blob(&name).await? == bytes,
+        "the blob read back differs from what was sent"
+    );
+    context.note(format!(
+        "{kept} of {} bytes were kept by kill -9 and continued",
+        bytes.len()
+    ));
+    Ok(())
 }
 
 /// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
-pub async fn killed_after_the_answer_loses_nothing(server: &Path) -> Result<String> {
+pub(super) async fn a_kill_behind_the_answer_loses_nothing(context: &Context<'_>) -> Result<()> {
     const ROUNDS: u64 = 20;
-    let folder = tempfile::tempdir()?;
-    let setup = Setup::new(server, folder.path())?;
+    let setup = Setup::new(&binary(), context.dir)?;
     for round in 0..ROUNDS {
         let bytes = noise(round + 100, 300_000);
         let name = digest(&bytes);
         let running = setup.start().await?;
         let repository = running.repository("crash/acknowledged");
-        let session = repository.append(&repository.start().await?, bytes.slice(..100_000)).await?;
+        let session = repository
+            .append(&repository.start().await?, bytes.slice(..100_000))
+            .await?;
         running.kill().await?;
 
         let running = setup.start().await?;
         let repository = running.repository("crash/acknowledged");
         let session = repository.status(&session).await?;
-        ensure!(session.received == 100_000, "round {round}: 202 said 100000 bytes, now {}", session.received);
+        ensure!(
+            session.received == 100_000,
+            "round {round}: 202 said 100000 bytes, now {}",
+            session.received
+        );
         let session = repository.append(&session, bytes.slice(100_000..)).await?;
         repository.finish(&session, &name).await?;
         running.kill().await?;
@@ -66,26 +95,46 @@ pub async fn killed_after_the_answer_loses_nothing(server: &Path) -> Result<Stri
         ensure!(read == bytes, "round {round}: the blob read back differs");
         running.kill().await?;
     }
-    Ok(format!("{ROUNDS} uploads, each killed after its 202 and after its 201"))
+    context.note(format!(
+        "{ROUNDS} uploads, each killed after its 202 and after its 201"
+    ));
+    Ok(())
 }
 
 /// A 2 GiB push, measured by the kernel.
-pub async fn memory_stays_bounded(server: &Path) -> Result<String> {
+pub(super) async fn memory_stays_bounded(context: &Context<'_>) -> Result<()> {
     const SIZE: u64 = 2 << 30;
-    let folder = tempfile::tempdir()?;
-    let running = Setup::new(server, folder.path())?.start().await?;
+    let running = Setup::new(&binary(), context.dir)?.start().await?;
     let base = running.base().clone();
     // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
-    let source = folder.path().join("layer");
+    let source = context.dir.join("layer");
     std::fs::File::create(&source)?.set_len(SIZE)?;
     let sum = Exec::new("sha256sum").arg(&source).success().await?;
-    let sum = sum.split_whitespace().next().context("`sha256sum` printed nothing")?;
+    let sum = sum
+        .split_whitespace()
+        .next()
+        .context("`sha256sum` printed nothing")?;
     let session = running.repository("memory/push").start().await?;
     let mut location = session.location.clone();
-    location.query_pairs_mut().append_pair("digest", &format!("sha256:{sum}"));
+    location
+        .query_pairs_mut()
+        .append_pair("digest", &format!("sha256:{sum}"));
     let code = Exec::new("curl")
-        .args(["--silent", "--show-error", "--noproxy", "*", "--output", "/dev/null", "--write-out", "%{http_code}"])
-        .args(["--header", "Content-Type: application/octet-stream", "--upload-file"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--noproxy",
+            "*",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+        ])
+        .args([
+            "--header",
+            "Content-Type: application/octet-stream",
+            "--upload-file",
+        ])
         .arg(&source)
         .arg(location.as_str())
         .success()
@@ -93,37 +142,70 @@ pub async fn memory_stays_bounded(server: &Path) -> Result<String> {
     ensure!(code == "201", "the push was answered {code}");
     let pushed = running.peak_memory()?;
     let pulled = Exec::new("sh")
-        .args(["-c", "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum", "sh"])
+        .args([
+            "-c",
+            "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum",
+            "sh",
+        ])
         .arg(format!("{base}v2/memory/push/blobs/sha256:{sum}"))
         .success()
         .await?;
     ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
     let peak = running.peak_memory()?;
-    ensure!(peak <= PEAK_MEMORY_MAX, "VmHWM {} KiB is over 64 MiB", peak / 1024);
-    Ok(format!("VmHWM {} KiB after a 2 GiB push, {} KiB after its pull", pushed / 1024, peak / 1024))
+    ensure!(
+        peak <= PEAK_MEMORY_MAX,
+        "VmHWM {} KiB is over 64 MiB",
+        peak / 1024
+    );
+    context.note(format!(
+        "VmHWM {} KiB after a 2 GiB push, {} KiB after its pull",
+        pushed / 1024,
+        peak / 1024
+    ));
+    Ok(())
 }
 
 /// The specification's own conformance program at 1.1 with its default switches.
-pub async fn conformance(server: &Path, program: &Path) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    let running = Setup::new(server, folder.path())?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true").start().await?;
-    let results = folder.path().join("results");
-    let authority = format!("{}:{}", running.base().host_str().context("no host")?, running.base().port().context("no port")?);
-    let run = Exec::new(program)
+pub(super) async fn conformance(context: &Context<'_>) -> Result<()> {
+    let running = Setup::new(&binary(), context.dir)?
+        .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
+        .start()
+        .await?;
+    let program = Tool::Conformance.path(&Cache::open()?, |_| ()).await?;
+    let results = context.dir.join("results");
+    let authority = format!(
+        "{}:{}",
+        running.base().host_str().context("no host")?,
+        running.base().port().context("no port")?
+    );
+    let run = Exec::new(&program)
         .env("OCI_REGISTRY", authority)
         .env("OCI_TLS", "disabled")
         .env("OCI_VERSION", "1.1")
         .env("OCI_REPO1", "conformance/repo1")
         .env("OCI_REPO2", "conformance/repo2")
         .env("OCI_RESULTS_DIR", &results)
-        .dir(folder.path())
+        .dir(context.dir)
         .output()
         .await?;
     let text = run.all();
-    let summary = std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
+    let summary =
+        std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
     let counts = JunitCounts::parse(&summary)?;
-    ensure!(run.status.success() && counts.failed == 0 && counts.total > 0, "{counts:?}\n{text}");
-    Ok(format!("{} checks, {} failed, {} skipped", counts.total, counts.failed, counts.skipped))
+    ensure!(
+        run.status.success() && counts.failed == 0 && counts.total > 0,
+        "{counts:?}\n{text}"
+    );
+    context.note(format!(
+        "{} checks, {} failed, {} skipped",
+        counts.total, counts.failed, counts.skipped
+    ));
+    Ok(())
+}
+
+/// The server of this checkout, as the images hold it.
+fn binary() -> PathBuf {
+    images::checkout().join("dist/registry-server")
 }
 
 /// What a JUnit file says of itself in its `testsuite` elements.
@@ -141,13 +223,16 @@ impl JunitCounts {
             let element = element.split('>').next().unwrap_or_default();
             counts.total += attribute(element, "tests")?;
             counts.failed += attribute(element, "failures")? + attribute(element, "errors").unwrap_or(0);
-            counts.skipped += attribute(element, "skipped").unwrap_or(0) + attribute(element, "disabled").unwrap_or(0);
+            counts.skipped +=
+                attribute(element, "skipped").unwrap_or(0) + attribute(element, "disabled").unwrap_or(0);
         }
         Ok(counts)
     }
 }
 
 fn attribute(element: &str, name: &str) -> Result<u64> {
-    let (_, rest) = element.split_once(&format!("{name}=\"")).with_context(|| format!("no `{name}` in `{element}`"))?;
+    let (_, rest) = element
+        .split_once(&format!("{name}=\""))
+        .with_context(|| format!("no `{name}` in `{element}`"))?;
     Ok(rest.split('"').next().unwrap_or_default().parse()?)
 }

@@ -382,7 +382,7 @@ const STORAGE_NAMESPACE: &str = "local-path-storage";
 
 /// The cgroup, below every controller's root, that holds all Pods and containers of a cluster.
 pub(crate) fn cgroup(name: &str) -> String {
-    format!("/berth-{name}")
+    format!("/{name}")
 }
 
 /// Routed, not bridged: a reply from one Pod to another then passes the node's connection tracking even where the
