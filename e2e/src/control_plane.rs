@@ -151,6 +151,8 @@ impl ControlPlane {
                 self.dir.join("audit-policy.yaml").display()
             ),
             format!("--audit-log-path={}", self.audit_log().display()),
+            // One file, whatever is asked: a reader keeps its place in it.
+            "--audit-log-maxsize=4096".into(),
         ]
     }
 

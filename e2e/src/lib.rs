@@ -28,7 +28,7 @@ pub mod tools;
 pub mod wait;
 
 mod control_plane;
-mod debian;
+pub mod debian;
 mod pki;
-mod protocol;
-mod server;
+pub mod protocol;
+pub mod server;

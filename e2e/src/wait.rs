@@ -35,7 +35,7 @@ pub async fn wait_for<T>(
         let last = match look().await {
             Ok(Seen::Done(value)) => return Ok(value),
             Ok(Seen::NotYet(state)) => state,
-            Ok(Seen::Never(error)) => return Err(error.context(format!("{what} cannot happen any more"))),
+            Ok(Seen::Never(error)) => return Err(error.context(format!("gave up waiting for {what}"))),
             Err(error) => format!("{error:#}"),
         };
         if start.elapsed() > deadline {

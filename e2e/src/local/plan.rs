@@ -317,6 +317,8 @@ impl Draft<'_> {
             "--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0",
             "--experimental.kubernetesIngressNGINX=true",
             "--providers.kubernetesIngressNGINX=true",
+            // The default waits two seconds between two changes, in which a new Registry's host would be unknown.
+            "--providers.providersThrottleDuration=50ms",
             "--accessLog=true",
             "--log.level=INFO",
             "--global.checkNewVersion=false",
