@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use anyhow::Result;
 use clap::Parser;
@@ -93,6 +94,7 @@ async fn run(args: Args, out: &Output) -> Result<Summary> {
         ingress_address: existing.ingress_address,
         domain: existing.domain,
         programs,
+        trusted: Mutex::default(),
     };
     suite::existing(existing, only, out).await
 }

@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 14] = [
+pub const PACKAGES: [Package; 15] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -76,6 +76,11 @@ pub const PACKAGES: [Package; 14] = [
         name: "curl",
         purpose: "plain HTTP requests of the suite",
         file: "/usr/bin/curl",
+    },
+    Package {
+        name: "apache2-utils",
+        purpose: "Apache's htpasswd, to compare with ours",
+        file: "/usr/bin/htpasswd",
     },
     Package {
         name: "skopeo",

@@ -7,6 +7,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,7 +26,7 @@ pub enum Cluster {
 }
 
 /// How to reach a cluster that somebody else runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Existing {
     /// The file with the credentials.
     pub kubeconfig: PathBuf,
@@ -41,6 +42,8 @@ pub struct Existing {
     pub domain: String,
     /// The suite's own programs.
     pub programs: Programs,
+    /// Folders of this machine that [`Cluster::trust`] made; begins empty.
+    pub trusted: Mutex<Vec<PathBuf>>,
 }
 
 /// The image names under which the suite builds and loads its own.
@@ -149,29 +152,49 @@ impl Cluster {
         }
     }
 
-    /// Has docker and the nodes' containerd trust an authority for one registry (`host` or `host:port`).
+    /// Has docker and containerd trust an authority for one registry (`host` or `host:port`). With an existing
+    /// cluster this reaches only the machine the suite runs on; other nodes have to trust it already. What is
+    /// written there is taken back by [`Cluster::forget`].
     ///
     /// # Errors
-    /// The files cannot be written, or the nodes are somebody else's.
+    /// The files cannot be written.
     pub fn trust(&self, registry: &str, authority: &str) -> Result<()> {
-        let Cluster::Local(local) = self else {
-            bail!("the nodes of an existing cluster have to trust the authority of `{registry}` already");
-        };
         // Both read their folder for each request; nothing has to be restarted.
-        for folder in ["/etc/docker/certs.d", "/etc/containerd/certs.d"] {
-            let folder = local.inside(&format!("{folder}/{registry}"));
-            fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-            let file = folder.join("ca.crt");
-            if fs::read_to_string(&file).is_ok_and(|there| there == authority) {
-                continue;
+        for program in ["docker", "containerd"] {
+            let folder = self.inside(&format!("/etc/{program}/certs.d/{registry}"));
+            if let Cluster::Existing(existing) = self
+                && !folder.exists()
+            {
+                existing
+                    .trusted
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(folder.clone());
             }
-            fs::write(&file, authority).with_context(|| format!("cannot write `{}`", file.display()))?;
+            fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+            write_changed(&folder.join("ca.crt"), authority)?;
         }
-        let hosts = local.inside(&format!("/etc/containerd/certs.d/{registry}/hosts.toml"));
         let text = format!(
             "server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  ca = \"/etc/containerd/certs.d/{registry}/ca.crt\"\n"
         );
-        fs::write(&hosts, text).with_context(|| format!("cannot write `{}`", hosts.display()))
+        write_changed(
+            &self.inside(&format!("/etc/containerd/certs.d/{registry}/hosts.toml")),
+            &text,
+        )
+    }
+
+    /// Takes back what [`Cluster::trust`] wrote on a machine that stays. A local cluster's files go with it.
+    ///
+    /// # Errors
+    /// A folder cannot be removed.
+    pub fn forget(&self) -> Result<()> {
+        let Cluster::Existing(existing) = self else {
+            return Ok(());
+        };
+        for folder in std::mem::take(&mut *existing.trusted.lock().unwrap_or_else(PoisonError::into_inner)) {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
+        }
+        Ok(())
     }
 
     /// The present end of the API server's audit log.
@@ -184,4 +207,11 @@ impl Cluster {
             Cluster::Local(local) => Marker::now(local.audit_log()),
         }
     }
+}
+
+fn write_changed(file: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(file).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
 }

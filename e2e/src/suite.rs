@@ -82,7 +82,10 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
 /// # Errors
 /// What is tested cannot be installed in it.
 pub async fn existing(existing: Existing, only: Option<&str>, out: &Output) -> Result<Summary> {
-    let mut summary = install_and_run(&Cluster::Existing(existing), only, out).await?;
+    let cluster = Cluster::Existing(existing);
+    let result = install_and_run(&cluster, only, out).await;
+    cluster.forget()?;
+    let mut summary = result?;
     summary.deselected += 1;
     Ok(summary)
 }

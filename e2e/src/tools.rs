@@ -168,3 +168,29 @@ impl Tool {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_its_module_and_every_module_its_tool() {
+        let all = [
+            Tool::Conformance,
+            Tool::CoreDns,
+            Tool::Crane,
+            Tool::Kubernetes,
+            Tool::LocalPathProvisioner,
+            Tool::Traefik,
+        ];
+        let mut names = all.map(Tool::name);
+        names.sort_unstable();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
+        let mut modules: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        modules.sort_unstable();
+        assert_eq!(modules, names);
+    }
+}

@@ -11,7 +11,7 @@ use e2e::exec::{Exec, Finished};
 use e2e::images::checkout;
 use e2e::output::{Output, seconds};
 use e2e::runner::{Group, Summary};
-use e2e::suite;
+use e2e::{packages, suite};
 
 /// Compiling all tests and running them, on two cores.
 const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -26,7 +26,11 @@ struct Counts {
 
 pub(crate) async fn test(only: Option<&str>, fail_fast: bool, out: &Output) -> Result<ExitCode> {
     let mut counts = Counts::default();
-    if only.is_none() {
+    // First: some of the workspace's own tests compare with Debian's programs.
+    if let Err(error) = packages::install(out).await {
+        out.error(&error);
+        counts.failed = 1;
+    } else if only.is_none() {
         counts = cargo_test(out).await;
     }
     let mut cases = Summary::default();
