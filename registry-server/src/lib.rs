@@ -1,1 +1,8 @@
 //! Berth's registry server: a drop-in for registry:2 and registry:3
+
+pub mod auth;
+pub mod fault;
+mod files;
+pub mod http;
+pub mod registry;
+pub mod storage;

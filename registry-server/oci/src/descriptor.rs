@@ -27,4 +27,18 @@ pub struct Descriptor {
     /// Other places where a foreign layer lies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// What the content runs on, in the entries of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+}
+
+/// What a child of an index runs on ("image index", image specification 1.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor architecture under its Go name.
+    #[serde(default)]
+    pub architecture: String,
+    /// The operating system under its Go name.
+    #[serde(default)]
+    pub os: String,
 }

@@ -119,6 +119,11 @@ impl Digest {
         }
     }
 
+    /// The digest whose hash is this output of SHA-512, for those who hash a stream.
+    pub fn from_sha512(output: &[u8; 64]) -> Self {
+        Self::from_hash(Algorithm::Sha512, output)
+    }
+
     pub(crate) fn from_hash(algorithm: Algorithm, output: &[u8]) -> Self {
         let mut hash = [0; 64];
         hash[..algorithm.length()].copy_from_slice(&output[..algorithm.length()]);

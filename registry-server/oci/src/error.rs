@@ -1,8 +1,7 @@
 //! What can be wrong with a word of the specification. Every variant is the caller's fault.
 
-/// Why a value was refused. The text never repeats more than [`QUOTED_MAX`] bytes of the input.
+/// Why a value was refused. The text never repeats more than 80 bytes of the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// Not `algorithm:hex` with the right number of lower-case hexadecimal digits.
     #[error("`{given}` is not a digest: {reason}")]
@@ -61,7 +60,7 @@ pub enum Error {
 }
 
 /// How much of an input an error repeats.
-pub const QUOTED_MAX: usize = 80;
+pub(crate) const QUOTED_MAX: usize = 80;
 
 /// The start of `input`, safe to print: cut at [`QUOTED_MAX`] bytes, control characters escaped.
 pub(crate) fn quoted(input: &str) -> String {

@@ -17,7 +17,7 @@ mod reference;
 mod repository_name;
 mod upload_id;
 
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest};
 pub use error::Error;
 pub use hasher::{GO_STATE_LENGTH, Hasher};

@@ -153,6 +153,7 @@ impl Manifest {
             artifact_type,
             annotations: self.annotations.clone(),
             urls: Vec::new(),
+            platform: None,
         }
     }
 

@@ -64,7 +64,7 @@ fn check(text: &str) -> Result<(), &'static str> {
     // `split` yields at least one item, even of an empty text.
     let first = components.next().unwrap_or_default();
     let several = first.len() < text.len();
-    if !is_path_component(first) && !(several && is_host(first)) {
+    if !(is_path_component(first) || several && is_host(first)) {
         return Err(explain(first));
     }
     match components.find(|component| !is_path_component(component)) {

@@ -1,0 +1,33 @@
+//! The registry's HTTP interface: routes, headers, status codes and error bodies.
+//!
+//! Guarantees: every answer below `/v2/` carries `Docker-Distribution-API-Version`; every error has the code and
+//! status of one table ([`problem`]) and a body in the specification's form; nothing reaches the registry before
+//! the gate let it through; bodies stream, and a request costs a constant amount of memory.
+//! Must not: decide what a registry does (handlers translate), or know where anything is stored.
+//! Start at [`App::respond`], then `route`; there is one file per noun of the specification.
+
+mod app;
+mod blobs;
+mod body;
+mod catalog;
+mod conditional;
+mod location;
+mod manifests;
+mod problem;
+mod query;
+mod range;
+mod referrers;
+mod reply;
+mod route;
+mod state;
+mod tags;
+mod uploads;
+
+pub use app::{App, Options, Peer};
+pub use body::Body;
+pub use location::{Network, NetworkError};
+pub use problem::{Code, Problem};
+pub use state::Secrets;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! One request to one answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use percent_encoding::percent_decode_str;
+use registry_oci::RepositoryName;
+
+use super::location::{Locations, Network};
+use super::problem::{Code, Problem};
+use super::query::Query;
+use super::reply::Reply;
+use super::route::Route;
+use super::{Body, Secrets, blobs, catalog, manifests, referrers, tags, uploads};
+use crate::auth::{Access, Action, Gate, Refusal};
+use crate::registry::Registry;
+
+/// The header that tells a client it speaks to a registry, and its value.
+const API_VERSION: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("docker-distribution-api-version"),
+    HeaderValue::from_static("registry/2.0"),
+);
+
+/// What the interface is configured with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The URL clients know the registry by (`http.host`); wins over every header.
+    pub host: Option<String>,
+    /// What stands in front of `/v2/` (`http.prefix`): `/`, or a path with a slash at both ends.
+    pub prefix: String,
+    /// Whether `Location` leaves scheme and host away (`http.relativeurls`).
+    pub relative_urls: bool,
+    /// Headers every answer carries (`http.headers`).
+    pub headers: HeaderMap,
+    /// What upload URLs are signed with (`http.secret`).
+    pub secrets: Secrets,
+    /// The most repositories one page of the catalog has (`catalog.maxentries`).
+    pub catalog_max: usize,
+    /// The most tags one page has when a client asks for pages (`tags.maxtags`).
+    pub tags_max: usize,
+    /// Whether nothing may be written (`storage.maintenance.readonly.enabled`).
+    pub read_only: bool,
+    /// Whether manifests, tags and blobs may be deleted (`storage.delete.enabled`).
+    pub delete: bool,
+    /// Whose forwarded headers are believed; nobody listed means everybody, as in distribution.
+    pub trusted_proxies: Vec<Network>,
+    /// Set when the server is stopping: answers then close their connections.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl Options {
+    /// Distribution's defaults, with the one thing that has none.
+    pub fn new(secrets: Secrets) -> Self {
+        Self {
+            host: None,
+            prefix: "/".to_owned(),
+            relative_urls: false,
+            headers: HeaderMap::new(),
+            secrets,
+            catalog_max: 1000,
+            tags_max: 1000,
+            read_only: false,
+            delete: false,
+            trusted_proxies: Vec::new(),
+            draining: Arc::new(AtomicBool::new(false)),
+        }
+    }
+}
+
+/// Who sent a request, as the listener saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// The other end of the connection; none on a unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// The interface. A clone is another handle of the same one.
+#[derive(Debug, Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    gate: Gate,
+    options: Options,
+}
+
+/// What a handler works with.
+pub(super) struct Call<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) options: &'a Options,
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    /// The path of the request as it was sent.
+    pub(super) path: &'a str,
+    pub(super) query: &'a Query,
+    pub(super) locations: &'a Locations,
+}
+
+/// What a body says when it breaks off.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl App {
+    /// An interface to a registry behind a gate.
+    pub fn new(registry: Registry, gate: Gate, options: Options) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                gate,
+                options,
+            }),
+        }
+    }
+
+    /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
+    /// nothing half-written, and bytes of an upload that came in are kept.
+    pub async fn respond<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let (parts, body) = request.into_parts();
+        let (head, version) = (parts.method == Method::HEAD, parts.version);
+        let mut response = match self.inner.answer(parts, body, &peer).await {
+            Ok(response) => response,
+            Err(problem) => problem.into(),
+        };
+        let options = &self.inner.options;
+        for (name, value) in &options.headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        // HTTP/2 says it with a frame of its own.
+        if options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if head {
+            response.map(|_| Body::empty())
+        } else {
+            response
+        }
+    }
+}
+
+impl Inner {
+    async fn answer<B>(&self, parts: Parts, body: B, peer: &Peer) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
+        let Some((prefix, path)) = split_prefix(&decoded, &self.options.prefix) else {
+            return Ok(not_found());
+        };
+        let route = Route::parse(path);
+        let answer = match route {
+            Route::Unknown => return Ok(not_found()),
+            Route::Root => {
+                return Ok(Reply::new(StatusCode::OK)
+                    .value(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+                    .finish());
+            }
+            Route::UnknownApi => Ok(not_found()),
+            _ => self.api(&parts, body, peer, prefix, route).await,
+        };
+        let mut response = answer.unwrap_or_else(Response::from);
+        let (name, value) = API_VERSION;
+        response.headers_mut().insert(name, value);
+        Ok(response)
+    }
+
+    async fn api<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        peer: &Peer,
+        prefix: &str,
+        route: Route<'_>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let Inner {
+            registry,
+            gate,
+            options,
+        } = self;
+        let allow = route.methods().join(", ");
+        if parts.method == Method::OPTIONS {
+            return Ok(Reply::new(StatusCode::OK).header(ALLOW, allow).finish());
+        }
+        if !route.methods().contains(&parts.method.as_str()) {
+            return Err(Problem::new(Code::Unsupported).header(ALLOW, allow));
+        }
+        if options.read_only && ![Method::GET, Method::HEAD].contains(&parts.method) {
+            return Err(
+                Problem::with(Code::Unsupported, "the registry is read-only").header(ALLOW, "GET, HEAD")
+            );
+        }
+        let query = Query::parse(parts.uri.query());
+        let name = name_of(&route)?;
+        let access = access(&route, name.as_ref(), &parts.method, &query);
+        gate.authorize(&parts.headers, &access)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Challenge { www_authenticate } => {
+                    Problem::unauthorized(&access).header(WWW_AUTHENTICATE, www_authenticate)
+                }
+                Refusal::Unavailable => Problem::unavailable(Some(std::time::Duration::from_secs(1))),
+            })?;
+        let locations = Locations::of(options, &parts.headers, &parts.uri, peer, prefix);
+        let call = Call {
+            registry,
+            options,
+            method: &parts.method,
+            headers: &parts.headers,
+            path: parts.uri.path(),
+            query: &query,
+            locations: &locations,
+        };
+        match (route, name) {
+            (Route::Base, _) => Ok(Reply::with_body(StatusCode::OK, Body::whole("{}"))
+                .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .finish()),
+            (Route::Catalog, _) => catalog::respond(&call).await,
+            (Route::Blob { digest, .. }, Some(name)) => blobs::respond(&call, &name, digest).await,
+            (Route::Uploads { .. }, Some(name)) => uploads::start(&call, &name, body).await,
+            (Route::Upload { id, .. }, Some(name)) => uploads::respond(&call, &name, id, body).await,
+            (Route::Manifest { reference, .. }, Some(name)) => {
+                manifests::respond(&call, &name, reference, body).await
+            }
+            (Route::Tags { .. }, Some(name)) => tags::respond(&call, &name).await,
+            (Route::Referrers { digest, .. }, Some(name)) => referrers::respond(&call, &name, digest).await,
+            // Only routes without a repository have no name, and those are answered above.
+            (_, _) => Ok(not_found()),
+        }
+    }
+}
+
+/// Splits a path into what stands in front of `/v2/` and the rest. The configured prefix must be there.
+fn split_prefix<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
+    let prefix = prefix.trim_end_matches('/');
+    let rest = path.strip_prefix(prefix)?;
+    (rest.starts_with('/')).then(|| path.split_at(prefix.len()))
+}
+
+fn name_of(route: &Route<'_>) -> Result<Option<RepositoryName>, Problem> {
+    match route {
+        Route::Blob { name, .. }
+        | Route::Uploads { name }
+        | Route::Upload { name, .. }
+        | Route::Manifest { name, .. }
+        | Route::Tags { name }
+        | Route::Referrers { name, .. } => Ok(Some(RepositoryName::parse(name)?)),
+        Route::Root | Route::Base | Route::Catalog | Route::UnknownApi | Route::Unknown => Ok(None),
+    }
+}
+
+/// What a request asks for: reading asks pull, writing pull and push, deleting delete, and a mount also pull on
+/// the repository it takes from.
+fn access(route: &Route<'_>, name: Option<&RepositoryName>, method: &Method, query: &Query) -> Vec<Access> {
+    let Some(name) = name else {
+        return vec![if *route == Route::Catalog {
+            Access::Catalog
+        } else {
+            Access::Base
+        }];
+    };
+    let on = |name: &RepositoryName, action| Access::Repository {
+        name: name.clone(),
+        action,
+    };
+    let mut access = match *method {
+        Method::GET | Method::HEAD => vec![on(name, Action::Pull)],
+        Method::DELETE => vec![on(name, Action::Delete)],
+        _ => vec![on(name, Action::Pull), on(name, Action::Push)],
+    };
+    if let (Route::Uploads { .. }, Some(from)) = (route, query.get("from"))
+        && let Ok(from) = RepositoryName::parse(from)
+    {
+        access.push(on(&from, Action::Pull));
+    }
+    access
+}
+
+fn not_found() -> Response<Body> {
+    Reply::with_body(StatusCode::NOT_FOUND, Body::whole("404 page not found\n"))
+        .value(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        )
+        .finish()
+}

@@ -1,0 +1,94 @@
+//! Bodies of answers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::Stream as _;
+use http_body::{Frame, SizeHint};
+
+use crate::storage::{self, Content};
+
+/// The body of an answer: nothing, some bytes, or stored content as it is read.
+///
+/// A type of ours rather than a boxed stream, so that the listener may one day hand a file to the kernel.
+#[derive(Debug)]
+pub struct Body {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Empty,
+    Whole(Bytes),
+    Content { content: Content, left: u64 },
+}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self { kind: Kind::Empty }
+    }
+
+    /// These bytes.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            kind: Kind::Whole(bytes.into()),
+        }
+    }
+
+    /// Stored content.
+    pub fn content(content: Content) -> Self {
+        let left = content.range.end - content.range.start;
+        Self {
+            kind: Kind::Content { content, left },
+        }
+    }
+
+    fn left(&self) -> u64 {
+        match &self.kind {
+            Kind::Empty => 0,
+            Kind::Whole(bytes) => bytes.len() as u64,
+            Kind::Content { left, .. } => *left,
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = storage::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, storage::Error>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Content { content, left } => match ready!(Pin::new(content).poll_next(context)) {
+                Some(Ok(bytes)) => {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
+                Some(Err(error)) => {
+                    // The status is long sent: all that is left is to break the connection off.
+                    tracing::error!(%error, "content could not be read to its end");
+                    Poll::Ready(Some(Err(error)))
+                }
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}

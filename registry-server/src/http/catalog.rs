@@ -1,0 +1,37 @@
+//! `/v2/_catalog` (distribution).
+
+use http::{Response, StatusCode};
+use registry_oci::RepositoryName;
+use serde::Serialize;
+
+use super::app::Call;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::{Body, tags};
+
+/// How many repositories a page has when the client does not say.
+const PAGE: usize = 100;
+
+#[derive(Serialize)]
+struct List<'a> {
+    repositories: Vec<&'a str>,
+}
+
+pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    let most = call.options.catalog_max;
+    let limit = tags::number(call)?.unwrap_or(PAGE.min(most));
+    if limit > most {
+        let detail = serde_json::json!({ "n": limit, "most": most });
+        return Err(Problem::with(Code::PaginationNumberInvalid, detail));
+    }
+    let page = call.registry.catalog(call.query.get("last"), limit).await?;
+    let repositories: Vec<&str> = page.items.iter().map(RepositoryName::as_str).collect();
+    let last = repositories.last().copied().filter(|_| page.more);
+    let reply = Reply::json(
+        StatusCode::OK,
+        &List {
+            repositories: repositories.clone(),
+        },
+    );
+    Ok(tags::linked(call, reply, last, Some(limit)))
+}

@@ -1,0 +1,86 @@
+//! Conditional requests (RFC 9110, section 13). The entity tag of content is its digest in quotes.
+
+use http::header::{IF_NONE_MATCH, IF_RANGE};
+use http::{HeaderMap, HeaderValue};
+use registry_oci::Digest;
+
+/// The `ETag` of content.
+pub(super) fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+/// Whether the client has the content already: `If-None-Match` lists its tag, or is `*`. A bare digest without
+/// quotes counts, as it does in distribution.
+pub(super) fn is_fresh(headers: &HeaderMap, digest: &Digest) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| names(tag, digest))
+}
+
+/// Whether a `Range` counts: an `If-Range` that names other content turns it off, and so does a date, for
+/// content addressed by digest has no other version to compare with.
+pub(super) fn range_counts(headers: &HeaderMap, digest: &Digest) -> bool {
+    match headers.get(IF_RANGE).map(HeaderValue::to_str) {
+        None => true,
+        Some(Ok(tag)) => !tag.trim().starts_with("W/") && tag.trim() != "*" && names(tag, digest),
+        Some(Err(_)) => false,
+    }
+}
+
+fn names(tag: &str, digest: &Digest) -> bool {
+    let tag = tag.trim();
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    tag == "*" || tag.trim_matches('"') == digest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn a_listed_tag_means_that_the_client_has_it() {
+        let (ours, other) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
+        for (value, expected) in [
+            (format!("\"{ours}\""), true),
+            (format!("W/\"{ours}\""), true),
+            (ours.to_string(), true),
+            (format!("\"{other}\", \"{ours}\""), true),
+            ("*".to_owned(), true),
+            (format!("\"{other}\""), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(
+                is_fresh(&headers(IF_NONE_MATCH, &value), &ours),
+                expected,
+                "{value}"
+            );
+        }
+        assert!(!is_fresh(&HeaderMap::new(), &ours));
+    }
+
+    #[test]
+    fn a_range_counts_only_for_the_content_it_was_begun_with() {
+        let ours = Digest::sha256(b"x");
+        assert!(range_counts(&HeaderMap::new(), &ours));
+        assert!(range_counts(&headers(IF_RANGE, &etag(&ours)), &ours));
+        assert!(!range_counts(
+            &headers(IF_RANGE, &etag(&Digest::sha256(b"y"))),
+            &ours
+        ));
+        assert!(!range_counts(
+            &headers(IF_RANGE, &format!("W/{}", etag(&ours))),
+            &ours
+        ));
+        assert!(!range_counts(
+            &headers(IF_RANGE, "Sat, 29 Oct 1994 19:43:31 GMT"),
+            &ours
+        ));
+    }
+}

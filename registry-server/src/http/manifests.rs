@@ -1,0 +1,189 @@
+//! `/v2/<name>/manifests/<reference>` ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI
+//! distribution 1.1).
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
+
+use super::app::{BodyError, Call};
+use super::problem::{Code, Problem};
+use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
+use super::{Body, conditional};
+use crate::registry::{Accepts, Error};
+
+/// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
+const TAGS_MAX: usize = 64;
+
+pub(super) async fn respond<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    reference: &str,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    match (call.method, Reference::parse(reference)) {
+        (&Method::PUT, reference) => put(call, name, &reference?, body).await,
+        // No manifest has a tag that is none.
+        (_, Err(error @ registry_oci::Error::InvalidTag { .. })) => {
+            Err(Problem::with(Code::ManifestUnknown, error.to_string()))
+        }
+        (&Method::DELETE, reference) => delete(call, name, &reference?).await,
+        (_, reference) => get(call, name, &reference?).await,
+    }
+}
+
+/// GET and HEAD.
+async fn get(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Response<Body>, Problem> {
+    let stored = call
+        .registry
+        .get_manifest(name, reference, &accepts(call.headers))
+        .await?;
+    let reply = if conditional::is_fresh(call.headers, &stored.digest) {
+        Reply::new(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::with_body(StatusCode::OK, Body::whole(stored.bytes)).header(CONTENT_TYPE, &stored.media_type)
+    };
+    Ok(reply
+        .header(DOCKER_CONTENT_DIGEST, stored.digest)
+        .header(ETAG, conditional::etag(&stored.digest))
+        .finish())
+}
+
+async fn put<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let tags: Vec<Tag> = call
+        .query
+        .all("tag")
+        .take(TAGS_MAX + 1)
+        .map(Tag::parse)
+        .collect::<Result<_, _>>()?;
+    if tags.len() > TAGS_MAX {
+        return Err(
+            Problem::with(Code::TagInvalid, format!("more than {TAGS_MAX} `tag` parameters"))
+                .status(StatusCode::URI_TOO_LONG),
+        );
+    }
+    let media_type = match call.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
+        Some(Ok(text)) => MediaType::parse(text)?,
+        Some(Err(_)) | None => {
+            return Err(Problem::with(
+                Code::ManifestInvalid,
+                "the `Content-Type` of the manifest is missing",
+            ));
+        }
+    };
+    let bytes = collect(call.headers, body).await?;
+    let stored = call
+        .registry
+        .put_manifest(name, reference, &media_type, bytes, &tags)
+        .await?;
+    let mut reply = Reply::new(StatusCode::CREATED)
+        .header(LOCATION, call.locations.manifest(name, &stored.digest))
+        .header(DOCKER_CONTENT_DIGEST, stored.digest);
+    if let Some(subject) = stored.subject {
+        reply = reply.header(OCI_SUBJECT, subject);
+    }
+    for tag in &tags {
+        reply = reply.header(OCI_TAG, tag);
+    }
+    Ok(reply.finish())
+}
+
+async fn delete(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Response<Body>, Problem> {
+    // Tags too: in distribution before 3.1.1 they could be deleted although deleting was off (CVE-2026-41888).
+    if !call.options.delete {
+        return Err(Problem::new(Code::Unsupported));
+    }
+    match reference {
+        Reference::Tag(tag) => call.registry.delete_tag(name, tag).await?,
+        Reference::Digest(digest) => call.registry.delete_manifest(name, digest).await?,
+    }
+    Ok(Reply::new(StatusCode::ACCEPTED).finish())
+}
+
+/// The whole body, but never more of it than a manifest may have.
+async fn collect<B>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let limit = MANIFEST_MAX as u64;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let Some(size) = announced
+        && size > limit
+    {
+        return Err(Error::ManifestTooLarge { size, limit }.into());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error: BodyError = error.into();
+            tracing::debug!(%error, "the client stopped sending a manifest");
+            Problem::with(Code::ManifestInvalid, "the manifest did not come to its end")
+        })?;
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > MANIFEST_MAX {
+            return Err(Error::ManifestTooLarge {
+                size: bytes.len() as u64,
+                limit,
+            }
+            .into());
+        }
+    }
+    if announced.is_some_and(|announced| announced != bytes.len() as u64) {
+        return Err(Problem::with(
+            Code::ManifestInvalid,
+            "the manifest did not come to its end",
+        ));
+    }
+    Ok(bytes.freeze())
+}
+
+/// The `Accept` headers; none, or one with a wildcard, takes anything.
+fn accepts(headers: &HeaderMap) -> Accepts {
+    let mut types = Vec::new();
+    let mut any = true;
+    for item in headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','))
+    {
+        any = false;
+        match item.split(';').next().map(str::trim) {
+            Some("*/*" | "application/*") => return Accepts::Anything,
+            Some(item) => types.extend(MediaType::parse(item)),
+            None => {}
+        }
+    }
+    if any {
+        Accepts::Anything
+    } else {
+        Accepts::Only(types)
+    }
+}

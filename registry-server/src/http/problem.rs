@@ -1,0 +1,296 @@
+//! Errors as clients see them: the one table of codes, and the one place where a room's error gets its code.
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::reply::Reply;
+use super::{Body, range};
+use crate::auth::{Access, Action};
+use crate::fault::Fault;
+use crate::{registry, storage};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident, $code:literal, $status:ident, $message:literal;)*) => {
+        /// What can be wrong, by the name clients know it by. The first fourteen stand in OCI distribution 1.1,
+        /// "Error Codes"; the others are distribution's.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The status it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// The message, distribution's words.
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// code-1
+    BlobUnknown, "BLOB_UNKNOWN", NOT_FOUND, "blob unknown to registry";
+    /// code-2
+    BlobUploadInvalid, "BLOB_UPLOAD_INVALID", NOT_FOUND, "blob upload invalid";
+    /// code-3
+    BlobUploadUnknown, "BLOB_UPLOAD_UNKNOWN", NOT_FOUND, "blob upload unknown to registry";
+    /// code-4
+    DigestInvalid, "DIGEST_INVALID", BAD_REQUEST, "provided digest did not match uploaded content";
+    /// code-5
+    ManifestBlobUnknown, "MANIFEST_BLOB_UNKNOWN", BAD_REQUEST, "blob unknown to registry";
+    /// code-6
+    ManifestInvalid, "MANIFEST_INVALID", BAD_REQUEST, "manifest invalid";
+    /// code-7
+    ManifestUnknown, "MANIFEST_UNKNOWN", NOT_FOUND, "manifest unknown";
+    /// code-8
+    NameInvalid, "NAME_INVALID", BAD_REQUEST, "invalid repository name";
+    /// code-9
+    NameUnknown, "NAME_UNKNOWN", NOT_FOUND, "repository name not known to registry";
+    /// code-10
+    SizeInvalid, "SIZE_INVALID", BAD_REQUEST, "provided length did not match content length";
+    /// code-11
+    Unauthorized, "UNAUTHORIZED", UNAUTHORIZED, "authentication required";
+    /// code-12
+    Denied, "DENIED", FORBIDDEN, "requested access to the resource is denied";
+    /// code-13
+    Unsupported, "UNSUPPORTED", METHOD_NOT_ALLOWED, "The operation is unsupported.";
+    /// code-14
+    TooManyRequests, "TOOMANYREQUESTS", TOO_MANY_REQUESTS, "too many requests";
+    /// distribution
+    PaginationNumberInvalid, "PAGINATION_NUMBER_INVALID", BAD_REQUEST, "invalid number of results requested";
+    /// distribution
+    RangeInvalid, "RANGE_INVALID", RANGE_NOT_SATISFIABLE, "invalid content range";
+    /// distribution
+    TagInvalid, "TAG_INVALID", BAD_REQUEST, "manifest tag did not match URI";
+    /// distribution
+    Unavailable, "UNAVAILABLE", SERVICE_UNAVAILABLE, "service unavailable";
+    /// distribution
+    Unknown, "UNKNOWN", INTERNAL_SERVER_ERROR, "unknown error";
+}
+
+/// An error on its way to a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    status: StatusCode,
+    errors: Vec<Entry>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Entry {
+    code: &'static str,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    detail: Value,
+}
+
+#[derive(Serialize)]
+struct Document {
+    errors: Vec<Entry>,
+}
+
+impl Problem {
+    /// An error without a detail.
+    pub fn new(code: Code) -> Self {
+        Self::with(code, Value::Null)
+    }
+
+    /// An error with something a person can use.
+    pub fn with(code: Code, detail: impl Into<Value>) -> Self {
+        let entry = Entry {
+            code: code.name(),
+            message: code.message(),
+            detail: detail.into(),
+        };
+        Self {
+            status: code.status(),
+            errors: vec![entry],
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same with another status than the code's own, where HTTP has a better one.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with a header.
+    pub(super) fn header(mut self, name: HeaderName, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+
+    /// A client that must log in. The detail is the list of what it asked for, in distribution's form.
+    pub(super) fn unauthorized(access: &[Access]) -> Self {
+        let list: Vec<Value> = access.iter().map(record).collect();
+        let detail = if list.iter().all(Value::is_null) {
+            Value::Null
+        } else {
+            Value::Array(list)
+        };
+        Self::with(Code::Unauthorized, detail)
+    }
+
+    /// The server cannot answer now.
+    pub(super) fn unavailable(retry_after: Option<std::time::Duration>) -> Self {
+        let problem = Self::new(Code::Unavailable);
+        match retry_after {
+            Some(wait) => problem.header(RETRY_AFTER, wait.as_secs().max(1)),
+            None => problem,
+        }
+    }
+
+    /// Something is wrong here; the client learns a number by which the log line is found.
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+        let request = Uuid::new_v4();
+        tracing::error!(%request, error = chain(error), "a request failed");
+        Self::with(Code::Unknown, json!({ "request": request.to_string() }))
+    }
+}
+
+fn record(access: &Access) -> Value {
+    match access {
+        Access::Base => Value::Null,
+        Access::Catalog => json!({ "Type": "registry", "Class": "", "Name": "catalog", "Action": "*" }),
+        Access::Repository { name, action } => {
+            let action = match action {
+                Action::Pull => "pull",
+                Action::Push => "push",
+                Action::Delete => "delete",
+            };
+            json!({ "Type": "repository", "Class": "", "Name": name.as_str(), "Action": action })
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl From<Problem> for Response<Body> {
+    fn from(problem: Problem) -> Self {
+        let Problem {
+            status,
+            errors,
+            headers,
+        } = problem;
+        let reply = Reply::json(status, &Document { errors });
+        headers
+            .into_iter()
+            .fold(reply, |reply, (name, value)| reply.header(name, value))
+            .finish()
+    }
+}
+
+impl From<registry_oci::Error> for Problem {
+    fn from(error: registry_oci::Error) -> Self {
+        use registry_oci::Error;
+        let code = match &error {
+            Error::InvalidDigest { .. } | Error::UnsupportedAlgorithm { .. } => Code::DigestInvalid,
+            Error::InvalidRepositoryName { .. } => Code::NameInvalid,
+            Error::InvalidTag { .. } => Code::TagInvalid,
+            Error::InvalidUploadId { .. } => Code::BlobUploadUnknown,
+            Error::InvalidMediaType { .. } | Error::InvalidManifest { .. } => Code::ManifestInvalid,
+            // Only ever read from the store, where a broken one is passed over.
+            Error::InvalidHashState { .. } => return Self::internal(&error),
+        };
+        Self::with(code, error.to_string())
+    }
+}
+
+impl From<registry::Error> for Problem {
+    fn from(error: registry::Error) -> Self {
+        use registry::Error;
+        match &error {
+            Error::BlobUnknown { digest, .. } => Self::with(Code::BlobUnknown, digest.to_string()),
+            Error::UploadUnknown { .. } => Self::with(Code::BlobUploadUnknown, chain(&error)),
+            Error::UploadOffset { actual, .. } => Self::with(Code::RangeInvalid, chain(&error))
+                .header(http::header::RANGE, range::of_upload(*actual)),
+            Error::UploadInterrupted { .. } | Error::UploadLength { .. } => {
+                Self::with(Code::SizeInvalid, error.to_string())
+            }
+            Error::DigestMismatch { .. } | Error::ManifestDigestMismatch { .. } => {
+                Self::with(Code::DigestInvalid, chain(&error))
+            }
+            Error::ManifestUnknown { .. } | Error::TagUnknown { .. } | Error::ManifestNotAccepted { .. } => {
+                Self::with(Code::ManifestUnknown, chain(&error))
+            }
+            Error::ManifestInvalid { source } => Self::with(Code::ManifestInvalid, source.to_string()),
+            Error::ManifestTooLarge { .. } => {
+                Self::with(Code::ManifestInvalid, chain(&error)).status(StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Error::ManifestReferences { missing } => {
+                let errors = missing.iter().map(|missing| Entry {
+                    code: Code::ManifestBlobUnknown.name(),
+                    message: Code::ManifestBlobUnknown.message(),
+                    detail: missing.digest().to_string().into(),
+                });
+                let status = Code::ManifestBlobUnknown.status();
+                Self {
+                    status,
+                    errors: errors.collect(),
+                    headers: Vec::new(),
+                }
+            }
+            Error::RepositoryUnknown { repository } => {
+                Self::with(Code::NameUnknown, json!({ "name": repository.as_str() }))
+            }
+            Error::RangeNotSatisfiable { size } => Self::with(Code::RangeInvalid, chain(&error))
+                .header(http::header::CONTENT_RANGE, format!("bytes */{size}")),
+            Error::Corrupt { .. }
+            | Error::StoredManifest { .. }
+            | Error::Storage { .. }
+            | Error::Stopping => by_fault(&error),
+        }
+    }
+}
+
+/// What went wrong on our side says nothing of its inside, but whether to try again.
+fn by_fault(error: &registry::Error) -> Problem {
+    match error.fault() {
+        Fault::Transient { retry_after } => {
+            tracing::error!(error = chain(error), "a request could not be answered now");
+            let problem = Problem::unavailable(retry_after);
+            match error {
+                registry::Error::Storage {
+                    source: storage::Error::Full { .. },
+                    ..
+                } => {
+                    let detail = Problem::with(Code::Unavailable, "storage full");
+                    Problem {
+                        headers: problem.headers,
+                        ..detail
+                    }
+                }
+                _ => problem,
+            }
+        }
+        Fault::Caller | Fault::Permanent => Problem::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

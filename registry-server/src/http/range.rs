@@ -1,0 +1,117 @@
+//! Byte ranges: of answers (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in
+//! chunks").
+
+use http::HeaderValue;
+
+use crate::storage::ReadRange;
+
+/// Reads a `Range` header. `None` means the whole: for another unit, for more than one range, and for a header
+/// that breaks the grammar, which a server ignores.
+pub(super) fn parse(value: &HeaderValue) -> Option<ReadRange> {
+    let ranges = value.to_str().ok()?.trim().strip_prefix("bytes=")?;
+    let (first, last) = ranges.split_once('-')?;
+    match (first.trim(), last.trim()) {
+        ("", last) => number(last).map(ReadRange::Last),
+        (first, "") => number(first).map(ReadRange::From),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(ReadRange::Between(first, last))
+        }
+    }
+}
+
+/// A chunk's place in an upload, from its `Content-Range`: `<first>-<last>` without a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChunkRange {
+    /// Where it begins.
+    pub(super) start: u64,
+    /// How many bytes it has.
+    pub(super) length: u64,
+}
+
+impl ChunkRange {
+    /// Reads the header; `None` when it breaks the grammar.
+    pub(super) fn parse(value: &HeaderValue) -> Option<Self> {
+        let (first, last) = value.to_str().ok()?.trim().split_once('-')?;
+        let (start, last) = (number(first)?, number(last)?);
+        let length = last.checked_sub(start)?.checked_add(1)?;
+        Some(Self { start, length })
+    }
+}
+
+/// The `Range` of an upload's answers. Zero bytes and one byte look the same: the form has no way to say
+/// "nothing", and clients know `0-0` from distribution.
+pub(super) fn of_upload(size: u64) -> String {
+    format!("0-{}", size.saturating_sub(1))
+}
+
+fn number(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // What does not fit is behind every end.
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_everything_else_means_the_whole() {
+        for (text, expected) in [
+            ("bytes=0-0", Some(ReadRange::Between(0, 0))),
+            ("bytes=5-", Some(ReadRange::From(5))),
+            ("bytes=-5", Some(ReadRange::Last(5))),
+            ("bytes=2-9", Some(ReadRange::Between(2, 9))),
+            ("bytes=99999999999999999999-", Some(ReadRange::From(u64::MAX))),
+            ("bytes=9-2", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=a-b", None),
+            ("bytes=-", None),
+            ("bytes=", None),
+            ("lines=0-1", None),
+            ("bytes=+1-2", None),
+        ] {
+            assert_eq!(parse(&HeaderValue::from_static(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn chunk_ranges_have_no_unit_and_include_their_end() {
+        for (text, expected) in [
+            ("0-0", Some((0, 1))),
+            ("10-19", Some((10, 10))),
+            ("19-10", None),
+            ("bytes 0-1/2", None),
+            ("0", None),
+            ("-1", None),
+            ("0--1", None),
+            ("0-18446744073709551615", None),
+        ] {
+            let parsed = ChunkRange::parse(&HeaderValue::from_static(text));
+            assert_eq!(
+                parsed.map(|range| (range.start, range.length)),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_upload_and_one_of_one_byte_look_the_same() {
+        assert_eq!(of_upload(0), "0-0");
+        assert_eq!(of_upload(1), "0-0");
+        assert_eq!(of_upload(1024), "0-1023");
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(text in "[ -~]{0,40}|bytes=[0-9-]{0,40}|[0-9-]{0,40}") {
+            let value = HeaderValue::from_str(&text).unwrap();
+            let _ = (parse(&value), ChunkRange::parse(&value));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Building answers.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::Body;
+
+/// `Docker-Content-Digest`
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// `Docker-Upload-UUID`
+pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// `OCI-Filters-Applied`
+pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// `OCI-Subject`
+pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// `OCI-Tag`
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// An answer being built.
+#[derive(Debug)]
+pub(super) struct Reply {
+    response: Response<Body>,
+}
+
+impl Reply {
+    /// An answer without a body.
+    pub(super) fn new(status: StatusCode) -> Self {
+        Self::with_body(status, Body::empty())
+    }
+
+    /// An answer with a body.
+    pub(super) fn with_body(status: StatusCode, body: Body) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+        // 204 has no length (RFC 9110, section 8.6).
+        if status != StatusCode::NO_CONTENT {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        Self { response }
+    }
+
+    /// An answer with a JSON document.
+    pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Self {
+        let bytes = serde_json::to_vec(document).expect("every document here has string keys only");
+        Self::with_body(status, Body::whole(bytes))
+            .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+    }
+
+    /// A header whose value is known to be fit for one.
+    pub(super) fn value(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.response.headers_mut().insert(name, value.into());
+        self
+    }
+
+    /// A header from text. What is no header value is left out rather than sent broken: all of them are built
+    /// from parsed types, so this is a safety net.
+    pub(super) fn header(mut self, name: HeaderName, value: impl ToString) -> Self {
+        match HeaderValue::try_from(value.to_string()) {
+            Ok(value) => {
+                self.response.headers_mut().append(name, value);
+            }
+            Err(error) => tracing::error!(%name, %error, "a header could not be built"),
+        }
+        self
+    }
+
+    /// The finished answer.
+    pub(super) fn finish(self) -> Response<Body> {
+        self.response
+    }
+}
+
+impl From<Reply> for Response<Body> {
+    fn from(reply: Reply) -> Self {
+        reply.finish()
+    }
+}

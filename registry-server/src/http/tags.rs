@@ -1,0 +1,73 @@
+//! `/v2/<name>/tags/list` ("Listing Tags", OCI distribution 1.1), and the paging all lists share.
+
+use http::header::LINK;
+use http::{Response, StatusCode};
+use registry_oci::RepositoryName;
+use serde::Serialize;
+
+use super::Body;
+use super::app::Call;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+
+#[derive(Serialize)]
+struct List<'a> {
+    name: &'a str,
+    tags: Vec<&'a str>,
+}
+
+pub(super) async fn respond(call: &Call<'_>, name: &RepositoryName) -> Result<Response<Body>, Problem> {
+    // Asked for without a number, the list is whole; asked for with too large a one, it comes in pages.
+    let limit = number(call)?.map(|number| number.min(call.options.tags_max));
+    let page = call.registry.tags(name, call.query.get("last"), limit).await?;
+    let tags: Vec<&str> = page.items.iter().map(registry_oci::Tag::as_str).collect();
+    let last = tags.last().copied().filter(|_| page.more);
+    Ok(linked(
+        call,
+        Reply::json(
+            StatusCode::OK,
+            &List {
+                name: name.as_str(),
+                tags: tags.clone(),
+            },
+        ),
+        last,
+        limit,
+    ))
+}
+
+/// The `n` parameter.
+pub(super) fn number(call: &Call<'_>) -> Result<Option<usize>, Problem> {
+    match call.query.get("n") {
+        None | Some("") => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Some(usize::MAX))
+            }
+            Err(_) => Err(Problem::with(
+                Code::PaginationNumberInvalid,
+                serde_json::json!({ "n": text }),
+            )),
+        },
+    }
+}
+
+/// The answer with a `Link` to the next page, if there is one: path and query only, so that it is right behind
+/// any proxy, with every other parameter of the request kept.
+pub(super) fn linked(
+    call: &Call<'_>,
+    reply: Reply,
+    last: Option<&str>,
+    limit: Option<usize>,
+) -> Response<Body> {
+    match (last, limit) {
+        (Some(last), Some(limit)) => {
+            let query = call.query.with(&[("last", last), ("n", &limit.to_string())]);
+            reply
+                .header(LINK, format!("<{}?{query}>; rel=\"next\"", call.path))
+                .finish()
+        }
+        (Some(_), None) | (None, _) => reply.finish(),
+    }
+}

@@ -1,0 +1,249 @@
+//! `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<id>` ("Pushing blobs", OCI distribution 1.1).
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyDataStream;
+use jiff::Timestamp;
+use registry_oci::{Digest, RepositoryName, UploadId};
+
+use super::app::{BodyError, Call};
+use super::problem::{Code, Problem};
+use super::range::ChunkRange;
+use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Reply};
+use super::state::UploadState;
+use super::{Body, range};
+use crate::registry::{Chunk, Error, Held, Offset, Progress};
+
+/// POST: begins an upload, mounts a blob, or takes one whole.
+pub(super) async fn start<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    if let Some(digest) = call.query.get("mount") {
+        // A mount that cannot be had begins an upload instead, whatever the reason: the client goes on with it.
+        let from = call.query.get("from").map(RepositoryName::parse).transpose();
+        if let (Ok(digest), Ok(from)) = (Digest::parse(digest), from)
+            && let Some(held) = call.registry.mount_blob(name, &digest, from.as_ref()).await?
+        {
+            return Ok(created(call, name, &held));
+        }
+    }
+    let digest = match (call.query.get("mount"), call.query.get("digest")) {
+        (None, Some(digest)) => Some(Digest::parse(digest)?),
+        (Some(_), _) | (None, None) => None,
+    };
+    let progress = call.registry.start_upload(name).await?;
+    let Some(digest) = digest else {
+        return Ok(accepted(call, name, &progress, StatusCode::ACCEPTED, None));
+    };
+    let chunk = Chunk {
+        offset: Offset::At(0),
+        length: content_length(call.headers),
+    };
+    let held = call
+        .registry
+        .finish_upload(name, &progress.id, chunk, &digest, chunks(body))
+        .await;
+    if held.is_err() {
+        // Nobody was told of this upload, so nobody can go on with it.
+        if let Err(error) = call.registry.cancel_upload(name, &progress.id).await {
+            tracing::debug!(%error, "a failed single POST left no upload to cancel");
+        }
+    }
+    Ok(created(call, name, &held?))
+}
+
+/// GET, HEAD, PATCH, PUT and DELETE of one upload.
+pub(super) async fn respond<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    id: &str,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let id = UploadId::parse(id)?;
+    match *call.method {
+        Method::PATCH => patch(call, name, &id, body).await,
+        Method::PUT => put(call, name, &id, body).await,
+        Method::DELETE => {
+            state(call, name, &id)?;
+            call.registry.cancel_upload(name, &id).await?;
+            Ok(Reply::new(StatusCode::NO_CONTENT)
+                .header(DOCKER_UPLOAD_UUID, &id)
+                .finish())
+        }
+        // The token is not checked: this is how a client that lost track, or whose token is of a secret that is
+        // gone, finds out where to go on. It says nothing the path did not need to know.
+        _ => {
+            let progress = call.registry.upload_progress(name, &id).await?;
+            let known = state(call, name, &id).ok();
+            Ok(accepted(call, name, &progress, StatusCode::NO_CONTENT, known))
+        }
+    }
+}
+
+async fn patch<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    id: &UploadId,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let state = state(call, name, id)?;
+    check_content_type(call.headers)?;
+    let chunk = chunk(call.headers, &state)?;
+    match call.registry.append_upload(name, id, chunk, chunks(body)).await {
+        Ok(progress) => Ok(accepted(call, name, &progress, StatusCode::ACCEPTED, Some(state))),
+        Err(error) => Err(with_way_on(call, name, id, state, error)),
+    }
+}
+
+async fn put<B>(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    id: &UploadId,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let state = state(call, name, id)?;
+    let digest = call.query.get("digest").unwrap_or_default();
+    if digest.is_empty() {
+        return Err(Problem::with(
+            Code::DigestInvalid,
+            "the `digest` parameter is missing",
+        ));
+    }
+    let digest = Digest::parse(digest)?;
+    let chunk = chunk(call.headers, &state)?;
+    match call
+        .registry
+        .finish_upload(name, id, chunk, &digest, chunks(body))
+        .await
+    {
+        Ok(held) => Ok(created(call, name, &held)),
+        Err(error) => Err(with_way_on(call, name, id, state, error)),
+    }
+}
+
+/// The token of the request, which must be ours and of this upload.
+fn state(call: &Call<'_>, name: &RepositoryName, id: &UploadId) -> Result<UploadState, Problem> {
+    call.query
+        .get("_state")
+        .and_then(|token| UploadState::open(token, &call.options.secrets, name, id))
+        .ok_or_else(|| {
+            Problem::with(
+                Code::BlobUploadInvalid,
+                "the `_state` parameter is not of this upload",
+            )
+        })
+}
+
+/// Where the body belongs: where `Content-Range` says, which is newer than the token; else where the token says.
+fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
+    let length = content_length(headers);
+    let Some(value) = headers.get(CONTENT_RANGE) else {
+        return Ok(Chunk {
+            offset: Offset::At(state.offset),
+            length,
+        });
+    };
+    let malformed = || Problem::with(Code::RangeInvalid, "`Content-Range` is written `<first>-<last>`");
+    let range = ChunkRange::parse(value).ok_or_else(malformed)?;
+    match length {
+        Some(length) if length != range.length => Err(Problem::with(
+            Code::SizeInvalid,
+            format!(
+                "`Content-Range` has {} bytes, `Content-Length` {length}",
+                range.length
+            ),
+        )),
+        Some(_) | None => Ok(Chunk {
+            offset: Offset::At(range.start),
+            length: Some(range.length),
+        }),
+    }
+}
+
+/// An error, and for those after which the upload goes on: where.
+fn with_way_on(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    id: &UploadId,
+    state: UploadState,
+    error: Error,
+) -> Problem {
+    match &error {
+        Error::UploadOffset { actual, .. } => {
+            let state = UploadState::new(name, id, *actual, state.started_at);
+            let location = call
+                .locations
+                .upload(name, id, &state.seal(&call.options.secrets));
+            Problem::from(error)
+                .header(LOCATION, location)
+                .header(DOCKER_UPLOAD_UUID, id)
+        }
+        _ => Problem::from(error),
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
+        None | Some(Ok("" | "application/octet-stream")) => Ok(()),
+        Some(_) => Err(
+            Problem::with(Code::Unsupported, "a chunk is sent as `application/octet-stream`")
+                .status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn chunks<B>(body: B) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    BodyDataStream::new(body).map_err(Into::into)
+}
+
+fn accepted(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    progress: &Progress,
+    status: StatusCode,
+    known: Option<UploadState>,
+) -> Response<Body> {
+    let Progress { id, size } = progress;
+    let started_at = known.map_or_else(|| Timestamp::now().to_string(), |state| state.started_at);
+    let token = UploadState::new(name, id, *size, started_at).seal(&call.options.secrets);
+    Reply::new(status)
+        .header(LOCATION, call.locations.upload(name, id, &token))
+        .header(RANGE, range::of_upload(*size))
+        .header(DOCKER_UPLOAD_UUID, id)
+        .finish()
+}
+
+fn created(call: &Call<'_>, name: &RepositoryName, held: &Held) -> Response<Body> {
+    Reply::new(StatusCode::CREATED)
+        .header(LOCATION, call.locations.blob(name, &held.digest))
+        .header(DOCKER_CONTENT_DIGEST, held.digest)
+        .finish()
+}

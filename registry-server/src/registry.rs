@@ -1,0 +1,85 @@
+//! What a registry does, with no HTTP in it: blobs, uploads, manifests, tags, referrers and the catalog.
+//!
+//! Guarantees: what a call acknowledges is in the store, durably; no content enters under a digest it does not
+//! have; a repository shows only content it was granted; whatever makes a blob reachable, or answers that one is
+//! there, passes [`holdings`] and nothing else, because a garbage collection that runs beside pushes has to hook
+//! in exactly there.
+//! Must not: know a header, a status or a path.
+//! Start at [`Registry`]; a push begins in [`uploads`](Registry::start_upload) and ends in
+//! [`manifests`](Registry::put_manifest).
+
+mod blobs;
+mod catalog;
+mod error;
+mod hashing;
+mod holdings;
+mod links;
+mod manifests;
+mod receive;
+mod referrers;
+mod tags;
+mod uploads;
+
+use std::sync::Arc;
+
+pub use blobs::Blob;
+pub use error::{Error, MissingReference};
+pub use holdings::Held;
+pub use manifests::{Accepts, Stored};
+pub use tags::Page;
+pub use uploads::{Chunk, Offset, Progress};
+
+use crate::storage::Driver;
+
+/// How a [`Registry`] behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether what a manifest refers to must be there (`validation.disabled`, `validation.manifests.references`).
+    pub references: References,
+    /// Whether a mount without `from` may take a blob of any repository. Right where everybody who may log in may
+    /// read everything; with rules per repository it would let a digest alone open a foreign blob.
+    pub mount_anywhere: bool,
+}
+
+/// What a pushed manifest may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// Only to content its repository has.
+    Required,
+    /// To anything.
+    Any,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            references: References::Required,
+            mount_anywhere: true,
+        }
+    }
+}
+
+/// A registry on a store. A clone is another handle of the same one.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    driver: Arc<dyn Driver>,
+    settings: Arc<Settings>,
+}
+
+impl Registry {
+    /// A registry on a store.
+    pub fn new(driver: Arc<dyn Driver>, settings: Settings) -> Self {
+        Self {
+            driver,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// The store, for health checks and maintenance.
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The list of repositories (distribution's `_catalog`; not a part of the OCI specification).
+
+use std::cmp::Ordering;
+
+use futures_util::TryStreamExt as _;
+use registry_oci::RepositoryName;
+
+use super::{Error, Page, Registry};
+use crate::storage::StorageKey;
+use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
+
+impl Registry {
+    /// The repositories that have a manifests side, from behind `last`, at most `limit`. The order is that of
+    /// distribution's walk: by components, so that `a/b` stands before `a-b`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn catalog(&self, last: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
+        let mut found = Vec::new();
+        // One more than asked for tells whether there are more.
+        let enough = limit.saturating_add(1);
+        // Names still to be looked at, the next one on top.
+        let mut pending = self.level(&Area::Repositories.key(), "", last).await?.components;
+        pending.reverse();
+        while found.len() < enough
+            && let Some(name) = pending.pop()
+        {
+            let Ok(repository) = RepositoryName::parse(&name) else {
+                continue;
+            };
+            let level = self
+                .level(&Area::Repository(&repository).key(), &name, last)
+                .await?;
+            pending.extend(level.components.into_iter().rev());
+            if level.is_repository && last.is_none_or(|last| by_components(&name, last).is_gt()) {
+                found.push(repository);
+            }
+        }
+        Ok(Page::of(found, Some(limit)))
+    }
+
+    /// Whether anything was ever pushed to a repository.
+    pub(super) async fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, Error> {
+        for area in [Area::Manifests(repository), Area::Layers(repository)] {
+            let failed = Error::storage("look for a repository");
+            let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+            if listing.try_next().await.map_err(failed)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn level(&self, prefix: &StorageKey, name: &str, last: Option<&str>) -> Result<Level, Error> {
+        let failed = Error::storage("list repositories");
+        let mut listing = self.driver.list(prefix).await.map_err(&failed)?;
+        let mut level = Level {
+            is_repository: false,
+            components: Vec::new(),
+        };
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            match repository_entry(&entry) {
+                RepositoryEntry::Manifests => level.is_repository = true,
+                RepositoryEntry::Component => {
+                    let below = if name.is_empty() {
+                        entry.name
+                    } else {
+                        format!("{name}/{}", entry.name)
+                    };
+                    if last.is_none_or(|last| may_hold_later(&below, last)) {
+                        level.components.push(below);
+                    }
+                }
+                RepositoryEntry::Other => {}
+            }
+        }
+        level
+            .components
+            .sort_unstable_by(|one, two| by_components(one, two));
+        Ok(level)
+    }
+}
+
+struct Level {
+    is_repository: bool,
+    /// Names of the next level, sorted.
+    components: Vec<String>,
+}
+
+fn by_components(one: &str, two: &str) -> Ordering {
+    one.split('/').cmp(two.split('/'))
+}
+
+/// Whether `name` or something below it comes behind `last`.
+fn may_hold_later(name: &str, last: &str) -> bool {
+    by_components(name, last).is_ge() || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
+}

@@ -1,0 +1,226 @@
+//! What can go wrong in a registry.
+
+use std::fmt;
+
+use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
+
+use crate::fault::Fault;
+use crate::storage;
+
+/// Why a registry did not do what it was asked, in the order of the specification's codes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository has no such blob.
+    #[error("repository {repository} has no blob {digest}")]
+    BlobUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The digest asked for.
+        digest: Digest,
+    },
+    /// The repository has no such upload session.
+    #[error("repository {repository} has no upload {id}")]
+    UploadUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
+    },
+    /// A chunk does not begin where the upload ends; the upload is as it was.
+    #[error("upload {id} holds {actual} bytes, the chunk begins at {expected}")]
+    UploadOffset {
+        /// The session.
+        id: UploadId,
+        /// Where the chunk begins.
+        expected: u64,
+        /// How many bytes are there.
+        actual: u64,
+    },
+    /// The client stopped sending; what came is kept.
+    #[error("the client stopped sending to upload {id} after {received} bytes")]
+    UploadInterrupted {
+        /// The session.
+        id: UploadId,
+        /// How many bytes of this request came.
+        received: u64,
+        /// What the transport said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More or fewer bytes came than the request announced; what came is kept.
+    #[error("upload {id} got {received} bytes, {expected} were announced")]
+    UploadLength {
+        /// The session.
+        id: UploadId,
+        /// What was announced.
+        expected: u64,
+        /// What came.
+        received: u64,
+    },
+    /// The bytes do not have the digest they were sent as; the upload is cancelled.
+    #[error("upload {id} of {repository} was sent as {claimed} but its bytes are {actual}")]
+    DigestMismatch {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
+        /// What the client said.
+        claimed: Digest,
+        /// What the bytes are.
+        actual: Digest,
+    },
+    /// The manifest does not have the digest it was sent as.
+    #[error("the manifest was sent as {claimed} but its bytes are {actual}")]
+    ManifestDigestMismatch {
+        /// What the client said.
+        claimed: Digest,
+        /// What the bytes are.
+        actual: Digest,
+    },
+    /// The repository has no such manifest.
+    #[error("repository {repository} has no manifest {reference}")]
+    ManifestUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// What was asked for.
+        reference: Reference,
+    },
+    /// The manifest is there but is of a type the client does not take.
+    #[error("manifest {reference} is of type {media_type}, which the request's Accept header does not list")]
+    ManifestNotAccepted {
+        /// What was asked for.
+        reference: Reference,
+        /// What it is.
+        media_type: MediaType,
+    },
+    /// The document is no manifest.
+    #[error("the manifest is not valid")]
+    ManifestInvalid {
+        /// Why.
+        #[source]
+        source: registry_oci::Error,
+    },
+    /// The document is too large.
+    #[error("the manifest has {size} bytes, more than the {limit} a manifest may have")]
+    ManifestTooLarge {
+        /// Its size, as far as it was read.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The manifest refers to content the repository does not have.
+    #[error("the manifest refers to {} the repository does not have", Counted(missing.len()))]
+    ManifestReferences {
+        /// What is missing.
+        missing: Vec<MissingReference>,
+    },
+    /// The repository does not exist.
+    #[error("there is no repository {repository}")]
+    RepositoryUnknown {
+        /// Which.
+        repository: RepositoryName,
+    },
+    /// The repository has no such tag.
+    #[error("repository {repository} has no tag {tag}")]
+    TagUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// A range begins behind the end of a blob.
+    #[error("the range begins behind the {size} bytes of the blob")]
+    RangeNotSatisfiable {
+        /// Its size.
+        size: u64,
+    },
+    /// Stored bytes are not what their digest says.
+    #[error("the store holds other bytes under {digest}")]
+    Corrupt {
+        /// The digest.
+        digest: Digest,
+    },
+    /// A stored manifest cannot be read.
+    #[error("the stored manifest {digest} cannot be read")]
+    StoredManifest {
+        /// The digest.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: registry_oci::Error,
+    },
+    /// The store failed.
+    #[error("cannot {doing}")]
+    Storage {
+        /// What was being done.
+        doing: &'static str,
+        /// What the store said.
+        #[source]
+        source: storage::Error,
+    },
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// Something a manifest refers to and its repository does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissingReference {
+    /// A config or a layer.
+    Blob(Digest),
+    /// A child of an index.
+    Manifest(Digest),
+}
+
+impl MissingReference {
+    /// The digest that is missing.
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::Blob(digest) | Self::Manifest(digest) => digest,
+        }
+    }
+}
+
+struct Counted(usize);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("one digest"),
+            count => write!(f, "{count} digests"),
+        }
+    }
+}
+
+impl Error {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::BlobUnknown { .. }
+            | Self::UploadUnknown { .. }
+            | Self::UploadOffset { .. }
+            | Self::UploadInterrupted { .. }
+            | Self::UploadLength { .. }
+            | Self::DigestMismatch { .. }
+            | Self::ManifestDigestMismatch { .. }
+            | Self::ManifestUnknown { .. }
+            | Self::ManifestNotAccepted { .. }
+            | Self::ManifestInvalid { .. }
+            | Self::ManifestTooLarge { .. }
+            | Self::ManifestReferences { .. }
+            | Self::RepositoryUnknown { .. }
+            | Self::TagUnknown { .. }
+            | Self::RangeNotSatisfiable { .. } => Fault::Caller,
+            Self::Corrupt { .. } | Self::StoredManifest { .. } => Fault::Permanent,
+            Self::Storage { source, .. } => source.fault(),
+            Self::Stopping => Fault::Transient {
+                retry_after: Some(std::time::Duration::from_secs(1)),
+            },
+        }
+    }
+
+    /// For `map_err`: the store failed while something was being done.
+    pub(super) fn storage(doing: &'static str) -> impl Fn(storage::Error) -> Self {
+        move |source| Self::Storage { doing, source }
+    }
+}

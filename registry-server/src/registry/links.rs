@@ -1,0 +1,45 @@
+//! Links: tiny objects that hold a digest.
+
+use bytes::Bytes;
+use registry_oci::Digest;
+
+use super::{Error, Registry};
+use crate::storage::layout::Place;
+use crate::storage::{Durability, Mode};
+
+/// Longer than any digest; a link of more bytes is none.
+const LINK_MAX: u64 = 1024;
+
+impl Registry {
+    /// The digest a link holds. A link that is missing, or was emptied by an old server's crash, or holds
+    /// something else, holds none: whatever pushes the content again writes it anew.
+    pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
+        let key = place.key();
+        let bytes = match self.driver.get(&key, LINK_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => {
+                return Err(Error::Storage {
+                    doing: "read a link",
+                    source,
+                });
+            }
+        };
+        let digest = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| Digest::parse(text.trim_ascii()).ok());
+        if digest.is_none() {
+            tracing::warn!(%key, length = bytes.len(), "a link holds no digest and counts as missing");
+        }
+        Ok(digest)
+    }
+
+    /// Writes a link, durably.
+    pub(super) async fn write_link(&self, place: &Place, digest: &Digest) -> Result<(), Error> {
+        let bytes = Bytes::from(digest.to_string());
+        self.driver
+            .put(&place.key(), bytes, Mode::Replace, Durability::PowerLoss)
+            .await
+            .map_err(Error::storage("write a link"))
+    }
+}

@@ -1,0 +1,308 @@
+//! Manifests ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI distribution 1.1).
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{
+    Algorithm, Descriptor, Digest, MANIFEST_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
+};
+
+use super::{Error, MissingReference, References, Registry, hashing};
+use crate::storage::layout::{Area, Place};
+use crate::storage::{self, Durability, Mode};
+
+/// How many references of a manifest are looked up at once.
+const LOOKUPS: usize = 16;
+
+/// Stored manifests may be larger than what is accepted today: other servers had other limits.
+const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
+
+/// A manifest as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The digest it is known by: the one asked for, or the one the tag means.
+    pub digest: Digest,
+    /// The type it is served as.
+    pub media_type: MediaType,
+    /// What was pushed, byte for byte.
+    pub bytes: Bytes,
+    /// What it refers to.
+    pub subject: Option<Digest>,
+}
+
+/// Which types a client takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepts {
+    /// Any.
+    Anything,
+    /// These.
+    Only(Vec<MediaType>),
+}
+
+impl Accepts {
+    fn allows(&self, media_type: &MediaType) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Only(types) => types.contains(media_type),
+        }
+    }
+}
+
+impl Registry {
+    /// Stores a manifest under its digest and points `tags` at it, and the tag it is pushed by.
+    ///
+    /// # Errors
+    /// [`Error::ManifestTooLarge`], [`Error::ManifestInvalid`], [`Error::ManifestDigestMismatch`],
+    /// [`Error::ManifestReferences`], or the store's.
+    pub async fn put_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        media_type: &MediaType,
+        bytes: Bytes,
+        tags: &[Tag],
+    ) -> Result<Stored, Error> {
+        if bytes.len() > MANIFEST_MAX {
+            return Err(Error::ManifestTooLarge {
+                size: bytes.len() as u64,
+                limit: MANIFEST_MAX as u64,
+            });
+        }
+        let manifest =
+            Manifest::parse(&bytes, Some(media_type)).map_err(|source| Error::ManifestInvalid { source })?;
+        let stored_as = hashing::digest(Algorithm::Sha256, &bytes).await?;
+        let digest = match reference {
+            Reference::Tag(_) => stored_as,
+            Reference::Digest(claimed) => {
+                let actual = hashing::digest(claimed.algorithm(), &bytes).await?;
+                if actual != *claimed {
+                    return Err(Error::ManifestDigestMismatch {
+                        claimed: *claimed,
+                        actual,
+                    });
+                }
+                actual
+            }
+        };
+        match self.settings.references {
+            References::Required => self.check_references(repository, &manifest).await?,
+            References::Any => {}
+        }
+        self.driver
+            .put(
+                &Place::BlobData { digest: stored_as }.key(),
+                bytes.clone(),
+                Mode::Replace,
+                Durability::PowerLoss,
+            )
+            .await
+            .map_err(Error::storage("store a manifest"))?;
+        // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
+        self.index_referrer(repository, digest, &manifest, bytes.len() as u64)
+            .await?;
+        self.grant_manifest(repository, digest, stored_as).await?;
+        self.mark_referrers_known(repository, [digest, stored_as]).await?;
+        let by_tag = match reference {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => None,
+        };
+        for tag in by_tag.into_iter().chain(tags) {
+            self.put_tag(repository, tag, &digest).await?;
+        }
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+        Ok(Stored {
+            digest,
+            media_type: manifest.media_type,
+            bytes,
+            subject,
+        })
+    }
+
+    /// A manifest by tag or digest, in a type the client takes. A Docker manifest list asked for by tag by a
+    /// client that does not know lists is answered with its linux/amd64 child, as distribution does.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`], [`Error::ManifestNotAccepted`], or the store's.
+    pub async fn get_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        accepts: &Accepts,
+    ) -> Result<Stored, Error> {
+        let unknown = || Error::ManifestUnknown {
+            repository: repository.clone(),
+            reference: reference.clone(),
+        };
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.tag_target(repository, tag).await?.ok_or_else(unknown)?,
+        };
+        let (stored, manifest) = self
+            .load_manifest(repository, &digest)
+            .await?
+            .ok_or_else(unknown)?;
+        if accepts.allows(&stored.media_type) {
+            return Ok(stored);
+        }
+        let refused = || Error::ManifestNotAccepted {
+            reference: reference.clone(),
+            media_type: stored.media_type.clone(),
+        };
+        match reference {
+            Reference::Tag(_) if stored.media_type == MediaType::DOCKER_LIST => {
+                let child = manifest.manifests.iter().find(|child| runs_on_linux_amd64(child));
+                let child = child.ok_or_else(refused)?;
+                let (child, _) = self
+                    .load_manifest(repository, &child.digest)
+                    .await?
+                    .ok_or_else(unknown)?;
+                Ok(child)
+            }
+            // Docker's own types are served to everybody: clients older than the header take nothing else.
+            Reference::Tag(_) | Reference::Digest(_)
+                if [MediaType::OCI_MANIFEST, MediaType::OCI_INDEX].contains(&stored.media_type) =>
+            {
+                Err(refused())
+            }
+            Reference::Tag(_) | Reference::Digest(_) => Ok(stored),
+        }
+    }
+
+    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`], or the store's.
+    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let Some(stored_as) = self.revision(repository, digest).await? else {
+            let reference = Reference::Digest(*digest);
+            return Err(Error::ManifestUnknown {
+                repository: repository.clone(),
+                reference,
+            });
+        };
+        // The same bytes may be known under two algorithms: deleted is deleted under both.
+        let mut names = vec![*digest];
+        if stored_as != *digest {
+            names.push(stored_as);
+        } else if let Some(other) = self.other_name(repository, &stored_as).await? {
+            names.push(other);
+        }
+        for name in &names {
+            self.forget_referrer(repository, name, &stored_as).await?;
+            let area = Area::Revision(repository, name).key();
+            self.driver
+                .delete_tree(&area)
+                .await
+                .map_err(Error::storage("delete the link of a manifest"))?;
+        }
+        for name in &names {
+            self.remove_tags_of(repository, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest a repository has; nothing when it has none under this digest.
+    pub(super) async fn load_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<(Stored, Manifest)>, Error> {
+        let Some(stored_as) = self.revision(repository, digest).await? else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.manifest_bytes(&stored_as).await? else {
+            return Ok(None);
+        };
+        let manifest = Manifest::parse(&bytes, None).map_err(|source| Error::StoredManifest {
+            digest: *digest,
+            source,
+        })?;
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+        Ok(Some((
+            Stored {
+                digest: *digest,
+                media_type: manifest.media_type.clone(),
+                bytes,
+                subject,
+            },
+            manifest,
+        )))
+    }
+
+    /// The payload of a manifest, checked against its digest: it is small, and a torn one must not be served.
+    async fn manifest_bytes(&self, stored_as: &Digest) -> Result<Option<Bytes>, Error> {
+        let key = Place::BlobData { digest: *stored_as }.key();
+        let bytes = match self.driver.get(&key, STORED_MAX).await {
+            Ok(bytes) => bytes,
+            Err(storage::Error::NotFound { .. }) => return Ok(None),
+            Err(source) => {
+                return Err(Error::Storage {
+                    doing: "read a manifest",
+                    source,
+                });
+            }
+        };
+        if hashing::digest(stored_as.algorithm(), &bytes).await? == *stored_as {
+            Ok(Some(bytes))
+        } else {
+            Err(Error::Corrupt { digest: *stored_as })
+        }
+    }
+
+    /// The SHA-512 name of a manifest, if the repository knows it by one.
+    async fn other_name(
+        &self,
+        repository: &RepositoryName,
+        stored_as: &Digest,
+    ) -> Result<Option<Digest>, Error> {
+        let Some(bytes) = self.manifest_bytes(stored_as).await? else {
+            return Ok(None);
+        };
+        let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
+        Ok(self.revision(repository, &other).await?.map(|_| other))
+    }
+
+    async fn check_references(&self, repository: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
+        let blobs = manifest
+            .config
+            .iter()
+            .chain(
+                manifest
+                    .layers
+                    .iter()
+                    .filter(|layer| !layer.media_type.is_nondistributable()),
+            )
+            .map(|blob| MissingReference::Blob(blob.digest));
+        let children = manifest
+            .manifests
+            .iter()
+            .map(|child| MissingReference::Manifest(child.digest));
+        let wanted: Vec<MissingReference> = blobs.chain(children).collect();
+        let missing: Vec<MissingReference> = stream::iter(wanted)
+            .map(async |wanted| {
+                let there = match &wanted {
+                    MissingReference::Blob(digest) => self.held(repository, digest).await?.is_some(),
+                    MissingReference::Manifest(digest) => match self.revision(repository, digest).await? {
+                        Some(stored_as) => self.stored(digest, stored_as).await?.is_some(),
+                        None => false,
+                    },
+                };
+                Ok::<_, Error>((!there).then_some(wanted))
+            })
+            .buffered(LOOKUPS)
+            .try_filter_map(async |missing| Ok(missing))
+            .try_collect()
+            .await?;
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::ManifestReferences { missing })
+        }
+    }
+}
+
+fn runs_on_linux_amd64(child: &Descriptor) -> bool {
+    child
+        .platform
+        .as_ref()
+        .is_some_and(|platform| platform.os == "linux" && platform.architecture == "amd64")
+}

@@ -1,0 +1,226 @@
+//! Referrers ("Listing Referrers", OCI distribution 1.1).
+//!
+//! The list is built from an index of our own that distribution never visits. The revision links stay the
+//! truth: an entry counts only while its manifest is there, because another server may have deleted it; and a
+//! manifest the index does not know, because another server pushed it or the index was lost, is looked at when
+//! the list is asked for. So the index may be deleted at any time and is never wrong.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName};
+
+use super::{Error, Registry};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{Durability, Mode};
+
+/// An entry holds one descriptor with its annotations; a manifest's own limit bounds them.
+const ENTRY_MAX: u64 = registry_oci::MANIFEST_MAX as u64;
+
+/// How many objects are read at once.
+const LOOKUPS: usize = 16;
+
+impl Registry {
+    /// The manifests of a repository that refer to `subject`, sorted by digest; those of one artifact type when
+    /// it is given. A subject that is not there has referrers all the same, or none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        self.learn_unknown(repository).await?;
+        let failed = Error::storage("list referrers");
+        let listing = self
+            .driver
+            .list(&Area::Subject(repository, subject).key())
+            .await
+            .map_err(&failed)?;
+        let mut referrers: Vec<Digest> = listing
+            .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        referrers.sort_unstable();
+        let entries: Vec<Option<Descriptor>> = stream::iter(referrers)
+            .map(async |referrer| self.referrer(repository, subject, &referrer).await)
+            .buffered(LOOKUPS)
+            .try_collect()
+            .await?;
+        let wanted = |entry: &Descriptor| match artifact_type {
+            Some(wanted) => entry.artifact_type.as_deref() == Some(wanted),
+            None => true,
+        };
+        Ok(entries.into_iter().flatten().filter(wanted).collect())
+    }
+
+    /// Enters a manifest that has a subject into the index. Durable, because what is marked as known is not
+    /// looked at again.
+    pub(super) async fn index_referrer(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+        manifest: &Manifest,
+        size: u64,
+    ) -> Result<(), Error> {
+        let Some(subject) = &manifest.subject else {
+            return Ok(());
+        };
+        let entry = manifest.referrer(digest, size);
+        let bytes = serde_json::to_vec(&entry).expect("a descriptor has string keys only and is always JSON");
+        let place = Place::ReferrerEntry {
+            repository: repository.clone(),
+            subject: subject.digest,
+            referrer: digest,
+        };
+        self.driver
+            .put(
+                &place.key(),
+                Bytes::from(bytes),
+                Mode::Replace,
+                Durability::PowerLoss,
+            )
+            .await
+            .map_err(Error::storage("enter a referrer"))
+    }
+
+    /// Marks manifests as looked at. After the entry, never before it.
+    pub(super) async fn mark_referrers_known(
+        &self,
+        repository: &RepositoryName,
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Result<(), Error> {
+        let mut last = None;
+        for digest in digests {
+            if last.replace(digest) == Some(digest) {
+                continue; // Stored under the digest it was pushed by.
+            }
+            let place = Place::ReferrerKnown {
+                repository: repository.clone(),
+                digest,
+            };
+            self.driver
+                .put(&place.key(), Bytes::new(), Mode::Replace, Durability::Crash)
+                .await
+                .map_err(Error::storage("mark a manifest as looked at"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a manifest that is being deleted from the index.
+    pub(super) async fn forget_referrer(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        stored_as: &Digest,
+    ) -> Result<(), Error> {
+        let mut places = vec![Place::ReferrerKnown {
+            repository: repository.clone(),
+            digest: *digest,
+        }];
+        // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
+        if let Ok(Some((stored, _))) = self.load_manifest(repository, stored_as).await
+            && let Some(subject) = stored.subject
+        {
+            places.push(Place::ReferrerEntry {
+                repository: repository.clone(),
+                subject,
+                referrer: *digest,
+            });
+        }
+        for place in places {
+            match self.driver.delete(&place.key()).await {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(source) => {
+                    return Err(Error::Storage {
+                        doing: "remove a referrer",
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry, if its manifest is still there.
+    async fn referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<Option<Descriptor>, Error> {
+        if self.revision(repository, referrer).await?.is_none() {
+            return Ok(None);
+        }
+        let place = Place::ReferrerEntry {
+            repository: repository.clone(),
+            subject: *subject,
+            referrer: *referrer,
+        };
+        let entry = match self.driver.get(&place.key(), ENTRY_MAX).await {
+            Ok(bytes) => serde_json::from_slice::<Descriptor>(&bytes).ok(),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => {
+                return Err(Error::Storage {
+                    doing: "read a referrer",
+                    source,
+                });
+            }
+        };
+        match entry {
+            Some(entry) if entry.digest == *referrer => Ok(Some(entry)),
+            // A broken entry: the manifest itself says the same.
+            Some(_) | None => Ok(self
+                .load_manifest(repository, referrer)
+                .await?
+                .map(|(stored, manifest)| manifest.referrer(*referrer, stored.bytes.len() as u64))),
+        }
+    }
+
+    /// Looks at every manifest of the repository that the index does not know.
+    async fn learn_unknown(&self, repository: &RepositoryName) -> Result<(), Error> {
+        for algorithm in Algorithm::ALL {
+            let mut unknown = self
+                .digests(&Area::Revisions(repository, algorithm), algorithm)
+                .await?;
+            if unknown.is_empty() {
+                continue;
+            }
+            let mut known = self
+                .digests(&Area::ReferrersKnown(repository, algorithm), algorithm)
+                .await?;
+            known.sort_unstable();
+            unknown.retain(|digest| known.binary_search(digest).is_err());
+            for digest in unknown {
+                match self.load_manifest(repository, &digest).await {
+                    Ok(Some((stored, manifest))) => {
+                        self.index_referrer(repository, digest, &manifest, stored.bytes.len() as u64)
+                            .await?;
+                    }
+                    Ok(None) => continue,
+                    // One broken manifest must not hide the others' referrers.
+                    Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
+                        tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.mark_referrers_known(repository, [digest]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn digests(&self, area: &Area<'_>, algorithm: Algorithm) -> Result<Vec<Digest>, Error> {
+        let failed = Error::storage("list manifests");
+        let listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        listing
+            .try_filter_map(async |entry| Ok(layout::listed_digest(algorithm, &entry.name)))
+            .try_collect()
+            .await
+            .map_err(failed)
+    }
+}

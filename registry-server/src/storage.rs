@@ -1,0 +1,25 @@
+//! Where the registry's bytes lie: one [`Driver`] trait and its drivers.
+//!
+//! Guarantees: what a driver acknowledges survives what its [`Durability`] says; a reader sees the whole old
+//! value or the whole new one, never a part; no call blocks an async thread; no call holds more than a constant
+//! amount of memory per object.
+//! Must not: know what a repository is ([`layout`] excepted, which is the only file that knows a path), know HTTP.
+//! Start at [`Driver`]; its behaviour is held by `conformance`, which runs on every driver.
+
+mod driver;
+mod error;
+mod filesystem;
+mod inmemory;
+mod key;
+pub mod layout;
+
+#[cfg(test)]
+mod conformance;
+
+pub use driver::{
+    Content, Driver, Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Staged, Swept, Writer,
+};
+pub use error::Error;
+pub use filesystem::{Filesystem, FilesystemOptions, Sync};
+pub use inmemory::InMemory;
+pub use key::StorageKey;

@@ -1,0 +1,302 @@
+//! What every store can do.
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::BoxStream;
+
+use super::{Error, StorageKey};
+
+/// A store of named objects: a folder, memory, a bucket.
+///
+/// Guarantees of every driver:
+/// - An object appears whole or not at all, and is replaced whole or not at all: [`Driver::put`] and
+///   [`Driver::publish`] are the only ways to make one, and no reader sees a part of their work.
+/// - When a call returned, every later call of any process sees its effect.
+/// - What was put survives what its [`Durability`] names.
+/// - Dropping a future half-way is safe: the call happened, or it did not.
+///
+/// Big objects are not put but staged: [`Driver::stage`] gives a writer for bytes that no [`Driver::read`] of the
+/// final name sees, and [`Driver::publish`] gives them that name. A driver without a rename uploads the parts of
+/// the final object instead and completes it on publishing; that is why both names are told it together.
+///
+/// Drivers may differ in: how a staged object is kept, whether empty prefixes exist (a folder may be empty, a
+/// prefix in a bucket cannot), the order of a listing, and whether [`Driver::redirect`] gives a URL.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// The driver's name as configuration spells it; for log lines.
+    fn name(&self) -> &'static str;
+
+    /// Size and time of an object. A staged object has a size too: what a crash of this process would leave.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error>;
+
+    /// A small object, whole.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::TooLarge`] when it has more than `limit` bytes, or the store's own.
+    async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error>;
+
+    /// An object or a part of it as a stream. The stream belongs to the version that was there at the call, even
+    /// when the object is replaced or deleted while it is read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::RangeNotSatisfiable`], or the store's own. The stream ends with
+    /// [`Error::Truncated`] rather than early.
+    async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error>;
+
+    /// Writes a small object in one step.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] under [`Mode::Create`], [`Error::Full`], or the store's own. After an error the
+    /// old value is still there, or the new one is.
+    async fn put(
+        &self,
+        key: &StorageKey,
+        bytes: Bytes,
+        mode: Mode,
+        durability: Durability,
+    ) -> Result<(), Error>;
+
+    /// Removes one object.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn delete(&self, key: &StorageKey) -> Result<(), Error>;
+
+    /// Removes everything at and below a key; nothing there is no error. Not atomic: a reader may see a part of
+    /// it gone.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn delete_tree(&self, prefix: &StorageKey) -> Result<(), Error>;
+
+    /// What lies directly below a prefix, each name once, in no particular order, without what an interrupted
+    /// write left behind. A prefix that does not exist is empty.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error>;
+
+    /// Opens a staged object for appending. Only one writer exists at a time, over all processes on the store
+    /// that see each other's locks.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Error::OffsetMismatch`] for [`Staged::At`], [`Error::Busy`] while another
+    /// writer is open, or the store's own.
+    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error>;
+
+    /// Turns a staged object of `size` bytes into the object `target`, replacing what is there, durably: when
+    /// this returned, `target` survives power loss. Its writer must have been dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::OffsetMismatch`] when somebody appended meanwhile, [`Error::Busy`],
+    /// [`Error::Full`], or the store's own. After an error the staged object is still there unless `target` is.
+    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error>;
+
+    /// A URL under which a client can fetch the object from the store itself, if the store has such URLs.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error>;
+
+    /// Removes what interrupted writes left behind and what is older than `age`. Staged objects are not touched:
+    /// whether one is still wanted is not a store's to know.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error>;
+}
+
+/// Appends to a staged object. Dropping it keeps what was written and lets the next writer in.
+#[async_trait]
+pub trait Writer: Send {
+    /// How many bytes the staged object holds.
+    fn size(&self) -> u64;
+
+    /// Appends. When it returned, the bytes survive a crash of this process.
+    ///
+    /// # Errors
+    /// [`Error::Full`], or the store's own. A part may have been written; a new writer tells how much.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Makes everything written so far survive power loss.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn sync(&mut self) -> Result<(), Error>;
+}
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of this process at any instruction.
+    Crash,
+    /// A loss of power as well.
+    PowerLoss,
+}
+
+/// Whether a put may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Only if nothing is there.
+    Create,
+    /// Whatever is there.
+    Replace,
+}
+
+/// Which staged object is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// A new, empty one.
+    New,
+    /// The existing one, which must hold this many bytes.
+    At(u64),
+    /// The existing one, whatever it holds.
+    AtEnd,
+}
+
+/// Size and time of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was written last, by the store's clock.
+    pub modified: SystemTime,
+}
+
+/// Which part of an object is read; the forms an HTTP range has (RFC 9110, section 14.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadRange {
+    /// Everything.
+    Full,
+    /// From this byte to the end.
+    From(u64),
+    /// From the first to the second byte, both included; an end behind the object's is its end.
+    Between(u64, u64),
+    /// This many bytes at the end, or everything when there are fewer.
+    Last(u64),
+}
+
+impl ReadRange {
+    /// The bytes meant, given the object's size; `None` when there are none.
+    pub fn resolve(self, size: u64) -> Option<Range<u64>> {
+        match self {
+            Self::Full => Some(0..size),
+            Self::From(start) => (start < size).then_some(start..size),
+            Self::Between(start, end) => {
+                (start < size && start <= end).then(|| start..end.saturating_add(1).min(size))
+            }
+            Self::Last(count) => (count > 0 && size > 0).then(|| size.saturating_sub(count)..size),
+        }
+    }
+}
+
+/// An opened object: its size, and the asked part as a stream of chunks.
+pub struct Content {
+    /// Size of the whole object in bytes.
+    pub size: u64,
+    /// The bytes the stream yields.
+    pub range: Range<u64>,
+    /// When the object was written last.
+    pub modified: SystemTime,
+    // A type of ours rather than a public stream: a driver may later hand out a file or a mapping instead.
+    stream: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+impl Content {
+    /// For drivers.
+    pub(super) fn new(
+        metadata: Metadata,
+        range: Range<u64>,
+        stream: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Self {
+        Self {
+            size: metadata.size,
+            range,
+            modified: metadata.modified,
+            stream: Box::pin(stream),
+        }
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.stream.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("size", &self.size)
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What lies below a prefix, as it is found.
+pub type Listing = BoxStream<'static, Result<Entry, Error>>;
+
+/// One name of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The last component of its key.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What a name of a listing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// An object.
+    Object,
+    /// Something that has entries of its own.
+    Prefix,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many objects.
+    pub objects: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_resolve_as_http_ranges_do() {
+        for (range, size, expected) in [
+            (ReadRange::Full, 0, Some(0..0)),
+            (ReadRange::Full, 5, Some(0..5)),
+            (ReadRange::From(0), 0, None),
+            (ReadRange::From(4), 5, Some(4..5)),
+            (ReadRange::From(5), 5, None),
+            (ReadRange::Between(0, 0), 5, Some(0..1)),
+            (ReadRange::Between(1, 99), 5, Some(1..5)),
+            (ReadRange::Between(3, 2), 5, None),
+            (ReadRange::Between(0, u64::MAX), 5, Some(0..5)),
+            (ReadRange::Last(2), 5, Some(3..5)),
+            (ReadRange::Last(9), 5, Some(0..5)),
+            (ReadRange::Last(0), 5, None),
+            (ReadRange::Last(1), 0, None),
+        ] {
+            assert_eq!(range.resolve(size), expected, "{range:?} of {size}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What can go wrong in a store.
+
+use std::io;
+use std::time::Duration;
+
+use super::StorageKey;
+use crate::fault::Fault;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A create-only put met an object that is already there.
+    #[error("`{key}` exists already")]
+    AlreadyExists {
+        /// Which object.
+        key: StorageKey,
+    },
+    /// Another request, process or replica is writing this staged object.
+    #[error("`{key}` is being written by another request")]
+    Busy {
+        /// Which object.
+        key: StorageKey,
+    },
+    /// The store has no room left.
+    #[error("cannot {action} `{key}`: the store is full")]
+    Full {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The text is no storage key.
+    #[error("`{given}` is not a storage key")]
+    InvalidKey {
+        /// What was given.
+        given: String,
+    },
+    /// The store answered with an error.
+    #[error("cannot {action} `{key}`")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such object.
+    #[error("`{key}` does not exist")]
+    NotFound {
+        /// Which object.
+        key: StorageKey,
+    },
+    /// A staged object does not have the size the caller counted on.
+    #[error("`{key}` holds {actual} bytes, not {expected}")]
+    OffsetMismatch {
+        /// Which object.
+        key: StorageKey,
+        /// What the caller counted on.
+        expected: u64,
+        /// What the store holds.
+        actual: u64,
+    },
+    /// A range begins behind the end of the object.
+    #[error("the range begins behind the {size} bytes of `{key}`")]
+    RangeNotSatisfiable {
+        /// Which object.
+        key: StorageKey,
+        /// Its size.
+        size: u64,
+    },
+    /// The server is stopping.
+    #[error("cannot {action} `{key}`: the server is stopping")]
+    Stopping {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+    },
+    /// An object that should be small is not.
+    #[error("`{key}` has {size} bytes, more than the {limit} it may have")]
+    TooLarge {
+        /// Which object.
+        key: StorageKey,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An object ended before its size.
+    #[error("`{key}` ended after {actual} of {expected} bytes")]
+    Truncated {
+        /// Which object.
+        key: StorageKey,
+        /// Its size when it was opened.
+        expected: u64,
+        /// Where it ended.
+        actual: u64,
+    },
+}
+
+impl Error {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Busy { .. } | Self::Stopping { .. } => Fault::Transient {
+                retry_after: Some(Duration::from_secs(1)),
+            },
+            // Waiting does not empty a disk, but somebody may, and then the same request works.
+            Self::Full { .. } | Self::Io { .. } => Fault::Transient { retry_after: None },
+            Self::OffsetMismatch { .. } | Self::RangeNotSatisfiable { .. } => Fault::Caller,
+            Self::AlreadyExists { .. }
+            | Self::InvalidKey { .. }
+            | Self::NotFound { .. }
+            | Self::TooLarge { .. }
+            | Self::Truncated { .. } => Fault::Permanent,
+        }
+    }
+
+    /// Whether the object is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Sorts an error of the operating system.
+    pub(super) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
+        let key = key.clone();
+        match source.kind() {
+            // A component of the path that is a file means: nothing lies below it.
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { key },
+            io::ErrorKind::AlreadyExists => Self::AlreadyExists { key },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, key, source },
+            _ => Self::Io { action, key, source },
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The driver for a folder: distribution's `filesystem`.
+//!
+//! Guarantees beyond [`Driver`]'s: every file is written under a temporary name, synced, renamed, and then every
+//! directory up to the root is synced, so that an acknowledged name survives power loss whoever created its
+//! directories; several processes may share the folder, and exclusive locks on staged files keep two writers
+//! apart wherever the file system's locks reach; directories are made with mode 0777 and files with 0666 before
+//! the umask, as distribution makes them.
+//! Temporary files are named `<name>.<uuid>.tmp` beside their target, where distribution 3.1 leaves its own; no
+//! listing shows them and [`Driver::sweep`] removes old ones.
+//! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
+//! Start at [`Filesystem::new`]; the steps of a write are in `files`.
+
+mod files;
+mod reader;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::{
+    Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept, Writer,
+};
+
+/// Whether writes are synced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// As the driver promises.
+    Always,
+    /// Never: an acknowledged write survives a crash of the process but not a loss of power. For stores that
+    /// are thrown away, such as those of tests.
+    Never,
+}
+
+/// How a [`Filesystem`] behaves.
+#[derive(Debug, Clone)]
+pub struct FilesystemOptions {
+    /// How many file calls run at once (`storage.filesystem.maxthreads`).
+    pub max_threads: usize,
+    /// Whether writes are synced.
+    pub sync: Sync,
+}
+
+impl Default for FilesystemOptions {
+    fn default() -> Self {
+        Self {
+            max_threads: 100,
+            sync: Sync::Always,
+        }
+    }
+}
+
+/// A store in a folder.
+#[derive(Debug, Clone)]
+pub struct Filesystem {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    sync: Sync,
+    threads: Arc<Semaphore>,
+}
+
+impl Filesystem {
+    /// A store in the folder `root` (`storage.filesystem.rootdirectory`), which is made when it is missing.
+    ///
+    /// This call blocks; it is meant for the start of the program.
+    ///
+    /// # Errors
+    /// The operating system's, when the folder cannot be made or is no folder.
+    pub fn new(root: impl Into<PathBuf>, options: &FilesystemOptions) -> io::Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root)?;
+        let root = fs::canonicalize(root)?;
+        let threads = Arc::new(Semaphore::new(options.max_threads.max(1)));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                root,
+                sync: options.sync,
+                threads,
+            }),
+        })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    /// Runs a piece of work with file calls on a thread that may block. Once begun it runs to its end, even when
+    /// the future is dropped.
+    async fn run<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        key: &StorageKey,
+        work: impl FnOnce(&Shared, &StorageKey) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let stopping = || Error::Stopping {
+            action,
+            key: key.clone(),
+        };
+        let permit = Arc::clone(&self.shared.threads)
+            .acquire_owned()
+            .await
+            .map_err(|_| stopping())?;
+        let (shared, owned_key) = (Arc::clone(&self.shared), key.clone());
+        let task = spawn_blocking(move || {
+            let _permit = permit;
+            work(&shared, &owned_key)
+        });
+        finished(task.await, stopping)
+    }
+}
+
+/// The result of a blocking task: a panic in it goes on here, and one that never ran means the runtime stops.
+fn finished<T>(
+    joined: Result<Result<T, Error>, tokio::task::JoinError>,
+    stopping: impl FnOnce() -> Error,
+) -> Result<T, Error> {
+    match joined {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(stopping()),
+        },
+    }
+}
+
+impl Shared {
+    fn path(&self, key: &StorageKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+}
+
+#[async_trait]
+impl Driver for Filesystem {
+    fn name(&self) -> &'static str {
+        "filesystem"
+    }
+
+    async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        const ACTION: &str = "stat";
+        self.run(ACTION, key, |shared, key| {
+            let metadata = fs::metadata(shared.path(key)).map_err(|error| Error::io(ACTION, key, error))?;
+            files::object_metadata(key, &metadata)
+        })
+        .await
+    }
+
+    async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
+        self.run("read", key, move |shared, key| files::get(shared, key, limit))
+            .await
+    }
+
+    async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
+        self.run("read", key, move |shared, key| {
+            reader::open(&shared.path(key), key, range)
+        })
+        .await
+    }
+
+    async fn put(
+        &self,
+        key: &StorageKey,
+        bytes: Bytes,
+        mode: Mode,
+        durability: Durability,
+    ) -> Result<(), Error> {
+        self.run("write", key, move |shared, key| {
+            files::put(shared, key, &bytes, mode, durability)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
+        const ACTION: &str = "delete";
+        self.run(ACTION, key, |shared, key| {
+            let path = shared.path(key);
+            match fs::remove_file(&path) {
+                // A folder is no object: unlinking one says so differently on each system.
+                Err(error) if path.is_dir() => {
+                    tracing::debug!(%key, %error, "a folder was asked to be deleted as an object");
+                    Err(Error::NotFound { key: key.clone() })
+                }
+                Err(error) => Err(Error::io(ACTION, key, error)),
+                Ok(()) => files::sync_ancestors(shared, key, &path),
+            }
+        })
+        .await
+    }
+
+    async fn delete_tree(&self, prefix: &StorageKey) -> Result<(), Error> {
+        self.run("delete", prefix, files::delete_tree).await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        let entries = self.run("list", prefix, files::list).await?;
+        Ok(stream::iter(entries).map(Ok).boxed())
+    }
+
+    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
+        self.run("open", key, move |shared, key| writer::open(shared, key, staged))
+            .await
+            .map(|opened| Box::new(writer::StagedFile::new(self.clone(), opened)) as Box<dyn Writer>)
+    }
+
+    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
+        let target = target.clone();
+        self.run("publish", staged, move |shared, staged| {
+            writer::publish(shared, staged, &target, size)
+        })
+        .await
+    }
+
+    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
+        Ok(None) // A folder has no URL a client could use.
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
+        let root = StorageKey::parse("docker")?;
+        self.run("sweep", &root, move |shared, _| {
+            Ok(files::sweep(&shared.root, age))
+        })
+        .await
+    }
+}

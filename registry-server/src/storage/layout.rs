@@ -1,0 +1,371 @@
+//! Where things lie on a disk or in a bucket: the only file that knows a path.
+//!
+//! Guarantees: every key is built from parsed types, so no input escapes the root; [`Place::parse`] undoes
+//! [`Place::key`]; the tree is distribution's, version 2 and 3 alike, so that either server goes on where the
+//! other stopped. What is ours alone lies below `docker/registry/berth`, which distribution never visits.
+//! Must not: touch storage, know HTTP. No folder name is spelled outside this file.
+//! Start at [`Place`]; the drawn tree is on it.
+
+use registry_oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
+
+use super::{Entry, EntryKind, StorageKey};
+
+const ROOT: &str = "docker/registry/v2";
+const OURS: &str = "docker/registry/berth/v1";
+const LAYERS: &str = "_layers";
+const MANIFESTS: &str = "_manifests";
+const UPLOADS: &str = "_uploads";
+const REFERRERS: &str = "_referrers";
+const DATA: &str = "data";
+const LINK: &str = "link";
+
+/// Every kind of object a registry keeps.
+///
+/// ```text
+/// docker/registry/v2/
+///   blobs/<alg>/<first two hex>/<hex>/data                              BlobData
+///   repositories/<name>/
+///     _layers/<alg>/<hex>/link                                          LayerLink
+///     _manifests/revisions/<alg>/<hex>/link                             RevisionLink
+///     _manifests/tags/<tag>/current/link                                TagCurrent
+///     _manifests/tags/<tag>/index/<alg>/<hex>/link                      TagIndex
+///     _uploads/<id>/data                                                UploadData
+///     _uploads/<id>/startedat                                           UploadStartedAt
+///     _uploads/<id>/hashstates/<alg>/<offset>                           UploadHashState
+/// docker/registry/berth/v1/
+///   repositories/<name>/
+///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
+///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The payload of a blob; manifests are blobs too.
+    BlobData {
+        /// Its address.
+        digest: Digest,
+    },
+    /// Grants a repository a blob. Holds the digest the payload is stored under.
+    LayerLink {
+        /// The repository.
+        repository: RepositoryName,
+        /// The digest the blob is asked for by.
+        digest: Digest,
+    },
+    /// Says that a repository has a manifest. Holds the digest the payload is stored under.
+    RevisionLink {
+        /// The repository.
+        repository: RepositoryName,
+        /// The digest the manifest is asked for by.
+        digest: Digest,
+    },
+    /// What a tag means now. Holds a digest.
+    TagCurrent {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// What a tag has meant at some time. Holds the digest.
+    TagIndex {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// What it meant.
+        digest: Digest,
+    },
+    /// The bytes of an upload session so far.
+    UploadData {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
+    },
+    /// When an upload session began. Holds an RFC 3339 time.
+    UploadStartedAt {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
+    },
+    /// The state of the hash over the first `offset` bytes of an upload session.
+    UploadHashState {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
+        /// How many bytes the state covers.
+        offset: u64,
+    },
+    /// One manifest that refers to a subject. Holds its descriptor as JSON.
+    ReferrerEntry {
+        /// The repository.
+        repository: RepositoryName,
+        /// What is referred to.
+        subject: Digest,
+        /// The manifest that refers to it.
+        referrer: Digest,
+    },
+    /// Says that a manifest was looked at for a subject.
+    ReferrerKnown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+    },
+}
+
+impl Place {
+    /// The key of the object.
+    pub fn key(&self) -> StorageKey {
+        StorageKey::from_parts(match self {
+            Self::BlobData { digest } => {
+                let hex = digest.hex();
+                format!("{ROOT}/blobs/{}/{}/{hex}/{DATA}", digest.algorithm(), &hex[..2])
+            }
+            Self::LayerLink { repository, digest } => {
+                format!("{}/{LAYERS}/{}/{LINK}", home(repository), two(digest))
+            }
+            Self::RevisionLink { repository, digest } => {
+                format!(
+                    "{}/{MANIFESTS}/revisions/{}/{LINK}",
+                    home(repository),
+                    two(digest)
+                )
+            }
+            Self::TagCurrent { repository, tag } => {
+                format!("{}/{MANIFESTS}/tags/{tag}/current/{LINK}", home(repository))
+            }
+            Self::TagIndex {
+                repository,
+                tag,
+                digest,
+            } => {
+                format!(
+                    "{}/{MANIFESTS}/tags/{tag}/index/{}/{LINK}",
+                    home(repository),
+                    two(digest)
+                )
+            }
+            Self::UploadData { repository, id } => format!("{}/{UPLOADS}/{id}/{DATA}", home(repository)),
+            Self::UploadStartedAt { repository, id } => {
+                format!("{}/{UPLOADS}/{id}/startedat", home(repository))
+            }
+            Self::UploadHashState {
+                repository,
+                id,
+                offset,
+            } => {
+                format!("{}/{UPLOADS}/{id}/hashstates/sha256/{offset}", home(repository))
+            }
+            Self::ReferrerEntry {
+                repository,
+                subject,
+                referrer,
+            } => {
+                let (algorithm, hex) = (referrer.algorithm(), referrer.hex());
+                format!(
+                    "{}/subjects/{}/{algorithm}-{hex}",
+                    our_home(repository),
+                    two(subject)
+                )
+            }
+            Self::ReferrerKnown { repository, digest } => {
+                format!("{}/known/{}", our_home(repository), two(digest))
+            }
+        })
+    }
+
+    /// What lies at a key, or nothing when no registry writes there.
+    pub fn parse(key: &StorageKey) -> Option<Self> {
+        let text = key.as_str();
+        if let Some(rest) = text.strip_prefix(OURS) {
+            let (repository, rest) = split_repository(rest)?;
+            return match rest.as_slice() {
+                [REFERRERS, "subjects", algorithm, hex, name] => Some(Self::ReferrerEntry {
+                    repository,
+                    subject: digest(algorithm, hex)?,
+                    referrer: referrer_name(name)?,
+                }),
+                [REFERRERS, "known", algorithm, hex] => Some(Self::ReferrerKnown {
+                    repository,
+                    digest: digest(algorithm, hex)?,
+                }),
+                _ => None,
+            };
+        }
+        let rest = text.strip_prefix(ROOT)?;
+        if let Some(rest) = rest.strip_prefix("/blobs/") {
+            return match rest.split('/').collect::<Vec<_>>().as_slice() {
+                [algorithm, start, hex, DATA] if hex.starts_with(start) && start.len() == 2 => {
+                    Some(Self::BlobData {
+                        digest: digest(algorithm, hex)?,
+                    })
+                }
+                _ => None,
+            };
+        }
+        let (repository, rest) = split_repository(rest)?;
+        Some(match rest.as_slice() {
+            [LAYERS, algorithm, hex, LINK] => Self::LayerLink {
+                repository,
+                digest: digest(algorithm, hex)?,
+            },
+            [MANIFESTS, "revisions", algorithm, hex, LINK] => Self::RevisionLink {
+                repository,
+                digest: digest(algorithm, hex)?,
+            },
+            [MANIFESTS, "tags", tag, "current", LINK] => Self::TagCurrent {
+                repository,
+                tag: Tag::parse(tag).ok()?,
+            },
+            [MANIFESTS, "tags", tag, "index", algorithm, hex, LINK] => Self::TagIndex {
+                repository,
+                tag: Tag::parse(tag).ok()?,
+                digest: digest(algorithm, hex)?,
+            },
+            [UPLOADS, id, DATA] => Self::UploadData {
+                repository,
+                id: UploadId::parse(id).ok()?,
+            },
+            [UPLOADS, id, "startedat"] => Self::UploadStartedAt {
+                repository,
+                id: UploadId::parse(id).ok()?,
+            },
+            [UPLOADS, id, "hashstates", "sha256", offset] => Self::UploadHashState {
+                repository,
+                id: UploadId::parse(id).ok()?,
+                offset: hash_state_offset(offset)?,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Every kind of prefix something is listed or deleted below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Area<'a> {
+    /// All repositories.
+    Repositories,
+    /// One repository, with those below it.
+    Repository(&'a RepositoryName),
+    /// The blobs a repository was granted; lists algorithms.
+    Layers(&'a RepositoryName),
+    /// The manifests side of a repository.
+    Manifests(&'a RepositoryName),
+    /// The manifests of a repository under one algorithm; [`listed_digest`] reads the names.
+    Revisions(&'a RepositoryName, Algorithm),
+    /// One manifest.
+    Revision(&'a RepositoryName, &'a Digest),
+    /// One blob in a repository.
+    Layer(&'a RepositoryName, &'a Digest),
+    /// The tags of a repository.
+    Tags(&'a RepositoryName),
+    /// One tag with its history.
+    Tag(&'a RepositoryName, &'a Tag),
+    /// One upload session.
+    Upload(&'a RepositoryName, &'a UploadId),
+    /// The hash states of an upload session; [`hash_state_offset`] reads the names.
+    UploadHashStates(&'a RepositoryName, &'a UploadId),
+    /// What refers to a subject; [`referrer_name`] reads the names.
+    Subject(&'a RepositoryName, &'a Digest),
+    /// Which manifests were looked at for a subject; [`listed_digest`] reads the names.
+    ReferrersKnown(&'a RepositoryName, Algorithm),
+}
+
+impl Area<'_> {
+    /// The key everything in the area begins with.
+    pub fn key(&self) -> StorageKey {
+        StorageKey::from_parts(match self {
+            Self::Repositories => format!("{ROOT}/repositories"),
+            Self::Repository(repository) => home(repository),
+            Self::Layers(repository) => format!("{}/{LAYERS}", home(repository)),
+            Self::Manifests(repository) => format!("{}/{MANIFESTS}", home(repository)),
+            Self::Revisions(repository, algorithm) => {
+                format!("{}/{MANIFESTS}/revisions/{algorithm}", home(repository))
+            }
+            Self::Revision(repository, digest) => {
+                format!("{}/{MANIFESTS}/revisions/{}", home(repository), two(digest))
+            }
+            Self::Layer(repository, digest) => format!("{}/{LAYERS}/{}", home(repository), two(digest)),
+            Self::Tags(repository) => format!("{}/{MANIFESTS}/tags", home(repository)),
+            Self::Tag(repository, tag) => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
+            Self::Upload(repository, id) => format!("{}/{UPLOADS}/{id}", home(repository)),
+            Self::UploadHashStates(repository, id) => {
+                format!("{}/{UPLOADS}/{id}/hashstates/sha256", home(repository))
+            }
+            Self::Subject(repository, subject) => {
+                format!("{}/subjects/{}", our_home(repository), two(subject))
+            }
+            Self::ReferrersKnown(repository, algorithm) => {
+                format!("{}/known/{algorithm}", our_home(repository))
+            }
+        })
+    }
+}
+
+/// What an entry means when it is found where repositories are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepositoryEntry {
+    /// A further component of names.
+    Component,
+    /// The folder by which a directory is a repository: that of manifests, as in distribution 3.
+    Manifests,
+    /// Another folder of a repository, or nothing of ours.
+    Other,
+}
+
+/// Sorts an entry below [`Area::Repositories`] or [`Area::Repository`].
+pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
+    match (entry.kind, entry.name.as_str()) {
+        (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
+        (EntryKind::Prefix, name) if !name.starts_with('_') => RepositoryEntry::Component,
+        (EntryKind::Prefix | EntryKind::Object, _) => RepositoryEntry::Other,
+    }
+}
+
+/// The digest a name stands for in a listing by algorithm.
+pub fn listed_digest(algorithm: Algorithm, name: &str) -> Option<Digest> {
+    digest(algorithm.name(), name)
+}
+
+/// The number of bytes a hash state covers, from its name.
+pub fn hash_state_offset(name: &str) -> Option<u64> {
+    // One spelling per number, so that the key can be built again.
+    name.parse()
+        .ok()
+        .filter(|offset: &u64| offset.to_string() == name)
+}
+
+/// The manifest an entry of [`Area::Subject`] stands for.
+pub fn referrer_name(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.split_once('-')?;
+    digest(algorithm, hex)
+}
+
+fn home(repository: &RepositoryName) -> String {
+    format!("{ROOT}/repositories/{repository}")
+}
+
+fn our_home(repository: &RepositoryName) -> String {
+    format!("{OURS}/repositories/{repository}/{REFERRERS}")
+}
+
+fn two(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm(), digest.hex())
+}
+
+fn digest(algorithm: &str, hex: &str) -> Option<Digest> {
+    Digest::parse(&format!("{algorithm}:{hex}")).ok()
+}
+
+/// Splits `/repositories/<name>/_rest`: a component that begins with `_` ends the name, for no name has one.
+fn split_repository(text: &str) -> Option<(RepositoryName, Vec<&str>)> {
+    let text = text.strip_prefix("/repositories/")?;
+    let at = text.find("/_")?;
+    let repository = RepositoryName::parse(&text[..at]).ok()?;
+    Some((repository, text[at + 1..].split('/').collect()))
+}
+
+#[cfg(test)]
+mod tests;
