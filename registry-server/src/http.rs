@@ -19,8 +19,10 @@ mod range;
 mod referrers;
 mod reply;
 mod route;
+pub mod server;
 mod state;
 mod tags;
+pub mod tls;
 mod uploads;
 
 pub use app::{App, Options, Peer};

@@ -1,8 +1,11 @@
 //! Berth's registry server: a drop-in for registry:2 and registry:3
 
 pub mod auth;
+pub mod cli;
 pub mod fault;
 mod files;
+pub mod health;
 pub mod http;
 pub mod registry;
 pub mod storage;
+pub mod telemetry;

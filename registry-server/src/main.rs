@@ -1,3 +1,9 @@
-//! Entry point.
+//! Entry point of every program that this one binary is: the registry, `htpasswd` and the image's entrypoint.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    // First of all, and once: rustls panics when it has to choose a provider itself.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        unreachable!("nothing ran before this");
+    }
+    registry_server::cli::run(std::env::args_os())
+}

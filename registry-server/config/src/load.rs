@@ -147,6 +147,14 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             allowed,
         );
     }
+    if config.http.trustedproxies.as_ref().is_some_and(Vec::is_empty) {
+        // Read as "believe nobody" by one and as "no restriction" by the next: it has to be said.
+        required(
+            "http.trustedproxies",
+            "",
+            "at least one network, or no such key, which believes everybody",
+        );
+    }
 
     let mut formed = |path: &str, text: Option<&str>, good: fn(&str) -> bool, allowed: &str| {
         if let Some(text) = text

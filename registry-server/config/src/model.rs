@@ -164,7 +164,7 @@ pub struct Health {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageHealth {
-    /// Off when unset.
+    /// On when unset: unlike in distribution, trouble makes `/readyz` fail and no request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// 10 s when unset.

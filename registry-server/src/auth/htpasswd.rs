@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::verified::Verified;
 use super::{Error, Identity, Refusal, quoted};
+use crate::files::Version;
 
 /// How old a look at the file may be. A user who was removed is out after this, without a restart.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -50,16 +51,6 @@ struct Seen {
     version: Option<Version>,
     /// A changed file that could not be used was logged.
     complained: bool,
-}
-
-/// What tells one version of a file from the next, behind every link on the way to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Htpasswd {
@@ -181,7 +172,7 @@ impl Shared {
             return;
         };
         let path = self.path.display();
-        let trouble = match std::fs::metadata(&self.path).map(|metadata| Version::of(&metadata)) {
+        let trouble = match Version::of(&self.path) {
             Ok(version) if seen.version == Some(version) => return,
             Ok(_) => match read(&self.path) {
                 Ok((version, users)) => {
@@ -212,18 +203,6 @@ impl Shared {
     }
 }
 
-impl Version {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Htpasswd")
@@ -238,7 +217,7 @@ fn read(path: &Path) -> Result<(Version, HashMap<String, String>), Error> {
         source,
     };
     // The version before the text: a change in between is then seen as one more change, never missed.
-    let version = Version::of(&std::fs::metadata(path).map_err(unreadable)?);
+    let version = Version::of(path).map_err(unreadable)?;
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let (users, problems) = parse(&text);
     for (line, problem) in &problems {

@@ -45,7 +45,7 @@ pub const KEYS: &[Key] = &[
     // storage: drivers
     key("storage.filesystem", Both, Section, Acted, "a folder, in distribution's layout"),
     key("storage.filesystem.rootdirectory", Both, Text, Acted, "the folder; `/var/lib/registry` when unset"),
-    key("storage.filesystem.maxthreads", Both, Integer(0), Accepted, "the number of threads follows the load, up to 512"),
+    key("storage.filesystem.maxthreads", Both, Integer(0), Acted, "file calls at once; 100 when unset, never less than 25"),
     key("storage.inmemory", Both, Section, Acted, "the memory of the process; gone when it ends"),
     key("storage.s3", Both, Section, NotYet, "data would not be stored in the bucket"),
     key("storage.s3.accesskey", Both, Secret, NotYet, "data would not be stored in the bucket"),
@@ -293,7 +293,7 @@ pub const KEYS: &[Key] = &[
     key("redis.tls.key", V3, Text, Accepted, "there is no cache that needs Redis"),
     key("redis.tls.rootcas[]", V3, Text, Accepted, "there is no cache that needs Redis"),
     // health
-    key("health.storagedriver.enabled", Both, Bool, Acted, "storage trouble makes the server unready; off when unset"),
+    key("health.storagedriver.enabled", Both, Bool, Acted, "storage trouble makes `/readyz` fail; on when unset"),
     key("health.storagedriver.interval", Both, Duration, Acted, "time between two looks; 10s when unset"),
     key("health.storagedriver.threshold", Both, Integer(0), Acted, "failures in a row before the server is unready"),
     key("health.file[]", Both, Section, NotYet, "the server would stay ready although the check fails"),

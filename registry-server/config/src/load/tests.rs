@@ -330,6 +330,7 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     let mut config = Config::default();
     config.storage.filesystem = Some(Filesystem {
         rootdirectory: Some("/var/lib/registry".into()),
+        maxthreads: None,
     });
     config.storage.delete.enabled = Some(true);
     config.auth.htpasswd = Some(Htpasswd {
@@ -338,7 +339,7 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     });
     config.http.addr = Some(":5000".into());
     config.http.draintimeout = Some(GoDuration::from_secs(60));
-    config.http.trustedproxies = Some(vec![]);
+    config.http.trustedproxies = Some(vec!["10.0.0.0/8".into()]);
     config.http.tls = Tls {
         certificate: Some("/tls/tls.crt".into()),
         key: Some("/tls/tls.key".into()),
@@ -349,7 +350,7 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     assert_eq!(
         yaml,
         "auth:\n  htpasswd:\n    path: /auth/htpasswd\n    realm: berth\nhttp:\n  addr: :5000\n  draintimeout: \"1m\"\n  \
-         tls:\n    certificate: /tls/tls.crt\n    key: /tls/tls.key\n    minimumtls: tls1.3\n  trustedproxies: []\n\
+         tls:\n    certificate: /tls/tls.crt\n    key: /tls/tls.key\n    minimumtls: tls1.3\n  trustedproxies:\n    - \"10.0.0.0/8\"\n\
          storage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: /var/lib/registry\nversion: \"0.1\"\n"
     );
     assert_eq!(load(&yaml, []).unwrap().config, config);

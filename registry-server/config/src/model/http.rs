@@ -37,8 +37,8 @@ pub struct Http {
     /// Distribution's default is not to wait at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draintimeout: Option<GoDuration>,
-    /// Peers (CIDR) whose forwarding headers are believed; everybody's when unset, as in distribution. An empty
-    /// list believes nobody. A key of Berth, unknown to distribution.
+    /// Peers (CIDR) whose forwarding headers are believed; everybody's when unset, as in distribution. Never
+    /// an empty list. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trustedproxies: Option<Vec<String>>,
     /// TLS on the main address; plain HTTP when unset.

@@ -36,12 +36,21 @@ pub struct Filesystem {
     /// The folder; `/var/lib/registry` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootdirectory: Option<String>,
+    /// File calls at once; 100 when unset, never less than 25.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxthreads: Option<u32>,
 }
 
 impl Filesystem {
     /// The folder in use.
     pub fn root(&self) -> &str {
         self.rootdirectory.as_deref().unwrap_or("/var/lib/registry")
+    }
+
+    /// File calls at once, when configured. Distribution raises what is lower than 25.
+    pub fn threads(&self) -> Option<usize> {
+        self.maxthreads
+            .map(|threads| usize::try_from(threads).unwrap_or(usize::MAX).max(25))
     }
 }
 

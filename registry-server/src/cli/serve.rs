@@ -1,0 +1,270 @@
+//! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
+
+mod answer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use rand::Rng;
+use registry_config::model::Config;
+use registry_config::{Loaded, Secret};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::output::Output;
+use super::source::{self, Found};
+use super::{exit, output};
+use crate::auth::{self, Gate, Htpasswd};
+use crate::fault::Fault;
+use crate::health::Health;
+use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
+use crate::http::tls::{self, Tls};
+use crate::http::{App, Network, Options, Secrets};
+use crate::registry::{References, Registry, Settings};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::telemetry;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The store's folder cannot be used.
+    #[error("cannot use `storage.filesystem.rootdirectory`, `{root}`")]
+    Storage {
+        /// The folder.
+        root: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Users cannot be read.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// An address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] server::Error),
+    /// The operating system refuses threads or signals.
+    #[error("cannot start")]
+    System(#[source] std::io::Error),
+}
+
+impl Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Storage { .. } => Fault::Caller,
+            Self::Auth(error) => error.fault(),
+            Self::Tls(error) => error.fault(),
+            Self::Listen(error) => error.fault(),
+            Self::System(_) => Fault::Permanent,
+        }
+    }
+}
+
+/// Serves until a signal says otherwise.
+pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
+    let found = match source::find(named) {
+        Ok(found) => found,
+        Err(error) => {
+            error.print(output);
+            return exit::CALLER;
+        }
+    };
+    telemetry::start(&found.loaded.config.log);
+    for warning in &found.loaded.warnings {
+        tracing::warn!("{}: {warning}", found.place);
+    }
+    raise_file_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Error::System(error), output),
+    };
+    let code = match runtime.block_on(serve(&found)) {
+        Ok(code) => code,
+        Err(error) => fail(&error, output),
+    };
+    // A file call that hangs on a dead disk must not keep the process alive.
+    runtime.shutdown_background();
+    code
+}
+
+fn fail(error: &Error, output: &output::Output) -> u8 {
+    output.error("", error);
+    exit::code(error.fault())
+}
+
+async fn serve(found: &Found) -> Result<u8, Error> {
+    let Loaded { config, .. } = &found.loaded;
+    let http = &config.http;
+    // Before anything that takes time, so that an early signal is not lost.
+    let mut signals = Signals::new().map_err(Error::System)?;
+    let (driver, storage) = driver(config)?;
+    let gate = gate(config)?;
+    let http2 = http.http2.disabled != Some(true);
+    let tls = Tls::load(&http.tls, http2)?;
+    let listener = Listener::bind(http.net.unwrap_or_default(), http.addr.as_deref().unwrap_or(":5000")).await?;
+    let probes = match &http.debug.addr {
+        Some(address) => Some(Listener::bind(Default::default(), address).await?),
+        None => None,
+    };
+
+    let health = Health::default();
+    tokio::spawn(health.clone().follow(Arc::clone(&driver), config.health.storagedriver.clone()));
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().follow());
+    }
+    let references = match config.validation.disabled {
+        Some(true) => References::Any,
+        Some(false) | None => References::Required,
+    };
+    let registry = Registry::new(driver, Settings { references, ..Settings::default() });
+    let app = App::new(registry, gate.clone(), options(config, &health));
+
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = listener.address(),
+        probes = probes.as_ref().map(Listener::address).unwrap_or_default(),
+        storage,
+        auth = gate.name(),
+        tls = tls.is_some(),
+        configuration = found.place,
+        "listening"
+    );
+    let protocols = Protocols { tls, h2c: http.h2c.enabled == Some(true) };
+    let access_log = config.log.accesslog.disabled != Some(true);
+    let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
+        answer::answer(app.clone(), request, client, access_log)
+    });
+    let stop = Stop::default();
+    let drain = http.drain();
+    let main = tokio::spawn(main.run(stop.clone(), drain));
+    // Answers on while requests finish, so that whoever watches sees "draining" and not a dead server.
+    let stop_probes = Stop::default();
+    let probes = probes.map(|listener| {
+        let health = health.clone();
+        let answer = move |request: Request<_>, _| std::future::ready(health.respond(&request));
+        tokio::spawn(Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()))
+    });
+
+    let signal = signals.next().await;
+    tracing::info!(signal, drain = ?drain, "stopping: no new connections, running requests finish");
+    health.draining().store(true, Ordering::Relaxed);
+    stop.stop();
+    let cut = tokio::select! {
+        cut = main => cut.unwrap_or(0),
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once, as asked a second time");
+            return Ok(exit::INTERRUPTED);
+        }
+    };
+    stop_probes.stop();
+    if let Some(probes) = probes {
+        let _ = probes.await;
+    }
+    match cut {
+        0 => tracing::info!("stopped"),
+        cut => tracing::warn!(cut, "stopped: requests were still running after `http.draintimeout` and were cut"),
+    }
+    Ok(exit::DONE)
+}
+
+/// The store and its name for people.
+fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+    let Some(filesystem) = &config.storage.filesystem else {
+        // Exactly one driver is configured, and there is no third one yet.
+        return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));
+    };
+    let root = filesystem.root();
+    let defaults = FilesystemOptions::default();
+    let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
+    let driver = Filesystem::new(root, &FilesystemOptions { max_threads, ..defaults })
+        .map_err(|source| Error::Storage { root: root.to_owned(), source })?;
+    let storage = format!("filesystem {}", driver.root().display());
+    Ok((Arc::new(driver), storage))
+}
+
+fn gate(config: &Config) -> Result<Gate, Error> {
+    if let Some(htpasswd) = &config.auth.htpasswd {
+        return Ok(Gate::htpasswd(Htpasswd::open(&htpasswd.realm, &htpasswd.path)?));
+    }
+    if let Some(silly) = &config.auth.silly {
+        tracing::warn!("`auth.silly` lets everybody in who sends any Authorization header; it is for tests");
+        return Ok(Gate::silly(&silly.realm, &silly.service));
+    }
+    Ok(Gate::open())
+}
+
+fn options(config: &Config, health: &Health) -> Options {
+    let http = &config.http;
+    let expose = |secret: &Secret| secret.expose().as_bytes().to_vec();
+    let current = http.secret.as_ref().filter(|secret| !secret.is_empty()).map(expose).unwrap_or_else(|| {
+        tracing::warn!(
+            "`http.secret` is not set: a random one is used; uploads do not survive a restart and cannot be continued \
+             on another replica"
+        );
+        rand::rng().random::<[u8; 32]>().to_vec()
+    });
+    let mut options = Options::new(Secrets::new(current, http.previoussecrets.iter().map(expose)));
+    options.host.clone_from(&http.host);
+    if let Some(prefix) = &http.prefix {
+        options.prefix.clone_from(prefix);
+    }
+    options.relative_urls = http.relativeurls == Some(true);
+    options.headers = headers(config);
+    options.catalog_max = config.catalog.limit();
+    options.tags_max = config.tags.limit();
+    options.read_only = config.storage.maintenance.readonly.enabled == Some(true);
+    options.delete = config.storage.delete.enabled == Some(true);
+    // The configuration's check took the same forms.
+    let networks = http.trustedproxies.iter().flatten().filter_map(|network| Network::parse(network).ok());
+    options.trusted_proxies = networks.collect();
+    options.draining = health.draining();
+    options
+}
+
+/// The headers of every response. Names and values were checked with the configuration.
+fn headers(config: &Config) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.http.headers {
+        for value in values {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+                headers.append(name, value);
+            }
+        }
+    }
+    headers
+}
+
+/// Takes as many open files as the system lets this process have: every connection and every blob on its way is
+/// one, and the usual soft limit of 1024 is for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// The signals that stop a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one, and names it.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

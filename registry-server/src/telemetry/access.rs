@@ -1,0 +1,209 @@
+//! The access log: one line per request on standard output, in Apache's combined format, as distribution writes it.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use jiff::{Timestamp, tz::TimeZone};
+
+/// What a request's line says of the request. Turned into the line when the response has been sent.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    client: Option<IpAddr>,
+    time: Timestamp,
+    method: Method,
+    target: String,
+    version: Version,
+    referer: String,
+    agent: String,
+    user: Option<String>,
+    status: StatusCode,
+    bytes: u64,
+}
+
+impl Entry {
+    /// Notes a request that begins now.
+    pub fn new(
+        client: Option<IpAddr>,
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
+        let text = |name| {
+            let value = headers
+                .get(name)
+                .map(|value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()));
+            value.map(|value| escaped(&value)).unwrap_or_default()
+        };
+        Self {
+            client,
+            time: Timestamp::now(),
+            method: method.clone(),
+            target: escaped(&without_state(uri)),
+            version,
+            referer: text(header::REFERER),
+            agent: text(header::USER_AGENT),
+            user: None,
+            status: StatusCode::OK,
+            bytes: 0,
+        }
+    }
+
+    /// Counts what is sent, and writes the line when the last byte is gone or the client is.
+    pub fn watch<B>(mut self, status: StatusCode, user: Option<String>, body: B) -> Watched<B> {
+        self.status = status;
+        self.user = user.map(|user| escaped(&user));
+        Watched {
+            body,
+            entry: Some(self),
+        }
+    }
+
+    fn line(&self) -> String {
+        let client = self
+            .client
+            .map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let time = self.time.to_zoned(TimeZone::UTC).strftime("%d/%b/%Y:%H:%M:%S %z");
+        let Self {
+            method,
+            target,
+            version,
+            referer,
+            agent,
+            status,
+            bytes,
+            ..
+        } = self;
+        let user = self
+            .user
+            .as_deref()
+            .filter(|user| !user.is_empty())
+            .unwrap_or("-");
+        let status = status.as_u16();
+        format!(
+            "{client} - {user} [{time}] \"{method} {target} {version:?}\" {status} {bytes} \"{referer}\" \"{agent}\"\n"
+        )
+    }
+}
+
+/// Path and query, without the token that lets its holder go on with an upload.
+fn without_state(uri: &Uri) -> String {
+    let Some(query) = uri.query() else {
+        return uri.path().to_owned();
+    };
+    let parts = query.split('&').map(|part| {
+        if part.starts_with("_state=") {
+            "_state="
+        } else {
+            part
+        }
+    });
+    format!("{}?{}", uri.path(), parts.collect::<Vec<_>>().join("&"))
+}
+
+/// Quotes, backslashes and control characters as Apache escapes them, so that no client can forge a line.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A response's body that is counted. Dropping it writes the line.
+#[derive(Debug)]
+pub struct Watched<B> {
+    body: B,
+    entry: Option<Entry>,
+}
+
+impl<B> Watched<B> {
+    /// A body nobody asked to log.
+    pub fn silent(body: B) -> Self {
+        Self { body, entry: None }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let (Some(data), Some(entry)) = (frame.data_ref(), &mut self.entry)
+        {
+            entry.bytes += data.len() as u64;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            // In one write, so that lines do not mix; a reader who went away is not an error.
+            let _ = std::io::stdout().lock().write_all(entry.line().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_apaches_combined_and_cannot_be_forged() {
+        let headers: HeaderMap = [
+            (
+                header::USER_AGENT,
+                header::HeaderValue::from_bytes(b"docker/20.10 \"x\" \\ \xff\t").unwrap(),
+            ),
+            (
+                header::AUTHORIZATION,
+                header::HeaderValue::from_static("Basic c2VjcmV0"),
+            ),
+        ]
+        .into_iter()
+        .collect();
+        let uri = "/v2/a/blobs/uploads/1?_state=eyJ&digest=sha256:0"
+            .parse()
+            .unwrap();
+        let mut entry = Entry::new(
+            Some([127, 0, 0, 1].into()),
+            &Method::PUT,
+            &uri,
+            Version::HTTP_11,
+            &headers,
+        );
+        entry.time = "2026-11-02T07:08:09.5Z".parse().unwrap();
+        let mut watched = entry.watch(StatusCode::CREATED, Some("ann \"[\n".to_owned()), ());
+        let line = watched.entry.take().unwrap().line();
+        assert_eq!(
+            line,
+            "127.0.0.1 - ann \\\"[\\x0a [02/Nov/2026:07:08:09 +0000] \
+             \"PUT /v2/a/blobs/uploads/1?_state=&digest=sha256:0 HTTP/1.1\" 201 0 \"\" \
+             \"docker/20.10 \\\"x\\\" \\\\ \u{fffd}\\x09\"\n"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! One log line in the three forms of distribution's `log.formatter`.
+
+use jiff::Timestamp;
+use registry_config::model::Formatter;
+use serde_json::{Map, Value};
+use tracing::Level;
+
+/// What a line says, before it has a form.
+pub(super) struct Line {
+    time: Timestamp,
+    level: Level,
+    target: String,
+    message: String,
+    fields: Map<String, Value>,
+}
+
+impl Line {
+    pub(super) fn new(time: Timestamp, level: Level, target: &str) -> Self {
+        Self {
+            time,
+            level,
+            target: target.to_owned(),
+            message: String::new(),
+            fields: Map::new(),
+        }
+    }
+
+    pub(super) fn message(&mut self, message: String) {
+        self.message = message;
+    }
+
+    /// Later fields of a name win: what an event says is nearer than what its request or the configuration says.
+    pub(super) fn field(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    pub(super) fn format(self, formatter: Formatter) -> String {
+        match formatter {
+            Formatter::Text => self.text(),
+            Formatter::Json => self.json("time", "msg", "level", None),
+            Formatter::Logstash => self.json("@timestamp", "message", "level", Some("@version")),
+        }
+    }
+
+    fn level(&self) -> &'static str {
+        match self.level {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            _ => "debug",
+        }
+    }
+
+    fn text(self) -> String {
+        let mut line = format!(
+            "time=\"{}\" level={} msg={}",
+            self.time,
+            self.level(),
+            value(&self.message)
+        );
+        for (name, field) in &self.fields {
+            let field = match field {
+                Value::String(text) => value(text),
+                other => other.to_string(),
+            };
+            line.push_str(&format!(" {name}={field}"));
+        }
+        line
+    }
+
+    fn json(mut self, time: &str, message: &str, level: &str, version: Option<&str>) -> String {
+        let severity = self.level();
+        for (name, value) in [
+            (time, self.time.to_string()),
+            (message, std::mem::take(&mut self.message)),
+            (level, severity.to_owned()),
+            ("target", std::mem::take(&mut self.target)),
+        ] {
+            // A field of the same name gives way, under the name that distribution's logger gives it then.
+            if let Some(other) = self.fields.insert(name.to_owned(), Value::String(value)) {
+                self.fields.insert(format!("fields.{name}"), other);
+            }
+        }
+        if let Some(version) = version {
+            self.fields
+                .insert(version.to_owned(), Value::String("1".to_owned()));
+        }
+        Value::Object(self.fields).to_string()
+    }
+}
+
+/// A text as it stands behind `=`: in quotes unless it is one plain word.
+fn value(text: &str) -> String {
+    let plain = !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._/@^+:".contains(c));
+    match plain {
+        true => text.to_owned(),
+        // JSON's escapes keep a line on one line whatever a client sent.
+        false => Value::String(text.to_owned()).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        let mut line = Line::new(
+            "2026-11-22T17:00:00.5Z".parse().unwrap(),
+            Level::WARN,
+            "registry_server::http",
+        );
+        line.message("it is \"late\"\n".to_owned());
+        line.field("service", Value::String("registry".to_owned()));
+        line.field("level", Value::String("low".to_owned()));
+        line.field("bytes", 7.into());
+        line
+    }
+
+    #[track_caller]
+    fn check(formatter: Formatter, expected: &str) {
+        assert_eq!(line().format(formatter), expected);
+    }
+
+    #[test]
+    fn a_line_has_the_form_that_was_asked_for() {
+        check(
+            Formatter::Text,
+            r#"time="2026-11-22T17:00:00.5Z" level=warning msg="it is \"late\"\n" bytes=7 level=low service=registry"#,
+        );
+        check(
+            Formatter::Json,
+            r#"{"bytes":7,"fields.level":"low","level":"warning","msg":"it is \"late\"\n","service":"registry","target":"registry_server::http","time":"2026-11-22T17:00:00.5Z"}"#,
+        );
+        check(
+            Formatter::Logstash,
+            r#"{"@timestamp":"2026-11-22T17:00:00.5Z","@version":"1","bytes":7,"fields.level":"low","level":"warning","message":"it is \"late\"\n","service":"registry","target":"registry_server::http"}"#,
+        );
+    }
+}
