@@ -1,9 +1,17 @@
 //! The command line: run the controller, or print what is generated from the types.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tracing_subscriber::EnvFilter;
+
+use crate::health::Health;
+use crate::{Settings, VERSION, driver};
 
 /// Berth's operator.
 #[derive(Debug, Parser)]
@@ -15,10 +23,31 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the controller until SIGTERM or SIGINT.
+    Run(Run),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Print the reference page of the resource as Markdown.
     Reference,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Image of the server where a Registry names none.
+    #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value_t = Settings::default().registry_image)]
+    registry_image: String,
+    /// Look after this namespace only, for which a RoleBinding is enough; after all of them when absent.
+    #[arg(long, env = "BERTH_NAMESPACE")]
+    namespace: Option<String>,
+    /// Address of the probes.
+    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
+    health_address: SocketAddr,
+    /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not looked at.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// What is logged, such as `debug` or `operator=debug,kube=info`.
+    #[arg(long, env = "BERTH_LOG", default_value = "info")]
+    log: String,
 }
 
 /// Does what the arguments say.
@@ -27,10 +56,44 @@ enum Command {
 /// Everything that kept it from being done, with its causes.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
+        Command::Run(arguments) => serve(arguments).await?,
         Command::Crd => print(&crd_yaml()?)?,
         Command::Reference => print(&operator_api::reference_page())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(arguments: Run) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log).context("cannot read --log")?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let config = match &arguments.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("cannot read the kubeconfig `{}`", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+        None => Config::incluster().context("not in a Pod; name a kubeconfig with --kubeconfig")?,
+    };
+    let client = Client::try_from(config).context("cannot make a client for the API server")?;
+    let health = Health::default();
+    health.serve(arguments.health_address).await?;
+    let settings = Settings {
+        registry_image: arguments.registry_image,
+        namespace: arguments.namespace,
+    };
+    tracing::info!(
+        version = VERSION,
+        registry_image = settings.registry_image,
+        "starting"
+    );
+    driver::run(client, settings, health, driver::stop_signal()?).await?;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// The CustomResourceDefinition as it stands in `crds/`.

@@ -29,9 +29,7 @@ pub fn crd() -> CustomResourceDefinition {
         drop_descriptions(&mut pod[member]);
         pod[member]["description"] = own_words;
     }
-    for member in ["conditions"] {
-        drop_descriptions(&mut schema["properties"]["status"]["properties"][member]["items"]);
-    }
+    drop_descriptions(&mut schema["properties"]["status"]["properties"]["conditions"]["items"]);
     definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
     serde_json::from_value(definition).expect("cleaning leaves a definition a definition")
 }

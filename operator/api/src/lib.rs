@@ -9,6 +9,8 @@
 
 // The schema derive copies each struct, `pub` included, into a function body.
 #![allow(unreachable_pub)]
+// Printer columns repeat `type_`, each in a column of its own.
+#![allow(clippy::duplicated_attributes)]
 
 mod access;
 mod auth;

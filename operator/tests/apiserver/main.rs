@@ -5,5 +5,9 @@
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
 mod cluster;
+mod objects;
+mod operator;
+mod quiet;
+mod references;
 mod rules;
 mod scale;

@@ -1,0 +1,113 @@
+//! Generated material as objects. The authority's key, the certificates and the public bundle are three objects, so
+//! that reading one never means reading another.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::ObjectMeta;
+use operator_api::IngressTlsMode;
+
+use super::labels::{lasting, owned};
+use crate::material::{CA_CERTIFICATE, HTTP_SECRET_KEY, KeyPair, Material, TLS_CERTIFICATE, TLS_KEY};
+use crate::validate::{ServerTls, ValidatedRegistry};
+
+pub(super) fn http_secret(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    let text = material.http_secret.clone()?;
+    Some(secret(
+        lasting(registry, registry.names.http_secret()),
+        "Opaque",
+        [(HTTP_SECRET_KEY, text)],
+    ))
+}
+
+pub(super) fn authority(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    let pair = material.authority.clone()?;
+    let entries = [(CA_CERTIFICATE, pair.certificate), (TLS_KEY, pair.key)];
+    Some(secret(
+        lasting(registry, registry.names.authority()),
+        "Opaque",
+        entries,
+    ))
+}
+
+pub(super) fn server(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    certificate(
+        registry,
+        registry.names.server_certificate(),
+        material.server.clone()?,
+        material,
+    )
+}
+
+pub(super) fn edge(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    certificate(
+        registry,
+        registry.names.edge_certificate(),
+        material.edge.clone()?,
+        material,
+    )
+}
+
+/// The authorities clients must trust: the Registry's own, where it signed something, and a provided one.
+pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Option<ConfigMap> {
+    let signs = material.server.is_some() || material.edge.is_some();
+    let own = material
+        .authority
+        .as_ref()
+        .filter(|_| signs)
+        .map(|pair| pair.certificate.as_str());
+    let bundle = [own, registry.provided_ca.as_deref()]
+        .into_iter()
+        .flatten()
+        .map(|pem| format!("{}\n", pem.trim_end()))
+        .collect::<String>();
+    (!bundle.is_empty()).then(|| ConfigMap {
+        metadata: owned(registry, registry.names.ca_bundle()),
+        data: Some(BTreeMap::from([(CA_CERTIFICATE.to_owned(), bundle)])),
+        ..Default::default()
+    })
+}
+
+/// What the Ingress controller must trust. A Secret, because that is what controllers read an authority from, but
+/// with nothing secret in it: a key beside it would be shown to the server as a client certificate.
+pub(super) fn upstream(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    let ingress = registry.ingress.as_ref()?;
+    if ingress.mode != IngressTlsMode::Reencrypt {
+        return None;
+    }
+    let authority = match registry.tls.as_ref()? {
+        ServerTls::Issued => material.authority.as_ref()?.certificate.clone(),
+        ServerTls::Provided {
+            verify_as: Some(_), ..
+        } => registry.provided_ca.clone()?,
+        ServerTls::Provided { verify_as: None, .. } => return None,
+    };
+    let metadata = owned(registry, registry.names.upstream_authority());
+    Some(secret(metadata, "Opaque", [(CA_CERTIFICATE, authority)]))
+}
+
+fn certificate(
+    registry: &ValidatedRegistry,
+    name: String,
+    pair: KeyPair,
+    material: &Material,
+) -> Option<Secret> {
+    let authority = material.authority.as_ref()?.certificate.clone();
+    let entries = [
+        (TLS_CERTIFICATE, pair.certificate),
+        (TLS_KEY, pair.key),
+        (CA_CERTIFICATE, authority),
+    ];
+    Some(secret(owned(registry, name), "kubernetes.io/tls", entries))
+}
+
+fn secret<const N: usize>(metadata: ObjectMeta, kind: &str, entries: [(&str, String); N]) -> Secret {
+    let data = entries.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
+    Secret {
+        metadata,
+        type_: Some(kind.to_owned()),
+        data: Some(BTreeMap::from(data)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,137 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const START: &str = "2026-03-01T12:00:00Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn certificate_plan(names: &[&str]) -> CertificatePlan {
+    CertificatePlan::new(
+        names.iter().map(|name| (*name).to_owned()).collect(),
+        BTreeSet::from(["192.0.2.7".parse().unwrap()]),
+        SignedDuration::from_hours(8760),
+        None,
+    )
+}
+
+fn plan(names: &[&str]) -> Plan {
+    Plan {
+        http_secret: true,
+        server: Some(certificate_plan(names)),
+        edge: None,
+        authority_name: "berth: harbour in quay".to_owned(),
+    }
+}
+
+fn secret(entries: &[(&str, &str)]) -> Option<Secret> {
+    let data: BTreeMap<_, _> = entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())))
+        .collect();
+    Some(Secret {
+        data: Some(data),
+        ..Default::default()
+    })
+}
+
+/// What the cluster holds after `material` was applied.
+fn stored(material: &Material) -> Found {
+    let authority = material.authority.as_ref().unwrap();
+    let server = material.server.as_ref().unwrap();
+    Found {
+        http_secret: secret(&[(HTTP_SECRET_KEY, material.http_secret.as_deref().unwrap())]),
+        authority: secret(&[
+            (CA_CERTIFICATE, &authority.certificate),
+            (TLS_KEY, &authority.key),
+        ]),
+        server_certificate: secret(&[(TLS_CERTIFICATE, &server.certificate), (TLS_KEY, &server.key)]),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn good_material_is_kept_byte_for_byte() {
+    let plan = plan(&["a.example"]);
+    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let again = issue(&plan, &stored(&first), at("2026-12-01T12:00:00Z")).unwrap();
+    assert!(first.http_secret == again.http_secret);
+    assert!(first.authority == again.authority, "the authority is another one");
+    assert!(first.server == again.server, "the certificate is another one");
+}
+
+#[test]
+fn a_certificate_with_other_names_is_made_anew_by_the_same_authority() {
+    let first = issue(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
+    let changed = issue(&plan(&["a.example", "b.example"]), &stored(&first), at(START)).unwrap();
+    assert!(first.authority == changed.authority);
+    let server = changed.server.unwrap();
+    let parsed = key_pair(server.certificate.as_bytes(), server.key.as_bytes()).unwrap();
+    assert_eq!(
+        parsed.dns_names,
+        BTreeSet::from(["a.example".to_owned(), "b.example".to_owned()])
+    );
+    assert_eq!(
+        parsed.ip_addresses,
+        BTreeSet::from(["192.0.2.7".parse().unwrap()])
+    );
+}
+
+#[test]
+fn a_certificate_is_renewed_when_its_end_is_near_and_not_before() {
+    let plan = plan(&["a.example"]);
+    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    assert_eq!(next_renewal(&plan, &first), Some(at("2027-01-30T12:00:00Z")));
+    let early = issue(&plan, &stored(&first), at("2027-01-30T11:59:59Z")).unwrap();
+    assert!(first.server == early.server);
+    let late = issue(&plan, &stored(&first), at("2027-01-30T12:00:00Z")).unwrap();
+    assert!(first.server != late.server);
+    assert!(first.authority == late.authority);
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_replaced() {
+    let plan = plan(&["a.example"]);
+    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let mut found = stored(&first);
+    found.authority = None;
+    let second = issue(&plan, &found, at(START)).unwrap();
+    assert!(first.authority != second.authority);
+    assert!(first.server != second.server);
+}
+
+#[test]
+fn a_certificate_never_outlives_its_authority() {
+    let plan = plan(&["a.example"]);
+    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let end = first.authority.as_ref().unwrap().not_after;
+    let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
+    assert_eq!(last.server.unwrap().not_after, end);
+}
+
+#[test]
+fn a_key_of_another_certificate_is_told_from_garbage() {
+    let one = issue(&plan(&["a.example"]), &Found::default(), at(START))
+        .unwrap()
+        .server
+        .unwrap();
+    let other = issue(&plan(&["a.example"]), &Found::default(), at(START))
+        .unwrap()
+        .server
+        .unwrap();
+    let check = |certificate: &str, key: &str| key_pair(certificate.as_bytes(), key.as_bytes()).map(drop);
+    assert_eq!(check(&one.certificate, &one.key), Ok(()));
+    assert_eq!(check(&one.certificate, &other.key), Err(KeyPairError::Mismatch));
+    assert_eq!(check("garbage", &one.key), Err(KeyPairError::Certificate));
+    assert_eq!(check(&one.certificate, "garbage"), Err(KeyPairError::Key));
+    assert_eq!(check("", ""), Err(KeyPairError::Certificate));
+}
+
+#[test]
+fn nothing_generated_shows_in_debug_output() {
+    let material = issue(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
+    let shown = format!("{material:?} {:?}", material.server);
+    assert!(!shown.contains("PRIVATE") && !shown.contains(material.http_secret.as_deref().unwrap()));
+}

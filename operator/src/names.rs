@@ -1,0 +1,191 @@
+//! What the objects of a Registry are called: the only file that makes a name.
+//!
+//! Guarantees: every name is a DNS-1035 label of at most 63 bytes, so that it can name a Service and be a label's
+//! value; two Registries of one namespace never share a name, because a name that had to be changed carries a hash
+//! of the whole, and no suffix contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except
+//! `-ca-key`, for which no suffix `-key` exists. Names are final: they hold content and are in people's scripts.
+//! Start at [`Names::of`].
+
+use sha2::{Digest as _, Sha256};
+
+/// Longest base: the longest suffix still fits behind it.
+const BASE_MAX: usize = 52;
+/// Hexadecimal digits of the hash in a name that had to be changed.
+const HASH_DIGITS: usize = 10;
+
+/// The names of a Registry's objects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Names {
+    base: String,
+}
+
+impl Names {
+    /// The names of the Registry called `registry`, which may have 253 characters and dots.
+    pub fn of(registry: &str) -> Self {
+        let plain = registry.len() <= BASE_MAX
+            && registry.starts_with(|c: char| c.is_ascii_lowercase())
+            && registry
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !registry.ends_with('-');
+        if plain {
+            return Self {
+                base: registry.to_owned(),
+            };
+        }
+        let hash = hex(&Sha256::digest(registry.as_bytes()));
+        let mut base: String = registry
+            .chars()
+            .map(|c| {
+                if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        if !base.starts_with(|c: char| c.is_ascii_lowercase()) {
+            base.insert_str(0, "r-");
+        }
+        base.truncate(BASE_MAX - HASH_DIGITS - 1);
+        let base = format!("{}-{}", base.trim_end_matches('-'), &hash[..HASH_DIGITS]);
+        Self { base }
+    }
+
+    /// Value of [`operator_api::REGISTRY_LABEL`] on every object, and the Pods' selector.
+    pub fn label(&self) -> &str {
+        &self.base
+    }
+
+    /// Deployment.
+    pub fn deployment(&self) -> String {
+        self.base.clone()
+    }
+
+    /// Service; part of the address clients in the cluster use.
+    pub fn service(&self) -> String {
+        self.base.clone()
+    }
+
+    /// Ingress.
+    pub fn ingress(&self) -> String {
+        self.base.clone()
+    }
+
+    /// ServiceAccount.
+    pub fn service_account(&self) -> String {
+        self.base.clone()
+    }
+
+    /// ConfigMap, or Secret, with `config.yml`.
+    pub fn config(&self) -> String {
+        self.with("config")
+    }
+
+    /// Claim made from the template.
+    pub fn claim(&self) -> String {
+        self.with("data")
+    }
+
+    /// Secret that signs upload states.
+    pub fn http_secret(&self) -> String {
+        self.with("http")
+    }
+
+    /// Secret with the authority's key; mounted nowhere.
+    pub fn authority(&self) -> String {
+        self.with("ca-key")
+    }
+
+    /// ConfigMap with the authorities clients must trust.
+    pub fn ca_bundle(&self) -> String {
+        self.with("ca")
+    }
+
+    /// Secret with the server's certificate.
+    pub fn server_certificate(&self) -> String {
+        self.with("tls")
+    }
+
+    /// Secret with the certificate the Ingress shows.
+    pub fn edge_certificate(&self) -> String {
+        self.with("edge")
+    }
+
+    /// Secret with the authority by which the Ingress verifies the server.
+    pub fn upstream_authority(&self) -> String {
+        self.with("upstream")
+    }
+
+    fn with(&self, suffix: &str) -> String {
+        format!("{}-{suffix}", self.base)
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_base(registry: &str, expected: &str) {
+        assert_eq!(Names::of(registry).label(), expected, "for `{registry}`");
+    }
+
+    #[test]
+    fn a_name_that_is_a_label_is_kept() {
+        check_base("registry", "registry");
+        check_base("a", "a");
+        check_base("team-1", "team-1");
+        check_base(&"a".repeat(52), &"a".repeat(52));
+    }
+
+    #[test]
+    fn other_names_are_made_labels_and_carry_a_hash() {
+        check_base("registry.example.com", "registry-example-com-1752fe171e");
+        check_base("1st", "r-1st-e01ddf6594");
+        check_base(&"a".repeat(53), &format!("{}-abe346a725", "a".repeat(41)));
+    }
+
+    #[test]
+    fn names_that_differ_only_where_labels_cannot_have_different_objects() {
+        assert_ne!(Names::of("a.b"), Names::of("a-b"));
+        assert_ne!(Names::of(&"x".repeat(253)), Names::of(&"x".repeat(252)));
+    }
+
+    #[test]
+    fn every_name_fits_a_label_and_none_ends_in_a_dash() {
+        let dashes = format!("a{}z", "-".repeat(251));
+        let dots = format!("{}.{}", "9".repeat(126), "b".repeat(126));
+        for registry in ["a", &"n".repeat(52), &"n".repeat(253), &dashes, &dots] {
+            let names = Names::of(registry);
+            for name in [
+                names.deployment(),
+                names.config(),
+                names.claim(),
+                names.http_secret(),
+                names.authority(),
+                names.ca_bundle(),
+                names.server_certificate(),
+                names.edge_certificate(),
+                names.upstream_authority(),
+            ] {
+                assert!(name.len() <= 63, "`{name}` has {} bytes", name.len());
+                assert!(
+                    !name.ends_with('-') && name.starts_with(|c: char| c.is_ascii_lowercase()),
+                    "`{name}`"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Fifth step: what do the live objects say about the registry?
+//!
+//! Guarantees: pure; nothing is called ready that a client could not use. Must not: write a sentence, which is
+//! `report`'s. Start at [`findings`].
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::build::{Children, Live};
+
+/// What was seen.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    /// Where the Deployment's rollout is.
+    pub rollout: Rollout,
+    /// Whether the Deployment calls itself available.
+    pub available: bool,
+    /// Pods there are.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready_replicas: i32,
+    /// Whether the Service leads to at least one ready Pod.
+    pub reachable: bool,
+    /// Phase of the claim while it is not bound.
+    pub unbound_claim: Option<(String, String)>,
+    /// Capacity of the volume.
+    pub capacity: Option<String>,
+}
+
+/// Where a rollout is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Rollout {
+    /// There is no Deployment.
+    #[default]
+    Absent,
+    /// Not every Pod is of the newest kind yet, or old ones are still there.
+    Progressing,
+    /// Kubernetes has given up waiting.
+    Stuck,
+    /// Every Pod is of the newest kind.
+    Complete,
+}
+
+impl Rollout {
+    /// Judged as `kubectl rollout status` does.
+    pub fn of(deployment: &Deployment) -> Self {
+        let wanted = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let Some(status) = &deployment.status else {
+            return Self::Progressing;
+        };
+        // Until the Deployment's controller has seen the newest generation, its status is about an older one.
+        if status.observed_generation < deployment.metadata.generation {
+            return Self::Progressing;
+        }
+        let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
+        if condition("Progressing").is_some_and(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded")) {
+            return Self::Stuck;
+        }
+        let updated = status.updated_replicas.unwrap_or(0);
+        let all = status.replicas.unwrap_or(0);
+        if updated < wanted || all > updated {
+            Self::Progressing
+        } else {
+            Self::Complete
+        }
+    }
+}
+
+/// Looks at the objects as they were applied.
+pub fn findings(
+    children: &Children<Live>,
+    named_claim: Option<&PersistentVolumeClaim>,
+    endpoints: &[EndpointSlice],
+) -> Findings {
+    look(
+        Some(&children.deployment),
+        children.claim.as_ref().or(named_claim),
+        endpoints,
+    )
+}
+
+/// Looks at whatever there is, for passes that did not get as far as applying.
+pub fn look(
+    deployment: Option<&Deployment>,
+    claim: Option<&PersistentVolumeClaim>,
+    endpoints: &[EndpointSlice],
+) -> Findings {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let available = status
+        .and_then(|status| status.conditions.as_ref())
+        .is_some_and(|all| all.iter().any(|c| c.type_ == "Available" && c.status == "True"));
+    let claim_status = claim.and_then(|claim| claim.status.as_ref());
+    let capacity = claim_status.and_then(|status| Some(status.capacity.as_ref()?.get("storage")?.0.clone()));
+    let unbound_claim = claim.and_then(|claim| {
+        let phase = claim_status
+            .and_then(|status| status.phase.clone())
+            .unwrap_or_else(|| "Pending".to_owned());
+        (phase != "Bound").then(|| (claim.metadata.name.clone().unwrap_or_default(), phase))
+    });
+    Findings {
+        rollout: deployment.map_or(Rollout::Absent, Rollout::of),
+        available,
+        replicas: status.and_then(|status| status.replicas).unwrap_or(0),
+        ready_replicas: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        reachable: endpoints
+            .iter()
+            .flat_map(|slice| &slice.endpoints)
+            .any(|endpoint| {
+                // Absent means ready, by the API's own words.
+                endpoint
+                    .conditions
+                    .as_ref()
+                    .and_then(|conditions| conditions.ready)
+                    .unwrap_or(true)
+            }),
+        unbound_claim,
+        capacity,
+    }
+}
+
+impl Findings {
+    /// Whether a client that comes now is served by the newest Pods.
+    pub fn serving(&self) -> bool {
+        self.rollout == Rollout::Complete && self.available && self.ready_replicas > 0 && self.reachable
+    }
+}

@@ -1,0 +1,57 @@
+//! Which Secrets and ConfigMaps a Registry names: the list `read` fetches and the watches look up.
+
+use std::collections::BTreeSet;
+
+use operator_api::RegistrySpec;
+
+/// Names of objects in the Registry's namespace.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct References {
+    pub(crate) secrets: BTreeSet<String>,
+    pub(crate) config_maps: BTreeSet<String>,
+}
+
+/// Everything `spec` names.
+pub(crate) fn references(spec: &RegistrySpec) -> References {
+    let mut found = References::default();
+    let mut secret = |name: &str| found.secrets.insert(name.to_owned());
+    if let Some(htpasswd) = &spec.auth.htpasswd {
+        secret(&htpasswd.secret_key_ref.name);
+    }
+    if let Some(tls) = spec.tls.as_ref().and_then(|tls| tls.secret.as_ref()) {
+        secret(&tls.name);
+    }
+    if let Some(http) = &spec.http {
+        for reference in http.secret_key_ref.iter().chain(&http.previous_secret_key_refs) {
+            secret(&reference.name);
+        }
+    }
+    if let Some(name) = spec
+        .ingress
+        .as_ref()
+        .and_then(|ingress| ingress.tls.as_ref()?.secret_name.as_ref())
+    {
+        secret(name);
+    }
+    for from in &spec.config_from {
+        secret(&from.secret_key_ref.name);
+    }
+    let Some(pod) = &spec.pod else { return found };
+    for source in pod.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+        if let Some(reference) = &source.secret_key_ref {
+            found.secrets.insert(reference.name.clone());
+        }
+        if let Some(reference) = &source.config_map_key_ref {
+            found.config_maps.insert(reference.name.clone());
+        }
+    }
+    for volume in &pod.volumes {
+        if let Some(reference) = &volume.secret {
+            found.secrets.insert(reference.name.clone());
+        }
+        if let Some(reference) = &volume.config_map {
+            found.config_maps.insert(reference.name.clone());
+        }
+    }
+    found
+}

@@ -1,0 +1,88 @@
+//! The sentences of the status: thing, cause, way out.
+
+use super::reason as why;
+use crate::Error;
+use crate::error::chain;
+use crate::observe::{Findings, Rollout};
+use crate::validate::ValidatedRegistry;
+
+/// Reason and sentence for a pass that applied everything.
+pub(super) fn progress(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, String) {
+    let (reason, sentence) = state(registry, findings);
+    let notes = registry
+        .notes
+        .iter()
+        .map(|note| format!(". {note}"))
+        .collect::<String>();
+    (reason, format!("{sentence}{notes}"))
+}
+
+fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, String) {
+    let wanted = registry.replicas;
+    let ready = findings.ready_replicas.min(wanted);
+    if findings.rollout == Rollout::Stuck {
+        let deployment = registry.names.deployment();
+        let sentence = format!(
+            "{ready} of {wanted} replicas are ready and Deployment `{deployment}` makes no progress; look at its Pods with \
+             `kubectl describe pods -l {}={}`",
+            operator_api::REGISTRY_LABEL,
+            registry.names.label()
+        );
+        return (why::ROLLOUT_STUCK, sentence);
+    }
+    if wanted == 0 {
+        return (
+            why::SCALED_TO_ZERO,
+            "No replica is asked for; raise `spec.replicas` to serve".to_owned(),
+        );
+    }
+    if findings.serving() {
+        return (why::SERVING, format!("Serving with {ready} of {wanted} replicas"));
+    }
+    if let Some((claim, phase)) = &findings.unbound_claim {
+        return (
+            why::VOLUME_PENDING,
+            format!("PersistentVolumeClaim `{claim}` is {phase}"),
+        );
+    }
+    if findings.rollout == Rollout::Complete && findings.ready_replicas == 0 {
+        return (
+            why::NO_READY_REPLICA,
+            format!("None of {wanted} replicas is ready"),
+        );
+    }
+    if findings.rollout == Rollout::Complete && !findings.reachable {
+        let service = registry.names.service();
+        return (
+            why::NO_READY_REPLICA,
+            format!("Service `{service}` does not lead to a ready replica yet"),
+        );
+    }
+    (
+        why::ROLLING_OUT,
+        format!("{ready} of {wanted} replicas are ready"),
+    )
+}
+
+/// The sentence for a pass that stopped: the error, its causes, and what can be done.
+pub(super) fn failure(error: &Error) -> String {
+    let (text, hint) = match error {
+        // The author wrote the Registry: the outer "cannot be brought up" says nothing new.
+        Error::Validate(invalid) => (invalid.to_string(), invalid.hint()),
+        Error::Read(_) | Error::Material(_) | Error::Apply(_) | Error::Report(_) => (chain(error), None),
+    };
+    let mut sentence = capitalised(&text);
+    if let Some(hint) = hint {
+        sentence.push_str("; ");
+        sentence.push_str(&hint);
+    }
+    sentence
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,341 @@
+//! The server's `config.yml`: the typed fields, the raw overlay over them, and the server's own parser as the judge.
+
+use operator_api::{AccessLog, Deletion, LogFormat, LogLevel, Registry, RegistrySpec};
+use registry_config::keys::{KEYS, Shape};
+use registry_config::{Config, GoDuration, Tree, Warning, model};
+use serde_json::Value;
+
+use super::{Error, PROBE_PORT, SERVER_PORT, ServerTls, drain_timeout, log, read_only, secrets};
+use crate::read::Facts;
+
+/// Folder with the content in the Pod.
+pub(crate) const DATA_FOLDER: &str = "/var/lib/registry";
+/// Folder with `config.yml`.
+pub(crate) const CONFIG_FOLDER: &str = "/etc/berth/config";
+/// Name of the file.
+pub(crate) const CONFIG_FILE: &str = "config.yml";
+/// Folder with the server's certificate.
+pub(crate) const TLS_FOLDER: &str = "/etc/berth/tls";
+/// Folder with the users.
+pub(crate) const HTPASSWD_FOLDER: &str = "/etc/berth/htpasswd";
+/// File with the users.
+pub(crate) const HTPASSWD_FILE: &str = "htpasswd";
+
+/// The file, and whether it holds secrets.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ConfigFile {
+    /// YAML.
+    pub yaml: String,
+    /// Whether it must live in a Secret.
+    pub secret: bool,
+}
+
+/// Deliberately without contents: they may hold secrets.
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConfigFile({} bytes)", self.yaml.len())
+    }
+}
+
+/// What of the server is decided elsewhere.
+pub(super) struct Server<'a> {
+    spec: &'a RegistrySpec,
+    tls: bool,
+}
+
+impl<'a> Server<'a> {
+    pub(super) fn of(spec: &'a RegistrySpec, tls: Option<&ServerTls>) -> Self {
+        Self {
+            spec,
+            tls: tls.is_some(),
+        }
+    }
+
+    fn config(&self, registry: &str) -> Config {
+        let spec = self.spec;
+        let log = log(spec);
+        let mut config = Config::default();
+        config.log.level = Some(match log.level {
+            LogLevel::Error => model::Level::Error,
+            LogLevel::Warn => model::Level::Warn,
+            LogLevel::Info => model::Level::Info,
+            LogLevel::Debug => model::Level::Debug,
+        });
+        config.log.formatter = Some(match log.format {
+            LogFormat::Text => model::Formatter::Text,
+            LogFormat::JSON => model::Formatter::Json,
+            LogFormat::Logstash => model::Formatter::Logstash,
+        });
+        config.log.accesslog.disabled = Some(log.access_log == AccessLog::Disabled);
+        config.storage.filesystem = Some(model::Filesystem {
+            rootdirectory: Some(DATA_FOLDER.to_owned()),
+            ..Default::default()
+        });
+        config.storage.delete.enabled = Some(spec.storage.deletion == Deletion::Enabled);
+        config.storage.maintenance.readonly.enabled = Some(read_only(spec));
+        config.auth.htpasswd = spec.auth.htpasswd.as_ref().map(|htpasswd| model::Htpasswd {
+            realm: htpasswd.realm.clone().unwrap_or_else(|| registry.to_owned()),
+            path: format!("{HTPASSWD_FOLDER}/{HTPASSWD_FILE}"),
+        });
+        config.http.addr = Some(format!(":{SERVER_PORT}"));
+        config.http.host = spec
+            .public_url
+            .as_ref()
+            .map(|url| url.trim_end_matches('/').to_owned());
+        config.http.draintimeout = GoDuration::try_from(drain_timeout(spec)).ok();
+        config.http.headers = [("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()])]
+            .into_iter()
+            .collect();
+        let proxies = spec
+            .http
+            .iter()
+            .flat_map(|http| http.trusted_proxies.iter().cloned())
+            .collect::<Vec<_>>();
+        config.http.trustedproxies = (!proxies.is_empty()).then_some(proxies);
+        if self.tls {
+            config.http.tls.certificate = Some(format!("{TLS_FOLDER}/tls.crt"));
+            config.http.tls.key = Some(format!("{TLS_FOLDER}/tls.key"));
+        }
+        config.http.debug.addr = Some(format!(":{PROBE_PORT}"));
+        config.health.storagedriver.enabled = Some(true);
+        config.health.storagedriver.threshold = Some(3);
+        config
+    }
+}
+
+/// The whole file.
+pub(super) fn file(
+    registry: &Registry,
+    server: &Server<'_>,
+    facts: &Facts,
+    notes: &mut Vec<String>,
+) -> Result<ConfigFile, Error> {
+    let name = registry.metadata.name.as_deref().unwrap_or_default();
+    let spec = server.spec;
+    let mut tree = Tree::of(&server.config(name));
+    if let Some(overlay) = &spec.config {
+        let overlay = Value::Object(overlay.clone());
+        for path in leaves(&overlay) {
+            allowed(&path)?;
+            if is_secret(&path) {
+                return Err(Error::ConfigKeySecret { path });
+            }
+        }
+        // JSON is YAML, and the tree keeps every scalar's text.
+        let overlay = Tree::parse(&overlay.to_string()).map_err(|problem| Error::ConfigInvalid {
+            problem: problem.to_string(),
+        })?;
+        tree.merge(&overlay);
+    }
+    let warnings = judge(&tree)?;
+    notes.extend(
+        warnings
+            .into_iter()
+            .map(|warning| format!("In `spec.config`, {warning}")),
+    );
+    for from in &spec.config_from {
+        allowed(&from.path)?;
+        let (reference, field) = (&from.secret_key_ref, "spec.configFrom");
+        let invalid = |problem| Error::SecretInvalid {
+            name: reference.name.clone(),
+            key: reference.key.clone(),
+            field,
+            problem,
+        };
+        let bytes = secrets::value(&reference.name, &reference.key, field, facts)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| invalid("is not text"))?;
+        tree.set(&from.path, text.trim_end_matches('\n'));
+        // The server's words may quote the value, so they are not passed on.
+        judge(&tree).map_err(|_| invalid("is refused by the server at its path in `config.yml`"))?;
+    }
+    Ok(ConfigFile {
+        yaml: tree.to_yaml(),
+        secret: !spec.config_from.is_empty(),
+    })
+}
+
+/// Asks the server's own parser.
+fn judge(tree: &Tree) -> Result<Vec<Warning>, Error> {
+    match registry_config::load(&tree.to_yaml(), std::iter::empty()) {
+        Ok(loaded) => Ok(loaded.warnings),
+        Err(errors) => {
+            let problem = errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+            Err(Error::ConfigInvalid { problem })
+        }
+    }
+}
+
+/// Paths of everything that has no members, lists written as `[]`.
+fn leaves(value: &Value) -> Vec<String> {
+    fn walk(value: &Value, path: String, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (key, member) in members {
+                    let key = key.to_ascii_lowercase();
+                    walk(
+                        member,
+                        if path.is_empty() {
+                            key
+                        } else {
+                            format!("{path}.{key}")
+                        },
+                        found,
+                    );
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                items
+                    .iter()
+                    .for_each(|item| walk(item, format!("{path}[]"), found));
+            }
+            _ => found.push(path),
+        }
+    }
+    let mut found = Vec::new();
+    walk(value, String::new(), &mut found);
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Keys the operator owns, with the field that sets them.
+const OWNED: [(&str, &str); 17] = [
+    ("version", "no field: there is only one version"),
+    ("log.level", "`spec.log.level`"),
+    ("loglevel", "`spec.log.level`"),
+    ("log.formatter", "`spec.log.format`"),
+    ("log.accesslog", "`spec.log.accessLog`"),
+    ("storage.delete", "`spec.storage.deletion`"),
+    ("storage.maintenance.readonly", "`spec.mode`"),
+    ("auth", "`spec.auth`"),
+    (
+        "http.addr",
+        "no field: the Service leads to the port the operator sets",
+    ),
+    (
+        "http.net",
+        "no field: the Service leads to the port the operator sets",
+    ),
+    ("http.host", "`spec.publicURL`"),
+    (
+        "http.prefix",
+        "no field: clients look for the registry at the host's root",
+    ),
+    ("http.secret", "`spec.http.secretKeyRef`"),
+    ("http.previoussecrets", "`spec.http.previousSecretKeyRefs`"),
+    ("http.draintimeout", "`spec.http.drainTimeout`"),
+    ("http.trustedproxies", "`spec.http.trustedProxies`"),
+    ("http.debug", "no field: the probes use it"),
+];
+/// The part of `http.tls` that stays with the operator; the rest (lowest version, client authorities) is free.
+const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
+/// What `storage` may hold beside the driver.
+const STORAGE_FREE: [&str; 4] = ["cache", "maintenance", "redirect", "tag"];
+
+fn allowed(path: &str) -> Result<(), Error> {
+    let path = path.to_ascii_lowercase();
+    let under = |key: &str| {
+        path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
+            // A section replaced as a whole takes its members with it.
+            || key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'))
+    };
+    if let Some((_, instead)) = OWNED.iter().find(|(key, _)| under(key)) {
+        return Err(Error::ConfigKeyOwned { path, instead });
+    }
+    if OWNED_TLS.iter().any(|key| under(key)) {
+        return Err(Error::ConfigKeyOwned {
+            path,
+            instead: "`spec.tls`",
+        });
+    }
+    let driver = path
+        .strip_prefix("storage.")
+        .map(|rest| rest.split(['.', '[']).next().unwrap_or_default());
+    if path == "storage" || driver.is_some_and(|driver| !STORAGE_FREE.contains(&driver)) {
+        return Err(Error::ConfigKeyOwned {
+            path,
+            instead: "`spec.storage`",
+        });
+    }
+    Ok(())
+}
+
+/// Whether the table of keys calls it a secret.
+fn is_secret(path: &str) -> bool {
+    let steps = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let path = steps(path);
+    KEYS.iter().filter(|key| key.shape == Shape::Secret).any(|key| {
+        let pattern = steps(key.path);
+        // What lies below a secret is part of it.
+        pattern.len() <= path.len()
+            && pattern.iter().zip(&path).all(|(pattern, step)| {
+                let (name, list) = (pattern.trim_end_matches("[]"), pattern.ends_with("[]"));
+                let step_name = step.trim_end_matches("[]");
+                (name == "*" || name == step_name) && (!list || step.ends_with("[]") || name == "*")
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn owned_keys_and_whole_sections_above_them_are_refused() {
+        for path in [
+            "http.secret",
+            "http.secret.x",
+            "http",
+            "auth.token.realm",
+            "log",
+            "storage",
+            "storage.s3.bucket",
+        ] {
+            assert!(allowed(path).is_err(), "{path}");
+        }
+        for path in ["HTTP.Secret", "http.tls", "storage.maintenance"] {
+            assert!(allowed(path).is_err(), "{path}");
+        }
+        for path in [
+            "catalog.maxentries",
+            "log.fields.team",
+            "http.headers.x",
+            "storage.cache.blobdescriptor",
+        ] {
+            assert!(allowed(path).is_ok(), "{path}");
+        }
+        assert!(allowed("storage.maintenance.uploadpurging.age").is_ok());
+        assert!(allowed("http.tls.minimumtls").is_ok());
+    }
+
+    #[test]
+    fn secrets_are_known_by_the_table_of_keys_in_lists_and_maps_too() {
+        for path in [
+            "proxy.password",
+            "redis.password",
+            "notifications.endpoints[].headers.authorization[]",
+            "http.previoussecrets[]",
+        ] {
+            assert!(is_secret(path), "{path}");
+        }
+        for path in [
+            "proxy.username",
+            "catalog.maxentries",
+            "notifications.endpoints[].url",
+        ] {
+            assert!(!is_secret(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn leaves_are_the_paths_of_scalars_and_empty_sections() {
+        let overlay = json!({"A": {"b": [{"c": 1}, {"c": 2, "d": []}]}, "e": {}});
+        assert_eq!(leaves(&overlay), ["a.b[].c", "a.b[].d", "e"]);
+    }
+}

@@ -1,0 +1,191 @@
+//! A controller for one namespace, in this process, and what is asked of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use e2e::wait::{Seen, wait_for};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
+use operator::Settings;
+use operator::health::Health;
+use operator_api::Registry;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::cluster::Cluster;
+
+/// Generous: the machine may be compiling.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A bcrypt hash of a word nobody uses.
+pub(crate) const USERS: &str = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n";
+
+/// Stops when it is dropped.
+pub(crate) struct Operator {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Operator {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let settings = Settings {
+            registry_image: "registry.invalid/berth/registry:test".to_owned(),
+            namespace: Some(cluster.namespace.clone()),
+        };
+        let until = async {
+            let _ = stopped.await;
+        };
+        let running = operator::driver::run(cluster.client.clone(), settings, Health::default(), until);
+        Self {
+            stop: Some(stop),
+            task: tokio::spawn(running),
+        }
+    }
+
+    /// Stops it and waits until it has stopped.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        drop(self.stop.take());
+        (&mut self.task).await.context("the controller panicked")?
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A Registry that needs nothing else; `changes` replace members of its spec.
+pub(crate) fn registry(name: &str, changes: Value) -> Registry {
+    let mut object = json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "Registry",
+        "metadata": { "name": name },
+        "spec": {
+            "storage": { "persistentVolumeClaim": { "template": { "size": "5Gi" } } },
+            "auth": { "anonymous": { "access": "PullPush" } },
+        },
+    });
+    for (member, value) in changes.as_object().expect("changes are an object") {
+        object["spec"][member] = value.clone();
+    }
+    serde_json::from_value(object).expect("a Registry as the API server takes it")
+}
+
+/// Users from the Secret `users`.
+pub(crate) fn htpasswd() -> Value {
+    json!({ "htpasswd": { "secretKeyRef": { "name": "users" } } })
+}
+
+pub(crate) fn secret(name: &str, entries: &[(&str, &str)]) -> Secret {
+    let entry = |(key, text): &(&str, &str)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..Default::default()
+        },
+        data: Some(entries.iter().map(entry).collect()),
+        ..Default::default()
+    }
+}
+
+pub(crate) async fn create<K>(cluster: &Cluster, object: &K) -> Result<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let created = cluster.api::<K>().create(&PostParams::default(), object).await;
+    created.with_context(|| format!("cannot create {}", K::kind(&())))
+}
+
+/// Changes an object as a person would.
+pub(crate) async fn merge<K>(cluster: &Cluster, name: &str, patch: Value) -> Result<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let patched = cluster
+        .api::<K>()
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    patched.with_context(|| format!("cannot change {} `{name}`", K::kind(&())))
+}
+
+/// Waits until an object exists and `look` is content with it.
+pub(crate) async fn object<K, T>(
+    cluster: &Cluster,
+    name: &str,
+    what: &str,
+    look: impl Fn(&K) -> Option<T>,
+) -> Result<T>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = cluster.api();
+    let what = format!("{} `{name}`: {what}", K::kind(&()));
+    wait_for(&what, DEADLINE, async || {
+        Ok(match api.get_opt(name).await? {
+            None => Seen::NotYet("there is none".to_owned()),
+            Some(found) => match look(&found) {
+                Some(value) => Seen::Done(value),
+                None => Seen::NotYet(serde_json::to_string(&found)?),
+            },
+        })
+    })
+    .await
+}
+
+/// Waits until the Registry's status says `reason`, and returns its conditions in the order Ready, Reconciling, Stalled.
+pub(crate) async fn reason(cluster: &Cluster, name: &str, reason: &str) -> Result<[Condition; 3]> {
+    object(
+        cluster,
+        name,
+        &format!("reason {reason}"),
+        |registry: &Registry| {
+            let status = registry.status.as_ref()?;
+            let condition = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind).cloned();
+            let all = [
+                condition("Ready")?,
+                condition("Reconciling")?,
+                condition("Stalled")?,
+            ];
+            let current = status.observed_generation == registry.metadata.generation;
+            (current && all[0].reason == reason).then_some(all)
+        },
+    )
+    .await
+}
+
+/// Waits until the operator has nothing left to do on a server without nodes.
+pub(crate) async fn rolling_out(cluster: &Cluster, name: &str) -> Result<[Condition; 3]> {
+    // No controller binds claims or starts Pods here.
+    let claimed = cluster
+        .api::<Registry>()
+        .get(name)
+        .await?
+        .spec
+        .storage
+        .persistent_volume_claim
+        .is_some();
+    reason(
+        cluster,
+        name,
+        if claimed { "VolumePending" } else { "RollingOut" },
+    )
+    .await
+}

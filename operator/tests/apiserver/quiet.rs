@@ -1,0 +1,106 @@
+//! How much is written: nothing, when nothing changes.
+
+use anyhow::Result;
+use e2e::audit::Marker;
+use e2e::wait::{Seen, wait_for};
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, registry, rolling_out, secret};
+
+#[tokio::test]
+async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() -> Result<()> {
+    let cluster = Cluster::with_namespace("quiet-restart").await?;
+    create(&cluster, &secret("users", &[("htpasswd", USERS)])).await?;
+    let operator = Operator::start(&cluster);
+    // As much of everything as there is: quantities and lists are what the API server likes to rewrite.
+    let everything = json!({
+        "auth": htpasswd(),
+        "ingress": { "hosts": ["b.example", "a.example"], "className": "nginx" },
+        "service": { "type": "NodePort", "annotations": { "x.example/y": "z" } },
+        "pod": {
+            "resources": { "requests": { "cpu": "0.5", "memory": "1024Mi" }, "limits": { "memory": "1.5Gi" } },
+            "env": [{ "name": "EMPTY", "value": "" }],
+            "tolerations": [{ "operator": "Exists", "effect": "NoSchedule" }],
+            "affinity": { "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [{
+                "weight": 1,
+                "podAffinityTerm": { "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchLabels": { "a": "b" } } },
+            }] } },
+        },
+    });
+    create(&cluster, &registry("harbour", everything)).await?;
+    rolling_out(&cluster, "harbour").await?;
+    operator.stop().await?;
+
+    let before = Marker::now(&cluster.server.audit_log())?;
+    let second = Operator::start(&cluster);
+    // The claim is the last object a pass asks for before it compares; the status comes after that, so the pass after
+    // it proves that the first one has ended.
+    let touched = json!({ "metadata": { "annotations": { "somebody.example/touched": "1" } } });
+    passes(&cluster, &before, 1).await?;
+    crate::operator::merge::<Secret>(&cluster, "harbour-http", touched).await?;
+    passes(&cluster, &before, 2).await?;
+    second.stop().await?;
+    let writes: Vec<String> = before
+        .requests()?
+        .into_iter()
+        .filter(|request| request.is_write() && request.uri.contains("/quiet-restart/"))
+        .filter(|request| !request.uri.contains("/secrets/harbour-http"))
+        .map(|request| format!("{} {}", request.verb, request.uri))
+        .collect();
+    assert_eq!(writes, Vec::<String>::new());
+    Ok(())
+}
+
+/// Waits until at least so many passes have read the Registry's Deployment.
+async fn passes(cluster: &Cluster, since: &Marker, wanted: usize) -> Result<()> {
+    let uri = format!(
+        "/apis/apps/v1/namespaces/{}/deployments/harbour",
+        cluster.namespace
+    );
+    wait_for("a pass", DEADLINE, async || {
+        let seen = since
+            .requests()?
+            .iter()
+            .filter(|request| request.verb == "get" && request.uri == uri)
+            .count();
+        Ok(if seen >= wanted {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("{seen} of {wanted}"))
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_operators_at_once_make_one_authority() -> Result<()> {
+    let cluster = Cluster::with_namespace("quiet-two").await?;
+    let (_one, _other) = (Operator::start(&cluster), Operator::start(&cluster));
+    for name in ["a", "b", "c", "d"] {
+        create(
+            &cluster,
+            &registry(name, json!({ "storage": { "emptyDir": {} } })),
+        )
+        .await?;
+    }
+    for name in ["a", "b", "c", "d"] {
+        rolling_out(&cluster, name).await?;
+        let signed = |secret: &Secret| {
+            let data = secret.data.clone().unwrap_or_default();
+            (data.get("ca.crt").cloned(), data.get("tls.key").cloned())
+        };
+        let (authority, _) = signed(&cluster.api::<Secret>().get(&format!("{name}-ca-key")).await?);
+        e2e::wait::wait_for("one authority", DEADLINE, async || {
+            let (vouches, _) = signed(&cluster.api::<Secret>().get(&format!("{name}-tls")).await?);
+            Ok(if vouches == authority {
+                Seen::Done(())
+            } else {
+                Seen::NotYet("another one".to_owned())
+            })
+        })
+        .await?;
+    }
+    Ok(())
+}
