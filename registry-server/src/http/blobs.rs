@@ -62,8 +62,7 @@ fn asked_range(call: &Call<'_>, digest: &Digest) -> ReadRange {
     call.headers
         .get(RANGE)
         .filter(|_| conditional::range_counts(call.headers, digest))
-        .and_then(range::parse)
-        .unwrap_or(ReadRange::Full)
+        .map_or(ReadRange::Full, range::parse)
 }
 
 fn status(asked: ReadRange) -> StatusCode {

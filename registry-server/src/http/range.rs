@@ -5,18 +5,25 @@ use http::HeaderValue;
 
 use crate::storage::ReadRange;
 
-/// Reads a `Range` header. `None` means the whole: for another unit, for more than one range, and for a header
-/// that breaks the grammar, which a server ignores.
-pub(super) fn parse(value: &HeaderValue) -> Option<ReadRange> {
-    let ranges = value.to_str().ok()?.trim().strip_prefix("bytes=")?;
-    let (first, last) = ranges.split_once('-')?;
+/// Reads a `Range` header. More than one range is answered with the whole, which a client must expect; what
+/// breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which distribution answers with.
+pub(super) fn parse(value: &HeaderValue) -> ReadRange {
+    match value.to_str() {
+        Ok(text) if text.contains(',') => ReadRange::Full,
+        Ok(text) => one(text).unwrap_or(NOWHERE),
+        Err(_) => NOWHERE,
+    }
+}
+
+/// Behind the end of every object.
+const NOWHERE: ReadRange = ReadRange::From(u64::MAX);
+
+fn one(text: &str) -> Option<ReadRange> {
+    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     match (first.trim(), last.trim()) {
         ("", last) => number(last).map(ReadRange::Last),
         (first, "") => number(first).map(ReadRange::From),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some(ReadRange::Between(first, last))
-        }
+        (first, last) => Some(ReadRange::Between(number(first)?, number(last)?)),
     }
 }
 
@@ -60,23 +67,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_and_everything_else_means_the_whole() {
+    fn one_range_is_read_several_mean_the_whole_and_a_broken_one_is_nowhere() {
         for (text, expected) in [
-            ("bytes=0-0", Some(ReadRange::Between(0, 0))),
-            ("bytes=5-", Some(ReadRange::From(5))),
-            ("bytes=-5", Some(ReadRange::Last(5))),
-            ("bytes=2-9", Some(ReadRange::Between(2, 9))),
-            ("bytes=99999999999999999999-", Some(ReadRange::From(u64::MAX))),
-            ("bytes=9-2", None),
-            ("bytes=0-1,3-4", None),
-            ("bytes=a-b", None),
-            ("bytes=-", None),
-            ("bytes=", None),
-            ("lines=0-1", None),
-            ("bytes=+1-2", None),
+            ("bytes=0-0", ReadRange::Between(0, 0)),
+            ("bytes=5-", ReadRange::From(5)),
+            ("bytes=-5", ReadRange::Last(5)),
+            ("bytes=2-9", ReadRange::Between(2, 9)),
+            ("bytes=500-0", ReadRange::Between(500, 0)),
+            ("bytes=99999999999999999999-", ReadRange::From(u64::MAX)),
+            ("bytes=0-1,3-4", ReadRange::Full),
+            ("bytes=a-b", NOWHERE),
+            ("bytes=-", NOWHERE),
+            ("bytes=", NOWHERE),
+            ("lines=0-1", NOWHERE),
+            ("bytes=+1-2", NOWHERE),
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), expected, "{text}");
         }
+        assert_eq!(NOWHERE.resolve(u64::MAX), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Blobs: pull, mount, delete ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
 //! OCI distribution 1.1).
 
-use registry_oci::{Algorithm, Digest, RepositoryName};
+use registry_oci::{Digest, RepositoryName};
 
 use super::{Error, Held, Registry};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{self, Content, ReadRange};
+use crate::storage::{self, Content, Durability, ReadRange};
 
 /// An opened blob.
 #[derive(Debug)]
@@ -72,10 +72,7 @@ impl Registry {
     ) -> Result<Option<Held>, Error> {
         let held = match from {
             Some(from) => self.held(from, digest).await?,
-            // Payloads are found by SHA-256 only: another algorithm's digest is known to its repositories alone.
-            None if self.settings.mount_anywhere && digest.algorithm() == Algorithm::Sha256 => {
-                self.stored(digest, *digest).await?
-            }
+            None if self.settings.mount_anywhere => self.stored_anywhere(digest).await?,
             None => None,
         };
         if let Some(held) = &held {
@@ -94,7 +91,7 @@ impl Registry {
             return Err(unknown(repository, digest));
         }
         self.driver
-            .delete_tree(&Area::Layer(repository, digest).key())
+            .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await
             .map_err(Error::storage("delete the link of a blob"))
     }

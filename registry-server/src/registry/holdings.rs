@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use registry_oci::{Digest, RepositoryName};
+use registry_oci::{Algorithm, Digest, RepositoryName};
 
 use super::{Error, Registry};
 use crate::storage::layout::Place;
@@ -72,8 +72,24 @@ impl Registry {
         }
     }
 
+    /// The blob, whoever was granted it, by any digest it was ever pushed under.
+    pub(super) async fn stored_anywhere(&self, digest: &Digest) -> Result<Option<Held>, Error> {
+        let stored_as = match digest.algorithm() {
+            Algorithm::Sha256 => Some(*digest),
+            Algorithm::Sha512 => self.read_link(&Place::BlobAlias { digest: *digest }).await?,
+        };
+        match stored_as {
+            Some(stored_as) => self.stored(digest, stored_as).await,
+            None => Ok(None),
+        }
+    }
+
     /// Grants a repository a blob whose payload is in the store.
     pub(super) async fn grant_blob(&self, repository: &RepositoryName, held: &Held) -> Result<(), Error> {
+        if held.digest != held.stored_as {
+            self.write_link(&Place::BlobAlias { digest: held.digest }, &held.stored_as)
+                .await?;
+        }
         for digest in both(held.digest, held.stored_as) {
             let place = Place::LayerLink {
                 repository: repository.clone(),

@@ -190,7 +190,7 @@ impl Registry {
             self.forget_referrer(repository, name, &stored_as).await?;
             let area = Area::Revision(repository, name).key();
             self.driver
-                .delete_tree(&area)
+                .delete_tree(&area, Durability::PowerLoss)
                 .await
                 .map_err(Error::storage("delete the link of a manifest"))?;
         }

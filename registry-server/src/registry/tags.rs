@@ -4,8 +4,8 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{Digest, RepositoryName, Tag};
 
 use super::{Error, Registry};
-use crate::storage::EntryKind;
 use crate::storage::layout::{Area, Place};
+use crate::storage::{Durability, EntryKind};
 
 /// A part of a sorted list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Registry {
     async fn remove_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         let area = Area::Tag(repository, tag).key();
         self.driver
-            .delete_tree(&area)
+            .delete_tree(&area, Durability::PowerLoss)
             .await
             .map_err(Error::storage("delete a tag"))
     }

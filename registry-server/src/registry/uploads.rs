@@ -193,7 +193,7 @@ impl Registry {
     async fn remove_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), Error> {
         let area = Area::Upload(repository, id).key();
         self.driver
-            .delete_tree(&area)
+            .delete_tree(&area, Durability::Crash)
             .await
             .map_err(Error::storage("delete an upload"))
     }

@@ -77,7 +77,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's own.
-    async fn delete_tree(&self, prefix: &StorageKey) -> Result<(), Error>;
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error>;
 
     /// What lies directly below a prefix, each name once, in no particular order, without what an interrupted
     /// write left behind. A prefix that does not exist is empty.

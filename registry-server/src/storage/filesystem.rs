@@ -1,7 +1,7 @@
 //! The driver for a folder: distribution's `filesystem`.
 //!
 //! Guarantees beyond [`Driver`]'s: every file is written under a temporary name, synced, renamed, and then every
-//! directory up to the root is synced, so that an acknowledged name survives power loss whoever created its
+//! directory up to the root that is not known to be is synced, so that an acknowledged name survives power loss whoever created its
 //! directories; several processes may share the folder, and exclusive locks on staged files keep two writers
 //! apart wherever the file system's locks reach; directories are made with mode 0777 and files with 0666 before
 //! the umask, as distribution makes them.
@@ -10,6 +10,7 @@
 //! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
 //! Start at [`Filesystem::new`]; the steps of a write are in `files`.
 
+mod durable;
 mod files;
 mod reader;
 mod writer;
@@ -68,6 +69,7 @@ pub struct Filesystem {
 struct Shared {
     root: PathBuf,
     sync: Sync,
+    durable: durable::Durable,
     threads: Arc<Semaphore>,
 }
 
@@ -87,6 +89,7 @@ impl Filesystem {
             shared: Arc::new(Shared {
                 root,
                 sync: options.sync,
+                durable: durable::Durable::default(),
                 threads,
             }),
         })
@@ -199,8 +202,11 @@ impl Driver for Filesystem {
         .await
     }
 
-    async fn delete_tree(&self, prefix: &StorageKey) -> Result<(), Error> {
-        self.run("delete", prefix, files::delete_tree).await
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
+        self.run("delete", prefix, move |shared, prefix| {
+            files::delete_tree(shared, prefix, durability)
+        })
+        .await
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {

@@ -145,7 +145,7 @@ impl Driver for InMemory {
         }
     }
 
-    async fn delete_tree(&self, prefix: &StorageKey) -> Result<(), Error> {
+    async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {
         let below = format!("{prefix}/");
         let covered = |key: &str| key == prefix.as_str() || key.starts_with(&below);
         let mut state = self.state();

@@ -33,6 +33,7 @@ const LINK: &str = "link";
 ///     _uploads/<id>/startedat                                           UploadStartedAt
 ///     _uploads/<id>/hashstates/<alg>/<offset>                           UploadHashState
 /// docker/registry/berth/v1/
+///   blobs/<alg>/<first two hex>/<hex>                                   BlobAlias
 ///   repositories/<name>/
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
@@ -106,6 +107,11 @@ pub enum Place {
         /// The manifest that refers to it.
         referrer: Digest,
     },
+    /// Where a payload lies that is known by another digest than the one it is stored under. Holds that one.
+    BlobAlias {
+        /// The other digest.
+        digest: Digest,
+    },
     /// Says that a manifest was looked at for a subject.
     ReferrerKnown {
         /// The repository.
@@ -170,6 +176,10 @@ impl Place {
                     two(subject)
                 )
             }
+            Self::BlobAlias { digest } => {
+                let hex = digest.hex();
+                format!("{OURS}/blobs/{}/{}/{hex}", digest.algorithm(), &hex[..2])
+            }
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
@@ -180,6 +190,16 @@ impl Place {
     pub fn parse(key: &StorageKey) -> Option<Self> {
         let text = key.as_str();
         if let Some(rest) = text.strip_prefix(OURS) {
+            if let Some(rest) = rest.strip_prefix("/blobs/") {
+                return match rest.split('/').collect::<Vec<_>>().as_slice() {
+                    [algorithm, start, hex] if hex.starts_with(start) && start.len() == 2 => {
+                        Some(Self::BlobAlias {
+                            digest: digest(algorithm, hex)?,
+                        })
+                    }
+                    _ => None,
+                };
+            }
             let (repository, rest) = split_repository(rest)?;
             return match rest.as_slice() {
                 [REFERRERS, "subjects", algorithm, hex, name] => Some(Self::ReferrerEntry {

@@ -126,29 +126,18 @@ pub(super) fn sync(shared: &Shared, file: &File) -> io::Result<()> {
     }
 }
 
-/// Syncs every directory from that of `path` up to the root. All of them, because one that another request made
-/// a moment ago may not be synced yet, and an acknowledged name must not hang below it. Clean ones cost little.
+/// Makes the name of `path` survive a loss of power, with every directory up to the root.
 pub(super) fn sync_ancestors(shared: &Shared, key: &StorageKey, path: &Path) -> Result<(), Error> {
-    if shared.sync == Sync::Never {
-        return Ok(());
+    match (shared.sync, path.parent()) {
+        (Sync::Always, Some(folder)) => shared
+            .durable
+            .sync(folder, &shared.root)
+            .map_err(|error| Error::io("sync the folders of", key, error)),
+        (Sync::Always, None) | (Sync::Never, _) => Ok(()),
     }
-    let mut folder = path.parent();
-    while let Some(current) = folder {
-        match File::open(current).and_then(|folder| folder.sync_all()) {
-            Ok(()) => {}
-            // Removed meanwhile together with what was in it: there is nothing left to keep.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("sync the folders of", key, error)),
-        }
-        if current == shared.root {
-            break;
-        }
-        folder = current.parent();
-    }
-    Ok(())
 }
 
-pub(super) fn delete_tree(shared: &Shared, prefix: &StorageKey) -> Result<(), Error> {
+pub(super) fn delete_tree(shared: &Shared, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
     let path = shared.path(prefix);
     let mut attempt = 1;
     loop {
@@ -158,7 +147,7 @@ pub(super) fn delete_tree(shared: &Shared, prefix: &StorageKey) -> Result<(), Er
             Err(error) => Err(error),
         };
         match removed {
-            Ok(()) => return sync_ancestors(shared, prefix, &path),
+            Ok(()) => break,
             Err(error) if is_absence(&error) => return Ok(()),
             // Somebody wrote into a folder that was being emptied.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempt < ATTEMPTS => {
@@ -166,6 +155,10 @@ pub(super) fn delete_tree(shared: &Shared, prefix: &StorageKey) -> Result<(), Er
             }
             Err(error) => return Err(Error::io("delete", prefix, error)),
         }
+    }
+    match durability {
+        Durability::PowerLoss => sync_ancestors(shared, prefix, &path),
+        Durability::Crash => Ok(()),
     }
 }
 
