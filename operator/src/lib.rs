@@ -22,6 +22,9 @@ mod references;
 pub mod report;
 pub mod validate;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use error::{Error, Fault};
 
 /// The operator's version, and with it that of the server's default image.

@@ -252,9 +252,17 @@ impl Reader<'_> {
         if name.is_empty() {
             return Ok(None);
         }
-        let class: Option<StorageClass> = cluster_object(self.client, name).await?;
+        let class: Option<StorageClass> = match cluster_object(self.client, name).await {
+            // With rights in some namespaces only, classes cannot be seen; the API server then refuses what cannot grow.
+            Err(Error::Get { source, .. }) if is_forbidden(&source) => None,
+            other => other?,
+        };
         Ok(class.map(|class| class.allow_volume_expansion.unwrap_or(false)))
     }
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
 }
 
 async fn cluster_object<K>(client: &Client, name: String) -> Result<Option<K>, Error>

@@ -42,3 +42,11 @@ fn nothing_in_the_definition_is_nullable_and_no_list_is_empty() {
         );
     }
 }
+
+#[test]
+fn the_operators_image_is_that_of_this_version() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/manager/kustomization.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let wanted = format!("newTag: {}", operator::VERSION);
+    assert!(text.contains(&wanted), "expected: {wanted}\ngot: {text}");
+}

@@ -169,25 +169,25 @@ fn made_claim(
         .spec
         .as_ref()
         .and_then(|spec| spec.storage_class_name.clone());
+    // Class and modes are immutable, and what is there has the content. A class that was not asked for stays unasked.
     if claim.storage_class_name.is_some() && claim.storage_class_name != class {
         notes.push(format!(
             "PersistentVolumeClaim `{name}` was there before and keeps its storage class `{}`",
             class.as_deref().unwrap_or_default()
         ));
+        claim.storage_class_name = class;
     }
-    // Both are immutable, and what is there has the content.
-    claim.storage_class_name = class;
     claim.access_modes = access_modes(found);
     if let Some(has) = requested(found) {
-        let grows = millis(&claim.size) > millis(&has);
-        if grows && facts.claim_can_grow == Some(false) {
+        let (asked, held) = (millis(&claim.size), millis(&has));
+        if asked > held && facts.claim_can_grow == Some(false) {
             notes.push(format!(
                 "PersistentVolumeClaim `{name}` stays at {has} instead of {}, because its storage class does not allow \
                  volumes to grow",
                 claim.size
             ));
-        }
-        if !grows || facts.claim_can_grow == Some(false) {
+            claim.size = has;
+        } else if asked < held {
             claim.size = has;
         }
     }

@@ -65,11 +65,23 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// A client that is somebody else.
+    pub(crate) async fn impersonating(&self, user: &str) -> Result<Client> {
+        let mut config = config(&self.server).await?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        Ok(Client::try_from(config)?)
+    }
+}
+
 async fn client(server: &ApiServer) -> Result<Client> {
+    Ok(Client::try_from(config(server).await?)?)
+}
+
+async fn config(server: &ApiServer) -> Result<Config> {
     let kubeconfig =
         Kubeconfig::read_from(server.kubeconfig()).context("cannot read the server's kubeconfig")?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
 async fn install(client: &Client) -> Result<()> {

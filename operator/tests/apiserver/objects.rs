@@ -357,7 +357,7 @@ async fn a_paused_registry_is_left_as_it_is() -> Result<()> {
     .await
 }
 
-async fn gone<K>(cluster: &Cluster, name: &str) -> Result<()>
+pub(crate) async fn gone<K>(cluster: &Cluster, name: &str) -> Result<()>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use operator::Settings;
 use operator::health::Health;
 use operator_api::Registry;
@@ -33,6 +33,11 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) fn start(cluster: &Cluster) -> Self {
+        Self::with_client(cluster, cluster.client.clone())
+    }
+
+    /// With another client than that of the test, which may do everything.
+    pub(crate) fn with_client(cluster: &Cluster, client: Client) -> Self {
         let (stop, stopped) = oneshot::channel();
         let settings = Settings {
             registry_image: "registry.invalid/berth/registry:test".to_owned(),
@@ -41,7 +46,7 @@ impl Operator {
         let until = async {
             let _ = stopped.await;
         };
-        let running = operator::driver::run(cluster.client.clone(), settings, Health::default(), until);
+        let running = operator::driver::run(client, settings, Health::default(), until);
         Self {
             stop: Some(stop),
             task: tokio::spawn(running),

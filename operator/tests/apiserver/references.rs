@@ -20,22 +20,23 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
     let cluster = Cluster::with_namespace("references-users").await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({ "auth": htpasswd() }))).await?;
-    let steps: [(&str, &str, Option<&[(&str, &str)]>); 3] = [
+    // The reason, its sentence, and what is put into the Secret next.
+    let steps: [(&str, &str, (&str, &str)); 3] = [
         (
             "SecretNotFound",
             "Secret `users` of `spec.auth.htpasswd.secretKeyRef` does not exist; create it",
-            Some(&[("passwd", USERS)]),
+            ("passwd", USERS),
         ),
         (
             "KeyNotFound",
             "Secret `users` of `spec.auth.htpasswd.secretKeyRef` has no key `htpasswd`; add it",
-            Some(&[("htpasswd", "alice:secret")]),
+            ("htpasswd", "alice:secret"),
         ),
         (
             "SecretInvalid",
             "Key `htpasswd` of Secret `users` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash, as \
              `htpasswd -B` writes them; correct it; what was good before stays in use",
-            Some(&[("htpasswd", USERS)]),
+            ("htpasswd", USERS),
         ),
     ];
     for (expected, sentence, next) in steps {
@@ -47,7 +48,7 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
             cluster.api::<Deployment>().get_opt("harbour").await?.is_none(),
             "{expected}: a Deployment already"
         );
-        replace(&cluster, "users", next.unwrap_or_default()).await?;
+        replace(&cluster, "users", &[next]).await?;
     }
     let mended = Instant::now();
     rolling_out(&cluster, "harbour").await?;

@@ -1,0 +1,116 @@
+//! Registries and what is around them, from short YAML, sent through the real validation.
+//!
+//! A fixture is a Registry and the objects it names, separated by `---`. Names differ from every product name, so that
+//! swapped arguments show.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
+use operator_api::Registry;
+use serde_json::Value;
+
+use crate::Settings;
+use crate::material::{Material, issue};
+use crate::read::{Facts, Found};
+use crate::validate::{self, ValidatedRegistry};
+
+/// The moment of every test.
+pub(crate) const NOW: &str = "2026-03-01T12:00:00Z";
+/// The namespace of every test.
+pub(crate) const NAMESPACE: &str = "quay";
+
+/// A Registry and the facts around it.
+pub(crate) struct Fixture {
+    pub(crate) registry: Registry,
+    pub(crate) facts: Facts,
+}
+
+/// Nothing is there.
+pub(crate) fn no_facts() -> Facts {
+    Facts {
+        now: NOW.parse::<Timestamp>().unwrap(),
+        secrets: BTreeMap::new(),
+        config_maps: BTreeMap::new(),
+        named_claim: None,
+        claim_can_grow: None,
+        found: Found::default(),
+        endpoints: Vec::new(),
+    }
+}
+
+impl Fixture {
+    /// Reads a fixture; what an API server would set is set.
+    #[track_caller]
+    pub(crate) fn parse(yaml: &str) -> Self {
+        let mut registry = None;
+        let mut facts = no_facts();
+        for document in yaml.split("\n---\n") {
+            let object: Value = serde_saphyr::from_str(document).unwrap();
+            match object["kind"].as_str().unwrap() {
+                "Registry" => registry = Some(serde_json::from_value::<Registry>(object).unwrap()),
+                "Secret" => {
+                    let secret = with_string_data(object);
+                    facts
+                        .secrets
+                        .insert(secret.metadata.name.clone().unwrap(), Some(secret));
+                }
+                "ConfigMap" => {
+                    let map: ConfigMap = serde_json::from_value(object).unwrap();
+                    facts
+                        .config_maps
+                        .insert(map.metadata.name.clone().unwrap(), Some(map));
+                }
+                "PersistentVolumeClaim" => {
+                    facts.named_claim =
+                        Some(serde_json::from_value::<PersistentVolumeClaim>(object).unwrap());
+                }
+                other => panic!("a fixture holds no {other}"),
+            }
+        }
+        let mut registry = registry.expect("a fixture holds a Registry");
+        registry.metadata.namespace = Some(NAMESPACE.to_owned());
+        registry.metadata.uid = Some("11111111-2222-3333-4444-555555555555".to_owned());
+        registry.metadata.generation = Some(3);
+        Self { registry, facts }
+    }
+
+    pub(crate) fn validate(&self) -> Result<ValidatedRegistry, validate::Error> {
+        let settings = Settings {
+            registry_image: "images.invalid:5000/berth/registry:9.9".to_owned(),
+            namespace: None,
+        };
+        validate::registry(&self.registry, NAMESPACE, &self.facts, &settings)
+    }
+
+    /// Validated, with its material made.
+    #[track_caller]
+    pub(crate) fn material(&self) -> (ValidatedRegistry, Material) {
+        let validated = self.validate().unwrap();
+        let material = issue(&validated.plan, &self.facts.found, self.facts.now).unwrap();
+        (validated, material)
+    }
+}
+
+/// Fixtures hold Secrets as text.
+fn with_string_data(object: Value) -> Secret {
+    let mut secret: Secret = serde_json::from_value(object).unwrap();
+    let text = secret.string_data.take().unwrap_or_default();
+    let data = text
+        .into_iter()
+        .map(|(key, text)| (key, k8s_openapi::ByteString(text.into_bytes())));
+    secret.data = Some(data.collect());
+    secret
+}
+
+/// The least Registry, with further lines of its spec.
+pub(crate) fn least(spec: &str) -> String {
+    format!(
+        "apiVersion: berth.dev/v1alpha1\n\
+         kind: Registry\n\
+         metadata: {{name: harbour}}\n\
+         spec:\n  \
+           storage: {{persistentVolumeClaim: {{template: {{size: 5Gi}}}}}}\n  \
+           auth: {{anonymous: {{access: PullPush}}}}\n{spec}"
+    )
+}

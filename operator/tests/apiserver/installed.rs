@@ -1,0 +1,86 @@
+//! What stands in `config/`: enough rights and no more, and samples that are accepted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use kube::Api;
+use kube::api::{DynamicObject, PostParams};
+use kube::core::ApiResource;
+use operator_api::Registry;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::operator::{Operator, USERS, create, htpasswd, merge, registry, rolling_out, secret};
+
+fn config(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(path)
+}
+
+fn yaml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("cannot parse `{}`", path.display()))
+}
+
+#[tokio::test]
+async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
+    let cluster = Cluster::with_namespace("installed-role").await?;
+    let mut role: ClusterRole = yaml(&config("rbac/role.yaml"))?;
+    role.metadata.name = Some("installed-role".to_owned());
+    Api::<ClusterRole>::all(cluster.client.clone())
+        .create(&PostParams::default(), &role)
+        .await?;
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": "installed-role" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "installed-role" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "harbourmaster" }],
+    }))?;
+    create(&cluster, &binding).await?;
+    let _operator = Operator::with_client(&cluster, cluster.impersonating("harbourmaster").await?);
+    create(
+        &cluster,
+        &secret("users", &[("htpasswd", USERS), ("password", "hunter2")]),
+    )
+    .await?;
+    let from = json!([{ "path": "redis.password", "secretKeyRef": { "name": "users", "key": "password" } }]);
+    let everything = json!({
+        "auth": htpasswd(),
+        "ingress": { "hosts": ["a.example"] },
+        "configFrom": from,
+        "storage": { "persistentVolumeClaim": { "template": { "size": "1Gi", "retentionPolicy": "Delete" } } },
+    });
+    create(&cluster, &registry("harbour", everything)).await?;
+    rolling_out(&cluster, "harbour").await?;
+    // Deleting needs rights of its own.
+    merge::<Registry>(&cluster, "harbour", json!({ "spec": { "ingress": null } })).await?;
+    rolling_out(&cluster, "harbour").await?;
+    crate::objects::gone::<k8s_openapi::api::networking::v1::Ingress>(&cluster, "harbour").await
+}
+
+#[tokio::test]
+async fn the_samples_are_accepted_and_hold_no_credentials() -> Result<()> {
+    let cluster = Cluster::with_namespace("installed-samples").await?;
+    let resource = ApiResource::erase::<Registry>(&());
+    let api = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
+    let dry_run = PostParams {
+        dry_run: true,
+        ..Default::default()
+    };
+    let mut seen = 0;
+    for entry in std::fs::read_dir(config("samples"))? {
+        let path = entry?.path();
+        let sample: DynamicObject = yaml(&path)?;
+        api.create(&dry_run, &sample)
+            .await
+            .with_context(|| format!("`{}` is refused", path.display()))?;
+        let text = std::fs::read_to_string(&path)?;
+        assert!(
+            !text.contains("$2y$") && !text.contains("kind: Secret"),
+            "`{}` holds credentials",
+            path.display()
+        );
+        seen += 1;
+    }
+    assert!(seen >= 4, "only {seen} samples were found");
+    Ok(())
+}
