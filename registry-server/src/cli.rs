@@ -54,7 +54,9 @@ enum ConfigCommand {
 /// Runs what the arguments ask for. The first of them is the name the program was called with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let name = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_owned());
+    let name = arguments
+        .first()
+        .map(|name| Path::new(name).file_name().unwrap_or_default().to_owned());
     let rest = || arguments.iter().skip(1).cloned();
     let code = match name.as_ref().and_then(|name| name.to_str()) {
         Some("htpasswd") => htpasswd::run(rest()),
@@ -75,7 +77,11 @@ fn registry(arguments: Vec<OsString>) -> u8 {
         Err(error) => {
             // Help and version are asked for and go to standard output; the rest is an error.
             let _ = error.print();
-            return if error.use_stderr() { exit::CALLER } else { exit::DONE };
+            return if error.use_stderr() {
+                exit::CALLER
+            } else {
+                exit::DONE
+            };
         }
     };
     let output = Output;

@@ -51,7 +51,10 @@ impl Health {
         if settings.enabled == Some(false) {
             return std::future::pending().await;
         }
-        let interval = settings.interval.and_then(|span| span.positive()).filter(|span| !span.is_zero());
+        let interval = settings
+            .interval
+            .and_then(|span| span.positive())
+            .filter(|span| !span.is_zero());
         let mut tick = tokio::time::interval(interval.unwrap_or(Duration::from_secs(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -72,7 +75,10 @@ impl Health {
             Ok(()) => {
                 storage.failures = 0;
                 if storage.trouble.take().is_some() {
-                    tracing::info!(storage = driver.name(), "storage answers again: the server is ready");
+                    tracing::info!(
+                        storage = driver.name(),
+                        "storage answers again: the server is ready"
+                    );
                 }
             }
             Err(trouble) => {
@@ -81,7 +87,11 @@ impl Health {
                     return;
                 }
                 if storage.trouble.is_none() {
-                    tracing::error!(storage = driver.name(), trouble, "storage does not answer: the server is unready");
+                    tracing::error!(
+                        storage = driver.name(),
+                        trouble,
+                        "storage does not answer: the server is unready"
+                    );
                 }
                 storage.trouble = Some(trouble);
             }
@@ -114,7 +124,9 @@ impl Health {
                 if troubles.is_empty() {
                     return text(StatusCode::OK, "ok\n".to_owned());
                 }
-                let lines = troubles.iter().map(|(check, trouble)| format!("{check}: {trouble}\n"));
+                let lines = troubles
+                    .iter()
+                    .map(|(check, trouble)| format!("{check}: {trouble}\n"));
                 text(StatusCode::SERVICE_UNAVAILABLE, lines.collect())
             }
             "/debug/health" => {
@@ -123,9 +135,15 @@ impl Health {
                     true => StatusCode::OK,
                     false => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                let object: serde_json::Map<_, _> =
-                    troubles.into_iter().map(|(check, trouble)| (check, trouble.into())).collect();
-                answer(status, "application/json; charset=utf-8", serde_json::Value::Object(object).to_string())
+                let object: serde_json::Map<_, _> = troubles
+                    .into_iter()
+                    .map(|(check, trouble)| (check, trouble.into()))
+                    .collect();
+                answer(
+                    status,
+                    "application/json; charset=utf-8",
+                    serde_json::Value::Object(object).to_string(),
+                )
             }
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
         }
@@ -148,7 +166,11 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     response
 }

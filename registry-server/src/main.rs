@@ -2,7 +2,10 @@
 
 fn main() -> std::process::ExitCode {
     // First of all, and once: rustls panics when it has to choose a provider itself.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         unreachable!("nothing ran before this");
     }
     registry_server::cli::run(std::env::args_os())

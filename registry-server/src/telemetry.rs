@@ -47,8 +47,15 @@ pub fn start(log: &Log) {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        tracing::error!(place, panic = text.unwrap_or("of another type"), "panic; please report this");
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or(payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(
+            place,
+            panic = text.unwrap_or("of another type"),
+            "panic; please report this"
+        );
     }));
 }
 

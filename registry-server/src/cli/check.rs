@@ -12,7 +12,11 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
             for warning in &found.loaded.warnings {
                 output.warning(&found.place, warning);
             }
-            output.data(&format!("# {}\n{}", found.place, found.loaded.tree.masked().to_yaml()));
+            output.data(&format!(
+                "# {}\n{}",
+                found.place,
+                found.loaded.tree.masked().to_yaml()
+            ));
             exit::DONE
         }
         Err(error) => {

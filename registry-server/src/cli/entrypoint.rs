@@ -21,7 +21,9 @@ const COMMANDS: [&str; 4] = ["serve", "garbage-collect", "config", "help"];
 /// Decides: a file, or nothing, is served; the registry's words and flags are the registry's; anything else is a
 /// program, `htpasswd` for one.
 pub(super) fn plan(arguments: Vec<OsString>, is_file: &dyn Fn(&Path) -> bool) -> Plan {
-    let Some(first) = arguments.first() else { return Plan::Registry(vec!["serve".into()]) };
+    let Some(first) = arguments.first() else {
+        return Plan::Registry(vec!["serve".into()]);
+    };
     let word = first.to_string_lossy();
     if COMMANDS.contains(&word.as_ref()) || word.starts_with('-') {
         return Plan::Registry(arguments);
@@ -43,7 +45,11 @@ fn is_program(path: &OsString) -> bool {
 /// Becomes the program; returns only when that failed, with a shell's exit code for it.
 pub(super) fn exec(program: &OsString, arguments: &[OsString]) -> u8 {
     let source = std::process::Command::new(program).args(arguments).exec();
-    let code = if source.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    let code = if source.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    };
     Output.error(&format!("cannot run `{}`", program.to_string_lossy()), &source);
     if code == 127 {
         Output.hint("the image holds `registry` and `htpasswd`; a configuration file's name ends in .yml");
@@ -57,7 +63,9 @@ mod tests {
 
     #[track_caller]
     fn check(arguments: &[&str], registry: bool, expected: &[&str]) {
-        let plan = plan(arguments.iter().map(OsString::from).collect(), &|path| path == Path::new("/etc/mine"));
+        let plan = plan(arguments.iter().map(OsString::from).collect(), &|path| {
+            path == Path::new("/etc/mine")
+        });
         let expected: Vec<OsString> = expected.iter().map(OsString::from).collect();
         let expected = match (registry, expected.split_first()) {
             (false, Some((program, arguments))) => Plan::Program(program.clone(), arguments.to_vec()),
@@ -69,14 +77,26 @@ mod tests {
     #[test]
     fn a_configuration_is_served_and_other_words_are_programs() {
         check(&[], true, &["serve"]);
-        check(&["/etc/docker/registry/config.yml"], true, &["serve", "/etc/docker/registry/config.yml"]);
+        check(
+            &["/etc/docker/registry/config.yml"],
+            true,
+            &["serve", "/etc/docker/registry/config.yml"],
+        );
         check(&["missing.yaml"], true, &["serve", "missing.yaml"]);
         check(&["/etc/mine"], true, &["serve", "/etc/mine"]);
         check(&["serve", "/c.yml"], true, &["serve", "/c.yml"]);
-        check(&["garbage-collect", "-m", "/c.yml"], true, &["garbage-collect", "-m", "/c.yml"]);
+        check(
+            &["garbage-collect", "-m", "/c.yml"],
+            true,
+            &["garbage-collect", "-m", "/c.yml"],
+        );
         check(&["--version"], true, &["--version"]);
         check(&["help"], true, &["help"]);
-        check(&["htpasswd", "-Bbn", "u", "p"], false, &["htpasswd", "-Bbn", "u", "p"]);
+        check(
+            &["htpasswd", "-Bbn", "u", "p"],
+            false,
+            &["htpasswd", "-Bbn", "u", "p"],
+        );
         check(&["sh", "-c", "x"], false, &["sh", "-c", "x"]);
     }
 }

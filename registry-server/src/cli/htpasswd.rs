@@ -136,7 +136,9 @@ impl std::fmt::Debug for Source {
 /// Runs it; the result is Apache's exit code.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let output = Output;
-    let arguments: Vec<String> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
     if matches!(arguments.first().map(String::as_str), Some("--help" | "-h")) {
         output.data(USAGE);
         return code::DONE;
@@ -155,20 +157,34 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
-    let Request { action, user, password, cost } = request;
+    let Request {
+        action,
+        user,
+        password,
+        cost,
+    } = request;
     match action {
         Action::Print => {
-            let line = format!("{user}:{}", hash(&password::read(password, output)?, cost, output)?);
+            let line = format!(
+                "{user}:{}",
+                hash(&password::read(password, output)?, cost, output)?
+            );
             // Apache ends the line twice; scripts that append it to a file have lived with that.
             output.data(&format!("{line}\n\n"));
         }
         Action::Set { path, create } => {
             // Before asking for a password that could not be stored.
             let old = if create { String::new() } else { file::read(&path)? };
-            let line = format!("{user}:{}", hash(&password::read(password, output)?, cost, output)?);
+            let line = format!(
+                "{user}:{}",
+                hash(&password::read(password, output)?, cost, output)?
+            );
             let (text, replaced) = file::with(&old, &user, &line);
             file::write(&path, &text)?;
-            output.talk(&format!("{} password for user {user}", if replaced { "Updating" } else { "Adding" }));
+            output.talk(&format!(
+                "{} password for user {user}",
+                if replaced { "Updating" } else { "Adding" }
+            ));
         }
         Action::Delete { path } => {
             let (text, found) = file::without(&file::read(&path)?, &user);
@@ -195,7 +211,9 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
 
 fn hash(password: &str, cost: u32, output: &Output) -> Result<String, Error> {
     if password.len() > BCRYPT_BYTES {
-        output.talk(&format!("warning: bcrypt looks at the first {BCRYPT_BYTES} bytes of a password only"));
+        output.talk(&format!(
+            "warning: bcrypt looks at the first {BCRYPT_BYTES} bytes of a password only"
+        ));
     }
     let parts = bcrypt::hash_with_result(password, cost).map_err(Error::Hash)?;
     Ok(parts.format_for_version(bcrypt::Version::TwoY))
@@ -222,11 +240,19 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
                 'c' | 'n' | 'b' | 'i' | 'D' | 'v' => flags.push(letter),
                 'C' => {
                     let attached: String = letters.by_ref().collect();
-                    let value = if attached.is_empty() { rest.next().cloned() } else { Some(attached) };
+                    let value = if attached.is_empty() {
+                        rest.next().cloned()
+                    } else {
+                        Some(attached)
+                    };
                     let value = value.ok_or_else(|| syntax("-C needs a cost"))?;
-                    cost = value.parse().ok().filter(|cost| (4..=17).contains(cost)).ok_or_else(|| {
-                        Error::Syntax(format!("`{value}` is not a cost for -C; allowed: 4 to 17"))
-                    })?;
+                    cost = value
+                        .parse()
+                        .ok()
+                        .filter(|cost| (4..=17).contains(cost))
+                        .ok_or_else(|| {
+                            Error::Syntax(format!("`{value}` is not a cost for -C; allowed: 4 to 17"))
+                        })?;
                 }
                 'm' | 'd' | 's' | 'p' | '2' | '5' | 'r' => {
                     return Err(Error::Syntax(format!(
@@ -249,7 +275,10 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
     let wants_password = has('b') && !has('D');
     let wanted = usize::from(!has('n')) + 1 + usize::from(wants_password);
     if operands.len() != wanted {
-        return Err(Error::Syntax(format!("{wanted} operands are needed, {} are given", operands.len())));
+        return Err(Error::Syntax(format!(
+            "{wanted} operands are needed, {} are given",
+            operands.len()
+        )));
     }
     let password = wants_password.then(|| operands.pop()).flatten();
     let user = operands.pop().unwrap_or_default();
@@ -260,7 +289,10 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
     if user.is_empty() {
         return Err(Error::NoUser);
     }
-    for (what, length) in [("username", user.len()), ("password", password.as_ref().map_or(0, String::len))] {
+    for (what, length) in [
+        ("username", user.len()),
+        ("password", password.as_ref().map_or(0, String::len)),
+    ] {
         if length > LONGEST {
             return Err(Error::TooLong { what });
         }
@@ -269,14 +301,22 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         () if has('n') => Action::Print,
         () if has('D') => Action::Delete { path },
         () if has('v') => Action::Verify { path },
-        () => Action::Set { path, create: has('c') },
+        () => Action::Set {
+            path,
+            create: has('c'),
+        },
     };
     let password = match password {
         Some(password) => Source::Argument(password),
         None if has('i') => Source::Stdin,
         None => Source::Ask,
     };
-    Ok(Request { action, user, password, cost })
+    Ok(Request {
+        action,
+        user,
+        password,
+        cost,
+    })
 }
 
 #[cfg(test)]

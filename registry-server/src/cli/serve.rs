@@ -104,14 +104,22 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
-    let listener = Listener::bind(http.net.unwrap_or_default(), http.addr.as_deref().unwrap_or(":5000")).await?;
+    let listener = Listener::bind(
+        http.net.unwrap_or_default(),
+        http.addr.as_deref().unwrap_or(":5000"),
+    )
+    .await?;
     let probes = match &http.debug.addr {
         Some(address) => Some(Listener::bind(Default::default(), address).await?),
         None => None,
     };
 
     let health = Health::default();
-    tokio::spawn(health.clone().follow(Arc::clone(&driver), config.health.storagedriver.clone()));
+    tokio::spawn(
+        health
+            .clone()
+            .follow(Arc::clone(&driver), config.health.storagedriver.clone()),
+    );
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
@@ -119,7 +127,13 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         Some(true) => References::Any,
         Some(false) | None => References::Required,
     };
-    let registry = Registry::new(driver, Settings { references, ..Settings::default() });
+    let registry = Registry::new(
+        driver,
+        Settings {
+            references,
+            ..Settings::default()
+        },
+    );
     let app = App::new(registry, gate.clone(), options(config, &health));
 
     tracing::info!(
@@ -132,7 +146,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         configuration = found.place,
         "listening"
     );
-    let protocols = Protocols { tls, h2c: http.h2c.enabled == Some(true) };
+    let protocols = Protocols {
+        tls,
+        h2c: http.h2c.enabled == Some(true),
+    };
     let access_log = config.log.accesslog.disabled != Some(true);
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
         answer::answer(app.clone(), request, client, access_log)
@@ -145,7 +162,9 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     let probes = probes.map(|listener| {
         let health = health.clone();
         let answer = move |request: Request<_>, _| std::future::ready(health.respond(&request));
-        tokio::spawn(Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()))
+        tokio::spawn(
+            Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),
+        )
     });
 
     let signal = signals.next().await;
@@ -165,7 +184,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     }
     match cut {
         0 => tracing::info!("stopped"),
-        cut => tracing::warn!(cut, "stopped: requests were still running after `http.draintimeout` and were cut"),
+        cut => tracing::warn!(
+            cut,
+            "stopped: requests were still running after `http.draintimeout` and were cut"
+        ),
     }
     Ok(exit::DONE)
 }
@@ -179,8 +201,17 @@ fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     let root = filesystem.root();
     let defaults = FilesystemOptions::default();
     let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
-    let driver = Filesystem::new(root, &FilesystemOptions { max_threads, ..defaults })
-        .map_err(|source| Error::Storage { root: root.to_owned(), source })?;
+    let driver = Filesystem::new(
+        root,
+        &FilesystemOptions {
+            max_threads,
+            ..defaults
+        },
+    )
+    .map_err(|source| Error::Storage {
+        root: root.to_owned(),
+        source,
+    })?;
     let storage = format!("filesystem {}", driver.root().display());
     Ok((Arc::new(driver), storage))
 }
@@ -218,7 +249,11 @@ fn options(config: &Config, health: &Health) -> Options {
     options.read_only = config.storage.maintenance.readonly.enabled == Some(true);
     options.delete = config.storage.delete.enabled == Some(true);
     // The configuration's check took the same forms.
-    let networks = http.trustedproxies.iter().flatten().filter_map(|network| Network::parse(network).ok());
+    let networks = http
+        .trustedproxies
+        .iter()
+        .flatten()
+        .filter_map(|network| Network::parse(network).ok());
     options.trusted_proxies = networks.collect();
     options.draining = health.draining();
     options
@@ -243,7 +278,13 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        && let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
     {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
@@ -257,7 +298,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for one, and names it.

@@ -60,7 +60,10 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
     let (text, place) = match path {
         Some(path) => {
             let place = path.display().to_string();
-            (std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?, place)
+            (
+                std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?,
+                place,
+            )
         }
         None => {
             let folder = local_folder(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"));
@@ -68,7 +71,8 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
         }
     };
     // What is not UTF-8 cannot name a key, and as a value it has no meaning in YAML.
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     match load(&text, variables) {
         Ok(loaded) => Ok(Found { loaded, place }),
         Err(errors) => Err(Error::Invalid { place, errors }),
@@ -89,7 +93,10 @@ fn local_folder(data: Option<OsString>, home: Option<OsString>) -> PathBuf {
     let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(data)
         .or_else(|| absolute(home).map(|home| home.join(".local/share")))
-        .map_or_else(|| PathBuf::from("berth-registry"), |data| data.join("berth/registry"))
+        .map_or_else(
+            || PathBuf::from("berth-registry"),
+            |data| data.join("berth/registry"),
+        )
 }
 
 #[cfg(test)]
@@ -98,14 +105,22 @@ mod tests {
 
     #[track_caller]
     fn check(data: Option<&str>, home: Option<&str>, expected: &str) {
-        assert_eq!(local_folder(data.map(Into::into), home.map(Into::into)), Path::new(expected), "{data:?} {home:?}");
+        assert_eq!(
+            local_folder(data.map(Into::into), home.map(Into::into)),
+            Path::new(expected),
+            "{data:?} {home:?}"
+        );
     }
 
     #[test]
     fn without_configuration_data_lies_where_the_users_data_lies() {
         check(Some("/data"), Some("/home/ann"), "/data/berth/registry");
         check(None, Some("/home/ann"), "/home/ann/.local/share/berth/registry");
-        check(Some("relative"), Some("/home/ann"), "/home/ann/.local/share/berth/registry");
+        check(
+            Some("relative"),
+            Some("/home/ann"),
+            "/home/ann/.local/share/berth/registry",
+        );
         check(Some(""), None, "berth-registry");
     }
 

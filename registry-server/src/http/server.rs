@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -39,6 +40,9 @@ const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// keep theirs (nginx 60 s, Traefik 90 s): whoever closes first must not be the server, or the request that is
 /// already on its way is lost.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long a connection that has not asked anything yet stays open after a stop signal: a request that was sent
+/// before the client could know must not be lost.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// The largest head of a request in bytes; hyper answers 431 to larger ones.
 const HEAD_MAX: usize = 128 << 10;
 /// A dead HTTP/2 peer is noticed after these two.
@@ -86,6 +90,12 @@ impl Stop {
         *self.0.borrow()
     }
 
+    /// Waits until it is said and those who were just on their way had time to ask.
+    async fn last_call(&self) {
+        self.stopped().await;
+        tokio::time::sleep(LAST_CALL).await;
+    }
+
     /// Waits until it is said.
     pub async fn stopped(&self) {
         // The sender lives as long as `self`, so waiting cannot fail.
@@ -127,6 +137,28 @@ where
             handler,
         } = self;
         let graceful = GracefulShutdown::new();
+        // Held by every connection, to be counted at the end.
+        let alive = Arc::new(());
+        let serve = |stream, address| {
+            let connection = Connection {
+                client: Client {
+                    address,
+                    tls: protocols.tls.is_some(),
+                },
+                watcher: graceful.watcher(),
+                stop: stop.clone(),
+                handler: handler.clone(),
+            };
+            let (protocols, alive) = (protocols.clone(), Arc::clone(&alive));
+            tokio::spawn(async move {
+                let _alive = alive;
+                let Protocols { tls, h2c } = protocols;
+                match tls {
+                    Some(tls) => connection.secure(stream, &tls).await,
+                    None => connection.plain(stream, h2c).await,
+                }
+            });
+        };
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -134,38 +166,20 @@ where
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => {
-                    let connection = Connection {
-                        client: Client {
-                            address,
-                            tls: protocols.tls.is_some(),
-                        },
-                        watcher: graceful.watcher(),
-                        stop: stop.clone(),
-                        handler: handler.clone(),
-                    };
-                    let protocols = protocols.clone();
-                    tokio::spawn(async move {
-                        let Protocols { tls, h2c } = protocols;
-                        match tls {
-                            Some(tls) => connection.secure(stream, &tls).await,
-                            None => connection.plain(stream, h2c).await,
-                        }
-                    });
-                }
+                Ok((stream, address)) => serve(stream, address),
                 Err(error) => listener::pause(&error).await,
             }
         }
+        // Those the kernel let in already believe they are connected; closing now would reset them.
+        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+            serve(stream, address);
+        }
         // Closed before anything else: whoever connects from now on is refused and goes elsewhere.
         drop(listener);
-        let busy = graceful.count();
-        if busy > 0 {
-            tracing::info!(busy, "waiting for running requests");
-        }
-        let mut draining = std::pin::pin!(graceful.shutdown());
-        match tokio::time::timeout(drain, &mut draining).await {
+        match tokio::time::timeout(drain, graceful.shutdown()).await {
             Ok(()) => 0,
-            Err(_) => busy,
+            // Idle ones are gone by now, so what is left is busy.
+            Err(_) => Arc::strong_count(&alive) - 1,
         }
     }
 }
@@ -188,7 +202,7 @@ where
     async fn secure(self, stream: listener::Stream, tls: &Tls) {
         let peer = self.client.address;
         let handshake = tokio::select! {
-            () = self.stop.stopped() => return,
+            () = self.stop.last_call() => return,
             handshake = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => handshake,
         };
         match handshake {
@@ -220,7 +234,7 @@ where
             }
         };
         tokio::select! {
-            () = self.stop.stopped() => return,
+            () = self.stop.last_call() => return,
             read = tokio::time::timeout(FIRST_REQUEST, read) => if read.is_err() { return },
         }
         let http2 = start == PREFACE;
@@ -247,7 +261,7 @@ where
         });
         // hyper waits on a connection that never asked for anything as if it were busy.
         let unused = async {
-            stop.stopped().await;
+            stop.last_call().await;
             if asked.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }

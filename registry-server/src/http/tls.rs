@@ -14,7 +14,7 @@ use registry_config::model::{ClientAuth, Tls as Settings, TlsVersion};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -30,7 +30,7 @@ static NEWEST: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// Why TLS cannot be set up. Once it runs, trouble with a file keeps what was good before.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read as the PEM it should be.
+    /// A file cannot be read.
     #[error("`{key}`, `{}`, cannot be read", path.display())]
     Read {
         /// The configuration's key that names it.
@@ -39,7 +39,18 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rustls_pki_types::pem::Error,
+        source: std::io::Error,
+    },
+    /// A file is not the PEM it should be.
+    #[error("`{key}`, `{}`, is not a PEM file with what is needed", path.display())]
+    NotPem {
+        /// The configuration's key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
     },
     /// A file holds no certificate.
     #[error("`{key}`, `{}`, holds no certificate; allowed: a PEM file with at least one", path.display())]
@@ -75,9 +86,11 @@ impl Error {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Read { .. } | Self::NoCertificate { .. } | Self::Pair { .. } | Self::ClientCas { .. } => {
-                Fault::Caller
-            }
+            Self::Read { .. }
+            | Self::NotPem { .. }
+            | Self::NoCertificate { .. }
+            | Self::Pair { .. }
+            | Self::ClientCas { .. } => Fault::Caller,
             Self::Bug(_) => Fault::Permanent,
         }
     }
@@ -200,11 +213,8 @@ impl Files {
             .cloned()
             .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         let chain = certificates("http.tls.certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|source| Error::Read {
-            key: "http.tls.key",
-            path: self.key.clone(),
-            source,
-        })?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| unusable("http.tls.key", &self.key, error))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(self.versions)
             .map_err(Error::Bug)?;
@@ -244,11 +254,7 @@ impl Files {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let unreadable = |source| Error::Read {
-        key,
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |error| unusable(key, path, error);
     let chain = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     if chain.is_empty() {
@@ -258,4 +264,12 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
         });
     }
     Ok(chain)
+}
+
+fn unusable(key: &'static str, path: &Path, error: pem::Error) -> Error {
+    let path = path.to_owned();
+    match error {
+        pem::Error::Io(source) => Error::Read { key, path, source },
+        source => Error::NotPem { key, path, source },
+    }
 }

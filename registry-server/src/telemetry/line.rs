@@ -68,24 +68,26 @@ impl Line {
         line
     }
 
-    fn json(mut self, time: &str, message: &str, level: &str, version: Option<&str>) -> String {
-        let severity = self.level();
-        for (name, value) in [
-            (time, self.time.to_string()),
-            (message, std::mem::take(&mut self.message)),
-            (level, severity.to_owned()),
-            ("target", std::mem::take(&mut self.target)),
-        ] {
-            // A field of the same name gives way, under the name that distribution's logger gives it then.
-            if let Some(other) = self.fields.insert(name.to_owned(), Value::String(value)) {
-                self.fields.insert(format!("fields.{name}"), other);
-            }
-        }
+    fn json(self, time: &str, message: &str, level: &str, version: Option<&str>) -> String {
+        let severity = self.level().to_owned();
+        let mut line = Map::new();
+        line.insert(time.to_owned(), Value::String(self.time.to_string()));
+        line.insert(level.to_owned(), Value::String(severity));
+        line.insert(message.to_owned(), Value::String(self.message));
+        line.insert("target".to_owned(), Value::String(self.target));
         if let Some(version) = version {
-            self.fields
-                .insert(version.to_owned(), Value::String("1".to_owned()));
+            line.insert(version.to_owned(), Value::String("1".to_owned()));
         }
-        Value::Object(self.fields).to_string()
+        for (name, value) in self.fields {
+            // A field of the same name stands aside, under the name that distribution's logger gives it then.
+            let name = if line.contains_key(&name) {
+                format!("fields.{name}")
+            } else {
+                name
+            };
+            line.insert(name, value);
+        }
+        Value::Object(line).to_string()
     }
 }
 
@@ -128,15 +130,15 @@ mod tests {
     fn a_line_has_the_form_that_was_asked_for() {
         check(
             Formatter::Text,
-            r#"time="2026-11-22T17:00:00.5Z" level=warning msg="it is \"late\"\n" bytes=7 level=low service=registry"#,
+            r#"time="2026-11-22T17:00:00.5Z" level=warning msg="it is \"late\"\n" service=registry level=low bytes=7"#,
         );
         check(
             Formatter::Json,
-            r#"{"bytes":7,"fields.level":"low","level":"warning","msg":"it is \"late\"\n","service":"registry","target":"registry_server::http","time":"2026-11-22T17:00:00.5Z"}"#,
+            r#"{"time":"2026-11-22T17:00:00.5Z","level":"warning","msg":"it is \"late\"\n","target":"registry_server::http","service":"registry","fields.level":"low","bytes":7}"#,
         );
         check(
             Formatter::Logstash,
-            r#"{"@timestamp":"2026-11-22T17:00:00.5Z","@version":"1","bytes":7,"fields.level":"low","level":"warning","message":"it is \"late\"\n","service":"registry","target":"registry_server::http"}"#,
+            r#"{"@timestamp":"2026-11-22T17:00:00.5Z","level":"warning","message":"it is \"late\"\n","target":"registry_server::http","@version":"1","service":"registry","fields.level":"low","bytes":7}"#,
         );
     }
 }

@@ -349,9 +349,10 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     let yaml = Tree::of(&config).to_yaml();
     assert_eq!(
         yaml,
-        "auth:\n  htpasswd:\n    path: /auth/htpasswd\n    realm: berth\nhttp:\n  addr: :5000\n  draintimeout: \"1m\"\n  \
-         tls:\n    certificate: /tls/tls.crt\n    key: /tls/tls.key\n    minimumtls: tls1.3\n  trustedproxies:\n    - \"10.0.0.0/8\"\n\
-         storage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: /var/lib/registry\nversion: \"0.1\"\n"
+        "version: \"0.1\"\nstorage:\n  filesystem:\n    rootdirectory: /var/lib/registry\n  delete:\n    enabled: true\n\
+         auth:\n  htpasswd:\n    realm: berth\n    path: /auth/htpasswd\nhttp:\n  addr: :5000\n  draintimeout: \"1m\"\n  \
+         trustedproxies:\n    - \"10.0.0.0/8\"\n  tls:\n    certificate: /tls/tls.crt\n    key: /tls/tls.key\n    \
+         minimumtls: tls1.3\n"
     );
     assert_eq!(load(&yaml, []).unwrap().config, config);
 

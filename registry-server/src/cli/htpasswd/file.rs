@@ -12,15 +12,25 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Missing { path: path.to_owned() });
+            return Err(Error::Missing {
+                path: path.to_owned(),
+            });
         }
-        Err(source) => return Err(Error::File { action: "read", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::File {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     // As Apache does: one line that is none of a password file, and it is somebody's other file.
     let is_line = |line: &str| line.trim().is_empty() || line.starts_with('#') || line.contains(':');
     match text.lines().all(is_line) {
         true => Ok(text),
-        false => Err(Error::InvalidFile { path: path.to_owned() }),
+        false => Err(Error::InvalidFile {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -59,18 +69,24 @@ pub(super) fn with(text: &str, user: &str, line: &str) -> (String, bool) {
 
 /// The text without the user; whether it was there.
 pub(super) fn without(text: &str, user: &str) -> (String, bool) {
-    let kept: String = text.lines().filter(|line| !is_of(line, user)).flat_map(|line| [line, "\n"]).collect();
+    let kept: String = text
+        .lines()
+        .filter(|line| !is_of(line, user))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     (kept, text.lines().any(|line| is_of(line, user)))
 }
 
 /// Replaces the file at once, so that a registry that reads it meanwhile sees the old users or the new ones. A
 /// single file mounted into a container cannot be renamed over: that one is written in place.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    replace(path, text).or_else(|_| fs::write(path, text)).map_err(|source| Error::File {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    })
+    replace(path, text)
+        .or_else(|_| fs::write(path, text))
+        .map_err(|source| Error::File {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
@@ -80,11 +96,19 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_string_lossy()
+        .into_owned();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let old = fs::metadata(&path).ok();
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&temporary)?;
         if let Some(old) = &old {
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
             std::os::unix::fs::chown(&temporary, Some(old.uid()), Some(old.gid()))?;

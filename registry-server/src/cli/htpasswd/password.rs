@@ -15,7 +15,11 @@ pub(super) fn read(source: Source, output: &Output) -> Result<String, Error> {
         Source::Ask => {
             let first = ask("New password: ", output)?;
             let second = ask("Re-type new password: ", output)?;
-            if first == second { Ok(first) } else { Err(Error::Mismatch) }
+            if first == second {
+                Ok(first)
+            } else {
+                Err(Error::Mismatch)
+            }
         }
     }
 }

@@ -22,19 +22,31 @@ pub(super) async fn answer(
 ) -> Response<Watched<Body>> {
     let entry = access_log.then(|| {
         let address = client.address.map(|address| address.ip());
-        Entry::new(address, request.method(), request.uri(), request.version(), request.headers())
+        Entry::new(
+            address,
+            request.method(),
+            request.uri(),
+            request.version(),
+            request.headers(),
+        )
     });
     let id = Uuid::new_v4();
     // At the highest level, so that the lines inside carry the id whatever `log.level` is.
     let span = tracing::error_span!("request", "http.request.id" = %id);
-    let peer = Peer { address: client.address, tls: client.tls };
+    let peer = Peer {
+        address: client.address,
+        tls: client.tls,
+    };
     let mut response = app.respond(request, peer).instrument(span).await;
     if response.status().is_server_error()
         && let Ok(id) = HeaderValue::from_str(&id.to_string())
     {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    let user = response.extensions_mut().remove::<Identity>().and_then(|identity| identity.name);
+    let user = response
+        .extensions_mut()
+        .remove::<Identity>()
+        .and_then(|identity| identity.name);
     let status = response.status();
     response.map(|body| match entry {
         Some(entry) => entry.watch(status, user, body),

@@ -1,1 +1,46 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::patience::{Patience, Rewound};
+
+#[tokio::test]
+async fn a_client_that_sends_no_whole_request_in_time_is_given_up() {
+    let (mut client, server) = duplex(64);
+    let mut server = Patience::new(server, Duration::from_millis(50), Arc::default());
+    client.write_all(b"GET").await.unwrap();
+    assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 3);
+    let error = server.read(&mut [0; 16]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn after_the_first_request_an_upload_may_take_as_long_as_it_likes() {
+    let (mut client, server) = duplex(64);
+    let asked = Arc::new(AtomicBool::new(false));
+    let limit = Duration::from_millis(20);
+    let mut server = Patience::new(server, limit, Arc::clone(&asked));
+    asked.store(true, Ordering::Relaxed);
+    let mut buffer = [0; 16];
+    // Longer than the limit: nothing may come of it.
+    assert!(
+        tokio::time::timeout(limit * 5, server.read(&mut buffer))
+            .await
+            .is_err()
+    );
+    client.write_all(b"late").await.unwrap();
+    assert_eq!(server.read(&mut buffer).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_comes_first() {
+    let (mut client, server) = duplex(64);
+    let mut server = Rewound::new(b"PRI *".to_vec(), server);
+    client.write_all(b" HTTP").await.unwrap();
+    drop(client);
+    let mut text = String::new();
+    server.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "PRI * HTTP");
+}

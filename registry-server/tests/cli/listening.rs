@@ -1,0 +1,189 @@
+//! What a running server answers on its addresses, and what it writes about it.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use crate::program::{Answer, HTTP, PATIENCE, Server, command, connect, send};
+
+#[test]
+fn probes_tell_a_live_process_from_a_ready_one() {
+    let server = Server::start(&format!("health: {{storagedriver: {{interval: 50ms}}}}\n{HTTP}"));
+    let answer = server.wait_probe("/readyz", 200);
+    assert_eq!(answer.body, "ok\n");
+    assert_eq!(server.probe("/debug/health").body, "{}");
+
+    // A folder that cannot be read, here because it is a link to itself.
+    let broken = server.folder.path().join("data/docker");
+    std::os::unix::fs::symlink("docker", &broken).unwrap();
+    let answer = server.wait_probe("/readyz", 503);
+    assert!(
+        answer.body.starts_with("storagedriver_filesystem: cannot "),
+        "{answer:?}"
+    );
+    assert!(
+        server
+            .probe("/debug/health")
+            .body
+            .starts_with("{\"storagedriver_filesystem\":\"cannot ")
+    );
+    assert_eq!(server.probe("/debug/health").status, 503);
+    assert_eq!(
+        server.probe("/livez").status,
+        200,
+        "storage trouble is no reason to restart"
+    );
+    server.log().wait("storage does not answer");
+
+    // And back, without a restart.
+    std::fs::remove_file(&broken).unwrap();
+    server.wait_probe("/readyz", 200);
+    server.log().wait("storage answers again");
+
+    assert_eq!(server.probe("/debug/other").status, 404);
+    assert_eq!(
+        crate::program::ask(&server.probes, "POST /readyz HTTP/1.1\r\n").status,
+        405
+    );
+}
+
+#[test]
+fn requests_leave_a_line_in_apaches_combined_format() {
+    let server = Server::start(HTTP);
+    let request = "GET /v2/?n=1&_state=dG9rZW4= HTTP/1.1\r\nUser-Agent: a \"client\"\r\nReferer: r\r\n";
+    assert_eq!(server.ask(request).status, 200);
+    let line = server.access().wait("n=1");
+    let (client, rest) = line.split_once(" - - [").unwrap();
+    let (_, rest) = rest.split_once("] ").unwrap();
+    assert_eq!(client, "127.0.0.1");
+    assert_eq!(
+        rest,
+        "\"GET /v2/?n=1&_state= HTTP/1.1\" 200 2 \"r\" \"a \\\"client\\\"\""
+    );
+}
+
+#[test]
+fn the_access_log_can_be_switched_off_and_fields_are_on_every_line() {
+    let mut serve = command(env!("CARGO_BIN_EXE_registry-server"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yml");
+    let text = "version: 0.1\nstorage: inmemory\nhttp: {addr: \"127.0.0.1:0\"}\n\
+        log: {formatter: logstash, fields: {service: registry}, accesslog: {disabled: true}}\n";
+    std::fs::write(&path, text).unwrap();
+    serve.arg("serve").arg(&path);
+    let server = Server::spawn(folder, serve);
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+    server.signal(rustix::process::Signal::TERM);
+    let mut server = server;
+    assert_eq!(server.wait(), (Some(0), None));
+    server.log().wait("stopped");
+    for line in server.log().all().lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(
+            (line["service"].as_str(), line["@version"].as_str()),
+            (Some("registry"), Some("1")),
+            "{line}"
+        );
+        assert!(
+            line["message"].is_string() && line["@timestamp"].is_string(),
+            "{line}"
+        );
+    }
+    assert_eq!(server.access().all(), "");
+}
+
+#[test]
+fn a_unix_socket_serves_and_is_gone_afterwards() {
+    let mut server = Server::start("http: {net: unix, addr: \"%/socket\"}\n");
+    assert_eq!(
+        server.address,
+        server.folder.path().join("socket").to_str().unwrap()
+    );
+    let stream = UnixStream::connect(&server.address).unwrap();
+    send(&stream, "GET /v2/ HTTP/1.1\r\n");
+    assert_eq!(Answer::read(stream).status, 200);
+    // The client has no address here.
+    assert!(server.access().wait("/v2/").starts_with("- - - ["));
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait(), (Some(0), None));
+    assert!(!std::path::Path::new(&server.address).exists());
+}
+
+#[test]
+fn a_socket_left_by_a_killed_server_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap());
+    let server = Server::start_in(folder, "http: {net: unix, addr: \"%/socket\"}\n");
+    assert!(UnixStream::connect(&server.address).is_ok());
+}
+
+/// HTTP/2's preface and empty settings, to which a server that speaks it answers with settings of its own.
+fn speaks_http2(address: &str) -> bool {
+    let mut stream = connect(address);
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .unwrap();
+    let mut frame = [0; 9];
+    // The type of a frame is its fourth byte; settings are 4.
+    stream.read_exact(&mut frame).is_ok() && frame[3] == 4
+}
+
+#[test]
+fn http2_without_tls_has_to_be_asked_for() {
+    let server = Server::start("http: {addr: \"127.0.0.1:0\", h2c: {enabled: true}}\n");
+    assert!(speaks_http2(&server.address));
+    // The other version still works there.
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+    assert!(!speaks_http2(&Server::start(HTTP).address));
+}
+
+#[test]
+fn a_head_that_is_too_large_is_answered_431() {
+    let server = Server::start(HTTP);
+    let padding = "a".repeat(1 << 20);
+    let stream = connect(&server.address);
+    // The server may close before it has read everything.
+    let _ = (&stream).write_all(format!("GET /v2/ HTTP/1.1\r\nX-Large: {padding}\r\n\r\n").as_bytes());
+    let mut start = [0; 12];
+    (&stream).read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 431");
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+}
+
+#[test]
+fn running_out_of_files_does_not_end_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yml");
+    std::fs::write(
+        &path,
+        format!("version: 0.1\nlog: {{formatter: json}}\nstorage: inmemory\n{HTTP}"),
+    )
+    .unwrap();
+    let mut serve = command("sh");
+    serve.args(["-c", "ulimit -n 40 && exec \"$0\" serve \"$1\""]);
+    serve.arg(env!("CARGO_BIN_EXE_registry-server")).arg(&path);
+    let server = Server::spawn(folder, serve);
+    // The kernel completes these whether or not the server can accept them.
+    let crowd: Vec<_> = (0..60).map(|_| connect(&server.address)).collect();
+    server.log().wait("cannot accept a connection");
+    drop(crowd);
+    let deadline = Instant::now() + PATIENCE;
+    while server.ask("GET /v2/ HTTP/1.1\r\n").status != 200 {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
+fn headers_and_limits_of_the_configuration_are_in_force() {
+    let server = Server::start(
+        "http: {addr: \"127.0.0.1:0\", prefix: /sub/, headers: {X-Content-Type-Options: [nosniff], X-Two: [a, b]}}\n",
+    );
+    let answer = server.ask("GET /sub/v2/ HTTP/1.1\r\n");
+    assert_eq!(
+        (answer.status, answer.header("x-content-type-options")),
+        (200, Some("nosniff"))
+    );
+    assert_eq!(answer.head.to_lowercase().matches("x-two:").count(), 2);
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 404);
+}

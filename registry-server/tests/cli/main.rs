@@ -1,0 +1,8 @@
+//! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
+
+mod commands;
+mod htpasswd;
+mod listening;
+mod program;
+mod stopping;
+mod tls;

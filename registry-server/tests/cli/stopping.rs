@@ -1,0 +1,97 @@
+//! Signals: nobody is cut off, and nothing waits for ever.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::program::{Answer, HTTP, PATIENCE, Server, connect};
+
+/// Begins an upload and leaves it in the middle of its body; gives the connection back.
+#[track_caller]
+fn half_an_upload(server: &Server) -> TcpStream {
+    let started = server.ask("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n");
+    assert_eq!(started.status, 202, "{started:?}");
+    let location = started.header("location").unwrap();
+    let path = &location[location.find("/v2/").unwrap()..];
+    let mut stream = connect(&server.address);
+    let head = "Host: registry.test\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    stream
+        .write_all(format!("PATCH {path} HTTP/1.1\r\n{head}").as_bytes())
+        .unwrap();
+    // The server says so when it begins to read the body: the request is surely running.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").unwrap();
+    stream
+}
+
+/// Waits until nobody listens there any more.
+#[track_caller]
+fn refuses_connections(address: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "{address} still accepts");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_running_upload_finishes_after_the_signal_and_nobody_new_is_let_in() {
+    let mut server = Server::start(HTTP);
+    let mut upload = half_an_upload(&server);
+    // A connection that never asked for anything does not hold up the stop.
+    let unused = connect(&server.address);
+    server.signal(Signal::TERM);
+    let answer = server.wait_probe("/readyz", 503);
+    assert_eq!(answer.body, "draining: the server is stopping\n");
+    assert_eq!(server.probe("/livez").status, 200);
+    refuses_connections(&server.address);
+    upload.write_all(b"world").unwrap();
+    let answer = Answer::read(upload);
+    assert_eq!(
+        (answer.status, answer.header("range"), answer.header("connection")),
+        (202, Some("0-9"), Some("close"))
+    );
+    assert_eq!(server.wait(), (Some(0), None));
+    server.log().wait("\"stopped\"");
+    drop(unused);
+}
+
+#[test]
+fn what_outlives_the_drain_timeout_is_cut() {
+    let mut server =
+        Server::start("http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\"}, draintimeout: 300ms}\n");
+    let upload = half_an_upload(&server);
+    server.signal(Signal::INT);
+    assert_eq!(server.wait(), (Some(0), None));
+    let line = server.log().wait("were cut");
+    assert!(line.contains("\"cut\":1"), "{line}");
+    drop(upload);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(HTTP);
+    let upload = half_an_upload(&server);
+    server.signal(Signal::TERM);
+    server.wait_probe("/readyz", 503);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), (Some(130), None));
+    drop(upload);
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_stop() {
+    let mut server = Server::start(HTTP);
+    let mut idle = connect(&server.address);
+    idle.write_all(b"GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n\r\n")
+        .unwrap();
+    server.access().wait("GET /v2/");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), (Some(0), None));
+    let answer = Answer::read(idle);
+    assert_eq!(answer.status, 200);
+}

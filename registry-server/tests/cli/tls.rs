@@ -1,0 +1,227 @@
+//! TLS: certificates by file, changed while the server runs.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::program::{Answer, PATIENCE, Server, connect, send};
+
+/// A certificate that is its own authority.
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["registry.test".to_owned()]).unwrap();
+        Self {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    fn write(&self, folder: &Path) {
+        std::fs::write(folder.join("tls.key"), &self.key).unwrap();
+        std::fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
+    }
+}
+
+fn client(trusted: &str, identity: Option<(&str, &str)>, alpn: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+    };
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config
+}
+
+/// A finished handshake, or why there is none.
+fn handshake(
+    address: &str,
+    config: ClientConfig,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, std::io::Error> {
+    let name = ServerName::try_from("registry.test").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, connect(address));
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
+/// Whether the server shows a certificate that this one vouches for.
+fn trusts(server: &Server, pair: &Pair) -> bool {
+    handshake(&server.address, client(&pair.certificate, None, &[])).is_ok()
+}
+
+fn start(folder: tempfile::TempDir, more: &str) -> Server {
+    let tls = "certificate: \"%/tls.crt\", key: \"%/tls.key\"";
+    Server::start_in(
+        folder,
+        &format!("http: {{addr: \"127.0.0.1:0\", tls: {{{tls}{more}}}}}\n"),
+    )
+}
+
+#[test]
+fn a_changed_certificate_is_served_and_a_bad_one_leaves_the_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (Pair::new(), Pair::new());
+    first.write(folder.path());
+    let server = start(folder, "");
+    assert!(trusts(&server, &first));
+    assert!(!trusts(&server, &second));
+
+    // The new certificate with the old key: no pair, so nothing changes, and one line says so.
+    std::fs::write(server.folder.path().join("tls.crt"), &second.certificate).unwrap();
+    let line = server.log().wait("certificate changed and cannot be used");
+    assert!(line.contains("does not fit `http.tls.certificate`"), "{line}");
+    assert!(trusts(&server, &first), "the old pair is still served");
+
+    std::fs::write(server.folder.path().join("tls.key"), &second.key).unwrap();
+    server.log().wait("certificate changed: the new one is served");
+    let deadline = Instant::now() + PATIENCE;
+    while !trusts(&server, &second) {
+        assert!(Instant::now() < deadline, "the new certificate is not served");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!trusts(&server, &first));
+    let complaints = server.log().all().matches("cannot be used").count();
+    assert_eq!(complaints, 1, "{}", server.log().all());
+}
+
+#[test]
+fn requests_over_tls_are_answered_with_https_locations() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let server = start(folder, "");
+    let mut stream = handshake(&server.address, client(&pair.certificate, None, &["http/1.1"])).unwrap();
+    send(
+        &mut stream,
+        "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n",
+    );
+    let answer = Answer::read(stream);
+    assert_eq!(answer.status, 202);
+    assert!(
+        answer
+            .header("location")
+            .unwrap()
+            .starts_with("https://registry.test/v2/a/blobs/uploads/"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn http2_is_offered_unless_it_is_disabled() {
+    for (more, expected) in [("", "h2"), ("}, http2: {disabled: true", "http/1.1")] {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Pair::new();
+        pair.write(folder.path());
+        let server = start(folder, more);
+        let stream = handshake(
+            &server.address,
+            client(&pair.certificate, None, &["h2", "http/1.1"]),
+        )
+        .unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), Some(expected.as_bytes()), "{more}");
+    }
+}
+
+#[test]
+fn the_lowest_version_is_obeyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let server = start(folder, ", minimumtls: tls1.3");
+    let stream = handshake(&server.address, client(&pair.certificate, None, &[])).unwrap();
+    assert_eq!(
+        stream.conn.protocol_version(),
+        Some(rustls::ProtocolVersion::TLSv1_3)
+    );
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap())
+        .unwrap();
+    let old = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    assert!(handshake(&server.address, old).is_err());
+}
+
+#[test]
+fn clients_must_show_a_certificate_when_authorities_are_named() {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap().pem();
+    let key = key.serialize_pem();
+
+    for (mode, anonymous) in [("", false), (", clientauth: verify-client-cert-if-given", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Pair::new();
+        pair.write(folder.path());
+        std::fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+        let server = start(folder, &format!(", clientcas: [\"%/ca.crt\"]{mode}"));
+        let ask = |identity| {
+            let mut stream = handshake(&server.address, client(&pair.certificate, identity, &[])).ok()?;
+            // In TLS 1.3 the client learns of a refusal only after its own part of the handshake.
+            write!(
+                stream,
+                "GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            )
+            .ok()?;
+            let mut text = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut stream, &mut text);
+            text.starts_with(b"HTTP/1.1 200").then_some(())
+        };
+        assert!(
+            ask(Some((&certificate, &key))).is_some(),
+            "a client with a good certificate{mode}"
+        );
+        assert_eq!(ask(None).is_some(), anonymous, "a client without one{mode}");
+        let foreign = Pair::new();
+        assert!(
+            ask(Some((&foreign.certificate, &foreign.key))).is_none(),
+            "a foreign certificate{mode}"
+        );
+    }
+}
+
+#[test]
+fn a_plain_request_on_the_tls_port_and_a_silent_client_disturb_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let server = start(folder, "");
+    let silent = connect(&server.address);
+    let mut plain = connect(&server.address);
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(trusts(&server, &pair));
+    drop((silent, plain));
+}
