@@ -24,9 +24,10 @@ use crate::error::{Error, chain};
 use crate::health::Health;
 use crate::names::Names;
 use crate::observe::{Findings, look};
+use crate::reach::Silence;
 use crate::read::Facts;
 use crate::report::{Outcome, reason};
-use crate::{Settings, apply, build, material, observe, read, report, validate};
+use crate::{Settings, apply, build, material, observe, reach, read, report, validate};
 use pace::Pace;
 
 /// Passes at the same time, over all Registries.
@@ -93,7 +94,7 @@ async fn reconcile(registry: Arc<Registry>, context: Arc<Context>) -> Result<Act
     // The watch may lag behind our own last write; conditions computed from an old status would be written again.
     let registry = read::registry(&context.client, namespace, name).await?;
     let Some(registry) = registry.filter(|registry| registry.metadata.deletion_timestamp.is_none()) else {
-        context.pace.forget(namespace, name);
+        context.pace.forget_all(namespace, name);
         return Ok(Action::await_change());
     };
     let action = pass(&context, &registry, namespace, name).await?;
@@ -126,11 +127,7 @@ async fn pass(context: &Context, registry: &Registry, namespace: &str, name: &st
             };
             tell(context, registry, namespace, &outcome, facts.now).await?;
             let renewal = material::next_renewal(&validated.plan, &material);
-            Ok(pace::after_success(
-                report::settled(&findings),
-                renewal,
-                facts.now,
-            ))
+            Ok(pace::after_success(&findings, renewal, facts.now))
         }
         Err(error) => {
             // A conflict or a slow API server passes; it is reported when it does not.
@@ -168,8 +165,41 @@ async fn bring_up(
         namespace,
     };
     let children = apply::children(&writer, children, &facts.found).await?; // writes
-    let findings = observe::findings(&children, facts.named_claim.as_ref(), &facts.endpoints); // pure
+    let mut findings = observe::findings(&children, facts.named_claim.as_ref(), &facts.endpoints); // pure
+    if findings.up() && !said_ready(registry) {
+        findings.silence = silence(context, registry, namespace, &validated, &children).await;
+    }
     Ok((validated, material, findings))
+}
+
+/// Whether Ready stands in the status for what is asked for now.
+fn said_ready(registry: &Registry) -> bool {
+    let known = registry.status.as_ref().and_then(ready);
+    known.is_some_and(|c| c.status == "True" && c.observed_generation == registry.metadata.generation)
+}
+
+/// What keeps clients from the registry although Kubernetes calls it ready.
+///
+/// A place that cannot be reached from here at all (a network policy, an operator outside the cluster) must not keep
+/// Ready away for ever, so for that patience ends; a proxy that answers something else is seen by clients, too.
+async fn silence(
+    context: &Context,
+    registry: &Registry,
+    namespace: &str,
+    validated: &validate::ValidatedRegistry,
+    children: &build::Children<build::Live>,
+) -> Option<Silence> {
+    let generation = registry.metadata.generation;
+    match reach::first_silent(validated, children).await? {
+        Silence::Unreachable(_)
+            if context
+                .pace
+                .out_of_patience(namespace, &validated.name, generation) =>
+        {
+            None
+        }
+        silence => Some(silence),
+    }
 }
 
 /// What is to be seen of earlier passes.
@@ -207,10 +237,11 @@ async fn tell(
         "{}",
         ready.message
     );
-    let quiet = ready.status == "True"
-        || [reason::ROLLING_OUT, reason::VOLUME_PENDING].contains(&ready.reason.as_str());
+    let expected = ready.status == "True"
+        || [reason::ROLLING_OUT, reason::VOLUME_PENDING, reason::NOT_ANSWERING]
+            .contains(&ready.reason.as_str());
     let event = Event {
-        type_: if quiet {
+        type_: if expected {
             EventType::Normal
         } else {
             EventType::Warning

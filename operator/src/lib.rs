@@ -17,6 +17,7 @@ pub mod material;
 pub mod names;
 pub mod observe;
 mod quantity;
+pub mod reach;
 pub mod read;
 mod references;
 pub mod report;

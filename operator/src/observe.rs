@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::build::{Children, Live};
+use crate::reach::Silence;
 
 /// What was seen.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Findings {
     pub ready_replicas: i32,
     /// Whether the Service leads to at least one ready Pod.
     pub reachable: bool,
+    /// Where clients will look, and something else than the registry, or nothing, is found; asked before Ready only.
+    pub silence: Option<Silence>,
     /// Phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
     /// Capacity of the volume.
@@ -118,6 +121,7 @@ pub fn look(
                     .and_then(|conditions| conditions.ready)
                     .unwrap_or(true)
             }),
+        silence: None,
         unbound_claim,
         capacity,
     }
@@ -126,6 +130,11 @@ pub fn look(
 impl Findings {
     /// Whether a client that comes now is served by the newest Pods.
     pub fn serving(&self) -> bool {
+        self.up() && self.silence.is_none()
+    }
+
+    /// Whether Kubernetes calls everything ready.
+    pub fn up(&self) -> bool {
         self.rollout == Rollout::Complete && self.available && self.ready_replicas > 0 && self.reachable
     }
 }

@@ -21,7 +21,7 @@ use crate::build::labels::selector;
 use crate::build::pod::selector_text;
 use crate::error::{Error as PassError, Fault, fault_of};
 use crate::material::Material;
-use crate::observe::{Findings, Rollout};
+use crate::observe::Findings;
 use crate::validate::{ServerTls, ValidatedRegistry};
 use crate::{VERSION, report::reason as why};
 
@@ -299,11 +299,6 @@ pub async fn write(
             source: Box::new(source),
         }),
     }
-}
-
-/// Whether anything is still being waited for, which decides how soon to look again.
-pub fn settled(findings: &Findings) -> bool {
-    findings.serving() || findings.rollout == Rollout::Stuck
 }
 
 #[cfg(test)]

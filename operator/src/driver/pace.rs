@@ -1,13 +1,14 @@
 //! When the next pass comes.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use operator_api::RegistryStatus;
 
+use crate::observe::{Findings, Rollout};
 use crate::report::{STALLED_AFTER, reason};
 use crate::validate::Error as Invalid;
 use crate::{Error, Fault};
@@ -16,6 +17,10 @@ use crate::{Error, Fault};
 const RESYNC: Duration = Duration::from_secs(600);
 /// While Pods start, in case a watch lost something.
 const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
+/// While proxies do not know the Pods yet.
+const WHILE_SILENT: Duration = Duration::from_millis(500);
+/// How long an address that cannot be reached from here keeps Ready away.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A stranger's object is under no watch of ours.
 const FOREIGN_OBJECT: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -23,21 +28,45 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 /// After so many failures in a row a passing fault is worth a condition.
 const PERSISTENT: u32 = 5;
 
-/// Failures in a row, by Registry.
+/// A Registry by namespace and name.
+type Key = (String, String);
+
+/// What is remembered from pass to pass. Losing it costs time, never correctness.
 #[derive(Default)]
 pub(super) struct Pace {
-    failures: Mutex<HashMap<(String, String), u32>>,
+    /// Failures in a row.
+    failures: Mutex<HashMap<Key, u32>>,
+    /// Since when a generation's addresses have not been reachable.
+    silent: Mutex<HashMap<Key, (Option<i64>, Instant)>>,
 }
 
 impl Pace {
-    /// A pass went well, or there is no Registry any more.
+    /// There is no Registry any more.
+    pub(super) fn forget_all(&self, namespace: &str, name: &str) {
+        self.forget(namespace, name);
+        lock(&self.silent).remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Whether this generation's addresses have not been reachable for too long; the first question starts the clock.
+    pub(super) fn out_of_patience(&self, namespace: &str, name: &str, generation: Option<i64>) -> bool {
+        let mut all = lock(&self.silent);
+        let entry = all
+            .entry((namespace.to_owned(), name.to_owned()))
+            .or_insert_with(|| (generation, Instant::now()));
+        if entry.0 != generation {
+            *entry = (generation, Instant::now());
+        }
+        entry.1.elapsed() >= PATIENCE
+    }
+
+    /// A pass went well.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
-        self.lock().remove(&(namespace.to_owned(), name.to_owned()));
+        lock(&self.failures).remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     /// Whether this Registry's passes have failed several times in a row.
     pub(super) fn persistent(&self, namespace: &str, name: &str) -> bool {
-        self.lock()
+        lock(&self.failures)
             .get(&(namespace.to_owned(), name.to_owned()))
             .is_some_and(|failures| *failures >= PERSISTENT)
     }
@@ -45,7 +74,7 @@ impl Pace {
     /// Counts a failure and says how long to wait.
     pub(super) fn next(&self, namespace: &str, name: &str, fault: Fault) -> Duration {
         let failures = {
-            let mut all = self.lock();
+            let mut all = lock(&self.failures);
             let failures = all.entry((namespace.to_owned(), name.to_owned())).or_default();
             *failures = failures.saturating_add(1);
             *failures
@@ -59,18 +88,21 @@ impl Pace {
         };
         jittered(backoff.max(asked))
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), u32>> {
-        // A counter is right even when its last holder panicked.
-        self.failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each holder leaves a whole value behind, even one that panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// After a pass that reached its end.
-pub(super) fn after_success(settled: bool, renewal: Option<Timestamp>, now: Timestamp) -> Action {
-    let usual = if settled { RESYNC } else { WHILE_ROLLING_OUT };
+pub(super) fn after_success(findings: &Findings, renewal: Option<Timestamp>, now: Timestamp) -> Action {
+    let usual = match (findings.up(), &findings.silence) {
+        (true, Some(_)) => WHILE_SILENT,
+        (true, None) => RESYNC,
+        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
+        (false, _) => WHILE_ROLLING_OUT,
+    };
     let due = renewal.map(|due| {
         Duration::try_from(due.duration_since(now))
             .unwrap_or(FIRST_RETRY)

@@ -16,6 +16,8 @@ pub const SERVING: &str = "Serving";
 pub const ROLLING_OUT: &str = "RollingOut";
 /// The Pods are there, but the Service does not lead to a ready one.
 pub const NO_READY_REPLICA: &str = "NoReadyReplica";
+/// The Pods are ready, but clients would not reach them yet.
+pub const NOT_ANSWERING: &str = "NotAnswering";
 /// No replica is asked for.
 pub const SCALED_TO_ZERO: &str = "ScaledToZero";
 /// Kubernetes gave up waiting for the Pods.

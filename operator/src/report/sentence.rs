@@ -39,6 +39,9 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
     if findings.serving() {
         return (why::SERVING, format!("Serving with {ready} of {wanted} replicas"));
     }
+    if let (true, Some(silence)) = (findings.up(), &findings.silence) {
+        return (why::NOT_ANSWERING, silence.sentence().to_owned());
+    }
     if let Some((claim, phase)) = &findings.unbound_claim {
         return (
             why::VOLUME_PENDING,
