@@ -1,1 +1,122 @@
-//! Tests.
+//! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use registry_oci::{Digest, RepositoryName};
+
+use super::*;
+use crate::fault::Fault;
+use crate::storage::{InMemory, ReadRange};
+
+fn registry() -> Registry {
+    Registry::new(Arc::new(InMemory::new()), Settings::default())
+}
+
+fn name() -> RepositoryName {
+    RepositoryName::parse("team/app").unwrap()
+}
+
+type Frames = Vec<Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
+fn frames(sizes: &[usize]) -> (Frames, Vec<u8>) {
+    let mut all = Vec::new();
+    let mut frames: Frames = Vec::new();
+    for (number, size) in sizes.iter().enumerate() {
+        let frame: Vec<u8> = (0..*size)
+            .map(|at| (at ^ (at >> 8) ^ (number * 7)) as u8)
+            .collect();
+        all.extend_from_slice(&frame);
+        frames.push(Ok(frame.into()));
+    }
+    (frames, all)
+}
+
+const TO_THE_END: Chunk = Chunk {
+    offset: Offset::At(0),
+    length: None,
+};
+
+#[tokio::test]
+async fn frames_of_any_size_arrive_in_order_and_whole() {
+    for sizes in [
+        &[][..],
+        &[0, 0, 0],
+        &[1; 3000],
+        &[512 * 1024],
+        &[512 * 1024 - 1, 1, 1],
+        &[512 * 1024 + 1],
+        &[5_000_000],
+        &[100, 0, 700_000, 1, 1_500_000, 16],
+    ] {
+        let registry = registry();
+        let (frames, content) = frames(sizes);
+        let digest = Digest::sha256(&content);
+        let id = registry.start_upload(&name()).await.unwrap().id;
+        let body = stream::iter(frames);
+        let held = registry
+            .finish_upload(&name(), &id, TO_THE_END, &digest, body)
+            .await
+            .unwrap();
+        assert_eq!(held.size, content.len() as u64, "{sizes:?}");
+        let blob = registry
+            .get_blob(&name(), &digest, ReadRange::Full)
+            .await
+            .unwrap();
+        let chunks: Vec<Bytes> = futures_util::TryStreamExt::try_collect(blob.content)
+            .await
+            .unwrap();
+        assert!(chunks.concat() == content, "{sizes:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_when_nobody_waits_for_the_answer_any_more() {
+    let registry = registry();
+    let id = registry.start_upload(&name()).await.unwrap().id;
+    let (sender, receiver) = futures_channel();
+    let name = name();
+    let append = registry.append_upload(&name, &id, TO_THE_END, receiver);
+    // The connection is gone: the future that served it is dropped with the body half sent.
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(1), append).await;
+    assert!(waited.is_err(), "the body has not ended");
+    sender.send(Ok(Bytes::from("the first part"))).unwrap();
+    drop(sender);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let progress = registry.upload_progress(&name, &id).await.unwrap();
+        if progress.size == 14 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "last seen: {progress:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+type Frame = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A body that is sent by hand.
+fn futures_channel() -> (
+    tokio::sync::mpsc::UnboundedSender<Frame>,
+    impl futures_util::Stream<Item = Frame> + Send + Unpin + 'static,
+) {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let body = stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|frame| (frame, receiver))
+    });
+    (sender, Box::pin(body))
+}
+
+#[tokio::test]
+async fn every_error_says_who_must_act() {
+    let registry = registry();
+    let digest = Digest::sha256(b"missing");
+    let error = registry.head_blob(&name(), &digest).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Caller);
+    assert_eq!(
+        error.to_string(),
+        format!("repository team/app has no blob {digest}"),
+        "one level, without a cause"
+    );
+}

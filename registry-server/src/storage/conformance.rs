@@ -1,1 +1,606 @@
-//! Suite.
+//! What every driver must do: one named test per behaviour and driver.
+//!
+//! A behaviour is a function that takes a fresh store and knows nothing of the driver but its trait. To add a
+//! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
+//! `conformance::filesystem::put_replaces_the_whole_value`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+
+use super::{Driver, Durability, Entry, EntryKind, Error, Mode, ReadRange, Staged, StorageKey};
+
+/// A store to test, and what must live as long as it.
+struct Subject {
+    driver: Arc<dyn Driver>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+macro_rules! conformance {
+    (drivers: { $($driver:ident: $make:expr,)* } behaviours: $behaviours:tt) => {
+        $(mod $driver {
+            conformance!(@tests $make, $behaviours);
+        })*
+    };
+    (@tests $make:expr, [$($behaviour:ident,)*]) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $behaviour() {
+            let subject: super::Subject = $make;
+            super::$behaviour(Arc::clone(&subject.driver)).await;
+            super::nothing_temporary_is_left(&subject).await;
+        })*
+        use std::sync::Arc;
+    };
+}
+
+conformance! {
+    drivers: {
+        filesystem: super::filesystem(crate::storage::Sync::Always),
+        filesystem_without_sync: super::filesystem(crate::storage::Sync::Never),
+        inmemory: super::Subject { driver: Arc::new(crate::storage::InMemory::new()), _folder: None },
+    }
+    behaviours: [
+        put_then_get_gives_the_same_bytes,
+        put_replaces_the_whole_value,
+        put_create_refuses_what_is_there_and_keeps_it,
+        get_of_nothing_is_not_found,
+        get_of_more_than_the_limit_is_refused,
+        stat_tells_size_and_time,
+        stat_of_a_prefix_is_not_found,
+        read_streams_every_byte_of_a_large_object,
+        read_of_a_range_gives_that_range,
+        read_behind_the_end_is_refused_with_the_size,
+        read_of_nothing_is_not_found,
+        an_open_read_survives_replacement_and_deletion,
+        reader_never_sees_half_a_put,
+        concurrent_creates_have_one_winner,
+        delete_takes_one_object_away,
+        delete_of_nothing_is_not_found,
+        delete_of_a_prefix_is_not_found,
+        delete_tree_takes_everything_below_and_nothing_beside,
+        delete_tree_of_nothing_is_no_error,
+        writes_and_deletes_of_one_folder_do_not_disturb_each_other,
+        list_gives_each_direct_child_once,
+        list_of_nothing_is_empty,
+        names_that_look_temporary_are_listed_as_prefixes,
+        staged_bytes_are_appended_in_order,
+        a_staged_object_can_be_read_back,
+        staging_at_a_wrong_offset_is_refused_with_the_size,
+        staging_what_does_not_exist_is_not_found,
+        staging_anew_what_exists_is_refused,
+        only_one_writer_exists_at_a_time,
+        publish_makes_the_object_and_ends_the_staged_one,
+        publish_replaces_a_torn_object,
+        publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes,
+        publish_under_an_open_writer_is_refused,
+        publish_of_nothing_is_not_found,
+        concurrent_publishes_of_one_object_leave_it_whole,
+        an_empty_object_is_an_object,
+    ]
+}
+
+fn filesystem(sync: super::Sync) -> Subject {
+    let folder = tempfile::tempdir().unwrap();
+    let options = super::FilesystemOptions {
+        sync,
+        ..super::FilesystemOptions::default()
+    };
+    let driver = super::Filesystem::new(folder.path(), &options).unwrap();
+    Subject {
+        driver: Arc::new(driver),
+        _folder: Some(folder),
+    }
+}
+
+fn key(text: &str) -> StorageKey {
+    StorageKey::parse(text).unwrap()
+}
+
+async fn put(driver: &Arc<dyn Driver>, name: &str, bytes: impl Into<Bytes>) {
+    driver
+        .put(&key(name), bytes.into(), Mode::Replace, Durability::PowerLoss)
+        .await
+        .unwrap();
+}
+
+async fn get(driver: &Arc<dyn Driver>, name: &str) -> Bytes {
+    driver.get(&key(name), u64::MAX).await.unwrap()
+}
+
+async fn read(driver: &Arc<dyn Driver>, name: &str, range: ReadRange) -> Result<Vec<u8>, Error> {
+    let content = driver.read(&key(name), range).await?;
+    let expected = content.range.clone();
+    let bytes = content.try_fold(Vec::new(), async |mut all, chunk| {
+        all.extend_from_slice(&chunk);
+        Ok(all)
+    });
+    let bytes = bytes.await?;
+    assert_eq!(
+        bytes.len() as u64,
+        expected.end - expected.start,
+        "the stream is as long as it says"
+    );
+    Ok(bytes)
+}
+
+async fn list(driver: &Arc<dyn Driver>, name: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = driver
+        .list(&key(name))
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    entries.sort_unstable();
+    entries
+}
+
+async fn stage(driver: &Arc<dyn Driver>, name: &str, parts: &[&[u8]]) {
+    let mut writer = driver.stage(&key(name), Staged::New).await.unwrap();
+    for part in parts {
+        writer.write(Bytes::copy_from_slice(part)).await.unwrap();
+    }
+    writer.sync().await.unwrap();
+}
+
+/// Bytes that differ at every offset a block could be confused at.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8)
+        .collect()
+}
+
+async fn nothing_temporary_is_left(subject: &Subject) {
+    if let Some(folder) = &subject._folder {
+        let mut folders = vec![folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    assert!(
+                        path.extension().is_none_or(|end| end != "tmp"),
+                        "left behind: {}",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(subject.driver.sweep(Duration::ZERO).await.unwrap().objects, 0);
+}
+
+async fn put_then_get_gives_the_same_bytes(driver: Arc<dyn Driver>) {
+    let bytes = pattern(70_000);
+    put(&driver, "a/b/c", bytes.clone()).await;
+    assert_eq!(get(&driver, "a/b/c").await, bytes);
+}
+
+async fn put_replaces_the_whole_value(driver: Arc<dyn Driver>) {
+    put(&driver, "a/link", "a longer first value").await;
+    put(&driver, "a/link", "second").await;
+    assert_eq!(get(&driver, "a/link").await, "second");
+}
+
+async fn put_create_refuses_what_is_there_and_keeps_it(driver: Arc<dyn Driver>) {
+    let name = key("a/b");
+    let create = || driver.put(&name, Bytes::from("new"), Mode::Create, Durability::PowerLoss);
+    create().await.unwrap();
+    put(&driver, "a/b", "old").await;
+    assert!(matches!(create().await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(get(&driver, "a/b").await, "old");
+}
+
+async fn get_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
+    put(&driver, "a/b", "x").await;
+    for name in ["a/c", "b", "a/b/c"] {
+        assert!(
+            driver.get(&key(name), 10).await.unwrap_err().is_not_found(),
+            "{name}"
+        );
+    }
+}
+
+async fn get_of_more_than_the_limit_is_refused(driver: Arc<dyn Driver>) {
+    put(&driver, "a", "12345").await;
+    assert_eq!(driver.get(&key("a"), 5).await.unwrap(), "12345");
+    let error = driver.get(&key("a"), 4).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::TooLarge {
+                size: 5,
+                limit: 4,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+async fn stat_tells_size_and_time(driver: Arc<dyn Driver>) {
+    put(&driver, "a", "12345").await;
+    let found = driver.stat(&key("a")).await.unwrap();
+    assert_eq!(found.size, 5);
+    let age = std::time::SystemTime::now()
+        .duration_since(found.modified)
+        .unwrap_or_default();
+    assert!(age < Duration::from_secs(600), "{age:?}");
+}
+
+async fn stat_of_a_prefix_is_not_found(driver: Arc<dyn Driver>) {
+    put(&driver, "a/b", "x").await;
+    assert!(driver.stat(&key("a")).await.unwrap_err().is_not_found());
+    assert!(driver.get(&key("a"), 10).await.is_err());
+}
+
+async fn read_streams_every_byte_of_a_large_object(driver: Arc<dyn Driver>) {
+    for length in [0, 1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3_000_000] {
+        let bytes = pattern(length);
+        put(&driver, "a", bytes.clone()).await;
+        assert!(
+            read(&driver, "a", ReadRange::Full).await.unwrap() == bytes,
+            "{length} bytes differ"
+        );
+    }
+}
+
+async fn read_of_a_range_gives_that_range(driver: Arc<dyn Driver>) {
+    let bytes = pattern(1_000_000);
+    put(&driver, "a", bytes.clone()).await;
+    for (range, expected) in [
+        (ReadRange::From(999_999), 999_999..1_000_000),
+        (ReadRange::From(0), 0..1_000_000),
+        (ReadRange::Between(10, 10), 10..11),
+        (ReadRange::Between(262_143, 524_288), 262_143..524_289),
+        (ReadRange::Between(999_990, 5_000_000), 999_990..1_000_000),
+        (ReadRange::Last(7), 999_993..1_000_000),
+        (ReadRange::Last(7_000_000), 0..1_000_000),
+    ] {
+        assert!(
+            read(&driver, "a", range).await.unwrap() == bytes[expected],
+            "{range:?}"
+        );
+    }
+}
+
+async fn read_behind_the_end_is_refused_with_the_size(driver: Arc<dyn Driver>) {
+    put(&driver, "a", "12345").await;
+    for range in [
+        ReadRange::From(5),
+        ReadRange::Between(9, 10),
+        ReadRange::Between(3, 2),
+        ReadRange::Last(0),
+    ] {
+        let error = read(&driver, "a", range).await.unwrap_err();
+        assert!(
+            matches!(error, Error::RangeNotSatisfiable { size: 5, .. }),
+            "{range:?}: {error}"
+        );
+    }
+}
+
+async fn read_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
+    assert!(
+        read(&driver, "a/b", ReadRange::Full)
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
+}
+
+async fn an_open_read_survives_replacement_and_deletion(driver: Arc<dyn Driver>) {
+    let bytes = pattern(2_000_000);
+    put(&driver, "a/data", bytes.clone()).await;
+    let content = driver.read(&key("a/data"), ReadRange::Full).await.unwrap();
+    put(&driver, "a/data", "other").await;
+    driver.delete(&key("a/data")).await.unwrap();
+    let chunks: Vec<Bytes> = content.try_collect().await.unwrap();
+    assert!(chunks.concat() == bytes);
+}
+
+async fn reader_never_sees_half_a_put(driver: Arc<dyn Driver>) {
+    let (one, two) = (Bytes::from(vec![1; 100_000]), Bytes::from(vec![2; 150_000]));
+    put(&driver, "a/link", one.clone()).await;
+    let writer = {
+        let (driver, one, two) = (Arc::clone(&driver), one.clone(), two.clone());
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                for bytes in [&two, &one] {
+                    put(&driver, "a/link", bytes.clone()).await;
+                }
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let seen = get(&driver, "a/link").await;
+        assert!(seen == one || seen == two, "a mixture of {} bytes", seen.len());
+    }
+    writer.await.unwrap();
+}
+
+async fn concurrent_creates_have_one_winner(driver: Arc<dyn Driver>) {
+    let tasks: Vec<_> = (0..10)
+        .map(|number: u8| {
+            let driver = Arc::clone(&driver);
+            tokio::spawn(async move {
+                let bytes = Bytes::from(vec![number; 10]);
+                driver
+                    .put(&key("a/owner"), bytes, Mode::Create, Durability::PowerLoss)
+                    .await
+            })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Ok(()) => winners.push(number as u8),
+            Err(error) => assert!(matches!(error, Error::AlreadyExists { .. }), "{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(get(&driver, "a/owner").await, vec![winners[0]; 10]);
+}
+
+async fn delete_takes_one_object_away(driver: Arc<dyn Driver>) {
+    put(&driver, "a/b", "x").await;
+    put(&driver, "a/c", "y").await;
+    driver.delete(&key("a/b")).await.unwrap();
+    assert!(driver.get(&key("a/b"), 10).await.unwrap_err().is_not_found());
+    assert_eq!(get(&driver, "a/c").await, "y");
+}
+
+async fn delete_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
+    assert!(driver.delete(&key("a/b")).await.unwrap_err().is_not_found());
+}
+
+async fn delete_of_a_prefix_is_not_found(driver: Arc<dyn Driver>) {
+    put(&driver, "a/b", "x").await;
+    assert!(driver.delete(&key("a")).await.unwrap_err().is_not_found());
+    assert_eq!(get(&driver, "a/b").await, "x");
+}
+
+async fn delete_tree_takes_everything_below_and_nothing_beside(driver: Arc<dyn Driver>) {
+    for name in ["a/b/c", "a/b/d/e", "a/bb/c", "a/b.c"] {
+        put(&driver, name, "x").await;
+    }
+    stage(&driver, "a/b/data", &[b"staged"]).await;
+    driver
+        .delete_tree(&key("a/b"), Durability::PowerLoss)
+        .await
+        .unwrap();
+    let names: Vec<String> = list(&driver, "a")
+        .await
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(names, ["b.c", "bb"]);
+    assert!(driver.stat(&key("a/b/data")).await.unwrap_err().is_not_found());
+}
+
+async fn delete_tree_of_nothing_is_no_error(driver: Arc<dyn Driver>) {
+    driver
+        .delete_tree(&key("a/b"), Durability::PowerLoss)
+        .await
+        .unwrap();
+}
+
+async fn writes_and_deletes_of_one_folder_do_not_disturb_each_other(driver: Arc<dyn Driver>) {
+    let deleter = {
+        let driver = Arc::clone(&driver);
+        tokio::spawn(async move {
+            for _ in 0..30 {
+                driver.delete_tree(&key("a/b"), Durability::Crash).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    while !deleter.is_finished() {
+        put(&driver, "a/b/c/link", "x").await;
+    }
+    deleter.await.unwrap();
+    put(&driver, "a/b/c/link", "y").await;
+    assert_eq!(get(&driver, "a/b/c/link").await, "y");
+}
+
+async fn list_gives_each_direct_child_once(driver: Arc<dyn Driver>) {
+    for name in ["a/one/x", "a/one/y", "a/two", "a/one-more/z", "b/other"] {
+        put(&driver, name, "x").await;
+    }
+    let entry = |name: &str, kind| Entry {
+        name: name.to_owned(),
+        kind,
+    };
+    let expected = [
+        entry("one", EntryKind::Prefix),
+        entry("one-more", EntryKind::Prefix),
+        entry("two", EntryKind::Object),
+    ];
+    assert_eq!(list(&driver, "a").await, expected);
+}
+
+async fn list_of_nothing_is_empty(driver: Arc<dyn Driver>) {
+    assert_eq!(list(&driver, "a/b").await, []);
+    put(&driver, "a", "x").await;
+    assert_eq!(list(&driver, "a/b").await, []);
+}
+
+async fn names_that_look_temporary_are_listed_as_prefixes(driver: Arc<dyn Driver>) {
+    put(&driver, "tags/v1.tmp/current/link", "x").await;
+    let names: Vec<String> = list(&driver, "tags")
+        .await
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(names, ["v1.tmp"]);
+}
+
+async fn staged_bytes_are_appended_in_order(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[b"one", b"two"]).await;
+    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 6);
+    let mut writer = driver.stage(&key("up/data"), Staged::At(6)).await.unwrap();
+    writer.write(Bytes::from("three")).await.unwrap();
+    assert_eq!(writer.size(), 11);
+    drop(writer);
+    let mut writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+    assert_eq!(writer.size(), 11);
+    writer.write(Bytes::from("four")).await.unwrap();
+    drop(writer);
+    driver.publish(&key("up/data"), &key("blob"), 15).await.unwrap();
+    assert_eq!(get(&driver, "blob").await, "onetwothreefour");
+}
+
+async fn a_staged_object_can_be_read_back(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[b"one", b"two"]).await;
+    let _writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+    assert_eq!(
+        read(&driver, "up/data", ReadRange::Between(2, 5)).await.unwrap(),
+        b"etwo"
+    );
+}
+
+async fn staging_at_a_wrong_offset_is_refused_with_the_size(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[b"12345"]).await;
+    for offset in [0, 4, 6] {
+        let error = driver
+            .stage(&key("up/data"), Staged::At(offset))
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(error, Error::OffsetMismatch { actual: 5, expected, .. } if expected == offset),
+            "{error}"
+        );
+    }
+    driver.stage(&key("up/data"), Staged::At(5)).await.unwrap();
+}
+
+async fn staging_what_does_not_exist_is_not_found(driver: Arc<dyn Driver>) {
+    for staged in [Staged::At(0), Staged::AtEnd] {
+        assert!(
+            driver
+                .stage(&key("up/data"), staged)
+                .await
+                .err()
+                .unwrap()
+                .is_not_found()
+        );
+    }
+}
+
+async fn staging_anew_what_exists_is_refused(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[b"12345"]).await;
+    let error = driver.stage(&key("up/data"), Staged::New).await.err().unwrap();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 5);
+}
+
+async fn only_one_writer_exists_at_a_time(driver: Arc<dyn Driver>) {
+    let writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
+    let error = driver.stage(&key("up/data"), Staged::AtEnd).await.err().unwrap();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    drop(writer);
+    driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+}
+
+async fn publish_makes_the_object_and_ends_the_staged_one(driver: Arc<dyn Driver>) {
+    let bytes = pattern(1_500_000);
+    stage(&driver, "up/data", &[&bytes[..700_000], &bytes[700_000..]]).await;
+    assert!(
+        driver
+            .stat(&key("blobs/x/data"))
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
+    driver
+        .publish(&key("up/data"), &key("blobs/x/data"), 1_500_000)
+        .await
+        .unwrap();
+    assert!(read(&driver, "blobs/x/data", ReadRange::Full).await.unwrap() == bytes);
+    assert!(driver.stat(&key("up/data")).await.unwrap_err().is_not_found());
+}
+
+async fn publish_replaces_a_torn_object(driver: Arc<dyn Driver>) {
+    put(&driver, "blobs/x/data", "who").await;
+    stage(&driver, "up/data", &[b"whole"]).await;
+    driver
+        .publish(&key("up/data"), &key("blobs/x/data"), 5)
+        .await
+        .unwrap();
+    assert_eq!(get(&driver, "blobs/x/data").await, "whole");
+}
+
+async fn publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[b"whole"]).await;
+    let error = driver
+        .publish(&key("up/data"), &key("blob"), 4)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OffsetMismatch {
+                expected: 4,
+                actual: 5,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 5);
+    assert!(driver.stat(&key("blob")).await.unwrap_err().is_not_found());
+}
+
+async fn publish_under_an_open_writer_is_refused(driver: Arc<dyn Driver>) {
+    let mut writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
+    writer.write(Bytes::from("x")).await.unwrap();
+    let error = driver
+        .publish(&key("up/data"), &key("blob"), 1)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+}
+
+async fn publish_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
+    assert!(
+        driver
+            .publish(&key("up/data"), &key("blob"), 0)
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
+}
+
+async fn concurrent_publishes_of_one_object_leave_it_whole(driver: Arc<dyn Driver>) {
+    let bytes = pattern(300_000);
+    let tasks: Vec<_> = (0..20)
+        .map(|number| {
+            let (driver, bytes) = (Arc::clone(&driver), bytes.clone());
+            tokio::spawn(async move {
+                let staged = format!("up/{number}/data");
+                stage(&driver, &staged, &[&bytes]).await;
+                driver
+                    .publish(&key(&staged), &key("blobs/x/data"), 300_000)
+                    .await
+                    .unwrap();
+                assert!(read(&driver, "blobs/x/data", ReadRange::Full).await.unwrap() == bytes);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn an_empty_object_is_an_object(driver: Arc<dyn Driver>) {
+    put(&driver, "a/empty", "").await;
+    assert_eq!(driver.stat(&key("a/empty")).await.unwrap().size, 0);
+    assert_eq!(read(&driver, "a/empty", ReadRange::Full).await.unwrap(), b"");
+    stage(&driver, "up/data", &[]).await;
+    driver.publish(&key("up/data"), &key("blob"), 0).await.unwrap();
+    assert_eq!(get(&driver, "blob").await, "");
+}

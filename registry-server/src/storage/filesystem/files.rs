@@ -53,9 +53,30 @@ pub(super) fn put(
     mode: Mode,
     durability: Durability,
 ) -> Result<(), Error> {
-    let failed = |error| Error::io("write", key, error);
     let path = shared.path(key);
-    let (temporary, mut file) = create_beside(&path).map_err(failed)?;
+    let mut attempt = 1;
+    loop {
+        match put_once(shared, &path, bytes, mode, durability) {
+            Ok(()) => break,
+            // A deletion of the folder took the temporary file with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(Error::io("write", key, error)),
+        }
+    }
+    match durability {
+        Durability::PowerLoss => sync_ancestors(shared, key, &path),
+        Durability::Crash => Ok(()),
+    }
+}
+
+fn put_once(
+    shared: &Shared,
+    path: &Path,
+    bytes: &[u8],
+    mode: Mode,
+    durability: Durability,
+) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
     let written = file
         .write_all(bytes)
         .and_then(|()| {
@@ -65,15 +86,11 @@ pub(super) fn put(
                 Ok(())
             }
         })
-        .and_then(|()| rename(&temporary, &path, mode));
-    if let Err(error) = written {
+        .and_then(|()| rename(&temporary, path, mode));
+    if written.is_err() {
         remove_quietly(&temporary);
-        return Err(failed(error));
     }
-    match durability {
-        Durability::PowerLoss => sync_ancestors(shared, key, &path),
-        Durability::Crash => Ok(()),
-    }
+    written
 }
 
 fn rename(from: &Path, to: &Path, mode: Mode) -> io::Result<()> {

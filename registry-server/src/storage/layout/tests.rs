@@ -1,1 +1,298 @@
-//! Tests.
+//! Full literal keys, and that reading undoes writing.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HEX: &str = "6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
+
+fn repository() -> RepositoryName {
+    RepositoryName::parse("library/debian").unwrap()
+}
+
+fn ours() -> Digest {
+    Digest::parse(&format!("sha256:{HEX}")).unwrap()
+}
+
+fn tag() -> Tag {
+    Tag::parse("v1.0").unwrap()
+}
+
+fn id() -> UploadId {
+    UploadId::parse("0193-ab").unwrap()
+}
+
+#[test]
+fn every_object_has_distributions_key() {
+    let (repository, digest, tag, id) = (repository(), ours(), tag(), id());
+    let home = "docker/registry/v2/repositories/library/debian";
+    let our_home = "docker/registry/berth/v1/repositories/library/debian/_referrers";
+    let table = [
+        (
+            Place::BlobData { digest },
+            format!("docker/registry/v2/blobs/sha256/6c/{HEX}/data"),
+        ),
+        (
+            Place::LayerLink {
+                repository: repository.clone(),
+                digest,
+            },
+            format!("{home}/_layers/sha256/{HEX}/link"),
+        ),
+        (
+            Place::RevisionLink {
+                repository: repository.clone(),
+                digest,
+            },
+            format!("{home}/_manifests/revisions/sha256/{HEX}/link"),
+        ),
+        (
+            Place::TagCurrent {
+                repository: repository.clone(),
+                tag: tag.clone(),
+            },
+            format!("{home}/_manifests/tags/v1.0/current/link"),
+        ),
+        (
+            Place::TagIndex {
+                repository: repository.clone(),
+                tag,
+                digest,
+            },
+            format!("{home}/_manifests/tags/v1.0/index/sha256/{HEX}/link"),
+        ),
+        (
+            Place::UploadData {
+                repository: repository.clone(),
+                id: id.clone(),
+            },
+            format!("{home}/_uploads/0193-ab/data"),
+        ),
+        (
+            Place::UploadStartedAt {
+                repository: repository.clone(),
+                id: id.clone(),
+            },
+            format!("{home}/_uploads/0193-ab/startedat"),
+        ),
+        (
+            Place::UploadHashState {
+                repository: repository.clone(),
+                id,
+                offset: 1048576,
+            },
+            format!("{home}/_uploads/0193-ab/hashstates/sha256/1048576"),
+        ),
+        (
+            Place::ReferrerEntry {
+                repository: repository.clone(),
+                subject: digest,
+                referrer: digest,
+            },
+            format!("{our_home}/subjects/sha256/{HEX}/sha256-{HEX}"),
+        ),
+        (
+            Place::ReferrerKnown { repository, digest },
+            format!("{our_home}/known/sha256/{HEX}"),
+        ),
+        (
+            Place::BlobAlias { digest },
+            format!("docker/registry/berth/v1/blobs/sha256/6c/{HEX}"),
+        ),
+    ];
+    for (place, expected) in table {
+        assert_eq!(place.key().as_str(), expected, "{place:?}");
+        assert_eq!(Place::parse(&place.key()).as_ref(), Some(&place), "{expected}");
+    }
+}
+
+#[test]
+fn every_area_holds_its_objects() {
+    let (repository, digest, tag, id) = (repository(), ours(), tag(), id());
+    let r = &repository;
+    let within = [
+        (
+            Area::Repositories,
+            Place::LayerLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Repository(r),
+            Place::LayerLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Layers(r),
+            Place::LayerLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Layer(r, &digest),
+            Place::LayerLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Manifests(r),
+            Place::RevisionLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Revisions(r, Algorithm::Sha256),
+            Place::RevisionLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Revision(r, &digest),
+            Place::RevisionLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Tags(r),
+            Place::TagCurrent {
+                repository: r.clone(),
+                tag: tag.clone(),
+            },
+        ),
+        (
+            Area::Tag(r, &tag),
+            Place::TagIndex {
+                repository: r.clone(),
+                tag: tag.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Upload(r, &id),
+            Place::UploadData {
+                repository: r.clone(),
+                id: id.clone(),
+            },
+        ),
+        (
+            Area::UploadHashStates(r, &id),
+            Place::UploadHashState {
+                repository: r.clone(),
+                id: id.clone(),
+                offset: 7,
+            },
+        ),
+        (
+            Area::Subject(r, &digest),
+            Place::ReferrerEntry {
+                repository: r.clone(),
+                subject: digest,
+                referrer: digest,
+            },
+        ),
+        (
+            Area::ReferrersKnown(r, Algorithm::Sha256),
+            Place::ReferrerKnown {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+    ];
+    for (area, place) in within {
+        let (area_key, key) = (area.key(), place.key());
+        assert!(
+            key.as_str().starts_with(&format!("{area_key}/")),
+            "{area:?}: {area_key} holds {key}"
+        );
+    }
+}
+
+#[test]
+fn what_no_registry_wrote_is_not_recognised() {
+    let home = "docker/registry/v2/repositories/library/debian";
+    for text in [
+        "docker/registry/v2".to_owned(),
+        format!("docker/registry/v2/blobs/sha256/00/{HEX}/data"),
+        format!("docker/registry/v2/blobs/sha256/6c/{HEX}/data.tmp"),
+        format!("{home}/_layers/sha256/{HEX}"),
+        format!("{home}/_layers/sha256/zz/link"),
+        format!("{home}/_manifests/tags/v1/current/link/x"),
+        format!("{home}/_uploads/0193-ab/hashstates/sha256/007"),
+        format!("docker/registry/v2/repositories/Library/Debian_/_layers/sha256/{HEX}/link"),
+        format!("elsewhere/docker/registry/v2/blobs/sha256/6c/{HEX}/data"),
+    ] {
+        assert_eq!(Place::parse(&StorageKey::parse(&text).unwrap()), None, "{text}");
+    }
+}
+
+#[test]
+fn a_repository_is_what_has_a_manifests_side() {
+    let entry = |name: &str, kind| Entry {
+        name: name.to_owned(),
+        kind,
+    };
+    assert_eq!(
+        repository_entry(&entry("_manifests", EntryKind::Prefix)),
+        RepositoryEntry::Manifests
+    );
+    assert_eq!(
+        repository_entry(&entry("debian", EntryKind::Prefix)),
+        RepositoryEntry::Component
+    );
+    assert_eq!(
+        repository_entry(&entry("_layers", EntryKind::Prefix)),
+        RepositoryEntry::Other
+    );
+    assert_eq!(
+        repository_entry(&entry("debian", EntryKind::Object)),
+        RepositoryEntry::Other
+    );
+}
+
+proptest! {
+    #[test]
+    fn reading_undoes_writing(
+        name in "[a-z0-9]{1,6}(/(blobs|uploads|tags|x[0-9]{1,3})){0,4}",
+        tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}",
+        id in "[a-zA-Z0-9=_-]{1,40}",
+        offset: u64,
+        content: [u8; 4],
+    ) {
+        let repository = RepositoryName::parse(&name).unwrap();
+        let (tag, id) = (Tag::parse(&tag).unwrap(), UploadId::parse(&id).unwrap());
+        for algorithm in Algorithm::ALL {
+            let digest = Digest::of(algorithm, &content);
+            let (r, t, i) = (|| repository.clone(), || tag.clone(), || id.clone());
+            for place in [
+                Place::BlobData { digest },
+                Place::BlobAlias { digest },
+                Place::LayerLink { repository: r(), digest },
+                Place::RevisionLink { repository: r(), digest },
+                Place::TagCurrent { repository: r(), tag: t() },
+                Place::TagIndex { repository: r(), tag: t(), digest },
+                Place::UploadData { repository: r(), id: i() },
+                Place::UploadStartedAt { repository: r(), id: i() },
+                Place::UploadHashState { repository: r(), id: i(), offset },
+                Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
+                Place::ReferrerKnown { repository: r(), digest },
+            ] {
+                prop_assert_eq!(Place::parse(&place.key()), Some(place));
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_panics(text in "(docker/registry/v2/|blobs/|repositories/|_layers/|_manifests/|sha256/|a/|link){0,8}x") {
+        if let Ok(key) = StorageKey::parse(&text) {
+            let _ = Place::parse(&key);
+        }
+    }
+}
