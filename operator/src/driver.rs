@@ -165,7 +165,7 @@ async fn bring_up(
         namespace,
     };
     let children = apply::children(&writer, children, &facts.found).await?; // writes
-    let mut findings = observe::findings(&children, facts.named_claim.as_ref(), &facts.endpoints); // pure
+    let mut findings = observe::findings(&children, facts); // pure
     if findings.up() && !said_ready(registry) {
         findings.silence = silence(context, registry, namespace, &validated, &children).await;
     }
@@ -205,7 +205,12 @@ async fn silence(
 /// What is to be seen of earlier passes.
 fn earlier(facts: &Facts) -> Findings {
     let claim = facts.found.claim.as_ref().or(facts.named_claim.as_ref());
-    look(facts.found.deployment.as_ref(), claim, &facts.endpoints)
+    look(
+        facts.found.deployment.as_ref(),
+        claim,
+        &facts.endpoints,
+        &facts.pods,
+    )
 }
 
 /// Last step: the status, and one event when its reason is a new one.

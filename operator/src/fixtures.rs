@@ -36,6 +36,7 @@ pub(crate) fn no_facts() -> Facts {
         claim_can_grow: None,
         found: Found::default(),
         endpoints: Vec::new(),
+        pods: Vec::new(),
     }
 }
 

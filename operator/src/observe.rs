@@ -3,12 +3,13 @@
 //! Guarantees: pure; nothing is called ready that a client could not use. Must not: write a sentence, which is
 //! `report`'s. Start at [`findings`].
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::build::{Children, Live};
 use crate::reach::Silence;
+use crate::read::Facts;
 
 /// What was seen.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Findings {
     pub ready_replicas: i32,
     /// Whether the Service leads to at least one ready Pod.
     pub reachable: bool,
+    /// What keeps a Pod from being ready.
+    pub trouble: Option<Trouble>,
     /// Where clients will look, and something else than the registry, or nothing, is found; asked before Ready only.
     pub silence: Option<Silence>,
     /// Phase of the claim while it is not bound.
@@ -75,16 +78,9 @@ impl Rollout {
 }
 
 /// Looks at the objects as they were applied.
-pub fn findings(
-    children: &Children<Live>,
-    named_claim: Option<&PersistentVolumeClaim>,
-    endpoints: &[EndpointSlice],
-) -> Findings {
-    look(
-        Some(&children.deployment),
-        children.claim.as_ref().or(named_claim),
-        endpoints,
-    )
+pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
+    let claim = children.claim.as_ref().or(facts.named_claim.as_ref());
+    look(Some(&children.deployment), claim, &facts.endpoints, &facts.pods)
 }
 
 /// Looks at whatever there is, for passes that did not get as far as applying.
@@ -92,6 +88,7 @@ pub fn look(
     deployment: Option<&Deployment>,
     claim: Option<&PersistentVolumeClaim>,
     endpoints: &[EndpointSlice],
+    pods: &[Pod],
 ) -> Findings {
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let available = status
@@ -121,9 +118,99 @@ pub fn look(
                     .and_then(|conditions| conditions.ready)
                     .unwrap_or(true)
             }),
+        trouble: refused(status).or_else(|| pods.iter().find_map(Trouble::of)),
         silence: None,
         unbound_claim,
         capacity,
+    }
+}
+
+/// Why a Pod is not ready. Kinds, and not the kubelet's own words: those change from second to second, and each change
+/// would be a write.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// The API server refuses the Pods; its words.
+    Refused(String),
+    /// No node takes the Pod; the scheduler's words.
+    Unschedulable {
+        /// The Pod.
+        pod: String,
+        /// The scheduler's words.
+        words: String,
+    },
+    /// An image cannot be pulled.
+    Image {
+        /// The Pod.
+        pod: String,
+        /// The image.
+        image: String,
+    },
+    /// The container ends again and again.
+    Crashing {
+        /// The Pod.
+        pod: String,
+        /// Its last exit code.
+        exit_code: Option<i32>,
+    },
+    /// The container cannot be made; the kubelet's reason.
+    Container {
+        /// The Pod.
+        pod: String,
+        /// The kubelet's reason.
+        reason: String,
+    },
+}
+
+/// A quota or an admission policy is in the way.
+fn refused(status: Option<&DeploymentStatus>) -> Option<Trouble> {
+    let failure = status?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
+    Some(Trouble::Refused(failure.message.clone().unwrap_or_default()))
+}
+
+impl Trouble {
+    fn of(pod: &Pod) -> Option<Self> {
+        let name = || pod.metadata.name.clone().unwrap_or_default();
+        let status = pod.status.as_ref()?;
+        if let Some(scheduled) = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "PodScheduled")
+            && scheduled.status == "False"
+            && scheduled.reason.as_deref() == Some("Unschedulable")
+        {
+            let words = scheduled.message.clone().unwrap_or_default();
+            return Some(Self::Unschedulable { pod: name(), words });
+        }
+        let container = status.container_statuses.as_ref()?.first()?;
+        let reason = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
+        match reason {
+            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+                Some(Self::Image {
+                    pod: name(),
+                    image: container.image.clone(),
+                })
+            }
+            "CrashLoopBackOff" => {
+                let last = container
+                    .last_state
+                    .as_ref()
+                    .and_then(|state| state.terminated.as_ref());
+                Some(Self::Crashing {
+                    pod: name(),
+                    exit_code: last.map(|last| last.exit_code),
+                })
+            }
+            "ContainerCreating" | "PodInitializing" => None,
+            other => Some(Self::Container {
+                pod: name(),
+                reason: other.to_owned(),
+            }),
+        }
     }
 }
 

@@ -10,14 +10,14 @@ use std::fmt::Debug;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
-use operator_api::Registry;
+use operator_api::{REGISTRY_LABEL, Registry};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Fault, fault_of};
@@ -41,6 +41,8 @@ pub struct Facts {
     pub found: Found,
     /// Endpoints of the Service.
     pub endpoints: Vec<EndpointSlice>,
+    /// The Pods, while not all of them are ready: why not is only to be seen there.
+    pub pods: Vec<Pod>,
 }
 
 /// Objects with the names of the Registry's own, whoever they belong to.
@@ -88,11 +90,13 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The Service's endpoints.
-    #[error("cannot list the endpoints of Service `{service}`")]
-    Endpoints {
-        /// The Service.
-        service: String,
+    /// Objects by a label.
+    #[error("cannot list each {kind} with label `{label}`")]
+    List {
+        /// Their kind.
+        kind: String,
+        /// The label.
+        label: String,
         /// Why.
         #[source]
         source: Box<kube::Error>,
@@ -103,7 +107,7 @@ impl Error {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Get { source, .. } | Self::Endpoints { source, .. } => fault_of(source),
+            Self::Get { source, .. } | Self::List { source, .. } => fault_of(source),
         }
     }
 }
@@ -153,7 +157,7 @@ pub async fn facts(
                 None => Ok(None),
             }
         },
-        reader.endpoints(names.service()),
+        reader.labelled(format!("kubernetes.io/service-name={}", names.service())),
         reader.get(names.service_account()),
         reader.get(names.config()),
         reader.get(names.config()),
@@ -169,6 +173,7 @@ pub async fn facts(
         reader.get(names.ingress()),
     )?;
     let claim_can_grow = reader.claim_can_grow(claim.as_ref()).await?;
+    let pods = reader.pods(deployment.as_ref(), names).await?;
     Ok(Facts {
         now: Timestamp::now(),
         secrets,
@@ -191,6 +196,7 @@ pub async fn facts(
             ingress,
         },
         endpoints,
+        pods,
     })
 }
 
@@ -233,16 +239,32 @@ impl Reader<'_> {
         Ok(try_join_all(requests).await?.into_iter().collect())
     }
 
-    async fn endpoints(&self, service: String) -> Result<Vec<EndpointSlice>, Error> {
-        let api = Api::<EndpointSlice>::namespaced(self.client.clone(), self.namespace);
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
-        match api.list(&of_service).await {
+    async fn labelled<K>(&self, label: String) -> Result<Vec<K>, Error>
+    where
+        K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
+        match api.list(&ListParams::default().labels(&label)).await {
             Ok(list) => Ok(list.items),
-            Err(source) => Err(Error::Endpoints {
-                service,
+            Err(source) => Err(Error::List {
+                kind: K::kind(&()).into_owned(),
+                label,
                 source: Box::new(source),
             }),
         }
+    }
+
+    async fn pods(&self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
+        let wanted = deployment
+            .and_then(|deployment| deployment.spec.as_ref()?.replicas)
+            .unwrap_or(0);
+        let ready = deployment
+            .and_then(|deployment| deployment.status.as_ref()?.ready_replicas)
+            .unwrap_or(0);
+        if ready >= wanted {
+            return Ok(Vec::new());
+        }
+        self.labelled(format!("{REGISTRY_LABEL}={}", names.label())).await
     }
 
     async fn claim_can_grow(&self, claim: Option<&PersistentVolumeClaim>) -> Result<Option<bool>, Error> {

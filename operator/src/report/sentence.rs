@@ -3,7 +3,7 @@
 use super::reason as why;
 use crate::Error;
 use crate::error::chain;
-use crate::observe::{Findings, Rollout};
+use crate::observe::{Findings, Rollout, Trouble};
 use crate::validate::ValidatedRegistry;
 
 /// Reason and sentence for a pass that applied everything.
@@ -22,6 +22,12 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
     let ready = findings.ready_replicas.min(wanted);
     if findings.rollout == Rollout::Stuck {
         let deployment = registry.names.deployment();
+        if let Some(trouble) = &findings.trouble {
+            return (
+                why::ROLLOUT_STUCK,
+                format!("{ready} of {wanted} replicas are ready: {}", cause(trouble)),
+            );
+        }
         let sentence = format!(
             "{ready} of {wanted} replicas are ready and Deployment `{deployment}` makes no progress; look at its Pods with \
              `kubectl describe pods -l {}={}`",
@@ -42,7 +48,7 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
     if let (true, Some(silence)) = (findings.up(), &findings.silence) {
         return (why::NOT_ANSWERING, silence.sentence().to_owned());
     }
-    if let Some((claim, phase)) = &findings.unbound_claim {
+    if let (None, Some((claim, phase))) = (&findings.trouble, &findings.unbound_claim) {
         return (
             why::VOLUME_PENDING,
             format!("PersistentVolumeClaim `{claim}` is {phase}"),
@@ -61,10 +67,35 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
             format!("Service `{service}` does not lead to a ready replica yet"),
         );
     }
-    (
-        why::ROLLING_OUT,
-        format!("{ready} of {wanted} replicas are ready"),
-    )
+    let sentence = format!("{ready} of {wanted} replicas are ready");
+    match &findings.trouble {
+        Some(trouble) => (why::ROLLING_OUT, format!("{sentence}: {}", cause(trouble))),
+        None => (why::ROLLING_OUT, sentence),
+    }
+}
+
+/// What keeps a Pod from being ready, and the way out where it is not plain.
+fn cause(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Refused(words) => format!("the API server refuses the Pods: {words}"),
+        Trouble::Unschedulable { pod, words } => format!("no node takes Pod `{pod}`: {words}"),
+        Trouble::Image { pod, image } => {
+            format!(
+                "the image `{image}` of Pod `{pod}` cannot be pulled; correct `spec.image` or its pull secrets"
+            )
+        }
+        Trouble::Crashing { pod, exit_code } => {
+            let code = exit_code
+                .map(|code| format!(" with exit code {code}"))
+                .unwrap_or_default();
+            format!("the server ends{code} again and again; see why with `kubectl logs --previous {pod}`")
+        }
+        Trouble::Container { pod, reason } => {
+            format!(
+                "the container of Pod `{pod}` cannot be made ({reason}); see why with `kubectl describe pod {pod}`"
+            )
+        }
+    }
 }
 
 /// The sentence for a pass that stopped: the error, its causes, and what can be done.

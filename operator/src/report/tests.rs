@@ -54,7 +54,7 @@ fn two_replicas() -> Fixture {
 fn check_applied(deployment_status: Value, endpoints: &[EndpointSlice], expected: &str) {
     let fixture = two_replicas();
     let (registry, material) = fixture.material();
-    let findings = look(Some(&deployment(deployment_status)), None, endpoints);
+    let findings = look(Some(&deployment(deployment_status)), None, endpoints, &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
         material: &material,
@@ -144,7 +144,7 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
 fn a_status_that_says_the_same_is_the_same_at_any_time() {
     let mut fixture = two_replicas();
     let (registry, material) = fixture.material();
-    let findings = look(Some(&deployment(rolled_out())), None, &endpoints(true));
+    let findings = look(Some(&deployment(rolled_out())), None, &endpoints(true), &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
         material: &material,
@@ -159,7 +159,7 @@ fn a_status_that_says_the_same_is_the_same_at_any_time() {
 fn a_status_reads_back_as_it_was_written() {
     let fixture = Fixture::parse(include_str!("../fixtures/everything.yaml"));
     let (registry, material) = fixture.material();
-    let findings = look(None, None, &[]);
+    let findings = look(None, None, &[], &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
         material: &material,
@@ -189,4 +189,56 @@ fn errors_that_only_the_author_can_mend_stall_at_once() {
     let expected =
         "FFT ConfigKeyRefused: `spec.config` must not set `http.secret`; use `spec.http.secretKeyRef`";
     assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
+}
+
+#[test]
+fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
+    let waiting = |reason: &str| {
+        json!({ "containerStatuses": [{
+            "name": "registry", "image": "images.invalid/a:1", "imageID": "", "ready": false, "restartCount": 3,
+            "state": { "waiting": { "reason": reason, "message": "changes every second" } },
+            "lastState": { "terminated": { "exitCode": 2 } },
+        }] })
+    };
+    let unschedulable = json!({ "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available",
+    }] });
+    let rows = [
+        (
+            waiting("ImagePullBackOff"),
+            "the image `images.invalid/a:1` of Pod `harbour-1` cannot be pulled; correct `spec.image` or its pull secrets",
+        ),
+        (
+            waiting("ErrImagePull"),
+            "the image `images.invalid/a:1` of Pod `harbour-1` cannot be pulled; correct `spec.image` or its pull secrets",
+        ),
+        (
+            waiting("CrashLoopBackOff"),
+            "the server ends with exit code 2 again and again; see why with `kubectl logs --previous harbour-1`",
+        ),
+        (
+            waiting("CreateContainerConfigError"),
+            "the container of Pod `harbour-1` cannot be made (CreateContainerConfigError); see why with `kubectl describe pod harbour-1`",
+        ),
+        (
+            unschedulable,
+            "no node takes Pod `harbour-1`: 0/1 nodes are available",
+        ),
+    ];
+    let fixture = two_replicas();
+    let (registry, material) = fixture.material();
+    for (pod, cause) in rows {
+        let pod =
+            serde_json::from_value(json!({ "metadata": { "name": "harbour-1" }, "status": pod })).unwrap();
+        let findings = look(Some(&deployment(Value::Null)), None, &[], &[pod]);
+        let outcome = Outcome::Applied {
+            registry: &registry,
+            material: &material,
+            findings: &findings,
+        };
+        let expected = format!("FTF RollingOut: 0 of 2 replicas are ready: {cause}");
+        assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
+    }
+    let starting = serde_json::from_value(json!({ "status": waiting("ContainerCreating") })).unwrap();
+    assert_eq!(look(None, None, &[], &[starting]).trouble, None);
 }

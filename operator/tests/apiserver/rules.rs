@@ -202,6 +202,11 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.http.drainTimeout must be at most 24h",
         ),
         (
+            "certificate for ever",
+            json!({"tls": {"selfSigned": {"duration": "99999999999999999999h"}}}),
+            "spec.tls.selfSigned",
+        ),
+        (
             "proxy that is no network",
             json!({"http": {"trustedProxies": ["10.0.0.1"]}}),
             "spec.http.trustedProxies must hold networks",
@@ -400,6 +405,10 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
             json!({"pod": {"env": [{"name": "A", "value": "", "valueFrom": null}]}}),
         ),
         (
+            "fractions",
+            json!({"http": {"drainTimeout": "1.5h0.5m"}, "tls": {"selfSigned": {"renewBefore": "0.5h"}}}),
+        ),
+        (
             "null for every option",
             json!({"tls": null, "http": null, "ingress": null, "service": null, "pod": null, "log": null, "image": null, "config": null, "configFrom": null, "publicURL": null, "replicas": null, "mode": null}),
         ),
@@ -430,8 +439,14 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
     ];
     let mut failures = Vec::new();
     for (name, changes) in rows {
-        if let Err(got) = create(&api, with(changes)).await {
-            failures.push(format!("{name}: expected: accepted\n    got: {got}"));
+        match create(&api, with(changes)).await {
+            Err(got) => failures.push(format!("{name}: expected: accepted\n    got: {got}")),
+            // One that could not be read would end the watch for all.
+            Ok(stored) => {
+                if let Err(error) = serde_json::from_value::<Registry>(serde_json::to_value(&stored)?) {
+                    failures.push(format!("{name}: accepted, but cannot be read: {error}"));
+                }
+            }
         }
     }
     report(failures);
