@@ -9,6 +9,7 @@ mod check;
 mod entrypoint;
 pub mod exit;
 mod htpasswd;
+mod keys;
 mod output;
 mod serve;
 mod source;
@@ -49,6 +50,8 @@ enum ConfigCommand {
         /// The configuration file [default: as for `serve`]
         config: Option<PathBuf>,
     },
+    /// Prints every key there is and what the server does about it.
+    Keys,
 }
 
 /// Runs what the arguments ask for. The first of them is the name the program was called with.
@@ -88,6 +91,7 @@ fn registry(arguments: Vec<OsString>) -> u8 {
     match arguments.command {
         Command::Serve { config } => serve::run(config, &output),
         Command::Config(ConfigCommand::Check { config }) => check::run(config, &output),
+        Command::Config(ConfigCommand::Keys) => keys::run(&output),
     }
 }
 

@@ -1,0 +1,65 @@
+//! `config keys`: the table of every key, as the reference page shows it.
+
+use registry_config::keys::{KEYS, Kind, Line};
+
+use super::exit;
+use super::output::Output;
+
+/// Prints the table in Markdown.
+pub(super) fn run(output: &Output) -> u8 {
+    output.data(&table());
+    exit::DONE
+}
+
+fn table() -> String {
+    let count = |kind: Kind| KEYS.iter().filter(|key| key.kind == kind).count();
+    let mut text = format!(
+        "{} keys: {} acted on, {} accepted without effect, {} refused, {} not yet.\n\n\
+         | Key | Known to | Kind | What it does, or why not |\n|---|---|---|---|\n",
+        KEYS.len(),
+        count(Kind::Acted),
+        count(Kind::Accepted),
+        count(Kind::Refused),
+        count(Kind::NotYet),
+    );
+    for key in KEYS {
+        let line = match key.line {
+            Line::Both => "registry:2, registry:3",
+            Line::V2 => "registry:2",
+            Line::V3 => "registry:3",
+            Line::Berth => "Berth",
+        };
+        let kind = match key.kind {
+            Kind::Acted => "acted on",
+            Kind::Accepted => "accepted without effect",
+            Kind::Refused => "refused",
+            Kind::NotYet => "not yet",
+        };
+        text.push_str(&format!(
+            "| `{}` | {line} | {kind} | {} |\n",
+            key.path,
+            key.note.replace('|', "\\|")
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_per_key_and_counts_them() {
+        let table = table();
+        assert_eq!(table.lines().count(), KEYS.len() + 4);
+        assert!(
+            table.starts_with("299 keys: 44 acted on, 60 accepted without effect, 0 refused, 195 not yet.\n"),
+            "{}",
+            table.lines().next().unwrap()
+        );
+        assert!(table.contains(
+            "| `http.previoussecrets[]` | Berth | acted on | \
+             secrets used before: uploads signed with one of them go on |\n"
+        ));
+    }
+}
