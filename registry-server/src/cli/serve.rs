@@ -1,6 +1,7 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +123,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     );
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
+    }
+    // A read-only registry changes nothing in its store, leftovers included.
+    if config.storage.maintenance.readonly.enabled != Some(true) {
+        tokio::spawn(upkeep::follow(Arc::clone(&driver)));
     }
     let references = match config.validation.disabled {
         Some(true) => References::Any,

@@ -48,6 +48,22 @@ fn probes_tell_a_live_process_from_a_ready_one() {
 }
 
 #[test]
+fn a_port_alone_is_every_address_of_the_machine() {
+    let server = Server::start("http: {addr: \":0\"}\n");
+    let port = server.address.rsplit(':').next().unwrap();
+    let answer = crate::program::ask(&format!("127.0.0.1:{port}"), "GET /v2/ HTTP/1.1\r\n");
+    assert_eq!(answer.status, 200);
+    // A client that came by IPv4 is named by its IPv4 address, also on a socket of both kinds.
+    assert!(server.access().wait("GET /v2/").starts_with("127.0.0.1 - "));
+    if server.address.starts_with("[::]") {
+        assert_eq!(
+            crate::program::ask(&format!("[::1]:{port}"), "GET /v2/ HTTP/1.1\r\n").status,
+            200
+        );
+    }
+}
+
+#[test]
 fn requests_leave_a_line_in_apaches_combined_format() {
     let server = Server::start(HTTP);
     let request = "GET /v2/?n=1&_state=dG9rZW4= HTTP/1.1\r\nUser-Agent: a \"client\"\r\nReferer: r\r\n";
