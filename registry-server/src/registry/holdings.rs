@@ -2,7 +2,8 @@
 //!
 //! A garbage collection beside running pushes is safe only if it learns of both: of each link that makes content
 //! reachable, and of each answer on which a client relies to skip a transfer. No other file of this room writes a
-//! layer or revision link, or looks whether a blob is in the store.
+//! layer or revision link, or tells a client that a blob is there without sending it. Sending a blob's bytes is no
+//! such answer: a reader keeps what it opened.
 
 use std::time::SystemTime;
 

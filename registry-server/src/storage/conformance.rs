@@ -4,11 +4,22 @@
 //! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
+mod staged;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+
+use staged::{
+    a_staged_object_can_be_read_back, concurrent_publishes_of_one_object_leave_it_whole,
+    only_one_writer_exists_at_a_time, publish_makes_the_object_and_ends_the_staged_one,
+    publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes, publish_of_nothing_is_not_found,
+    publish_replaces_a_torn_object, publish_under_an_open_writer_is_refused,
+    staged_bytes_are_appended_in_order, staging_anew_what_exists_is_refused,
+    staging_at_a_wrong_offset_is_refused_with_the_size, staging_what_does_not_exist_is_not_found,
+};
 
 use super::{Driver, Durability, Entry, EntryKind, Error, Mode, ReadRange, Staged, StorageKey};
 
@@ -436,164 +447,6 @@ async fn names_that_look_temporary_are_listed_as_prefixes(driver: Arc<dyn Driver
         .map(|entry| entry.name)
         .collect();
     assert_eq!(names, ["v1.tmp"]);
-}
-
-async fn staged_bytes_are_appended_in_order(driver: Arc<dyn Driver>) {
-    stage(&driver, "up/data", &[b"one", b"two"]).await;
-    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 6);
-    let mut writer = driver.stage(&key("up/data"), Staged::At(6)).await.unwrap();
-    writer.write(Bytes::from("three")).await.unwrap();
-    assert_eq!(writer.size(), 11);
-    drop(writer);
-    let mut writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
-    assert_eq!(writer.size(), 11);
-    writer.write(Bytes::from("four")).await.unwrap();
-    drop(writer);
-    driver.publish(&key("up/data"), &key("blob"), 15).await.unwrap();
-    assert_eq!(get(&driver, "blob").await, "onetwothreefour");
-}
-
-async fn a_staged_object_can_be_read_back(driver: Arc<dyn Driver>) {
-    stage(&driver, "up/data", &[b"one", b"two"]).await;
-    let _writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
-    assert_eq!(
-        read(&driver, "up/data", ReadRange::Between(2, 5)).await.unwrap(),
-        b"etwo"
-    );
-}
-
-async fn staging_at_a_wrong_offset_is_refused_with_the_size(driver: Arc<dyn Driver>) {
-    stage(&driver, "up/data", &[b"12345"]).await;
-    for offset in [0, 4, 6] {
-        let error = driver
-            .stage(&key("up/data"), Staged::At(offset))
-            .await
-            .err()
-            .unwrap();
-        assert!(
-            matches!(error, Error::OffsetMismatch { actual: 5, expected, .. } if expected == offset),
-            "{error}"
-        );
-    }
-    driver.stage(&key("up/data"), Staged::At(5)).await.unwrap();
-}
-
-async fn staging_what_does_not_exist_is_not_found(driver: Arc<dyn Driver>) {
-    for staged in [Staged::At(0), Staged::AtEnd] {
-        assert!(
-            driver
-                .stage(&key("up/data"), staged)
-                .await
-                .err()
-                .unwrap()
-                .is_not_found()
-        );
-    }
-}
-
-async fn staging_anew_what_exists_is_refused(driver: Arc<dyn Driver>) {
-    stage(&driver, "up/data", &[b"12345"]).await;
-    let error = driver.stage(&key("up/data"), Staged::New).await.err().unwrap();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
-    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 5);
-}
-
-async fn only_one_writer_exists_at_a_time(driver: Arc<dyn Driver>) {
-    let writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
-    let error = driver.stage(&key("up/data"), Staged::AtEnd).await.err().unwrap();
-    assert!(matches!(error, Error::Busy { .. }), "{error}");
-    drop(writer);
-    driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
-}
-
-async fn publish_makes_the_object_and_ends_the_staged_one(driver: Arc<dyn Driver>) {
-    let bytes = pattern(1_500_000);
-    stage(&driver, "up/data", &[&bytes[..700_000], &bytes[700_000..]]).await;
-    assert!(
-        driver
-            .stat(&key("blobs/x/data"))
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
-    driver
-        .publish(&key("up/data"), &key("blobs/x/data"), 1_500_000)
-        .await
-        .unwrap();
-    assert!(read(&driver, "blobs/x/data", ReadRange::Full).await.unwrap() == bytes);
-    assert!(driver.stat(&key("up/data")).await.unwrap_err().is_not_found());
-}
-
-async fn publish_replaces_a_torn_object(driver: Arc<dyn Driver>) {
-    put(&driver, "blobs/x/data", "who").await;
-    stage(&driver, "up/data", &[b"whole"]).await;
-    driver
-        .publish(&key("up/data"), &key("blobs/x/data"), 5)
-        .await
-        .unwrap();
-    assert_eq!(get(&driver, "blobs/x/data").await, "whole");
-}
-
-async fn publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes(driver: Arc<dyn Driver>) {
-    stage(&driver, "up/data", &[b"whole"]).await;
-    let error = driver
-        .publish(&key("up/data"), &key("blob"), 4)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::OffsetMismatch {
-                expected: 4,
-                actual: 5,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 5);
-    assert!(driver.stat(&key("blob")).await.unwrap_err().is_not_found());
-}
-
-async fn publish_under_an_open_writer_is_refused(driver: Arc<dyn Driver>) {
-    let mut writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
-    writer.write(Bytes::from("x")).await.unwrap();
-    let error = driver
-        .publish(&key("up/data"), &key("blob"), 1)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Busy { .. }), "{error}");
-}
-
-async fn publish_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
-    assert!(
-        driver
-            .publish(&key("up/data"), &key("blob"), 0)
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
-}
-
-async fn concurrent_publishes_of_one_object_leave_it_whole(driver: Arc<dyn Driver>) {
-    let bytes = pattern(300_000);
-    let tasks: Vec<_> = (0..20)
-        .map(|number| {
-            let (driver, bytes) = (Arc::clone(&driver), bytes.clone());
-            tokio::spawn(async move {
-                let staged = format!("up/{number}/data");
-                stage(&driver, &staged, &[&bytes]).await;
-                driver
-                    .publish(&key(&staged), &key("blobs/x/data"), 300_000)
-                    .await
-                    .unwrap();
-                assert!(read(&driver, "blobs/x/data", ReadRange::Full).await.unwrap() == bytes);
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
 }
 
 async fn an_empty_object_is_an_object(driver: Arc<dyn Driver>) {
