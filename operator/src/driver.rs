@@ -55,6 +55,8 @@ pub async fn run(
     let scope = watch::Scope::new(&client, settings.namespace.as_deref());
     let registries = scope.api::<Registry>();
     watch::definition_is_installed(&registries).await?;
+    // Not `Store::wait_until_ready`: of two tasks that wait there only the last is woken, and the controller is one.
+    health.set_ready();
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),
         instance: None,
@@ -67,13 +69,6 @@ pub async fn run(
     });
     let controller = Controller::new(registries, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
-    let store = controller.store();
-    tokio::spawn(async move {
-        // Ready is said when the first list is in; a failing API server keeps us unready and alive.
-        if store.wait_until_ready().await.is_ok() {
-            health.set_ready();
-        }
-    });
     watch::children(controller, &scope)
         .graceful_shutdown_on(stop)
         .run(reconcile, after_failure, context)

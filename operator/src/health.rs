@@ -1,4 +1,4 @@
-//! Probes of the operator itself: `/livez` while the process runs, `/readyz` once it watches.
+//! Probes of the operator itself: `/livez` while the process runs, `/readyz` once the API server has shown it the Registries.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +13,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// Whether the operator watches. Shared by the controller, which sets it, and the probes.
+/// Whether the API server has listed the Registries. Shared by the controller, which sets it, and the probes.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     ready: Arc<AtomicBool>,
 }
 
 impl Health {
-    /// The first list of Registries is in.
+    /// The API server has listed the Registries.
     pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the API server has listed the Registries.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Answers probes at `address` in the background, for as long as the process runs.
@@ -62,10 +67,10 @@ impl Health {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let (status, text) = match request.uri().path() {
             "/livez" => (StatusCode::OK, "ok\n"),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => (StatusCode::OK, "ok\n"),
+            "/readyz" if self.is_ready() => (StatusCode::OK, "ok\n"),
             "/readyz" => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the first list of Registries is not in yet\n",
+                "the API server has not listed the Registries yet\n",
             ),
             _ => (StatusCode::NOT_FOUND, "only /livez and /readyz are here\n"),
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use e2e::wait::{Seen, wait_for};
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
@@ -11,7 +12,7 @@ use operator_api::Registry;
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::operator::{Operator, USERS, create, htpasswd, merge, registry, rolling_out, secret};
+use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, merge, registry, rolling_out, secret};
 
 fn config(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(path)
@@ -55,6 +56,20 @@ async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
     merge::<Registry>(&cluster, "harbour", json!({ "spec": { "ingress": null } })).await?;
     rolling_out(&cluster, "harbour").await?;
     crate::objects::gone::<k8s_openapi::api::networking::v1::Ingress>(&cluster, "harbour").await
+}
+
+#[tokio::test]
+async fn it_is_ready_when_there_is_no_registry_yet() -> Result<()> {
+    let cluster = Cluster::with_namespace("installed-ready").await?;
+    let operator = Operator::start(&cluster);
+    wait_for("the operator to be ready", DEADLINE, async || {
+        Ok(if operator.health.is_ready() {
+            Seen::Done(())
+        } else {
+            Seen::NotYet("it is not".to_owned())
+        })
+    })
+    .await
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub(crate) const USERS: &str = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2
 
 /// Stops when it is dropped.
 pub(crate) struct Operator {
+    pub(crate) health: Health,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<()>>,
 }
@@ -46,8 +47,10 @@ impl Operator {
         let until = async {
             let _ = stopped.await;
         };
-        let running = operator::driver::run(client, settings, Health::default(), until);
+        let health = Health::default();
+        let running = operator::driver::run(client, settings, health.clone(), until);
         Self {
+            health,
             stop: Some(stop),
             task: tokio::spawn(running),
         }
