@@ -478,6 +478,24 @@ impl Local {
     }
 }
 
+/// Copies the logs of all components of a cluster, running or half started, before [`Local::stop`] removes them.
+///
+/// # Errors
+/// They cannot be copied; a cluster that never had any is no error.
+pub fn save_logs(cache: &Cache, name: &str, folder: &Path) -> Result<()> {
+    let logs = cache.root().join("clusters").join(name).join("logs");
+    let Ok(entries) = fs::read_dir(&logs) else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list `{}`", logs.display()))?;
+        let copy = folder.join(entry.file_name());
+        fs::copy(entry.path(), &copy).with_context(|| format!("cannot write `{}`", copy.display()))?;
+    }
+    Ok(())
+}
+
 /// An archive with [`BUSYBOX_IMAGE`] in it, the same bytes every time, for docker and containerd.
 ///
 /// # Errors

@@ -3,14 +3,16 @@
 //! Guarantees: a cluster that cannot be provided is an error, never a skip; the local cluster is always taken down, and
 //! that this leaves no trace is a case of its own. Must not: know single cases. Start at [`local`].
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::cache::Cache;
 use crate::footprint::Snapshot;
-use crate::local::{Local, Programs};
-use crate::output::Output;
+use crate::local::{Local, Programs, save_logs};
+use crate::output::{Hint, Output};
 use crate::provider::{Cluster, Existing};
 use crate::runner::{Group, Summary};
 use crate::{cases, dist, fixture, images, packages, runner};
@@ -36,10 +38,17 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
         dist::fill(&step).await
     })
     .await?;
+    // Reports of an earlier run would look like this one's.
+    match fs::remove_dir_all(reports()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).context("cannot remove old reports");
+        }
+        Ok(()) | Err(_) => {}
+    }
     // What an interrupted run left would be part of the picture before.
     Local::stop(&cache, LOCAL_NAME).await?;
     let before = Snapshot::take().await?;
-    let result = async {
+    let mut result = async {
         let cluster = Cluster::Local(Local::start(&cache, LOCAL_NAME, programs, out).await?);
         out.step("Loading", "both images", async |_| {
             images::provide(&cluster).await
@@ -48,6 +57,16 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
         install_and_run(&cluster, only, out).await
     }
     .await;
+    if result.as_ref().map_or(true, |summary| summary.failed > 0) {
+        let folder = reports().join("cluster");
+        save_logs(&cache, LOCAL_NAME, &folder)?;
+        let logs = format!(
+            "the logs of the cluster's components are in `{}`",
+            folder.display()
+        );
+        out.say("Saved", &logs);
+        result = result.map_err(|error| Hint::on(error, logs));
+    }
     let stop = async |_| Local::stop(&cache, LOCAL_NAME).await;
     let stopped = out
         .step("Stopping", &format!("local cluster `{LOCAL_NAME}`"), stop)
