@@ -314,3 +314,6 @@ fn read_only(spec: &operator_api::RegistrySpec) -> bool {
 fn log(spec: &operator_api::RegistrySpec) -> Log {
     spec.log.clone().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

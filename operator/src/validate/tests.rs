@@ -1,0 +1,324 @@
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
+use operator_api::{RegistryStatus, StorageStatus};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixtures::{Fixture, least};
+use crate::material::{CertificatePlan, KeyPair, issue};
+use crate::read::Found;
+
+#[track_caller]
+fn check_refused(fixture: &Fixture, expected: &str) {
+    let error = fixture.validate().map(drop).unwrap_err();
+    let got = match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    };
+    assert_eq!(got, expected);
+}
+
+/// A certificate for these names and its key, and the authority that signed it.
+fn certificate(names: &[&str]) -> (KeyPair, String) {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let server = CertificatePlan::new(names, BTreeSet::new(), SignedDuration::from_hours(24), None);
+    let plan = Plan {
+        http_secret: false,
+        server: Some(server),
+        edge: None,
+        authority_name: "somebody".to_owned(),
+    };
+    let now = crate::fixtures::NOW.parse().unwrap();
+    let material = issue(&plan, &Found::default(), now).unwrap();
+    (material.server.unwrap(), material.authority.unwrap().certificate)
+}
+
+fn provide(fixture: &mut Fixture, name: &str, entries: &[(&str, &str)]) {
+    let entry = |(key, text): &(&str, &str)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()));
+    let secret = Secret {
+        data: Some(entries.iter().map(entry).collect()),
+        ..Default::default()
+    };
+    fixture.facts.secrets.insert(name.to_owned(), Some(secret));
+}
+
+#[test]
+fn what_is_named_must_be_there_and_hold_what_it_must() {
+    let everything = include_str!("../fixtures/everything.yaml");
+    let change = |from: &str, to: &str| {
+        assert!(everything.contains(from), "{from}");
+        Fixture::parse(&everything.replace(from, to))
+    };
+    let mut missing = Fixture::parse(everything);
+    missing.facts.config_maps.clear();
+    check_refused(
+        &missing,
+        "ConfigMap `charts` of `spec.pod.volumes` does not exist; create it",
+    );
+    missing.facts.secrets.remove("signing");
+    check_refused(
+        &missing,
+        "Secret `signing` of `spec.http.secretKeyRef` does not exist; create it",
+    );
+    check_refused(
+        &change("before: fedcba9876543210", "after: fedcba9876543210"),
+        "Secret `signing` of `spec.http.previousSecretKeyRefs` has no key `before`; add it",
+    );
+    check_refused(
+        &change("current: 0123456789abcdef", "current: short"),
+        "key `current` of Secret `signing` of `spec.http.secretKeyRef` is shorter than 16 bytes and could be guessed; \
+         correct it; what was good before stays in use",
+    );
+    for not_bcrypt in [
+        "alice:{SHA}x",
+        "alice:$apr1$x$y",
+        "alice",
+        ":$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
+    ] {
+        let line = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
+        check_refused(
+            &change(line, not_bcrypt),
+            "key `list` of Secret `crew` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash, as \
+             `htpasswd -B` writes them; correct it; what was good before stays in use",
+        );
+    }
+}
+
+#[test]
+fn a_value_of_a_secret_that_the_server_refuses_is_never_quoted() {
+    let everything = include_str!("../fixtures/everything.yaml");
+    let fixture = Fixture::parse(&everything.replace("path: redis.password", "path: catalog.maxentries"));
+    check_refused(
+        &fixture,
+        "key `before` of Secret `signing` of `spec.configFrom` is refused by the server at its path in `config.yml`; \
+         correct it; what was good before stays in use",
+    );
+}
+
+#[test]
+fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
+    let yaml = least("  tls: {secret: {name: papers}}\n  ingress: {hosts: [pier.example]}\n");
+    let (pair, authority) = certificate(&["*.example", "elsewhere.invalid"]);
+    let (other, _) = certificate(&["pier.example"]);
+    let verify_as = |entries: &[(&str, &str)]| {
+        let mut fixture = Fixture::parse(&yaml);
+        provide(&mut fixture, "papers", entries);
+        let validated = fixture.validate().unwrap();
+        let Some(ServerTls::Provided { verify_as, .. }) = validated.tls else {
+            panic!("{:?}", validated.tls)
+        };
+        (verify_as, validated.notes)
+    };
+    let files = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+    ];
+    let with_ca = [files[0], files[1], ("ca.crt", authority.as_str())];
+    assert_eq!(verify_as(&with_ca), (Some("pier.example".to_owned()), vec![]));
+    let note =
+        "The Ingress does not verify the server's certificate, because Secret `papers` has no `ca.crt`";
+    assert_eq!(verify_as(&files), (None, vec![note.to_owned()]));
+    let mut mismatched = Fixture::parse(&yaml);
+    provide(&mut mismatched, "papers", &[files[0], ("tls.key", &other.key)]);
+    check_refused(
+        &mismatched,
+        "Secret `papers` of `spec.tls.secret` cannot be used: the key is not the certificate's; correct it; what was good \
+         before stays in use",
+    );
+}
+
+#[test]
+fn an_ended_certificate_is_said_and_goes_on_serving() {
+    let mut fixture = Fixture::parse(&least("  tls: {secret: {name: papers}}\n"));
+    let (pair, _) = certificate(&["harbour.example"]);
+    provide(
+        &mut fixture,
+        "papers",
+        &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)],
+    );
+    fixture.facts.now = pair.not_after + SignedDuration::from_secs(1);
+    let notes = fixture.validate().unwrap().notes;
+    assert_eq!(
+        notes,
+        ["The certificate of Secret `papers` ended on 2026-03-02; renew it"]
+    );
+}
+
+#[test]
+fn an_existing_claim_must_be_there_and_to_stay() {
+    let yaml = include_str!("../fixtures/plain.yaml");
+    let mut fixture = Fixture::parse(yaml);
+    let validated = fixture.validate().unwrap();
+    assert_eq!(validated.replicas, 1);
+    let note = "One replica runs instead of 2, because PersistentVolumeClaim `hold` is not ReadWriteMany";
+    assert_eq!(validated.notes, [note]);
+    fixture
+        .facts
+        .named_claim
+        .as_mut()
+        .unwrap()
+        .metadata
+        .deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+        fixture.facts.now,
+    ));
+    check_refused(
+        &fixture,
+        "PersistentVolumeClaim `hold` is being deleted; wait until it is gone and create it again",
+    );
+    fixture.facts.named_claim = None;
+    check_refused(
+        &fixture,
+        "PersistentVolumeClaim `hold` of `spec.storage.persistentVolumeClaim.claimName` does not exist; create it, or name \
+         another",
+    );
+    let shared =
+        Fixture::parse(&yaml.replace("accessModes: [ReadWriteOnce]", "accessModes: [ReadWriteMany]"));
+    assert_eq!(shared.validate().unwrap().replicas, 2);
+}
+
+fn made_claim(request: &str) -> PersistentVolumeClaim {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "harbour-data",
+            "labels": { "berth.dev/registry": "harbour", "app.kubernetes.io/managed-by": "berth-operator" },
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "slow",
+            "resources": { "requests": { "storage": request } },
+        },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_made_claim_grows_where_its_class_allows_it_and_never_shrinks() {
+    let with = |request: &str, can_grow: Option<bool>| {
+        let mut fixture = Fixture::parse(&least(""));
+        fixture.facts.found.claim = Some(made_claim(request));
+        fixture.facts.claim_can_grow = can_grow;
+        let validated = fixture.validate().unwrap();
+        let Backend::MadeClaim(claim) = validated.storage else {
+            panic!("{:?}", validated.storage)
+        };
+        (claim.size, claim.storage_class_name, validated.notes)
+    };
+    assert_eq!(with("4Gi", Some(true)), ("5Gi".to_owned(), None, vec![]));
+    assert_eq!(with("5120Mi", Some(false)), ("5Gi".to_owned(), None, vec![]));
+    assert_eq!(with("6Gi", Some(true)), ("6Gi".to_owned(), None, vec![]));
+    let note = "PersistentVolumeClaim `harbour-data` stays at 4Gi instead of 5Gi, because its storage class does not \
+                allow volumes to grow";
+    assert_eq!(
+        with("4Gi", Some(false)),
+        ("4Gi".to_owned(), None, vec![note.to_owned()])
+    );
+}
+
+#[test]
+fn storage_is_only_changed_when_the_annotation_names_the_new_one() {
+    let mut fixture = Fixture::parse(include_str!("../fixtures/plain.yaml"));
+    let known = |backend: &str, claim: Option<&str>| {
+        Some(RegistryStatus {
+            storage: Some(StorageStatus {
+                backend: Some(backend.to_owned()),
+                claim_name: claim.map(str::to_owned),
+                capacity: None,
+            }),
+            ..Default::default()
+        })
+    };
+    fixture.registry.status = known("persistentVolumeClaim", Some("hold"));
+    fixture.validate().unwrap();
+    fixture.registry.status = known("persistentVolumeClaim", Some("other"));
+    let error = fixture.validate().map(drop).unwrap_err();
+    let (from, to) = (
+        "persistentVolumeClaim/other".to_owned(),
+        "persistentVolumeClaim/hold".to_owned(),
+    );
+    assert_eq!(error, Error::StorageChanged { from, to });
+    let annotate = |fixture: &mut Fixture, value: &str| {
+        let annotation = (
+            operator_api::CHANGE_STORAGE_ANNOTATION.to_owned(),
+            value.to_owned(),
+        );
+        fixture.registry.metadata.annotations = Some([annotation].into());
+    };
+    annotate(&mut fixture, "emptyDir");
+    assert!(fixture.validate().is_err(), "the annotation names something else");
+    annotate(&mut fixture, "persistentVolumeClaim/hold");
+    fixture.validate().unwrap();
+}
+
+#[test]
+fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
+    let service = |owner: Value| -> Option<Service> {
+        let metadata = json!({ "name": "harbour", "ownerReferences": [owner] });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    };
+    let owner = |kind: &str, name: &str, uid: &str| json!({ "apiVersion": "berth.dev/v1alpha1", "kind": kind, "name": name, "uid": uid, "controller": true });
+    let mut fixture = Fixture::parse(&least(""));
+    let uid = fixture.registry.metadata.uid.clone().unwrap();
+    fixture.facts.found.service = service(owner("Registry", "harbour", &uid));
+    fixture.validate().unwrap();
+    // Left by an earlier Registry of this name.
+    fixture.facts.found.service = service(owner("Registry", "harbour", "another"));
+    fixture.validate().unwrap();
+    let foreign = "Service `harbour` exists and does not belong to this Registry; delete or rename it, or rename the Registry";
+    for stranger in [
+        owner("Registry", "pier", "another"),
+        owner("Website", "harbour", "another"),
+    ] {
+        fixture.facts.found.service = service(stranger);
+        check_refused(&fixture, foreign);
+    }
+    fixture.facts.found.service = None;
+    let mut claim = made_claim("5Gi");
+    claim
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .insert("berth.dev/registry".to_owned(), "pier".to_owned());
+    fixture.facts.found.claim = Some(claim);
+    check_refused(
+        &fixture,
+        "PersistentVolumeClaim `harbour-data` exists and does not belong to this Registry; delete or rename it, or rename \
+         the Registry",
+    );
+}
+
+#[test]
+fn a_spoilt_authority_is_not_replaced_in_silence() {
+    let mut fixture = Fixture::parse(&least(""));
+    let labels = json!({ "berth.dev/registry": "harbour", "app.kubernetes.io/managed-by": "berth-operator" });
+    let spoilt: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "harbour-ca-key", "labels": labels },
+        "data": { "ca.crt": "Z2FyYmFnZQ==", "tls.key": "Z2FyYmFnZQ==" },
+    }))
+    .unwrap();
+    fixture.facts.found.authority = Some(spoilt);
+    check_refused(
+        &fixture,
+        "Secret `harbour-ca-key`, which the operator made, was changed and cannot be used any more: the certificate is not \
+         a PEM certificate; restore it, or delete it to have a new one made, which clients will have to trust anew",
+    );
+}
+
+#[test]
+fn an_image_is_the_operators_own_but_for_what_is_said() {
+    let image = |spec: &str| Fixture::parse(&least(spec)).validate().unwrap().image;
+    assert_eq!(image(""), "images.invalid:5000/berth/registry:9.9");
+    assert_eq!(
+        image("  image: {tag: edge}\n"),
+        "images.invalid:5000/berth/registry:edge"
+    );
+    assert_eq!(image("  image: {repository: a.example/b}\n"), "a.example/b:9.9");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let both = format!("  image: {{tag: edge, digest: '{digest}'}}\n");
+    assert_eq!(
+        image(&both),
+        format!("images.invalid:5000/berth/registry@{digest}")
+    );
+}
