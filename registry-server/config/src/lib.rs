@@ -7,7 +7,7 @@
 //! appears in no error, no `Debug` and no serialisation ([`Tree::to_yaml`] of an unmasked tree is the one exception).
 //! Must not: decide what the server does with a key beyond the table's kinds.
 //!
-//! Start at [`load`] to read one, at [`Config`] to write one, at [`keys::KEYS`] for what each key does.
+//! Start at [`load()`] to read one, at [`Config`] to write one, at [`keys::KEYS`] for what each key does.
 
 mod check;
 mod decode;

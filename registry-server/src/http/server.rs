@@ -16,14 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
@@ -40,8 +39,9 @@ const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// keep theirs (nginx 60 s, Traefik 90 s): whoever closes first must not be the server, or the request that is
 /// already on its way is lost.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long a connection that has not asked anything yet stays open after a stop signal: a request that was sent
-/// before the client could know must not be lost.
+/// How long connections are still listened to after a stop signal: a request that was sent before the client could
+/// know must not be lost. Its answer says that the connection closes. Closing at once instead lost 28 of 30 requests
+/// in flight.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// The largest head of a request in bytes; hyper answers 431 to larger ones.
 const HEAD_MAX: usize = 128 << 10;
@@ -90,7 +90,7 @@ impl Stop {
         *self.0.borrow()
     }
 
-    /// Waits until it is said and those who were just on their way had time to ask.
+    /// Waits until it is said and requests that were on their way had time to arrive.
     async fn last_call(&self) {
         self.stopped().await;
         tokio::time::sleep(LAST_CALL).await;
@@ -136,20 +136,18 @@ where
             protocols,
             handler,
         } = self;
-        let graceful = GracefulShutdown::new();
-        // Held by every connection, to be counted at the end.
-        let alive = Arc::new(());
+        // Watched by every connection: counts them, and tells when the last one is gone.
+        let (alive, _) = watch::channel(());
         let serve = |stream, address| {
             let connection = Connection {
                 client: Client {
                     address,
                     tls: protocols.tls.is_some(),
                 },
-                watcher: graceful.watcher(),
                 stop: stop.clone(),
                 handler: handler.clone(),
             };
-            let (protocols, alive) = (protocols.clone(), Arc::clone(&alive));
+            let (protocols, alive) = (protocols.clone(), alive.subscribe());
             tokio::spawn(async move {
                 let _alive = alive;
                 let Protocols { tls, h2c } = protocols;
@@ -170,16 +168,15 @@ where
                 Err(error) => listener::pause(&error).await,
             }
         }
-        // Those the kernel let in already believe they are connected; closing now would reset them.
-        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+        // Those the kernel let in already believe they are connected. Whoever comes after them is refused and goes
+        // elsewhere.
+        for (stream, address) in listener.close() {
             serve(stream, address);
         }
-        // Closed before anything else: whoever connects from now on is refused and goes elsewhere.
-        drop(listener);
-        match tokio::time::timeout(drain, graceful.shutdown()).await {
+        match tokio::time::timeout(drain, alive.closed()).await {
             Ok(()) => 0,
             // Idle ones are gone by now, so what is left is busy.
-            Err(_) => Arc::strong_count(&alive) - 1,
+            Err(_) => alive.receiver_count(),
         }
     }
 }
@@ -187,7 +184,6 @@ where
 /// One accepted connection on its way to a protocol.
 struct Connection<H> {
     client: Client,
-    watcher: Watcher,
     stop: Stop,
     handler: H,
 }
@@ -247,7 +243,6 @@ where
     {
         let Self {
             client,
-            watcher,
             stop,
             handler,
         } = self;
@@ -259,7 +254,7 @@ where
             let response = handler(request, client);
             async move { Ok::<_, Infallible>(response.await) }
         });
-        // hyper waits on a connection that never asked for anything as if it were busy.
+        // hyper may wait on a connection that never asked for anything as if it were busy.
         let unused = async {
             stop.last_call().await;
             if asked.load(Ordering::Relaxed) {
@@ -276,14 +271,14 @@ where
                     .max_header_list_size(HEAD_MAX as u32)
                     .initial_stream_window_size(H2_WINDOW)
                     .initial_connection_window_size(H2_WINDOW);
-                watcher.watch(builder.serve_connection(io, service)).await
+                drive(builder.serve_connection(io, service), &stop).await
             } else {
                 let mut builder = http1::Builder::new();
                 builder
                     .timer(TokioTimer::new())
                     .header_read_timeout(IDLE)
                     .max_header_size(HEAD_MAX);
-                watcher.watch(builder.serve_connection(io, service)).await
+                drive(builder.serve_connection(io, service), &stop).await
             }
         };
         tokio::select! {
@@ -294,6 +289,16 @@ where
             () = unused => {}
         }
     }
+}
+
+/// Runs a connection; after the last call it finishes what it is doing and ends.
+async fn drive<C: GracefulConnection>(connection: C, stop: &Stop) -> Result<(), C::Error> {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stop.last_call() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
 }
 
 #[cfg(test)]

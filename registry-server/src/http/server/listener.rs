@@ -91,14 +91,50 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Answers are written whole; waiting for more to send with them only delays them.
-                stream.set_nodelay(true)?;
-                let ip = address.ip().to_canonical();
-                Ok((Stream::Tcp(stream), Some(SocketAddr::new(ip, address.port()))))
+                accepted(stream, address)
             }
             Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
+
+    /// Stops listening and gives back the connections that the kernel completed before that: dropped with the
+    /// listener, they would be reset. The system is asked directly, as the runtime may not have heard of them yet;
+    /// a connection completed between the last answer and the close is lost, a matter of microseconds.
+    pub(super) fn close(self) -> Vec<(Stream, Option<SocketAddr>)> {
+        let mut last = Vec::new();
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else {
+                    return last;
+                };
+                while let Ok((stream, address)) = listener.accept() {
+                    let stream = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| TcpStream::from_std(stream));
+                    last.extend(stream.and_then(|stream| accepted(stream, address)));
+                }
+            }
+            Self::Unix(listener, _socket) => {
+                let Ok(listener) = listener.into_std() else {
+                    return last;
+                };
+                while let Ok((stream, _)) = listener.accept() {
+                    let stream = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| UnixStream::from_std(stream));
+                    last.extend(stream.map(|stream| (Stream::Unix(stream), None)));
+                }
+            }
+        }
+        last
+    }
+}
+
+fn accepted(stream: TcpStream, address: SocketAddr) -> io::Result<(Stream, Option<SocketAddr>)> {
+    // Answers are written whole; waiting for more to send with them only delays them.
+    stream.set_nodelay(true)?;
+    let ip = address.ip().to_canonical();
+    Ok((Stream::Tcp(stream), Some(SocketAddr::new(ip, address.port()))))
 }
 
 async fn tcp(address: &str) -> io::Result<TcpListener> {
