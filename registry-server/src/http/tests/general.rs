@@ -1,0 +1,182 @@
+//! What holds for every route.
+
+use std::sync::atomic::Ordering;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::*;
+
+#[tokio::test]
+async fn the_root_answers_without_saying_that_it_is_a_registry() {
+    let server = server();
+    server.get("/").await.is(
+        200,
+        &[
+            ("cache-control", "no-cache"),
+            ("docker-distribution-api-version", "-"),
+            ("content-length", "0"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_base_says_which_version_is_spoken() {
+    let server = server();
+    for path in ["/v2/", "/v2"] {
+        let answer = server.get(path).await.is(
+            200,
+            &[
+                ("docker-distribution-api-version", "registry/2.0"),
+                ("content-type", "application/json"),
+                ("content-length", "2"),
+            ],
+        );
+        assert_eq!(answer.text(), "{}");
+    }
+    let answer = server
+        .send("HEAD", "/v2/", &[], "")
+        .await
+        .is(200, &[("content-length", "2")]);
+    assert_eq!(answer.text(), "");
+}
+
+#[tokio::test]
+async fn unknown_paths_are_not_found() {
+    let server = server();
+    for path in [
+        "/v1/",
+        "/v2/a",
+        "/v2/a/manifests/",
+        "/v2x/",
+        "/favicon.ico",
+        "/v2/a/b/c",
+    ] {
+        let answer = server
+            .get(path)
+            .await
+            .is(404, &[("content-type", "text/plain; charset=utf-8")]);
+        assert_eq!(answer.text(), "404 page not found\n", "{path}");
+    }
+    server
+        .get("/v2/a/b/c")
+        .await
+        .is(404, &[("docker-distribution-api-version", "registry/2.0")]);
+}
+
+#[tokio::test]
+async fn names_that_are_none_are_refused_by_the_table() {
+    let server = server();
+    for name in [
+        "..",
+        "a/..",
+        "A",
+        "a/%2e%2e/b",
+        "_uploads",
+        "a//b",
+        "a%00b",
+        "-a",
+        &"a".repeat(256),
+    ] {
+        server
+            .get(&format!("/v2/{name}/tags/list"))
+            .await
+            .refuses(400, "NAME_INVALID");
+        server
+            .send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], "")
+            .await
+            .refuses(400, "NAME_INVALID");
+    }
+    assert_eq!(server.files(), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn methods_a_route_does_not_have_are_refused_with_those_it_has() {
+    let server = server();
+    for (method, path, allow) in [
+        ("POST", "/v2/", "GET, HEAD"),
+        ("DELETE", "/v2/_catalog", "GET, HEAD"),
+        ("PUT", "/v2/a/tags/list", "GET, HEAD"),
+        ("POST", "/v2/a/manifests/v1", "DELETE, GET, HEAD, PUT"),
+        ("PUT", "/v2/a/blobs/sha256:x", "DELETE, GET, HEAD"),
+        ("GET", "/v2/a/blobs/uploads/", "POST"),
+        ("POST", "/v2/a/blobs/uploads/id", "DELETE, GET, HEAD, PATCH, PUT"),
+    ] {
+        server
+            .send(method, path, &[], "")
+            .await
+            .refuses(405, "UNSUPPORTED")
+            .is(405, &[("allow", allow)]);
+        server
+            .send("OPTIONS", path, &[], "")
+            .await
+            .is(200, &[("allow", allow)]);
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_registry_reads_and_refuses_to_write() {
+    let writable = server();
+    let digest = writable.push_blob("a", b"content").await;
+    let app = app_in(writable.folder.path(), Settings::default(), |options| {
+        options.read_only = true
+    });
+    let path = format!("/v2/a/blobs/{digest}");
+    assert_eq!(
+        send(&app, "GET", &path, &[], "").await.is(200, &[]).text(),
+        "content"
+    );
+    let before = writable.files();
+    for (method, path) in [
+        ("POST", "/v2/a/blobs/uploads/"),
+        ("PATCH", "/v2/a/blobs/uploads/id"),
+        ("PUT", "/v2/a/manifests/v1"),
+        ("DELETE", path.as_str()),
+    ] {
+        send(&app, method, path, &[], "x")
+            .await
+            .refuses(405, "UNSUPPORTED");
+    }
+    assert_eq!(writable.files(), before);
+}
+
+#[tokio::test]
+async fn configured_headers_are_on_every_answer() {
+    let headers = HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    )]);
+    let server = server_with(Settings::default(), |options| options.headers = headers);
+    for path in ["/", "/v2/", "/nowhere", "/v2/A/tags/list"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_stands_in_front_of_every_path_and_location() {
+    let server = server_with(Settings::default(), |options| {
+        options.prefix = "/images/".to_owned()
+    });
+    server.get("/v2/").await.is(404, &[]);
+    server.get("/images/v2/").await.is(200, &[]);
+    let answer = server
+        .send("POST", "/images/v2/a/blobs/uploads/", &[], "")
+        .await
+        .is(202, &[]);
+    assert!(
+        answer.location().starts_with("/images/v2/a/blobs/uploads/"),
+        "{}",
+        answer.location()
+    );
+}
+
+#[tokio::test]
+async fn a_stopping_server_closes_its_connections() {
+    let mut draining = None;
+    let server = server_with(Settings::default(), |options| {
+        draining = Some(Arc::clone(&options.draining))
+    });
+    server.get("/v2/").await.is(200, &[("connection", "-")]);
+    draining.unwrap().store(true, Ordering::Relaxed);
+    server.get("/v2/").await.is(200, &[("connection", "close")]);
+}

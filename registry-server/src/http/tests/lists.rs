@@ -1,0 +1,272 @@
+//! Tags, the catalog and referrers.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn tags_are_listed_sorted_and_in_pages() {
+    let server = server();
+    for tag in ["v2", "v10", "latest", "V1", "v1"] {
+        server.push_image("a/b", tag, "content").await;
+    }
+    let all = r#"{"name":"a/b","tags":["V1","latest","v1","v10","v2"]}"#;
+    let json = [("content-type", "application/json"), ("link", "-")];
+    assert_eq!(server.get("/v2/a/b/tags/list").await.is(200, &json).text(), all);
+    for (query, tags, link) in [
+        (
+            "n=2",
+            json!(["V1", "latest"]),
+            "</v2/a/b/tags/list?last=latest&n=2>; rel=\"next\"",
+        ),
+        (
+            "n=2&last=latest",
+            json!(["v1", "v10"]),
+            "</v2/a/b/tags/list?last=v10&n=2>; rel=\"next\"",
+        ),
+        ("n=2&last=v10", json!(["v2"]), "-"),
+        ("n=2&last=v2", json!([]), "-"),
+        ("n=5", json!(["V1", "latest", "v1", "v10", "v2"]), "-"),
+        ("n=0", json!([]), "-"),
+        ("last=v1", json!(["v10", "v2"]), "-"),
+        ("last=v", json!(["v1", "v10", "v2"]), "-"),
+        (
+            "ns=docker.io&n=1",
+            json!(["V1"]),
+            "</v2/a/b/tags/list?ns=docker.io&last=V1&n=1>; rel=\"next\"",
+        ),
+        (
+            "n=99999999999999999999",
+            json!(["V1", "latest", "v1", "v10", "v2"]),
+            "-",
+        ),
+    ] {
+        let answer = server
+            .get(&format!("/v2/a/b/tags/list?{query}"))
+            .await
+            .is(200, &[("link", link)]);
+        assert_eq!(answer.json()["tags"], tags, "{query}");
+    }
+    for n in ["-1", "x", "1.5", "+1"] {
+        let path = format!("/v2/a/b/tags/list?n={n}");
+        server.get(&path).await.refuses(400, "PAGINATION_NUMBER_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn too_large_a_page_of_tags_is_cut_to_the_limit() {
+    let server = server_with(Settings::default(), |options| options.tags_max = 1);
+    server.push_image("a", "v1", "one").await;
+    server.push_image("a", "v2", "two").await;
+    let link = "</v2/a/tags/list?last=v1&n=1>; rel=\"next\"";
+    server.get("/v2/a/tags/list?n=9").await.is(200, &[("link", link)]);
+    assert_eq!(
+        server.get("/v2/a/tags/list").await.json()["tags"],
+        json!(["v1", "v2"])
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_repository_has_no_tags_and_a_known_one_an_empty_list() {
+    let server = server();
+    let answer = server.get("/v2/a/tags/list").await.refuses(404, "NAME_UNKNOWN");
+    assert_eq!(answer.json()["errors"][0]["detail"], json!({ "name": "a" }));
+    server.push_image("a", "v1", "content").await;
+    server
+        .send("DELETE", "/v2/a/manifests/v1", &[], "")
+        .await
+        .is(202, &[]);
+    assert_eq!(
+        server.get("/v2/a/tags/list").await.is(200, &[]).text(),
+        r#"{"name":"a","tags":[]}"#
+    );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_behind_is_no_tag() {
+    let server = server();
+    server.push_image("a", "v1", "content").await;
+    let tags = server
+        .folder
+        .path()
+        .join("docker/registry/v2/repositories/a/_manifests/tags");
+    std::fs::write(tags.join("link.0c6ad70b-6aef-4a10-a1cd-d8e0ba0dcf3b.tmp"), "").unwrap();
+    std::fs::create_dir(tags.join(".hidden")).unwrap();
+    assert_eq!(server.get("/v2/a/tags/list").await.json()["tags"], json!(["v1"]));
+}
+
+#[tokio::test]
+async fn the_catalog_is_sorted_by_components_and_paged() {
+    let server = server();
+    for name in ["a-b", "a/b", "a", "b/c/d", "a/b/c"] {
+        server.push_image(name, "v1", "content").await;
+    }
+    // A repository with blobs but no manifests is not listed, as in distribution 3.
+    server.push_blob("blobs-only", b"x").await;
+    let all = json!(["a", "a/b", "a/b/c", "a-b", "b/c/d"]);
+    assert_eq!(
+        server.get("/v2/_catalog").await.is(200, &[("link", "-")]).json()["repositories"],
+        all
+    );
+    let mut seen = Vec::new();
+    let mut path = "/v2/_catalog?n=1".to_owned();
+    loop {
+        let answer = server.get(&path).await.is(200, &[]);
+        seen.extend(answer.json()["repositories"].as_array().unwrap().clone());
+        match answer.header("link") {
+            "-" => break,
+            link => path = link.split(['<', '>']).nth(1).unwrap().to_owned(),
+        }
+    }
+    assert_eq!(serde_json::Value::Array(seen), all);
+    for (query, expected) in [
+        ("n=2", json!(["a", "a/b"])),
+        ("last=a%2Fb", json!(["a/b/c", "a-b", "b/c/d"])),
+        ("last=a%2Fzzz", json!(["a-b", "b/c/d"])),
+        ("last=b%2Fc%2Fd", json!([])),
+        ("n=0", json!([])),
+    ] {
+        let answer = server.get(&format!("/v2/_catalog?{query}")).await;
+        assert_eq!(answer.json()["repositories"], expected, "{query}");
+    }
+    for n in ["1001", "-1", "x"] {
+        server
+            .get(&format!("/v2/_catalog?n={n}"))
+            .await
+            .refuses(400, "PAGINATION_NUMBER_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_catalog_is_an_empty_list() {
+    assert_eq!(
+        server().get("/v2/_catalog").await.is(200, &[]).text(),
+        r#"{"repositories":[]}"#
+    );
+}
+
+/// Pushes a manifest that refers to another one.
+async fn push_referrer(server: &Server, name: &str, subject: &Digest, kind: &str) -> String {
+    let more = format!(
+        r#","artifactType":"{kind}","subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}},"annotations":{{"of":"{kind}"}}"#
+    );
+    let manifest = server.image(name, "content", &more).await;
+    let digest = Digest::sha256(manifest.as_bytes()).to_string();
+    let path = format!("/v2/{name}/manifests/{digest}");
+    let subject = subject.to_string();
+    let headers = [("content-type", OCI_MANIFEST)];
+    server
+        .send("PUT", &path, &headers, manifest)
+        .await
+        .is(201, &[("oci-subject", &subject)]);
+    digest
+}
+
+fn digests(answer: &Answer) -> Vec<String> {
+    let manifests = answer.json()["manifests"].as_array().unwrap().clone();
+    manifests
+        .iter()
+        .map(|entry| entry["digest"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn referrers_are_listed_with_their_type_and_annotations() {
+    let server = server();
+    let subject = Digest::sha256(b"a subject that may not even be there");
+    let path = format!("/v2/a/referrers/{subject}");
+    let headers = [("content-type", OCI_INDEX), ("oci-filters-applied", "-")];
+    let answer = server.get(&path).await.is(200, &headers);
+    assert_eq!(
+        answer.text(),
+        format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}"#)
+    );
+    let sbom = push_referrer(&server, "a", &subject, "app/sbom").await;
+    let signature = push_referrer(&server, "a", &subject, "app/signature").await;
+    let mut both = vec![sbom.clone(), signature];
+    both.sort();
+    assert_eq!(digests(&server.get(&path).await), both);
+    let filtered = format!("{path}?artifactType=app%2Fsbom");
+    let answer = server
+        .get(&filtered)
+        .await
+        .is(200, &[("oci-filters-applied", "artifactType")]);
+    let entry = &answer.json()["manifests"][0];
+    assert_eq!(digests(&answer), [sbom]);
+    assert_eq!(entry["artifactType"], "app/sbom");
+    assert_eq!(entry["annotations"], json!({ "of": "app/sbom" }));
+    assert_eq!(entry["mediaType"], OCI_MANIFEST);
+    // Another repository has referrers of its own.
+    assert_eq!(
+        digests(&server.get(&format!("/v2/b/referrers/{subject}")).await),
+        [""; 0]
+    );
+    server
+        .get("/v2/a/referrers/sha256:abc")
+        .await
+        .refuses(400, "DIGEST_INVALID");
+}
+
+#[tokio::test]
+async fn a_deleted_referrer_is_listed_no_more() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let referrer = push_referrer(&server, "a", &subject, "app/sbom").await;
+    server
+        .send("DELETE", &format!("/v2/a/manifests/{referrer}"), &[], "")
+        .await
+        .is(202, &[]);
+    assert_eq!(
+        digests(&server.get(&format!("/v2/a/referrers/{subject}")).await),
+        [""; 0]
+    );
+    assert!(server.files().keys().all(|path| !path.contains("/subjects/")));
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_index_of_referrers_is_rebuilt() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let referrer = push_referrer(&server, "a", &subject, "app/sbom").await;
+    let path = format!("/v2/a/referrers/{subject}");
+    let whole = server.get(&path).await.text();
+    let index = server.folder.path().join("docker/registry/berth");
+    std::fs::remove_dir_all(&index).unwrap();
+    assert_eq!(server.get(&path).await.text(), whole);
+    let entry = server
+        .files()
+        .into_keys()
+        .find(|path| path.contains("/subjects/"))
+        .unwrap();
+    std::fs::write(server.folder.path().join(entry), "").unwrap();
+    assert_eq!(server.get(&path).await.text(), whole);
+    assert!(whole.contains(&referrer));
+}
+
+#[tokio::test]
+async fn what_another_server_pushed_or_deleted_on_the_same_folder_is_seen() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let path = format!("/v2/a/referrers/{subject}");
+    push_referrer(&server, "a", &subject, "app/sbom").await;
+    // Distribution writes the payload and the revision link, and nothing of our index.
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}}}}"#
+    );
+    let theirs = Digest::sha256(manifest.as_bytes());
+    let payload = server.blob_path(&theirs);
+    std::fs::create_dir_all(payload.parent().unwrap()).unwrap();
+    std::fs::write(payload, &manifest).unwrap();
+    let revisions = server
+        .folder
+        .path()
+        .join("docker/registry/v2/repositories/a/_manifests/revisions/sha256");
+    let revision = revisions.join(theirs.hex());
+    std::fs::create_dir(&revision).unwrap();
+    std::fs::write(revision.join("link"), theirs.to_string()).unwrap();
+    let seen = digests(&server.get(&path).await);
+    assert_eq!(seen.len(), 2);
+    assert!(seen.contains(&theirs.to_string()), "{seen:?}");
+    std::fs::remove_file(revision.join("link")).unwrap();
+    assert_eq!(digests(&server.get(&path).await).len(), 1);
+}

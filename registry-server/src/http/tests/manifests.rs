@@ -1,0 +1,465 @@
+//! Pushing, pulling and deleting manifests and tags.
+
+use registry_oci::Algorithm;
+
+use super::*;
+use crate::registry::References;
+
+const PUSH: Headers<'_> = &[("content-type", OCI_MANIFEST)];
+
+#[tokio::test]
+async fn a_manifest_is_pulled_as_it_was_pushed_by_tag_and_by_digest() {
+    let server = server();
+    let manifest = server.image("a/b", "content", "").await;
+    let digest = Digest::sha256(manifest.as_bytes()).to_string();
+    let answer = server
+        .send("PUT", "/v2/a/b/manifests/v1", PUSH, manifest.clone())
+        .await;
+    let expected = [
+        ("docker-content-digest", digest.as_str()),
+        ("oci-subject", "-"),
+        ("oci-tag", "-"),
+    ];
+    assert_eq!(
+        answer.is(201, &expected).location(),
+        format!("/v2/a/b/manifests/{digest}")
+    );
+    let (etag, length) = (format!("\"{digest}\""), manifest.len().to_string());
+    let headers = [
+        ("content-type", OCI_MANIFEST),
+        ("content-length", &length),
+        ("docker-content-digest", &digest),
+        ("etag", &etag),
+    ];
+    for reference in ["v1", &digest] {
+        let path = format!("/v2/a/b/manifests/{reference}");
+        assert_eq!(server.get(&path).await.is(200, &headers).text(), manifest);
+        assert_eq!(
+            server.send("HEAD", &path, &[], "").await.is(200, &headers).body,
+            ""
+        );
+        server
+            .send("GET", &path, &[("if-none-match", &etag)], "")
+            .await
+            .is(304, &[("etag", &etag)]);
+    }
+}
+
+#[tokio::test]
+async fn a_push_leaves_distributions_files() {
+    let server = server();
+    let digest = server.push_image("a/b", "v1", "content").await.hex();
+    let (config, layer) = (Digest::sha256(b"{}").hex(), Digest::sha256(b"content").hex());
+    let home = "docker/registry/v2/repositories/a/b";
+    let mut expected: Vec<String> = [&digest, &config, &layer]
+        .map(|hex| format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+        .into();
+    expected.extend([&config, &layer].map(|hex| format!("{home}/_layers/sha256/{hex}/link")));
+    expected.push(format!("{home}/_manifests/revisions/sha256/{digest}/link"));
+    expected.push(format!("{home}/_manifests/tags/v1/current/link"));
+    expected.push(format!("{home}/_manifests/tags/v1/index/sha256/{digest}/link"));
+    expected.sort();
+    let files = server
+        .files()
+        .into_keys()
+        .filter(|path| path.starts_with("docker/registry/v2/"));
+    assert_eq!(files.collect::<Vec<_>>(), expected);
+    let link = server
+        .folder
+        .path()
+        .join(format!("{home}/_manifests/tags/v1/current/link"));
+    assert_eq!(std::fs::read_to_string(link).unwrap(), format!("sha256:{digest}"));
+}
+
+#[tokio::test]
+async fn a_tag_moves_to_the_manifest_pushed_last() {
+    let server = server();
+    let first = server.push_image("a", "v1", "one").await.to_string();
+    let second = server.push_image("a", "v1", "two").await.to_string();
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .is(200, &[("docker-content-digest", &second)]);
+    server.get(&format!("/v2/a/manifests/{first}")).await.is(200, &[]);
+}
+
+#[tokio::test]
+async fn references_to_what_the_repository_does_not_have_are_refused_one_by_one() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    // The same blobs in another repository do not help.
+    let answer = server.send("PUT", "/v2/b/manifests/v1", PUSH, manifest).await;
+    let answer = answer.refuses(400, "MANIFEST_BLOB_UNKNOWN");
+    let details: Vec<_> = answer.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["detail"].clone())
+        .collect();
+    assert_eq!(
+        details,
+        [
+            Digest::sha256(b"{}").to_string(),
+            Digest::sha256(b"content").to_string()
+        ]
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":3}}]}}"#,
+        Digest::sha256(b"child")
+    );
+    let answer = server
+        .send(
+            "PUT",
+            "/v2/b/manifests/v1",
+            &[("content-type", OCI_INDEX)],
+            index.clone(),
+        )
+        .await;
+    answer.refuses(400, "MANIFEST_BLOB_UNKNOWN");
+    server.get("/v2/b/tags/list").await.refuses(404, "NAME_UNKNOWN");
+    let any = server_with(
+        Settings {
+            references: References::Any,
+            ..Settings::default()
+        },
+        |_| {},
+    );
+    any.send("PUT", "/v2/b/manifests/v1", &[("content-type", OCI_INDEX)], index)
+        .await
+        .is(201, &[]);
+}
+
+#[tokio::test]
+async fn documents_that_are_no_manifest_are_refused_and_leave_nothing() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    let before = server.files();
+    let other = Digest::sha256(b"other").to_string();
+    let rows: Vec<(&str, &str, Headers<'_>, String, u16, &str)> = vec![
+        ("no type", "v1", &[], manifest.clone(), 400, "MANIFEST_INVALID"),
+        ("not JSON", "v1", PUSH, "{".to_owned(), 400, "MANIFEST_INVALID"),
+        ("empty", "v1", PUSH, String::new(), 400, "MANIFEST_INVALID"),
+        (
+            "another type",
+            "v1",
+            &[("content-type", OCI_INDEX)],
+            manifest.clone(),
+            400,
+            "MANIFEST_INVALID",
+        ),
+        (
+            "no media type",
+            "v1",
+            &[("content-type", "x")],
+            manifest.clone(),
+            400,
+            "MANIFEST_INVALID",
+        ),
+        (
+            "unknown type",
+            "v1",
+            &[("content-type", "text/plain")],
+            manifest.clone(),
+            400,
+            "MANIFEST_INVALID",
+        ),
+        (
+            "another digest",
+            &other,
+            PUSH,
+            manifest.clone(),
+            400,
+            "DIGEST_INVALID",
+        ),
+        (
+            "a broken digest",
+            "sha256:abc",
+            PUSH,
+            manifest.clone(),
+            400,
+            "DIGEST_INVALID",
+        ),
+        (
+            "a broken tag",
+            ".hidden",
+            PUSH,
+            manifest.clone(),
+            400,
+            "TAG_INVALID",
+        ),
+        (
+            "a broken extra tag",
+            "v1?tag=.hidden",
+            PUSH,
+            manifest.clone(),
+            400,
+            "TAG_INVALID",
+        ),
+        (
+            "too large",
+            "v1",
+            PUSH,
+            " ".repeat(4 * 1024 * 1024 + 1),
+            413,
+            "MANIFEST_INVALID",
+        ),
+    ];
+    for (row, reference, headers, body, status, code) in rows {
+        let answer = server
+            .send("PUT", &format!("/v2/a/manifests/{reference}"), headers, body)
+            .await;
+        println!("{row}: {}", answer.text()); // Shown when the row fails.
+        answer.refuses(status, code);
+    }
+    assert_eq!(server.files(), before);
+}
+
+#[tokio::test]
+async fn a_manifest_of_exactly_the_limit_is_taken() {
+    let server = server();
+    let short = server.image("a", "content", "").await;
+    let padding = 4 * 1024 * 1024 - short.len();
+    let manifest = short + &" ".repeat(padding);
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, manifest)
+        .await
+        .is(201, &[]);
+}
+
+#[tokio::test]
+async fn an_oci_manifest_is_served_only_to_clients_that_take_it() {
+    let server = server();
+    server.push_image("a", "v1", "content").await;
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    for (accept, status) in [
+        (OCI_MANIFEST, 200),
+        ("*/*", 200),
+        ("application/*;q=0.5", 200),
+        (
+            "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json",
+            200,
+        ),
+        (docker, 404),
+        (OCI_INDEX, 404),
+        ("nonsense", 404),
+    ] {
+        let answer = server
+            .send("GET", "/v2/a/manifests/v1", &[("accept", accept)], "")
+            .await;
+        assert_eq!(answer.status, status, "{accept}");
+        if status == 404 {
+            answer.refuses(404, "MANIFEST_UNKNOWN");
+        }
+    }
+    server.get("/v2/a/manifests/v1").await.is(200, &[]);
+}
+
+#[tokio::test]
+async fn a_docker_list_is_replaced_by_its_linux_child_for_clients_that_do_not_know_lists() {
+    let server = server();
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let list_type = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let child = server
+        .image("a", "content", "")
+        .await
+        .replace(OCI_MANIFEST, docker);
+    let digest = Digest::sha256(child.as_bytes()).to_string();
+    let path = format!("/v2/a/manifests/{digest}");
+    server
+        .send("PUT", &path, &[("content-type", docker)], child.clone())
+        .await
+        .is(201, &[]);
+    let size = child.len();
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{list_type}","manifests":[{{"mediaType":"{docker}","digest":"{digest}","size":{size},"platform":{{"architecture":"amd64","os":"linux"}}}}]}}"#
+    );
+    server
+        .send(
+            "PUT",
+            "/v2/a/manifests/v1",
+            &[("content-type", list_type)],
+            list.clone(),
+        )
+        .await
+        .is(201, &[]);
+    let answer = server
+        .send("GET", "/v2/a/manifests/v1", &[("accept", docker)], "")
+        .await;
+    assert_eq!(
+        answer
+            .is(
+                200,
+                &[("content-type", docker), ("docker-content-digest", &digest)]
+            )
+            .text(),
+        child
+    );
+    let answer = server
+        .send("GET", "/v2/a/manifests/v1", &[("accept", list_type)], "")
+        .await;
+    assert_eq!(answer.is(200, &[("content-type", list_type)]).text(), list);
+}
+
+#[tokio::test]
+async fn unknown_manifests_and_tags_are_unknown() {
+    let server = server();
+    server.push_image("a", "v1", "content").await;
+    let digest = Digest::sha256(b"other").to_string();
+    for reference in ["v2", ".hidden", digest.as_str()] {
+        for method in ["GET", "DELETE"] {
+            let path = format!("/v2/a/manifests/{reference}");
+            server
+                .send(method, &path, &[], "")
+                .await
+                .refuses(404, "MANIFEST_UNKNOWN");
+        }
+    }
+    server
+        .get("/v2/a/manifests/sha256:abc")
+        .await
+        .refuses(400, "DIGEST_INVALID");
+}
+
+#[tokio::test]
+async fn a_deleted_manifest_takes_its_tags_along() {
+    let server = server();
+    let digest = server.push_image("a", "v1", "one").await;
+    server.push_image("a", "v2", "two").await;
+    server.push_image("a", "also-v1", "one").await;
+    server
+        .send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], "")
+        .await
+        .is(202, &[]);
+    server
+        .get(&format!("/v2/a/manifests/{digest}"))
+        .await
+        .refuses(404, "MANIFEST_UNKNOWN");
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .refuses(404, "MANIFEST_UNKNOWN");
+    assert_eq!(
+        server.get("/v2/a/tags/list").await.text(),
+        r#"{"name":"a","tags":["v2"]}"#
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_tag_leaves_its_manifest() {
+    let server = server();
+    let digest = server.push_image("a", "v1", "one").await;
+    server
+        .send("DELETE", "/v2/a/manifests/v1", &[], "")
+        .await
+        .is(202, &[]);
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .refuses(404, "MANIFEST_UNKNOWN");
+    server
+        .get(&format!("/v2/a/manifests/{digest}"))
+        .await
+        .is(200, &[]);
+    assert!(server.files().keys().all(|path| !path.contains("/tags/v1/")));
+}
+
+#[tokio::test]
+async fn several_tags_are_set_by_one_push() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    let digest = Digest::sha256(manifest.as_bytes());
+    let path = format!("/v2/a/manifests/{digest}?tag=v1&tag=latest");
+    let answer = server
+        .send("PUT", &path, PUSH, manifest.clone())
+        .await
+        .is(201, &[]);
+    let tags: Vec<_> = answer
+        .headers
+        .get_all("oci-tag")
+        .iter()
+        .map(|tag| tag.to_str().unwrap())
+        .collect();
+    assert_eq!(tags, ["v1", "latest"]);
+    assert_eq!(
+        server.get("/v2/a/tags/list").await.json()["tags"],
+        serde_json::json!(["latest", "v1"])
+    );
+    let many: String = (0..65).map(|number| format!("&tag=t{number}")).collect();
+    let path = format!("/v2/a/manifests/{digest}?{}", &many[1..]);
+    server
+        .send("PUT", &path, PUSH, manifest)
+        .await
+        .refuses(414, "TAG_INVALID");
+}
+
+#[tokio::test]
+async fn a_manifest_may_be_known_by_sha512_and_deleted_under_either_digest() {
+    for deleted_by in [Algorithm::Sha256, Algorithm::Sha512] {
+        let server = server();
+        let manifest = server.image("a", "content", "").await;
+        let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, manifest.as_bytes()).to_string());
+        let path = format!("/v2/a/manifests/{}", digests[1]);
+        server
+            .send("PUT", &path, PUSH, manifest.clone())
+            .await
+            .is(201, &[("docker-content-digest", &digests[1])]);
+        for digest in &digests {
+            let path = format!("/v2/a/manifests/{digest}");
+            server
+                .get(&path)
+                .await
+                .is(200, &[("docker-content-digest", digest)]);
+        }
+        let digest = Digest::of(deleted_by, manifest.as_bytes());
+        server
+            .send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], "")
+            .await
+            .is(202, &[]);
+        for digest in &digests {
+            server
+                .get(&format!("/v2/a/manifests/{digest}"))
+                .await
+                .refuses(404, "MANIFEST_UNKNOWN");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stored_manifest_with_other_bytes_is_not_served() {
+    let server = server();
+    let digest = server.push_image("a", "v1", "content").await;
+    std::fs::write(server.blob_path(&digest), "{}").unwrap();
+    server.get("/v2/a/manifests/v1").await.refuses(500, "UNKNOWN");
+    server.push_image("a", "v1", "content").await;
+    server.get("/v2/a/manifests/v1").await.is(200, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_stays_readable_while_it_is_replaced() {
+    let server = Arc::new(server());
+    let digests = [
+        server.push_image("a", "v1", "one").await.to_string(),
+        server.push_image("a", "v1", "two").await.to_string(),
+    ];
+    let pusher = {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                server.push_image("a", "v1", "one").await;
+                server.push_image("a", "v1", "two").await;
+            }
+        })
+    };
+    let mut reads = 0;
+    while !pusher.is_finished() || reads == 0 {
+        let answer = server.get("/v2/a/manifests/v1").await.is(200, &[]);
+        assert!(
+            digests
+                .iter()
+                .any(|digest| digest == answer.header("docker-content-digest")),
+            "{answer:?}"
+        );
+        reads += 1;
+    }
+    pusher.await.unwrap();
+}
