@@ -164,7 +164,7 @@ mod tests {
         fn no_input_panics(state in proptest::collection::vec(any::<u8>(), 108)) {
             let mut state = state;
             state[..4].copy_from_slice(MAGIC);
-            if let Ok(mut hasher) = Hasher::from_go_state(&state) {
+            if let Ok(hasher) = Hasher::from_go_state(&state) {
                 let _ = hasher.digest();
                 let _ = hasher.to_go_state();
 
