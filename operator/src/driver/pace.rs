@@ -101,6 +101,8 @@ pub(super) fn after_success(findings: &Findings, renewal: Option<Timestamp>, now
         (true, Some(_)) => WHILE_SILENT,
         (true, None) => RESYNC,
         (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
+        // No replica is asked for.
+        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
         (false, _) => WHILE_ROLLING_OUT,
     };
     let due = renewal.map(|due| {
