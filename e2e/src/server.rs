@@ -56,14 +56,18 @@ impl Setup {
     pub async fn start(&self) -> Result<Server> {
         let log = self.root.join("server.log");
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        // A file of its own: without one the server would look for the machine's.
+        let file = self.root.join("config.yml");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n",
+            self.root.join("data").display(),
+            self.address
+        );
+        std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
         let mut process = Command::new(&self.binary)
             .arg("serve")
+            .arg(&file)
             .env_clear()
-            .env("REGISTRY_HTTP_ADDR", self.address.to_string())
-            .env(
-                "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-                self.root.join("data"),
-            )
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.root)
             .stdin(Stdio::null())

@@ -117,10 +117,11 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
     let bundle = object.data["status"]["tls"]["caConfigMap"].clone();
 
     // What is pushed is the image's own busybox, as a tar that crane makes an image of.
+    // Another content for each address, so that neither finds what the other left.
     let script = format!(
-        "set -e; cd /tmp; tar -cf layer.tar -C / bin/sh; for host in {} {service}; do \
-         crane append --new_layer layer.tar --new_tag $host/pod/sample:1 >/tmp/pushed; \
-         crane pull $host/pod/sample:1 out.tar; echo $(cat /tmp/pushed) $(crane digest --tarball out.tar) $(crane digest $host/pod/sample:1); done",
+        "set -e; cd /tmp; for host in {} {service}; do echo $host >address; tar -cf layer.tar address; \
+         crane append --new_layer layer.tar --new_tag $host/pod/sample:1 >pushed; crane pull $host/pod/sample:1 out.tar; \
+         echo digests $(cat pushed) $(crane digest --tarball out.tar) $(crane digest $host/pod/sample:1); done",
         site.registry.host
     );
     let spec = json!({
@@ -131,8 +132,8 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
     let (_, log) = site.run_pod("pusher", spec).await?;
     let lines: Vec<Vec<&str>> = log
         .lines()
-        .filter(|line| line.contains("sha256:"))
-        .map(|line| line.split_whitespace().collect())
+        .filter_map(|line| line.strip_prefix("digests "))
+        .map(|words| words.split_whitespace().collect())
         .collect();
     ensure!(lines.len() == 2, "the Pod printed {log:?}");
     for words in &lines {
@@ -146,8 +147,8 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
     }
     clients.docker().args(["rmi", &image]).success().await?;
     context.note(format!(
-        "{} through {} and {service}",
-        lines[0][2], site.registry.host
+        "{} through {}, {} through {service}",
+        lines[0][2], site.registry.host, lines[1][2]
     ));
     Ok(())
 }

@@ -129,7 +129,10 @@ impl Draft<'_> {
                 format!("127.0.0.1 localhost\n{address} {NODE}\n"),
             ),
             // The node resolves as a Pod does, so that docker and containerd find Services and Ingress hosts.
-            ("/etc/resolv.conf".into(), format!("nameserver {address}\n")),
+            (
+                "/etc/resolv.conf".into(),
+                format!("nameserver {address}\nsearch cluster.local\n"),
+            ),
             ("/etc/cni/net.d/10-berth.conflist".into(), cni()),
         ]
     }
