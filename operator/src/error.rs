@@ -76,10 +76,10 @@ fn retry_after(status: &kube::core::Status) -> Option<Duration> {
 
 /// An error and its causes on one line, each said once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = words(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let words = cause.to_string();
+        let words = words(cause);
         // kube repeats the cause in its own text.
         if !text.contains(&words) {
             text.push_str(": ");
@@ -88,4 +88,44 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What one error says. kube adds the whole answer in Debug form; its sentence is enough for people.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    let status = match boxed.or_else(|| error.downcast_ref::<kube::Error>()) {
+        Some(kube::Error::Api(status)) => Some(status.as_ref()),
+        _ => error
+            .downcast_ref::<kube::core::Status>()
+            .or_else(|| error.downcast_ref::<Box<kube::core::Status>>().map(AsRef::as_ref)),
+    };
+    status.map_or_else(|| error.to_string(), |status| status.message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_api_server_is_said_once_and_in_its_words() {
+        let status = kube::core::Status {
+            code: 403,
+            message: "deployments are forbidden: quota".to_owned(),
+            reason: "Forbidden".to_owned(),
+            ..Default::default()
+        };
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        let error = Error::from(apply::Error::Write {
+            verb: "apply",
+            kind: "Deployment".to_owned(),
+            name: "harbour".to_owned(),
+            source,
+        });
+        assert_eq!(error.fault(), Fault::Waiting);
+        assert_eq!(
+            chain(&error),
+            "cannot bring the Registry's objects up to date: cannot apply Deployment `harbour`: deployments are forbidden: \
+             quota"
+        );
+    }
 }
