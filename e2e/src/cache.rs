@@ -4,7 +4,7 @@
 //! missing; a result appears under its name only when it is whole (temporary name, then rename).
 //! Must not: hold anything a person would miss. Start at [`Cache::open`].
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -59,14 +59,52 @@ impl Cache {
     /// # Errors
     /// The lock file cannot be made or locked.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        let path = self.folder("locks")?.join(name);
-        let file = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+        let (file, path) = self.lock_file(name)?;
         file.lock()
             .with_context(|| format!("cannot lock `{}`", path.display()))?;
         Ok(Lock { _file: file })
+    }
+
+    /// The lock of that name, or nothing when somebody else has it.
+    ///
+    /// # Errors
+    /// The lock file cannot be made or locked.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        let (file, path) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
+            }
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf)> {
+        let path = self.folder("locks")?.join(name);
+        let file = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+        Ok((file, path))
     }
 }
 
 fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create the folder `{}`", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_had_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache {
+            root: dir.path().to_owned(),
+        };
+        let first = cache.try_lock("x").unwrap();
+        assert!(first.is_some());
+        assert!(cache.try_lock("x").unwrap().is_none());
+        drop(first);
+        assert!(cache.try_lock("x").unwrap().is_some());
+    }
 }

@@ -3,7 +3,8 @@
 //! Guarantees: only reads. Interfaces, addresses, packet filter rules, mounts, cgroups, the files of `/etc`, settings
 //! of the whole machine, and processes are compared. A process counts as left behind when it lives in namespaces other
 //! than this program's, or carries the mark every process of a local cluster inherits; others come and go on any
-//! machine. Must not: be taken while another local cluster starts or stops. Start at [`Snapshot::take`].
+//! machine. Other local clusters, named by the caller, are left out. Must not: be taken while one of those starts or
+//! stops. Start at [`Snapshot::take`].
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,6 +42,15 @@ impl Snapshot {
     /// # Errors
     /// Something cannot be read; that would hide a difference.
     pub async fn take() -> Result<Self> {
+        Self::take_beside(&[]).await
+    }
+
+    /// Looks at everything but the interfaces, cgroups and processes of the local clusters in `others`, which may
+    /// come and go meanwhile.
+    ///
+    /// # Errors
+    /// Something cannot be read; that would hide a difference.
+    pub async fn take_beside(others: &[String]) -> Result<Self> {
         let mut lines = BTreeSet::new();
         // Counters and life times change by themselves.
         let links = Exec::new("ip")
@@ -89,7 +99,12 @@ impl Snapshot {
         for folder in ["/var/lib", "/var/log", "/run", "/opt", "/usr/libexec"] {
             folders(Path::new(folder), 1, &mut lines)?;
         }
-        lines.extend(foreign_processes()?);
+        for (owner, line) in foreign_processes()? {
+            if owner.is_none_or(|owner| !others.contains(&owner)) {
+                lines.insert(line);
+            }
+        }
+        lines.retain(|line| !others.iter().any(|other| belongs(line, other)));
         Ok(Self { lines })
     }
 
@@ -166,11 +181,17 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Processes in namespaces that are not ours, and processes with the mark.
-fn foreign_processes() -> Result<Vec<String>> {
+/// Whether a line is about the interface or a cgroup of that cluster.
+fn belongs(line: &str, cluster: &str) -> bool {
+    line.starts_with(&format!("ip link: {cluster}@"))
+        || line.starts_with(&format!("ip address: {cluster} "))
+        || (line.starts_with("/sys/fs/cgroup/") && line.split('/').any(|part| part == cluster))
+}
+
+/// Processes in namespaces that are not ours, and processes with the mark, each with the cluster it belongs to.
+fn foreign_processes() -> Result<Vec<(Option<String>, String)>> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     let ours = ["mnt", "net", "pid"].map(|kind| (kind, namespace("self", kind)));
-    let mark = format!("{MARK}=");
     let mut lines = Vec::new();
     for path in entries(Path::new("/proc"))? {
         let Some(pid) = path.file_name().and_then(|name| name.to_str()) else {
@@ -183,17 +204,41 @@ fn foreign_processes() -> Result<Vec<String>> {
         let foreign = ours
             .iter()
             .any(|(kind, our)| namespace(pid, kind).is_some_and(|theirs| Some(theirs) != *our));
-        let marked = fs::read(path.join("environ")).is_ok_and(|environment| {
-            environment
-                .split(|byte| *byte == 0)
-                .any(|pair| pair.starts_with(mark.as_bytes()))
-        });
-        if foreign || marked {
+        if foreign || mark(pid).is_some() {
             let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
-            lines.push(format!("process: {pid} {}", name.trim()));
+            lines.push((owner(pid), format!("process: {pid} {}", name.trim())));
         }
     }
     Ok(lines)
+}
+
+/// The mark in a process's environment.
+fn mark(pid: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let start = format!("{MARK}=");
+    environment.split(|byte| *byte == 0).find_map(|pair| {
+        String::from_utf8_lossy(pair)
+            .strip_prefix(&start)
+            .map(str::to_owned)
+    })
+}
+
+/// The mark of the process or of its nearest ancestor that has one: what runs in a container has an environment of
+/// its own.
+fn owner(pid: &str) -> Option<String> {
+    let mut pid = pid.to_owned();
+    while pid != "0" {
+        if let Some(mark) = mark(&pid) {
+            return Some(mark);
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        pid = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))?
+            .trim()
+            .to_owned();
+    }
+    None
 }
 
 #[cfg(test)]
@@ -226,6 +271,39 @@ mod tests {
         marked.wait().unwrap();
         during.unwrap();
         assert!(!before.diff(&Snapshot::take().await.unwrap()).contains(&line));
+    }
+
+    #[test]
+    fn only_what_is_named_like_a_cluster_belongs_to_it() {
+        for (line, expected) in [
+            ("ip link: berth@if2: <UP>", true),
+            ("ip link: berth-e2e@if2: <UP>", false),
+            ("ip address: berth inet 10.213.67.1/30", true),
+            ("/sys/fs/cgroup/memory/berth/", true),
+            ("/sys/fs/cgroup/memory/berth-e2e/", false),
+            ("/etc/berth/ 00", false),
+        ] {
+            assert_eq!(belongs(line, "berth"), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_in_a_marked_ones_care_belongs_to_the_same_cluster() {
+        let mut parent = std::process::Command::new("sh")
+            .args(["-c", "env -u BERTH_CLUSTER sleep 60 & echo $!; wait"])
+            .env(MARK, "berth-x")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = std::io::BufReader::new(parent.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        let child = line.trim();
+        let found = owner(child);
+        let pid = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        parent.wait().unwrap();
+        assert_eq!(found.as_deref(), Some("berth-x"));
     }
 
     #[test]

@@ -212,6 +212,27 @@ impl Local {
         }))
     }
 
+    /// The names of all other local clusters that have a state folder.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    pub fn others(cache: &Cache, name: &str) -> Result<Vec<String>> {
+        let folder = cache.folder("clusters")?;
+        let list = || format!("cannot list `{}`", folder.display());
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(list)? {
+            let other = entry
+                .with_context(list)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            if other != name {
+                others.push(other);
+            }
+        }
+        Ok(others)
+    }
+
     /// Ends the cluster of that name and removes everything it left. Says whether there was anything.
     ///
     /// # Errors

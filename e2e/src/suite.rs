@@ -29,6 +29,10 @@ const NO_TRACE: &str = "down leaves no trace";
 pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     packages::install(out).await?;
     let cache = Cache::open()?;
+    // A second run would take down the first one's cluster.
+    let _alone = cache
+        .try_lock("suite")?
+        .context("another run of the suite is under way on this machine")?;
     let programs = out
         .step("Building", "the cluster's programs", async |step| {
             Programs::provide(&cache, &step).await
@@ -47,7 +51,7 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     }
     // What an interrupted run left would be part of the picture before.
     Local::stop(&cache, LOCAL_NAME).await?;
-    let before = Snapshot::take().await?;
+    let before = Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?;
     let mut result = async {
         let cluster = Cluster::Local(Local::start(&cache, LOCAL_NAME, programs, out).await?);
         out.step("Loading", "both images", async |_| {
@@ -79,7 +83,7 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     }
     let judged = out
         .step("Running", NO_TRACE, async |_| {
-            let diff = before.diff(&Snapshot::take().await?);
+            let diff = before.diff(&Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?);
             if !diff.is_empty() {
                 bail!("the machine is not as it was:\n{}", diff.join("\n"));
             }
