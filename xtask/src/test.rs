@@ -13,6 +13,11 @@ use e2e::output::{Output, seconds};
 use e2e::runner::{Group, Summary};
 use e2e::{packages, suite};
 
+mod up_and_down;
+
+/// The case this program is itself the subject of.
+const UP_AND_DOWN: &str = "up, run twice, changes nothing, and down leaves no trace";
+
 /// Compiling all tests and running them, on two cores.
 const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
@@ -42,6 +47,22 @@ pub(crate) async fn test(only: Option<&str>, fail_fast: bool, out: &Output) -> R
                 cases.failed = 1;
             }
         }
+    }
+    if only.is_none_or(|only| UP_AND_DOWN.contains(only)) {
+        match out
+            .step("Running", UP_AND_DOWN, async |_| {
+                up_and_down::up_twice_then_down(out).await
+            })
+            .await
+        {
+            Ok(()) => cases.passed[Group::Cluster as usize] += 1,
+            Err(error) => {
+                out.error(&error);
+                cases.failed += 1;
+            }
+        }
+    } else {
+        cases.deselected += 1;
     }
     let (passed, failed) = (counts.passed + cases.total(), counts.failed + cases.failed);
     let mut text = String::from("\ntimes\n");

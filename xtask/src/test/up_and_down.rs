@@ -1,0 +1,99 @@
+//! `cargo xtask up` and `down` themselves, run as a person runs them, on a cluster of the test's own.
+//!
+//! Guarantees: the cluster is taken down whatever happened. Start at [`up_twice_then_down`].
+
+use anyhow::{Result, ensure};
+use e2e::cache::Cache;
+use e2e::exec::Exec;
+use e2e::footprint::Snapshot;
+use e2e::local::Local;
+use e2e::output::Output;
+
+/// The cluster of this test; people have theirs, the suite has another.
+const NAME: &str = "berth-twice";
+
+/// What is looked at for changes: everything `up` applies and everything that comes of it.
+const KINDS: &str = "registries,secrets,configmaps,persistentvolumeclaims,serviceaccounts,deployments,services,ingresses,pods";
+
+/// `up` works, a second `up` changes nothing, `down` leaves no trace on the machine.
+pub(super) async fn up_twice_then_down(out: &Output) -> Result<()> {
+    let cache = Cache::open()?;
+    // What an interrupted run left would be part of the picture before.
+    Local::stop(&cache, NAME).await?;
+    let before = snapshot(&cache).await?;
+    let result = up_twice(out).await;
+    let down = xtask(&["down", "--name", NAME])?.output().await;
+    // Whatever `down` did: nothing of it may outlive the test.
+    Local::stop(&cache, NAME).await?;
+    result?;
+    let down = down?;
+    ensure!(
+        down.status.success(),
+        "`down` ended with {}:\n{}",
+        down.status,
+        down.all()
+    );
+    ensure!(
+        down.all().contains("containerd"),
+        "`down` does not name the packages that stay:\n{}",
+        down.all()
+    );
+    let diff = before.diff(&snapshot(&cache).await?);
+    ensure!(
+        diff.is_empty(),
+        "the machine is not as it was:\n{}",
+        diff.join("\n")
+    );
+    Ok(())
+}
+
+/// The machine as it is, without other local clusters.
+async fn snapshot(cache: &Cache) -> Result<Snapshot> {
+    Snapshot::take_beside(&Local::others(cache, NAME)?).await
+}
+
+async fn up_twice(out: &Output) -> Result<()> {
+    let first = out
+        .step("Running", "`cargo xtask up`", async |_| {
+            xtask(&["up", "--name", NAME])?.success().await
+        })
+        .await?;
+    for word in ["URL ", "User ", "Password ", "pushed ", "pulled ", "Try next"] {
+        ensure!(first.contains(word), "`up` printed no {word:?}:\n{first}");
+    }
+    let objects = objects().await?;
+    let second = out
+        .step("Running", "`cargo xtask up` again", async |_| {
+            xtask(&["up", "--name", NAME])?.success().await
+        })
+        .await?;
+    ensure!(second == first, "`up` printed\n{first}\nthen\n{second}");
+    let now = self::objects().await?;
+    let changed: Vec<&str> = now.lines().filter(|line| !objects.contains(line)).collect();
+    ensure!(now == objects, "`up`, run again, changed\n{}", changed.join("\n"));
+    Ok(())
+}
+
+/// Each object with its resource version, a line each.
+async fn objects() -> Result<String> {
+    let columns = "-o=custom-columns=:kind,:metadata.namespace,:metadata.name,:metadata.resourceVersion";
+    xtask(&[
+        "kubectl",
+        "--name",
+        NAME,
+        "--",
+        "get",
+        KINDS,
+        "--all-namespaces",
+        "--no-headers",
+        columns,
+    ])?
+    .success()
+    .await
+}
+
+fn xtask(args: &[&str]) -> Result<Exec> {
+    Ok(Exec::new(std::env::current_exe()?)
+        .args(args)
+        .dir(e2e::images::checkout()))
+}
