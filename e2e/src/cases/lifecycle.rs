@@ -231,7 +231,7 @@ pub(super) async fn an_existing_claim_for_one_node_gets_one_replica(context: &Co
     let object = site.registry.api(context.cluster).await?.get("solo").await?;
     let told = conditions(&object);
     ensure!(
-        told.contains("old-data") && told.contains("ReadWriteOnce"),
+        told.contains("old-data") && told.contains("One replica runs instead of 2"),
         "no condition says why there is one replica: {told}"
     );
     let owners = context.cluster.kubectl().args([
@@ -342,6 +342,20 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
             },
         )
         .await?;
+    // Only once the kubelet has brought the broken file does a login show anything.
+    wait_for(
+        "the server to have seen the broken file",
+        MOUNT_LIMIT,
+        async || {
+            let log = site.kubectl().args(["logs", &pod]).success().await?;
+            Ok(if log.contains("the last good users stay") {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(log)
+            })
+        },
+    )
+    .await?;
     login_answers(&site, &site.registry.password, "200")
         .await
         .context("after a broken rotation")?;
