@@ -68,6 +68,8 @@ async fn serve(arguments: Run) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        // The innermost span names the Registry; the list of all would repeat it.
+        .with_span_list(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();

@@ -221,14 +221,11 @@ async fn tell(
     let (Some(ready), true) = (ready(&status), written) else {
         return Ok(status);
     };
-    if registry
-        .status
-        .as_ref()
-        .and_then(|known| self::ready(known))
-        .is_some_and(|known| known.reason == ready.reason)
-    {
+    let known = registry.status.as_ref().and_then(|known| self::ready(known));
+    if known.is_some_and(|known| known.reason == ready.reason) {
         return Ok(status);
     }
+    let served = known.is_some_and(|known| known.status == "True");
     tracing::info!(
         namespace,
         registry = registry.metadata.name,
@@ -239,7 +236,9 @@ async fn tell(
     );
     let expected = ready.status == "True"
         || [reason::ROLLING_OUT, reason::VOLUME_PENDING, reason::NOT_ANSWERING]
-            .contains(&ready.reason.as_str());
+            .contains(&ready.reason.as_str())
+        // Before the first Pod is ready none is; afterwards it is news.
+        || (ready.reason == reason::NO_READY_REPLICA && !served);
     let event = Event {
         type_: if expected {
             EventType::Normal

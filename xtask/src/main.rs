@@ -14,6 +14,8 @@ use e2e::output::{Hint, Output, Step};
 
 mod down;
 mod test;
+#[cfg(test)]
+mod tidy;
 mod up;
 
 /// The name of the local cluster when none is given.

@@ -16,6 +16,9 @@ use crate::wait::{Seen, wait_for};
 /// How long a container may take to answer. Generous: the machine may be busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
+/// What either image may weigh at most, in bytes.
+const IMAGE_MAX: u64 = 25_000_000;
+
 /// A docker engine, the image under test, and an image to push.
 struct Engine<'a> {
     cluster: &'a Cluster,
@@ -107,6 +110,17 @@ pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
     done += engine.certificate().await?;
     done += engine.mounted_configurations().await?;
     done += engine.names_and_exits().await?;
+    let (operator, registry) = context.cluster.images();
+    for image in [operator, registry] {
+        let size = engine
+            .docker()
+            .args(["image", "inspect", "--format", "{{.Size}}", image])
+            .success()
+            .await?;
+        let size: u64 = size.trim().parse()?;
+        ensure!(size <= IMAGE_MAX, "`{image}` has {size} bytes");
+        context.note(format!("{image}: {} kB", size / 1000));
+    }
     context.note(format!("{done} lines"));
     Ok(())
 }
