@@ -37,6 +37,8 @@ pub async fn context(cache: &Cache) -> Result<PathBuf> {
     if done.exists() {
         return Ok(folder);
     }
+    // `apt-get download` below knows only what the lists name, and a bare machine may have none.
+    Exec::new("apt-get").args(["update", "--quiet"]).success().await?;
     // With `-` mmdebstrap reads the package sources from its input: those of this machine.
     Exec::new("sh")
         .args(["-c", "cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null | \

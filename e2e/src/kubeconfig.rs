@@ -12,7 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use crate::pki::Leaf;
 
 /// The one context of the files written here.
-pub(crate) const CONTEXT: &str = "berth";
+pub const CONTEXT: &str = "berth";
 
 /// A kubeconfig with the credentials inside, so that the file works wherever it is copied.
 pub(crate) fn text(server: &str, authority: &str, user: &Leaf) -> String {

@@ -197,7 +197,7 @@ pub(super) async fn conformance(context: &Context<'_>) -> Result<()> {
         "{counts:?}\n{text}"
     );
     context.note(format!(
-        "{} checks, {} failed, {} skipped",
+        "{} checks, {} failed, {} off by default",
         counts.total, counts.failed, counts.skipped
     ));
     Ok(())

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: the cluster is taken down whatever happened. Start at [`up_twice_then_down`].
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::cache::Cache;
 use e2e::exec::Exec;
 use e2e::footprint::Snapshot;
-use e2e::local::Local;
-use e2e::output::Output;
+use e2e::local::{DOMAIN, Local, Programs};
+use e2e::output::{Output, Step};
+use e2e::provider::{OPERATOR_IMAGE, REGISTRY_IMAGE};
 
 /// The cluster of this test; people have theirs, the suite has another.
 const NAME: &str = "berth-twice";
@@ -71,6 +72,72 @@ async fn up_twice(out: &Output) -> Result<()> {
     let now = self::objects().await?;
     let changed: Vec<&str> = now.lines().filter(|line| !objects.contains(line)).collect();
     ensure!(now == objects, "`up`, run again, changed\n{}", changed.join("\n"));
+    out.step(
+        "Running",
+        "a case against it as an existing cluster",
+        async |_| existing().await,
+    )
+    .await
+}
+
+/// The suite's other provider: this cluster as one that somebody else runs, named on the command line and by nothing else.
+async fn existing() -> Result<()> {
+    let cache = Cache::open()?;
+    let programs = Programs::provide(&cache, &Step::default()).await?;
+    let local = Local::find(&cache, NAME, programs)?.context("the cluster is gone")?;
+    let (kubeconfig, address) = (
+        local.kubeconfig().display().to_string(),
+        local.address().to_string(),
+    );
+    // Inside its namespaces, where its docker is; that has no network, and needs none.
+    let suite = [
+        "exec",
+        "--name",
+        NAME,
+        "--",
+        "cargo",
+        "run",
+        "--quiet",
+        "--offline",
+        "--package",
+        "e2e",
+        "--",
+    ];
+    let refused = xtask(&suite)?
+        .args(["--kubeconfig", &kubeconfig])
+        .env("KUBECONFIG", &kubeconfig)
+        .output()
+        .await?;
+    ensure!(
+        refused.status.code() == Some(2),
+        "without --context it ended with {}:\n{}",
+        refused.status,
+        refused.all()
+    );
+    let ran = xtask(&suite)?
+        .args(["--kubeconfig", &kubeconfig, "--context", e2e::kubeconfig::CONTEXT])
+        .args([
+            "--operator-image",
+            OPERATOR_IMAGE,
+            "--registry-image",
+            REGISTRY_IMAGE,
+        ])
+        .args([
+            "--ingress-address",
+            &address,
+            "--domain",
+            DOMAIN,
+            "--only",
+            "docker pushes",
+        ])
+        .output()
+        .await?;
+    ensure!(
+        ran.status.success() && ran.stdout.contains("1 passed, 0 failed"),
+        "it ended with {}:\n{}",
+        ran.status,
+        ran.all()
+    );
     Ok(())
 }
 
