@@ -27,7 +27,6 @@ use crate::exec::{Exec, tail};
 use crate::footprint::MARK;
 use crate::kubeconfig;
 use crate::output::{Hint, Output, Step};
-use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 use init::{Identity, Progress};
 use plan::Plan;
@@ -35,8 +34,10 @@ use plan::Plan;
 mod images;
 mod init;
 mod plan;
+mod programs;
 
 pub use plan::{BUSYBOX_IMAGE, DOMAIN};
+pub use programs::Programs;
 
 /// The hidden first argument by which our own programs become a cluster's first process.
 const INIT: &str = "cluster-init";
@@ -45,48 +46,6 @@ const START_DEADLINE: Duration = Duration::from_secs(240);
 const NODE_DEADLINE: Duration = Duration::from_secs(120);
 /// Until the kernel has taken down what a killed namespace held.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
-
-/// The programs a cluster is made of.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    pub(crate) kubernetes: PathBuf,
-    pub(crate) coredns: PathBuf,
-    pub(crate) traefik: PathBuf,
-    pub(crate) local_path_provisioner: PathBuf,
-    pub(crate) crane: PathBuf,
-}
-
-impl Programs {
-    /// Builds what the cache does not have.
-    ///
-    /// # Errors
-    /// As [`Tool::path`].
-    pub async fn provide(cache: &Cache, step: &Step) -> Result<Self> {
-        let path = async |tool: Tool| tool.path(cache, |what| step.note(what)).await;
-        Ok(Self {
-            kubernetes: path(Tool::Kubernetes).await?,
-            coredns: path(Tool::CoreDns).await?,
-            traefik: path(Tool::Traefik).await?,
-            local_path_provisioner: path(Tool::LocalPathProvisioner).await?,
-            crane: path(Tool::Crane).await?,
-        })
-    }
-
-    /// kubectl, with these credentials and no others.
-    #[must_use]
-    pub fn kubectl(&self, kubeconfig: &Path, context: &str) -> Exec {
-        Exec::new(&self.kubernetes)
-            .arg("kubectl")
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!("--context={context}"))
-    }
-
-    /// The registry client `crane`.
-    #[must_use]
-    pub fn crane(&self) -> Exec {
-        Exec::new(&self.crane)
-    }
-}
 
 /// A running local cluster.
 #[derive(Debug)]

@@ -1,0 +1,52 @@
+//! The programs a local cluster is made of and driven with: where they are, and how the two that people call are called.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::exec::Exec;
+use crate::output::Step;
+use crate::tools::Tool;
+
+/// The programs a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub(crate) kubernetes: PathBuf,
+    pub(crate) coredns: PathBuf,
+    pub(crate) traefik: PathBuf,
+    pub(crate) local_path_provisioner: PathBuf,
+    pub(crate) crane: PathBuf,
+}
+
+impl Programs {
+    /// Builds what the cache does not have.
+    ///
+    /// # Errors
+    /// As [`Tool::path`].
+    pub async fn provide(cache: &Cache, step: &Step) -> Result<Self> {
+        let path = async |tool: Tool| tool.path(cache, |what| step.note(what)).await;
+        Ok(Self {
+            kubernetes: path(Tool::Kubernetes).await?,
+            coredns: path(Tool::CoreDns).await?,
+            traefik: path(Tool::Traefik).await?,
+            local_path_provisioner: path(Tool::LocalPathProvisioner).await?,
+            crane: path(Tool::Crane).await?,
+        })
+    }
+
+    /// kubectl, with these credentials and no others.
+    #[must_use]
+    pub fn kubectl(&self, kubeconfig: &Path, context: &str) -> Exec {
+        Exec::new(&self.kubernetes)
+            .arg("kubectl")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--context={context}"))
+    }
+
+    /// The registry client `crane`.
+    #[must_use]
+    pub fn crane(&self) -> Exec {
+        Exec::new(&self.crane)
+    }
+}
