@@ -342,11 +342,22 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
             },
         )
         .await?;
-    // Only once the kubelet has brought the broken file does a login show anything.
+    // The server looks at its file when somebody logs in. Until the kubelet has brought the broken one, and after, the old
+    // password must do.
+    let login = site
+        .curl()
+        .args(["--output", "/dev/null", "--write-out", "%{http_code}"])
+        .arg(format!("{}v2/", site.url()?));
     wait_for(
         "the server to have seen the broken file",
         MOUNT_LIMIT,
         async || {
+            let answer = login.success().await?;
+            if answer != "200" {
+                return Ok(Seen::Never(anyhow::anyhow!(
+                    "the old password was answered {answer}"
+                )));
+            }
             let log = site.kubectl().args(["logs", &pod]).success().await?;
             Ok(if log.contains("the last good users stay") {
                 Seen::Done(())
