@@ -463,3 +463,40 @@ async fn a_tag_stays_readable_while_it_is_replaced() {
     }
     pusher.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_docker_document_says_its_type_itself_or_it_would_be_served_as_another() {
+    let server = server();
+    let image = server.image("a", "content", "").await;
+    let silent = image.replace(&format!(r#""mediaType":"{OCI_MANIFEST}","#), "");
+    let kinds = [
+        (
+            "application/vnd.docker.distribution.manifest.v2+json",
+            silent.as_str(),
+        ),
+        (
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+            r#"{"schemaVersion":2,"manifests":[]}"#,
+        ),
+    ];
+    for (kind, document) in kinds {
+        server
+            .send(
+                "PUT",
+                "/v2/a/manifests/v1",
+                &[("content-type", kind)],
+                document.to_owned(),
+            )
+            .await
+            .refuses(400, "MANIFEST_INVALID");
+    }
+    // OCI leaves it to the document, and such a one is served as what it was pushed as.
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, silent)
+        .await
+        .is(201, &[]);
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .is(200, &[("content-type", OCI_MANIFEST)]);
+}
