@@ -39,6 +39,8 @@ pub struct Settings {
     /// Whether a mount without `from` may take a blob of any repository. Right where everybody who may log in may
     /// read everything; with rules per repository it would let a digest alone open a foreign blob.
     pub mount_anywhere: bool,
+    /// Whether nothing in the store may change (`storage.maintenance.readonly.enabled`), an index of ours included.
+    pub read_only: bool,
 }
 
 /// What a pushed manifest may refer to.
@@ -55,6 +57,7 @@ impl Default for Settings {
         Self {
             references: References::Required,
             mount_anywhere: true,
+            read_only: false,
         }
     }
 }

@@ -31,7 +31,7 @@ impl Registry {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
-        self.learn_unknown(repository).await?;
+        let learned = self.learn_unknown(repository, subject).await?;
         let failed = Error::storage("list referrers");
         let listing = self
             .driver
@@ -53,7 +53,13 @@ impl Registry {
             Some(wanted) => entry.artifact_type.as_deref() == Some(wanted),
             None => true,
         };
-        Ok(entries.into_iter().flatten().filter(wanted).collect())
+        let mut found: Vec<Descriptor> = entries.into_iter().flatten().collect();
+        if !learned.is_empty() {
+            found.extend(learned);
+            found.sort_unstable_by_key(|entry| entry.digest);
+            found.dedup_by_key(|entry| entry.digest);
+        }
+        Ok(found.into_iter().filter(wanted).collect())
     }
 
     /// Enters a manifest that has a subject into the index. Durable, because what is marked as known is not
@@ -180,8 +186,14 @@ impl Registry {
         }
     }
 
-    /// Looks at every manifest of the repository that the index does not know.
-    async fn learn_unknown(&self, repository: &RepositoryName) -> Result<(), Error> {
+    /// Looks at every manifest of the repository that the index does not know, and enters it there. A registry
+    /// that may not write gives back those that refer to `subject` instead.
+    async fn learn_unknown(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let mut learned = Vec::new();
         for algorithm in Algorithm::ALL {
             let mut unknown = self
                 .digests(&Area::Revisions(repository, algorithm), algorithm)
@@ -196,6 +208,12 @@ impl Registry {
             unknown.retain(|digest| known.binary_search(digest).is_err());
             for digest in unknown {
                 match self.load_manifest(repository, &digest).await {
+                    Ok(Some((stored, manifest))) if self.settings.read_only => {
+                        if stored.subject.as_ref() == Some(subject) {
+                            learned.push(manifest.referrer(digest, stored.bytes.len() as u64));
+                        }
+                        continue;
+                    }
                     Ok(Some((stored, manifest))) => {
                         self.index_referrer(repository, digest, &manifest, stored.bytes.len() as u64)
                             .await?;
@@ -211,7 +229,7 @@ impl Registry {
                 self.mark_referrers_known(repository, [digest]).await?;
             }
         }
-        Ok(())
+        Ok(learned)
     }
 
     async fn digests(&self, area: &Area<'_>, algorithm: Algorithm) -> Result<Vec<Digest>, Error> {
