@@ -186,16 +186,20 @@ impl Registry {
         } else if let Some(other) = self.other_name(repository, &stored_as).await? {
             names.push(other);
         }
+        // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
+        // again, and no tag is left that means nothing.
+        for name in &names {
+            self.remove_tags_of(repository, name).await?;
+        }
         for name in &names {
             self.forget_referrer(repository, name, &stored_as).await?;
+        }
+        for name in names.iter().rev() {
             let area = Area::Revision(repository, name).key();
             self.driver
                 .delete_tree(&area, Durability::PowerLoss)
                 .await
                 .map_err(Error::storage("delete the link of a manifest"))?;
-        }
-        for name in &names {
-            self.remove_tags_of(repository, name).await?;
         }
         Ok(())
     }
@@ -248,14 +252,17 @@ impl Registry {
         }
     }
 
-    /// The SHA-512 name of a manifest, if the repository knows it by one.
+    /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
+    /// a manifest can be deleted all the same, and under the other name it is not served.
     async fn other_name(
         &self,
         repository: &RepositoryName,
         stored_as: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let Some(bytes) = self.manifest_bytes(stored_as).await? else {
-            return Ok(None);
+        let bytes = match self.manifest_bytes(stored_as).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error),
         };
         let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
         Ok(self.revision(repository, &other).await?.map(|_| other))
