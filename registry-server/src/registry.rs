@@ -15,6 +15,7 @@ mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod parsing;
 mod receive;
 mod referrers;
 mod tags;
@@ -28,6 +29,8 @@ pub use holdings::Held;
 pub use manifests::{Accepts, Stored};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
+
+use tokio::sync::Semaphore;
 
 use crate::storage::Driver;
 
@@ -67,6 +70,8 @@ impl Default for Settings {
 pub struct Registry {
     driver: Arc<dyn Driver>,
     settings: Arc<Settings>,
+    /// Turns at taking large manifests apart.
+    parsing: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -75,6 +80,7 @@ impl Registry {
         Self {
             driver,
             settings: Arc::new(settings),
+            parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
         }
     }
 

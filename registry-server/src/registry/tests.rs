@@ -191,3 +191,25 @@ async fn an_upload_that_was_cancelled_while_it_was_written_leaves_nothing_and_is
         .join(format!("docker/registry/v2/repositories/{name}/_uploads/{id}"));
     assert!(!session.exists());
 }
+
+#[tokio::test]
+async fn only_so_many_large_manifests_are_in_memory_at_once_and_small_ones_do_not_wait() {
+    let registry = registry();
+    let pushed = async |annotation: usize| {
+        let text = "x".repeat(annotation);
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{text}"}}}}"#);
+        let (name, tag) = (name(), Reference::parse("v1").unwrap());
+        let pushed = registry.put_manifest(&name, &tag, &MediaType::OCI_INDEX, index.into(), &[]);
+        pushed.await.unwrap();
+        let pulled = registry.get_manifest(&name, &tag, &Accepts::Anything);
+        assert!(pulled.await.unwrap().bytes.len() > annotation);
+    };
+    let turns = Arc::clone(&registry.parsing);
+    let all = turns.acquire_many(parsing::AT_ONCE as u32).await.unwrap();
+    pushed(100).await;
+    let mut large = std::pin::pin!(pushed(200_000));
+    assert!(futures_util::poll!(large.as_mut()).is_pending());
+    drop(all);
+    large.await;
+    assert_eq!(turns.available_permits(), parsing::AT_ONCE);
+}
