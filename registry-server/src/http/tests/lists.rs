@@ -309,3 +309,35 @@ async fn a_read_only_registry_lists_referrers_without_writing_its_index() {
     assert_eq!(digests(&answer), [referrer]);
     assert_eq!(server.files(), before);
 }
+
+#[tokio::test]
+async fn referrers_with_megabytes_of_annotations_come_in_pages() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let mut pushed = Vec::new();
+    for letter in ["a", "b", "c"] {
+        let text = letter.repeat(3_000_000);
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}},"annotations":{{"text":"{text}"}}}}"#
+        );
+        let digest = Digest::sha256(index.as_bytes()).to_string();
+        let path = format!("/v2/a/manifests/{digest}");
+        server
+            .send("PUT", &path, &[("content-type", OCI_INDEX)], index)
+            .await
+            .is(201, &[]);
+        pushed.push(digest);
+    }
+    pushed.sort();
+    let path = format!("/v2/a/referrers/{subject}");
+    let next = format!("{path}?last={}", pushed[1]);
+    let link = format!("<{next}>; rel=\"next\"");
+    let first = server.get(&path).await.is(200, &[("link", &link)]);
+    assert_eq!(digests(&first), pushed[..2]);
+    let second = server.get(&next).await.is(200, &[("link", "-")]);
+    assert_eq!(digests(&second), pushed[2..]);
+    server
+        .get(&format!("{path}?last=x"))
+        .await
+        .refuses(400, "DIGEST_INVALID");
+}
