@@ -15,6 +15,7 @@ mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod parsing;
 mod receive;
 mod referrers;
 mod tags;
@@ -29,6 +30,8 @@ pub use manifests::{Accepts, Stored};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
 
+use tokio::sync::Semaphore;
+
 use crate::storage::Driver;
 
 /// How a [`Registry`] behaves.
@@ -39,6 +42,8 @@ pub struct Settings {
     /// Whether a mount without `from` may take a blob of any repository. Right where everybody who may log in may
     /// read everything; with rules per repository it would let a digest alone open a foreign blob.
     pub mount_anywhere: bool,
+    /// Whether nothing in the store may change (`storage.maintenance.readonly.enabled`), an index of ours included.
+    pub read_only: bool,
 }
 
 /// What a pushed manifest may refer to.
@@ -55,6 +60,7 @@ impl Default for Settings {
         Self {
             references: References::Required,
             mount_anywhere: true,
+            read_only: false,
         }
     }
 }
@@ -64,6 +70,8 @@ impl Default for Settings {
 pub struct Registry {
     driver: Arc<dyn Driver>,
     settings: Arc<Settings>,
+    /// Turns at taking large manifests apart.
+    parsing: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -72,6 +80,7 @@ impl Registry {
         Self {
             driver,
             settings: Arc::new(settings),
+            parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
         }
     }
 

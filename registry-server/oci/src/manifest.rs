@@ -100,6 +100,10 @@ impl Manifest {
                 )));
             }
             (Some(own), _) => own,
+            // The stored bytes would not say it any more, and be served as an OCI type. Distribution refuses it too.
+            (None, Some(declared)) if declared.is_docker() => {
+                return Err(invalid(format!("a {declared} needs a `mediaType` that says so")));
+            }
             (None, Some(declared)) => declared.clone(),
             (None, None) if manifests.is_some() && config.is_none() => MediaType::OCI_INDEX,
             (None, None) => MediaType::OCI_MANIFEST,

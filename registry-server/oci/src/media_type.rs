@@ -57,6 +57,12 @@ impl MediaType {
         &self.0
     }
 
+    /// Whether this is one of Docker's two documents, whose `mediaType` field is not optional (Docker image
+    /// manifest version 2, schema 2).
+    pub fn is_docker(&self) -> bool {
+        [Self::DOCKER_MANIFEST, Self::DOCKER_LIST].contains(self)
+    }
+
     /// Whether a layer of this type may lie elsewhere: the image specification's deprecated
     /// "non-distributable" layers and Docker's foreign layers.
     pub fn is_nondistributable(&self) -> bool {

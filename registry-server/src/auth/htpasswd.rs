@@ -43,7 +43,7 @@ struct Shared {
     /// As many checks at once as there are cores; more would only make each of them slower.
     turns: Arc<Semaphore>,
     /// Checked in place of an unknown user's hash, so that both answers take as long.
-    nobody: String,
+    nobody: ArcSwap<String>,
 }
 
 /// What was seen of the file.
@@ -71,15 +71,7 @@ impl Htpasswd {
         let shared = Shared {
             realm: realm.into(),
             path,
-            // As dear as the dearest hash of the file, or the timing would tell who exists.
-            nobody: hash(
-                b"",
-                users
-                    .values()
-                    .filter_map(|hash| cost(hash))
-                    .max()
-                    .unwrap_or(bcrypt::DEFAULT_COST),
-            )?,
+            nobody: ArcSwap::from_pointee(hash(b"", dearest(&users))?),
             users: ArcSwap::from_pointee(users),
             looked: Mutex::new(Instant::now()),
             seen: Mutex::new(Seen {
@@ -98,6 +90,12 @@ impl Htpasswd {
     #[cfg(test)]
     pub(super) fn look_now(&self) {
         self.shared.look();
+    }
+
+    /// What a login of an unknown user costs.
+    #[cfg(test)]
+    pub(super) fn nobody_cost(&self) -> u32 {
+        cost(&self.shared.nobody.load()).unwrap()
     }
 
     /// What tells a client how to log in.
@@ -131,7 +129,8 @@ impl Htpasswd {
         let checked = tokio::task::spawn_blocking(move || {
             // Held by the check and not by the request: a client that goes away does not stop bcrypt.
             let _turn = turn;
-            let hash = stored.as_deref().unwrap_or(&shared.nobody);
+            let nobody = shared.nobody.load_full();
+            let hash = stored.as_deref().unwrap_or(&nobody);
             let fingerprint = shared.verified.fingerprint(&user, &password, hash);
             // Another request of the same client may have been first while this one waited for its turn.
             if stored.is_some() && shared.verified.contains(&fingerprint) {
@@ -177,7 +176,14 @@ impl Shared {
             Ok(_) => match read(&self.path) {
                 Ok((version, users)) => {
                     tracing::info!(%path, users = users.len(), "htpasswd changed: users read again");
+                    let dearest = dearest(&users);
                     self.users.store(Arc::new(users));
+                    // Hashing fails for a cost that is none, which `parse` lets nobody have.
+                    if cost(&self.nobody.load()) != Some(dearest)
+                        && let Ok(nobody) = hash(b"", dearest)
+                    {
+                        self.nobody.store(Arc::new(nobody));
+                    }
                     *seen = Seen {
                         version: Some(version),
                         complained: false,
@@ -268,6 +274,15 @@ fn cost(hash: &str) -> Option<u32> {
     let well_formed = cost.len() == 2 && digest.len() == 53 && digest.bytes().all(alphabet);
     let cost = cost.parse().ok().filter(|cost| (4..=31).contains(cost))?;
     well_formed.then_some(cost)
+}
+
+/// The cost of the dearest hash: what an unknown user is made to cost, or the timing would tell who exists.
+fn dearest(users: &HashMap<String, String>) -> u32 {
+    users
+        .values()
+        .filter_map(|hash| cost(hash))
+        .max()
+        .unwrap_or(bcrypt::DEFAULT_COST)
 }
 
 fn hash(password: &[u8], cost: u32) -> Result<String, Error> {

@@ -197,6 +197,19 @@ async fn a_changed_file_is_read_again_and_a_bad_one_keeps_the_last_good_users() 
     becomes(&gate, &login("new", "other"), Err(CHALLENGE)).await;
 }
 
+#[tokio::test]
+async fn an_unknown_user_costs_as_much_as_the_dearest_known_one_also_after_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    std::fs::write(&path, line("ann", "pw")).unwrap();
+    let users = Htpasswd::open("r", &path).unwrap();
+    assert_eq!(users.nobody_cost(), 4);
+    let dear = bcrypt::hash("pw", 6).unwrap();
+    std::fs::write(&path, format!("{}bo:{dear}\n", line("ann", "pw"))).unwrap();
+    users.look_now();
+    assert_eq!(users.nobody_cost(), 6);
+}
+
 /// As the kubelet does it: the file is a link through `..data`, which is replaced by a rename.
 #[tokio::test]
 async fn a_secret_that_is_swapped_by_its_links_is_read_again() {

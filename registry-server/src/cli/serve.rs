@@ -136,6 +136,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         driver,
         Settings {
             references,
+            read_only: config.storage.maintenance.readonly.enabled == Some(true),
             ..Settings::default()
         },
     );

@@ -122,7 +122,8 @@ impl App {
     }
 
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
-    /// nothing half-written, and bytes of an upload that came in are kept.
+    /// nothing half-written, and bytes of an upload that came in are kept. An answer to somebody the gate let in
+    /// carries the [`crate::auth::Identity`] as an extension, for the access log.
     pub async fn respond<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -211,7 +212,8 @@ impl Inner {
         let query = Query::parse(parts.uri.query());
         let name = name_of(&route)?;
         let access = access(&route, name.as_ref(), &parts.method, &query);
-        gate.authorize(&parts.headers, &access)
+        let identity = gate
+            .authorize(&parts.headers, &access)
             .await
             .map_err(|refusal| match refusal {
                 Refusal::Challenge { www_authenticate } => {
@@ -229,7 +231,7 @@ impl Inner {
             query: &query,
             locations: &locations,
         };
-        match (route, name) {
+        let answer = match (route, name) {
             (Route::Base, _) => Ok(Reply::with_body(StatusCode::OK, Body::whole("{}"))
                 .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .finish()),
@@ -244,7 +246,10 @@ impl Inner {
             (Route::Referrers { digest, .. }, Some(name)) => referrers::respond(&call, &name, digest).await,
             // Only routes without a repository have no name, and those are answered above.
             (_, _) => Ok(not_found()),
-        }
+        };
+        let mut response = answer.unwrap_or_else(Response::from);
+        response.extensions_mut().insert(identity);
+        Ok(response)
     }
 }
 

@@ -23,11 +23,11 @@ pub struct Secrets {
 
 impl Secrets {
     /// Signs with `current` and accepts what was signed with any of `previous` too, so that uploads outlive a
-    /// change of the secret.
+    /// change of the secret. An empty previous secret is none: anybody can sign with it.
     pub fn new(current: impl Into<Vec<u8>>, previous: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self {
             current: current.into(),
-            previous: previous.into_iter().collect(),
+            previous: previous.into_iter().filter(|secret| !secret.is_empty()).collect(),
         }
     }
 }
@@ -142,6 +142,13 @@ mod tests {
             UploadState::open(&token, &secrets, &name(), &UploadId::unique()),
             None
         );
+    }
+
+    #[test]
+    fn an_empty_previous_secret_opens_nothing() {
+        let forged = state().seal(&Secrets::new("", []));
+        let secrets = Secrets::new("secret", [Vec::new(), b"old".to_vec()]);
+        assert_eq!(UploadState::open(&forged, &secrets, &name(), &id()), None);
     }
 
     #[test]

@@ -25,14 +25,22 @@ impl Registry {
         while found.len() < enough
             && let Some(name) = pending.pop()
         {
-            let Ok(repository) = RepositoryName::parse(&name) else {
-                continue;
+            let repository = RepositoryName::parse(&name).ok();
+            let key = match &repository {
+                Some(repository) => Area::Repository(repository).key(),
+                // A host alone is no name, but names begin with one.
+                None if RepositoryName::parse(&format!("{name}/x")).is_ok() => Area::Repositories
+                    .key()
+                    .child(&name)
+                    .map_err(Error::storage("list repositories"))?,
+                None => continue,
             };
-            let level = self
-                .level(&Area::Repository(&repository).key(), &name, last)
-                .await?;
+            let level = self.level(&key, &name, last).await?;
             pending.extend(level.components.into_iter().rev());
-            if level.is_repository && last.is_none_or(|last| by_components(&name, last).is_gt()) {
+            if let Some(repository) = repository
+                && level.is_repository
+                && last.is_none_or(|last| by_components(&name, last).is_gt())
+            {
                 found.push(repository);
             }
         }

@@ -39,7 +39,9 @@ pub(super) async fn digest(algorithm: Algorithm, bytes: &Bytes) -> Result<Digest
     off_thread(move || Digest::of(algorithm, &bytes)).await
 }
 
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
     spawn_blocking(work)
         .await
         .map_err(|error| match error.try_into_panic() {

@@ -6,6 +6,7 @@ use registry_oci::{
     Algorithm, Descriptor, Digest, MANIFEST_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
 };
 
+use super::parsing::Parsed;
 use super::{Error, MissingReference, References, Registry, hashing};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Durability, Mode};
@@ -67,8 +68,10 @@ impl Registry {
                 limit: MANIFEST_MAX as u64,
             });
         }
-        let manifest =
-            Manifest::parse(&bytes, Some(media_type)).map_err(|source| Error::ManifestInvalid { source })?;
+        let manifest = self
+            .parse_manifest(&bytes, Some(media_type))
+            .await?
+            .map_err(|source| Error::ManifestInvalid { source })?;
         let stored_as = hashing::digest(Algorithm::Sha256, &bytes).await?;
         let digest = match reference {
             Reference::Tag(_) => stored_as,
@@ -111,7 +114,7 @@ impl Registry {
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Stored {
             digest,
-            media_type: manifest.media_type,
+            media_type: manifest.media_type.clone(),
             bytes,
             subject,
         })
@@ -150,9 +153,10 @@ impl Registry {
         match reference {
             Reference::Tag(_) if stored.media_type == MediaType::DOCKER_LIST => {
                 let child = manifest.manifests.iter().find(|child| runs_on_linux_amd64(child));
-                let child = child.ok_or_else(refused)?;
+                let child = child.ok_or_else(refused)?.digest;
+                drop(manifest); // Two at a time could wait for each other's turn.
                 let (child, _) = self
-                    .load_manifest(repository, &child.digest)
+                    .load_manifest(repository, &child)
                     .await?
                     .ok_or_else(unknown)?;
                 Ok(child)
@@ -186,16 +190,20 @@ impl Registry {
         } else if let Some(other) = self.other_name(repository, &stored_as).await? {
             names.push(other);
         }
+        // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
+        // again, and no tag is left that means nothing.
+        for name in &names {
+            self.remove_tags_of(repository, name).await?;
+        }
         for name in &names {
             self.forget_referrer(repository, name, &stored_as).await?;
+        }
+        for name in names.iter().rev() {
             let area = Area::Revision(repository, name).key();
             self.driver
                 .delete_tree(&area, Durability::PowerLoss)
                 .await
                 .map_err(Error::storage("delete the link of a manifest"))?;
-        }
-        for name in &names {
-            self.remove_tags_of(repository, name).await?;
         }
         Ok(())
     }
@@ -205,17 +213,20 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<(Stored, Manifest)>, Error> {
+    ) -> Result<Option<(Stored, Parsed)>, Error> {
         let Some(stored_as) = self.revision(repository, digest).await? else {
             return Ok(None);
         };
         let Some(bytes) = self.manifest_bytes(&stored_as).await? else {
             return Ok(None);
         };
-        let manifest = Manifest::parse(&bytes, None).map_err(|source| Error::StoredManifest {
-            digest: *digest,
-            source,
-        })?;
+        let manifest = self
+            .parse_manifest(&bytes, None)
+            .await?
+            .map_err(|source| Error::StoredManifest {
+                digest: *digest,
+                source,
+            })?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Some((
             Stored {
@@ -248,14 +259,17 @@ impl Registry {
         }
     }
 
-    /// The SHA-512 name of a manifest, if the repository knows it by one.
+    /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
+    /// a manifest can be deleted all the same, and under the other name it is not served.
     async fn other_name(
         &self,
         repository: &RepositoryName,
         stored_as: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let Some(bytes) = self.manifest_bytes(stored_as).await? else {
-            return Ok(None);
+        let bytes = match self.manifest_bytes(stored_as).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error),
         };
         let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
         Ok(self.revision(repository, &other).await?.map(|_| other))

@@ -1,14 +1,15 @@
 //! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream;
-use registry_oci::{Digest, RepositoryName};
+use registry_oci::{Digest, MediaType, Reference, RepositoryName};
 
 use super::*;
 use crate::fault::Fault;
-use crate::storage::{InMemory, ReadRange};
+use crate::storage::{Filesystem, FilesystemOptions, InMemory, ReadRange};
 
 fn registry() -> Registry {
     Registry::new(Arc::new(InMemory::new()), Settings::default())
@@ -119,4 +120,96 @@ async fn every_error_says_who_must_act() {
         format!("repository team/app has no blob {digest}"),
         "one level, without a cause"
     );
+}
+
+/// Lets a future get so far and no farther: a broken connection or a crash.
+async fn broken_off_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut left = steps;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_deletion_that_broke_off_can_be_asked_for_again_and_leaves_no_tag() {
+    let mut steps = 1;
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap();
+        let registry = Registry::new(Arc::new(driver), Settings::default());
+        let index = Bytes::from(r#"{"schemaVersion":2,"manifests":[]}"#);
+        let tag = Reference::parse("v1").unwrap();
+        let digest = registry
+            .put_manifest(&name(), &tag, &MediaType::OCI_INDEX, index, &[])
+            .await
+            .unwrap()
+            .digest;
+        let finished = broken_off_after(steps, registry.delete_manifest(&name(), &digest)).await;
+        let again = registry.delete_manifest(&name(), &digest).await;
+        assert!(
+            matches!(again, Ok(()) | Err(Error::ManifestUnknown { .. })),
+            "{again:?}"
+        );
+        let tags = registry.tags(&name(), None, None).await.unwrap().items;
+        assert!(tags.is_empty(), "after {steps} steps: {tags:?}");
+        if finished.is_some() {
+            assert!(steps > 3, "a deletion has several steps");
+            return;
+        }
+        steps += 1;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_cancelled_while_it_was_written_leaves_nothing_and_is_not_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap();
+    let registry = Registry::new(Arc::new(driver), Settings::default());
+    let id = registry.start_upload(&name()).await.unwrap().id;
+    let (sender, body) = futures_channel();
+    let (other, name, session) = (registry.clone(), name(), id.clone());
+    let append = tokio::spawn(async move { other.append_upload(&name, &session, TO_THE_END, body).await });
+    let name = self::name();
+    sender.send(Ok(Bytes::from(vec![7; 4 << 20]))).unwrap();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while registry.upload_progress(&name, &id).await.unwrap().size == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing was written");
+        tokio::task::yield_now().await;
+    }
+    registry.cancel_upload(&name, &id).await.unwrap();
+    drop(sender);
+    let answer = append.await.unwrap();
+    assert!(matches!(answer, Err(Error::UploadUnknown { .. })), "{answer:?}");
+    let session = folder
+        .path()
+        .join(format!("docker/registry/v2/repositories/{name}/_uploads/{id}"));
+    assert!(!session.exists());
+}
+
+#[tokio::test]
+async fn only_so_many_large_manifests_are_in_memory_at_once_and_small_ones_do_not_wait() {
+    let registry = registry();
+    let pushed = async |annotation: usize| {
+        let text = "x".repeat(annotation);
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{text}"}}}}"#);
+        let (name, tag) = (name(), Reference::parse("v1").unwrap());
+        let pushed = registry.put_manifest(&name, &tag, &MediaType::OCI_INDEX, index.into(), &[]);
+        pushed.await.unwrap();
+        let pulled = registry.get_manifest(&name, &tag, &Accepts::Anything);
+        assert!(pulled.await.unwrap().bytes.len() > annotation);
+    };
+    let turns = Arc::clone(&registry.parsing);
+    let all = turns.acquire_many(parsing::AT_ONCE as u32).await.unwrap();
+    pushed(100).await;
+    let mut large = std::pin::pin!(pushed(200_000));
+    assert!(futures_util::poll!(large.as_mut()).is_pending());
+    drop(all);
+    large.await;
+    assert_eq!(turns.available_permits(), parsing::AT_ONCE);
 }

@@ -112,7 +112,7 @@ impl Registry {
             let (mut writer, hash) = registry.take_in(&repository, &id, chunk, body).await?;
             let Hash { hasher, saved } = hash;
             registry
-                .save_hash(&repository, &id, &hasher, saved, writer.as_mut())
+                .keep(&repository, &id, &hasher, saved, writer.as_mut())
                 .await?;
             Ok(Progress {
                 size: writer.size(),
@@ -234,11 +234,30 @@ impl Registry {
         match trouble {
             None => Ok((writer, Hash { hasher, saved })),
             Some(trouble) => {
-                self.save_hash(repository, id, &hasher, saved, writer.as_mut())
-                    .await?;
+                self.keep(repository, id, &hasher, saved, writer.as_mut()).await?;
                 Err(trouble)
             }
         }
+    }
+
+    /// Saves the hash for whoever continues, and looks whether there is anything to continue: a session may be
+    /// cancelled while it is written to, and its bytes are then nowhere.
+    async fn keep(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        hasher: &registry_oci::Hasher,
+        saved: u64,
+        writer: &mut dyn Writer,
+    ) -> Result<(), Error> {
+        self.save_hash(repository, id, hasher, saved, writer).await?;
+        // After the state is saved, not before: either this look finds the session gone, or the cancelling
+        // takes the state along.
+        let found = self.upload_progress(repository, id).await;
+        if let Err(Error::UploadUnknown { .. }) = &found {
+            self.remove_upload(repository, id).await?;
+        }
+        found.map(drop)
     }
 
     async fn open_upload(

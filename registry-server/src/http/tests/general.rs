@@ -180,3 +180,34 @@ async fn a_stopping_server_closes_its_connections() {
     draining.unwrap().store(true, Ordering::Relaxed);
     server.get("/v2/").await.is(200, &[("connection", "close")]);
 }
+
+#[tokio::test]
+async fn whoever_logged_in_is_known_to_the_access_log_also_when_the_answer_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("htpasswd");
+    std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap())).unwrap();
+    let driver = Filesystem::new(folder.path().join("store"), &FilesystemOptions::default()).unwrap();
+    let app = App::new(
+        Registry::new(Arc::new(driver), Settings::default()),
+        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Options::new(Secrets::new("secret", [])),
+    );
+    let user = async |path: &str, login: &str| {
+        let request = Request::get(path)
+            .header("authorization", login)
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let response = app.respond(request, Peer::default()).await;
+        let identity = response.extensions().get::<crate::auth::Identity>().cloned();
+        (
+            response.status().as_u16(),
+            identity.and_then(|identity| identity.name),
+        )
+    };
+    // `ann:pw` and `ann:no`
+    let (right, wrong) = ("Basic YW5uOnB3", "Basic YW5uOm5v");
+    let ann = Some("ann".to_owned());
+    assert_eq!(user("/v2/", right).await, (200, ann.clone()));
+    assert_eq!(user("/v2/a/tags/list", right).await, (404, ann));
+    assert_eq!(user("/v2/", wrong).await, (401, None));
+}

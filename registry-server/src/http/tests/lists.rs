@@ -270,3 +270,74 @@ async fn what_another_server_pushed_or_deleted_on_the_same_folder_is_seen() {
     std::fs::remove_file(revision.join("link")).unwrap();
     assert_eq!(digests(&server.get(&path).await).len(), 1);
 }
+
+#[tokio::test]
+async fn repositories_below_a_host_are_in_the_catalog() {
+    let server = server();
+    for name in ["localhost:5000/app", "Registry.Example.COM/team/app", "plain"] {
+        server.push_image(name, "v1", name).await;
+    }
+    assert_eq!(
+        server.get("/v2/_catalog").await.is(200, &[]).json()["repositories"],
+        json!(["Registry.Example.COM/team/app", "localhost:5000/app", "plain"])
+    );
+    let behind = "/v2/_catalog?n=1&last=Registry.Example.COM%2Fteam%2Fapp";
+    assert_eq!(
+        server.get(behind).await.is(200, &[]).json()["repositories"],
+        json!(["localhost:5000/app"])
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_registry_lists_referrers_without_writing_its_index() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let referrer = push_referrer(&server, "a", &subject, "app/sbom").await;
+    push_referrer(&server, "a", &Digest::sha256(b"other"), "app/sbom").await;
+    let path = format!("/v2/a/referrers/{subject}");
+    let whole = server.get(&path).await.text();
+    // As on a volume that distribution wrote.
+    std::fs::remove_dir_all(server.folder.path().join("docker/registry/berth")).unwrap();
+    let before = server.files();
+    let settings = Settings {
+        read_only: true,
+        ..Settings::default()
+    };
+    let app = app_in(server.folder.path(), settings, |options| options.read_only = true);
+    let answer = send(&app, "GET", &path, &[], "").await.is(200, &[]);
+    assert_eq!(answer.text(), whole);
+    assert_eq!(digests(&answer), [referrer]);
+    assert_eq!(server.files(), before);
+}
+
+#[tokio::test]
+async fn referrers_with_megabytes_of_annotations_come_in_pages() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let mut pushed = Vec::new();
+    for letter in ["a", "b", "c"] {
+        let text = letter.repeat(3_000_000);
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}},"annotations":{{"text":"{text}"}}}}"#
+        );
+        let digest = Digest::sha256(index.as_bytes()).to_string();
+        let path = format!("/v2/a/manifests/{digest}");
+        server
+            .send("PUT", &path, &[("content-type", OCI_INDEX)], index)
+            .await
+            .is(201, &[]);
+        pushed.push(digest);
+    }
+    pushed.sort();
+    let path = format!("/v2/a/referrers/{subject}");
+    let next = format!("{path}?last={}", pushed[1]);
+    let link = format!("<{next}>; rel=\"next\"");
+    let first = server.get(&path).await.is(200, &[("link", &link)]);
+    assert_eq!(digests(&first), pushed[..2]);
+    let second = server.get(&next).await.is(200, &[("link", "-")]);
+    assert_eq!(digests(&second), pushed[2..]);
+    server
+        .get(&format!("{path}?last=x"))
+        .await
+        .refuses(400, "DIGEST_INVALID");
+}

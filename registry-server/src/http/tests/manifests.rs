@@ -396,7 +396,9 @@ async fn several_tags_are_set_by_one_push() {
 async fn a_manifest_may_be_known_by_sha512_and_deleted_under_either_digest() {
     for deleted_by in [Algorithm::Sha256, Algorithm::Sha512] {
         let server = server();
-        let manifest = server.image("a", "content", "").await;
+        let subject = Digest::sha256(b"subject");
+        let subject = format!(r#","subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":7}}"#);
+        let manifest = server.image("a", "content", &subject).await;
         let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, manifest.as_bytes()).to_string());
         let path = format!("/v2/a/manifests/{}", digests[1]);
         server
@@ -421,7 +423,42 @@ async fn a_manifest_may_be_known_by_sha512_and_deleted_under_either_digest() {
                 .await
                 .refuses(404, "MANIFEST_UNKNOWN");
         }
+        let files = server.files();
+        assert!(
+            files.keys().all(|path| !path.contains("/subjects/")),
+            "deleted by {deleted_by}: {files:?}"
+        );
     }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_can_be_deleted() {
+    let server = server();
+    let digest = server.push_image("a", "v1", "content").await;
+    std::fs::write(server.blob_path(&digest), "{}").unwrap();
+    server
+        .send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], "")
+        .await
+        .is(202, &[]);
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .refuses(404, "MANIFEST_UNKNOWN");
+}
+
+#[tokio::test]
+async fn null_for_an_empty_list_is_what_go_writes_and_is_taken_and_served() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    let manifest = manifest.replace(r#""size":2}"#, r#""size":2,"urls":null,"annotations":null}"#);
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, manifest.clone())
+        .await
+        .is(201, &[]);
+    assert_eq!(
+        server.get("/v2/a/manifests/v1").await.is(200, &[]).text(),
+        manifest
+    );
 }
 
 #[tokio::test]
@@ -462,4 +499,41 @@ async fn a_tag_stays_readable_while_it_is_replaced() {
         reads += 1;
     }
     pusher.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_docker_document_says_its_type_itself_or_it_would_be_served_as_another() {
+    let server = server();
+    let image = server.image("a", "content", "").await;
+    let silent = image.replace(&format!(r#""mediaType":"{OCI_MANIFEST}","#), "");
+    let kinds = [
+        (
+            "application/vnd.docker.distribution.manifest.v2+json",
+            silent.as_str(),
+        ),
+        (
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+            r#"{"schemaVersion":2,"manifests":[]}"#,
+        ),
+    ];
+    for (kind, document) in kinds {
+        server
+            .send(
+                "PUT",
+                "/v2/a/manifests/v1",
+                &[("content-type", kind)],
+                document.to_owned(),
+            )
+            .await
+            .refuses(400, "MANIFEST_INVALID");
+    }
+    // OCI leaves it to the document, and such a one is served as what it was pushed as.
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, silent)
+        .await
+        .is(201, &[]);
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .is(200, &[("content-type", OCI_MANIFEST)]);
 }

@@ -1,0 +1,64 @@
+//! Taking manifests apart, away from the threads that serve connections and only so many large ones at once.
+//!
+//! A document of 4 MiB that is made of small annotations becomes 25 MB of maps, and whoever may pull can ask for it
+//! thirty times at once: without turns that was 850 MB.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use registry_oci::{Manifest, MediaType};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Error, Registry, hashing};
+
+/// Up to this size a document is taken apart where it is: a fraction of a millisecond, and little memory.
+const SMALL: usize = 64 * 1024;
+
+/// How many larger ones are in memory at once.
+pub(super) const AT_ONCE: usize = 4;
+
+/// A manifest taken apart. A large one keeps its turn until it is dropped, so whoever holds one must not ask for
+/// another.
+pub(super) struct Parsed {
+    manifest: Manifest,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Parsed {
+    type Target = Manifest;
+
+    fn deref(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+impl Registry {
+    /// Looks into a document; `declared` as in [`Manifest::parse`]. The outer error is the server's, the inner one
+    /// the document's.
+    pub(super) async fn parse_manifest(
+        &self,
+        bytes: &Bytes,
+        declared: Option<&MediaType>,
+    ) -> Result<Result<Parsed, registry_oci::Error>, Error> {
+        if bytes.len() <= SMALL {
+            let parsed = Manifest::parse(bytes, declared);
+            return Ok(parsed.map(|manifest| Parsed {
+                manifest,
+                _turn: None,
+            }));
+        }
+        let turn = Arc::clone(&self.parsing)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Stopping)?;
+        let (bytes, declared) = (bytes.clone(), declared.cloned());
+        hashing::off_thread(move || {
+            Manifest::parse(&bytes, declared.as_ref()).map(|manifest| Parsed {
+                manifest,
+                _turn: Some(turn),
+            })
+        })
+        .await
+    }
+}
