@@ -8,6 +8,7 @@ mod pace;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -163,6 +164,8 @@ async fn bring_up(
     let mut findings = observe::findings(&children, facts); // pure
     if findings.up() && !said_ready(registry) {
         findings.silence = silence(context, registry, namespace, &validated, &children).await;
+    } else {
+        context.pace.not_silent(namespace, &validated.name);
     }
     Ok((validated, material, findings))
 }
@@ -184,16 +187,18 @@ async fn silence(
     validated: &validate::ValidatedRegistry,
     children: &build::Children<build::Live>,
 ) -> Option<Silence> {
-    let generation = registry.metadata.generation;
-    match reach::first_silent(validated, children).await? {
-        Silence::Unreachable(_)
-            if context
-                .pace
-                .out_of_patience(namespace, &validated.name, generation) =>
+    let (pace, name, generation) = (&context.pace, &validated.name, registry.metadata.generation);
+    match reach::first_silent(validated, children).await {
+        Some(Silence::Unreachable(_))
+            if pace.out_of_patience(namespace, name, generation, Instant::now()) =>
         {
             None
         }
-        silence => Some(silence),
+        Some(silence) => Some(silence),
+        None => {
+            pace.not_silent(namespace, name);
+            None
+        }
     }
 }
 
