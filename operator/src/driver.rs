@@ -159,6 +159,7 @@ async fn bring_up(
     let writer = Writer {
         client: &context.client,
         namespace,
+        owner: &validated.uid,
     };
     let children = apply::children(&writer, children, &facts.found).await?; // writes
     let mut findings = observe::findings(&children, facts); // pure

@@ -138,7 +138,7 @@ pub fn registry(
     let name = registry.metadata.name.clone().unwrap_or_default();
     let uid = registry.metadata.uid.clone().unwrap_or_default();
     let names = Names::of(&name);
-    ownership::check(&facts.found, &names, &name, &uid)?;
+    ownership::check(&facts.found, spec, &names, &name, &uid)?;
     let mut notes = Vec::new();
 
     let storage = storage::backend(registry, &names, facts, &mut notes)?;

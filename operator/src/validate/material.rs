@@ -50,8 +50,13 @@ pub(super) fn plan(
     });
     let edge = ingress
         .filter(|ingress| {
-            ingress.mode != IngressTlsMode::Passthrough
-                && ingress.certificate.as_deref() == Some(names.edge_certificate().as_str())
+            // Not judged by the name: a Secret of the user's may be called as ours would be.
+            let provided = ingress
+                .spec
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.secret_name.is_some());
+            ingress.mode != IngressTlsMode::Passthrough && !provided
         })
         .map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before));
     Plan {

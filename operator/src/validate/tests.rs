@@ -322,3 +322,38 @@ fn an_image_is_the_operators_own_but_for_what_is_said() {
         format!("images.invalid:5000/berth/registry@{digest}")
     );
 }
+
+#[test]
+fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
+    let (pair, _) = certificate(&["harbour.quay.svc"]);
+    let files = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+    ];
+    let users = |name: &str| -> Option<Secret> {
+        serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
+    };
+    let own = "  tls: {secret: {name: harbour-tls}}\n  ingress: {hosts: [a.example], tls: {secretName: harbour-edge}}\n";
+    let mut fixture = Fixture::parse(&least(own));
+    provide(&mut fixture, "harbour-tls", &files);
+    provide(&mut fixture, "harbour-edge", &files);
+    fixture.facts.found.server_certificate = users("harbour-tls");
+    fixture.facts.found.edge_certificate = users("harbour-edge");
+    fixture.facts.found.config_secret = users("harbour-config");
+    fixture.facts.found.authority = users("harbour-ca-key");
+    fixture.validate().unwrap();
+    let mut fixture = Fixture::parse(&least("  ingress: {hosts: [a.example]}\n"));
+    fixture.facts.found.server_certificate = users("harbour-tls");
+    let foreign = |name: &str| {
+        format!(
+            "Secret `{name}` exists and does not belong to this Registry; delete or rename it, or rename the Registry"
+        )
+    };
+    check_refused(&fixture, &foreign("harbour-tls"));
+    fixture.facts.found.server_certificate = None;
+    fixture.facts.found.edge_certificate = users("harbour-edge");
+    check_refused(&fixture, &foreign("harbour-edge"));
+    fixture.facts.found.edge_certificate = None;
+    fixture.facts.found.http_secret = users("harbour-http");
+    check_refused(&fixture, &foreign("harbour-http"));
+}
