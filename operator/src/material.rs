@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use certificate::Authority;
 pub use certificate::CertificatePlan;
+pub(crate) use parse::only_certificates;
 pub use parse::{Certificate, KeyPairError, key_pair};
 
 use crate::read::Found;

@@ -121,6 +121,15 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
     let note =
         "The Ingress does not verify the server's certificate, because Secret `papers` has no `ca.crt`";
     assert_eq!(verify_as(&files), (None, vec![note.to_owned()]));
+    let (stray, authority) = certificate(&["elsewhere.invalid"]);
+    let note = "The Ingress does not verify the server's certificate, because it names neither `harbour.quay.svc` nor a \
+                host of the Ingress; have one issued for Secret `papers` that does";
+    let stray = [
+        ("tls.crt", stray.certificate.as_str()),
+        ("tls.key", stray.key.as_str()),
+        ("ca.crt", authority.as_str()),
+    ];
+    assert_eq!(verify_as(&stray), (None, vec![note.to_owned()]));
     let mut mismatched = Fixture::parse(&yaml);
     provide(&mut mismatched, "papers", &[files[0], ("tls.key", &other.key)]);
     check_refused(
@@ -356,4 +365,70 @@ fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
     fixture.facts.found.edge_certificate = None;
     fixture.facts.found.http_secret = users("harbour-http");
     check_refused(&fixture, &foreign("harbour-http"));
+}
+
+#[test]
+fn an_image_pinned_by_its_digest_stays_one_image() {
+    let (pinned, other) = ("0".repeat(64), "1".repeat(64));
+    for default in [
+        format!("a.example:5000/berth/registry@sha256:{pinned}"),
+        format!("a.example:5000/berth/registry:9.9@sha256:{pinned}"),
+    ] {
+        let settings = Settings {
+            registry_image: default.clone(),
+            namespace: None,
+        };
+        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry, &settings);
+        assert_eq!(image(""), default);
+        assert_eq!(
+            image("  image: {tag: edge}\n"),
+            "a.example:5000/berth/registry:edge"
+        );
+        assert_eq!(
+            image("  image: {repository: mirror.example/r}\n"),
+            format!("mirror.example/r@sha256:{pinned}")
+        );
+        assert_eq!(
+            image(&format!("  image: {{digest: 'sha256:{other}'}}\n")),
+            format!("a.example:5000/berth/registry@sha256:{other}")
+        );
+    }
+}
+
+#[test]
+fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
+    let secret = "0123456789abcdef";
+    let everything = include_str!("../fixtures/everything.yaml");
+    assert!(everything.contains(secret));
+    let fixture = Fixture::parse(everything);
+    let (registry, material) = fixture.material();
+    let children = crate::build::children(&registry, &material);
+    let outputs = format!(
+        "{registry:?} {material:?} {children:?} {:?} {:?}",
+        fixture.facts, fixture.facts.found
+    );
+    let bytes = format!("{:?}", secret.as_bytes());
+    for form in [secret, &bytes[1..bytes.len() - 1]] {
+        assert!(!outputs.contains(form), "{outputs}");
+    }
+
+    let (pair, authority) = certificate(&["harbour.quay.svc"]);
+    let mut fixture = Fixture::parse(&least(
+        "  tls: {secret: {name: papers}}\n  ingress: {hosts: [a.example]}\n",
+    ));
+    let files = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+        ("ca.crt", &format!("{authority}{}", pair.key)),
+    ];
+    provide(&mut fixture, "papers", &files);
+    let (registry, material) = fixture.material();
+    let children = crate::build::children(&registry, &material);
+    let bundle = &children.ca_bundle.unwrap().data.unwrap()["ca.crt"];
+    assert!(
+        bundle.contains(authority.trim()) && !bundle.contains("PRIVATE KEY"),
+        "{bundle}"
+    );
+    let upstream = children.upstream_authority.unwrap().data.unwrap();
+    assert_eq!(upstream["ca.crt"].0, authority.as_bytes());
 }
