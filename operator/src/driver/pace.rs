@@ -19,6 +19,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
 /// While proxies do not know the Pods yet.
 const WHILE_SILENT: Duration = Duration::from_millis(500);
+/// When they do not after [`PATIENCE`]: each pass asks the API server some twenty questions.
+const SILENT_FOR_LONG: Duration = Duration::from_secs(5);
 /// How long an address that cannot be reached from here keeps Ready away.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A stranger's object is under no watch of ours.
@@ -111,20 +113,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// After a pass that reached its end.
 pub(super) fn after_success(findings: &Findings, renewal: Option<Timestamp>, now: Timestamp) -> Action {
-    let usual = match (findings.up(), &findings.silence) {
-        (true, Some(_)) => WHILE_SILENT,
-        (true, None) => RESYNC,
-        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
-        // No replica is asked for.
-        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
-        (false, _) => WHILE_ROLLING_OUT,
-    };
+    let usual = usual(findings);
     let due = renewal.map(|due| {
         Duration::try_from(due.duration_since(now))
             .unwrap_or(FIRST_RETRY)
             .max(FIRST_RETRY)
     });
     Action::requeue(due.map_or_else(|| jittered(usual), |due| due.min(jittered(usual))))
+}
+
+/// When nothing is due.
+fn usual(findings: &Findings) -> Duration {
+    match (findings.up(), &findings.silence) {
+        (true, Some(_)) if findings.silent_for_long => SILENT_FOR_LONG,
+        (true, Some(_)) => WHILE_SILENT,
+        (true, None) => RESYNC,
+        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
+        // No replica is asked for.
+        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
+        (false, _) => WHILE_ROLLING_OUT,
+    }
 }
 
 /// After a failure that stands in the status. `None` for one that is tried again like an unreported one.
@@ -192,6 +200,24 @@ mod tests {
         pace.not_silent("quay", "harbour");
         assert!(!spent(9, 2), "a Pod was lost and came back long after");
         assert!(spent(10, 2));
+    }
+
+    #[test]
+    fn a_proxy_that_never_answers_as_the_registry_is_not_asked_twice_a_second_for_ever() {
+        let pause = |silent_for_long| {
+            let findings = Findings {
+                rollout: Rollout::Complete,
+                available: true,
+                ready_replicas: 1,
+                reachable: true,
+                silence: Some(crate::reach::Silence::SomethingElse("a portal".to_owned())),
+                silent_for_long,
+                ..Default::default()
+            };
+            usual(&findings)
+        };
+        assert_eq!(pause(false), WHILE_SILENT);
+        assert_eq!(pause(true), SILENT_FOR_LONG);
     }
 
     #[test]
