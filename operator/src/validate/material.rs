@@ -75,6 +75,7 @@ pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Resul
         check_authority(secret).map_err(|problem| Error::GeneratedSecretSpoilt {
             name: names.authority(),
             problem: problem.to_string(),
+            price: "which clients will have to trust anew",
         })?;
     }
     if let Some(secret) = &facts.found.http_secret
@@ -84,6 +85,7 @@ pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Resul
         return Err(Error::GeneratedSecretSpoilt {
             name: names.http_secret(),
             problem: format!("key `{HTTP_SECRET_KEY}` is missing or too short"),
+            price: "with which running uploads begin again",
         });
     }
     Ok(())

@@ -307,11 +307,20 @@ fn a_spoilt_authority_is_not_replaced_in_silence() {
         "data": { "ca.crt": "Z2FyYmFnZQ==", "tls.key": "Z2FyYmFnZQ==" },
     }))
     .unwrap();
+    let mut short = spoilt.clone();
     fixture.facts.found.authority = Some(spoilt);
     check_refused(
         &fixture,
         "Secret `harbour-ca-key`, which the operator made, was changed and cannot be used any more: the certificate is not \
          a PEM certificate; restore it, or delete it to have a new one made, which clients will have to trust anew",
+    );
+    fixture.facts.found.authority = None;
+    short.metadata.name = Some("harbour-http".to_owned());
+    fixture.facts.found.http_secret = Some(short);
+    check_refused(
+        &fixture,
+        "Secret `harbour-http`, which the operator made, was changed and cannot be used any more: key `secret` is missing or \
+         too short; restore it, or delete it to have a new one made, with which running uploads begin again",
     );
 }
 
