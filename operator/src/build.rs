@@ -35,7 +35,7 @@ pub struct Live;
 ///
 /// `None` means that the Registry has no such object: one of an earlier pass is deleted, except what cannot be
 /// rebuilt (HTTP secret, authority, claim), which stays.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Children<Stage> {
     /// ServiceAccount of the Pods; no token is mounted.
     pub service_account: ServiceAccount,
@@ -65,6 +65,13 @@ pub struct Children<Stage> {
     pub ingress: Option<Ingress>,
     /// `Desired`, then `Live`: `observe` accepts only the latter.
     pub stage: PhantomData<Stage>,
+}
+
+/// Deliberately without contents: there are Secrets among them.
+impl<Stage> std::fmt::Debug for Children<Stage> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Children").finish_non_exhaustive()
+    }
 }
 
 /// The objects of `registry`.

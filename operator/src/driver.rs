@@ -8,6 +8,7 @@ mod pace;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -158,11 +159,15 @@ async fn bring_up(
     let writer = Writer {
         client: &context.client,
         namespace,
+        owner: &validated.uid,
     };
     let children = apply::children(&writer, children, &facts.found).await?; // writes
     let mut findings = observe::findings(&children, facts); // pure
     if findings.up() && !said_ready(registry) {
-        findings.silence = silence(context, registry, namespace, &validated, &children).await;
+        (findings.silence, findings.silent_for_long) =
+            silence(context, registry, namespace, &validated, &children).await;
+    } else {
+        context.pace.not_silent(namespace, &validated.name);
     }
     Ok((validated, material, findings))
 }
@@ -173,7 +178,7 @@ fn said_ready(registry: &Registry) -> bool {
     known.is_some_and(|c| c.status == "True" && c.observed_generation == registry.metadata.generation)
 }
 
-/// What keeps clients from the registry although Kubernetes calls it ready.
+/// What keeps clients from the registry although Kubernetes calls it ready, and whether it has for long.
 ///
 /// A place that cannot be reached from here at all (a network policy, an operator outside the cluster) must not keep
 /// Ready away for ever, so for that patience ends; a proxy that answers something else is seen by clients, too.
@@ -183,17 +188,16 @@ async fn silence(
     namespace: &str,
     validated: &validate::ValidatedRegistry,
     children: &build::Children<build::Live>,
-) -> Option<Silence> {
-    let generation = registry.metadata.generation;
-    match reach::first_silent(validated, children).await? {
-        Silence::Unreachable(_)
-            if context
-                .pace
-                .out_of_patience(namespace, &validated.name, generation) =>
-        {
-            None
-        }
-        silence => Some(silence),
+) -> (Option<Silence>, bool) {
+    let (pace, name, generation) = (&context.pace, &validated.name, registry.metadata.generation);
+    let Some(silence) = reach::first_silent(validated, children).await else {
+        pace.not_silent(namespace, name);
+        return (None, false);
+    };
+    let for_long = pace.out_of_patience(namespace, name, generation, Instant::now());
+    match silence {
+        Silence::Unreachable(_) if for_long => (None, for_long),
+        silence => (Some(silence), for_long),
     }
 }
 

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use certificate::Authority;
 pub use certificate::CertificatePlan;
+pub(crate) use parse::only_certificates;
 pub use parse::{Certificate, KeyPairError, key_pair};
 
 use crate::read::Found;
@@ -184,8 +185,11 @@ fn still_good(
 
 /// When the first certificate of `material` has to be renewed.
 pub fn next_renewal(plan: &Plan, material: &Material) -> Option<Timestamp> {
+    let end = material.authority.as_ref().map(|authority| authority.not_after);
     let due = |plan: &Option<CertificatePlan>, pair: &Option<KeyPair>| {
-        Some(pair.as_ref()?.not_after - plan.as_ref()?.renew_before)
+        // One that ends with its authority cannot be renewed; a due date in the past would start pass after pass.
+        let pair = pair.as_ref().filter(|pair| Some(pair.not_after) < end)?;
+        Some(pair.not_after - plan.as_ref()?.renew_before)
     };
     [
         due(&plan.server, &material.server),

@@ -28,6 +28,8 @@ pub struct Findings {
     pub trouble: Option<Trouble>,
     /// Where clients will look, and something else than the registry, or nothing, is found; asked before Ready only.
     pub silence: Option<Silence>,
+    /// Whether that has been so for longer than proxies need.
+    pub silent_for_long: bool,
     /// Phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
     /// Capacity of the volume.
@@ -120,6 +122,7 @@ pub fn look(
             }),
         trouble: refused(status).or_else(|| pods.iter().find_map(Trouble::of)),
         silence: None,
+        silent_for_long: false,
         unbound_claim,
         capacity,
     }

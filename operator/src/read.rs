@@ -25,7 +25,7 @@ use crate::names::Names;
 use crate::references::references;
 
 /// What was found, at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Facts {
     /// That moment.
     pub now: Timestamp,
@@ -46,7 +46,7 @@ pub struct Facts {
 }
 
 /// Objects with the names of the Registry's own, whoever they belong to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Found {
     /// ServiceAccount of the Pods.
     pub service_account: Option<ServiceAccount>,
@@ -74,6 +74,20 @@ pub struct Found {
     pub deployment: Option<Deployment>,
     /// Ingress.
     pub ingress: Option<Ingress>,
+}
+
+/// Deliberately without contents: there are Secrets among them.
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts").finish_non_exhaustive()
+    }
+}
+
+/// Deliberately without contents: there are Secrets among them.
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").finish_non_exhaustive()
+    }
 }
 
 /// A request that failed.

@@ -8,6 +8,7 @@
 pub mod reason;
 mod sentence;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -83,6 +84,8 @@ struct Verdict {
     ready: bool,
     reconciling: bool,
     stalled: bool,
+    /// Whether it is something else than before that is missing.
+    new_wait: bool,
     reason: &'static str,
     sentence: String,
 }
@@ -126,6 +129,7 @@ fn verdict(registry: &Registry, outcome: &Outcome<'_>, known: &RegistryStatus, n
                 ready,
                 reconciling: !resting,
                 stalled,
+                new_wait: false,
                 reason,
                 sentence,
             }
@@ -137,46 +141,68 @@ fn verdict(registry: &Registry, outcome: &Outcome<'_>, known: &RegistryStatus, n
                 ready,
                 reconciling: false,
                 stalled: false,
+                new_wait: false,
                 reason: why::PAUSED,
                 sentence,
             }
         }
         Outcome::Failed { error, .. } => {
-            let reason = why::of(error);
+            let wait = Wait {
+                reason: why::of(error),
+                sentence: sentence::failure(error),
+                // What the API server says may carry figures that change from answer to answer.
+                exact: matches!(error, PassError::Validate(_)),
+            };
             let stalled = match error.fault() {
                 Fault::Caller | Fault::Permanent => true,
-                Fault::Waiting => waited_long(registry, reason, known, now),
+                Fault::Waiting => wait.is_long(registry, known, now),
                 Fault::Transient { .. } => false,
             };
             Verdict {
                 ready: false,
                 reconciling: !stalled,
                 stalled,
-                reason,
-                sentence: sentence::failure(error),
+                new_wait: !known.conditions.iter().any(|c| wait.is_said_by(c)),
+                reason: wait.reason,
+                sentence: wait.sentence,
             }
         }
     }
 }
 
-/// Whether the same thing has been missing for [`STALLED_AFTER`], by the times the conditions carry: they survive a
-/// restart of the operator.
-fn waited_long(registry: &Registry, reason: &str, known: &RegistryStatus, now: Timestamp) -> bool {
-    let same = |kind: &str| {
-        known.conditions.iter().find(|c| {
-            c.type_ == kind
-                && c.status == "True"
-                && c.reason == reason
-                && c.observed_generation == registry.metadata.generation
-        })
-    };
-    if same(why::STALLED).is_some() {
-        return true;
+/// What a pass stopped at.
+struct Wait {
+    reason: &'static str,
+    sentence: String,
+    /// Whether the sentence names what is awaited, and nothing that changes while it is.
+    exact: bool,
+}
+
+impl Wait {
+    /// Whether `known` is about the same thing.
+    fn is_said_by(&self, known: &Condition) -> bool {
+        known.reason == self.reason && (!self.exact || known.message == self.sentence)
     }
-    same(why::RECONCILING).is_some_and(|c| {
-        now.duration_since(c.last_transition_time.0)
-            >= jiff::SignedDuration::try_from(STALLED_AFTER).unwrap_or_default()
-    })
+
+    /// Whether the same thing has been missing for [`STALLED_AFTER`], by the times the conditions carry: they survive
+    /// a restart of the operator.
+    fn is_long(&self, registry: &Registry, known: &RegistryStatus, now: Timestamp) -> bool {
+        let same = |kind: &str| {
+            known.conditions.iter().find(|c| {
+                c.type_ == kind
+                    && c.status == "True"
+                    && self.is_said_by(c)
+                    && c.observed_generation == registry.metadata.generation
+            })
+        };
+        if same(why::STALLED).is_some() {
+            return true;
+        }
+        same(why::RECONCILING).is_some_and(|c| {
+            now.duration_since(c.last_transition_time.0)
+                >= jiff::SignedDuration::try_from(STALLED_AFTER).unwrap_or_default()
+        })
+    }
 }
 
 fn conditions(
@@ -189,6 +215,7 @@ fn conditions(
         ready,
         reconciling,
         stalled,
+        new_wait,
         reason,
         sentence,
     } = verdict;
@@ -204,9 +231,11 @@ fn conditions(
         };
         let status = if holds { "True" } else { "False" };
         let before = known.iter().find(|c| c.type_ == kind);
-        // What is being waited for is new when the reason is: the clock of `Stalled` starts again.
+        // When something else is waited for, the clock of `Stalled` starts again.
+        let fresh =
+            kind == why::RECONCILING && holds && (*new_wait || before.is_some_and(|c| c.reason != reason));
         let since = before
-            .filter(|c| c.status == status && (kind != why::RECONCILING || !holds || c.reason == reason))
+            .filter(|c| c.status == status && !fresh)
             .map_or(now, |c| c.last_transition_time.0);
         Condition {
             type_: kind.to_owned(),
@@ -241,8 +270,10 @@ fn details(registry: &ValidatedRegistry, material: &Material, findings: &Finding
         type_: EndpointType::Service,
         url: registry.service_url(),
     });
-    // A host that is also the public address is one address.
-    endpoints.dedup_by(|later, earlier| later.url == earlier.url);
+    // An address that is public and something else besides is one address: the API server refuses a list that names
+    // it twice, wherever the two stand.
+    let mut seen = BTreeSet::new();
+    endpoints.retain(|endpoint| seen.insert(endpoint.url.clone()));
     let trusts = material.server.is_some() || material.edge.is_some() || registry.provided_ca.is_some();
     let not_after = match &registry.tls {
         Some(ServerTls::Provided { not_after, .. }) => Some(*not_after),

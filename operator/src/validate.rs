@@ -79,13 +79,24 @@ pub struct ValidatedRegistry {
     /// Settings of the Pods.
     pub pod: Pod,
     /// What the Pods read but do not follow by themselves, by a name for it: when one changes they are replaced once.
-    pub inputs: BTreeMap<String, Vec<u8>>,
+    pub inputs: Inputs,
     /// Certificates to publish beside the Registry's own authority.
     pub provided_ca: Option<String>,
     /// What has to be generated.
     pub plan: Plan,
     /// What a person should know although the registry works, each a sentence.
     pub notes: Vec<String>,
+}
+
+/// Contents of Secrets and ConfigMaps, by a name for each.
+#[derive(Clone, Default)]
+pub struct Inputs(pub BTreeMap<String, Vec<u8>>);
+
+/// Deliberately without contents.
+impl std::fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// The server's certificate.
@@ -138,7 +149,7 @@ pub fn registry(
     let name = registry.metadata.name.clone().unwrap_or_default();
     let uid = registry.metadata.uid.clone().unwrap_or_default();
     let names = Names::of(&name);
-    ownership::check(&facts.found, &names, &name, &uid)?;
+    ownership::check(&facts.found, spec, &names, &name, &uid)?;
     let mut notes = Vec::new();
 
     let storage = storage::backend(registry, &names, facts, &mut notes)?;
@@ -156,8 +167,16 @@ pub fn registry(
     ) = (&tls, &ingress)
         && ingress.mode == IngressTlsMode::Reencrypt
     {
+        let why = if provided.ca.is_some() {
+            format!(
+                "it names neither `{}.{namespace}.svc` nor a host of the Ingress; have one issued for Secret `{secret}` that does",
+                names.service()
+            )
+        } else {
+            format!("Secret `{secret}` has no `ca.crt`")
+        };
         notes.push(format!(
-            "The Ingress does not verify the server's certificate, because Secret `{secret}` has no `ca.crt`"
+            "The Ingress does not verify the server's certificate, because {why}"
         ));
     }
     let plan = material::plan(
@@ -210,7 +229,7 @@ pub fn registry(
             .as_ref()
             .map(|url| url.trim_end_matches('/').to_owned()),
         pod: spec.pod.clone().unwrap_or_default(),
-        inputs: provided.inputs,
+        inputs: Inputs(provided.inputs),
         provided_ca: provided.ca,
         plan,
         notes,
@@ -227,21 +246,26 @@ fn image(registry: &Registry, settings: &Settings) -> String {
     let Some(image) = &registry.spec.image else {
         return settings.registry_image.clone();
     };
-    let (repository, tag) = split_image(&settings.registry_image);
-    let repository = image.repository.as_deref().unwrap_or(repository);
+    let (default, suffix) = split_image(&settings.registry_image);
+    let repository = image.repository.as_deref().unwrap_or(default);
     match (&image.digest, &image.tag) {
         (Some(digest), _) => format!("{repository}@{digest}"),
         (None, Some(tag)) => format!("{repository}:{tag}"),
-        (None, None) => format!("{repository}:{tag}"),
+        (None, None) => format!("{repository}{suffix}"),
     }
 }
 
-/// Repository and tag; a colon before the last slash belongs to a port.
-fn split_image(image: &str) -> (&str, &str) {
-    match image.rsplit_once(':') {
+/// Repository, and the tag or digest with its sign; a colon before the last slash belongs to a port.
+fn split_image(image: &str) -> (&str, String) {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(format!("@{digest}"))),
+        None => (image, None),
+    };
+    let (repository, tag) = match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (image, crate::VERSION),
-    }
+        _ => (name, crate::VERSION),
+    };
+    (repository, digest.unwrap_or_else(|| format!(":{tag}")))
 }
 
 fn drain_timeout(spec: &operator_api::RegistrySpec) -> Duration {

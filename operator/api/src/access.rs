@@ -136,6 +136,8 @@ pub struct Ingress {
         merge_strategy = ListMerge::Set,
         validation = Rule::new("self.size() > 0")
             .message("spec.ingress.hosts must name at least one host"),
+        validation = Rule::new("self.all(h, !isIP(h))")
+            .message("spec.ingress.hosts must hold host names, not IP addresses: an Ingress routes by name"),
         validation = Rule::new("self.all(h, h.size() > 0)")
             .message("spec.ingress.hosts must not contain an empty host"),
         validation = Rule::new("self.all(h, h.size() == 0 || h.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))")

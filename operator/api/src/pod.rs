@@ -126,8 +126,8 @@ pub struct Volume {
     /// Absolute path it is mounted at.
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = Rule::new("self.matches('^/[^:]+$') && !self.contains('..') && !['/etc/berth', '/var/lib/registry', '/tmp', '/bin', '/etc/ssl'].exists(p, self == p || self.startsWith(p + '/'))")
-            .message("spec.pod.volumes.mountPath must be an absolute path outside /etc/berth, /var/lib/registry, /tmp, /bin and /etc/ssl")
+        validation = Rule::new("self.matches('^(/[^/:]+)+$') && !self.contains('..') && !self.matches('/[.](/|$)') && !['/etc/berth', '/var/lib/registry', '/tmp', '/bin', '/etc/ssl', '/proc', '/sys', '/dev'].exists(p, self == p || self.startsWith(p + '/') || p.startsWith(self + '/'))")
+            .message("spec.pod.volumes.mountPath must be an absolute path that is not in, and does not hold, /etc/berth, /var/lib/registry, /tmp, /bin, /etc/ssl, /proc, /sys or /dev")
     )]
     pub mount_path: String,
     /// The keys of a Secret as files.

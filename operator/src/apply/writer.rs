@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct Writer<'a> {
     pub client: &'a Client,
     /// The namespace.
     pub namespace: &'a str,
+    /// UID of the Registry: what it does not control is not deleted.
+    pub owner: &'a str,
 }
 
 impl Writer<'_> {
@@ -98,13 +100,15 @@ impl Writer<'_> {
         applied.map_err(|source| failed::<K>("apply", &name, source))
     }
 
-    /// Deletes what was found unless it is wanted.
+    /// Deletes what was found unless it is wanted, or not this Registry's.
     pub(super) async fn remove_unless<K: Object>(
         &self,
         wanted: bool,
         found: Option<&K>,
     ) -> Result<(), Error> {
-        let Some(found) = found.filter(|found| !wanted && found.meta().deletion_timestamp.is_none()) else {
+        let Some(found) = found.filter(|found| {
+            !wanted && found.meta().deletion_timestamp.is_none() && is_controlled_by(found.meta(), self.owner)
+        }) else {
             return Ok(());
         };
         let name = found.name_any();
@@ -124,6 +128,12 @@ impl Writer<'_> {
     fn api<K: Object>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), self.namespace)
     }
+}
+
+/// A user's object may have a name that another Registry's object would have.
+fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 fn failed<K: Object>(verb: &'static str, name: &str, source: kube::Error) -> Error {
@@ -159,4 +169,21 @@ fn json<K: Object>(object: &K, name: &str) -> Result<Value, Error> {
         name: name.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_this_registry_controls_is_deleted() {
+        let meta = |owner: serde_json::Value| -> ObjectMeta {
+            serde_json::from_value(serde_json::json!({ "ownerReferences": owner })).unwrap()
+        };
+        let owner = |uid: &str, controller: bool| serde_json::json!([{ "apiVersion": "v1", "kind": "Registry", "name": "harbour", "uid": uid, "controller": controller }]);
+        assert!(is_controlled_by(&meta(owner("ours", true)), "ours"));
+        assert!(!is_controlled_by(&meta(owner("another", true)), "ours"));
+        assert!(!is_controlled_by(&meta(owner("ours", false)), "ours"));
+        assert!(!is_controlled_by(&ObjectMeta::default(), "ours"), "a user's");
+    }
 }

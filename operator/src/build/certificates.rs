@@ -9,7 +9,9 @@ use kube::api::ObjectMeta;
 use operator_api::IngressTlsMode;
 
 use super::labels::{lasting, owned};
-use crate::material::{CA_CERTIFICATE, HTTP_SECRET_KEY, KeyPair, Material, TLS_CERTIFICATE, TLS_KEY};
+use crate::material::{
+    CA_CERTIFICATE, HTTP_SECRET_KEY, KeyPair, Material, TLS_CERTIFICATE, TLS_KEY, only_certificates,
+};
 use crate::validate::{ServerTls, ValidatedRegistry};
 
 pub(super) fn http_secret(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
@@ -60,7 +62,7 @@ pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Op
     let bundle = [own, registry.provided_ca.as_deref()]
         .into_iter()
         .flatten()
-        .map(|pem| format!("{}\n", pem.trim_end()))
+        .map(only_certificates)
         .collect::<String>();
     (!bundle.is_empty()).then(|| ConfigMap {
         metadata: owned(registry, registry.names.ca_bundle()),
@@ -84,7 +86,11 @@ pub(super) fn upstream(registry: &ValidatedRegistry, material: &Material) -> Opt
         ServerTls::Provided { verify_as: None, .. } => return None,
     };
     let metadata = owned(registry, registry.names.upstream_authority());
-    Some(secret(metadata, "Opaque", [(CA_CERTIFICATE, authority)]))
+    Some(secret(
+        metadata,
+        "Opaque",
+        [(CA_CERTIFICATE, only_certificates(&authority))],
+    ))
 }
 
 fn certificate(

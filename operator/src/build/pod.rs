@@ -344,6 +344,7 @@ fn checksum(registry: &ValidatedRegistry, material: &Material) -> String {
     let mut key = generated.as_bytes().to_vec();
     registry
         .inputs
+        .0
         .iter()
         .filter(|(name, _)| name.starts_with("http/"))
         .for_each(|(_, bytes)| key.extend(bytes));
@@ -353,7 +354,7 @@ fn checksum(registry: &ValidatedRegistry, material: &Material) -> String {
         mac.update(bytes);
     };
     add(registry.config.yaml.as_bytes());
-    for (name, bytes) in &registry.inputs {
+    for (name, bytes) in &registry.inputs.0 {
         add(name.as_bytes());
         add(bytes);
     }

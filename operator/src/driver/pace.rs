@@ -19,10 +19,14 @@ const RESYNC: Duration = Duration::from_secs(600);
 const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
 /// While proxies do not know the Pods yet.
 const WHILE_SILENT: Duration = Duration::from_millis(500);
+/// When they do not after [`PATIENCE`]: each pass asks the API server some twenty questions.
+const SILENT_FOR_LONG: Duration = Duration::from_secs(5);
 /// How long an address that cannot be reached from here keeps Ready away.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A stranger's object is under no watch of ours.
 const FOREIGN_OBJECT: Duration = Duration::from_secs(10);
+/// What the API server refused: a quota, an admission policy and the operator's own rights are under no watch.
+const REFUSED: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(120);
 /// After so many failures in a row a passing fault is worth a condition.
@@ -44,19 +48,31 @@ impl Pace {
     /// There is no Registry any more.
     pub(super) fn forget_all(&self, namespace: &str, name: &str) {
         self.forget(namespace, name);
-        lock(&self.silent).remove(&(namespace.to_owned(), name.to_owned()));
+        self.not_silent(namespace, name);
     }
 
-    /// Whether this generation's addresses have not been reachable for too long; the first question starts the clock.
-    pub(super) fn out_of_patience(&self, namespace: &str, name: &str, generation: Option<i64>) -> bool {
+    /// Whether this generation's addresses have not been reachable for too long; the first question starts the clock,
+    /// and [`Self::not_silent`] stops it.
+    pub(super) fn out_of_patience(
+        &self,
+        namespace: &str,
+        name: &str,
+        generation: Option<i64>,
+        now: Instant,
+    ) -> bool {
         let mut all = lock(&self.silent);
         let entry = all
             .entry((namespace.to_owned(), name.to_owned()))
-            .or_insert_with(|| (generation, Instant::now()));
+            .or_insert((generation, now));
         if entry.0 != generation {
-            *entry = (generation, Instant::now());
+            *entry = (generation, now);
         }
-        entry.1.elapsed() >= PATIENCE
+        now.duration_since(entry.1) >= PATIENCE
+    }
+
+    /// The addresses answer, or there is nobody to answer: the next silence is a new one.
+    pub(super) fn not_silent(&self, namespace: &str, name: &str) {
+        lock(&self.silent).remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     /// A pass went well.
@@ -97,20 +113,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// After a pass that reached its end.
 pub(super) fn after_success(findings: &Findings, renewal: Option<Timestamp>, now: Timestamp) -> Action {
-    let usual = match (findings.up(), &findings.silence) {
-        (true, Some(_)) => WHILE_SILENT,
-        (true, None) => RESYNC,
-        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
-        // No replica is asked for.
-        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
-        (false, _) => WHILE_ROLLING_OUT,
-    };
+    let usual = usual(findings);
     let due = renewal.map(|due| {
         Duration::try_from(due.duration_since(now))
             .unwrap_or(FIRST_RETRY)
             .max(FIRST_RETRY)
     });
     Action::requeue(due.map_or_else(|| jittered(usual), |due| due.min(jittered(usual))))
+}
+
+/// When nothing is due.
+fn usual(findings: &Findings) -> Duration {
+    match (findings.up(), &findings.silence) {
+        (true, Some(_)) if findings.silent_for_long => SILENT_FOR_LONG,
+        (true, Some(_)) => WHILE_SILENT,
+        (true, None) => RESYNC,
+        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
+        // No replica is asked for.
+        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
+        (false, _) => WHILE_ROLLING_OUT,
+    }
 }
 
 /// After a failure that stands in the status. `None` for one that is tried again like an unreported one.
@@ -125,14 +147,19 @@ pub(super) fn after_report(error: &Error, status: &RegistryStatus) -> Option<Act
                 .conditions
                 .iter()
                 .any(|c| c.type_ == reason::STALLED && c.status == "True");
-            let foreign = matches!(error, Error::Validate(Invalid::ForeignObject { .. }));
-            Some(Action::requeue(match (foreign, stalled) {
-                (true, _) => jittered(FOREIGN_OBJECT),
-                (false, true) => jittered(RESYNC),
-                // The watch tells when what is missing comes; this pass only turns Reconciling into Stalled.
-                (false, false) => STALLED_AFTER + Duration::from_secs(1),
-            }))
+            Some(Action::requeue(while_waiting(error, stalled)))
         }
+    }
+}
+
+/// How long to wait for somebody to act when nobody does.
+fn while_waiting(error: &Error, stalled: bool) -> Duration {
+    match (error, stalled) {
+        (Error::Validate(Invalid::ForeignObject { .. }), _) => jittered(FOREIGN_OBJECT),
+        // The watch tells when what is missing comes; this pass only turns Reconciling into Stalled.
+        (Error::Validate(_), false) => STALLED_AFTER + Duration::from_secs(1),
+        (Error::Validate(_), true) => jittered(RESYNC),
+        (Error::Read(_) | Error::Material(_) | Error::Apply(_) | Error::Report(_), _) => jittered(REFUSED),
     }
 }
 
@@ -158,6 +185,64 @@ mod tests {
         pace.forget("quay", "harbour");
         assert!(!pace.persistent("quay", "harbour"));
         assert!(next() < FIRST_RETRY * 2);
+    }
+
+    #[test]
+    fn patience_with_a_silence_does_not_depend_on_earlier_ones() {
+        let pace = Pace::default();
+        let start = Instant::now();
+        let spent = |after: u32, generation| {
+            pace.out_of_patience("quay", "harbour", Some(generation), start + PATIENCE * after)
+        };
+        assert!(!spent(0, 1), "the first question starts the clock");
+        assert!(spent(1, 1));
+        assert!(!spent(1, 2), "what is asked for is new");
+        pace.not_silent("quay", "harbour");
+        assert!(!spent(9, 2), "a Pod was lost and came back long after");
+        assert!(spent(10, 2));
+    }
+
+    #[test]
+    fn a_proxy_that_never_answers_as_the_registry_is_not_asked_twice_a_second_for_ever() {
+        let pause = |silent_for_long| {
+            let findings = Findings {
+                rollout: Rollout::Complete,
+                available: true,
+                ready_replicas: 1,
+                reachable: true,
+                silence: Some(crate::reach::Silence::SomethingElse("a portal".to_owned())),
+                silent_for_long,
+                ..Default::default()
+            };
+            usual(&findings)
+        };
+        assert_eq!(pause(false), WHILE_SILENT);
+        assert_eq!(pause(true), SILENT_FOR_LONG);
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_tried_again_soon_because_no_watch_tells() {
+        let status = kube::core::Status {
+            code: 403,
+            reason: "Forbidden".to_owned(),
+            ..Default::default()
+        };
+        let refused = Error::from(crate::apply::Error::Write {
+            verb: "apply",
+            kind: "Deployment".to_owned(),
+            name: "harbour".to_owned(),
+            source: Box::new(kube::Error::Api(Box::new(status))),
+        });
+        assert_eq!(refused.fault(), Fault::Waiting);
+        for stalled in [false, true] {
+            let pause = while_waiting(&refused, stalled);
+            assert!(pause < Duration::from_secs(60), "{pause:?}");
+        }
+        let missing = Error::from(Invalid::ClaimMissing {
+            name: "hold".to_owned(),
+        });
+        assert!(while_waiting(&missing, false) > STALLED_AFTER, "a watch tells");
+        assert!(while_waiting(&missing, true) >= RESYNC);
     }
 
     #[test]

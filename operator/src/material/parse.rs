@@ -123,6 +123,22 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
+/// The certificates of a PEM text and nothing else of it: what is published must not carry along a key somebody put
+/// into the same file.
+pub(crate) fn only_certificates(pem: &str) -> String {
+    let mut inside = false;
+    let mut text = String::new();
+    for line in pem.lines().map(str::trim) {
+        inside |= line == "-----BEGIN CERTIFICATE-----";
+        if inside {
+            text.push_str(line);
+            text.push('\n');
+        }
+        inside &= line != "-----END CERTIFICATE-----";
+    }
+    text
+}
+
 /// Checks that a server could serve with these, and says what the certificate says.
 ///
 /// # Errors

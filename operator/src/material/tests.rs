@@ -135,3 +135,14 @@ fn nothing_generated_shows_in_debug_output() {
     let shown = format!("{material:?} {:?}", material.server);
     assert!(!shown.contains("PRIVATE") && !shown.contains(material.http_secret.as_deref().unwrap()));
 }
+
+#[test]
+fn a_certificate_that_ends_with_its_authority_is_not_due_again_and_again() {
+    let plan = plan(&["a.example"]);
+    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    assert!(next_renewal(&plan, &first).is_some());
+    let end = first.authority.as_ref().unwrap().not_after;
+    let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
+    assert_eq!(last.server.as_ref().unwrap().not_after, end);
+    assert_eq!(next_renewal(&plan, &last), None);
+}

@@ -242,3 +242,59 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
     let starting = serde_json::from_value(json!({ "status": waiting("ContainerCreating") })).unwrap();
     assert_eq!(look(None, None, &[], &[starting]).trouble, None);
 }
+
+#[test]
+fn an_address_stands_in_the_status_once_whatever_stands_between() {
+    let spec = |url: &str| format!("  publicURL: {url}\n  ingress: {{hosts: [a.example, b.example]}}\n");
+    for (public, others) in [
+        (
+            "https://b.example",
+            vec!["https://a.example", "https://harbour.quay.svc:5000"],
+        ),
+        (
+            "https://harbour.quay.svc:5000",
+            vec!["https://a.example", "https://b.example"],
+        ),
+    ] {
+        let fixture = Fixture::parse(&least(&spec(public)));
+        let (registry, material) = fixture.material();
+        let outcome = Outcome::Applied {
+            registry: &registry,
+            material: &material,
+            findings: &Findings::default(),
+        };
+        let status = status(&fixture.registry, &outcome, at(0));
+        let urls: Vec<_> = status
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.url.as_str())
+            .collect();
+        assert_eq!(urls, [&[public], others.as_slice()].concat());
+    }
+}
+
+#[test]
+fn waiting_for_another_thing_of_the_same_kind_starts_the_clock_again() {
+    let spec = "{htpasswd: {secretKeyRef: {name: crew, key: htpasswd}}}";
+    let yaml = least("").replace("{anonymous: {access: PullPush}}", spec);
+    let mut fixture = Fixture::parse(&yaml);
+    let limit = i64::try_from(STALLED_AFTER.as_secs()).unwrap();
+    for (name, seconds, letters) in [
+        ("crew", 0, "FTF"),
+        ("pilots", limit - 1, "FTF"),
+        ("pilots", limit, "FTF"),
+        ("pilots", 2 * limit, "FFT"),
+        ("crew", 3 * limit, "FTF"),
+    ] {
+        let wanted = Fixture::parse(&yaml.replace("crew", name));
+        let error = PassError::from(wanted.validate().unwrap_err());
+        let outcome = Outcome::Failed {
+            error: &error,
+            findings: &Findings::default(),
+        };
+        let status = status(&fixture.registry, &outcome, at(seconds));
+        let got = shown(&status);
+        assert!(got.starts_with(letters), "{name} at {seconds}: {got}");
+        fixture.registry.status = Some(status);
+    }
+}

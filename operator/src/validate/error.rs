@@ -105,6 +105,8 @@ pub enum Error {
         name: String,
         /// What is wrong.
         problem: String,
+        /// What a new one means, as the rest of a sentence.
+        price: &'static str,
     },
     /// An object with one of our names that is not ours.
     #[error("{kind} `{name}` exists and does not belong to this Registry")]
@@ -155,10 +157,9 @@ impl Error {
             Self::SecretInvalid { .. } | Self::CertificateInvalid { .. } => {
                 Some("correct it; what was good before stays in use".to_owned())
             }
-            Self::GeneratedSecretSpoilt { .. } => Some(
-                "restore it, or delete it to have a new one made, which clients will have to trust anew"
-                    .to_owned(),
-            ),
+            Self::GeneratedSecretSpoilt { price, .. } => Some(format!(
+                "restore it, or delete it to have a new one made, {price}"
+            )),
             Self::ForeignObject { .. } => Some("delete or rename it, or rename the Registry".to_owned()),
         }
     }

@@ -50,8 +50,13 @@ pub(super) fn plan(
     });
     let edge = ingress
         .filter(|ingress| {
-            ingress.mode != IngressTlsMode::Passthrough
-                && ingress.certificate.as_deref() == Some(names.edge_certificate().as_str())
+            // Not judged by the name: a Secret of the user's may be called as ours would be.
+            let provided = ingress
+                .spec
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.secret_name.is_some());
+            ingress.mode != IngressTlsMode::Passthrough && !provided
         })
         .map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before));
     Plan {
@@ -70,6 +75,7 @@ pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Resul
         check_authority(secret).map_err(|problem| Error::GeneratedSecretSpoilt {
             name: names.authority(),
             problem: problem.to_string(),
+            price: "which clients will have to trust anew",
         })?;
     }
     if let Some(secret) = &facts.found.http_secret
@@ -79,6 +85,7 @@ pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Resul
         return Err(Error::GeneratedSecretSpoilt {
             name: names.http_secret(),
             problem: format!("key `{HTTP_SECRET_KEY}` is missing or too short"),
+            price: "with which running uploads begin again",
         });
     }
     Ok(())

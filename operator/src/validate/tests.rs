@@ -121,6 +121,15 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
     let note =
         "The Ingress does not verify the server's certificate, because Secret `papers` has no `ca.crt`";
     assert_eq!(verify_as(&files), (None, vec![note.to_owned()]));
+    let (stray, authority) = certificate(&["elsewhere.invalid"]);
+    let note = "The Ingress does not verify the server's certificate, because it names neither `harbour.quay.svc` nor a \
+                host of the Ingress; have one issued for Secret `papers` that does";
+    let stray = [
+        ("tls.crt", stray.certificate.as_str()),
+        ("tls.key", stray.key.as_str()),
+        ("ca.crt", authority.as_str()),
+    ];
+    assert_eq!(verify_as(&stray), (None, vec![note.to_owned()]));
     let mut mismatched = Fixture::parse(&yaml);
     provide(&mut mismatched, "papers", &[files[0], ("tls.key", &other.key)]);
     check_refused(
@@ -298,11 +307,20 @@ fn a_spoilt_authority_is_not_replaced_in_silence() {
         "data": { "ca.crt": "Z2FyYmFnZQ==", "tls.key": "Z2FyYmFnZQ==" },
     }))
     .unwrap();
+    let mut short = spoilt.clone();
     fixture.facts.found.authority = Some(spoilt);
     check_refused(
         &fixture,
         "Secret `harbour-ca-key`, which the operator made, was changed and cannot be used any more: the certificate is not \
          a PEM certificate; restore it, or delete it to have a new one made, which clients will have to trust anew",
+    );
+    fixture.facts.found.authority = None;
+    short.metadata.name = Some("harbour-http".to_owned());
+    fixture.facts.found.http_secret = Some(short);
+    check_refused(
+        &fixture,
+        "Secret `harbour-http`, which the operator made, was changed and cannot be used any more: key `secret` is missing or \
+         too short; restore it, or delete it to have a new one made, with which running uploads begin again",
     );
 }
 
@@ -321,4 +339,105 @@ fn an_image_is_the_operators_own_but_for_what_is_said() {
         image(&both),
         format!("images.invalid:5000/berth/registry@{digest}")
     );
+}
+
+#[test]
+fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
+    let (pair, _) = certificate(&["harbour.quay.svc"]);
+    let files = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+    ];
+    let users = |name: &str| -> Option<Secret> {
+        serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
+    };
+    let own = "  tls: {secret: {name: harbour-tls}}\n  ingress: {hosts: [a.example], tls: {secretName: harbour-edge}}\n";
+    let mut fixture = Fixture::parse(&least(own));
+    provide(&mut fixture, "harbour-tls", &files);
+    provide(&mut fixture, "harbour-edge", &files);
+    fixture.facts.found.server_certificate = users("harbour-tls");
+    fixture.facts.found.edge_certificate = users("harbour-edge");
+    fixture.facts.found.config_secret = users("harbour-config");
+    fixture.facts.found.authority = users("harbour-ca-key");
+    fixture.validate().unwrap();
+    let mut fixture = Fixture::parse(&least("  ingress: {hosts: [a.example]}\n"));
+    fixture.facts.found.server_certificate = users("harbour-tls");
+    let foreign = |name: &str| {
+        format!(
+            "Secret `{name}` exists and does not belong to this Registry; delete or rename it, or rename the Registry"
+        )
+    };
+    check_refused(&fixture, &foreign("harbour-tls"));
+    fixture.facts.found.server_certificate = None;
+    fixture.facts.found.edge_certificate = users("harbour-edge");
+    check_refused(&fixture, &foreign("harbour-edge"));
+    fixture.facts.found.edge_certificate = None;
+    fixture.facts.found.http_secret = users("harbour-http");
+    check_refused(&fixture, &foreign("harbour-http"));
+}
+
+#[test]
+fn an_image_pinned_by_its_digest_stays_one_image() {
+    let (pinned, other) = ("0".repeat(64), "1".repeat(64));
+    for default in [
+        format!("a.example:5000/berth/registry@sha256:{pinned}"),
+        format!("a.example:5000/berth/registry:9.9@sha256:{pinned}"),
+    ] {
+        let settings = Settings {
+            registry_image: default.clone(),
+            namespace: None,
+        };
+        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry, &settings);
+        assert_eq!(image(""), default);
+        assert_eq!(
+            image("  image: {tag: edge}\n"),
+            "a.example:5000/berth/registry:edge"
+        );
+        assert_eq!(
+            image("  image: {repository: mirror.example/r}\n"),
+            format!("mirror.example/r@sha256:{pinned}")
+        );
+        assert_eq!(
+            image(&format!("  image: {{digest: 'sha256:{other}'}}\n")),
+            format!("a.example:5000/berth/registry@sha256:{other}")
+        );
+    }
+}
+
+#[test]
+fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
+    let secret = "0123456789abcdef";
+    let everything = include_str!("../fixtures/everything.yaml");
+    assert!(everything.contains(secret));
+    let fixture = Fixture::parse(everything);
+    let (registry, material) = fixture.material();
+    let children = crate::build::children(&registry, &material);
+    let outputs = format!(
+        "{registry:?} {material:?} {children:?} {:?} {:?}",
+        fixture.facts, fixture.facts.found
+    );
+    let bytes = format!("{:?}", secret.as_bytes());
+    for form in [secret, &bytes[1..bytes.len() - 1]] {
+        assert!(!outputs.contains(form), "{outputs}");
+    }
+
+    let (pair, authority) = certificate(&["harbour.quay.svc"]);
+    let mut fixture = Fixture::parse(&least(
+        "  tls: {secret: {name: papers}}\n  ingress: {hosts: [a.example]}\n",
+    ));
+    let files = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+        ("ca.crt", &format!("{authority}{}", pair.key)),
+    ];
+    provide(&mut fixture, "papers", &files);
+    let (registry, material) = fixture.material();
+    let children = crate::build::children(&registry, &material);
+    let bundle = &children.ca_bundle.unwrap().data.unwrap()["ca.crt"];
+    assert!(
+        bundle.contains(authority.trim()) && !bundle.contains("PRIVATE KEY"),
+        "{bundle}"
+    );
+    let upstream = children.upstream_authority.unwrap().data.unwrap();
+    assert_eq!(upstream["ca.crt"].0, authority.as_bytes());
 }

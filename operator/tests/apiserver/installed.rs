@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use e2e::wait::{Seen, wait_for};
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding};
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::ApiResource;
@@ -23,11 +23,35 @@ fn yaml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_saphyr::from_str(&text).with_context(|| format!("cannot parse `{}`", path.display()))
 }
 
+fn finalizers(rule: &PolicyRule) -> bool {
+    rule.resources.as_deref() == Some(&["registries/finalizers".to_owned()])
+}
+
 #[tokio::test]
 async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
     let cluster = Cluster::with_namespace("installed-role").await?;
     let mut role: ClusterRole = yaml(&config("rbac/role.yaml"))?;
     role.metadata.name = Some("installed-role".to_owned());
+    for rule in role.rules.iter().flatten() {
+        let has = |verb: &str| rule.verbs.iter().any(|has| has == verb);
+        let unused = has("*") || has("deletecollection") || has("update") && !finalizers(rule);
+        assert!(!unused, "nothing of the operator uses this: {rule:?}");
+        let lasting = [
+            "persistentvolumeclaims",
+            "deployments",
+            "services",
+            "serviceaccounts",
+            "registries",
+        ];
+        let resources = rule.resources.iter().flatten();
+        assert!(
+            !has("delete")
+                || resources
+                    .clone()
+                    .all(|resource| !lasting.contains(&resource.as_str())),
+            "the operator deletes none of these: {rule:?}"
+        );
+    }
     Api::<ClusterRole>::all(cluster.client.clone())
         .create(&PostParams::default(), &role)
         .await?;

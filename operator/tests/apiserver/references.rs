@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::DeleteParams;
 use operator_api::Registry;
 use serde_json::{Value, json};
@@ -181,6 +182,27 @@ async fn a_strangers_object_is_named_and_never_touched() -> Result<()> {
         .delete("harbour", &DeleteParams::default())
         .await?;
     rolling_out(&cluster, "harbour").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_strangers_object_whose_name_is_not_needed_is_in_nobodys_way_and_stays() -> Result<()> {
+    let cluster = Cluster::with_namespace("references-beside").await?;
+    let ingress: Ingress = serde_json::from_value(json!({
+        "metadata": { "name": "harbour" },
+        "spec": { "defaultBackend": { "service": { "name": "elsewhere", "port": { "number": 80 } } } },
+    }))?;
+    let ingress = create(&cluster, &ingress).await?;
+    let signing = secret("harbour-http", &[("key", "0123456789abcdef0123456789abcdef")]);
+    let signing = create(&cluster, &signing).await?;
+    let _operator = Operator::start(&cluster);
+    let http = json!({ "secretKeyRef": { "name": "harbour-http", "key": "key" } });
+    create(&cluster, &registry("harbour", json!({ "http": http }))).await?;
+    rolling_out(&cluster, "harbour").await?;
+    let after = cluster.api::<Ingress>().get("harbour").await?;
+    assert_eq!(after.metadata.resource_version, ingress.metadata.resource_version);
+    let after = cluster.api::<Secret>().get("harbour-http").await?;
+    assert_eq!(after.metadata.resource_version, signing.metadata.resource_version);
     Ok(())
 }
 

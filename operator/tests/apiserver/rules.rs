@@ -341,9 +341,29 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.pod.volumes must give each volume exactly one of secret and configMap",
         ),
         (
+            "address as host",
+            ingress(json!({"hosts": ["192.0.2.7"]})),
+            "spec.ingress.hosts must hold host names, not IP addresses",
+        ),
+        (
             "volume over the data",
             json!({"pod": {"volumes": [{"name": "a", "mountPath": "/var/lib/registry/docker", "secret": {"name": "s"}}]}}),
-            "spec.pod.volumes.mountPath must be an absolute path outside",
+            "spec.pod.volumes.mountPath must be an absolute path that is not in, and does not hold,",
+        ),
+        (
+            "volume over what holds ours",
+            json!({"pod": {"volumes": [{"name": "a", "mountPath": "/etc", "secret": {"name": "s"}}]}}),
+            "spec.pod.volumes.mountPath must be an absolute path",
+        ),
+        (
+            "volume over the root",
+            json!({"pod": {"volumes": [{"name": "a", "mountPath": "//", "secret": {"name": "s"}}]}}),
+            "spec.pod.volumes.mountPath must be an absolute path",
+        ),
+        (
+            "volume over a folder of ours by another spelling",
+            json!({"pod": {"volumes": [{"name": "a", "mountPath": "/./bin", "secret": {"name": "s"}}]}}),
+            "spec.pod.volumes.mountPath must be an absolute path",
         ),
         (
             "volume with our name",
