@@ -15,6 +15,7 @@ mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod purge;
 mod receive;
 mod referrers;
 mod tags;
@@ -26,6 +27,7 @@ pub use blobs::Blob;
 pub use error::{Error, MissingReference};
 pub use holdings::Held;
 pub use manifests::{Accepts, Stored};
+pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
 
