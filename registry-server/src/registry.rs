@@ -16,6 +16,7 @@ mod holdings;
 mod links;
 mod manifests;
 mod parsing;
+mod purge;
 mod receive;
 mod referrers;
 mod tags;
@@ -27,6 +28,7 @@ pub use blobs::Blob;
 pub use error::{Error, MissingReference};
 pub use holdings::Held;
 pub use manifests::{Accepts, Stored};
+pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
 

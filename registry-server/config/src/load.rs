@@ -163,6 +163,20 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             errors.push(value_error(tree, path, text, allowed));
         }
     };
+    // A negative age would take uploads that are being written, and no interval is a purge without end.
+    let purging = &config.storage.maintenance.uploadpurging;
+    formed(
+        "storage.maintenance.uploadpurging.age",
+        purging.age.map(|span| span.to_string()).as_deref(),
+        |span| !span.starts_with('-'),
+        "a duration of nothing or more, such as `168h`",
+    );
+    formed(
+        "storage.maintenance.uploadpurging.interval",
+        purging.interval.map(|span| span.to_string()).as_deref(),
+        |span| !span.starts_with('-') && span != "0s",
+        "a duration of more than nothing, such as `24h`",
+    );
     let http = &config.http;
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);

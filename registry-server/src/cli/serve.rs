@@ -126,7 +126,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     }
     // A read-only registry changes nothing in its store, leftovers included.
     if config.storage.maintenance.readonly.enabled != Some(true) {
-        tokio::spawn(upkeep::follow(Arc::clone(&driver)));
+        tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
     }
     let references = match config.validation.disabled {
         Some(true) => References::Any,
@@ -140,6 +140,9 @@ async fn serve(found: &Found) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
+    if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
+        tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
+    }
     let app = App::new(registry, gate.clone(), options(config, &health));
 
     tracing::info!(

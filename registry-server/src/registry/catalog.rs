@@ -79,7 +79,7 @@ impl Registry {
                         level.components.push(below);
                     }
                 }
-                RepositoryEntry::Other => {}
+                RepositoryEntry::Uploads | RepositoryEntry::Other => {}
             }
         }
         level

@@ -190,7 +190,11 @@ impl Registry {
         self.remove_upload(repository, id).await
     }
 
-    async fn remove_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), Error> {
+    pub(super) async fn remove_upload(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<(), Error> {
         let area = Area::Upload(repository, id).key();
         self.driver
             .delete_tree(&area, Durability::Crash)

@@ -283,6 +283,8 @@ pub enum Area<'a> {
     Tags(&'a RepositoryName),
     /// One tag with its history.
     Tag(&'a RepositoryName, &'a Tag),
+    /// The upload sessions of a repository.
+    Uploads(&'a RepositoryName),
     /// One upload session.
     Upload(&'a RepositoryName, &'a UploadId),
     /// The hash states of an upload session; [`hash_state_offset`] reads the names.
@@ -310,6 +312,7 @@ impl Area<'_> {
             Self::Layer(repository, digest) => format!("{}/{LAYERS}/{}", home(repository), two(digest)),
             Self::Tags(repository) => format!("{}/{MANIFESTS}/tags", home(repository)),
             Self::Tag(repository, tag) => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
+            Self::Uploads(repository) => format!("{}/{UPLOADS}", home(repository)),
             Self::Upload(repository, id) => format!("{}/{UPLOADS}/{id}", home(repository)),
             Self::UploadHashStates(repository, id) => {
                 format!("{}/{UPLOADS}/{id}/hashstates/sha256", home(repository))
@@ -331,6 +334,8 @@ pub enum RepositoryEntry {
     Component,
     /// The folder by which a directory is a repository: that of manifests, as in distribution 3.
     Manifests,
+    /// The folder of a repository's upload sessions.
+    Uploads,
     /// Another folder of a repository, or nothing of ours.
     Other,
 }
@@ -339,6 +344,7 @@ pub enum RepositoryEntry {
 pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     match (entry.kind, entry.name.as_str()) {
         (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
+        (EntryKind::Prefix, UPLOADS) => RepositoryEntry::Uploads,
         (EntryKind::Prefix, name) if !name.starts_with('_') => RepositoryEntry::Component,
         (EntryKind::Prefix | EntryKind::Object, _) => RepositoryEntry::Other,
     }

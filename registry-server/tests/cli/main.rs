@@ -6,3 +6,4 @@ mod listening;
 mod program;
 mod stopping;
 mod tls;
+mod upkeep;

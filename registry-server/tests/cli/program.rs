@@ -103,8 +103,9 @@ impl Lines {
 /// A configuration on ports of the system's choice; `%` stands for the server's folder.
 const BASE: &str = "version: 0.1
 log: {formatter: json}
-storage: {filesystem: {rootdirectory: \"%/data\"}}
 ";
+/// The storage of most tests.
+const STORAGE: &str = "storage: {filesystem: {rootdirectory: \"%/data\"}}\n";
 /// What most tests put behind it.
 pub(crate) const HTTP: &str =
     "http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\"}, secret: s3cret}\n";
@@ -118,6 +119,12 @@ impl Server {
 
     #[track_caller]
     pub(crate) fn start_in(folder: TempDir, configuration: &str) -> Self {
+        Self::start_in_whole(folder, &format!("{STORAGE}{configuration}"))
+    }
+
+    /// With a configuration that says where its storage is.
+    #[track_caller]
+    pub(crate) fn start_in_whole(folder: TempDir, configuration: &str) -> Self {
         let path = folder.path().join("config.yml");
         let text = format!("{BASE}{configuration}").replace('%', folder.path().to_str().unwrap());
         std::fs::write(&path, text).unwrap();

@@ -106,6 +106,33 @@ fn the_files_that_distribution_ships_are_accepted() {
 }
 
 #[test]
+fn uploads_are_purged_as_distribution_does_unless_told_otherwise() {
+    let purging = |yaml: &str| {
+        let text =
+            format!("version: 0.1\nstorage: {{inmemory: {{}}, maintenance: {{uploadpurging: {yaml}}}}}");
+        let lines = lines(&text);
+        let purging = load(&text, []).map(|loaded| loaded.config.storage.maintenance.uploadpurging);
+        let hours =
+            purging.map(|purging| [purging.age(), purging.interval()].map(|span| span.as_secs() / 3600));
+        (lines, hours.ok())
+    };
+    assert_eq!(purging("{}"), (Ok(vec![]), Some([168, 24])));
+    assert_eq!(
+        purging("{enabled: true, age: 2h, interval: 1h, dryrun: false}"),
+        (Ok(vec![]), Some([2, 1]))
+    );
+    assert_eq!(
+        purging("{age: -1h, interval: 0}").0.unwrap_err(),
+        [
+            "`storage.maintenance.uploadpurging.age` (line 2): `-1h` is not allowed; \
+             allowed: a duration of nothing or more, such as `168h`",
+            "`storage.maintenance.uploadpurging.interval` (line 2): `0s` is not allowed; \
+             allowed: a duration of more than nothing, such as `24h`",
+        ]
+    );
+}
+
+#[test]
 fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
     refuses(
         "http: {draintimeout: soon}",

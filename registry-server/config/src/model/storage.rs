@@ -1,5 +1,7 @@
 //! `storage`: one driver, and the reserved keys beside it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::unset;
@@ -114,13 +116,37 @@ pub struct UploadPurging {
     /// On when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// How long an upload may lie untouched; 168 h when unset.
+    /// How long the data of an upload may lie unwritten; 168 h when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<GoDuration>,
     /// Time between two runs; 24 h when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<GoDuration>,
-    /// Only says what it would remove; off when unset.
+    /// Only counts what it would remove; off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dryrun: Option<bool>,
+}
+
+impl UploadPurging {
+    /// How long the data of an upload may lie unwritten. Negative is refused with the configuration.
+    pub fn age(&self) -> Duration {
+        match self.age {
+            Some(span) => span.positive().unwrap_or(Self::AGE),
+            None => Self::AGE,
+        }
+    }
+
+    /// Time between two runs. Negative and none at all are refused with the configuration.
+    pub fn interval(&self) -> Duration {
+        match self.interval {
+            Some(span) => span
+                .positive()
+                .filter(|span| !span.is_zero())
+                .unwrap_or(Self::INTERVAL),
+            None => Self::INTERVAL,
+        }
+    }
+
+    const AGE: Duration = Duration::from_secs(168 * 3600);
+    const INTERVAL: Duration = Duration::from_secs(24 * 3600);
 }

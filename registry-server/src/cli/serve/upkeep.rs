@@ -1,8 +1,13 @@
-//! What a server does when nobody asks: it removes what interrupted writes left in the store.
+//! What a server does when nobody asks: it removes what interrupted writes and abandoned uploads left in the store.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use rand::Rng as _;
+use registry_config::model::Maintenance;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::registry::{Purge, Purged, Registry};
 use crate::storage::Driver;
 use crate::telemetry::chain;
 
@@ -13,9 +18,84 @@ const EVERY: Duration = Duration::from_secs(24 * 3600);
 /// How old a leftover must be. A write of that kind takes seconds; a clock may be wrong by hours.
 const AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// When and how uploads are purged (`storage.maintenance.uploadpurging`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Purging {
+    age: Duration,
+    interval: Duration,
+    purge: Purge,
+}
+
+impl Purging {
+    /// What a configuration asks for; nothing when it asks for none. A read-only registry changes nothing in its
+    /// store, whatever else is said.
+    pub(super) fn of(maintenance: &Maintenance) -> Option<Self> {
+        let Maintenance {
+            readonly,
+            uploadpurging: purging,
+        } = maintenance;
+        let off = readonly.enabled == Some(true) || purging.enabled == Some(false);
+        (!off).then(|| Self {
+            age: purging.age(),
+            interval: purging.interval(),
+            purge: match purging.dryrun {
+                Some(true) => Purge::DryRun,
+                Some(false) | None => Purge::Remove,
+            },
+        })
+    }
+}
+
+/// Purges uploads from time to time, for ever. Dropping it stops that, between two uploads.
+pub(super) async fn follow_uploads(registry: Registry, purging: Purging) -> Infallible {
+    // At a time of its own, so that replicas which start together do not all walk the store at once.
+    let first = purging.interval.min(FIRST).mul_f64(rand::rng().random());
+    let mut tick = interval_at(Instant::now() + first, purging.interval);
+    // A purge may take longer than the interval: the next one is not due at once.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        purge(&registry, purging).await;
+    }
+}
+
+async fn purge(registry: &Registry, purging: Purging) {
+    let purged = match registry.purge_uploads(purging.age, purging.purge).await {
+        Ok(purged) => purged,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "cannot purge uploads");
+            return;
+        }
+    };
+    let Purged {
+        uploads,
+        bytes,
+        open,
+        failed,
+        first_failure,
+    } = purged;
+    match (uploads, purging.purge) {
+        (0, _) => tracing::debug!(open, failed, "no abandoned uploads"),
+        (_, Purge::Remove) => tracing::info!(uploads, bytes, open, failed, "removed abandoned uploads"),
+        (_, Purge::DryRun) => tracing::info!(
+            uploads,
+            bytes,
+            failed,
+            "abandoned uploads would be removed without `storage.maintenance.uploadpurging.dryrun`"
+        ),
+    }
+    if let Some(error) = first_failure {
+        tracing::warn!(
+            failed,
+            error = chain(&error),
+            "some uploads could not be purged; the first error is shown"
+        );
+    }
+}
+
 /// Sweeps from time to time, for ever. Dropping it stops that, between two files.
-pub(super) async fn follow(driver: std::sync::Arc<dyn Driver>) -> Infallible {
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, EVERY);
+pub(super) async fn follow_leftovers(driver: std::sync::Arc<dyn Driver>) -> Infallible {
+    let mut tick = interval_at(Instant::now() + FIRST, EVERY);
     loop {
         tick.tick().await;
         sweep(&*driver, AGE).await;
@@ -43,8 +123,43 @@ async fn sweep(driver: &dyn Driver, age: Duration) {
 mod tests {
     use std::time::SystemTime;
 
+    use registry_config::model::{ReadOnly, UploadPurging};
+
     use super::*;
     use crate::storage::{Filesystem, FilesystemOptions};
+
+    #[test]
+    fn uploads_are_purged_unless_switched_off_or_read_only() {
+        let of = |readonly: Option<bool>, enabled: Option<bool>, dryrun: Option<bool>| {
+            let uploadpurging = UploadPurging {
+                enabled,
+                dryrun,
+                ..UploadPurging::default()
+            };
+            let readonly = ReadOnly { enabled: readonly };
+            Purging::of(&Maintenance {
+                readonly,
+                uploadpurging,
+            })
+        };
+        let purging = |purge| {
+            Some(Purging {
+                age: Duration::from_secs(168 * 3600),
+                interval: Duration::from_secs(24 * 3600),
+                purge,
+            })
+        };
+        for (given, expected) in [
+            (of(None, None, None), purging(Purge::Remove)),
+            (of(Some(false), Some(true), Some(false)), purging(Purge::Remove)),
+            (of(None, None, Some(true)), purging(Purge::DryRun)),
+            (of(None, Some(false), None), None),
+            (of(Some(true), None, None), None),
+            (of(Some(true), Some(true), Some(true)), None),
+        ] {
+            assert_eq!(given, expected);
+        }
+    }
 
     #[tokio::test]
     async fn old_leftovers_go_and_young_ones_may_still_be_wanted() {

@@ -176,6 +176,13 @@ fn every_area_holds_its_objects() {
             },
         ),
         (
+            Area::Uploads(r),
+            Place::UploadStartedAt {
+                repository: r.clone(),
+                id: id.clone(),
+            },
+        ),
+        (
             Area::Upload(r, &id),
             Place::UploadData {
                 repository: r.clone(),
@@ -246,6 +253,10 @@ fn a_repository_is_what_has_a_manifests_side() {
     assert_eq!(
         repository_entry(&entry("debian", EntryKind::Prefix)),
         RepositoryEntry::Component
+    );
+    assert_eq!(
+        repository_entry(&entry("_uploads", EntryKind::Prefix)),
+        RepositoryEntry::Uploads
     );
     assert_eq!(
         repository_entry(&entry("_layers", EntryKind::Prefix)),

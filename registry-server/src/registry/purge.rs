@@ -1,0 +1,240 @@
+//! Removes upload sessions that nobody goes on with.
+//!
+//! Guarantees: the age of a session counts from the last write of its data, not from its beginning, so that a slow
+//! upload is not an abandoned one; a session without `startedat`, or whose id is no UUID, counts like any other;
+//! one that a request has open is never removed, whichever process that request belongs to, as far as the store's
+//! locks reach; a dry run changes nothing and takes no lock. One session that cannot be removed does not keep the
+//! others. Memory is one folder's names at a time, not the store's.
+//! Between its last byte and publishing, a finishing request lets go of the data for a moment: a session that had
+//! lain unwritten for the whole age and is finished without a further byte in that very moment may be purged, and
+//! is then answered as unknown. The blob is there whole or not at all.
+//! Must not: follow a name that no registry gives, or touch a session without a time: an empty folder may be one
+//! that is just beginning, and it holds no byte.
+//! Start at [`Registry::purge_uploads`].
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::TryStreamExt as _;
+use registry_oci::{RepositoryName, UploadId};
+
+use super::{Error, Registry};
+use crate::storage::layout::{Area, Place, RepositoryEntry, repository_entry};
+use crate::storage::{self, EntryKind, Staged, StorageKey};
+
+/// What becomes of an abandoned session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// It is only counted.
+    DryRun,
+    /// It is removed.
+    Remove,
+}
+
+/// What a purge found.
+#[derive(Debug, Default)]
+pub struct Purged {
+    /// How many sessions were removed, or would be.
+    pub uploads: u64,
+    /// How many bytes their data had.
+    pub bytes: u64,
+    /// How many were old enough but open.
+    pub open: u64,
+    /// How many sessions or folders could not be dealt with.
+    pub failed: u64,
+    /// Why the first of them could not: a store that stops answering fails for every one alike.
+    pub first_failure: Option<Error>,
+}
+
+impl Registry {
+    /// Removes the upload sessions of every repository whose data was last written at least `age` ago. Where only
+    /// other files of a session are left, the newest of them counts.
+    ///
+    /// Dropping the future ends it between two steps; a session that is half removed then is found again.
+    ///
+    /// # Errors
+    /// The store's, when repositories cannot be listed at all.
+    pub async fn purge_uploads(&self, age: Duration, purge: Purge) -> Result<Purged, Error> {
+        let mut purged = Purged::default();
+        // Folders still to be looked at.
+        let mut pending = self.folders(None).await?.below;
+        while let Some(name) = pending.pop() {
+            // Whatever no registry can have written is left alone, with everything below it.
+            let Ok(repository) = RepositoryName::parse(&name) else {
+                continue;
+            };
+            match self.folders(Some(&repository)).await {
+                Ok(folders) => {
+                    pending.extend(folders.below);
+                    if folders.has_uploads
+                        && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
+                    {
+                        purged.failed(error);
+                    }
+                }
+                Err(error) => purged.failed(error),
+            }
+        }
+        Ok(purged)
+    }
+
+    async fn purge_repository(
+        &self,
+        repository: &RepositoryName,
+        age: Duration,
+        purge: Purge,
+        purged: &mut Purged,
+    ) -> Result<(), Error> {
+        let failed = Error::storage("list the uploads of a repository");
+        let area = Area::Uploads(repository).key();
+        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            let (EntryKind::Prefix, Ok(id)) = (entry.kind, UploadId::parse(&entry.name)) else {
+                continue;
+            };
+            match self.purge_upload(repository, &id, age, purge).await {
+                Ok(Verdict::Kept) => {}
+                Ok(Verdict::Open) => purged.open += 1,
+                Ok(Verdict::Abandoned { bytes }) => {
+                    tracing::debug!(%repository, %id, bytes, ?purge, "an abandoned upload");
+                    purged.uploads += 1;
+                    purged.bytes += bytes;
+                }
+                Err(error) => purged.failed(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn purge_upload(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        age: Duration,
+        purge: Purge,
+    ) -> Result<Verdict, Error> {
+        let data = Place::UploadData {
+            repository: repository.clone(),
+            id: id.clone(),
+        }
+        .key();
+        let bytes = match self.driver.stat(&data).await {
+            Ok(found) if !is_old(found.modified, age) => return Ok(Verdict::Kept),
+            Ok(found) => found.size,
+            Err(storage::Error::NotFound { .. }) => {
+                return self.purge_remains(repository, id, age, purge).await;
+            }
+            Err(source) => return Err(Error::storage("look at an upload")(source)),
+        };
+        match purge {
+            Purge::DryRun => return Ok(Verdict::Abandoned { bytes }),
+            Purge::Remove => {}
+        }
+        // At the size that was seen: a chunk that came since then makes the session young.
+        let lock = match self.driver.stage(&data, Staged::At(bytes)).await {
+            Ok(lock) => lock,
+            Err(storage::Error::Busy { .. }) => return Ok(Verdict::Open),
+            // Continued, finished or cancelled meanwhile.
+            Err(storage::Error::OffsetMismatch { .. } | storage::Error::NotFound { .. }) => {
+                return Ok(Verdict::Kept);
+            }
+            Err(source) => return Err(Error::storage("lock an upload")(source)),
+        };
+        // The lock is held until everything is gone: whoever waits for it finds no session, not half of one.
+        let removed = self.remove_upload(repository, id).await;
+        drop(lock);
+        removed.map(|()| Verdict::Abandoned { bytes })
+    }
+
+    /// A session without data: it was cut off while it began, or its blob was published and the rest stayed.
+    async fn purge_remains(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        age: Duration,
+        purge: Purge,
+    ) -> Result<Verdict, Error> {
+        let newest = self.newest(Area::Upload(repository, id).key()).await?;
+        if !newest.is_some_and(|newest| is_old(newest, age)) {
+            return Ok(Verdict::Kept);
+        }
+        match purge {
+            Purge::DryRun => {}
+            Purge::Remove => self.remove_upload(repository, id).await?,
+        }
+        Ok(Verdict::Abandoned { bytes: 0 })
+    }
+
+    /// When anything at or below a prefix was written last.
+    async fn newest(&self, prefix: StorageKey) -> Result<Option<SystemTime>, Error> {
+        let failed = Error::storage("look at what is left of an upload");
+        let mut newest = None;
+        let mut pending = vec![prefix];
+        while let Some(prefix) = pending.pop() {
+            let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
+            while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+                let key = prefix.child(&entry.name).map_err(&failed)?;
+                match entry.kind {
+                    EntryKind::Prefix => pending.push(key),
+                    EntryKind::Object => match self.driver.stat(&key).await {
+                        Ok(found) => newest = newest.max(Some(found.modified)),
+                        Err(error) if error.is_not_found() => {}
+                        Err(source) => return Err(failed(source)),
+                    },
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    /// What lies directly below a repository, or below the root of them all.
+    async fn folders(&self, parent: Option<&RepositoryName>) -> Result<Folders, Error> {
+        let failed = Error::storage("list repositories");
+        let area = parent.map_or(Area::Repositories, Area::Repository).key();
+        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        let mut folders = Folders::default();
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            match repository_entry(&entry) {
+                RepositoryEntry::Component => folders.below.push(match parent {
+                    Some(parent) => format!("{parent}/{}", entry.name),
+                    None => entry.name,
+                }),
+                RepositoryEntry::Uploads => folders.has_uploads = true,
+                RepositoryEntry::Manifests | RepositoryEntry::Other => {}
+            }
+        }
+        Ok(folders)
+    }
+}
+
+/// What becomes of one session.
+enum Verdict {
+    /// Not old, or gone by itself.
+    Kept,
+    /// Old, but a request has it open.
+    Open,
+    /// Removed, or would be.
+    Abandoned { bytes: u64 },
+}
+
+#[derive(Default)]
+struct Folders {
+    below: Vec<String>,
+    has_uploads: bool,
+}
+
+impl Purged {
+    fn failed(&mut self, error: Error) {
+        self.failed += 1;
+        self.first_failure.get_or_insert(error);
+    }
+}
+
+/// A time in the future is not old: clocks differ.
+fn is_old(modified: SystemTime, age: Duration) -> bool {
+    SystemTime::now()
+        .duration_since(modified)
+        .is_ok_and(|elapsed| elapsed >= age)
+}
+
+#[cfg(test)]
+mod tests;
