@@ -64,6 +64,13 @@ pub(crate) async fn test(only: Option<&str>, fail_fast: bool, out: &Output) -> R
     } else {
         cases.deselected += 1;
     }
+    if let Some(only) = only
+        && cases.total() + cases.failed == 0
+    {
+        // Nothing ran: that is no success, it is a word that no case has.
+        out.error(&anyhow::anyhow!("no case has a sentence that contains `{only}`"));
+        cases.failed = 1;
+    }
     let (passed, failed) = (counts.passed + cases.total(), counts.failed + cases.failed);
     let mut text = String::from("\ntimes\n");
     for (step, time) in out.times() {

@@ -46,8 +46,8 @@ pub struct Disabled {}
         .message("spec.tls.selfSigned.duration must lie between 1h and 43800h (five years)"),
     validation = Rule::new("!has(self.renewBefore) || duration(self.renewBefore) >= duration('5m')")
         .message("spec.tls.selfSigned.renewBefore must be at least 5m"),
-    validation = Rule::new("!has(self.renewBefore) || duration(self.renewBefore) < duration(has(self.duration) ? self.duration : '8760h')")
-        .message("spec.tls.selfSigned.renewBefore must be shorter than spec.tls.selfSigned.duration (8760h when absent)")
+    validation = Rule::new("!has(self.renewBefore) || duration(self.renewBefore) + duration('30m') <= duration(has(self.duration) ? self.duration : '8760h')")
+        .message("spec.tls.selfSigned.renewBefore must be at least 30m shorter than spec.tls.selfSigned.duration (8760h when absent): a certificate is used in between")
 )]
 pub struct SelfSigned {
     /// Further DNS names to put into the certificate; a leading `*.` is allowed.

@@ -184,12 +184,17 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
         (
             "renewal before the start",
             json!({"tls": {"selfSigned": {"duration": "2h", "renewBefore": "3h"}}}),
-            "spec.tls.selfSigned.renewBefore must be shorter than spec.tls.selfSigned.duration",
+            "spec.tls.selfSigned.renewBefore must be at least 30m shorter than spec.tls.selfSigned.duration",
         ),
         (
             "renewal before the default start",
             json!({"tls": {"selfSigned": {"renewBefore": "9000h"}}}),
-            "spec.tls.selfSigned.renewBefore must be shorter than spec.tls.selfSigned.duration",
+            "spec.tls.selfSigned.renewBefore must be at least 30m shorter than spec.tls.selfSigned.duration",
+        ),
+        (
+            "renewal right after the start",
+            json!({"tls": {"selfSigned": {"duration": "1h", "renewBefore": "59m"}}}),
+            "spec.tls.selfSigned.renewBefore must be at least 30m shorter than spec.tls.selfSigned.duration",
         ),
         (
             "renewal at once",
