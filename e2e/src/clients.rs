@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::exec::Exec;
+use crate::local;
 use crate::provider::Cluster;
 
 /// The clients, run where the cluster's names and routes hold.
@@ -32,6 +33,20 @@ impl<'a> Clients<'a> {
     pub fn docker(&self) -> Exec {
         // Other docker programs may stand earlier in the search path.
         self.here(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", &self.home))
+    }
+
+    /// Gives docker the suite's own small images, [`local::BUSYBOX_IMAGE`] among them.
+    ///
+    /// # Errors
+    /// docker refuses them.
+    pub async fn load_first_images(&self) -> Result<()> {
+        self.docker()
+            .arg("load")
+            .stdin(local::first_images()?)
+            .success()
+            .await
+            .map(drop)
+            .context("docker cannot load an image")
     }
 
     /// crane, which shares docker's logins; trusts the authorities in `authorities` (a PEM file) beside none other.

@@ -38,13 +38,7 @@ pub struct Pushed {
 pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &Registry) -> Result<Pushed> {
     let host = &registry.host;
     cluster.trust(host, &registry.authority(cluster).await?)?;
-    clients
-        .docker()
-        .arg("load")
-        .stdin(local::first_images()?)
-        .success()
-        .await
-        .context("docker cannot load an image")?;
+    clients.load_first_images().await?;
     let reference = format!("{host}/demo/busybox:1");
     clients
         .docker()

@@ -218,8 +218,7 @@ impl Registry {
     }
 
     async fn create_users(&self, secrets: &Api<Secret>) -> Result<()> {
-        let hash = bcrypt::hash_with_result(&self.password, 10).context("cannot hash a password")?;
-        let users = format!("{USER}:{}\n", hash.format_for_version(bcrypt::Version::TwoY));
+        let users = users(&self.password)?;
         let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.password));
         let login =
             json!({"auths": {&self.host: {"username": USER, "password": self.password, "auth": auth}}});
@@ -349,6 +348,18 @@ pub async fn install_operator(cluster: &Cluster) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// A password file with [`USER`] in it, as `htpasswd -B` writes it.
+///
+/// # Errors
+/// The password cannot be hashed.
+pub fn users(password: &str) -> Result<String> {
+    let hash = bcrypt::hash_with_result(password, 10).context("cannot hash a password")?;
+    Ok(format!(
+        "{USER}:{}\n",
+        hash.format_for_version(bcrypt::Version::TwoY)
+    ))
 }
 
 /// 24 letters and digits, about 142 bits.

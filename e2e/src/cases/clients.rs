@@ -157,12 +157,7 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
 async fn crane_image(site: &Site<'_>) -> Result<String> {
     let context = site.context;
     let clients = context.clients();
-    clients
-        .docker()
-        .arg("load")
-        .stdin(local::first_images()?)
-        .success()
-        .await?;
+    clients.load_first_images().await?;
     let folder = context.dir.join("crane-image");
     std::fs::create_dir(&folder)?;
     std::fs::copy(&context.cluster.programs().crane, folder.join("crane"))?;

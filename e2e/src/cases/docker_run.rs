@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::clients::Clients;
 use crate::exec::Exec;
 use crate::local;
 use crate::provider::Cluster;
@@ -42,12 +43,7 @@ pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
         sample: local::BUSYBOX_IMAGE,
         folder: context.dir,
     };
-    engine
-        .docker()
-        .arg("load")
-        .stdin(local::first_images()?)
-        .success()
-        .await?;
+    engine.clients().load_first_images().await?;
     let mut done = 0;
     for (name, line) in [
         ("plain", vec!["-p", "5000:5000"]),
@@ -147,9 +143,12 @@ impl<'a> Engine<'a> {
     }
 
     fn docker(&self) -> Exec {
-        // A login store of the case's own.
-        self.cluster
-            .node(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", self.folder))
+        self.clients().docker()
+    }
+
+    /// Clients with a login store of the case's own.
+    fn clients(&self) -> Clients<'_> {
+        Clients::new(self.cluster, self.folder)
     }
 
     /// A password file made by the image itself, then a registry that asks for it.

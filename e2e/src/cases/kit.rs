@@ -101,12 +101,7 @@ impl<'a> Site<'a> {
     /// docker's small sample image under a name of this Registry, docker logged in.
     pub(super) async fn sample(&self, repository: &str) -> Result<String> {
         let clients = self.context.clients();
-        clients
-            .docker()
-            .arg("load")
-            .stdin(local::first_images()?)
-            .success()
-            .await?;
+        clients.load_first_images().await?;
         let reference = format!("{}/{repository}:1", self.registry.host);
         clients
             .docker()

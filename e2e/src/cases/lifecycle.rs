@@ -9,7 +9,8 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::kit::{Site, same};
-use crate::fixture::{Registry, USER, condition, conditions};
+use crate::exec::Exec;
+use crate::fixture::{self, Registry, USER, condition, conditions};
 use crate::protocol::{digest, noise};
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
@@ -255,10 +256,7 @@ pub(super) async fn a_missing_secret_is_named_and_followed(context: &Context<'_>
     let registry = Registry::new(context.cluster, &namespace, "patient");
     registry.apply_object(context.cluster).await?;
     let users = "patient-users";
-    let line = format!(
-        "{USER}:{}\n",
-        bcrypt::hash_with_result(&registry.password, 5)?.format_for_version(bcrypt::Version::TwoY)
-    );
+    let line = fixture::users(&registry.password)?;
     let states = [
         ("missing", None, users),
         ("without its key", Some(("other", "x".to_owned())), "htpasswd"),
@@ -344,10 +342,7 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
         .await?;
     // The server looks at its file when somebody logs in. Until the kubelet has brought the broken one, and after, the old
     // password must do.
-    let login = site
-        .curl()
-        .args(["--output", "/dev/null", "--write-out", "%{http_code}"])
-        .arg(format!("{}v2/", site.url()?));
+    let login = login(&site, &site.registry.password)?;
     wait_for(
         "the server to have seen the broken file",
         MOUNT_LIMIT,
@@ -372,10 +367,7 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
         .context("after a broken rotation")?;
 
     let password = "the next password";
-    let line = format!(
-        "{USER}:{}\n",
-        bcrypt::hash_with_result(password, 5)?.format_for_version(bcrypt::Version::TwoY)
-    );
+    let line = fixture::users(password)?;
     put_secret(context, namespace, "rotate-users", "htpasswd", &line).await?;
     login_answers(&site, password, "200").await?;
     login_answers(&site, &site.registry.password, "401").await?;
@@ -388,13 +380,19 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
     Ok(())
 }
 
-/// Waits until a login is answered as expected: mounted Secrets arrive when the kubelet brings them.
-async fn login_answers(site: &Site<'_>, password: &str, status: &str) -> Result<()> {
+/// A login, printing the status it is answered.
+fn login(site: &Site<'_>, password: &str) -> Result<Exec> {
     let curl = site
         .curl()
-        .args(["--output", "/dev/null", "--write-out", "%{http_code}"])
+        .args(["--output", "/dev/null", "--write-out", "%{http_code}"]);
+    Ok(curl
         .arg(format!("{}v2/", site.url()?))
-        .stdin(format!("user = \"{USER}:{password}\"\n"));
+        .stdin(format!("user = \"{USER}:{password}\"\n")))
+}
+
+/// Waits until a login is answered as expected: mounted Secrets arrive when the kubelet brings them.
+async fn login_answers(site: &Site<'_>, password: &str, status: &str) -> Result<()> {
+    let curl = login(site, password)?;
     wait_for(
         &format!("a login to be answered {status}"),
         MOUNT_LIMIT,
