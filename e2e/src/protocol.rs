@@ -87,7 +87,7 @@ impl Repository {
     /// Promises all of `bytes`, sends the first `limit`, then calls `interrupt` with the connection still open.
     ///
     /// # Errors
-    /// When the registry answered before it was interrupted, or `interrupt` failed.
+    /// When the registry answered or hung up before it was interrupted, or `interrupt` failed.
     pub async fn append_interrupted<F>(
         &self,
         session: &Session,
@@ -120,16 +120,21 @@ impl Repository {
             .header(CONTENT_LENGTH, whole)
             .body(Body::wrap_stream(frames))
             .send();
+        let begun = Cell::new(false);
         let interrupted = async {
             all_taken
                 .await
                 .context("the request ended before its body was sent")?;
+            begun.set(true);
             interrupt.await
         };
         tokio::pin!(request, interrupted);
         tokio::select! {
             answer = &mut request => match answer {
                 Ok(answer) => bail!("an unfinished PATCH was answered {}", answer.status()),
+                // The interruption is seen here first: the connection ends before `interrupt` has heard that the
+                // server is gone.
+                Err(_) if begun.get() => interrupted.await,
                 Err(error) => bail!("the PATCH ended before it was interrupted: {error}"),
             },
             done = &mut interrupted => done,
