@@ -11,8 +11,10 @@ mod blobs;
 mod body;
 mod catalog;
 mod conditional;
+mod forwarded;
 mod location;
 mod manifests;
+mod network;
 mod problem;
 mod query;
 mod range;
@@ -27,7 +29,7 @@ mod uploads;
 
 pub use app::{App, Options, Peer};
 pub use body::Body;
-pub use location::{Network, NetworkError};
+pub use network::{Network, NetworkError};
 pub use problem::{Code, Problem};
 pub use state::Secrets;
 

@@ -20,10 +20,13 @@ pub(super) async fn answer(
     client: Client,
     access_log: bool,
 ) -> Response<Watched<Body>> {
+    let peer = Peer {
+        address: client.address,
+        tls: client.tls,
+    };
     let entry = access_log.then(|| {
-        let address = client.address.map(|address| address.ip());
         Entry::new(
-            address,
+            app.client_address(request.headers(), &peer),
             request.method(),
             request.uri(),
             request.version(),
@@ -33,10 +36,6 @@ pub(super) async fn answer(
     let id = Uuid::new_v4();
     // At the highest level, so that the lines inside carry the id whatever `log.level` is.
     let span = tracing::error_span!("request", "http.request.id" = %id);
-    let peer = Peer {
-        address: client.address,
-        tls: client.tls,
-    };
     let mut response = app.respond(request, peer).instrument(span).await;
     if response.status().is_server_error()
         && let Ok(id) = HeaderValue::from_str(&id.to_string())
