@@ -21,6 +21,7 @@ pub mod kubeconfig;
 pub mod local;
 pub mod output;
 pub mod packages;
+pub mod peers;
 pub mod provider;
 pub mod runner;
 pub mod suite;

@@ -17,6 +17,63 @@ use crate::protocol::Repository;
 /// How long a server may take to answer its first request. Generous: the machine may be building beside us.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// What the file says beside the folder and the address. Each key means the same to registry:2, registry:3 and ours.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `storage.delete.enabled`
+    pub delete: bool,
+    /// `storage.maintenance.readonly.enabled`
+    pub read_only: bool,
+    /// `auth.htpasswd.path`
+    pub htpasswd: Option<PathBuf>,
+    /// `http.relativeurls`
+    pub relative_urls: bool,
+    /// `http.host`
+    pub host: Option<String>,
+    /// `http.prefix`
+    pub prefix: Option<String>,
+    /// `http.headers`
+    pub headers: Vec<(String, String)>,
+}
+
+impl Settings {
+    fn file(&self, data: &Path, address: SocketAddr) -> String {
+        let mut text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n",
+            data.display()
+        );
+        if self.delete {
+            text += "  delete:\n    enabled: true\n";
+        }
+        if self.read_only {
+            text += "  maintenance:\n    readonly:\n      enabled: true\n";
+        }
+        if let Some(path) = &self.htpasswd {
+            text += &format!(
+                "auth:\n  htpasswd:\n    realm: Registry Realm\n    path: {}\n",
+                path.display()
+            );
+        }
+        text += &format!("http:\n  addr: {address}\n");
+        if self.relative_urls {
+            text += "  relativeurls: true\n";
+        }
+        if let Some(host) = &self.host {
+            text += &format!("  host: {host}\n");
+        }
+        if let Some(prefix) = &self.prefix {
+            text += &format!("  prefix: {prefix}\n");
+        }
+        if !self.headers.is_empty() {
+            text += "  headers:\n";
+        }
+        for (name, value) in &self.headers {
+            text += &format!("    {name}: [{value}]\n");
+        }
+        text
+    }
+}
+
 /// What a server is started with; started again, it continues where its predecessor was stopped.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -24,6 +81,7 @@ pub struct Setup {
     root: PathBuf,
     address: SocketAddr,
     variables: Vec<(String, String)>,
+    settings: Settings,
 }
 
 impl Setup {
@@ -38,6 +96,7 @@ impl Setup {
             root: root.to_owned(),
             address: probe.local_addr()?,
             variables: Vec::new(),
+            settings: Settings::default(),
         };
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
@@ -46,6 +105,13 @@ impl Setup {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with these settings in its file.
+    #[must_use]
+    pub fn configured(mut self, settings: &Settings) -> Self {
+        settings.clone_into(&mut self.settings);
         self
     }
 
@@ -58,11 +124,7 @@ impl Setup {
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
         // A file of its own: without one the server would look for the machine's.
         let file = self.root.join("config.yml");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n",
-            self.root.join("data").display(),
-            self.address
-        );
+        let text = self.settings.file(&self.root.join("data"), self.address);
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
         let mut process = Command::new(&self.binary)
             .arg("serve")
