@@ -30,6 +30,8 @@ pub mod wait;
 
 mod control_plane;
 pub mod debian;
+mod loopback;
 mod pki;
 pub mod protocol;
+mod proxy;
 pub mod server;

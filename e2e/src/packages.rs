@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 16] = [
+pub const PACKAGES: [Package; 17] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -96,6 +96,11 @@ pub const PACKAGES: [Package; 16] = [
         name: "docker-registry",
         purpose: "registry:2 itself, to compare answers and data with ours",
         file: "/usr/bin/docker-registry",
+    },
+    Package {
+        name: "haproxy",
+        purpose: "another proxy in front of the registry",
+        file: "/usr/sbin/haproxy",
     },
     Package {
         name: "mmdebstrap",

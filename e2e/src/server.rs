@@ -82,6 +82,7 @@ pub struct Setup {
     address: SocketAddr,
     variables: Vec<(String, String)>,
     settings: Settings,
+    socket: Option<PathBuf>,
 }
 
 impl Setup {
@@ -97,6 +98,7 @@ impl Setup {
             address: probe.local_addr()?,
             variables: Vec::new(),
             settings: Settings::default(),
+            socket: None,
         };
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
@@ -113,6 +115,24 @@ impl Setup {
     pub fn configured(mut self, settings: &Settings) -> Self {
         settings.clone_into(&mut self.settings);
         self
+    }
+
+    /// The same on a unix socket below `root`, which the result names.
+    #[must_use]
+    pub fn on_socket(mut self) -> (Self, PathBuf) {
+        let socket = self.root.join("socket");
+        self.socket = Some(socket.clone());
+        let path = socket.display().to_string();
+        let setup = self
+            .with("REGISTRY_HTTP_NET", "unix")
+            .with("REGISTRY_HTTP_ADDR", &path);
+        (setup, socket)
+    }
+
+    /// Where the server will answer, without the scheme.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Starts the server and waits for its first answer.
@@ -139,7 +159,11 @@ impl Setup {
             .spawn()
             .with_context(|| format!("cannot start `{}`", self.binary.display()))?;
         let base = Url::parse(&format!("http://{}/", self.address))?;
-        let client = Client::builder().no_proxy().build()?;
+        let client = Client::builder().no_proxy();
+        let client = match &self.socket {
+            Some(socket) => client.unix_socket(socket.as_path()).build()?,
+            None => client.build()?,
+        };
         let started = Instant::now();
         loop {
             if let Some(status) = process.try_wait()? {
