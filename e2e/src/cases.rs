@@ -8,6 +8,7 @@ use crate::runner::Case;
 
 mod basics;
 mod clients;
+mod conformance;
 mod docker_run;
 mod ingress;
 mod kit;
@@ -47,7 +48,7 @@ pub fn all() -> Vec<Case> {
         case!(
             machine Client,
             "the specification's conformance program finds nothing",
-            server::conformance
+            conformance::conformance
         ),
         case!(
             machine Client,

@@ -1,17 +1,14 @@
-//! One server process: what it keeps when it is killed, how much memory it takes, what the specification's own program
-//! says of it.
+//! One server process: what it keeps when it is killed, how much memory it takes.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::images;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::Setup;
-use crate::tools::Tool;
 
 const MIB: usize = 1024 * 1024;
 
@@ -165,74 +162,7 @@ pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The specification's own conformance program at 1.1 with its default switches.
-pub(super) async fn conformance(bench: &Bench<'_>) -> Result<()> {
-    let running = Setup::new(&binary(), bench.dir)?
-        .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
-        .start()
-        .await?;
-    let program = Tool::Conformance.path(&Cache::open()?, |_| ()).await?;
-    let results = bench.dir.join("results");
-    let authority = format!(
-        "{}:{}",
-        running.base().host_str().context("no host")?,
-        running.base().port().context("no port")?
-    );
-    let run = Exec::new(&program)
-        .env("OCI_REGISTRY", authority)
-        .env("OCI_TLS", "disabled")
-        .env("OCI_VERSION", "1.1")
-        .env("OCI_REPO1", "conformance/repo1")
-        .env("OCI_REPO2", "conformance/repo2")
-        .env("OCI_RESULTS_DIR", &results)
-        .dir(bench.dir)
-        .output()
-        .await?;
-    let text = run.all();
-    let summary =
-        std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
-    let counts = JunitCounts::parse(&summary)?;
-    ensure!(
-        run.status.success() && counts.failed == 0 && counts.total > 0,
-        "{counts:?}\n{text}"
-    );
-    bench.note(format!(
-        "{} checks, {} failed, {} off by default",
-        counts.total, counts.failed, counts.skipped
-    ));
-    Ok(())
-}
-
 /// The server of this checkout, as the images hold it.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     images::checkout().join("dist/registry-server")
-}
-
-/// What a JUnit file says of itself in its `testsuite` elements.
-#[derive(Debug, Default)]
-struct JunitCounts {
-    total: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl JunitCounts {
-    fn parse(xml: &str) -> Result<Self> {
-        let mut counts = Self::default();
-        for element in xml.split("<testsuite ").skip(1) {
-            let element = element.split('>').next().unwrap_or_default();
-            counts.total += attribute(element, "tests")?;
-            counts.failed += attribute(element, "failures")? + attribute(element, "errors").unwrap_or(0);
-            counts.skipped +=
-                attribute(element, "skipped").unwrap_or(0) + attribute(element, "disabled").unwrap_or(0);
-        }
-        Ok(counts)
-    }
-}
-
-fn attribute(element: &str, name: &str) -> Result<u64> {
-    let (_, rest) = element
-        .split_once(&format!("{name}=\""))
-        .with_context(|| format!("no `{name}` in `{element}`"))?;
-    Ok(rest.split('"').next().unwrap_or_default().parse()?)
 }

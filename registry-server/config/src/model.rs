@@ -7,6 +7,7 @@
 
 mod http;
 mod storage;
+mod validation;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,9 @@ use crate::GoDuration;
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
+};
+pub use validation::{
+    Indexes, Manifests, Platform, Platforms, Policy, References, RepositoryPolicy, Urls, Validation,
 };
 
 /// Leaves a section out of the file when nothing in it is set.
@@ -53,6 +57,9 @@ pub struct Config {
     /// What a manifest must satisfy to be accepted.
     #[serde(skip_serializing_if = "unset")]
     pub validation: Validation,
+    /// What repositories may hold.
+    #[serde(skip_serializing_if = "unset")]
+    pub policy: Policy,
 }
 
 /// The version of the format: distribution accepts 0.1 and nothing else.
@@ -212,13 +219,4 @@ fn page_limit(value: Option<i64>) -> usize {
         .and_then(|entries| usize::try_from(entries).ok())
         .filter(|entries| *entries > 0)
         .unwrap_or(1000)
-}
-
-/// `validation`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Validation {
-    /// Accepts manifests without looking at what they name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<bool>,
 }

@@ -35,6 +35,16 @@ impl MediaType {
     pub const DOCKER_SCHEMA1_SIGNED: Self = Self(Cow::Borrowed(
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     ));
+    /// `application/vnd.oci.image.config.v1+json`
+    pub const OCI_CONFIG: Self = Self(Cow::Borrowed("application/vnd.oci.image.config.v1+json"));
+    /// `application/vnd.docker.container.image.v1+json`
+    pub const DOCKER_CONFIG: Self = Self(Cow::Borrowed("application/vnd.docker.container.image.v1+json"));
+    /// `application/vnd.docker.plugin.v1+json`
+    pub const DOCKER_PLUGIN_CONFIG: Self = Self(Cow::Borrowed("application/vnd.docker.plugin.v1+json"));
+    /// `application/vnd.docker.image.rootfs.foreign.diff.tar.gzip`
+    pub const DOCKER_FOREIGN_LAYER: Self = Self(Cow::Borrowed(
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ));
     /// `application/octet-stream`
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
 

@@ -53,7 +53,7 @@ mod tests {
         let table = table();
         assert_eq!(table.lines().count(), KEYS.len() + 4);
         assert!(
-            table.starts_with("299 keys: 48 acted on, 56 accepted without effect, 0 refused, 195 not yet.\n"),
+            table.starts_with(&format!("{} keys: ", KEYS.len())),
             "{}",
             table.lines().next().unwrap()
         );

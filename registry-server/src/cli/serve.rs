@@ -22,7 +22,7 @@ use crate::health::Health;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
-use crate::registry::{References, Registry, Settings};
+use crate::registry::{Children, Platform, References, Registry, Settings, Urls, Validation};
 use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
 use crate::telemetry;
 
@@ -47,6 +47,10 @@ enum Error {
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] server::Error),
+    /// A pattern is none. The configuration's check finds each of them first; all of them together can still be too
+    /// large.
+    #[error("cannot use `validation.manifests.urls`")]
+    Patterns(#[from] regex::Error),
     /// The operating system refuses threads or signals.
     #[error("cannot start")]
     System(#[source] std::io::Error),
@@ -55,7 +59,7 @@ enum Error {
 impl Error {
     fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Listen(error) => error.fault(),
@@ -128,14 +132,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     if config.storage.maintenance.readonly.enabled != Some(true) {
         tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
     }
-    let references = match config.validation.disabled {
-        Some(true) => References::Any,
-        Some(false) | None => References::Required,
-    };
     let registry = Registry::new(
         driver,
         Settings {
-            references,
+            validation: validation(config)?,
             read_only: config.storage.maintenance.readonly.enabled == Some(true),
             ..Settings::default()
         },
@@ -223,6 +223,34 @@ fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     })?;
     let storage = format!("filesystem {}", driver.root().display());
     Ok((Arc::new(driver), storage))
+}
+
+/// What pushed manifests must fulfil.
+fn validation(config: &Config) -> Result<Validation, Error> {
+    use registry_config::model;
+    let model::Validation { manifests, .. } = &config.validation;
+    let references = match manifests.references.unwrap_or_default() {
+        _ if !config.validation.is_on() => References::Unchecked,
+        model::References::Required => References::Required,
+        model::References::Any => References::Any,
+    };
+    let platforms = manifests.indexes.platformlist.iter().map(|platform| Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+    });
+    let children = match manifests.indexes.platforms.unwrap_or_default() {
+        model::Platforms::All => Children::All,
+        // As in distribution.
+        model::Platforms::List if manifests.indexes.platformlist.is_empty() => Children::All,
+        model::Platforms::List => Children::Of(platforms.collect()),
+        model::Platforms::None => Children::None,
+    };
+    Ok(Validation {
+        references,
+        urls: Urls::new(&manifests.urls.allow, &manifests.urls.deny)?,
+        children,
+        classes: config.policy.repository.classes.clone(),
+    })
 }
 
 fn gate(config: &Config) -> Result<Gate, Error> {

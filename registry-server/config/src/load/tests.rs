@@ -406,3 +406,11 @@ proptest::proptest! {
         let _ = load(&tree.to_yaml(), []);
     }
 }
+
+#[test]
+fn a_pattern_that_is_none_is_refused_with_its_place() {
+    refuses(
+        "validation: {manifests: {urls: {allow: ['^https://', '(']}}}",
+        &["`validation.manifests.urls.allow[1]` (line 3): `(` is not allowed; allowed: a regular expression"],
+    );
+}
