@@ -1,6 +1,7 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod exchange;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -13,12 +14,14 @@ use registry_config::model::Config;
 use registry_config::{Loaded, Secret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use answer::Front;
+
 use super::output::Output;
 use super::source::{self, Found};
 use super::{exit, output};
 use crate::auth::{self, Gate, Htpasswd};
 use crate::fault::Fault;
-use crate::health::Health;
+use crate::health::{self, Check, Health, Probes};
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
@@ -44,6 +47,9 @@ enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Checks cannot be made.
+    #[error(transparent)]
+    Health(#[from] health::Error),
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] server::Error),
@@ -58,6 +64,7 @@ impl Error {
             Self::Storage { .. } => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
+            Self::Health(error) => error.fault(),
             Self::Listen(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
         }
@@ -111,16 +118,14 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     )
     .await?;
     let probes = match &http.debug.addr {
-        Some(address) => Some(Listener::bind(Default::default(), address).await?),
+        Some(address) => Some(Listener::bind(http.debug.net(), address).await?),
         None => None,
     };
 
     let health = Health::default();
-    tokio::spawn(
-        health
-            .clone()
-            .follow(Arc::clone(&driver), config.health.storagedriver.clone()),
-    );
+    for check in Check::all(&config.health, &driver)? {
+        tokio::spawn(health.clone().follow(check));
+    }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
@@ -159,9 +164,13 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         tls,
         h2c: http.h2c.enabled == Some(true),
     };
-    let access_log = config.log.accesslog.disabled != Some(true);
+    let front = Arc::new(Front {
+        app,
+        health: health.clone(),
+        access_log: config.log.accesslog.disabled != Some(true),
+    });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
-        answer::answer(app.clone(), request, client, access_log)
+        Arc::clone(&front).answer(request, client)
     });
     let stop = Stop::default();
     let drain = http.drain();
@@ -169,8 +178,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     // Answers on while requests finish, so that whoever watches sees "draining" and not a dead server.
     let stop_probes = Stop::default();
     let probes = probes.map(|listener| {
-        let health = health.clone();
-        let answer = move |request: Request<_>, _| std::future::ready(health.respond(&request));
+        let probes = Probes::new(health.clone());
+        let answer = move |request: Request<_>, client: Client| {
+            std::future::ready(probes.respond(&request, client.address))
+        };
         tokio::spawn(
             Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),
         )

@@ -128,12 +128,23 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Debug {
-    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication; off when unset.
+    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication: `host:port`,
+    /// `:port`, or the absolute path of a unix socket, which distribution does not know. Off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
     /// Metrics.
     #[serde(skip_serializing_if = "unset")]
     pub prometheus: Prometheus,
+}
+
+impl Debug {
+    /// What `addr` is.
+    pub fn net(&self) -> Net {
+        match self.addr.as_deref() {
+            Some(path) if path.starts_with('/') => Net::Unix,
+            Some(_) | None => Net::Tcp,
+        }
+    }
 }
 
 /// `http.debug.prometheus`: accepted without effect until metrics exist.
