@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use hyper::body::Incoming;
 use rand::Rng;
 use registry_config::model::Config;
 use registry_config::{Loaded, Secret};
@@ -26,8 +27,9 @@ use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
 use crate::registry::{References, Registry, Settings};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,15 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         None => None,
     };
 
+    // Counting costs little, but nothing is less when nobody can read it.
+    let mut metrics = probes
+        .as_ref()
+        .filter(|_| http.debug.prometheus.enabled == Some(true))
+        .map(|_| prometheus_client::registry::Registry::default());
+    let driver: Arc<dyn Driver> = match &mut metrics {
+        Some(metrics) => Arc::new(Timed::new(driver, metrics)),
+        None => driver,
+    };
     let health = Health::default();
     for check in Check::all(&config.health, &driver)? {
         tokio::spawn(health.clone().follow(check));
@@ -167,6 +178,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     let front = Arc::new(Front {
         app,
         health: health.clone(),
+        metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
         access_log: config.log.accesslog.disabled != Some(true),
     });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
@@ -178,9 +190,13 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     // Answers on while requests finish, so that whoever watches sees "draining" and not a dead server.
     let stop_probes = Stop::default();
     let probes = probes.map(|listener| {
-        let probes = Probes::new(health.clone());
-        let answer = move |request: Request<_>, client: Client| {
-            std::future::ready(probes.respond(&request, client.address))
+        let mut probes = Probes::new(health.clone());
+        if let Some(metrics) = metrics {
+            probes = probes.with_metrics(http.debug.prometheus.path(), Arc::new(Metrics::new(metrics)));
+        }
+        let answer = move |request: Request<Incoming>, client: Client| {
+            let probes = probes.clone();
+            async move { probes.respond(request, client.address).await }
         };
         tokio::spawn(
             Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),

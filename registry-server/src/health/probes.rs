@@ -5,12 +5,14 @@
 //! who reaches the address.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::Health;
+use crate::telemetry::metrics::{self, Metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -18,16 +20,44 @@ const TEXT: &str = "text/plain; charset=utf-8";
 #[derive(Debug, Clone)]
 pub struct Probes {
     health: Health,
+    metrics: Option<(String, Arc<Metrics>)>,
 }
 
 impl Probes {
     /// Probes of this knowledge.
     pub fn new(health: Health) -> Self {
-        Self { health }
+        Self {
+            health,
+            metrics: None,
+        }
+    }
+
+    /// And metrics at this path, which then has no other meaning.
+    #[must_use]
+    pub fn with_metrics(self, path: String, metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics: Some((path, metrics)),
+            ..self
+        }
     }
 
     /// Answers one request. `peer` is nobody's address on a unix socket.
-    pub fn respond<B>(&self, request: &Request<B>, peer: Option<SocketAddr>) -> Response<Full<Bytes>> {
+    pub async fn respond<B>(&self, request: Request<B>, peer: Option<SocketAddr>) -> Response<Full<Bytes>> {
+        if let Some((path, metrics)) = &self.metrics
+            && path == request.uri().path()
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            let metrics = Arc::clone(metrics);
+            return match tokio::task::spawn_blocking(move || metrics.text()).await {
+                Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                // It panicked, which is logged; or the runtime ends.
+                Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "no metrics\n".to_owned()),
+            };
+        }
+        self.probe(&request, peer)
+    }
+
+    fn probe<B>(&self, request: &Request<B>, peer: Option<SocketAddr>) -> Response<Full<Bytes>> {
         let (path, method) = (request.uri().path(), request.method());
         let local = peer.is_none_or(|peer| peer.ip().is_loopback());
         let inside = matches!(path, "/debug/health/down" | "/debug/health/up" | "/debug/vars");

@@ -32,7 +32,7 @@ fn check(change: impl FnOnce(&mut model::Health)) -> Check {
 /// Status and body of a probe.
 async fn ask(health: &Health, method: Method, path: &str, peer: Option<SocketAddr>) -> (u16, String) {
     let request = Request::builder().method(method).uri(path).body(()).unwrap();
-    let response = Probes::new(health.clone()).respond(&request, peer);
+    let response = Probes::new(health.clone()).respond(request, peer).await;
     let status = response.status().as_u16();
     let body: Bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())

@@ -237,8 +237,8 @@ pub const KEYS: &[Key] = &[
     key("http.tls.letsencrypt.directoryurl", V3, Text, NotYet, "certificates are not fetched from an authority"),
     key("http.headers.*[]", Both, Text, Acted, "headers of every response"),
     key("http.debug.addr", Both, Text, Acted, "`/livez`, `/readyz`, `/debug/health` and metrics, in plain HTTP without authentication; a path is a unix socket; off when unset"),
-    key("http.debug.prometheus.enabled", Both, Bool, Accepted, "there are no metrics yet"),
-    key("http.debug.prometheus.path", Both, Text, Accepted, "there are no metrics yet"),
+    key("http.debug.prometheus.enabled", Both, Bool, Acted, "metrics on `http.debug.addr`; off when unset"),
+    key("http.debug.prometheus.path", Both, Text, Acted, "where they are; `/metrics` when unset"),
     key("http.http2.disabled", Both, Bool, Acted, "only HTTP/1.1 is offered in the TLS handshake"),
     key("http.h2c.enabled", V3, Bool, Acted, "HTTP/2 without TLS"),
     // notifications, redis

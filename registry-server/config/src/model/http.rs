@@ -147,7 +147,7 @@ impl Debug {
     }
 }
 
-/// `http.debug.prometheus`: accepted without effect until metrics exist.
+/// `http.debug.prometheus`: metrics on `http.debug.addr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Prometheus {
@@ -157,6 +157,17 @@ pub struct Prometheus {
     /// `/metrics` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+impl Prometheus {
+    /// The path in force, with the slash that a path begins with.
+    pub fn path(&self) -> String {
+        match self.path.as_deref().filter(|path| !path.is_empty()) {
+            Some(path) if path.starts_with('/') => path.to_owned(),
+            Some(path) => format!("/{path}"),
+            None => "/metrics".to_owned(),
+        }
+    }
 }
 
 /// `http.http2`.

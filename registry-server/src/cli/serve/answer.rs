@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::exchange::{Exchange, Watched};
 use crate::auth::Identity;
 use crate::health::Health;
+use crate::http::metrics::Metrics;
 use crate::http::server::Client;
 use crate::http::{App, Body, Code, Peer, Problem};
 use crate::telemetry::access::Entry;
@@ -25,6 +26,7 @@ const OUT_OF_SERVICE: &str = "health check failed: please see /debug/health";
 pub(super) struct Front {
     pub(super) app: App,
     pub(super) health: Health,
+    pub(super) metrics: Option<Metrics>,
     pub(super) access_log: bool,
 }
 
@@ -45,7 +47,11 @@ impl Front {
                 request.headers(),
             )
         });
-        let mut exchange = Exchange::new(entry);
+        let measured = self.metrics.as_ref().and_then(|metrics| {
+            let handler = self.app.handler(request.uri())?;
+            Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
+        });
+        let mut exchange = Exchange::new(entry, measured);
         let id = Uuid::new_v4();
         // At the highest level, so that the lines inside carry the id whatever `log.level` is.
         let span = tracing::error_span!("request", "http.request.id" = %id);

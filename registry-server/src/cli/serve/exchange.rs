@@ -1,4 +1,4 @@
-//! One request with its answer, from the first byte to the last, for the access log.
+//! One request with its answer, from the first byte to the last, for the access log and the metrics.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::http::metrics::Measured;
 use crate::telemetry::access::Entry;
 
 /// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
@@ -16,16 +17,18 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 #[derive(Debug)]
 pub(super) struct Exchange {
     entry: Option<Entry>,
+    measured: Option<Measured>,
     status: u16,
     user: Option<String>,
     sent: u64,
 }
 
 impl Exchange {
-    /// A request that begins now, with what is known of it when it is to be logged.
-    pub(super) fn new(entry: Option<Entry>) -> Self {
+    /// A request that begins now, with what is known of it when it is to be logged, and to be counted.
+    pub(super) fn new(entry: Option<Entry>, measured: Option<Measured>) -> Self {
         Self {
             entry,
+            measured,
             status: CLIENT_CLOSED_REQUEST,
             user: None,
             sent: 0,
@@ -48,6 +51,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(entry) = &self.entry {
             entry.write(self.status, self.sent, self.user.as_deref());
+        }
+        if let Some(measured) = self.measured.take() {
+            measured.finish(self.status, self.sent);
         }
     }
 }
