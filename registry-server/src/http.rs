@@ -13,6 +13,7 @@ mod catalog;
 mod conditional;
 mod location;
 mod manifests;
+pub mod metrics;
 mod problem;
 mod query;
 mod range;

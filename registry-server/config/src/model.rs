@@ -5,6 +5,7 @@
 //! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
 //! Start at [`Config`].
 
+mod health;
 mod http;
 mod storage;
 mod validation;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::GoDuration;
+pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
@@ -45,7 +46,7 @@ pub struct Config {
     /// Addresses, TLS, headers and the secret of upload sessions.
     #[serde(skip_serializing_if = "unset")]
     pub http: Http,
-    /// What makes the server unready.
+    /// What makes the server unready, and what takes it out of service.
     #[serde(skip_serializing_if = "unset")]
     pub health: Health,
     /// Limits of `/v2/_catalog`.
@@ -156,30 +157,6 @@ pub struct Silly {
     pub realm: String,
     /// Named in the challenge.
     pub service: String,
-}
-
-/// `health`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Health {
-    /// A look at the storage from time to time.
-    #[serde(skip_serializing_if = "unset")]
-    pub storagedriver: StorageHealth,
-}
-
-/// `health.storagedriver`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StorageHealth {
-    /// On when unset: unlike in distribution, trouble makes `/readyz` fail and no request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// 10 s when unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<GoDuration>,
-    /// Failures in a row before the server is unready; the first one counts when unset or 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<u32>,
 }
 
 /// `catalog`.

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::location::{Locations, Network};
+use super::metrics::Handler;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
@@ -119,6 +120,13 @@ impl App {
                 options,
             }),
         }
+    }
+
+    /// Who answers a path, for counting.
+    pub fn handler(&self, uri: &Uri) -> Option<Handler> {
+        let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let (_, path) = split_prefix(&decoded, &self.inner.options.prefix)?;
+        Handler::of(&Route::parse(path))
     }
 
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves

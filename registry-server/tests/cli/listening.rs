@@ -33,12 +33,12 @@ fn probes_tell_a_live_process_from_a_ready_one() {
         200,
         "storage trouble is no reason to restart"
     );
-    server.log().wait("storage does not answer");
+    server.log().wait("health check fails: the server is unready");
 
     // And back, without a restart.
     std::fs::remove_file(&broken).unwrap();
     server.wait_probe("/readyz", 200);
-    server.log().wait("storage answers again");
+    server.log().wait("health check succeeds again");
 
     assert_eq!(server.probe("/debug/other").status, 404);
     assert_eq!(

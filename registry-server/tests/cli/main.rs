@@ -1,8 +1,10 @@
 //! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
 
 mod commands;
+mod health;
 mod htpasswd;
 mod listening;
+mod metrics;
 mod program;
 mod stopping;
 mod tls;

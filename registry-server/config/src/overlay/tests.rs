@@ -72,13 +72,33 @@ fn nested_maps_that_stop_distribution_are_reached() {
 
 #[test]
 fn go_field_names_lead_to_the_same_keys() {
-    fails(
-        &[("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/down")],
-        &[
-            "`health.file[0]` (variable REGISTRY_HEALTH_FILECHECKERS_0_FILE) is not supported yet: \
-           the server would stay ready although the check fails",
-        ],
-    );
+    for (go, yaml, expected) in [
+        (
+            "HEALTH_FILECHECKERS_0_FILE",
+            "HEALTH_FILE_0_FILE",
+            "  file:\n    - file: x:1\n",
+        ),
+        (
+            "HEALTH_HTTPCHECKERS_0_URI",
+            "HEALTH_HTTP_0_URI",
+            "  http:\n    - uri: x:1\n",
+        ),
+        (
+            "HEALTH_TCPCHECKERS_0_ADDR",
+            "HEALTH_TCP_0_ADDR",
+            "  tcp:\n    - addr: x:1\n",
+        ),
+    ] {
+        for name in [go, yaml] {
+            let loaded = warns(&[(&format!("REGISTRY_{name}"), "x:1")], &[]);
+            let health = format!("health:\n{expected}");
+            assert!(
+                loaded.tree.to_yaml().contains(&health),
+                "{name}: {:?}",
+                loaded.tree
+            );
+        }
+    }
     let loaded = warns(
         &[("REGISTRY_REDIS_OPTIONS_ADDRS", "[a:1]")],
         &[
