@@ -79,6 +79,22 @@ fn requests_leave_a_line_in_apaches_combined_format() {
 }
 
 #[test]
+fn the_access_log_names_the_client_whom_a_believed_proxy_names() {
+    let ask = |http: &str| {
+        let server = Server::start(http);
+        let request = "GET /v2/?n=1 HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1, 198.51.100.2\r\n";
+        assert_eq!(server.ask(request).status, 200);
+        server.access().wait("n=1")
+    };
+    let open = ask(HTTP);
+    assert!(open.starts_with("192.0.2.1 - "), "{open}");
+    let named = ask("http: {addr: \"127.0.0.1:0\", trustedproxies: [127.0.0.0/8]}\n");
+    assert!(named.starts_with("198.51.100.2 - "), "{named}");
+    let stranger = ask("http: {addr: \"127.0.0.1:0\", trustedproxies: [10.0.0.0/8]}\n");
+    assert!(stranger.starts_with("127.0.0.1 - "), "{stranger}");
+}
+
+#[test]
 fn the_access_log_can_be_switched_off_and_fields_are_on_every_line() {
     let mut serve = command(env!("CARGO_BIN_EXE_registry-server"));
     let folder = tempfile::tempdir().unwrap();

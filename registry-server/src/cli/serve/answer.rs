@@ -37,10 +37,13 @@ impl Front {
         request: Request<Incoming>,
         client: Client,
     ) -> Response<Watched<Body>> {
+        let peer = Peer {
+            address: client.address,
+            tls: client.tls,
+        };
         let entry = self.access_log.then(|| {
-            let address = client.address.map(|address| address.ip());
             Entry::new(
-                address,
+                self.app.client_address(request.headers(), &peer),
                 request.method(),
                 request.uri(),
                 request.version(),
@@ -55,10 +58,6 @@ impl Front {
         let id = Uuid::new_v4();
         // At the highest level, so that the lines inside carry the id whatever `log.level` is.
         let span = tracing::error_span!("request", "http.request.id" = %id);
-        let peer = Peer {
-            address: client.address,
-            tls: client.tls,
-        };
         let mut response = if self.health.is_out_of_service() {
             out_of_service(request.method())
         } else {
