@@ -184,6 +184,35 @@ fn a_head_that_is_too_large_is_answered_431() {
 }
 
 #[test]
+fn whoever_sends_too_large_a_manifest_to_its_end_hears_that_it_is_too_large() {
+    let server = Server::start(HTTP);
+    let body = vec![b' '; 16 << 20];
+    for length in [
+        format!("Content-Length: {}\r\n", body.len()),
+        "Transfer-Encoding: chunked\r\n".to_owned(),
+    ] {
+        let mut stream = connect(&server.address);
+        send(
+            &stream,
+            &format!(
+                "PUT /v2/a/manifests/v1 HTTP/1.1\r\n\
+                 Content-Type: application/vnd.oci.image.manifest.v1+json\r\n{length}"
+            ),
+        );
+        if length.starts_with("Transfer") {
+            write!(stream, "{:x}\r\n", body.len()).unwrap();
+        }
+        stream.write_all(&body).unwrap();
+        if length.starts_with("Transfer") {
+            stream.write_all(b"\r\n0\r\n\r\n").unwrap();
+        }
+        let answer = Answer::read(stream);
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.body.contains("MANIFEST_INVALID"), "{answer:?}");
+    }
+}
+
+#[test]
 fn running_out_of_files_does_not_end_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yml");
