@@ -8,6 +8,7 @@ use crate::runner::Case;
 
 mod basics;
 mod clients;
+mod conformance;
 mod docker_run;
 mod ingress;
 mod kit;
@@ -44,12 +45,12 @@ pub fn all() -> Vec<Case> {
             docker_run::known_lines_work
         ),
         case!(
-            Client,
+            machine Client,
             "the specification's conformance program finds nothing",
-            server::conformance
+            conformance::conformance
         ),
         case!(
-            Client,
+            machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
         ),
@@ -94,12 +95,12 @@ pub fn all() -> Vec<Case> {
             lifecycle::a_rotated_password_is_followed_by_the_same_pod
         ),
         case!(
-            Crash,
+            machine Crash,
             "an upload goes on after kill -9 of the server",
             server::a_killed_upload_is_continued
         ),
         case!(
-            Crash,
+            machine Crash,
             "a kill behind the answer loses nothing",
             server::a_kill_behind_the_answer_loses_nothing
         ),

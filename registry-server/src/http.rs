@@ -25,6 +25,7 @@ mod state;
 mod tags;
 pub mod tls;
 mod uploads;
+mod warning;
 
 pub use app::{App, Options, Peer};
 pub use body::Body;

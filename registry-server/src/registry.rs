@@ -21,16 +21,18 @@ mod receive;
 mod referrers;
 mod tags;
 mod uploads;
+mod validation;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
-pub use error::{Error, MissingReference};
+pub use error::Error;
 pub use holdings::Held;
-pub use manifests::{Accepts, Stored};
+pub use manifests::{Accepts, Pushed, Stored};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
+pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
 
 use tokio::sync::Semaphore;
 
@@ -39,8 +41,8 @@ use crate::storage::Driver;
 /// How a [`Registry`] behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whether what a manifest refers to must be there (`validation.disabled`, `validation.manifests.references`).
-    pub references: References,
+    /// What is asked of pushed manifests.
+    pub validation: Validation,
     /// Whether a mount without `from` may take a blob of any repository. Right where everybody who may log in may
     /// read everything; with rules per repository it would let a digest alone open a foreign blob.
     pub mount_anywhere: bool,
@@ -48,19 +50,10 @@ pub struct Settings {
     pub read_only: bool,
 }
 
-/// What a pushed manifest may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum References {
-    /// Only to content its repository has.
-    Required,
-    /// To anything.
-    Any,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            references: References::Required,
+            validation: Validation::default(),
             mount_anywhere: true,
             read_only: false,
         }

@@ -9,6 +9,7 @@ mod health;
 mod http;
 mod log;
 mod storage;
+mod validation;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVer
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
+};
+pub use validation::{
+    Indexes, Manifests, Platform, Platforms, Policy, References, RepositoryPolicy, Urls, Validation,
 };
 
 /// Leaves a section out of the file when nothing in it is set.
@@ -54,6 +58,9 @@ pub struct Config {
     /// What a manifest must satisfy to be accepted.
     #[serde(skip_serializing_if = "unset")]
     pub validation: Validation,
+    /// What repositories may hold.
+    #[serde(skip_serializing_if = "unset")]
+    pub policy: Policy,
 }
 
 /// The version of the format: distribution accepts 0.1 and nothing else.
@@ -134,13 +141,4 @@ fn page_limit(value: Option<i64>) -> usize {
         .and_then(|entries| usize::try_from(entries).ok())
         .filter(|entries| *entries > 0)
         .unwrap_or(1000)
-}
-
-/// `validation`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Validation {
-    /// Accepts manifests without looking at what they name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<bool>,
 }

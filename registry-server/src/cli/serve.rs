@@ -26,7 +26,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
-use crate::registry::{References, Registry, Settings};
+use crate::registry::{Children, Platform, References, Registry, Settings, Urls, Validation};
 use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +55,10 @@ enum Error {
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] server::Error),
+    /// A pattern is none. The configuration's check finds each of them first; all of them together can still be too
+    /// large.
+    #[error("cannot use `validation.manifests.urls`")]
+    Patterns(#[from] regex::Error),
     /// The operating system refuses threads or signals.
     #[error("cannot start")]
     System(#[source] std::io::Error),
@@ -63,7 +67,7 @@ enum Error {
 impl Error {
     fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),
@@ -158,14 +162,10 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if config.storage.maintenance.readonly.enabled != Some(true) {
         tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
     }
-    let references = match config.validation.disabled {
-        Some(true) => References::Any,
-        Some(false) | None => References::Required,
-    };
     let registry = Registry::new(
         driver,
         Settings {
-            references,
+            validation: validation(config)?,
             read_only: config.storage.maintenance.readonly.enabled == Some(true),
             ..Settings::default()
         },
@@ -264,6 +264,34 @@ fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     })?;
     let storage = format!("filesystem {}", driver.root().display());
     Ok((Arc::new(driver), storage))
+}
+
+/// What pushed manifests must fulfil.
+fn validation(config: &Config) -> Result<Validation, Error> {
+    use registry_config::model;
+    let model::Validation { manifests, .. } = &config.validation;
+    let references = match manifests.references.unwrap_or_default() {
+        _ if !config.validation.is_on() => References::Unchecked,
+        model::References::Required => References::Required,
+        model::References::Any => References::Any,
+    };
+    let platforms = manifests.indexes.platformlist.iter().map(|platform| Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+    });
+    let children = match manifests.indexes.platforms.unwrap_or_default() {
+        model::Platforms::All => Children::All,
+        // As in distribution.
+        model::Platforms::List if manifests.indexes.platformlist.is_empty() => Children::All,
+        model::Platforms::List => Children::Of(platforms.collect()),
+        model::Platforms::None => Children::None,
+    };
+    Ok(Validation {
+        references,
+        urls: Urls::new(&manifests.urls.allow, &manifests.urls.deny)?,
+        children,
+        classes: config.policy.repository.classes.clone(),
+    })
 }
 
 fn gate(config: &Config) -> Result<Gate, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
@@ -226,6 +226,9 @@ impl Inner {
             .map_err(|refusal| match refusal {
                 Refusal::Challenge { www_authenticate } => {
                     Problem::unauthorized(&access).header(WWW_AUTHENTICATE, www_authenticate)
+                }
+                Refusal::TooMany { retry_after } => {
+                    Problem::new(Code::TooManyRequests).header(RETRY_AFTER, retry_after.as_secs().max(1))
                 }
                 Refusal::Unavailable => Problem::unavailable(Some(std::time::Duration::from_secs(1))),
             })?;

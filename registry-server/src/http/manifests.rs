@@ -2,7 +2,7 @@
 //! distribution 1.1).
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, WARNING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
@@ -10,7 +10,7 @@ use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 use super::app::{BodyError, Call};
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
-use super::{Body, conditional};
+use super::{Body, conditional, warning};
 use crate::registry::{Accepts, Error};
 
 /// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
@@ -90,15 +90,18 @@ where
         }
     };
     let bytes = collect(call.headers, body).await?;
-    let stored = call
+    let pushed = call
         .registry
         .put_manifest(name, reference, &media_type, bytes, &tags)
         .await?;
     let mut reply = Reply::new(StatusCode::CREATED)
-        .header(LOCATION, call.locations.manifest(name, &stored.digest))
-        .header(DOCKER_CONTENT_DIGEST, stored.digest);
-    if let Some(subject) = stored.subject {
+        .header(LOCATION, call.locations.manifest(name, &pushed.digest))
+        .header(DOCKER_CONTENT_DIGEST, pushed.digest);
+    if let Some(subject) = pushed.subject {
         reply = reply.header(OCI_SUBJECT, subject);
+    }
+    for warning in warning::of(&pushed.notices) {
+        reply = reply.header(WARNING, warning);
     }
     for tag in &tags {
         reply = reply.header(OCI_TAG, tag);

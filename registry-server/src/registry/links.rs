@@ -25,9 +25,7 @@ impl Registry {
                 });
             }
         };
-        let digest = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| Digest::parse(text.trim_ascii()).ok());
+        let digest = parse(&bytes);
         if digest.is_none() {
             tracing::warn!(%key, length = bytes.len(), "a link holds no digest and counts as missing");
         }
@@ -41,5 +39,31 @@ impl Registry {
             .put(&place.key(), bytes, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("write a link"))
+    }
+}
+
+/// The digest in a link's bytes, if that is what they are.
+fn parse(bytes: &[u8]) -> Option<Digest> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Digest::parse(text.trim_ascii()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_mutated_link_panics_and_what_is_read_is_what_it_says(bytes in registry_mutation::mutated(&[
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
+            "",
+        ])) {
+            if let Some(digest) = parse(&bytes) {
+                prop_assert_eq!(digest.to_string().into_bytes(), bytes.trim_ascii());
+            }
+        }
     }
 }

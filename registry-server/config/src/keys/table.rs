@@ -3,7 +3,7 @@
 use super::Key;
 use super::Kind::{Accepted, Acted, NotYet};
 use super::Line::{Berth, Both, V2, V3};
-use super::Shape::{Bool, Duration, Integer, Network, OneOf, Secret, Section, Text};
+use super::Shape::{Bool, Duration, Integer, Network, OneOf, Pattern, Secret, Section, Text};
 
 const fn key(
     path: &'static str,
@@ -322,14 +322,15 @@ pub const KEYS: &[Key] = &[
     key("proxy.exec.command", V3, Text, NotYet, "images of the upstream would not be found"),
     key("proxy.exec.lifetime", V3, Duration, NotYet, "images of the upstream would not be found"),
     key("proxy.cachewritetimeout", V3, Duration, NotYet, "images of the upstream would not be found"),
-    key("validation.enabled", Both, Bool, Accepted, "validation is on unless `validation.disabled` says otherwise"),
-    key("validation.disabled", Both, Bool, Acted, "accepts manifests without looking for what they name"),
-    key("validation.manifests.urls.allow[]", Both, Text, NotYet, "foreign layer URLs would be judged by other rules"),
-    key("validation.manifests.urls.deny[]", Both, Text, NotYet, "foreign layer URLs would be judged by other rules"),
-    key("validation.manifests.indexes.platforms", V3, OneOf(&["all", "none", "list"]), NotYet, "indexes are accepted only when all they name is there"),
-    key("validation.manifests.indexes.platformlist[].architecture", V3, Text, NotYet, "indexes are accepted only when all they name is there"),
-    key("validation.manifests.indexes.platformlist[].os", V3, Text, NotYet, "indexes are accepted only when all they name is there"),
-    key("policy.repository.classes[]", Both, Text, NotYet, "artifacts of every class would be accepted"),
+    key("validation.enabled", Both, Bool, Acted, "manifests are checked whatever `validation.disabled` says"),
+    key("validation.disabled", Both, Bool, Acted, "accepts manifests without looking at what they name"),
+    key("validation.manifests.references", Berth, OneOf(&["required", "any"]), Acted, "`any` accepts manifests that name what the repository does not have, with a warning; `required` when unset, as in distribution"),
+    key("validation.manifests.urls.allow[]", Both, Pattern, Acted, "of which one must match each URL of a layer that lies elsewhere; any `http` or `https` URL when neither list is set, where distribution allows none"),
+    key("validation.manifests.urls.deny[]", Both, Pattern, Acted, "of which none may match a URL of a layer that lies elsewhere"),
+    key("validation.manifests.indexes.platforms", V3, OneOf(&["all", "none", "list"]), Acted, "which images of an index must be there: `all` when unset"),
+    key("validation.manifests.indexes.platformlist[].architecture", V3, Text, Acted, "with `list`: images for this processor must be there"),
+    key("validation.manifests.indexes.platformlist[].os", V3, Text, Acted, "with `list`: and for this system"),
+    key("policy.repository.classes[]", Both, Text, Acted, "`image`, `plugin`: manifests of other classes are refused; any class when unset"),
     key("compatibility.schema1.signingkeyfile", V2, Text, Accepted, "schema1 manifests are not made or converted, as in distribution 3"),
     key("compatibility.schema1.enabled", V2, Bool, Accepted, "schema1 manifests are not made or converted, as in distribution 3"),
 ];

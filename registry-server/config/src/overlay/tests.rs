@@ -327,6 +327,14 @@ fn an_empty_variable_unsets_its_key() {
 
 proptest::proptest! {
     #[test]
+    fn no_mutated_variable_panics(
+        name in registry_mutation::mutated_text(&["REGISTRY_HTTP_TLS_CLIENTCAS_0", "REGISTRY_LOG_HOOKS_0_OPTIONS_SMTP_ADDR", "REGISTRY_STORAGE", "REGISTRY_AUTH_PORT_5000_TCP_ADDR"]),
+        value in registry_mutation::mutated_text(&["tcp://10.0.0.1:5000", "{enabled: true, a: [b, c]}", "[a, b]", "30s", "&a [*a]"]),
+    ) {
+        let _ = load(FILE, [(name, value)]);
+    }
+
+    #[test]
     fn no_variable_panics(name in "REGISTRY_[A-Z0-9_]{0,40}", path in 0..crate::keys::KEYS.len(), value in "\\PC{0,40}") {
         let known = format!("REGISTRY_{}", crate::keys::KEYS[path].path.replace(['.', '['], "_").replace(']', "0").to_uppercase());
         let _ = load(FILE, [(name, value.clone()), (known, value)]);
