@@ -4,6 +4,7 @@ mod commands;
 mod health;
 mod htpasswd;
 mod listening;
+mod logging;
 mod metrics;
 mod program;
 mod stopping;
