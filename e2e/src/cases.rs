@@ -13,6 +13,7 @@ mod docker_run;
 mod ingress;
 mod kit;
 mod lifecycle;
+mod proxies;
 mod server;
 
 /// All cases.
@@ -53,6 +54,41 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
+        ),
+        case!(
+            machine Client,
+            "behind nginx every URL is the outer one and uploads go on",
+            proxies::behind_nginx
+        ),
+        case!(
+            machine Client,
+            "behind nginx with its own password a foreign login is ignored",
+            proxies::behind_nginx_with_its_own_password
+        ),
+        case!(
+            machine Client,
+            "behind HAProxy every URL is the outer one and uploads go on",
+            proxies::behind_haproxy
+        ),
+        case!(
+            machine Client,
+            "behind Traefik every URL is the outer one and uploads go on",
+            proxies::behind_traefik
+        ),
+        case!(
+            machine Client,
+            "behind two proxies the first one's word counts",
+            proxies::behind_a_chain_of_proxies
+        ),
+        case!(
+            machine Client,
+            "behind a proxy that says nothing the configuration names the outer URL",
+            proxies::behind_a_silent_proxy
+        ),
+        case!(
+            machine Client,
+            "behind a path prefix every URL has it",
+            proxies::behind_a_path_prefix
         ),
         case!(
             Client,

@@ -1,6 +1,6 @@
 //! One request to one answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,8 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
-use super::location::{Locations, Network};
+use super::forwarded::Forwarded;
+use super::location::Locations;
 use super::metrics::Handler;
+use super::network::Network;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
@@ -127,6 +129,14 @@ impl App {
         let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
         let (_, path) = split_prefix(&decoded, &self.inner.options.prefix)?;
         Handler::of(&Route::parse(path))
+    }
+
+    /// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket
+    /// without either.
+    pub fn client_address(&self, headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+        Forwarded::of(&self.inner.options.trusted_proxies, headers, peer)
+            .client
+            .or_else(|| peer.address.map(|address| address.ip()))
     }
 
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves

@@ -4,7 +4,7 @@
 //! allocation and no text.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,8 @@ pub struct Request {
     id: OnceLock<Uuid>,
     method: Method,
     uri: Uri,
-    remote: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
     headers: [Option<HeaderValue>; 4],
     broken: AtomicBool,
 }
@@ -43,13 +44,14 @@ const NAMES: [&str; 4] = [
 ];
 
 impl Request {
-    /// Notes a request.
-    pub fn new<B>(request: &Message<B>, remote: Option<SocketAddr>) -> Arc<Self> {
+    /// Notes a request that came from `peer`, on behalf of `client`: the same, or somebody behind a proxy.
+    pub fn new<B>(request: &Message<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Arc<Self> {
         Arc::new(Self {
             id: OnceLock::new(),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            remote,
+            peer,
+            client,
             headers: HEADERS.map(|name| request.headers().get(name).cloned()),
             broken: AtomicBool::new(false),
         })
@@ -91,8 +93,13 @@ pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
             "http.request.uri",
             super::access::without_state(&request.uri).into(),
         );
-        if let Some(remote) = request.remote {
-            field("http.request.remoteaddr", remote.to_string().into());
+        // A proxy knows its client's address and not the port.
+        match (request.client, request.peer) {
+            (Some(client), Some(peer)) if client == peer.ip() => {
+                field("http.request.remoteaddr", peer.to_string().into());
+            }
+            (Some(client), _) => field("http.request.remoteaddr", client.to_string().into()),
+            (None, _) => {}
         }
         // HTTP/2 has the host in the target.
         if let (None, Some(authority)) = (&request.headers[0], request.uri.authority()) {

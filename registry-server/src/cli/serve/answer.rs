@@ -37,8 +37,12 @@ impl Front {
         request: Request<Incoming>,
         client: Client,
     ) -> Response<Watched<Body>> {
+        let peer = Peer {
+            address: client.address,
+            tls: client.tls,
+        };
+        let address = self.app.client_address(request.headers(), &peer);
         let line = self.access_log.as_ref().map(|sink| {
-            let address = client.address.map(|address| address.ip());
             let entry = Entry::new(
                 address,
                 request.method(),
@@ -52,12 +56,8 @@ impl Front {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
-        let about = telemetry::request::Request::new(&request, client.address);
+        let about = telemetry::request::Request::new(&request, client.address, address);
         let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
-        let peer = Peer {
-            address: client.address,
-            tls: client.tls,
-        };
         let mut response = if self.health.is_out_of_service() {
             out_of_service(request.method())
         } else {
