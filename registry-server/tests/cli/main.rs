@@ -7,6 +7,7 @@ mod listening;
 mod logging;
 mod metrics;
 mod program;
+mod shipped;
 mod stopping;
 mod tls;
 mod upkeep;
