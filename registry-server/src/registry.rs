@@ -11,6 +11,7 @@
 mod blobs;
 mod catalog;
 mod error;
+mod garbage;
 mod hashing;
 mod holdings;
 mod links;
@@ -21,16 +22,20 @@ mod receive;
 mod referrers;
 mod tags;
 mod uploads;
+mod walk;
+mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
 pub use error::{Error, MissingReference};
+pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
 pub use manifests::{Accepts, Stored};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
+pub use writers::{BEAT, Seen, Writer};
 
 use tokio::sync::Semaphore;
 

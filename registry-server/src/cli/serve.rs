@@ -1,6 +1,7 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use crate::telemetry;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     /// The store's folder cannot be used.
     #[error("cannot use `storage.filesystem.rootdirectory`, `{root}`")]
     Storage {
@@ -53,7 +54,7 @@ enum Error {
 }
 
 impl Error {
-    fn fault(&self) -> Fault {
+    pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } => Fault::Caller,
             Self::Auth(error) => error.fault(),
@@ -140,6 +141,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
+    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
     if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
         tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
     }
@@ -191,6 +193,9 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
+    if let Some(presence) = presence {
+        presence.end().await;
+    }
     match cut {
         0 => tracing::info!("stopped"),
         cut => tracing::warn!(
@@ -202,7 +207,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
 }
 
 /// The store and its name for people.
-fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     let Some(filesystem) = &config.storage.filesystem else {
         // Exactly one driver is configured, and there is no third one yet.
         return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));

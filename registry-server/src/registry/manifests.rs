@@ -15,7 +15,7 @@ use crate::storage::{self, Durability, Mode};
 const LOOKUPS: usize = 16;
 
 /// Stored manifests may be larger than what is accepted today: other servers had other limits.
-const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
+pub(super) const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,10 +295,7 @@ impl Registry {
             .map(async |wanted| {
                 let there = match &wanted {
                     MissingReference::Blob(digest) => self.held(repository, digest).await?.is_some(),
-                    MissingReference::Manifest(digest) => match self.revision(repository, digest).await? {
-                        Some(stored_as) => self.stored(digest, stored_as).await?.is_some(),
-                        None => false,
-                    },
+                    MissingReference::Manifest(digest) => self.held_manifest(repository, digest).await?,
                 };
                 Ok::<_, Error>((!there).then_some(wanted))
             })
