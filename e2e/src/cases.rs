@@ -8,10 +8,12 @@ use crate::runner::Case;
 
 mod basics;
 mod clients;
+mod conformance;
 mod docker_run;
 mod ingress;
 mod kit;
 mod lifecycle;
+mod proxies;
 mod server;
 
 /// All cases.
@@ -44,14 +46,49 @@ pub fn all() -> Vec<Case> {
             docker_run::known_lines_work
         ),
         case!(
-            Client,
+            machine Client,
             "the specification's conformance program finds nothing",
-            server::conformance
+            conformance::conformance
         ),
         case!(
-            Client,
+            machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
+        ),
+        case!(
+            machine Client,
+            "behind nginx every URL is the outer one and uploads go on",
+            proxies::behind_nginx
+        ),
+        case!(
+            machine Client,
+            "behind nginx with its own password a foreign login is ignored",
+            proxies::behind_nginx_with_its_own_password
+        ),
+        case!(
+            machine Client,
+            "behind HAProxy every URL is the outer one and uploads go on",
+            proxies::behind_haproxy
+        ),
+        case!(
+            machine Client,
+            "behind Traefik every URL is the outer one and uploads go on",
+            proxies::behind_traefik
+        ),
+        case!(
+            machine Client,
+            "behind two proxies the first one's word counts",
+            proxies::behind_a_chain_of_proxies
+        ),
+        case!(
+            machine Client,
+            "behind a proxy that says nothing the configuration names the outer URL",
+            proxies::behind_a_silent_proxy
+        ),
+        case!(
+            machine Client,
+            "behind a path prefix every URL has it",
+            proxies::behind_a_path_prefix
         ),
         case!(
             Client,
@@ -94,12 +131,12 @@ pub fn all() -> Vec<Case> {
             lifecycle::a_rotated_password_is_followed_by_the_same_pod
         ),
         case!(
-            Crash,
+            machine Crash,
             "an upload goes on after kill -9 of the server",
             server::a_killed_upload_is_continued
         ),
         case!(
-            Crash,
+            machine Crash,
             "a kill behind the answer loses nothing",
             server::a_kill_behind_the_answer_loses_nothing
         ),

@@ -21,6 +21,7 @@ pub mod kubeconfig;
 pub mod local;
 pub mod output;
 pub mod packages;
+pub mod peers;
 pub mod provider;
 pub mod runner;
 pub mod suite;
@@ -29,6 +30,8 @@ pub mod wait;
 
 mod control_plane;
 pub mod debian;
+mod loopback;
 mod pki;
 pub mod protocol;
+mod proxy;
 pub mod server;

@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 15] = [
+pub const PACKAGES: [Package; 17] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -91,6 +91,16 @@ pub const PACKAGES: [Package; 15] = [
         name: "nginx-light",
         purpose: "a proxy in front of the registry, for body sizes",
         file: "/usr/sbin/nginx",
+    },
+    Package {
+        name: "docker-registry",
+        purpose: "registry:2 itself, to compare answers and data with ours",
+        file: "/usr/bin/docker-registry",
+    },
+    Package {
+        name: "haproxy",
+        purpose: "another proxy in front of the registry",
+        file: "/usr/sbin/haproxy",
     },
     Package {
         name: "mmdebstrap",

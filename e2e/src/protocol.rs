@@ -5,6 +5,8 @@
 //!
 //! Start at [`Repository`].
 
+use std::cell::Cell;
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;

@@ -1,8 +1,9 @@
-//! Runs cases one after another against one cluster, and tells what happened.
+//! Runs cases one after another, on this machine alone or against one cluster, and tells what happened.
 //!
-//! Guarantees: each case gets namespaces of its own, labelled with its name and deleted afterwards; when it fails, the
-//! objects, events and logs in them are saved and the important part is printed; a case that was deselected is counted
-//! and never looks like one that passed. Must not: retry a case. Start at [`run`].
+//! Guarantees: each case gets a folder, and on a cluster namespaces of its own, labelled with its name and deleted
+//! afterwards; when it fails, the objects, events and logs in them are saved and the important part is printed; a case
+//! that was deselected is counted and never looks like one that passed. Must not: retry a case.
+//! Start at [`run`] and [`run_on_machine`].
 
 use std::cell::RefCell;
 use std::fmt;
@@ -55,19 +56,67 @@ pub struct Case {
     /// A sentence.
     pub name: &'static str,
     /// Shows it, or says what is wrong.
-    pub run: for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Result<()>>,
+    pub run: Run,
 }
 
-/// A [`Case`] from a group, a sentence and an `async fn(&Context<'_>) -> Result<()>`.
+impl Case {
+    /// Whether its sentence contains `only`; without it every case is meant.
+    #[must_use]
+    pub fn is_meant(&self, only: Option<&str>) -> bool {
+        only.is_none_or(|only| self.name.contains(only))
+    }
+
+    /// Whether it needs a cluster.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        match self.run {
+            Run::OnMachine(_) => false,
+            Run::OnCluster(_) => true,
+        }
+    }
+}
+
+/// What a case needs to run.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Processes of its own on this machine. Runs before there is a cluster.
+    OnMachine(for<'a> fn(&'a Bench<'a>) -> LocalBoxFuture<'a, Result<()>>),
+    /// The cluster.
+    OnCluster(for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Result<()>>),
+}
+
+/// A [`Case`] from a group, a sentence and an `async fn(&Context<'_>) -> Result<()>`; with `machine` in front, from an
+/// `async fn(&Bench<'_>) -> Result<()>`.
 #[macro_export]
 macro_rules! case {
+    (machine $group:ident, $name:literal, $run:path) => {
+        $crate::runner::Case {
+            group: $crate::runner::Group::$group,
+            name: $name,
+            run: $crate::runner::Run::OnMachine(|bench| Box::pin($run(bench))),
+        }
+    };
     ($group:ident, $name:literal, $run:path) => {
         $crate::runner::Case {
             group: $crate::runner::Group::$group,
             name: $name,
-            run: |context| Box::pin($run(context)),
+            run: $crate::runner::Run::OnCluster(|context| Box::pin($run(context))),
         }
     };
+}
+
+/// What a case works with that needs no cluster.
+pub struct Bench<'a> {
+    /// A folder of the case's own. Its `*.log` files are saved when the case fails.
+    pub dir: &'a Path,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Bench<'_> {
+    /// A figure or a fact worth printing with the case.
+    pub fn note(&self, text: impl Into<String>) {
+        self.notes.borrow_mut().push(text.into());
+    }
 }
 
 /// What a case works with.
@@ -135,7 +184,76 @@ impl Summary {
     }
 }
 
-/// Runs the cases whose sentence contains `only` (all, without it). `reports` is where failures are saved.
+impl Summary {
+    /// The sum of two parts of a run.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (mine, theirs) in self.passed.iter_mut().zip(other.passed) {
+            *mine += theirs;
+        }
+        self.failed += other.failed;
+        self.deselected += other.deselected;
+        self
+    }
+}
+
+/// Runs those of the cases that need no cluster and whose sentence contains `only` (all, without it). `reports` is where
+/// failures are saved.
+///
+/// # Errors
+/// A report cannot be written; a failing case is no error here.
+pub async fn run_on_machine(
+    cases: &[Case],
+    only: Option<&str>,
+    reports: &Path,
+    out: &Output,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for case in cases {
+        let Run::OnMachine(run) = case.run else {
+            continue;
+        };
+        if !case.is_meant(only) {
+            summary.deselected += 1;
+            continue;
+        }
+        let dir = folder()?;
+        let bench = Bench {
+            dir: dir.path(),
+            notes: RefCell::default(),
+        };
+        let start = Instant::now();
+        let result = out.step("Running", case.name, async |_| run(&bench).await).await;
+        tell(&bench.notes, out);
+        let Err(error) = result else {
+            summary.passed[case.group as usize] += 1;
+            continue;
+        };
+        summary.failed += 1;
+        out.error(&error);
+        let reports = Reports::of(case, reports)?;
+        reports.save_error(case, &error, start.elapsed())?;
+        for entry in fs::read_dir(dir.path()).context("cannot list the case's folder")? {
+            let path = entry.context("cannot list the case's folder")?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                // As much as can be had: a log need not be text, and a case may still be writing it.
+                let log = fs::read(&path).unwrap_or_default();
+                let log = String::from_utf8_lossy(&log);
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                reports.save(&name, &log)?;
+                out.text(&format!("  {name}:\n{}", tail(&log, 12)));
+            }
+        }
+        reports.tell("logs", case, out);
+        if is_kept() {
+            out.say("Kept", &format!("folder {}", dir.keep().display()));
+        }
+    }
+    Ok(summary)
+}
+
+/// Runs those of the cases that need a cluster and whose sentence contains `only` (all, without it). `reports` is where
+/// failures are saved.
 ///
 /// # Errors
 /// A report cannot be written; a failing case is no error here.
@@ -148,14 +266,14 @@ pub async fn run(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     for case in cases {
-        if only.is_some_and(|only| !case.name.contains(only)) {
+        let Run::OnCluster(run) = case.run else {
+            continue;
+        };
+        if !case.is_meant(only) {
             summary.deselected += 1;
             continue;
         }
-        let dir = tempfile::Builder::new()
-            .prefix("berth-e2e-")
-            .tempdir()
-            .context("cannot make a folder")?;
+        let dir = folder()?;
         let context = Context {
             cluster,
             dir: dir.path(),
@@ -165,11 +283,9 @@ pub async fn run(
         };
         let start = Instant::now();
         let result = out
-            .step("Running", case.name, async |_| (case.run)(&context).await)
+            .step("Running", case.name, async |_| run(&context).await)
             .await;
-        for note in context.notes.borrow().iter() {
-            out.text(&format!("{:>12} {note}", "·"));
-        }
+        tell(&context.notes, out);
         let failed = result.is_err();
         match result {
             Ok(()) => summary.passed[case.group as usize] += 1,
@@ -178,7 +294,7 @@ pub async fn run(
                 report(cluster, case, &context, &error, start.elapsed(), reports, out).await?;
             }
         }
-        if failed && std::env::var_os("BERTH_E2E_KEEP").is_some_and(|value| value == "1") {
+        if failed && is_kept() {
             let namespaces = context.namespaces.take().join(" ");
             out.say(
                 "Kept",
@@ -189,6 +305,53 @@ pub async fn run(
         }
     }
     Ok(summary)
+}
+
+/// A new folder for a case.
+fn folder() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("berth-e2e-")
+        .tempdir()
+        .context("cannot make a folder")
+}
+
+/// Prints what a case noted.
+fn tell(notes: &RefCell<Vec<String>>, out: &Output) {
+    for note in notes.borrow().iter() {
+        out.text(&format!("{:>12} {note}", "·"));
+    }
+}
+
+/// Whether what a failed case made stays.
+fn is_kept() -> bool {
+    std::env::var_os("BERTH_E2E_KEEP").is_some_and(|value| value == "1")
+}
+
+/// Where one failed case's report goes.
+struct Reports(PathBuf);
+
+impl Reports {
+    fn of(case: &Case, reports: &Path) -> Result<Self> {
+        let folder = reports.join(slug(case.name, 80));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    fn save(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.0.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    fn save_error(&self, case: &Case, error: &anyhow::Error, time: Duration) -> Result<()> {
+        let text = format!("{}\nafter {}\n\n{error:?}\n", case.name, seconds(time));
+        self.save("error.txt", &text)
+    }
+
+    /// Says where to look and how to run the case again.
+    fn tell(&self, what: &str, case: &Case, out: &Output) {
+        out.say("Saved", &format!("{what} in {}", self.0.display()));
+        out.say("Again", &format!("cargo xtask test --only '{}'", case.name));
+    }
 }
 
 /// Only those this case made. Their end is awaited: what is left in one must not disturb the next case.
@@ -225,17 +388,8 @@ async fn report(
     out: &Output,
 ) -> Result<()> {
     out.error(error);
-    let folder = reports.join(slug(case.name, 80));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-    let save = |name: String, text: &str| -> Result<PathBuf> {
-        let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(path)
-    };
-    save(
-        "error.txt".into(),
-        &format!("{}\nafter {}\n\n{error:?}\n", case.name, seconds(time)),
-    )?;
+    let reports = Reports::of(case, reports)?;
+    reports.save_error(case, error, time)?;
     let mut namespaces = context.namespaces.borrow().clone();
     namespaces.push("berth-system".into());
     for namespace in &namespaces {
@@ -252,12 +406,12 @@ async fn report(
             Ok(finished) => finished.all(),
             Err(error) => format!("{error:#}"),
         };
-        save(
-            format!("{namespace}.objects.yaml"),
+        reports.save(
+            &format!("{namespace}.objects.yaml"),
             &fetch(&["get", objects, "-o", "yaml"]).await,
         )?;
         let events = fetch(&["events", "--no-headers"]).await;
-        save(format!("{namespace}.events.txt"), &events)?;
+        reports.save(&format!("{namespace}.events.txt"), &events)?;
         let pods = fetch(&["get", "pods", "-o", "name"]).await;
         let mut logs = String::new();
         for pod in pods.lines().filter(|line| line.starts_with("pod/")) {
@@ -266,15 +420,11 @@ async fn report(
                 fetch(&["logs", pod, "--all-containers", "--tail=500"]).await
             ));
         }
-        save(format!("{namespace}.logs.txt"), &logs)?;
+        reports.save(&format!("{namespace}.logs.txt"), &logs)?;
         out.text(&format!("  events in {namespace}:\n{}", tail(&events, 8)));
         out.text(&format!("  logs in {namespace}:\n{}", tail(&logs, 12)));
     }
-    out.say(
-        "Saved",
-        &format!("objects, events and logs in {}", folder.display()),
-    );
-    out.say("Again", &format!("cargo xtask test --only '{}'", case.name));
+    reports.tell("objects, events and logs", case, out);
     Ok(())
 }
 

@@ -17,6 +17,63 @@ use crate::protocol::Repository;
 /// How long a server may take to answer its first request. Generous: the machine may be building beside us.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// What the file says beside the folder and the address. Each key means the same to registry:2, registry:3 and ours.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `storage.delete.enabled`
+    pub delete: bool,
+    /// `storage.maintenance.readonly.enabled`
+    pub read_only: bool,
+    /// `auth.htpasswd.path`
+    pub htpasswd: Option<PathBuf>,
+    /// `http.relativeurls`
+    pub relative_urls: bool,
+    /// `http.host`
+    pub host: Option<String>,
+    /// `http.prefix`
+    pub prefix: Option<String>,
+    /// `http.headers`
+    pub headers: Vec<(String, String)>,
+}
+
+impl Settings {
+    fn file(&self, data: &Path, address: SocketAddr) -> String {
+        let mut text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n",
+            data.display()
+        );
+        if self.delete {
+            text += "  delete:\n    enabled: true\n";
+        }
+        if self.read_only {
+            text += "  maintenance:\n    readonly:\n      enabled: true\n";
+        }
+        if let Some(path) = &self.htpasswd {
+            text += &format!(
+                "auth:\n  htpasswd:\n    realm: Registry Realm\n    path: {}\n",
+                path.display()
+            );
+        }
+        text += &format!("http:\n  addr: {address}\n");
+        if self.relative_urls {
+            text += "  relativeurls: true\n";
+        }
+        if let Some(host) = &self.host {
+            text += &format!("  host: {host}\n");
+        }
+        if let Some(prefix) = &self.prefix {
+            text += &format!("  prefix: {prefix}\n");
+        }
+        if !self.headers.is_empty() {
+            text += "  headers:\n";
+        }
+        for (name, value) in &self.headers {
+            text += &format!("    {name}: [{value}]\n");
+        }
+        text
+    }
+}
+
 /// What a server is started with; started again, it continues where its predecessor was stopped.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -24,6 +81,8 @@ pub struct Setup {
     root: PathBuf,
     address: SocketAddr,
     variables: Vec<(String, String)>,
+    settings: Settings,
+    socket: Option<PathBuf>,
 }
 
 impl Setup {
@@ -38,6 +97,8 @@ impl Setup {
             root: root.to_owned(),
             address: probe.local_addr()?,
             variables: Vec::new(),
+            settings: Settings::default(),
+            socket: None,
         };
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
@@ -49,6 +110,31 @@ impl Setup {
         self
     }
 
+    /// The same with these settings in its file.
+    #[must_use]
+    pub fn configured(mut self, settings: &Settings) -> Self {
+        settings.clone_into(&mut self.settings);
+        self
+    }
+
+    /// The same on a unix socket below `root`, which the result names.
+    #[must_use]
+    pub fn on_socket(mut self) -> (Self, PathBuf) {
+        let socket = self.root.join("socket");
+        self.socket = Some(socket.clone());
+        let path = socket.display().to_string();
+        let setup = self
+            .with("REGISTRY_HTTP_NET", "unix")
+            .with("REGISTRY_HTTP_ADDR", &path);
+        (setup, socket)
+    }
+
+    /// Where the server will answer, without the scheme.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Starts the server and waits for its first answer.
     ///
     /// # Errors
@@ -58,11 +144,7 @@ impl Setup {
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
         // A file of its own: without one the server would look for the machine's.
         let file = self.root.join("config.yml");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n",
-            self.root.join("data").display(),
-            self.address
-        );
+        let text = self.settings.file(&self.root.join("data"), self.address);
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
         let mut process = Command::new(&self.binary)
             .arg("serve")
@@ -77,7 +159,11 @@ impl Setup {
             .spawn()
             .with_context(|| format!("cannot start `{}`", self.binary.display()))?;
         let base = Url::parse(&format!("http://{}/", self.address))?;
-        let client = Client::builder().no_proxy().build()?;
+        let client = Client::builder().no_proxy();
+        let client = match &self.socket {
+            Some(socket) => client.unix_socket(socket.as_path()).build()?,
+            None => client.build()?,
+        };
         let started = Instant::now();
         loop {
             if let Some(status) = process.try_wait()? {

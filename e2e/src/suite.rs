@@ -1,4 +1,4 @@
-//! The whole run: provide a cluster, install what is tested, run the cases, take the cluster down.
+//! The whole run: the cases that need no cluster; then provide one, install what is tested, run the others, take it down.
 //!
 //! Guarantees: a cluster that cannot be provided is an error, never a skip; the local cluster is always taken down, and
 //! that this leaves no trace is a case of its own. Must not: know single cases. Start at [`local`].
@@ -14,7 +14,7 @@ use crate::footprint::Snapshot;
 use crate::local::{Local, Programs, save_logs};
 use crate::output::{Hint, Output};
 use crate::provider::{Cluster, Existing};
-use crate::runner::{Group, Summary};
+use crate::runner::{Case, Group, Summary};
 use crate::{cases, dist, fixture, images, packages, runner};
 
 /// The suite's own local cluster; `cargo xtask up` has another, so that both can run.
@@ -22,12 +22,47 @@ pub const LOCAL_NAME: &str = "berth-e2e";
 /// The case that can only be judged when the cluster is gone.
 const NO_TRACE: &str = "down leaves no trace";
 
-/// Runs against a fresh local cluster, the cases whose sentence contains `only` (all, without it).
+/// Runs the cases whose sentence contains `only` (all, without it): those that need no cluster, then the others against
+/// a fresh local one, if there are any.
 ///
 /// # Errors
-/// The cluster or what is tested in it cannot be provided.
+/// What is tested, or the cluster, cannot be provided.
 pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     packages::install(out).await?;
+    let cases = cases::all();
+    let is_meant = |name: &str| only.is_none_or(|only| name.contains(only));
+    let needs_cluster = is_meant(NO_TRACE)
+        || cases
+            .iter()
+            .any(|case| case.needs_cluster() && case.is_meant(only));
+    let programs: &[&str] = if needs_cluster {
+        &dist::PROGRAMS
+    } else {
+        &[dist::SERVER]
+    };
+    out.step("Building", &programs.join(" and "), async |step| {
+        dist::fill(programs, &step).await
+    })
+    .await?;
+    // Reports of an earlier run would look like this one's.
+    match fs::remove_dir_all(reports()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).context("cannot remove old reports");
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let summary = runner::run_on_machine(&cases, only, &reports(), out).await?;
+    if needs_cluster {
+        return Ok(summary.and(on_local_cluster(&cases, only, out).await?));
+    }
+    let deselected = cases.iter().filter(|case| case.needs_cluster()).count() + 1;
+    Ok(summary.and(Summary {
+        deselected,
+        ..Summary::default()
+    }))
+}
+
+async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> Result<Summary> {
     let cache = Cache::open()?;
     // A second run would take down the first one's cluster.
     let _alone = cache
@@ -38,17 +73,6 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
             Programs::provide(&cache, &step).await
         })
         .await?;
-    out.step("Building", "the operator and the server", async |step| {
-        dist::fill(&step).await
-    })
-    .await?;
-    // Reports of an earlier run would look like this one's.
-    match fs::remove_dir_all(reports()) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).context("cannot remove old reports");
-        }
-        Ok(()) | Err(_) => {}
-    }
     // What an interrupted run left would be part of the picture before.
     Local::stop(&cache, LOCAL_NAME).await?;
     let before = Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?;
@@ -58,7 +82,7 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
             images::provide(&cluster).await
         })
         .await?;
-        install_and_run(&cluster, only, out).await
+        install_and_run(&cluster, cases, only, out).await
     }
     .await;
     if result.as_ref().map_or(true, |summary| summary.failed > 0) {
@@ -100,25 +124,31 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Runs against a cluster that somebody else runs.
+/// Runs against a cluster that somebody else runs. What needs no cluster is not run.
 ///
 /// # Errors
 /// What is tested cannot be installed in it.
 pub async fn existing(existing: Existing, only: Option<&str>, out: &Output) -> Result<Summary> {
     let cluster = Cluster::Existing(existing);
-    let result = install_and_run(&cluster, only, out).await;
+    let cases = cases::all();
+    let result = install_and_run(&cluster, &cases, only, out).await;
     cluster.forget()?;
     let mut summary = result?;
-    summary.deselected += 1;
+    summary.deselected += cases.iter().filter(|case| !case.needs_cluster()).count() + 1;
     Ok(summary)
 }
 
-async fn install_and_run(cluster: &Cluster, only: Option<&str>, out: &Output) -> Result<Summary> {
+async fn install_and_run(
+    cluster: &Cluster,
+    cases: &[Case],
+    only: Option<&str>,
+    out: &Output,
+) -> Result<Summary> {
     out.step("Installing", "the operator", async |_| {
         fixture::install_operator(cluster).await
     })
     .await?;
-    runner::run(cluster, &cases::all(), only, &reports(), out).await
+    runner::run(cluster, cases, only, &reports(), out).await
 }
 
 /// Where failures are saved.

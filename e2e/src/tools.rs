@@ -26,6 +26,8 @@ pub enum Tool {
     CoreDns,
     /// A registry client that, unlike docker, shows digests as they are.
     Crane,
+    /// registry:3 itself, the newest release: what ours is compared with.
+    Distribution,
     /// etcd, the five Kubernetes components and kubectl in one program.
     Kubernetes,
     /// Makes volumes from folders of the node.
@@ -51,6 +53,7 @@ impl Tool {
             Tool::Conformance => "conformance",
             Tool::CoreDns => "coredns",
             Tool::Crane => "crane",
+            Tool::Distribution => "distribution",
             Tool::Kubernetes => "kubernetes",
             Tool::LocalPathProvisioner => "local-path-provisioner",
             Tool::Traefik => "traefik",
@@ -63,6 +66,7 @@ impl Tool {
             Tool::Conformance => "github.com/opencontainers/distribution-spec/conformance",
             Tool::CoreDns => "github.com/coredns/coredns",
             Tool::Crane => "github.com/google/go-containerregistry/cmd/crane",
+            Tool::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Tool::Kubernetes => ".",
             Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
             Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
@@ -74,7 +78,7 @@ impl Tool {
         match self {
             Tool::Conformance | Tool::Crane => 1,
             Tool::CoreDns => 4,
-            Tool::LocalPathProvisioner => 2,
+            Tool::Distribution | Tool::LocalPathProvisioner => 2,
             Tool::Kubernetes => 8,
             Tool::Traefik => 10,
         }
@@ -87,9 +91,12 @@ impl Tool {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
             }
-            Tool::Conformance | Tool::CoreDns | Tool::Crane | Tool::LocalPathProvisioner | Tool::Traefik => {
-                "-s -w"
-            }
+            Tool::Conformance
+            | Tool::CoreDns
+            | Tool::Crane
+            | Tool::Distribution
+            | Tool::LocalPathProvisioner
+            | Tool::Traefik => "-s -w",
         }
     }
 
@@ -179,6 +186,7 @@ mod tests {
             Tool::Conformance,
             Tool::CoreDns,
             Tool::Crane,
+            Tool::Distribution,
             Tool::Kubernetes,
             Tool::LocalPathProvisioner,
             Tool::Traefik,

@@ -11,6 +11,7 @@ mod verified;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use registry_oci::RepositoryName;
 
@@ -58,6 +59,11 @@ pub enum Refusal {
     Challenge {
         /// The `WWW-Authenticate` header.
         www_authenticate: String,
+    },
+    /// Too many logins wait for their verdict.
+    TooMany {
+        /// When to come back.
+        retry_after: Duration,
     },
     /// The verdict cannot be had now; trying again makes sense.
     Unavailable,

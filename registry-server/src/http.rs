@@ -11,8 +11,11 @@ mod blobs;
 mod body;
 mod catalog;
 mod conditional;
+mod forwarded;
 mod location;
 mod manifests;
+pub mod metrics;
+mod network;
 mod problem;
 mod query;
 mod range;
@@ -24,10 +27,11 @@ mod state;
 mod tags;
 pub mod tls;
 mod uploads;
+mod warning;
 
 pub use app::{App, Options, Peer};
 pub use body::Body;
-pub use location::{Network, NetworkError};
+pub use network::{Network, NetworkError};
 pub use problem::{Code, Problem};
 pub use state::Secrets;
 

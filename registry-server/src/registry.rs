@@ -9,6 +9,7 @@
 //! [`manifests`](Registry::put_manifest).
 
 mod blobs;
+mod broken;
 mod catalog;
 mod error;
 mod garbage;
@@ -22,19 +23,21 @@ mod receive;
 mod referrers;
 mod tags;
 mod uploads;
+mod validation;
 mod walk;
 mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
-pub use error::{Error, MissingReference};
+pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
-pub use manifests::{Accepts, Stored};
+pub use manifests::{Accepts, Pushed, Stored};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
+pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
 pub use writers::{BEAT, Seen, Writer};
 
 use tokio::sync::Semaphore;
@@ -44,8 +47,8 @@ use crate::storage::Driver;
 /// How a [`Registry`] behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whether what a manifest refers to must be there (`validation.disabled`, `validation.manifests.references`).
-    pub references: References,
+    /// What is asked of pushed manifests.
+    pub validation: Validation,
     /// Whether a mount without `from` may take a blob of any repository. Right where everybody who may log in may
     /// read everything; with rules per repository it would let a digest alone open a foreign blob.
     pub mount_anywhere: bool,
@@ -53,19 +56,10 @@ pub struct Settings {
     pub read_only: bool,
 }
 
-/// What a pushed manifest may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum References {
-    /// Only to content its repository has.
-    Required,
-    /// To anything.
-    Any,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            references: References::Required,
+            validation: Validation::default(),
             mount_anywhere: true,
             read_only: false,
         }
@@ -79,6 +73,8 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
+    /// Which broken objects were spoken of.
+    broken: Arc<broken::Broken>,
 }
 
 impl Registry {
@@ -88,6 +84,7 @@ impl Registry {
             driver,
             settings: Arc::new(settings),
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
+            broken: Arc::default(),
         }
     }
 

@@ -8,6 +8,7 @@
 
 pub mod access;
 mod line;
+pub mod metrics;
 
 use std::collections::BTreeMap;
 use std::io::Write;

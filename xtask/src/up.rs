@@ -29,7 +29,7 @@ pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
         })
         .await?;
     out.step("Building", "the operator and the server", async |step| {
-        dist::fill(&step).await
+        dist::fill(&dist::PROGRAMS, &step).await
     })
     .await?;
     let local = Local::start(&cache, name, programs, out).await?;

@@ -1,17 +1,14 @@
-//! One server process: what it keeps when it is killed, how much memory it takes, what the specification's own program
-//! says of it.
+//! One server process: what it keeps when it is killed, how much memory it takes.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::images;
 use crate::protocol::{digest, noise};
-use crate::runner::Context;
+use crate::runner::Bench;
 use crate::server::Setup;
-use crate::tools::Tool;
 
 const MIB: usize = 1024 * 1024;
 
@@ -19,8 +16,8 @@ const MIB: usize = 1024 * 1024;
 const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
 /// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
-pub(super) async fn a_killed_upload_is_continued(context: &Context<'_>) -> Result<()> {
-    let setup = Setup::new(&binary(), context.dir)?;
+pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()> {
+    let setup = Setup::new(&binary(), bench.dir)?;
     let bytes = noise(7, 64 * MIB);
     let name = digest(&bytes);
 
@@ -57,7 +54,7 @@ pub(super) async fn a_killed_upload_is_continued(context: &Context<'_>) -> Resul
         repository.blob(&name).await? == bytes,
         "the blob read back differs from what was sent"
     );
-    context.note(format!(
+    bench.note(format!(
         "{kept} of {} bytes were kept by kill -9 and continued",
         bytes.len()
     ));
@@ -65,9 +62,9 @@ pub(super) async fn a_killed_upload_is_continued(context: &Context<'_>) -> Resul
 }
 
 /// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
-pub(super) async fn a_kill_behind_the_answer_loses_nothing(context: &Context<'_>) -> Result<()> {
+pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     const ROUNDS: u64 = 20;
-    let setup = Setup::new(&binary(), context.dir)?;
+    let setup = Setup::new(&binary(), bench.dir)?;
     for round in 0..ROUNDS {
         let bytes = noise(round + 100, 300_000);
         let name = digest(&bytes);
@@ -95,19 +92,19 @@ pub(super) async fn a_kill_behind_the_answer_loses_nothing(context: &Context<'_>
         ensure!(read == bytes, "round {round}: the blob read back differs");
         running.kill().await?;
     }
-    context.note(format!(
+    bench.note(format!(
         "{ROUNDS} uploads, each killed after its 202 and after its 201"
     ));
     Ok(())
 }
 
 /// A 2 GiB push, measured by the kernel.
-pub(super) async fn memory_stays_bounded(context: &Context<'_>) -> Result<()> {
+pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     const SIZE: u64 = 2 << 30;
-    let running = Setup::new(&binary(), context.dir)?.start().await?;
+    let running = Setup::new(&binary(), bench.dir)?.start().await?;
     let base = running.base().clone();
     // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
-    let source = context.dir.join("layer");
+    let source = bench.dir.join("layer");
     std::fs::File::create(&source)?.set_len(SIZE)?;
     let sum = Exec::new("sha256sum").arg(&source).success().await?;
     let sum = sum
@@ -157,7 +154,7 @@ pub(super) async fn memory_stays_bounded(context: &Context<'_>) -> Result<()> {
         "VmHWM {} KiB is over 64 MiB",
         peak / 1024
     );
-    context.note(format!(
+    bench.note(format!(
         "VmHWM {} KiB after a 2 GiB push, {} KiB after its pull",
         pushed / 1024,
         peak / 1024
@@ -165,74 +162,7 @@ pub(super) async fn memory_stays_bounded(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The specification's own conformance program at 1.1 with its default switches.
-pub(super) async fn conformance(context: &Context<'_>) -> Result<()> {
-    let running = Setup::new(&binary(), context.dir)?
-        .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
-        .start()
-        .await?;
-    let program = Tool::Conformance.path(&Cache::open()?, |_| ()).await?;
-    let results = context.dir.join("results");
-    let authority = format!(
-        "{}:{}",
-        running.base().host_str().context("no host")?,
-        running.base().port().context("no port")?
-    );
-    let run = Exec::new(&program)
-        .env("OCI_REGISTRY", authority)
-        .env("OCI_TLS", "disabled")
-        .env("OCI_VERSION", "1.1")
-        .env("OCI_REPO1", "conformance/repo1")
-        .env("OCI_REPO2", "conformance/repo2")
-        .env("OCI_RESULTS_DIR", &results)
-        .dir(context.dir)
-        .output()
-        .await?;
-    let text = run.all();
-    let summary =
-        std::fs::read_to_string(results.join("junit.xml")).with_context(|| format!("no results:\n{text}"))?;
-    let counts = JunitCounts::parse(&summary)?;
-    ensure!(
-        run.status.success() && counts.failed == 0 && counts.total > 0,
-        "{counts:?}\n{text}"
-    );
-    context.note(format!(
-        "{} checks, {} failed, {} off by default",
-        counts.total, counts.failed, counts.skipped
-    ));
-    Ok(())
-}
-
 /// The server of this checkout, as the images hold it.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     images::checkout().join("dist/registry-server")
-}
-
-/// What a JUnit file says of itself in its `testsuite` elements.
-#[derive(Debug, Default)]
-struct JunitCounts {
-    total: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl JunitCounts {
-    fn parse(xml: &str) -> Result<Self> {
-        let mut counts = Self::default();
-        for element in xml.split("<testsuite ").skip(1) {
-            let element = element.split('>').next().unwrap_or_default();
-            counts.total += attribute(element, "tests")?;
-            counts.failed += attribute(element, "failures")? + attribute(element, "errors").unwrap_or(0);
-            counts.skipped +=
-                attribute(element, "skipped").unwrap_or(0) + attribute(element, "disabled").unwrap_or(0);
-        }
-        Ok(counts)
-    }
-}
-
-fn attribute(element: &str, name: &str) -> Result<u64> {
-    let (_, rest) = element
-        .split_once(&format!("{name}=\""))
-        .with_context(|| format!("no `{name}` in `{element}`"))?;
-    Ok(rest.split('"').next().unwrap_or_default().parse()?)
 }

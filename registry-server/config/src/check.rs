@@ -266,6 +266,9 @@ fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
         Shape::Duration => GoDuration::parse(text)
             .map(drop)
             .map_err(|_| NotADuration::ALLOWED.to_owned()),
+        Shape::Pattern => regex::Regex::new(text)
+            .map(drop)
+            .map_err(|_| "a regular expression".to_owned()),
         Shape::Network => network(text)
             .ok_or_else(|| "a network such as `10.0.0.0/8` or `fd00::/8`, or one address".to_owned()),
     }

@@ -72,6 +72,8 @@ pub enum Shape {
     Duration,
     /// A network, `10.0.0.0/8`, or one address.
     Network,
+    /// A regular expression.
+    Pattern,
     /// Anything: nobody looks inside.
     Any,
 }

@@ -5,17 +5,22 @@
 //! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
 //! Start at [`Config`].
 
+mod health;
 mod http;
 mod storage;
+mod validation;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::GoDuration;
+pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
+};
+pub use validation::{
+    Indexes, Manifests, Platform, Platforms, Policy, References, RepositoryPolicy, Urls, Validation,
 };
 
 /// Leaves a section out of the file when nothing in it is set.
@@ -41,7 +46,7 @@ pub struct Config {
     /// Addresses, TLS, headers and the secret of upload sessions.
     #[serde(skip_serializing_if = "unset")]
     pub http: Http,
-    /// What makes the server unready.
+    /// What makes the server unready, and what takes it out of service.
     #[serde(skip_serializing_if = "unset")]
     pub health: Health,
     /// Limits of `/v2/_catalog`.
@@ -53,6 +58,9 @@ pub struct Config {
     /// What a manifest must satisfy to be accepted.
     #[serde(skip_serializing_if = "unset")]
     pub validation: Validation,
+    /// What repositories may hold.
+    #[serde(skip_serializing_if = "unset")]
+    pub policy: Policy,
 }
 
 /// The version of the format: distribution accepts 0.1 and nothing else.
@@ -151,30 +159,6 @@ pub struct Silly {
     pub service: String,
 }
 
-/// `health`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Health {
-    /// A look at the storage from time to time.
-    #[serde(skip_serializing_if = "unset")]
-    pub storagedriver: StorageHealth,
-}
-
-/// `health.storagedriver`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StorageHealth {
-    /// On when unset: unlike in distribution, trouble makes `/readyz` fail and no request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// 10 s when unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<GoDuration>,
-    /// Failures in a row before the server is unready; the first one counts when unset or 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<u32>,
-}
-
 /// `catalog`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -212,13 +196,4 @@ fn page_limit(value: Option<i64>) -> usize {
         .and_then(|entries| usize::try_from(entries).ok())
         .filter(|entries| *entries > 0)
         .unwrap_or(1000)
-}
-
-/// `validation`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Validation {
-    /// Accepts manifests without looking at what they name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<bool>,
 }

@@ -35,6 +35,16 @@ impl MediaType {
     pub const DOCKER_SCHEMA1_SIGNED: Self = Self(Cow::Borrowed(
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     ));
+    /// `application/vnd.oci.image.config.v1+json`
+    pub const OCI_CONFIG: Self = Self(Cow::Borrowed("application/vnd.oci.image.config.v1+json"));
+    /// `application/vnd.docker.container.image.v1+json`
+    pub const DOCKER_CONFIG: Self = Self(Cow::Borrowed("application/vnd.docker.container.image.v1+json"));
+    /// `application/vnd.docker.plugin.v1+json`
+    pub const DOCKER_PLUGIN_CONFIG: Self = Self(Cow::Borrowed("application/vnd.docker.plugin.v1+json"));
+    /// `application/vnd.docker.image.rootfs.foreign.diff.tar.gzip`
+    pub const DOCKER_FOREIGN_LAYER: Self = Self(Cow::Borrowed(
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ));
     /// `application/octet-stream`
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
 
@@ -137,6 +147,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_mutated_type_panics_and_what_is_accepted_is_printable(
+            text in registry_mutation::mutated_text(&["application/vnd.oci.image.index.v1+json; charset=utf-8", "*/*", "a/b"])
+        ) {
+            if let Ok(parsed) = MediaType::parse(&text) {
+                prop_assert!(parsed.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+
         #[test]
         fn no_input_panics_and_what_is_accepted_is_printable(text in "\\PC{0,60}") {
             if let Ok(parsed) = MediaType::parse(&text) {

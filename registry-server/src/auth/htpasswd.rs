@@ -21,8 +21,13 @@ use crate::files::Version;
 
 /// How old a look at the file may be. A user who was removed is out after this, without a restart.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How many logins may wait for their turn at bcrypt, for each core. More would wait longer than clients do, and a flood
+/// of wrong passwords would take the memory of as many requests as the attacker likes.
+const WAITING_MAX: usize = 64;
 /// How long a login may wait for its turn at bcrypt before it is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// When a client that found no place to wait should come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What distribution creates: one user of this name.
 const FIRST_USER: &str = "docker";
 
@@ -42,6 +47,8 @@ struct Shared {
     verified: Verified,
     /// As many checks at once as there are cores; more would only make each of them slower.
     turns: Arc<Semaphore>,
+    /// Places to wait for one.
+    waiting: Semaphore,
     /// Checked in place of an unknown user's hash, so that both answers take as long.
     nobody: ArcSwap<String>,
 }
@@ -80,6 +87,7 @@ impl Htpasswd {
             }),
             verified: Verified::new(),
             turns: Arc::new(Semaphore::new(cores)),
+            waiting: Semaphore::new(WAITING_MAX * cores),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -121,10 +129,16 @@ impl Htpasswd {
         {
             return Ok(Identity { name: Some(user) });
         }
+        let Ok(place) = self.shared.waiting.try_acquire() else {
+            return Err(Refusal::TooMany {
+                retry_after: RETRY_AFTER,
+            });
+        };
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.shared.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(Refusal::Unavailable);
         };
+        drop(place);
         let shared = Arc::clone(&self.shared);
         let checked = tokio::task::spawn_blocking(move || {
             // Held by the check and not by the request: a client that goes away does not stop bcrypt.
@@ -242,7 +256,7 @@ fn read(path: &Path) -> Result<(Version, HashMap<String, String>), Error> {
 
 /// Users and their hashes, and the lines that are not accepted with the reason. The last line of a user counts, as
 /// in distribution.
-fn parse(text: &str) -> (HashMap<String, String>, Vec<(usize, &'static str)>) {
+pub(super) fn parse(text: &str) -> (HashMap<String, String>, Vec<(usize, &'static str)>) {
     let mut users = HashMap::new();
     let mut problems = Vec::new();
     for (index, line) in text.lines().enumerate() {

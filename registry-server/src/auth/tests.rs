@@ -25,6 +25,7 @@ async fn ask(gate: &Gate, authorization: Option<&str>) -> Result<String, String>
     match gate.authorize(&headers(authorization), &[Access::Base]).await {
         Ok(identity) => Ok(identity.name.unwrap_or_default()),
         Err(Refusal::Challenge { www_authenticate }) => Err(www_authenticate),
+        Err(Refusal::TooMany { .. }) => Err("too many".to_owned()),
         Err(Refusal::Unavailable) => Err("unavailable".to_owned()),
     }
 }
@@ -269,8 +270,54 @@ async fn a_file_of_apaches_tool_is_understood() {
 
 proptest::proptest! {
     #[test]
+    fn no_mutated_login_panics(header in registry_mutation::mutated(&["Basic YW5uOnMzY3JldA==", "basic Og==", "Bearer abc"])) {
+        let _ = super::basic(&header);
+    }
+
+    #[test]
+    fn no_mutated_file_of_users_panics(text in registry_mutation::mutated_text(&[
+        "ann:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234\n# comment\n\nben:$apr1$x$y\n:$2a$10$\n",
+    ])) {
+        let _ = super::htpasswd::parse(&text);
+    }
+
+    #[test]
     fn no_header_panics(header: Vec<u8>, text in "[Bb]asic [A-Za-z0-9+/=]{0,40}") {
         let _ = super::basic(&header);
         let _ = super::basic(text.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_passwords_is_told_to_come_back_and_holds_up_nobody_who_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("htpasswd");
+    std::fs::write(&path, line("ann", "right") + &line("ben", "other")).unwrap();
+    let gate = gate(&path);
+    let known = login("ann", "right");
+    assert_eq!(ask(&gate, Some(&known)).await.as_deref(), Ok("ann"));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let wrong = login("ben", "wrong");
+    let flood = (0..200 * cores).map(|_| ask(&gate, Some(&wrong)));
+    let flood = futures_util::future::join_all(flood);
+    // Asked in the middle of it: polled after all of the flood, before any of it has its verdict.
+    let (answers, ann) = tokio::join!(flood, ask(&gate, Some(&known)));
+    assert_eq!(ann.as_deref(), Ok("ann"));
+    let told = answers
+        .iter()
+        .filter(|answer| answer.as_ref().is_err_and(|error| error == "too many"))
+        .count();
+    let refused = answers
+        .iter()
+        .filter(|answer| answer.as_ref().is_err_and(|error| error == CHALLENGE))
+        .count();
+    assert!(
+        told > 0 && refused > 0,
+        "{told} told to come back, {refused} refused"
+    );
+    assert_eq!(told + refused, answers.len());
+    assert_eq!(
+        ask(&gate, Some(&login("ben", "other"))).await.as_deref(),
+        Ok("ben")
+    );
 }

@@ -1,6 +1,7 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod exchange;
 mod presence;
 mod upkeep;
 
@@ -9,23 +10,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use hyper::body::Incoming;
 use rand::Rng;
 use registry_config::model::Config;
 use registry_config::{Loaded, Secret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use answer::Front;
 
 use super::output::Output;
 use super::source::{self, Found};
 use super::{exit, output};
 use crate::auth::{self, Gate, Htpasswd};
 use crate::fault::Fault;
-use crate::health::Health;
+use crate::health::{self, Check, Health, Probes};
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
-use crate::registry::{References, Registry, Settings};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::registry::{Children, Platform, References, Registry, Settings, Urls, Validation};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +50,16 @@ pub(super) enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Checks cannot be made.
+    #[error(transparent)]
+    Health(#[from] health::Error),
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] server::Error),
+    /// A pattern is none. The configuration's check finds each of them first; all of them together can still be too
+    /// large.
+    #[error("cannot use `validation.manifests.urls`")]
+    Patterns(#[from] regex::Error),
     /// The operating system refuses threads or signals.
     #[error("cannot start")]
     System(#[source] std::io::Error),
@@ -56,9 +68,10 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
+            Self::Health(error) => error.fault(),
             Self::Listen(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
         }
@@ -112,16 +125,23 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     )
     .await?;
     let probes = match &http.debug.addr {
-        Some(address) => Some(Listener::bind(Default::default(), address).await?),
+        Some(address) => Some(Listener::bind(http.debug.net(), address).await?),
         None => None,
     };
 
+    // Counting costs little, but nothing is less when nobody can read it.
+    let mut metrics = probes
+        .as_ref()
+        .filter(|_| http.debug.prometheus.enabled == Some(true))
+        .map(|_| prometheus_client::registry::Registry::default());
+    let driver: Arc<dyn Driver> = match &mut metrics {
+        Some(metrics) => Arc::new(Timed::new(driver, metrics)),
+        None => driver,
+    };
     let health = Health::default();
-    tokio::spawn(
-        health
-            .clone()
-            .follow(Arc::clone(&driver), config.health.storagedriver.clone()),
-    );
+    for check in Check::all(&config.health, &driver)? {
+        tokio::spawn(health.clone().follow(check));
+    }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
@@ -129,14 +149,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     if config.storage.maintenance.readonly.enabled != Some(true) {
         tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
     }
-    let references = match config.validation.disabled {
-        Some(true) => References::Any,
-        Some(false) | None => References::Required,
-    };
     let registry = Registry::new(
         driver,
         Settings {
-            references,
+            validation: validation(config)?,
             read_only: config.storage.maintenance.readonly.enabled == Some(true),
             ..Settings::default()
         },
@@ -161,9 +177,14 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         tls,
         h2c: http.h2c.enabled == Some(true),
     };
-    let access_log = config.log.accesslog.disabled != Some(true);
+    let front = Arc::new(Front {
+        app,
+        health: health.clone(),
+        metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
+        access_log: config.log.accesslog.disabled != Some(true),
+    });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
-        answer::answer(app.clone(), request, client, access_log)
+        Arc::clone(&front).answer(request, client)
     });
     let stop = Stop::default();
     let drain = http.drain();
@@ -171,8 +192,14 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     // Answers on while requests finish, so that whoever watches sees "draining" and not a dead server.
     let stop_probes = Stop::default();
     let probes = probes.map(|listener| {
-        let health = health.clone();
-        let answer = move |request: Request<_>, _| std::future::ready(health.respond(&request));
+        let mut probes = Probes::new(health.clone());
+        if let Some(metrics) = metrics {
+            probes = probes.with_metrics(http.debug.prometheus.path(), Arc::new(Metrics::new(metrics)));
+        }
+        let answer = move |request: Request<Incoming>, client: Client| {
+            let probes = probes.clone();
+            async move { probes.respond(request, client.address).await }
+        };
         tokio::spawn(
             Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),
         )
@@ -228,6 +255,34 @@ pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error
     })?;
     let storage = format!("filesystem {}", driver.root().display());
     Ok((Arc::new(driver), storage))
+}
+
+/// What pushed manifests must fulfil.
+fn validation(config: &Config) -> Result<Validation, Error> {
+    use registry_config::model;
+    let model::Validation { manifests, .. } = &config.validation;
+    let references = match manifests.references.unwrap_or_default() {
+        _ if !config.validation.is_on() => References::Unchecked,
+        model::References::Required => References::Required,
+        model::References::Any => References::Any,
+    };
+    let platforms = manifests.indexes.platformlist.iter().map(|platform| Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+    });
+    let children = match manifests.indexes.platforms.unwrap_or_default() {
+        model::Platforms::All => Children::All,
+        // As in distribution.
+        model::Platforms::List if manifests.indexes.platformlist.is_empty() => Children::All,
+        model::Platforms::List => Children::Of(platforms.collect()),
+        model::Platforms::None => Children::None,
+    };
+    Ok(Validation {
+        references,
+        urls: Urls::new(&manifests.urls.allow, &manifests.urls.deny)?,
+        children,
+        classes: config.policy.repository.classes.clone(),
+    })
 }
 
 fn gate(config: &Config) -> Result<Gate, Error> {

@@ -1,17 +1,20 @@
 //! One request to one answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
-use super::location::{Locations, Network};
+use super::forwarded::Forwarded;
+use super::location::Locations;
+use super::metrics::Handler;
+use super::network::Network;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
@@ -121,6 +124,21 @@ impl App {
         }
     }
 
+    /// Who answers a path, for counting.
+    pub fn handler(&self, uri: &Uri) -> Option<Handler> {
+        let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let (_, path) = split_prefix(&decoded, &self.inner.options.prefix)?;
+        Handler::of(&Route::parse(path))
+    }
+
+    /// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket
+    /// without either.
+    pub fn client_address(&self, headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+        Forwarded::of(&self.inner.options.trusted_proxies, headers, peer)
+            .client
+            .or_else(|| peer.address.map(|address| address.ip()))
+    }
+
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
     /// nothing half-written, and bytes of an upload that came in are kept. An answer to somebody the gate let in
     /// carries the [`crate::auth::Identity`] as an extension, for the access log.
@@ -218,6 +236,9 @@ impl Inner {
             .map_err(|refusal| match refusal {
                 Refusal::Challenge { www_authenticate } => {
                     Problem::unauthorized(&access).header(WWW_AUTHENTICATE, www_authenticate)
+                }
+                Refusal::TooMany { retry_after } => {
+                    Problem::new(Code::TooManyRequests).header(RETRY_AFTER, retry_after.as_secs().max(1))
                 }
                 Refusal::Unavailable => Problem::unavailable(Some(std::time::Duration::from_secs(1))),
             })?;

@@ -2,7 +2,7 @@
 //! distribution 1.1).
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, WARNING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
@@ -10,7 +10,7 @@ use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 use super::app::{BodyError, Call};
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
-use super::{Body, conditional};
+use super::{Body, conditional, warning};
 use crate::registry::{Accepts, Error};
 
 /// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
@@ -90,15 +90,18 @@ where
         }
     };
     let bytes = collect(call.headers, body).await?;
-    let stored = call
+    let pushed = call
         .registry
         .put_manifest(name, reference, &media_type, bytes, &tags)
         .await?;
     let mut reply = Reply::new(StatusCode::CREATED)
-        .header(LOCATION, call.locations.manifest(name, &stored.digest))
-        .header(DOCKER_CONTENT_DIGEST, stored.digest);
-    if let Some(subject) = stored.subject {
+        .header(LOCATION, call.locations.manifest(name, &pushed.digest))
+        .header(DOCKER_CONTENT_DIGEST, pushed.digest);
+    if let Some(subject) = pushed.subject {
         reply = reply.header(OCI_SUBJECT, subject);
+    }
+    for warning in warning::of(&pushed.notices) {
+        reply = reply.header(WARNING, warning);
     }
     for tag in &tags {
         reply = reply.header(OCI_TAG, tag);
@@ -122,7 +125,11 @@ async fn delete(
     Ok(Reply::new(StatusCode::ACCEPTED).finish())
 }
 
-/// The whole body, but never more of it than a manifest may have.
+/// How much of a body that is too large is read and thrown away. A client that is still sending when the connection
+/// closes loses the answer that says why.
+const DISCARDED_MAX: u64 = 32 * 1024 * 1024;
+
+/// The whole body, but never more of it in memory than a manifest may have.
 async fn collect<B>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -135,6 +142,7 @@ where
     if let Some(size) = announced
         && size > limit
     {
+        discard(body).await;
         return Err(Error::ManifestTooLarge { size, limit }.into());
     }
     let mut bytes = BytesMut::new();
@@ -148,11 +156,10 @@ where
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > MANIFEST_MAX {
-            return Err(Error::ManifestTooLarge {
-                size: bytes.len() as u64,
-                limit,
-            }
-            .into());
+            let size = bytes.len() as u64;
+            drop(bytes);
+            discard(body).await;
+            return Err(Error::ManifestTooLarge { size, limit }.into());
         }
     }
     if announced.is_some_and(|announced| announced != bytes.len() as u64) {
@@ -162,6 +169,20 @@ where
         ));
     }
     Ok(bytes.freeze())
+}
+
+/// Reads what is left of a body and forgets it, within [`DISCARDED_MAX`].
+async fn discard<B>(mut body: B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > DISCARDED_MAX {
+            break;
+        }
+    }
 }
 
 /// The `Accept` headers; none, or one with a wildcard, takes anything.

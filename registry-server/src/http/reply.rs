@@ -17,6 +17,9 @@ pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject"
 /// `OCI-Tag`
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
+/// `OCI-Chunk-Min-Length`
+pub(super) const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+
 /// An answer being built.
 #[derive(Debug)]
 pub(super) struct Reply {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
 
+use super::MissingReference;
 use crate::fault::Fault;
 use crate::storage;
 
@@ -114,6 +115,22 @@ pub enum Error {
         /// What is missing.
         missing: Vec<MissingReference>,
     },
+    /// A layer lies where layers may not lie, or nowhere.
+    #[error("{}", said_of_url(layer, url.as_deref()))]
+    ManifestUrl {
+        /// The layer.
+        layer: Digest,
+        /// The URL that is not allowed; none when there should be one.
+        url: Option<String>,
+    },
+    /// Repositories may not hold manifests of this class.
+    #[error("{}", said_of_class(config, *class))]
+    ManifestClass {
+        /// What tells the class.
+        config: MediaType,
+        /// The class, if the type is that of one.
+        class: Option<&'static str>,
+    },
     /// The repository does not exist.
     #[error("there is no repository {repository}")]
     RepositoryUnknown {
@@ -163,24 +180,6 @@ pub enum Error {
     Stopping,
 }
 
-/// Something a manifest refers to and its repository does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MissingReference {
-    /// A config or a layer.
-    Blob(Digest),
-    /// A child of an index.
-    Manifest(Digest),
-}
-
-impl MissingReference {
-    /// The digest that is missing.
-    pub fn digest(&self) -> &Digest {
-        match self {
-            Self::Blob(digest) | Self::Manifest(digest) => digest,
-        }
-    }
-}
-
 struct Counted(usize);
 
 impl fmt::Display for Counted {
@@ -189,6 +188,20 @@ impl fmt::Display for Counted {
             1 => f.write_str("one digest"),
             count => write!(f, "{count} digests"),
         }
+    }
+}
+
+fn said_of_url(layer: &Digest, url: Option<&str>) -> String {
+    match url {
+        Some(url) => format!("layer {layer} lies at {url:?}, where layers may not lie"),
+        None => format!("foreign layer {layer} has no URL"),
+    }
+}
+
+fn said_of_class(config: &MediaType, class: Option<&str>) -> String {
+    match class {
+        Some(class) => format!("repositories may not hold manifests of class {class}"),
+        None => format!("repositories may not hold manifests with a config of type {config}"),
     }
 }
 
@@ -208,6 +221,8 @@ impl Error {
             | Self::ManifestInvalid { .. }
             | Self::ManifestTooLarge { .. }
             | Self::ManifestReferences { .. }
+            | Self::ManifestUrl { .. }
+            | Self::ManifestClass { .. }
             | Self::RepositoryUnknown { .. }
             | Self::TagUnknown { .. }
             | Self::RangeNotSatisfiable { .. } => Fault::Caller,

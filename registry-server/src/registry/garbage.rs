@@ -20,7 +20,7 @@
 //! was looked for in that way. So with a minimum age of an hour no accepted manifest loses a blob, as long as clocks
 //! are within half an hour of the store's and no push takes half an hour between these two steps. This does not hold
 //! for servers of another make, for manifests that are accepted without a look at what they mention
-//! (`validation.manifests.references: any`), and for a minimum age of less than an hour: then nobody must write, and
+//! (`validation.disabled`), and for a minimum age of less than an hour: then nobody must write, and
 //! a server that does is found by its sign (see [`super::writers`]).
 //!
 //! Must not: judge what a manifest is worth, or know which store this is.

@@ -13,9 +13,9 @@ use crate::storage::{Durability, Mode, ReadRange, Writer};
 /// Up to this size hashing takes a few microseconds, less than handing it to another thread does.
 const INLINE_MAX: usize = 16 * 1024;
 
-/// A state is saved when this much came since the last one. Below, hashing again costs a millisecond, less than
-/// making the data and one more file durable.
-const SAVE_EVERY: u64 = 1024 * 1024;
+/// States are saved of uploads that hold this much. Below, hashing again costs a millisecond, less than making the
+/// data and one more file durable.
+const SAVE_FROM: u64 = 1024 * 1024;
 
 /// Hashes a block.
 pub(super) async fn update(mut hasher: Hasher, block: Bytes) -> Result<Hasher, Error> {
@@ -51,8 +51,12 @@ pub(super) async fn off_thread<T: Send + 'static>(
 }
 
 impl Registry {
-    /// The hash over the `size` bytes an upload holds: from the newest saved state that is not behind them, and
-    /// from the bytes themselves where no state is.
+    /// The hash over the `size` bytes an upload holds: from the state saved at exactly that size, or from the bytes
+    /// themselves.
+    ///
+    /// A state of fewer bytes is no help. A distribution server that goes on where there was no state hashes what it
+    /// gets alone and saves that under its length, a name it never asks for itself: an upload only grows, and it was
+    /// already longer.
     pub(super) async fn resume_hash(
         &self,
         repository: &RepositoryName,
@@ -62,48 +66,36 @@ impl Registry {
         if size == 0 {
             return Ok(Hasher::new());
         }
-        let mut hasher = self.saved_hash(repository, id, size).await?;
-        if hasher.length() < size {
-            let place = Place::UploadData {
-                repository: repository.clone(),
-                id: id.clone(),
-            };
-            let failed = Error::storage("read an upload");
-            // One writer is open and it is ours, so nothing grows behind `size` meanwhile.
-            let range = ReadRange::Between(hasher.length(), size - 1);
-            let mut content = self.driver.read(&place.key(), range).await.map_err(&failed)?;
-            while let Some(block) = content.next().await {
-                hasher = update(hasher, block.map_err(&failed)?).await?;
-            }
+        if let Some(hasher) = self.saved_hash(repository, id, size).await {
+            return Ok(hasher);
+        }
+        let mut hasher = Hasher::new();
+        let place = Place::UploadData {
+            repository: repository.clone(),
+            id: id.clone(),
+        };
+        let failed = Error::storage("read an upload");
+        // One writer is open and it is ours, so nothing grows behind `size` meanwhile.
+        let range = ReadRange::Between(0, size - 1);
+        let mut content = self.driver.read(&place.key(), range).await.map_err(&failed)?;
+        while let Some(block) = content.next().await {
+            hasher = update(hasher, block.map_err(&failed)?).await?;
         }
         Ok(hasher)
     }
 
-    async fn saved_hash(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-        size: u64,
-    ) -> Result<Hasher, Error> {
-        let mut offsets: Vec<u64> = self
-            .hash_state_offsets(repository, id)
-            .await?
-            .into_iter()
-            .filter(|offset| *offset <= size)
-            .collect();
-        offsets.sort_unstable();
-        while let Some(offset) = offsets.pop() {
-            let key = state_place(repository, id, offset).key();
-            match self.driver.get(&key, GO_STATE_LENGTH as u64).await {
-                Ok(state) => match Hasher::from_go_state(&state) {
-                    // A state under a wrong name would make good bytes look bad.
-                    Ok(hasher) if hasher.length() == offset => return Ok(hasher),
-                    Ok(_) | Err(_) => tracing::warn!(%key, "a saved hash state is not usable"),
-                },
-                Err(error) => tracing::warn!(%key, %error, "a saved hash state cannot be read"),
-            }
+    async fn saved_hash(&self, repository: &RepositoryName, id: &UploadId, size: u64) -> Option<Hasher> {
+        let key = state_place(repository, id, size).key();
+        match self.driver.get(&key, GO_STATE_LENGTH as u64).await {
+            Ok(state) => match Hasher::from_go_state(&state) {
+                // A state under a wrong name would make good bytes look bad.
+                Ok(hasher) if hasher.length() == size => return Some(hasher),
+                Ok(_) | Err(_) => tracing::warn!(%key, "a saved hash state is not usable"),
+            },
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(%key, %error, "a saved hash state cannot be read"),
         }
-        Ok(Hasher::new())
+        None
     }
 
     async fn hash_state_offsets(
@@ -124,8 +116,8 @@ impl Registry {
             .map_err(failed)
     }
 
-    /// Saves the state of a hash for whoever continues the upload, when enough came since `saved`, the length of
-    /// the state it was continued from.
+    /// Saves the state of a hash for whoever continues the upload, when it holds enough and more than `saved`, what
+    /// it held before.
     ///
     /// The data is made durable first: a state that survives power loss must not speak of bytes that did not.
     pub(super) async fn save_hash(
@@ -136,7 +128,8 @@ impl Registry {
         saved: u64,
         writer: &mut dyn Writer,
     ) -> Result<(), Error> {
-        if hasher.length() - saved < SAVE_EVERY {
+        // Small chunks of a large upload save theirs too: without it each of them would hash everything again.
+        if hasher.length() < SAVE_FROM || hasher.length() == saved {
             return Ok(());
         }
         writer

@@ -1,18 +1,12 @@
 //! Manifests ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI distribution 1.1).
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{
-    Algorithm, Descriptor, Digest, MANIFEST_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
-};
+use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
 use super::parsing::Parsed;
-use super::{Error, MissingReference, References, Registry, hashing};
+use super::{Error, Notice, Registry, hashing};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Durability, Mode};
-
-/// How many references of a manifest are looked up at once.
-const LOOKUPS: usize = 16;
 
 /// Stored manifests may be larger than what is accepted today: other servers had other limits.
 pub(super) const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
@@ -28,6 +22,17 @@ pub struct Stored {
     pub bytes: Bytes,
     /// What it refers to.
     pub subject: Option<Digest>,
+}
+
+/// A manifest that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The digest it is known by.
+    pub digest: Digest,
+    /// What it refers to.
+    pub subject: Option<Digest>,
+    /// What its pusher should know.
+    pub notices: Vec<Notice>,
 }
 
 /// Which types a client takes.
@@ -53,7 +58,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ManifestTooLarge`], [`Error::ManifestInvalid`], [`Error::ManifestDigestMismatch`],
-    /// [`Error::ManifestReferences`], or the store's.
+    /// [`Error::ManifestReferences`], [`Error::ManifestUrl`], [`Error::ManifestClass`], or the store's.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,
@@ -61,7 +66,7 @@ impl Registry {
         media_type: &MediaType,
         bytes: Bytes,
         tags: &[Tag],
-    ) -> Result<Stored, Error> {
+    ) -> Result<Pushed, Error> {
         if bytes.len() > MANIFEST_MAX {
             return Err(Error::ManifestTooLarge {
                 size: bytes.len() as u64,
@@ -86,10 +91,7 @@ impl Registry {
                 actual
             }
         };
-        match self.settings.references {
-            References::Required => self.check_references(repository, &manifest).await?,
-            References::Any => {}
-        }
+        let notices = self.validate(repository, &manifest).await?;
         self.driver
             .put(
                 &Place::BlobData { digest: stored_as }.key(),
@@ -112,11 +114,10 @@ impl Registry {
             self.put_tag(repository, tag, &digest).await?;
         }
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        Ok(Stored {
+        Ok(Pushed {
             digest,
-            media_type: manifest.media_type.clone(),
-            bytes,
             subject,
+            notices,
         })
     }
 
@@ -273,41 +274,6 @@ impl Registry {
         };
         let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
         Ok(self.revision(repository, &other).await?.map(|_| other))
-    }
-
-    async fn check_references(&self, repository: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
-        let blobs = manifest
-            .config
-            .iter()
-            .chain(
-                manifest
-                    .layers
-                    .iter()
-                    .filter(|layer| !layer.media_type.is_nondistributable()),
-            )
-            .map(|blob| MissingReference::Blob(blob.digest));
-        let children = manifest
-            .manifests
-            .iter()
-            .map(|child| MissingReference::Manifest(child.digest));
-        let wanted: Vec<MissingReference> = blobs.chain(children).collect();
-        let missing: Vec<MissingReference> = stream::iter(wanted)
-            .map(async |wanted| {
-                let there = match &wanted {
-                    MissingReference::Blob(digest) => self.held(repository, digest).await?.is_some(),
-                    MissingReference::Manifest(digest) => self.held_manifest(repository, digest).await?,
-                };
-                Ok::<_, Error>((!there).then_some(wanted))
-            })
-            .buffered(LOOKUPS)
-            .try_filter_map(async |missing| Ok(missing))
-            .try_collect()
-            .await?;
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::ManifestReferences { missing })
-        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod commands;
 mod garbage;
+mod health;
 mod htpasswd;
 mod listening;
+mod metrics;
 mod program;
 mod stopping;
 mod tls;

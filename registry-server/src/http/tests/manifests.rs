@@ -3,7 +3,7 @@
 use registry_oci::Algorithm;
 
 use super::*;
-use crate::registry::References;
+use crate::registry::{References, Urls, Validation};
 
 const PUSH: Headers<'_> = &[("content-type", OCI_MANIFEST)];
 
@@ -119,14 +119,136 @@ async fn references_to_what_the_repository_does_not_have_are_refused_one_by_one(
     server.get("/v2/b/tags/list").await.refuses(404, "NAME_UNKNOWN");
     let any = server_with(
         Settings {
-            references: References::Any,
+            validation: Validation {
+                references: References::Any,
+                ..Validation::default()
+            },
             ..Settings::default()
         },
         |_| {},
     );
-    any.send("PUT", "/v2/b/manifests/v1", &[("content-type", OCI_INDEX)], index)
+    let warning = format!(
+        "299 - \"manifest {} is not in this repository\"",
+        Digest::sha256(b"child")
+    );
+    any.send(
+        "PUT",
+        "/v2/b/manifests/v1",
+        &[("content-type", OCI_INDEX)],
+        index.clone(),
+    )
+    .await
+    .is(201, &[("warning", &warning)]);
+    let unchecked = server_with(
+        Settings {
+            validation: Validation {
+                references: References::Unchecked,
+                ..Validation::default()
+            },
+            ..Settings::default()
+        },
+        |_| {},
+    );
+    unchecked
+        .send("PUT", "/v2/b/manifests/v1", &[("content-type", OCI_INDEX)], index)
+        .await
+        .is(201, &[("warning", "-")]);
+}
+
+#[tokio::test]
+async fn layers_that_lie_elsewhere_need_not_be_there_but_must_say_where() {
+    let server = server();
+    let config = server.push_blob("a", b"{}").await;
+    let manifest = |layer: &str, urls: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"{layer}","digest":"{}","size":9{urls}}}]}}"#,
+            Digest::sha256(b"elsewhere")
+        )
+    };
+    let oci = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let docker = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    let https = r#","urls":["https://layers.example/x"]"#;
+    for (layer, urls, expected) in [
+        (oci, https, Ok(())),
+        (docker, https, Ok(())),
+        (oci, "", Err("MANIFEST_BLOB_UNKNOWN")),
+        (docker, "", Err("MANIFEST_INVALID")),
+        (oci, r#","urls":["file:///etc/passwd"]"#, Err("MANIFEST_INVALID")),
+        (
+            "application/vnd.oci.image.layer.v1.tar",
+            https,
+            Err("MANIFEST_BLOB_UNKNOWN"),
+        ),
+    ] {
+        let answer = server
+            .send("PUT", "/v2/a/manifests/v1", PUSH, manifest(layer, urls))
+            .await;
+        match expected {
+            Ok(()) => {
+                let warning = "299 - \"layers that lie elsewhere are deprecated by the image specification\"";
+                answer.is(201, &[("warning", warning)]);
+            }
+            Err(code) => {
+                answer.refuses(400, code);
+            }
+        }
+    }
+    let elsewhere = |allow: &[&str], deny: &[&str]| {
+        let list = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Settings {
+            validation: Validation {
+                urls: Urls::new(&list(allow), &list(deny)).unwrap(),
+                ..Validation::default()
+            },
+            ..Settings::default()
+        }
+    };
+    for (settings, status) in [
+        (elsewhere(&["^https://layers\\.example/"], &[]), 201),
+        (elsewhere(&["^https://other\\.example/"], &[]), 400),
+        (elsewhere(&[], &["/x$"]), 400),
+    ] {
+        let server = server_with(settings, |_| {});
+        server.push_blob("a", b"{}").await;
+        server
+            .send("PUT", "/v2/a/manifests/v1", PUSH, manifest(oci, https))
+            .await
+            .is(status, &[]);
+    }
+}
+
+#[tokio::test]
+async fn manifests_of_a_class_that_is_not_listed_are_denied() {
+    let settings = Settings {
+        validation: Validation {
+            classes: vec!["plugin".to_owned()],
+            ..Validation::default()
+        },
+        ..Settings::default()
+    };
+    let server = server_with(settings, |_| {});
+    let image = server.image("a", "content", "").await;
+    let denied = server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, image.clone())
+        .await;
+    let answer = denied.refuses(403, "DENIED");
+    assert_eq!(
+        answer.json()["errors"][0]["detail"],
+        "repositories may not hold manifests of class image"
+    );
+    let plugin = image.replace(
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.plugin.v1+json",
+    );
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, plugin)
         .await
         .is(201, &[]);
+    let other = image.replace("application/vnd.oci.image.config.v1+json", "text/plain");
+    server
+        .send("PUT", "/v2/a/manifests/v2", PUSH, other)
+        .await
+        .refuses(403, "DENIED");
 }
 
 #[tokio::test]

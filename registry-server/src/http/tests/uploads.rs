@@ -464,6 +464,73 @@ async fn missing_broken_and_lying_hash_states_do_no_harm() {
     }
 }
 
+#[tokio::test]
+async fn a_state_that_another_server_saved_of_its_own_bytes_alone_does_no_harm() {
+    let server = server();
+    let content = pattern(3_000_000);
+    let digest = Digest::sha256(&content);
+    let location = start(&server, "a").await;
+    let location = server
+        .send("PATCH", &location, &[], content[..500_000].to_vec())
+        .await
+        .location();
+    // What distribution leaves when it finds no state at 500000: the hash of what it got, under that length.
+    let data = server
+        .files()
+        .into_keys()
+        .find(|path| path.contains("/_uploads/") && path.ends_with("/data"))
+        .unwrap();
+    let data = server.folder.path().join(data);
+    std::fs::write(&data, &content[..1_700_000]).unwrap();
+    let mut alone = registry_oci::Hasher::new();
+    alone.update(&content[500_000..1_700_000]);
+    let states = data.with_file_name("hashstates").join("sha256");
+    std::fs::create_dir_all(&states).unwrap();
+    std::fs::write(states.join("1200000"), alone.to_go_state()).unwrap();
+
+    let location = server
+        .get(&location)
+        .await
+        .is(204, &[("range", "0-1699999")])
+        .location();
+    let location = server
+        .send("PATCH", &location, &[], content[1_700_000..2_900_000].to_vec())
+        .await
+        .location();
+    let left: Vec<_> = std::fs::read_dir(&states)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["2900000"], "the one that holds, and no other");
+    let put = format!("{location}&digest={digest}");
+    server
+        .send("PUT", &put, &[], content[2_900_000..].to_vec())
+        .await
+        .is(201, &[]);
+}
+
+#[tokio::test]
+async fn small_chunks_of_a_large_upload_save_their_state_too() {
+    let server = server();
+    let content = pattern(1_600_000);
+    let mut location = start(&server, "a").await;
+    for chunk in content.chunks(400_000) {
+        location = server
+            .send("PATCH", &location, &[], chunk.to_vec())
+            .await
+            .location();
+    }
+    let states: Vec<String> = server
+        .files()
+        .into_keys()
+        .filter(|path| path.contains("/hashstates/"))
+        .collect();
+    assert!(
+        matches!(&states[..], [state] if state.ends_with("/hashstates/sha256/1600000")),
+        "{states:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_pushers_of_one_blob_all_succeed_and_readers_see_it_whole() {
     let server = Arc::new(server());

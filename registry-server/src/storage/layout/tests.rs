@@ -356,6 +356,20 @@ proptest! {
     }
 
     #[test]
+    fn no_mutated_key_panics_and_what_is_read_is_written_the_same(text in registry_mutation::mutated_text(&[
+        "docker/registry/v2/blobs/sha256/e3/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/data",
+        "docker/registry/v2/repositories/a/b/_layers/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/link",
+        "docker/registry/v2/repositories/a/_manifests/tags/v1/current/link",
+        "docker/registry/v2/repositories/a/_uploads/x/hashstates/sha256/1024",
+    ])) {
+        if let Ok(key) = StorageKey::parse(&text)
+            && let Some(place) = Place::parse(&key)
+        {
+            prop_assert_eq!(place.key(), key);
+        }
+    }
+
+    #[test]
     fn no_key_panics(text in "(docker/registry/v2/|blobs/|repositories/|_layers/|_manifests/|sha256/|a/|link){0,8}x") {
         if let Ok(key) = StorageKey::parse(&text) {
             let _ = Place::parse(&key);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use registry_oci::Algorithm;
 
 use super::*;
-use crate::registry::References;
+use crate::registry::{References, Validation};
 
 /// What is pushed. Numbers name what was pushed before, modulo how many there are.
 #[derive(Debug, Clone)]
@@ -301,7 +301,10 @@ pub(super) fn lenient(driver: Arc<dyn Driver>) -> Registry {
     Registry::new(
         driver,
         Settings {
-            references: References::Any,
+            validation: Validation {
+                references: References::Unchecked,
+                ..Validation::default()
+            },
             ..Settings::default()
         },
     )

@@ -1,0 +1,127 @@
+//! What a proxy can do to a body: refuse its size, its form or its pace; break off.
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Url;
+
+use super::Site;
+use crate::exec::Exec;
+use crate::protocol::{Repository, digest, noise};
+use crate::proxy::{Plan, Proxy};
+
+const MIB: usize = 1024 * 1024;
+
+/// A layer people call large.
+const LARGE: usize = 100_000_000;
+
+/// 100 MB by HTTP/2 with a length, by HTTP/1.1 in chunks without one, and a slow client beside them; each is read back.
+pub(super) async fn large_ones_come_through(site: &Site<'_>) -> Result<()> {
+    let repository = repository(site)?;
+    let (large, chunked, slow) = (noise(41, LARGE), noise(42, LARGE), noise(43, 2 * MIB));
+    let folder = tempfile::tempdir_in(site.bench.dir)?;
+    let push = async |bytes: &bytes::Bytes, options: &[&str], version: &str| -> Result<()> {
+        let name = digest(bytes);
+        let file = folder.path().join(&name);
+        std::fs::write(&file, bytes)?;
+        let mut location = repository.start().await?.location;
+        location.query_pairs_mut().append_pair("digest", &name);
+        let answer = curl(site)
+            .args([
+                "--header",
+                "Content-Type: application/octet-stream",
+                "--upload-file",
+            ])
+            .arg(&file)
+            .args(options)
+            .arg(location.as_str())
+            .success()
+            .await?;
+        ensure!(
+            answer == format!("201 {version}"),
+            "{options:?}: expected 201 {version}, got {answer}"
+        );
+        ensure!(
+            repository.blob(&name).await? == *bytes,
+            "{options:?}: the blob read back differs"
+        );
+        Ok(())
+    };
+    let (large, chunked, slow) = tokio::join!(
+        push(&large, &["--http2"], "2"),
+        push(
+            &chunked,
+            &["--http1.1", "--header", "Transfer-Encoding: chunked"],
+            "1.1"
+        ),
+        push(&slow, &["--http1.1", "--limit-rate", "256K"], "1.1"),
+    );
+    large?;
+    chunked?;
+    slow
+}
+
+/// Many requests on one connection at the edge; gives how many.
+pub(super) async fn connections_are_reused(site: &Site<'_>) -> Result<usize> {
+    const REQUESTS: usize = 300;
+    let url = format!("{}v2/?reused=[1-{REQUESTS}]", site.outer("/")?);
+    let answer = site
+        .clients
+        .curl()
+        .args([
+            "--http1.1",
+            "--write-out",
+            " %{http_code} %{num_connects}\\n",
+            &url,
+        ])
+        .success()
+        .await?;
+    let lines: Vec<&str> = answer.lines().collect();
+    let good = lines.iter().filter(|line| line.starts_with("{} 200 ")).count();
+    ensure!(
+        good == REQUESTS,
+        "{good} of {REQUESTS} were answered 200:\n{answer}"
+    );
+    let opened: usize = lines
+        .iter()
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
+        .sum();
+    ensure!(opened == 1, "{REQUESTS} requests took {opened} connections");
+    Ok(REQUESTS)
+}
+
+/// The proxy is killed in the middle of a PATCH, which the server sees as its peer hanging up; what came before is kept,
+/// and the upload goes on through the proxy's successor. Gives how many bytes were kept.
+pub(super) async fn an_interrupted_one_goes_on(site: &Site<'_>, plan: &Plan, proxy: Proxy) -> Result<usize> {
+    let repository = repository(site)?;
+    let bytes = noise(44, 64 * MIB);
+    let session = repository.start().await?;
+    repository
+        .append_interrupted(&session, bytes.clone(), 40 * MIB, proxy.kill())
+        .await?;
+    let _proxy = plan.start(&site.http, "/v2/").await?;
+    let session = repository.status(&session).await?;
+    let kept = session.received;
+    // The rest may have been in a socket's or the proxy's buffer, never more than was sent.
+    ensure!(kept > MIB && kept <= 40 * MIB, "{kept} bytes of 40 MiB were kept");
+    let session = repository.append(&session, bytes.slice(kept..)).await?;
+    repository.finish(&session, &digest(&bytes)).await?;
+    ensure!(
+        repository.blob(&digest(&bytes)).await? == bytes,
+        "the blob read back differs"
+    );
+    Ok(kept)
+}
+
+fn repository(site: &Site<'_>) -> Result<Repository> {
+    let base: Url = site.outer("/").context("no base")?;
+    Ok(Repository::new(site.http.clone(), base, "bodies/large", None))
+}
+
+/// curl that prints status and version of the answer only.
+fn curl(site: &Site<'_>) -> Exec {
+    site.clients.curl().args([
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code} %{http_version}",
+    ])
+}

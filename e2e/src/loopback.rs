@@ -1,0 +1,156 @@
+//! crane, skopeo and curl on this machine, for servers and proxies that are loopback processes.
+//!
+//! Guarantees: logins, trusted certificates and caches are the case's own; nothing of the reader's is read. Must not:
+//! skip a certificate check. [`crate::clients`] is the same for a cluster. Start at [`Loopback`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use serde_json::json;
+
+use crate::cache::Cache;
+use crate::exec::Exec;
+use crate::protocol::noise;
+use crate::tools::Tool;
+
+/// The clients, with a folder of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct Loopback {
+    home: PathBuf,
+    crane: PathBuf,
+}
+
+impl Loopback {
+    /// Clients that trust the authorities of `trusted` (PEM, may be empty) and nobody else. `home` is made.
+    ///
+    /// # Errors
+    /// crane cannot be built, or the folder not be filled.
+    pub(crate) async fn new(home: &Path, trusted: &str) -> Result<Self> {
+        std::fs::create_dir_all(home.join("certs"))
+            .with_context(|| format!("cannot make `{}`", home.display()))?;
+        std::fs::write(home.join("certs/ca.crt"), trusted)?;
+        // skopeo would ask for the machine's policy, which need not exist.
+        std::fs::write(
+            home.join("policy.json"),
+            r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
+        )?;
+        let clients = Self {
+            home: home.to_owned(),
+            crane: Tool::Crane.path(&Cache::open()?, |_| ()).await?,
+        };
+        clients.logins(&[])?;
+        Ok(clients)
+    }
+
+    /// Where the trusted authorities stand.
+    pub(crate) fn authorities(&self) -> PathBuf {
+        self.home.join("certs/ca.crt")
+    }
+
+    /// Replaces the logins: registry, user, password.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn logins(&self, logins: &[(&str, &str, &str)]) -> Result<()> {
+        let auths: serde_json::Map<_, _> = logins
+            .iter()
+            .map(|(registry, user, password)| {
+                let both = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+                ((*registry).to_owned(), json!({"auth": both}))
+            })
+            .collect();
+        std::fs::write(self.home.join("config.json"), json!({"auths": auths}).to_string())
+            .context("cannot write the clients' logins")
+    }
+
+    /// crane. It tries HTTPS first and, with a loopback registry, HTTP after that.
+    pub(crate) fn crane(&self) -> Exec {
+        Exec::new(&self.crane)
+            .env("DOCKER_CONFIG", &self.home)
+            .env("SSL_CERT_FILE", self.authorities())
+            .env("SSL_CERT_DIR", self.home.join("none"))
+            .env("NO_PROXY", "*")
+    }
+
+    /// `skopeo copy` with every option it needs here; more options and both ends are added by the caller.
+    pub(crate) fn skopeo_copy(&self) -> Exec {
+        self.skopeo()
+            .args(["copy", "--src-cert-dir"])
+            .arg(self.home.join("certs"))
+            .arg("--dest-cert-dir")
+            .arg(self.home.join("certs"))
+            .arg("--authfile")
+            .arg(self.home.join("config.json"))
+    }
+
+    /// skopeo.
+    pub(crate) fn skopeo(&self) -> Exec {
+        Exec::new("/usr/bin/skopeo")
+            .arg("--policy")
+            .arg(self.home.join("policy.json"))
+            .env("NO_PROXY", "*")
+            .env("XDG_RUNTIME_DIR", &self.home)
+    }
+
+    /// curl, quiet unless something fails.
+    pub(crate) fn curl(&self) -> Exec {
+        Exec::new("curl")
+            .args(["--silent", "--show-error", "--noproxy", "*", "--cacert"])
+            .arg(self.authorities())
+    }
+
+    /// Pushes an image of `layers` layers with `bytes` of noise each, and gives its digest. Another `seed` is another
+    /// image.
+    ///
+    /// # Errors
+    /// crane fails.
+    pub(crate) async fn push_image(
+        &self,
+        image: &str,
+        layers: u64,
+        bytes: usize,
+        seed: u64,
+    ) -> Result<String> {
+        let folder = tempfile::tempdir_in(&self.home)?;
+        let mut append = self.crane().args(["append", "--new_tag", image]);
+        for layer in 0..layers {
+            let path = folder.path().join(format!("layer{layer}.tar"));
+            let file =
+                std::fs::File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
+            let mut tar = tar::Builder::new(file);
+            let content = noise(seed * 1000 + layer, bytes);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, format!("content{layer}"), &content[..])?;
+            tar.finish()?;
+            append = append.arg("--new_layer").arg(path);
+        }
+        let said = append.success().await?;
+        let (_, digest) = said
+            .trim()
+            .rsplit_once('@')
+            .with_context(|| format!("crane told no digest: {said}"))?;
+        Ok(digest.to_owned())
+    }
+
+    /// What crane says a reference leads to.
+    ///
+    /// # Errors
+    /// crane fails, or says something else than a digest.
+    pub(crate) async fn digest(&self, image: &str) -> Result<String> {
+        let digest = self
+            .crane()
+            .args(["digest", image])
+            .success()
+            .await?
+            .trim()
+            .to_owned();
+        ensure!(
+            digest.starts_with("sha256:"),
+            "crane says `{image}` is `{digest}`"
+        );
+        Ok(digest)
+    }
+}

@@ -1,0 +1,69 @@
+//! registry:2, registry:3 and ours as loopback processes with equal configuration.
+//!
+//! Guarantees: all three get the same file but for folder and port, and the same HTTP secret, so that whatever differs
+//! between their answers or their trees is theirs. Must not: judge; `differential` and the cases do. Start at [`Kind`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::cache::Cache;
+use crate::images;
+use crate::server::{Server, Settings, Setup};
+use crate::tools::Tool;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Debian's docker-registry 2.8.2.
+    V2,
+    /// distribution v3.1.2.
+    V3,
+    /// The one of this checkout.
+    Ours,
+}
+
+impl Kind {
+    /// All, the oldest first.
+    pub const ALL: [Kind; 3] = [Kind::V2, Kind::V3, Kind::Ours];
+
+    /// What it is called in lists and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::V2 => "2.8",
+            Kind::V3 => "3.1",
+            Kind::Ours => "ours",
+        }
+    }
+
+    /// Its program; registry:3 is built first when the cache does not have it.
+    ///
+    /// # Errors
+    /// registry:3 cannot be built.
+    pub async fn program(self, cache: &Cache) -> Result<PathBuf> {
+        match self {
+            // Installed with the suite's packages.
+            Kind::V2 => Ok(PathBuf::from("/usr/bin/docker-registry")),
+            Kind::V3 => Tool::Distribution.path(cache, |_| ()).await,
+            Kind::Ours => Ok(images::checkout().join("dist/registry-server")),
+        }
+    }
+
+    /// Starts it with `settings` on the data below `root`, a folder that is made when it is missing. The server is killed
+    /// when the result is dropped; started on the same folder, another kind sees the same tree.
+    ///
+    /// # Errors
+    /// The program is missing, or ends before it answers; what it printed is part of the error.
+    pub async fn start(self, cache: &Cache, root: &Path, settings: &Settings) -> Result<Server> {
+        let program = self.program(cache).await?;
+        std::fs::create_dir_all(root).with_context(|| format!("cannot make `{}`", root.display()))?;
+        Setup::new(&program, root)?
+            .configured(settings)
+            // registry:3 would otherwise look for a trace collector; the others do not know the name.
+            .with("OTEL_TRACES_EXPORTER", "none")
+            .start()
+            .await
+            .with_context(|| format!("cannot start {}", self.name()))
+    }
+}

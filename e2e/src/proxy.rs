@@ -1,0 +1,218 @@
+//! nginx, HAProxy and Traefik as loopback processes with TLS, in front of one server.
+//!
+//! Guarantees: the certificate is for `localhost`, signed by an authority of the case's own; a proxy is killed when it is
+//! dropped, with everything it started. Must not: know what the server behind it says. Start at [`Edge`].
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use reqwest::{Certificate, Client, Url};
+use tokio::process::{Child, Command};
+
+use crate::cache::Cache;
+use crate::pki::{Authority, write_secret};
+use crate::tools::Tool;
+use crate::wait::{Seen, wait_for};
+
+/// How long a proxy may take to answer its first request. Generous: the machine may be building beside us.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Where clients arrive: two ports that were free a moment ago, and a certificate.
+pub(crate) struct Edge {
+    folder: PathBuf,
+    /// The port with TLS.
+    pub(crate) tls: u16,
+    /// The port without.
+    pub(crate) plain: u16,
+    /// The authority clients have to trust, PEM.
+    pub(crate) authority: String,
+}
+
+impl Edge {
+    /// Makes the certificate in `folder`, where the proxy's other files and its log will lie too.
+    ///
+    /// # Errors
+    /// No port is free, or the folder cannot be written.
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
+        let authority = Authority::new("an authority of the suite")?;
+        let leaf = authority.issue("localhost", "e2e", &["localhost"])?;
+        // One file with both for HAProxy, which reads them in this order.
+        write_secret(
+            &folder.join("edge.pem"),
+            &format!("{}{}", leaf.certificate, leaf.key),
+        )?;
+        let probes = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let [tls, plain] = probes;
+        let (tls, plain) = (tls?.local_addr()?.port(), plain?.local_addr()?.port());
+        Ok(Self {
+            folder: folder.to_owned(),
+            tls,
+            plain,
+            authority: authority.certificate(),
+        })
+    }
+
+    /// What clients call the registry.
+    pub(crate) fn host(&self) -> String {
+        format!("localhost:{}", self.tls)
+    }
+
+    /// A client of HTTP that trusts this edge and nobody else.
+    ///
+    /// # Errors
+    /// The authority cannot be read back.
+    pub(crate) fn client(&self) -> Result<Client> {
+        let authority = Certificate::from_pem(self.authority.as_bytes())?;
+        let client = Client::builder()
+            .no_proxy()
+            .tls_certs_only([authority])
+            .redirect(reqwest::redirect::Policy::none());
+        Ok(client.build()?)
+    }
+
+    /// nginx. `server` is what stands in the `server` block beside the listeners and the certificate; `http` in front of
+    /// it. In one process, so that a kill is a kill.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn nginx(&self, http: &str, server: &str) -> Result<Plan> {
+        let Self {
+            folder, tls, plain, ..
+        } = self;
+        let folder = folder.display();
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nuser root;\nerror_log stderr;\nevents {{}}\nhttp {{\n\
+             access_log off;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
+             fastcgi_temp_path {folder}/f;\nuwsgi_temp_path {folder}/u;\nscgi_temp_path {folder}/s;\n{http}\n\
+             server {{\nlisten 127.0.0.1:{tls} ssl http2;\nlisten 127.0.0.1:{plain};\n\
+             ssl_certificate {folder}/edge.pem;\nssl_certificate_key {folder}/edge.pem;\n{server}\n}}\n}}\n"
+        );
+        let file = self.write("nginx.conf", &text)?;
+        Ok(self.plan("/usr/sbin/nginx", &["-e", "stderr", "-c"], file, "nginx"))
+    }
+
+    /// HAProxy. `sections` follows a `defaults` section with generous timeouts; `{tls}`, `{plain}` and `{pem}` in it are
+    /// the ports and the certificate's file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn haproxy(&self, sections: &str) -> Result<Plan> {
+        let pem = self.folder.join("edge.pem").display().to_string();
+        let sections = sections
+            .replace("{tls}", &self.tls.to_string())
+            .replace("{plain}", &self.plain.to_string())
+            .replace("{pem}", &pem);
+        let text = format!(
+            "global\n    log stderr format raw local0 notice\ndefaults\n    mode http\n    log global\n    timeout connect 5s\n    \
+             timeout client 60s\n    timeout server 60s\n{sections}\n"
+        );
+        let file = self.write("haproxy.cfg", &text)?;
+        Ok(self.plan("/usr/sbin/haproxy", &["-db", "-f"], file, "haproxy"))
+    }
+
+    /// Traefik with its file provider: everything for `rule` goes to `upstream`, a URL. The port without TLS redirects.
+    ///
+    /// # Errors
+    /// It cannot be built, or a file not be written.
+    pub(crate) async fn traefik(&self, rule: &str, upstream: &str) -> Result<Plan> {
+        let program = Tool::Traefik.path(&Cache::open()?, |_| ()).await?;
+        let pem = self.folder.join("edge.pem").display().to_string();
+        let dynamic = serde_json::json!({
+            "http": {
+                "routers": {"registry": {"rule": rule, "service": "registry", "entryPoints": ["secure"], "tls": {}}},
+                "services": {"registry": {"loadBalancer": {"servers": [{"url": upstream}]}}},
+            },
+            "tls": {"certificates": [{"certFile": pem, "keyFile": pem}]},
+        });
+        let dynamic = self.write("traefik-routes.yml", &dynamic.to_string())?;
+        let fixed = serde_json::json!({
+            "entryPoints": {
+                "secure": {"address": format!("127.0.0.1:{}", self.tls)},
+                "plain": {"address": format!("127.0.0.1:{}", self.plain),
+                    "http": {"redirections": {"entryPoint": {"to": format!(":{}", self.tls), "scheme": "https"}}}},
+            },
+            "providers": {"file": {"filename": dynamic}},
+            "global": {"checkNewVersion": false, "sendAnonymousUsage": false},
+        });
+        let file = self.write("traefik.yml", &fixed.to_string())?;
+        Ok(self.plan(program, &["--configFile"], file, "traefik"))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(path)
+    }
+
+    fn plan(&self, program: impl Into<PathBuf>, options: &[&str], file: PathBuf, name: &str) -> Plan {
+        Plan {
+            program: program.into(),
+            arguments: options.iter().map(PathBuf::from).chain([file]).collect(),
+            log: self.folder.join(format!("{name}.log")),
+            port: self.tls,
+        }
+    }
+}
+
+/// A configured proxy.
+pub(crate) struct Plan {
+    program: PathBuf,
+    arguments: Vec<PathBuf>,
+    log: PathBuf,
+    port: u16,
+}
+
+/// A running proxy.
+pub(crate) struct Proxy {
+    process: Child,
+}
+
+impl Plan {
+    /// Starts it and waits until `path` is answered by what is behind it.
+    ///
+    /// # Errors
+    /// The process ends, or there is no such answer in time.
+    pub(crate) async fn start(&self, client: &Client, path: &str) -> Result<Proxy> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let mut process = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.program.display()))?;
+        let url = Url::parse(&format!("https://localhost:{}{path}", self.port))?;
+        wait_for("a proxy's first answer", START_LIMIT, async || {
+            if let Some(status) = process.try_wait()? {
+                let said = std::fs::read_to_string(&self.log)?;
+                return Ok(Seen::Never(anyhow::anyhow!(
+                    "the proxy ended with {status}:\n{said}"
+                )));
+            }
+            let answer = client.get(url.clone()).send().await?;
+            Ok(match answer.status().as_u16() {
+                200 | 401 => Seen::Done(()),
+                other => Seen::NotYet(format!("status {other}")),
+            })
+        })
+        .await?;
+        Ok(Proxy { process })
+    }
+}
+
+impl Proxy {
+    /// Ends it at once, connections and all, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.process.kill().await.context("cannot kill the proxy")
+    }
+}

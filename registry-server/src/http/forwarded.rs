@@ -1,0 +1,227 @@
+//! What the proxies in front say of a client's request: its scheme, its host, its address.
+//!
+//! Guarantees: the one home of "whom do we believe", for URLs and for logged addresses alike; nothing that could not
+//! stand in a URL comes out, whatever the headers hold.
+//! The rules are distribution's where it has one. Scheme and host: `Forwarded` (RFC 7239), else `X-Forwarded-Proto`
+//! and `X-Forwarded-Host`. Address: `X-Forwarded-For`, else `X-Real-IP`, and only then `Forwarded`, which distribution
+//! does not ask: most proxies set the former and let a client's own `Forwarded` pass.
+//! Must not: know a URL. Start at [`Forwarded::of`].
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName};
+
+use super::Peer;
+use super::network::Network;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The longest DNS name (RFC 1035, section 2.3.4); a host of more is nobody's.
+const NAME_MAX: usize = 253;
+
+/// What is believed of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Forwarded {
+    pub(super) proto: Option<Scheme>,
+    pub(super) host: Option<Host>,
+    /// The client's address, where it is not the peer's.
+    pub(super) client: Option<IpAddr>,
+}
+
+/// The schemes a registry can be reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Host and port as they may stand between `//` and `/` of a URL (RFC 3986, section 3.2), without credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Host(String);
+
+impl Forwarded {
+    /// Reads the headers if the peer is believed: everybody is when `trusted` is empty, as in distribution, and
+    /// whoever comes by a unix socket, which only those can open whom the machine's administrator let.
+    pub(super) fn of(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Self {
+        if let Some(address) = peer.address
+            && !trusted.is_empty()
+            && !is_in(trusted, address.ip())
+        {
+            return Self::default();
+        }
+        let lines: Vec<&str> = texts(headers, &FORWARDED).collect();
+        let elements: Vec<Element> = lines.iter().flat_map(|line| elements(line)).collect();
+        let (proto, host) = match elements.first() {
+            Some(first) => (first.get("proto"), first.get("host")),
+            // A header that cannot be read says nothing, but it was the one to ask.
+            None if headers.get(FORWARDED).is_some_and(|value| !value.is_empty()) => (None, None),
+            None => {
+                let first = |name| texts(headers, name).next()?.split(',').next();
+                (first(&X_FORWARDED_PROTO), first(&X_FORWARDED_HOST))
+            }
+        };
+        let listed: Vec<&str> = texts(headers, &X_FORWARDED_FOR)
+            .flat_map(|line| line.split(','))
+            .collect();
+        let hops: Vec<&str> = elements
+            .iter()
+            .map(|element| element.get("for").unwrap_or_default())
+            .collect();
+        let client = client(&listed, trusted)
+            .or_else(|| texts(headers, &X_REAL_IP).next().and_then(address))
+            .or_else(|| client(&hops, trusted));
+        Self {
+            proto: proto.and_then(Scheme::parse),
+            host: host.and_then(Host::parse),
+            client,
+        }
+    }
+}
+
+impl Scheme {
+    /// Upper case is understood.
+    fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Host {
+    /// A DNS name or an address, IPv6 in brackets, and a port or none.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (is_host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, port) = rest.split_once(']')?;
+                (address.parse::<std::net::Ipv6Addr>().is_ok(), port)
+            }
+            None => {
+                let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+                let is_named = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+                (
+                    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(is_named),
+                    port,
+                )
+            }
+        };
+        let is_port = match port.strip_prefix(':') {
+            Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
+            None => port.is_empty(),
+        };
+        (is_host && is_port).then(|| Self(text.to_owned()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who stands behind a list of hops, the client first. Every proxy appends whom it saw, so without a list of
+/// proxies the first entry is believed, as distribution does; with one, the last that is no proxy: what stands in
+/// front of it the client can have written itself.
+fn client(hops: &[&str], trusted: &[Network]) -> Option<IpAddr> {
+    let (first, others) = hops.split_first()?;
+    if !trusted.is_empty() {
+        for hop in others.iter().rev() {
+            let address = address(hop)?;
+            if !is_in(trusted, address) {
+                return Some(address);
+            }
+        }
+    }
+    address(first)
+}
+
+fn is_in(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// An address with or without a port, IPv6 with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address: Option<IpAddr> = text
+        .parse()
+        .ok()
+        .or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
+        .or_else(|| bare().map(IpAddr::V6));
+    address.map(|address| address.to_canonical())
+}
+
+/// One proxy's part of a `Forwarded` header.
+struct Element(Vec<(String, String)>);
+
+impl Element {
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.0.iter();
+        let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(value)
+    }
+}
+
+/// The elements of a `Forwarded` header (RFC 7239, section 4), up to where it is broken.
+fn elements(line: &str) -> Vec<Element> {
+    let mut elements = Vec::new();
+    let mut pairs = Vec::new();
+    let mut rest = line.chars().peekable();
+    loop {
+        let mut name = String::new();
+        while let Some(next) = rest.next_if(|next| !"=;,".contains(*next)) {
+            name.push(next);
+        }
+        let mut value = String::new();
+        if rest.next_if_eq(&'=').is_some() {
+            if rest.next_if_eq(&'"').is_some() {
+                loop {
+                    match rest.next() {
+                        Some('"') => break,
+                        Some('\\') => value.extend(rest.next()),
+                        Some(other) => value.push(other),
+                        // Never closed: the element is not to be trusted with anything.
+                        None => return elements,
+                    }
+                }
+            } else {
+                while let Some(next) = rest.next_if(|next| !";,".contains(*next)) {
+                    value.push(next);
+                }
+            }
+            pairs.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+        while rest.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+        match rest.next() {
+            Some(';') => {}
+            Some(',') => elements.push(Element(std::mem::take(&mut pairs))),
+            Some(_) | None => {
+                if !pairs.is_empty() {
+                    elements.push(Element(pairs));
+                }
+                return elements;
+            }
+        }
+    }
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests;
