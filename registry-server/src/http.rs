@@ -14,6 +14,7 @@ mod conditional;
 mod forwarded;
 mod location;
 mod manifests;
+pub mod metrics;
 mod network;
 mod problem;
 mod query;

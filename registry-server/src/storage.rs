@@ -12,6 +12,7 @@ mod filesystem;
 mod inmemory;
 mod key;
 pub mod layout;
+mod timed;
 
 #[cfg(test)]
 mod conformance;
@@ -23,3 +24,4 @@ pub use error::Error;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
+pub use timed::Timed;

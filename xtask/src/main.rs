@@ -13,6 +13,7 @@ use e2e::local::{Local, Programs, serve_if_asked};
 use e2e::output::{Hint, Output, Step};
 
 mod down;
+mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -47,6 +48,8 @@ enum Task {
         #[arg(long)]
         fail_fast: bool,
     },
+    /// The tests that can be given more to do, with hours of it.
+    Soak,
     /// Runs a command inside the cluster's namespaces, in this folder: `cargo xtask exec -- docker images`.
     Exec(Inside),
     /// Runs kubectl against the cluster: `cargo xtask kubectl -- get registry -A`.
@@ -91,6 +94,7 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
         Task::Up(Named { name }) => up::up(&name, out).await.map(|()| ExitCode::SUCCESS),
         Task::Down(Named { name }) => down::down(&name, out).await.map(|()| ExitCode::SUCCESS),
         Task::Test { only, fail_fast } => test::test(only.as_deref(), fail_fast, out).await,
+        Task::Soak => soak::soak(out).await,
         Task::Exec(Inside { cluster, command }) => {
             let (program, args) = command.split_first().context("clap requires a command")?;
             attached(&running(&cluster.name).await?.shell(program, args)?).await

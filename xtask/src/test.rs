@@ -23,9 +23,9 @@ const CARGO_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
 /// What `cargo test` counted over all its programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: usize,
-    failed: usize,
+pub(crate) struct Counts {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
     ignored: usize,
 }
 
@@ -126,7 +126,7 @@ async fn cargo_test(out: &Output) -> Counts {
 }
 
 /// Adds up lines such as `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
-fn count(stdout: &str) -> Counts {
+pub(crate) fn count(stdout: &str) -> Counts {
     let mut counts = Counts::default();
     for line in stdout.lines().filter(|line| line.starts_with("test result: ")) {
         let number = |word: &str| {
@@ -145,7 +145,7 @@ fn count(stdout: &str) -> Counts {
 }
 
 /// What cargo said, without the tests that passed and the crates that compiled.
-fn failures(finished: &Finished) -> String {
+pub(crate) fn failures(finished: &Finished) -> String {
     let noise = |line: &&str| {
         let passed = line.starts_with("test ") && line.ends_with(" ... ok");
         let progress = [

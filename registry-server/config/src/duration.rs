@@ -228,6 +228,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn no_mutated_duration_panics(text in registry_mutation::mutated_text(&["1h30m5.5s", "-10ms", "168h", "9223372036854775807"])) {
+            if let Ok(span) = GoDuration::parse(&text) {
+                proptest::prop_assert_eq!(GoDuration::parse(&span.to_string()), Ok(span));
+            }
+        }
+
+        #[test]
         fn no_text_panics_and_what_is_printed_is_read_back(text in "\\PC{0,30}", nanoseconds: i64) {
             let _ = GoDuration::parse(&text);
             let span = GoDuration { nanoseconds };

@@ -50,6 +50,15 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
         }]
     })?;
     rules(&config, &tree, &mut errors);
+    for (index, hook) in config.log.hooks.iter().enumerate() {
+        // No reason not to serve: nobody got mails before either.
+        if let (true, Some(missing)) = (hook.is_on(), hook.missing()) {
+            warnings.push(Warning::Incomplete {
+                path: format!("log.hooks[{index}]"),
+                missing,
+            });
+        }
+    }
     if errors.is_empty() {
         Ok(Loaded {
             config,
@@ -131,6 +140,20 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         required("auth.silly.realm", &silly.realm, "any text");
         required("auth.silly.service", &silly.service, "any text");
     }
+    let health = &config.health;
+    for (index, check) in health.file.iter().enumerate() {
+        required(
+            &format!("health.file[{index}].file"),
+            &check.file,
+            "the path of a file",
+        );
+    }
+    for (index, check) in health.http.iter().enumerate() {
+        required(&format!("health.http[{index}].uri"), &check.uri, "a URL");
+    }
+    for (index, check) in health.tcp.iter().enumerate() {
+        required(&format!("health.tcp[{index}].addr"), &check.addr, "`host:port`");
+    }
     let tls = &config.http.tls;
     if tls.certificate.is_some() || !tls.clientcas.is_empty() {
         required(
@@ -181,7 +204,14 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);
     }
-    formed("http.debug.addr", http.debug.addr.as_deref(), is_address, ADDRESS);
+    if http.debug.net() != Net::Unix {
+        formed(
+            "http.debug.addr",
+            http.debug.addr.as_deref(),
+            is_address,
+            "`:port`, `host:port` or the absolute path of a unix socket",
+        );
+    }
     formed(
         "http.prefix",
         http.prefix.as_deref(),

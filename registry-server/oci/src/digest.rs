@@ -135,6 +135,11 @@ impl Digest {
         self.algorithm
     }
 
+    /// The hash itself.
+    pub fn hash(&self) -> &[u8] {
+        &self.hash[..self.algorithm.length()]
+    }
+
     /// The hash in lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -246,6 +251,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_input_panics_and_what_is_accepted_prints_as_it_came(text in "\\PC{0,140}") {
+            if let Ok(digest) = Digest::parse(&text) {
+                prop_assert_eq!(digest.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn no_mutated_digest_panics_and_what_is_accepted_prints_as_it_came(
+            text in registry_mutation::mutated_text(&[EMPTY, "sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e", "sha384:ab"])
+        ) {
             if let Ok(digest) = Digest::parse(&text) {
                 prop_assert_eq!(digest.to_string(), text);
             }

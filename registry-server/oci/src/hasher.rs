@@ -170,5 +170,19 @@ mod tests {
 
             }
         }
+
+        #[test]
+        fn no_mutated_state_panics(edits in proptest::collection::vec((0usize..108, any::<u8>()), 0..8), cut in 0usize..=108) {
+            let mut hasher = Hasher::new();
+            hasher.update(&[7; 100]);
+            let mut state = hasher.to_go_state().to_vec();
+            for (at, byte) in edits {
+                state[at] = byte;
+            }
+            if let Ok(mut hasher) = Hasher::from_go_state(&state[..cut]) {
+                hasher.update(&[1; 200]);
+                let _ = hasher.digest();
+            }
+        }
     }
 }

@@ -148,6 +148,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_mutated_type_panics_and_what_is_accepted_is_printable(
+            text in registry_mutation::mutated_text(&["application/vnd.oci.image.index.v1+json; charset=utf-8", "*/*", "a/b"])
+        ) {
+            if let Ok(parsed) = MediaType::parse(&text) {
+                prop_assert!(parsed.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+
+        #[test]
         fn no_input_panics_and_what_is_accepted_is_printable(text in "\\PC{0,60}") {
             if let Ok(parsed) = MediaType::parse(&text) {
                 prop_assert!(parsed.as_str().bytes().all(|byte| byte.is_ascii_graphic()));

@@ -139,6 +139,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_mutated_reference_panics_and_what_is_accepted_prints_as_it_came(
+            text in registry_mutation::mutated_text(&["latest", "v1.2.3-rc_4", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"])
+        ) {
+            if let Ok(reference) = Reference::parse(&text) {
+                prop_assert_eq!(reference.to_string(), text);
+            }
+        }
+
+        #[test]
         fn no_input_panics_and_what_is_accepted_prints_as_it_came(text in "\\PC{0,150}|[a-z.:_-]{0,20}") {
             if let Ok(reference) = Reference::parse(&text) {
                 prop_assert_eq!(reference.to_string(), text);

@@ -233,6 +233,19 @@ mod tests {
         }
 
         #[test]
+        fn no_mutated_name_panics_and_accepted_ones_are_safe_paths(
+            text in registry_mutation::mutated_text(&["library/debian", "a", "registry.example.com:5000/a/b", "a__b/c--d/e.f", "[fd00::1]:5000/a"])
+        ) {
+            if let Ok(name) = RepositoryName::parse(&text) {
+                prop_assert!(name.as_str().len() <= 255);
+                for component in name.as_str().split('/') {
+                    prop_assert!(!component.is_empty() && component != "." && component != "..");
+                    prop_assert!(!component.starts_with('_') && !component.contains('\0'));
+                }
+            }
+        }
+
+        #[test]
         fn every_generated_name_is_accepted(text in "[a-z0-9]{1,8}((\\.|_|__|-{1,3})[a-z0-9]{1,5}){0,3}(/[a-z0-9]{1,8}){0,3}") {
             prop_assert!(RepositoryName::parse(&text).is_ok());
         }

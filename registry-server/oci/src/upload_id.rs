@@ -89,4 +89,16 @@ mod tests {
         }
         assert!(UploadId::parse("Ab0-_.=").is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_mutated_id_panics_and_accepted_ones_are_one_file_name(
+            text in registry_mutation::mutated_text(&["0197c3a0-5b1c-7d2e-8f3a-4b5c6d7e8f90", "Ab0-_.=", "a..b"])
+        ) {
+            if let Ok(id) = UploadId::parse(&text) {
+                let id = id.as_str();
+                proptest::prop_assert!(!id.contains(['/', '\0']) && id != "." && id != ".." && id.len() <= 255);
+            }
+        }
+    }
 }

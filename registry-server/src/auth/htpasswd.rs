@@ -256,7 +256,7 @@ fn read(path: &Path) -> Result<(Version, HashMap<String, String>), Error> {
 
 /// Users and their hashes, and the lines that are not accepted with the reason. The last line of a user counts, as
 /// in distribution.
-fn parse(text: &str) -> (HashMap<String, String>, Vec<(usize, &'static str)>) {
+pub(super) fn parse(text: &str) -> (HashMap<String, String>, Vec<(usize, &'static str)>) {
     let mut users = HashMap::new();
     let mut problems = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -270,6 +270,18 @@ async fn a_file_of_apaches_tool_is_understood() {
 
 proptest::proptest! {
     #[test]
+    fn no_mutated_login_panics(header in registry_mutation::mutated(&["Basic YW5uOnMzY3JldA==", "basic Og==", "Bearer abc"])) {
+        let _ = super::basic(&header);
+    }
+
+    #[test]
+    fn no_mutated_file_of_users_panics(text in registry_mutation::mutated_text(&[
+        "ann:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234\n# comment\n\nben:$apr1$x$y\n:$2a$10$\n",
+    ])) {
+        let _ = super::htpasswd::parse(&text);
+    }
+
+    #[test]
     fn no_header_panics(header: Vec<u8>, text in "[Bb]asic [A-Za-z0-9+/=]{0,40}") {
         let _ = super::basic(&header);
         let _ = super::basic(text.as_bytes());

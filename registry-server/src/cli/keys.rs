@@ -5,22 +5,29 @@ use registry_config::keys::{KEYS, Kind, Line};
 use super::exit;
 use super::output::Output;
 
-/// Prints the table in Markdown.
+/// Prints the table in Markdown, and the counts once more as talk, for those who pipe it.
 pub(super) fn run(output: &Output) -> u8 {
     output.data(&table());
+    output.talk(&counts());
     exit::DONE
 }
 
-fn table() -> String {
+fn counts() -> String {
     let count = |kind: Kind| KEYS.iter().filter(|key| key.kind == kind).count();
-    let mut text = format!(
-        "{} keys: {} acted on, {} accepted without effect, {} refused, {} not yet.\n\n\
-         | Key | Known to | Kind | What it does, or why not |\n|---|---|---|---|\n",
+    format!(
+        "{} keys: {} acted on, {} accepted without effect, {} refused, {} not yet.",
         KEYS.len(),
         count(Kind::Acted),
         count(Kind::Accepted),
         count(Kind::Refused),
         count(Kind::NotYet),
+    )
+}
+
+fn table() -> String {
+    let mut text = format!(
+        "{}\n\n| Key | Known to | Kind | What it does, or why not |\n|---|---|---|---|\n",
+        counts()
     );
     for key in KEYS {
         let line = match key.line {
@@ -52,11 +59,14 @@ mod tests {
     fn the_table_has_a_row_per_key_and_counts_them() {
         let table = table();
         assert_eq!(table.lines().count(), KEYS.len() + 4);
-        assert!(
-            table.starts_with(&format!("{} keys: ", KEYS.len())),
-            "{}",
-            table.lines().next().unwrap()
-        );
+        // Which numbers they are is held by the reference page, which is this table.
+        let numbers: Vec<usize> = counts()
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        assert_eq!(numbers.len(), 5, "{}", counts());
+        assert_eq!((numbers[0], numbers[1..].iter().sum()), (KEYS.len(), KEYS.len()));
+        assert!(table.starts_with(&counts()));
         assert!(table.contains(
             "| `http.previoussecrets[]` | Berth | acted on | \
              secrets used before: uploads signed with one of them go on |\n"

@@ -1,6 +1,8 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod exchange;
+mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -8,27 +10,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use hyper::body::Incoming;
 use rand::Rng;
 use registry_config::model::Config;
 use registry_config::{Loaded, Secret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use answer::Front;
 
 use super::output::Output;
 use super::source::{self, Found};
 use super::{exit, output};
 use crate::auth::{self, Gate, Htpasswd};
 use crate::fault::Fault;
-use crate::health::Health;
+use crate::health::{self, Check, Health, Probes};
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::http::{App, Network, Options, Secrets};
 use crate::registry::{Children, Platform, References, Registry, Settings, Urls, Validation};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     /// The store's folder cannot be used.
     #[error("cannot use `storage.filesystem.rootdirectory`, `{root}`")]
     Storage {
@@ -44,6 +50,9 @@ enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Checks cannot be made.
+    #[error(transparent)]
+    Health(#[from] health::Error),
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] server::Error),
@@ -57,11 +66,12 @@ enum Error {
 }
 
 impl Error {
-    fn fault(&self) -> Fault {
+    pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
+            Self::Health(error) => error.fault(),
             Self::Listen(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
         }
@@ -77,7 +87,17 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    telemetry::start(&found.loaded.config.log);
+    let log = match telemetry::start(&found.loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return fail(&Error::System(error), output),
+    };
+    let code = logged(&found, &log, output);
+    log.finish();
+    code
+}
+
+/// What happens once there is a log.
+fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     for warning in &found.loaded.warnings {
         tracing::warn!("{}: {warning}", found.place);
     }
@@ -86,9 +106,13 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System(error), output),
     };
-    let code = match runtime.block_on(serve(&found)) {
+    let code = match runtime.block_on(serve(found, log)) {
         Ok(code) => code,
-        Err(error) => fail(&error, output),
+        Err(error) => {
+            // What was said before stands above it.
+            log.finish();
+            fail(&error, output)
+        }
     };
     // A file call that hangs on a dead disk must not keep the process alive.
     runtime.shutdown_background();
@@ -100,7 +124,7 @@ fn fail(error: &Error, output: &output::Output) -> u8 {
     exit::code(error.fault())
 }
 
-async fn serve(found: &Found) -> Result<u8, Error> {
+async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
@@ -115,16 +139,23 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     )
     .await?;
     let probes = match &http.debug.addr {
-        Some(address) => Some(Listener::bind(Default::default(), address).await?),
+        Some(address) => Some(Listener::bind(http.debug.net(), address).await?),
         None => None,
     };
 
+    // Counting costs little, but nothing is less when nobody can read it.
+    let mut metrics = probes
+        .as_ref()
+        .filter(|_| http.debug.prometheus.enabled == Some(true))
+        .map(|_| prometheus_client::registry::Registry::default());
+    let driver: Arc<dyn Driver> = match &mut metrics {
+        Some(metrics) => Arc::new(Timed::new(driver, metrics)),
+        None => driver,
+    };
     let health = Health::default();
-    tokio::spawn(
-        health
-            .clone()
-            .follow(Arc::clone(&driver), config.health.storagedriver.clone()),
-    );
+    for check in Check::all(&config.health, &driver)? {
+        tokio::spawn(health.clone().follow(check));
+    }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
@@ -140,6 +171,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
+    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
     if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
         tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
     }
@@ -159,9 +191,14 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         tls,
         h2c: http.h2c.enabled == Some(true),
     };
-    let access_log = config.log.accesslog.disabled != Some(true);
+    let front = Arc::new(Front {
+        app,
+        health: health.clone(),
+        metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
+        access_log: (config.log.accesslog.disabled != Some(true)).then(|| log.access.clone()),
+    });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
-        answer::answer(app.clone(), request, client, access_log)
+        Arc::clone(&front).answer(request, client)
     });
     let stop = Stop::default();
     let drain = http.drain();
@@ -169,8 +206,14 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     // Answers on while requests finish, so that whoever watches sees "draining" and not a dead server.
     let stop_probes = Stop::default();
     let probes = probes.map(|listener| {
-        let health = health.clone();
-        let answer = move |request: Request<_>, _| std::future::ready(health.respond(&request));
+        let mut probes = Probes::new(health.clone());
+        if let Some(metrics) = metrics {
+            probes = probes.with_metrics(http.debug.prometheus.path(), Arc::new(Metrics::new(metrics)));
+        }
+        let answer = move |request: Request<Incoming>, client: Client| {
+            let probes = probes.clone();
+            async move { probes.respond(request, client.address).await }
+        };
         tokio::spawn(
             Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),
         )
@@ -191,6 +234,9 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
+    if let Some(presence) = presence {
+        presence.end().await;
+    }
     match cut {
         0 => tracing::info!("stopped"),
         cut => tracing::warn!(
@@ -202,7 +248,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
 }
 
 /// The store and its name for people.
-fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     let Some(filesystem) = &config.storage.filesystem else {
         // Exactly one driver is configured, and there is no third one yet.
         return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));

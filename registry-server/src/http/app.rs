@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::forwarded::Forwarded;
 use super::location::Locations;
+use super::metrics::Handler;
 use super::network::Network;
 use super::problem::{Code, Problem};
 use super::query::Query;
@@ -121,6 +122,13 @@ impl App {
                 options,
             }),
         }
+    }
+
+    /// Who answers a path, for counting.
+    pub fn handler(&self, uri: &Uri) -> Option<Handler> {
+        let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let (_, path) = split_prefix(&decoded, &self.inner.options.prefix)?;
+        Handler::of(&Route::parse(path))
     }
 
     /// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket

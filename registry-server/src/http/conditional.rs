@@ -38,7 +38,20 @@ fn names(tag: &str, digest: &Digest) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_mutated_tag_panics(value in registry_mutation::mutated(&["\"sha256:ab\", W/\"x\"", "*", "Sun, 06 Nov 1994 08:49:37 GMT"])) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let digest = Digest::sha256(b"x");
+                let headers = HeaderMap::from_iter([(IF_NONE_MATCH, value.clone()), (IF_RANGE, value)]);
+                let _ = (is_fresh(&headers, &digest), range_counts(&headers, &digest));
+            }
+        }
+    }
 
     fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])

@@ -117,6 +117,11 @@ mod tests {
         }
 
         #[test]
+        fn no_mutated_query_panics(text in registry_mutation::mutated_text(&["n=10&last=a%2Fb", "digest=sha256%3Aab&_state=abc==", "mount=&from=a/b&tag=x&tag=y"])) {
+            let _ = Query::parse(Some(&text)).get("n");
+        }
+
+        #[test]
         fn no_input_panics(text in "\\PC{0,60}|[%a-f0-9&=+]{0,40}") {
             let _ = Query::parse(Some(&text));
         }

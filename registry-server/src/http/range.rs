@@ -117,6 +117,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_mutated_range_panics(bytes in registry_mutation::mutated(&["bytes=0-99", "bytes=-5", "bytes=5-", "bytes=0-1,3-4", "0-1023"])) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let range = parse(&value);
+                if let Some(resolved) = range.resolve(1000) {
+                    prop_assert!(resolved.end <= 1000, "{:?}", resolved);
+                }
+                if let Some(chunk) = ChunkRange::parse(&value) {
+                    prop_assert!(chunk.length > 0 && chunk.start.checked_add(chunk.length - 1).is_some());
+                }
+            }
+        }
+
+        #[test]
         fn no_input_panics(text in "[ -~]{0,40}|bytes=[0-9-]{0,40}|[0-9-]{0,40}") {
             let value = HeaderValue::from_str(&text).unwrap();
             let _ = (parse(&value), ChunkRange::parse(&value));

@@ -182,6 +182,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_mutated_path_panics(path in registry_mutation::mutated_text(&[
+            "/v2/", "/v2/_catalog", "/v2/a/b/tags/list", "/v2/a/manifests/latest", "/v2/a/blobs/sha256:ab", "/v2/a/blobs/uploads/x", "/v2/a/referrers/sha256:ab",
+        ])) {
+            let _ = Route::parse(&path);
+        }
+
+        #[test]
         fn no_path_panics(path in "(/|v2|blobs|uploads|manifests|tags|list|a|:){0,12}|\\PC{0,40}") {
             let _ = Route::parse(&path);
         }

@@ -1,11 +1,14 @@
 //! Links: tiny objects that hold a digest.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use registry_oci::Digest;
 
 use super::{Error, Registry};
 use crate::storage::layout::Place;
-use crate::storage::{Durability, Mode};
+use crate::storage::{self, Durability, Mode, ReadRange, StorageKey};
 
 /// Longer than any digest; a link of more bytes is none.
 const LINK_MAX: u64 = 1024;
@@ -15,23 +18,43 @@ impl Registry {
     /// something else, holds none: whatever pushes the content again writes it anew.
     pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
         let key = place.key();
-        let bytes = match self.driver.get(&key, LINK_MAX).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => {
-                return Err(Error::Storage {
-                    doing: "read a link",
-                    source,
-                });
-            }
-        };
-        let digest = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| Digest::parse(text.trim_ascii()).ok());
-        if digest.is_none() {
-            tracing::warn!(%key, length = bytes.len(), "a link holds no digest and counts as missing");
+        match self.driver.get(&key, LINK_MAX).await {
+            Ok(bytes) => Ok(self.link_in(&key, &bytes)),
+            Err(storage::Error::TooLarge { .. }) => Ok(self.link_in(&key, &[])),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) => Err(Error::storage("read a link")(source)),
         }
-        Ok(digest)
+    }
+
+    /// The digest a link holds and when it was written, or nothing when there is no link at all.
+    pub(super) async fn read_dated_link(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
+        let key = place.key();
+        let failed = Error::storage("read a link");
+        let mut content = match self.driver.read(&key, ReadRange::Full).await {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let (size, modified) = (content.size, content.modified);
+        let mut bytes = Vec::new();
+        while size <= LINK_MAX
+            && let Some(block) = content.try_next().await.map_err(&failed)?
+        {
+            bytes.extend_from_slice(&block);
+        }
+        Ok(Some((self.link_in(&key, &bytes), modified)))
+    }
+
+    /// The digest in a link's bytes. One that has none is said once: whoever asks for it again would fill the log.
+    fn link_in(&self, key: &StorageKey, bytes: &[u8]) -> Option<Digest> {
+        let digest = parse(bytes);
+        if digest.is_none() && self.broken.is_news(key) {
+            tracing::warn!(%key, "a link holds no digest and counts as missing");
+        }
+        digest
     }
 
     /// Writes a link, durably.
@@ -41,5 +64,31 @@ impl Registry {
             .put(&place.key(), bytes, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("write a link"))
+    }
+}
+
+/// The digest in a link's bytes, if that is what they are.
+fn parse(bytes: &[u8]) -> Option<Digest> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Digest::parse(text.trim_ascii()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_mutated_link_panics_and_what_is_read_is_what_it_says(bytes in registry_mutation::mutated(&[
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
+            "",
+        ])) {
+            if let Some(digest) = parse(&bytes) {
+                prop_assert_eq!(digest.to_string().into_bytes(), bytes.trim_ascii());
+            }
+        }
     }
 }

@@ -1,16 +1,11 @@
 //! The access log: one line per request on standard output, in Apache's combined format, as distribution writes it.
 
-use std::io::Write;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderMap, Method, Uri, Version, header};
 use jiff::{Timestamp, tz::TimeZone};
 
-/// What a request's line says of the request. Turned into the line when the response has been sent.
+/// What a request's line says of the request.
 #[derive(Debug, Clone)]
 pub struct Entry {
     client: Option<IpAddr>,
@@ -20,9 +15,6 @@ pub struct Entry {
     version: Version,
     referer: String,
     agent: String,
-    user: Option<String>,
-    status: StatusCode,
-    bytes: u64,
 }
 
 impl Entry {
@@ -48,23 +40,11 @@ impl Entry {
             version,
             referer: text(header::REFERER),
             agent: text(header::USER_AGENT),
-            user: None,
-            status: StatusCode::OK,
-            bytes: 0,
         }
     }
 
-    /// Counts what is sent, and writes the line when the last byte is gone or the client is.
-    pub fn watch<B>(mut self, status: StatusCode, user: Option<String>, body: B) -> Watched<B> {
-        self.status = status;
-        self.user = user.map(|user| escaped(&user));
-        Watched {
-            body,
-            entry: Some(self),
-        }
-    }
-
-    fn line(&self) -> String {
+    /// The line of an answer of that many bytes.
+    pub fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
         let client = self
             .client
             .map_or_else(|| "-".to_owned(), |address| address.to_string());
@@ -75,16 +55,10 @@ impl Entry {
             version,
             referer,
             agent,
-            status,
-            bytes,
             ..
         } = self;
-        let user = self
-            .user
-            .as_deref()
-            .filter(|user| !user.is_empty())
-            .unwrap_or("-");
-        let status = status.as_u16();
+        let user = user.filter(|user| !user.is_empty()).map(escaped);
+        let user = user.as_deref().unwrap_or("-");
         format!(
             "{client} - {user} [{time}] \"{method} {target} {version:?}\" {status} {bytes} \"{referer}\" \"{agent}\"\n"
         )
@@ -92,7 +66,7 @@ impl Entry {
 }
 
 /// Path and query, without the token that lets its holder go on with an upload.
-fn without_state(uri: &Uri) -> String {
+pub(super) fn without_state(uri: &Uri) -> String {
     let Some(query) = uri.query() else {
         return uri.path().to_owned();
     };
@@ -117,55 +91,6 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// A response's body that is counted. Dropping it writes the line.
-#[derive(Debug)]
-pub struct Watched<B> {
-    body: B,
-    entry: Option<Entry>,
-}
-
-impl<B> Watched<B> {
-    /// A body nobody asked to log.
-    pub fn silent(body: B) -> Self {
-        Self { body, entry: None }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let (Some(data), Some(entry)) = (frame.data_ref(), &mut self.entry)
-        {
-            entry.bytes += data.len() as u64;
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Watched<B> {
-    fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            // In one write, so that lines do not mix; a reader who went away is not an error.
-            let _ = std::io::stdout().lock().write_all(entry.line().as_bytes());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -197,8 +122,7 @@ mod tests {
             &headers,
         );
         entry.time = "2026-11-02T07:08:09.5Z".parse().unwrap();
-        let mut watched = entry.watch(StatusCode::CREATED, Some("ann \"[\n".to_owned()), ());
-        let line = watched.entry.take().unwrap().line();
+        let line = entry.line(201, 0, Some("ann \"[\n"));
         assert_eq!(
             line,
             "127.0.0.1 - ann \\\"[\\x0a [02/Nov/2026:07:08:09 +0000] \

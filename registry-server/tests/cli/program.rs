@@ -64,7 +64,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn follow(stream: impl Read + Send + 'static) -> Arc<Self> {
+    pub(crate) fn follow(stream: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let writer = Arc::clone(&lines);
         std::thread::spawn(move || {

@@ -400,6 +400,15 @@ proptest::proptest! {
     }
 
     #[test]
+    fn no_mutated_file_panics(text in registry_mutation::mutated_text(&[V2, V3])) {
+        if let Ok(loaded) = load(&text, []) {
+            // What is accepted can be printed, and what is printed is accepted again.
+            let printed = loaded.tree.to_yaml();
+            proptest::prop_assert!(load(&printed, []).is_ok(), "printed:\n{}", printed);
+        }
+    }
+
+    #[test]
     fn no_value_of_any_key_panics(at in 0..crate::keys::KEYS.len(), value in "\\PC{0,30}") {
         let mut tree = Tree::parse(GOOD).unwrap();
         tree.set(&crate::keys::KEYS[at].path.replace("[]", ""), &value);

@@ -128,7 +128,8 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Debug {
-    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication; off when unset.
+    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication: `host:port`,
+    /// `:port`, or the absolute path of a unix socket, which distribution does not know. Off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
     /// Metrics.
@@ -136,7 +137,17 @@ pub struct Debug {
     pub prometheus: Prometheus,
 }
 
-/// `http.debug.prometheus`: accepted without effect until metrics exist.
+impl Debug {
+    /// What `addr` is.
+    pub fn net(&self) -> Net {
+        match self.addr.as_deref() {
+            Some(path) if path.starts_with('/') => Net::Unix,
+            Some(_) | None => Net::Tcp,
+        }
+    }
+}
+
+/// `http.debug.prometheus`: metrics on `http.debug.addr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Prometheus {
@@ -146,6 +157,17 @@ pub struct Prometheus {
     /// `/metrics` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+impl Prometheus {
+    /// The path in force, with the slash that a path begins with.
+    pub fn path(&self) -> String {
+        match self.path.as_deref().filter(|path| !path.is_empty()) {
+            Some(path) if path.starts_with('/') => path.to_owned(),
+            Some(path) => format!("/{path}"),
+            None => "/metrics".to_owned(),
+        }
+    }
 }
 
 /// `http.http2`.

@@ -72,13 +72,33 @@ fn nested_maps_that_stop_distribution_are_reached() {
 
 #[test]
 fn go_field_names_lead_to_the_same_keys() {
-    fails(
-        &[("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/down")],
-        &[
-            "`health.file[0]` (variable REGISTRY_HEALTH_FILECHECKERS_0_FILE) is not supported yet: \
-           the server would stay ready although the check fails",
-        ],
-    );
+    for (go, yaml, expected) in [
+        (
+            "HEALTH_FILECHECKERS_0_FILE",
+            "HEALTH_FILE_0_FILE",
+            "  file:\n    - file: x:1\n",
+        ),
+        (
+            "HEALTH_HTTPCHECKERS_0_URI",
+            "HEALTH_HTTP_0_URI",
+            "  http:\n    - uri: x:1\n",
+        ),
+        (
+            "HEALTH_TCPCHECKERS_0_ADDR",
+            "HEALTH_TCP_0_ADDR",
+            "  tcp:\n    - addr: x:1\n",
+        ),
+    ] {
+        for name in [go, yaml] {
+            let loaded = warns(&[(&format!("REGISTRY_{name}"), "x:1")], &[]);
+            let health = format!("health:\n{expected}");
+            assert!(
+                loaded.tree.to_yaml().contains(&health),
+                "{name}: {:?}",
+                loaded.tree
+            );
+        }
+    }
     let loaded = warns(
         &[("REGISTRY_REDIS_OPTIONS_ADDRS", "[a:1]")],
         &[
@@ -306,6 +326,14 @@ fn an_empty_variable_unsets_its_key() {
 }
 
 proptest::proptest! {
+    #[test]
+    fn no_mutated_variable_panics(
+        name in registry_mutation::mutated_text(&["REGISTRY_HTTP_TLS_CLIENTCAS_0", "REGISTRY_LOG_HOOKS_0_OPTIONS_SMTP_ADDR", "REGISTRY_STORAGE", "REGISTRY_AUTH_PORT_5000_TCP_ADDR"]),
+        value in registry_mutation::mutated_text(&["tcp://10.0.0.1:5000", "{enabled: true, a: [b, c]}", "[a, b]", "30s", "&a [*a]"]),
+    ) {
+        let _ = load(FILE, [(name, value)]);
+    }
+
     #[test]
     fn no_variable_panics(name in "REGISTRY_[A-Z0-9_]{0,40}", path in 0..crate::keys::KEYS.len(), value in "\\PC{0,40}") {
         let known = format!("REGISTRY_{}", crate::keys::KEYS[path].path.replace(['.', '['], "_").replace(']', "0").to_uppercase());

@@ -139,3 +139,18 @@ proptest::proptest! {
         proptest::prop_assert_eq!(again.text(&key), Some(text.as_str()), "{}", tree.to_yaml());
     }
 }
+
+#[test]
+fn a_key_longer_than_yaml_finds_by_itself_is_read_back() {
+    for length in [1023, 1024, 1025, 5000] {
+        let key = "k".repeat(length);
+        for text in [
+            format!("? {key}\n: v\n"),
+            format!("a:\n- ? {key}\n  : {{b: c}}\n"),
+        ] {
+            let written = Tree::parse(&text).unwrap().to_yaml();
+            assert!(written.contains(&key));
+            assert_eq!(Tree::parse(&written).unwrap().to_yaml(), written, "{length}");
+        }
+    }
+}

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use super::{Node, Value};
 
+/// How many characters a key may have that stands alone in front of its colon (YAML 1.2.2, section 7.4.2).
+const IMPLICIT_KEY_MAX: usize = 1024;
+
 /// The text of a tree; reads back as the same tree.
 pub(super) fn write(root: &Node) -> String {
     let mut out = String::new();
@@ -23,7 +26,17 @@ fn map(out: &mut String, entries: &[(String, Node)], indent: usize) {
         if at > 0 || !out.ends_with("- ") {
             out.extend(std::iter::repeat_n(' ', indent));
         }
-        scalar(out, key, !is_plain(key) || super::truth(key).is_some());
+        let mut text = String::new();
+        scalar(&mut text, key, !is_plain(key) || super::truth(key).is_some());
+        // A longer one is only found to be a key when it says so first.
+        if text.chars().count() > IMPLICIT_KEY_MAX {
+            out.push_str("? ");
+            out.push_str(&text);
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+        } else {
+            out.push_str(&text);
+        }
         out.push(':');
         block(out, node, indent);
     }

@@ -1,54 +1,88 @@
-//! What stands around every request: its id, its line in the access log.
+//! What stands around every request: whether it may be answered, its id, its line in the access log.
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use tracing::Instrument;
-use uuid::Uuid;
 
+use super::exchange::{Arriving, Exchange, Watched};
 use crate::auth::Identity;
+use crate::health::Health;
+use crate::http::metrics::Metrics;
 use crate::http::server::Client;
-use crate::http::{App, Body, Peer};
-use crate::telemetry::access::{Entry, Watched};
+use crate::http::{App, Body, Code, Peer, Problem};
+use crate::telemetry::access::Entry;
+use crate::telemetry::{self, Sink};
 
 /// Where a client finds the id to look for in the log. Only on answers that need it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request.
-pub(super) async fn answer(
-    app: App,
-    request: Request<Incoming>,
-    client: Client,
-    access_log: bool,
-) -> Response<Watched<Body>> {
-    let peer = Peer {
-        address: client.address,
-        tls: client.tls,
-    };
-    let entry = access_log.then(|| {
-        Entry::new(
-            app.client_address(request.headers(), &peer),
-            request.method(),
-            request.uri(),
-            request.version(),
-            request.headers(),
-        )
-    });
-    let id = Uuid::new_v4();
-    // At the highest level, so that the lines inside carry the id whatever `log.level` is.
-    let span = tracing::error_span!("request", "http.request.id" = %id);
-    let mut response = app.respond(request, peer).instrument(span).await;
-    if response.status().is_server_error()
-        && let Ok(id) = HeaderValue::from_str(&id.to_string())
-    {
-        response.headers_mut().insert(REQUEST_ID, id);
+/// Why nothing is answered, in distribution's words: what is wrong is nothing for strangers.
+const OUT_OF_SERVICE: &str = "health check failed: please see /debug/health";
+
+/// Answers the main address.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) app: App,
+    pub(super) health: Health,
+    pub(super) metrics: Option<Metrics>,
+    /// Nothing when it is switched off.
+    pub(super) access_log: Option<Sink>,
+}
+
+impl Front {
+    /// Answers one request. Dropped half-way it still leaves its line in the access log.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Response<Watched<Body>> {
+        let peer = Peer {
+            address: client.address,
+            tls: client.tls,
+        };
+        let address = self.app.client_address(request.headers(), &peer);
+        let line = self.access_log.as_ref().map(|sink| {
+            let entry = Entry::new(
+                address,
+                request.method(),
+                request.uri(),
+                request.version(),
+                request.headers(),
+            );
+            (sink.clone(), entry)
+        });
+        let measured = self.metrics.as_ref().and_then(|metrics| {
+            let handler = self.app.handler(request.uri())?;
+            Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
+        });
+        let about = telemetry::request::Request::new(&request, client.address, address);
+        let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
+        let mut response = if self.health.is_out_of_service() {
+            out_of_service(request.method())
+        } else {
+            let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
+            Arc::clone(&about).scope(self.app.respond(request, peer)).await
+        };
+        if response.status().is_server_error()
+            && let Ok(id) = HeaderValue::from_str(&about.id().to_string())
+        {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let user = response
+            .extensions_mut()
+            .remove::<Identity>()
+            .and_then(|identity| identity.name);
+        exchange.answered(response.status(), user);
+        response.map(|body| exchange.watch(body))
     }
-    let user = response
-        .extensions_mut()
-        .remove::<Identity>()
-        .and_then(|identity| identity.name);
-    let status = response.status();
-    response.map(|body| match entry {
-        Some(entry) => entry.watch(status, user, body),
-        None => Watched::silent(body),
-    })
+}
+
+/// The answer to everything, `/` included, before any question of who asks.
+fn out_of_service(method: &Method) -> Response<Body> {
+    let response = Response::from(Problem::with(Code::Unavailable, OUT_OF_SERVICE));
+    match *method {
+        Method::HEAD => response.map(|_| Body::empty()),
+        _ => response,
+    }
 }

@@ -1,0 +1,149 @@
+//! One request with its answer, from the first byte to the last, for the access log and the metrics.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::http::metrics::Measured;
+use crate::telemetry::Sink;
+use crate::telemetry::access::Entry;
+use crate::telemetry::request::Request;
+
+/// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// What became of a request so far. Dropping it, whenever that happens, is its end.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    about: Arc<Request>,
+    line: Option<(Sink, Entry)>,
+    measured: Option<Measured>,
+    status: u16,
+    user: Option<String>,
+    sent: u64,
+}
+
+impl Exchange {
+    /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
+    pub(super) fn new(about: Arc<Request>, line: Option<(Sink, Entry)>, measured: Option<Measured>) -> Self {
+        Self {
+            about,
+            line,
+            measured,
+            status: CLIENT_CLOSED_REQUEST,
+            user: None,
+            sent: 0,
+        }
+    }
+
+    /// There is an answer.
+    pub(super) fn answered(&mut self, status: StatusCode, user: Option<String>) {
+        self.status = status.as_u16();
+        self.user = user;
+    }
+
+    /// Counts what is sent, and ends when the last byte is gone or the client is.
+    pub(super) fn watch<B>(self, body: B) -> Watched<B> {
+        Watched { body, exchange: self }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // Whatever was made of half an upload, nobody reads it.
+        if self.about.is_broken() {
+            self.status = CLIENT_CLOSED_REQUEST;
+        }
+        if let Some((sink, entry)) = &self.line {
+            sink.line(&entry.line(self.status, self.sent, self.user.as_deref()));
+        }
+        if self.status >= 400 {
+            // Distribution says this of every error, as one; but that an image is not there, or that a client has to
+            // log in first, is nothing to look at.
+            Arc::clone(&self.about).enter(|| {
+                tracing::debug!(
+                    "http.response.status" = self.status,
+                    "http.response.written" = self.sent,
+                    "response completed with error"
+                );
+            });
+        }
+        if let Some(measured) = self.measured.take() {
+            measured.finish(self.status, self.sent);
+        }
+    }
+}
+
+/// A request's body that notes when it breaks off.
+#[derive(Debug)]
+pub(super) struct Arriving<B> {
+    body: B,
+    about: Arc<Request>,
+}
+
+impl<B> Arriving<B> {
+    pub(super) fn new(body: B, about: Arc<Request>) -> Self {
+        Self { body, about }
+    }
+}
+
+impl<B: Body + Unpin> Body for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.about.broke_off();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response's body that is counted.
+#[derive(Debug)]
+pub(super) struct Watched<B> {
+    body: B,
+    exchange: Exchange,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.exchange.sent += data.len() as u64;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

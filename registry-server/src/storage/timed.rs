@@ -1,0 +1,253 @@
+//! A driver whose calls are timed: the one place where storage is measured, whichever driver it is.
+//!
+//! Metric, labels and buckets are distribution's: `registry_storage_action_seconds` by `driver` and `action`, where
+//! an action is the method of its drivers that does the same. Two actions are ours, `Reader` and `Writer`: the time
+//! until an object is open for reading or appending, which distribution does not measure.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::{
+    Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept,
+    Writer,
+};
+
+/// The bounds Go's client library uses when none are given, in seconds.
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    driver: &'static str,
+    action: &'static str,
+}
+
+/// A driver that notes how long the calls of another take.
+#[derive(Debug)]
+pub struct Timed {
+    inner: Arc<dyn Driver>,
+    /// One per action, so that an observation looks nothing up.
+    delete: Histogram,
+    get_content: Histogram,
+    list: Histogram,
+    r#move: Histogram,
+    put_content: Histogram,
+    reader: Histogram,
+    redirect_url: Histogram,
+    stat: Histogram,
+    writer: Histogram,
+}
+
+impl Timed {
+    /// Times a driver's calls, and registers what they take.
+    pub fn new(inner: Arc<dyn Driver>, registry: &mut Registry) -> Self {
+        let family: Family<Labels, Histogram> = Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        registry.register(
+            "registry_storage_action_seconds",
+            "The number of seconds that the storage action takes",
+            family.clone(),
+        );
+        let driver = inner.name();
+        let of = |action| family.get_or_create_owned(&Labels { driver, action });
+        Self {
+            delete: of("Delete"),
+            get_content: of("GetContent"),
+            list: of("List"),
+            r#move: of("Move"),
+            put_content: of("PutContent"),
+            reader: of("Reader"),
+            redirect_url: of("RedirectURL"),
+            stat: of("Stat"),
+            writer: of("Writer"),
+            inner,
+        }
+    }
+}
+
+/// Observes a span when it goes, also when the call is dropped half-way: what nobody waited for took at least that
+/// long.
+struct Span<'a>(&'a Histogram, Instant);
+
+impl<'a> Span<'a> {
+    fn of(histogram: &'a Histogram) -> Self {
+        Self(histogram, Instant::now())
+    }
+}
+
+impl Drop for Span<'_> {
+    fn drop(&mut self) {
+        self.0.observe(self.1.elapsed().as_secs_f64());
+    }
+}
+
+#[async_trait]
+impl Driver for Timed {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.stat(key).await
+    }
+
+    async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
+        let _span = Span::of(&self.get_content);
+        self.inner.get(key, limit).await
+    }
+
+    async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
+        let _span = Span::of(&self.reader);
+        self.inner.read(key, range).await
+    }
+
+    async fn put(
+        &self,
+        key: &StorageKey,
+        bytes: Bytes,
+        mode: Mode,
+        durability: Durability,
+    ) -> Result<(), Error> {
+        let _span = Span::of(&self.put_content);
+        self.inner.put(key, bytes, mode, durability).await
+    }
+
+    async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete(key).await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        // Distribution never renews anything.
+        self.inner.refresh(key).await
+    }
+
+    async fn delete_if_older(
+        &self,
+        key: &StorageKey,
+        limit: SystemTime,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete_if_older(key, limit, shelf, durability).await
+    }
+
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete_tree(prefix, durability).await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        let mut timed = TimedListing {
+            taken: Duration::ZERO,
+            list: self.list.clone(),
+            listing: None,
+        };
+        let started = Instant::now();
+        let listing = self.inner.list(prefix).await;
+        timed.taken = started.elapsed();
+        timed.listing = Some(listing?);
+        Ok(Box::pin(timed))
+    }
+
+    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
+        let _span = Span::of(&self.writer);
+        self.inner.stage(key, staged).await
+    }
+
+    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
+        let _span = Span::of(&self.r#move);
+        self.inner.publish(staged, target, size).await
+    }
+
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
+        let _span = Span::of(&self.redirect_url);
+        self.inner.redirect(key).await
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
+        // Distribution has nothing like it, and one that takes minutes would be no news of the store's health.
+        self.inner.sweep(age).await
+    }
+}
+
+/// A listing whose time is the store's own: what its reader does between two entries does not count.
+struct TimedListing {
+    taken: Duration,
+    list: Histogram,
+    listing: Option<Listing>,
+}
+
+impl Stream for TimedListing {
+    type Item = Result<Entry, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let started = Instant::now();
+        let next = match &mut self.listing {
+            Some(listing) => listing.as_mut().poll_next(context),
+            None => Poll::Ready(None),
+        };
+        self.taken += started.elapsed();
+        next
+    }
+}
+
+impl Drop for TimedListing {
+    fn drop(&mut self) {
+        self.list.observe(self.taken.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt as _;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::storage::InMemory;
+
+    #[tokio::test]
+    async fn each_call_is_counted_under_distributions_name_for_it() {
+        let mut registry = Registry::default();
+        let driver = Timed::new(Arc::new(InMemory::default()), &mut registry);
+        let key = StorageKey::parse("a/b").unwrap();
+        let put = || driver.put(&key, Bytes::from_static(b"x"), Mode::Replace, Durability::Crash);
+        put().await.unwrap();
+        put().await.unwrap();
+        driver.get(&key, 10).await.unwrap();
+        driver.stat(&key).await.unwrap();
+        driver.read(&key, ReadRange::Full).await.unwrap();
+        let parent = StorageKey::parse("a").unwrap();
+        let names: Vec<Entry> = driver.list(&parent).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(names.len(), 1);
+        driver.delete(&key).await.unwrap();
+        driver.delete(&key).await.unwrap_err();
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for (action, count) in [
+            ("PutContent", 2),
+            ("GetContent", 1),
+            ("Stat", 1),
+            ("Reader", 1),
+            ("List", 1),
+            // What failed took its time too.
+            ("Delete", 2),
+            ("Move", 0),
+        ] {
+            let line = format!(
+                "registry_storage_action_seconds_count{{driver=\"inmemory\",action=\"{action}\"}} {count}\n"
+            );
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+}

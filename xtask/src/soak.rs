@@ -1,0 +1,80 @@
+//! `cargo xtask soak`: what takes too long for every run. Run before a release; its output goes into docs/soak.md.
+//!
+//! Guarantees: the tests are those of the ordinary run, with more of everything; the last line is `N passed, N failed`.
+//! Must not: test anything the ordinary run does not test at all. Start at [`soak`].
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::exec::Exec;
+use e2e::images::checkout;
+use e2e::output::{Output, seconds};
+
+use super::test::{Counts, count, failures};
+
+/// Longer than any step takes on two cores.
+const DEADLINE: Duration = Duration::from_secs(4 * 3600);
+
+/// Tests of the workspace that take a number from the environment.
+struct Soak {
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// What the names of the tests have in common.
+    filter: &'static str,
+    variable: &'static str,
+    value: &'static str,
+}
+
+const SOAKS: [Soak; 1] = [Soak {
+    name: "500,000 texts that are almost right through each parser",
+    packages: &["registry-oci", "registry-config", "registry-server"],
+    filter: "mutated",
+    variable: "PROPTEST_CASES",
+    value: "500000",
+}];
+
+pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
+    let mut total = Counts::default();
+    for soak in &SOAKS {
+        let mut command = Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--lib",
+        ]);
+        for package in soak.packages {
+            command = command.args(["--package", package]);
+        }
+        let command = command
+            .arg(soak.filter)
+            .args(["--", "--nocapture"])
+            .env(soak.variable, soak.value)
+            .dir(checkout())
+            .deadline(DEADLINE);
+        let ran = out
+            .step("Running", soak.name, async |_| {
+                let finished = command.output().await?;
+                let mut counts = count(&finished.stdout);
+                if !finished.status.success() {
+                    out.text(&failures(&finished));
+                    counts.failed = counts.failed.max(1);
+                }
+                Ok(counts)
+            })
+            .await?;
+        total.passed += ran.passed;
+        total.failed += ran.failed;
+    }
+    let mut text = String::from("\ntimes\n");
+    for (step, time) in out.times() {
+        text.push_str(&format!("{:>14}  {step}\n", seconds(time)));
+    }
+    text.push_str(&format!("\n{} passed, {} failed\n", total.passed, total.failed));
+    // Closed by a reader who has seen enough.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    Ok(match total.failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
