@@ -21,7 +21,7 @@ pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Benc
     let ours = Store::new(bench, "written").await?;
     let writer = ours.serve(Kind::Ours).await?;
     written::everything(&ours, Kind::Ours, &writer, &engine).await?;
-    written::beyond_theirs(&ours, &writer).await?;
+    let named_by_sha512 = written::beyond_theirs(&ours, &writer).await?;
     let all = whole(&ours, &writer).await?;
     writer.kill().await?;
     for peer in PEERS {
@@ -54,6 +54,16 @@ pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Benc
             if peer == Kind::V3 || !options.contains(&"-m") {
                 ensure!(kept == all, "{name}: {all:?} were whole, {kept:?} are");
             }
+            // Deleted for want of a tag, whatever ours knew it by.
+            let status = if options.contains(&"-m") { 404 } else { 200 };
+            let hand = Hand {
+                store: &collected,
+                server: &server,
+            };
+            let asked = hand
+                .expect(Method::GET, &named_by_sha512, "", Bytes::new(), status)
+                .await;
+            asked.with_context(|| name.clone())?;
             let listed = referrers(&collected, &server)
                 .await
                 .with_context(|| name.clone())?;

@@ -174,14 +174,14 @@ async fn by_hand(store: &Store<'_>, kind: Kind, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Manifests that only ours can name: addressed by sha512. Gives how many.
-pub(super) async fn beyond_theirs(store: &Store<'_>, server: &Server) -> Result<usize> {
+/// A manifest without a tag that only ours can name: by sha512. Gives its path.
+pub(super) async fn beyond_theirs(store: &Store<'_>, server: &Server) -> Result<String> {
     let hand = Hand { store, server };
     let blob = noise(51, 50_000);
     let manifest = manifest(&blob, &json!({"annotations": {"by": "sha512"}}));
     let path = format!("hand/chunks/manifests/{}", sha512(&manifest));
     hand.expect(Method::PUT, &path, MANIFEST, manifest, 201).await?;
-    Ok(1)
+    Ok(path)
 }
 
 /// docker, crane and skopeo pull from `server` what was written.
