@@ -19,6 +19,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use registry_config::model::{self, Formatter, Level};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -40,9 +44,24 @@ pub struct Log {
     pub access: Sink,
     lines: Sink,
     hooks: Arc<[mail::Hook]>,
+    dropped: Family<Stream, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stream {
+    stream: &'static str,
 }
 
 impl Log {
+    /// Registers how many lines were left out.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_log_dropped_lines",
+            "Lines left out because nobody read the stream in time",
+            self.dropped.clone(),
+        );
+    }
+
     /// Gives what is still on its way the time to arrive: a few seconds for mails, one for lines.
     pub fn finish(&self) {
         self.hooks
@@ -80,7 +99,13 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         }
     }
     let hooks: Arc<[mail::Hook]> = hooks.into();
-    let sink = Sink::new("standard error", io::stderr())?;
+    let dropped: Family<Stream, Counter> = Family::default();
+    let sink = |stream, out| Sink::new(stream, out, dropped.get_or_create_owned(&Stream { stream }));
+    let access = sink(
+        "standard output",
+        Box::new(io::stdout()) as Box<dyn io::Write + Send>,
+    )?;
+    let sink = sink("standard error", Box::new(io::stderr()))?;
     let lines = Lines {
         formatter: log.formatter.unwrap_or_default(),
         fields: log.fields.clone(),
@@ -110,9 +135,10 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         tracing::warn!("`log.hooks[{index}]` does nothing: {}", chain(&error));
     }
     Ok(Log {
-        access: Sink::new("standard output", io::stdout())?,
+        access,
         lines: sink,
         hooks,
+        dropped,
     })
 }
 
@@ -131,7 +157,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Turns events into lines.
 struct Lines {
     formatter: Formatter,
-    fields: BTreeMap<String, String>,
+    fields: BTreeMap<String, Value>,
     /// Whether lines name their place in the program.
     caller: bool,
     sink: Sink,
@@ -151,7 +177,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let mut line = Line::new(jiff::Timestamp::now(), severity);
         for (name, value) in &self.fields {
-            line.field(name, Value::String(value.clone()));
+            line.field(name, value.clone());
         }
         request::fields(|name, value| line.field(name, value));
         if self.caller {
