@@ -17,7 +17,7 @@ mod sink;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -62,11 +62,13 @@ impl Log {
         );
     }
 
-    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for lines.
-    pub fn finish(&self) {
-        self.hooks
-            .iter()
-            .for_each(|hook| hook.stop(Duration::from_secs(3)));
+    /// Gives what is still on its way the time to arrive: this long for all mails, a second for the lines of each
+    /// stream.
+    pub fn finish(&self, mails: Duration) {
+        let deadline = Instant::now() + mails;
+        for hook in &*self.hooks {
+            hook.stop(deadline.saturating_duration_since(Instant::now()));
+        }
         self.access.flush(Duration::from_secs(1));
         self.lines.flush(Duration::from_secs(1));
     }
@@ -235,3 +237,6 @@ impl Visit for Fields {
         self.0.push((field.name(), Value::String(chain(value))));
     }
 }
+
+#[cfg(test)]
+mod tests;
