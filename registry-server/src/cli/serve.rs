@@ -2,6 +2,7 @@
 
 mod answer;
 mod exchange;
+mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ const MAILS: Duration = Duration::from_secs(3);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     /// The store's folder cannot be used.
     #[error("cannot use `storage.filesystem.rootdirectory`, `{root}`")]
     Storage {
@@ -69,7 +70,7 @@ enum Error {
 }
 
 impl Error {
-    fn fault(&self) -> Fault {
+    pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
@@ -180,6 +181,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
+    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
     if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
         tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
     }
@@ -242,6 +244,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
+    if let Some(presence) = presence {
+        presence.end().await;
+    }
     match cut {
         0 => tracing::info!("stopped"),
         cut => tracing::warn!(
@@ -253,7 +258,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
 }
 
 /// The store and its name for people.
-fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     let Some(filesystem) = &config.storage.filesystem else {
         // Exactly one driver is configured, and there is no third one yet.
         return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));

@@ -9,7 +9,7 @@ use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Durability, Mode};
 
 /// Stored manifests may be larger than what is accepted today: other servers had other limits.
-const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
+pub(super) const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
 use super::{Error, Registry};
-use crate::storage::layout::{Area, Place, RepositoryEntry, repository_entry};
+use crate::storage::layout::{Area, Place};
 use crate::storage::{self, EntryKind, Staged, StorageKey};
 
 /// What becomes of an abandoned session.
@@ -55,22 +55,18 @@ impl Registry {
     /// The store's, when repositories cannot be listed at all.
     pub async fn purge_uploads(&self, age: Duration, purge: Purge) -> Result<Purged, Error> {
         let mut purged = Purged::default();
-        // Folders still to be looked at.
-        let mut pending = self.folders(None).await?.below;
-        while let Some(name) = pending.pop() {
-            // Whatever no registry can have written is left alone, with everything below it.
-            let Ok(repository) = RepositoryName::parse(&name) else {
-                continue;
-            };
-            match self.folders(Some(&repository)).await {
-                Ok(folders) => {
-                    pending.extend(folders.below);
-                    if folders.has_uploads
+        let mut walk = self.walk(Area::Repositories).await?;
+        while let Some(folder) = walk.next().await {
+            match folder {
+                Ok(folder) if folder.uploads => {
+                    // Whatever no registry can have written is left alone.
+                    if let Some(repository) = folder.repository()
                         && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
                     {
                         purged.failed(error);
                     }
                 }
+                Ok(_) => {}
                 Err(error) => purged.failed(error),
             }
         }
@@ -185,25 +181,6 @@ impl Registry {
         }
         Ok(newest)
     }
-
-    /// What lies directly below a repository, or below the root of them all.
-    async fn folders(&self, parent: Option<&RepositoryName>) -> Result<Folders, Error> {
-        let failed = Error::storage("list repositories");
-        let area = parent.map_or(Area::Repositories, Area::Repository).key();
-        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
-        let mut folders = Folders::default();
-        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
-            match repository_entry(&entry) {
-                RepositoryEntry::Component => folders.below.push(match parent {
-                    Some(parent) => format!("{parent}/{}", entry.name),
-                    None => entry.name,
-                }),
-                RepositoryEntry::Uploads => folders.has_uploads = true,
-                RepositoryEntry::Manifests | RepositoryEntry::Other => {}
-            }
-        }
-        Ok(folders)
-    }
 }
 
 /// What becomes of one session.
@@ -214,12 +191,6 @@ enum Verdict {
     Open,
     /// Removed, or would be.
     Abandoned { bytes: u64 },
-}
-
-#[derive(Default)]
-struct Folders {
-    below: Vec<String>,
-    has_uploads: bool,
 }
 
 impl Purged {

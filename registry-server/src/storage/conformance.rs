@@ -4,6 +4,7 @@
 //! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
+mod older;
 mod staged;
 
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
+use older::{
+    deleting_or_refreshing_nothing_is_not_found, deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+    what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
+    what_was_refreshed_in_time_is_never_deleted,
+};
 use staged::{
     a_staged_object_can_be_read_back, concurrent_publishes_of_one_object_leave_it_whole,
     only_one_writer_exists_at_a_time, publish_makes_the_object_and_ends_the_staged_one,
@@ -89,6 +95,10 @@ conformance! {
         publish_of_nothing_is_not_found,
         concurrent_publishes_of_one_object_leave_it_whole,
         an_empty_object_is_an_object,
+        what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
+        deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+        deleting_or_refreshing_nothing_is_not_found,
+        what_was_refreshed_in_time_is_never_deleted,
     ]
 }
 

@@ -79,6 +79,30 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error>;
 
+    /// Makes an object as young as one that is written now, for [`Driver::delete_if_older`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error>;
+
+    /// Removes one object unless it was written or refreshed later than `limit`; gives what was removed, and
+    /// nothing when it was too young. Prefixes that become empty go too, where there are such, up to `shelf`, which
+    /// stays.
+    ///
+    /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
+    /// `limit` lies before that, however the two meet. A reader may miss an object for a moment in which it turns
+    /// out to be too young.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn delete_if_older(
+        &self,
+        key: &StorageKey,
+        limit: SystemTime,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error>;
+
     /// What lies directly below a prefix, each name once, in no particular order, without what an interrupted
     /// write left behind. A prefix that does not exist is empty.
     ///

@@ -12,6 +12,7 @@
 
 mod durable;
 mod files;
+mod older;
 mod reader;
 mod writer;
 
@@ -19,7 +20,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,6 +199,24 @@ impl Driver for Filesystem {
                 Err(error) => Err(Error::io(ACTION, key, error)),
                 Ok(()) => files::sync_ancestors(shared, key, &path),
             }
+        })
+        .await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        self.run("refresh", key, older::refresh).await
+    }
+
+    async fn delete_if_older(
+        &self,
+        key: &StorageKey,
+        limit: SystemTime,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let shelf = shelf.clone();
+        self.run("delete", key, move |shared, key| {
+            older::delete(shared, key, limit, &shelf, durability)
         })
         .await
     }

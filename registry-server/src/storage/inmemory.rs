@@ -1,6 +1,7 @@
 //! The driver for memory: distribution's `inmemory`, for trying things out and for tests. Nothing survives the
 //! process, so both durabilities mean the same here.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -143,6 +144,37 @@ impl Driver for InMemory {
             Some(_) => Ok(()),
             None => Err(Error::NotFound { key: key.clone() }),
         }
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        match self.state().objects.get_mut(key.as_str()) {
+            Some(object) => {
+                object.modified = SystemTime::now();
+                Ok(())
+            }
+            None => Err(Error::NotFound { key: key.clone() }),
+        }
+    }
+
+    async fn delete_if_older(
+        &self,
+        key: &StorageKey,
+        limit: SystemTime,
+        _: &StorageKey,
+        _: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let mut state = self.state();
+        let Slot::Occupied(object) = state.objects.entry(key.to_string()) else {
+            return Err(Error::NotFound { key: key.clone() });
+        };
+        let found = Metadata {
+            size: object.get().bytes.len() as u64,
+            modified: object.get().modified,
+        };
+        Ok((found.modified <= limit).then(|| {
+            object.remove();
+            found
+        }))
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 //! Start at [`Place`]; the drawn tree is on it.
 
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
+use uuid::Uuid;
 
 use super::{Entry, EntryKind, StorageKey};
 
@@ -16,6 +17,8 @@ const LAYERS: &str = "_layers";
 const MANIFESTS: &str = "_manifests";
 const UPLOADS: &str = "_uploads";
 const REFERRERS: &str = "_referrers";
+const WRITERS: &str = "writers";
+const PROBES: &str = "probes";
 const DATA: &str = "data";
 const LINK: &str = "link";
 
@@ -37,6 +40,8 @@ const LINK: &str = "link";
 ///   repositories/<name>/
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///   writers/<uuid>                                                      Writer
+///   probes/<uuid>                                                       Probe
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -119,6 +124,16 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says that a server writes to this store. Holds who it is, as JSON.
+    Writer {
+        /// The server's run.
+        id: Uuid,
+    },
+    /// Is written to learn what time the store says it is, and removed again.
+    Probe {
+        /// The asking.
+        id: Uuid,
+    },
 }
 
 impl Place {
@@ -183,6 +198,28 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
+            Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
+        })
+    }
+
+    /// The prefix that stays when the last object below it is taken away; what lies between may go with it. Never
+    /// the folder by which a repository is one.
+    pub fn shelf(&self) -> StorageKey {
+        StorageKey::from_parts(match self {
+            Self::BlobData { .. } => format!("{ROOT}/blobs"),
+            Self::LayerLink { repository, .. } => format!("{}/{LAYERS}", home(repository)),
+            Self::RevisionLink { repository, .. } => format!("{}/{MANIFESTS}/revisions", home(repository)),
+            Self::TagCurrent { repository, .. } => format!("{}/{MANIFESTS}/tags", home(repository)),
+            Self::TagIndex { repository, tag, .. } => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
+            Self::UploadData { repository, .. }
+            | Self::UploadStartedAt { repository, .. }
+            | Self::UploadHashState { repository, .. } => format!("{}/{UPLOADS}", home(repository)),
+            Self::ReferrerEntry { .. }
+            | Self::ReferrerKnown { .. }
+            | Self::BlobAlias { .. }
+            | Self::Writer { .. }
+            | Self::Probe { .. } => OURS.to_owned(),
         })
     }
 
@@ -199,6 +236,11 @@ impl Place {
                     }
                     _ => None,
                 };
+            }
+            match rest.split('/').collect::<Vec<_>>().as_slice() {
+                ["", WRITERS, id] => return Some(Self::Writer { id: run(id)? }),
+                ["", PROBES, id] => return Some(Self::Probe { id: run(id)? }),
+                _ => {}
             }
             let (repository, rest) = split_repository(rest)?;
             return match rest.as_slice() {
@@ -293,6 +335,26 @@ pub enum Area<'a> {
     Subject(&'a RepositoryName, &'a Digest),
     /// Which manifests were looked at for a subject; [`listed_digest`] reads the names.
     ReferrersKnown(&'a RepositoryName, Algorithm),
+    /// The blobs a repository was granted under one algorithm; [`listed_digest`] reads the names.
+    LayersOf(&'a RepositoryName, Algorithm),
+    /// What a tag has meant, under one algorithm; [`listed_digest`] reads the names.
+    TagHistory(&'a RepositoryName, &'a Tag, Algorithm),
+    /// The payloads of one algorithm; [`listed_start`] reads the names.
+    BlobStarts(Algorithm),
+    /// The other digests of one algorithm; [`listed_start`] reads the names.
+    BlobAliasStarts(Algorithm),
+    /// The payloads whose digest begins with this byte; [`listed_digest`] reads the names.
+    Blobs(Algorithm, u8),
+    /// The other digests that begin with this byte; [`listed_digest`] reads the names.
+    BlobAliases(Algorithm, u8),
+    /// The repositories our own index knows, as [`Area::Repositories`].
+    IndexedRepositories,
+    /// The subjects of one algorithm that anything was seen to refer to; [`listed_digest`] reads the names.
+    Subjects(&'a RepositoryName, Algorithm),
+    /// The servers that write to this store; [`run`] reads the names.
+    Writers,
+    /// Probes that were not removed; [`run`] reads the names.
+    Probes,
 }
 
 impl Area<'_> {
@@ -323,6 +385,20 @@ impl Area<'_> {
             Self::ReferrersKnown(repository, algorithm) => {
                 format!("{}/known/{algorithm}", our_home(repository))
             }
+            Self::LayersOf(repository, algorithm) => format!("{}/{LAYERS}/{algorithm}", home(repository)),
+            Self::TagHistory(repository, tag, algorithm) => {
+                format!("{}/{MANIFESTS}/tags/{tag}/index/{algorithm}", home(repository))
+            }
+            Self::BlobStarts(algorithm) => format!("{ROOT}/blobs/{algorithm}"),
+            Self::BlobAliasStarts(algorithm) => format!("{OURS}/blobs/{algorithm}"),
+            Self::Blobs(algorithm, start) => format!("{ROOT}/blobs/{algorithm}/{start:02x}"),
+            Self::BlobAliases(algorithm, start) => format!("{OURS}/blobs/{algorithm}/{start:02x}"),
+            Self::IndexedRepositories => format!("{OURS}/repositories"),
+            Self::Subjects(repository, algorithm) => {
+                format!("{}/subjects/{algorithm}", our_home(repository))
+            }
+            Self::Writers => format!("{OURS}/{WRITERS}"),
+            Self::Probes => format!("{OURS}/{PROBES}"),
         })
     }
 }
@@ -334,8 +410,12 @@ pub enum RepositoryEntry {
     Component,
     /// The folder by which a directory is a repository: that of manifests, as in distribution 3.
     Manifests,
+    /// The folder of the blobs a repository was granted.
+    Layers,
     /// The folder of a repository's upload sessions.
     Uploads,
+    /// The folder of a repository in our own index.
+    Referrers,
     /// Another folder of a repository, or nothing of ours.
     Other,
 }
@@ -344,7 +424,9 @@ pub enum RepositoryEntry {
 pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     match (entry.kind, entry.name.as_str()) {
         (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
+        (EntryKind::Prefix, LAYERS) => RepositoryEntry::Layers,
         (EntryKind::Prefix, UPLOADS) => RepositoryEntry::Uploads,
+        (EntryKind::Prefix, REFERRERS) => RepositoryEntry::Referrers,
         (EntryKind::Prefix, name) if !name.starts_with('_') => RepositoryEntry::Component,
         (EntryKind::Prefix | EntryKind::Object, _) => RepositoryEntry::Other,
     }
@@ -353,6 +435,20 @@ pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
 /// The digest a name stands for in a listing by algorithm.
 pub fn listed_digest(algorithm: Algorithm, name: &str) -> Option<Digest> {
     digest(algorithm.name(), name)
+}
+
+/// The first byte that a name stands for where payloads are listed.
+pub fn listed_start(name: &str) -> Option<u8> {
+    // One spelling, so that the key can be built again.
+    u8::from_str_radix(name, 16)
+        .ok()
+        .filter(|start| format!("{start:02x}") == name)
+}
+
+/// The run of a server or of a probe, from its name.
+pub fn run(name: &str) -> Option<Uuid> {
+    // One spelling, so that the key can be built again.
+    Uuid::try_parse(name).ok().filter(|id| id.to_string() == name)
 }
 
 /// The number of bytes a hash state covers, from its name.

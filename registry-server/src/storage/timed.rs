@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -124,6 +124,22 @@ impl Driver for Timed {
     async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
         self.inner.delete(key).await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        // Distribution never renews anything.
+        self.inner.refresh(key).await
+    }
+
+    async fn delete_if_older(
+        &self,
+        key: &StorageKey,
+        limit: SystemTime,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete_if_older(key, limit, shelf, durability).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {

@@ -1,0 +1,77 @@
+//! Removing what nobody refreshed, in one step with looking at its age.
+//!
+//! Between a look at a file's time and its removal somebody may refresh it and be told that it is there. So the file
+//! is set aside first. Whoever refreshes it looks again whether the name is there, after the time is set: then either
+//! the name is gone, and so is the file, or the setting aside comes later, sees the time, and puts the file back. What
+//! a loss of power leaves aside is a temporary file.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+
+use super::{Shared, files};
+use crate::storage::{Durability, Error, Metadata, StorageKey};
+
+/// Sets the time of a file to now.
+pub(super) fn refresh(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
+    let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps {
+        last_access: special(UTIME_OMIT),
+        // The store's own clock, which may be another machine's.
+        last_modification: special(UTIME_NOW),
+    };
+    let path = shared.path(key);
+    let failed = |error| Error::io("refresh", key, error);
+    utimensat(CWD, &path, &times, AtFlags::empty()).map_err(|error| failed(error.into()))?;
+    // The kernel looks a name up before it sets the time, so that may have reached a file that was set aside.
+    let found = fs::metadata(&path).map_err(failed)?;
+    files::object_metadata(key, &found).map(drop)
+}
+
+pub(super) fn delete(
+    shared: &Shared,
+    key: &StorageKey,
+    limit: SystemTime,
+    shelf: &StorageKey,
+    durability: Durability,
+) -> Result<Option<Metadata>, Error> {
+    let failed = |error| Error::io("delete", key, error);
+    let look = |path: &Path| files::object_metadata(key, &fs::metadata(path).map_err(failed)?);
+    let path = shared.path(key);
+    // Most of what is too young is seen without touching it.
+    if look(&path)?.modified > limit {
+        return Ok(None);
+    }
+    let aside = files::temporary_beside(&path);
+    fs::rename(&path, &aside).map_err(failed)?;
+    let found = look(&aside)?;
+    if found.modified > limit {
+        // Not by renaming: what was written under the name meanwhile is as good and younger.
+        match fs::hard_link(&aside, &path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            Ok(()) | Err(_) => files::remove_quietly(&aside),
+        }
+        return Ok(None);
+    }
+    fs::remove_file(&aside).map_err(failed)?;
+    match durability {
+        Durability::PowerLoss => files::sync_ancestors(shared, key, &path)?,
+        Durability::Crash => {}
+    }
+    remove_empty(&path, &shared.path(shelf));
+    Ok(Some(found))
+}
+
+/// Removes the folders above a removed file while they are empty. Whoever is about to write into one makes it again.
+fn remove_empty(path: &Path, shelf: &Path) {
+    for folder in path.ancestors().skip(1).take_while(|folder| *folder != shelf) {
+        if let Err(error) = fs::remove_dir(folder) {
+            if !files::is_absence(&error) && error.kind() != std::io::ErrorKind::DirectoryNotEmpty {
+                tracing::debug!(folder = %folder.display(), %error, "an empty folder stays");
+            }
+            return;
+        }
+    }
+}
