@@ -37,6 +37,10 @@ pub use sink::Sink;
 /// What a panic is logged under, to be known again as one.
 const PANIC: &str = "registry_server::panic";
 
+/// How long the end waits for all mails, and for the lines of one stream.
+const MAILS: Duration = Duration::from_secs(3);
+const LINES: Duration = Duration::from_secs(1);
+
 /// What is being written, until the end of the process.
 #[derive(Debug)]
 pub struct Log {
@@ -62,15 +66,19 @@ impl Log {
         );
     }
 
-    /// Gives what is still on its way the time to arrive: this long for all mails, a second for the lines of each
-    /// stream.
-    pub fn finish(&self, mails: Duration) {
-        let deadline = Instant::now() + mails;
+    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for the lines of each stream.
+    pub fn finish(&self) {
+        let deadline = Instant::now() + MAILS;
         for hook in &*self.hooks {
             hook.stop(deadline.saturating_duration_since(Instant::now()));
         }
-        self.access.flush(Duration::from_secs(1));
-        self.lines.flush(Duration::from_secs(1));
+        self.cut();
+    }
+
+    /// As [`Log::finish`], but does not wait for mails.
+    pub fn cut(&self) {
+        self.access.flush(LINES);
+        self.lines.flush(LINES);
     }
 }
 

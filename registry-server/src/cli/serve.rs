@@ -8,7 +8,6 @@ mod upkeep;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hyper::body::Incoming;
@@ -32,9 +31,6 @@ use crate::registry::{Children, Platform, References, Registry, Settings, Urls, 
 use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
-
-/// How long the end waits for mails about it to be sent.
-const MAILS: Duration = Duration::from_secs(3);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +92,10 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
         Err(error) => return fail(&Error::System(error), output),
     };
     let code = logged(&found, &log, output);
-    log.finish(match code {
-        exit::INTERRUPTED => Duration::ZERO,
-        _ => MAILS,
-    });
+    match code {
+        exit::INTERRUPTED => log.cut(),
+        _ => log.finish(),
+    }
     code
 }
 
@@ -117,7 +113,7 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
         Ok(code) => code,
         Err(error) => {
             // What was said before stands above it.
-            log.finish(MAILS);
+            log.finish();
             fail(&error, output)
         }
     };
