@@ -13,9 +13,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     assert_eq!(answer.body, "ok\n");
     assert_eq!(server.probe("/debug/health").body, "{}");
 
-    // A folder that cannot be read, here because it is a link to itself.
-    let broken = server.folder.path().join("data/docker");
-    std::os::unix::fs::symlink("docker", &broken).unwrap();
+    server.break_store();
     let answer = server.wait_probe("/readyz", 503);
     assert!(
         answer.body.starts_with("storagedriver_filesystem: cannot "),
@@ -36,7 +34,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     server.log().wait("health check fails: the server is unready");
 
     // And back, without a restart.
-    std::fs::remove_file(&broken).unwrap();
+    server.mend_store();
     server.wait_probe("/readyz", 200);
     server.log().wait("health check succeeds again");
 

@@ -73,12 +73,11 @@ fn server(log: &str) -> Server {
     Server::spawn(folder, serve)
 }
 
-/// A request that fails inside, because a folder of the store is a link to itself.
+/// A request that fails inside, because the store cannot be read.
 #[track_caller]
 fn fail(server: &Server) {
-    let broken = server.folder.path().join("data/docker");
-    if !broken.is_symlink() {
-        std::os::unix::fs::symlink("docker", broken).unwrap();
+    if !server.folder.path().join("data/docker").is_symlink() {
+        server.break_store();
     }
     let request = "GET /v2/a/tags/list?_state=s3cret&n=7 HTTP/1.1\r\nUser-Agent: test/1 \"x\"\r\n\
         Authorization: Basic YW5uOmh1bnRlcjI=\r\n";
@@ -94,7 +93,7 @@ fn hook(port: u16, more: &str) -> String {
 
 #[test]
 fn a_line_about_a_request_says_which_one_without_its_secrets() {
-    let server = server("{formatter: json, fields: {service: registry}}");
+    let server = server("{formatter: json, fields: {service: registry, place: {rack: 7}}}");
     fail(&server);
     let line = server.log().wait("a request could not be answered now");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -108,6 +107,7 @@ fn a_line_about_a_request_says_which_one_without_its_secrets() {
     ] {
         assert_eq!(line[name], expected, "{name}: {line}");
     }
+    assert_eq!(line["place"]["rack"], "7", "{line}");
     assert!(
         line["http.request.remoteaddr"]
             .as_str()
