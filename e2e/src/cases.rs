@@ -88,6 +88,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
+            "an abandoned upload is purged by any server",
+            both_ways::abandoned_uploads_are_purged
+        ),
+        case!(
+            machine Client,
             "behind nginx every URL is the outer one and uploads go on",
             proxies::behind_nginx
         ),

@@ -6,11 +6,12 @@
 mod collect;
 mod compare;
 mod handover;
+mod purge;
 mod referrers;
 mod repair;
 mod written;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ use crate::server::{Server, Settings, Setup};
 
 pub(super) use collect::their_collection_keeps_what_is_tagged;
 pub(super) use handover::uploads_change_hands;
+pub(super) use purge::abandoned_uploads_are_purged;
 pub(super) use referrers::referrers_of_another_server_are_seen;
 pub(super) use repair::{a_torn_blob_is_healed, old_manifests_are_served};
 
@@ -41,6 +43,8 @@ struct Store<'a> {
     http: reqwest::Client,
     /// What the servers share: the folder their file system driver is given.
     data: PathBuf,
+    /// The folder of the server that was started last.
+    root: RefCell<PathBuf>,
     started: Cell<usize>,
 }
 
@@ -55,6 +59,7 @@ impl<'a> Store<'a> {
             clients: Loopback::new(&home.join("home"), "").await?,
             http: reqwest::Client::builder().no_proxy().build()?,
             data: home.join("data"),
+            root: RefCell::default(),
             started: Cell::new(0),
         })
     }
@@ -71,6 +76,7 @@ impl<'a> Store<'a> {
         // A folder of its own: two servers on one tree have two logs.
         let root = self.data.with_file_name(format!("{number}-{}", kind.name()));
         std::fs::create_dir_all(&root)?;
+        self.root.replace(root.clone());
         let setup = Setup::new(&kind.program(&self.cache).await?, &root)?
             .configured(&Settings {
                 delete: true,
@@ -88,6 +94,10 @@ impl<'a> Store<'a> {
             .start()
             .await
             .with_context(|| format!("cannot start {}", kind.name()))
+    }
+
+    fn last_root(&self) -> PathBuf {
+        self.root.borrow().clone()
     }
 
     /// A copy of the data, to be changed without consequences.
