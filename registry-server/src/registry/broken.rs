@@ -18,7 +18,7 @@ impl Broken {
     /// Whether nothing was said of it yet. From now on something was.
     pub(super) fn is_news(&self, key: &StorageKey) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KNOWN_MAX {
+        if known.len() >= KNOWN_MAX && !known.contains(key) {
             known.clear();
         }
         known.insert(key.clone())
