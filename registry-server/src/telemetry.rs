@@ -1,32 +1,64 @@
-//! Log lines on standard error and the access log on standard output.
+//! Log lines on standard error and by mail, the access log on standard output, and metrics.
 //!
-//! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and the request's id;
-//! no value of a header or a body is logged but those of the access log's combined format, and of that a query's
-//! upload state is left out.
-//! Must not: fail a request. A full pipe delays; a closed one is ignored.
-//! Start at [`start`]; `access` is the access log.
+//! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and what is known of
+//! the request; no value of a header or a body is logged but those of the access log's combined format, the host and
+//! the content type, and of a query its upload state is left out; nobody who logs ever waits for a reader or a mail
+//! server ([`Sink`] says what happens to lines nobody reads).
+//! Must not: fail a request.
+//! Start at [`start`]; `access` is the access log, `request` what lines say of a request.
 
 pub mod access;
 mod line;
+mod mail;
 pub mod metrics;
+pub mod request;
+mod sink;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use registry_config::model::{Formatter, Level, Log};
+use registry_config::model::{self, Formatter, Level};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 
-use line::Line;
+use line::{Line, Severity};
+pub use sink::Sink;
 
-/// Sends everything logged from now on to standard error, as configured. Does nothing when somebody already did.
-pub fn start(log: &Log) {
+/// What a panic is logged under, to be known again as one.
+const PANIC: &str = "registry_server::panic";
+
+/// What is being written, until the end of the process.
+#[derive(Debug)]
+pub struct Log {
+    /// Standard output, for the access log.
+    pub access: Sink,
+    lines: Sink,
+    hooks: Arc<[mail::Hook]>,
+}
+
+impl Log {
+    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for lines.
+    pub fn finish(&self) {
+        self.hooks
+            .iter()
+            .for_each(|hook| hook.stop(Duration::from_secs(3)));
+        self.access.flush(Duration::from_secs(1));
+        self.lines.flush(Duration::from_secs(1));
+    }
+}
+
+/// Sends everything logged from now on where the configuration says. Only the first call of a process has an effect
+/// on what is logged.
+///
+/// # Errors
+/// The operating system gives no threads.
+pub fn start(log: &model::Log) -> io::Result<Log> {
     let level = match log.level.unwrap_or_default() {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -37,9 +69,24 @@ pub fn start(log: &Log) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("registry_server", level);
+    let (mut hooks, mut useless) = (Vec::new(), Vec::new());
+    for (index, hook) in log.hooks.iter().enumerate() {
+        // What is missing in one was told with the configuration.
+        if hook.is_on() && hook.missing().is_none() {
+            match mail::Hook::start(hook) {
+                Ok(hook) => hooks.push(hook),
+                Err(error) => useless.push((index, error)),
+            }
+        }
+    }
+    let hooks: Arc<[mail::Hook]> = hooks.into();
+    let sink = Sink::new("standard error", io::stderr())?;
     let lines = Lines {
         formatter: log.formatter.unwrap_or_default(),
         fields: log.fields.clone(),
+        caller: log.reportcaller == Some(true),
+        sink: sink.clone(),
+        hooks: Arc::clone(&hooks),
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // The error says that a subscriber is set, which only tests do.
@@ -53,11 +100,20 @@ pub fn start(log: &Log) {
             .copied()
             .or(payload.downcast_ref::<String>().map(String::as_str));
         tracing::error!(
+            target: PANIC,
             place,
             panic = text.unwrap_or("of another type"),
             "panic; please report this"
         );
     }));
+    for (index, error) in useless {
+        tracing::warn!("`log.hooks[{index}]` does nothing: {}", chain(&error));
+    }
+    Ok(Log {
+        access: Sink::new("standard output", io::stdout())?,
+        lines: sink,
+        hooks,
+    })
 }
 
 /// The chain of an error's causes in one line, each level once, joined by `: `.
@@ -76,43 +132,37 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 struct Lines {
     formatter: Formatter,
     fields: BTreeMap<String, String>,
+    /// Whether lines name their place in the program.
+    caller: bool,
+    sink: Sink,
+    hooks: Arc<[mail::Hook]>,
 }
 
-/// Fields of a span, kept until an event inside it is written.
+/// Fields of an event.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Value)>);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(fields);
-        }
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
-        {
-            values.record(fields);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Line::new(
-            jiff::Timestamp::now(),
-            *event.metadata().level(),
-            event.metadata().target(),
-        );
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let severity = match metadata.target() {
+            PANIC => Severity::Panic,
+            _ => Severity::from(*metadata.level()),
+        };
+        let mut line = Line::new(jiff::Timestamp::now(), severity);
         for (name, value) in &self.fields {
             line.field(name, Value::String(value.clone()));
         }
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(Fields(fields)) = span.extensions().get::<Fields>() {
-                fields
-                    .iter()
-                    .for_each(|(name, value)| line.field(name, value.clone()));
+        request::fields(|name, value| line.field(name, value));
+        if self.caller {
+            // Distribution's names for them.
+            let function = match self.formatter {
+                Formatter::Text | Formatter::Json => "func",
+                Formatter::Logstash => "function",
+            };
+            line.field(function, metadata.target().into());
+            if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
+                line.field("file", format!("{file}:{number}").into());
             }
         }
         let mut fields = Fields::default();
@@ -123,10 +173,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
                 (name, value) => line.field(name, value),
             }
         }
+        self.hooks.iter().for_each(|hook| hook.offer(&line));
         let mut text = line.format(self.formatter);
         text.push('\n');
-        // In one write, so that lines of several threads do not mix. Nobody to tell when it fails.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        self.sink.line(&text);
     }
 }
 

@@ -50,6 +50,15 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
         }]
     })?;
     rules(&config, &tree, &mut errors);
+    for (index, hook) in config.log.hooks.iter().enumerate() {
+        // No reason not to serve: nobody got mails before either.
+        if let (true, Some(missing)) = (hook.is_on(), hook.missing()) {
+            warnings.push(Warning::Incomplete {
+                path: format!("log.hooks[{index}]"),
+                missing,
+            });
+        }
+    }
     if errors.is_empty() {
         Ok(Loaded {
             config,

@@ -97,7 +97,7 @@ enum Error {
     /// The collection ended.
     #[error(transparent)]
     Garbage(#[from] Box<GarbageError>),
-    /// The operating system refuses threads.
+    /// The operating system gives no threads.
     #[error("cannot start")]
     System(#[source] std::io::Error),
 }
@@ -129,12 +129,17 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    telemetry::start(&found.loaded.config.log);
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
+    let result = telemetry::start(&found.loaded.config.log)
         .map_err(Error::System)
-        .and_then(|runtime| runtime.block_on(collect(&found.loaded.config, &arguments, output)));
+        .and_then(|log| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(Error::System)?;
+            let result = runtime.block_on(collect(&found.loaded.config, &arguments, output));
+            log.finish();
+            result
+        });
     match result {
         Ok(collected) => match collected.first_failure {
             None => exit::DONE,

@@ -87,7 +87,17 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    telemetry::start(&found.loaded.config.log);
+    let log = match telemetry::start(&found.loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return fail(&Error::System(error), output),
+    };
+    let code = logged(&found, &log, output);
+    log.finish();
+    code
+}
+
+/// What happens once there is a log.
+fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     for warning in &found.loaded.warnings {
         tracing::warn!("{}: {warning}", found.place);
     }
@@ -96,9 +106,13 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System(error), output),
     };
-    let code = match runtime.block_on(serve(&found)) {
+    let code = match runtime.block_on(serve(found, log)) {
         Ok(code) => code,
-        Err(error) => fail(&error, output),
+        Err(error) => {
+            // What was said before stands above it.
+            log.finish();
+            fail(&error, output)
+        }
     };
     // A file call that hangs on a dead disk must not keep the process alive.
     runtime.shutdown_background();
@@ -110,7 +124,7 @@ fn fail(error: &Error, output: &output::Output) -> u8 {
     exit::code(error.fault())
 }
 
-async fn serve(found: &Found) -> Result<u8, Error> {
+async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
@@ -181,7 +195,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         app,
         health: health.clone(),
         metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
-        access_log: config.log.accesslog.disabled != Some(true),
+        access_log: (config.log.accesslog.disabled != Some(true)).then(|| log.access.clone()),
     });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
         Arc::clone(&front).answer(request, client)

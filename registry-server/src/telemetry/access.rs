@@ -1,6 +1,5 @@
 //! The access log: one line per request on standard output, in Apache's combined format, as distribution writes it.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method, Uri, Version, header};
@@ -44,14 +43,8 @@ impl Entry {
         }
     }
 
-    /// Writes the line of an answer of that many bytes.
-    pub fn write(&self, status: u16, bytes: u64, user: Option<&str>) {
-        let line = self.line(status, bytes, user);
-        // In one write, so that lines do not mix; a reader who went away is not an error.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
-    }
-
-    fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
+    /// The line of an answer of that many bytes.
+    pub fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
         let client = self
             .client
             .map_or_else(|| "-".to_owned(), |address| address.to_string());
@@ -73,7 +66,7 @@ impl Entry {
 }
 
 /// Path and query, without the token that lets its holder go on with an upload.
-fn without_state(uri: &Uri) -> String {
+pub(super) fn without_state(uri: &Uri) -> String {
     let Some(query) = uri.query() else {
         return uri.path().to_owned();
     };

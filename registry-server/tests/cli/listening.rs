@@ -13,20 +13,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     assert_eq!(answer.body, "ok\n");
     assert_eq!(server.probe("/debug/health").body, "{}");
 
-    // The server's own sign is in the store: it writes nothing more for a while.
-    let (data, away) = (
-        server.folder.path().join("data"),
-        server.folder.path().join("away"),
-    );
-    let deadline = Instant::now() + PATIENCE;
-    let signs = || std::fs::read_dir(data.join("docker/registry/berth/v1/writers"));
-    while !signs().is_ok_and(|mut signs| signs.next().is_some()) {
-        assert!(Instant::now() < deadline, "no sign of the server");
-        std::thread::yield_now();
-    }
-    // A folder that cannot be read, here because it is a link to itself.
-    std::fs::rename(&data, &away).unwrap();
-    std::os::unix::fs::symlink("data", &data).unwrap();
+    server.break_store();
     let answer = server.wait_probe("/readyz", 503);
     assert!(
         answer.body.starts_with("storagedriver_filesystem: cannot "),
@@ -47,8 +34,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     server.log().wait("health check fails: the server is unready");
 
     // And back, without a restart.
-    std::fs::remove_file(&data).unwrap();
-    std::fs::rename(&away, &data).unwrap();
+    server.mend_store();
     server.wait_probe("/readyz", 200);
     server.log().wait("health check succeeds again");
 

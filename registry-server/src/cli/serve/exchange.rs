@@ -1,6 +1,7 @@
 //! One request with its answer, from the first byte to the last, for the access log and the metrics.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,7 +9,9 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::http::metrics::Measured;
+use crate::telemetry::Sink;
 use crate::telemetry::access::Entry;
+use crate::telemetry::request::Request;
 
 /// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -16,7 +19,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// What became of a request so far. Dropping it, whenever that happens, is its end.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    entry: Option<Entry>,
+    about: Arc<Request>,
+    line: Option<(Sink, Entry)>,
     measured: Option<Measured>,
     status: u16,
     user: Option<String>,
@@ -24,10 +28,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// A request that begins now, with what is known of it when it is to be logged, and to be counted.
-    pub(super) fn new(entry: Option<Entry>, measured: Option<Measured>) -> Self {
+    /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
+    pub(super) fn new(about: Arc<Request>, line: Option<(Sink, Entry)>, measured: Option<Measured>) -> Self {
         Self {
-            entry,
+            about,
+            line,
             measured,
             status: CLIENT_CLOSED_REQUEST,
             user: None,
@@ -49,12 +54,64 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(entry) = &self.entry {
-            entry.write(self.status, self.sent, self.user.as_deref());
+        // Whatever was made of half an upload, nobody reads it.
+        if self.about.is_broken() {
+            self.status = CLIENT_CLOSED_REQUEST;
+        }
+        if let Some((sink, entry)) = &self.line {
+            sink.line(&entry.line(self.status, self.sent, self.user.as_deref()));
+        }
+        if self.status >= 400 {
+            // Distribution says this of every error, as one; but that an image is not there, or that a client has to
+            // log in first, is nothing to look at.
+            Arc::clone(&self.about).enter(|| {
+                tracing::debug!(
+                    "http.response.status" = self.status,
+                    "http.response.written" = self.sent,
+                    "response completed with error"
+                );
+            });
         }
         if let Some(measured) = self.measured.take() {
             measured.finish(self.status, self.sent);
         }
+    }
+}
+
+/// A request's body that notes when it breaks off.
+#[derive(Debug)]
+pub(super) struct Arriving<B> {
+    body: B,
+    about: Arc<Request>,
+}
+
+impl<B> Arriving<B> {
+    pub(super) fn new(body: B, about: Arc<Request>) -> Self {
+        Self { body, about }
+    }
+}
+
+impl<B: Body + Unpin> Body for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.about.broke_off();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
