@@ -136,13 +136,18 @@ impl Registry {
             repository: repository.clone(),
             tag: tag.clone(),
         };
-        let Some((target, bytes)) = self.read_raw_link(&current).await? else {
-            return Ok(());
+        // Before it is read: what is entered after this moment belongs to whoever moves the tag.
+        let set = match self.driver.stat(&current.key()).await {
+            Ok(found) => found.modified,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(source) => return Err(failed(source)),
         };
-        if target.as_ref() != Some(digest) {
-            return Ok(());
-        }
-        // The whole of a tag goes, its folders too: a tag is what is listed.
+        let bytes = match self.read_raw_link(&current).await? {
+            Some((target, bytes)) if target.as_ref() == Some(digest) => bytes,
+            Some(_) | None => return Ok(()),
+        };
+        // The whole of a tag goes, its folders too: a tag is what is listed. What it means goes last, so that what
+        // breaks off in the middle can be asked for again.
         let shelf = current.shelf();
         let remove = async |place: &Place, condition: Condition| {
             let key = place.key();
@@ -150,12 +155,10 @@ impl Registry {
                 .driver
                 .delete_if(&key, &condition, &shelf, Durability::PowerLoss);
             match removed.await {
-                Err(error) if error.is_not_found() => Ok(None),
-                removed => removed.map_err(&failed),
+                Ok(_) => Ok(()),
+                Err(error) if error.is_not_found() => Ok(()),
+                Err(source) => Err(failed(source)),
             }
-        };
-        let Some(removed) = remove(&current, Condition::Holds(bytes)).await? else {
-            return Ok(());
         };
         for algorithm in Algorithm::ALL {
             let area = Area::TagHistory(repository, tag, algorithm).key();
@@ -168,12 +171,11 @@ impl Registry {
                         tag,
                         digest,
                     };
-                    // What was entered later belongs to whoever sets the tag again.
-                    remove(&entry, Condition::Older(removed.modified)).await?;
+                    remove(&entry, Condition::Older(set)).await?;
                 }
             }
         }
-        Ok(())
+        remove(&current, Condition::Holds(bytes)).await
     }
 
     async fn all_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, Error> {

@@ -54,11 +54,11 @@ pub(super) fn delete(
         return Ok(None);
     }
     fs::remove_file(&aside).map_err(failed)?;
+    remove_empty(&path, &shared.path(shelf));
     match durability {
         Durability::PowerLoss => files::sync_ancestors(shared, key, &path)?,
         Durability::Crash => {}
     }
-    remove_empty(&path, &shared.path(shelf));
     Ok(Some(found))
 }
 
