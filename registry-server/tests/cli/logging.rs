@@ -216,7 +216,7 @@ fn a_dead_mail_server_costs_nothing_but_the_mails() {
     let line = server.log().wait("log lines could not be sent by mail");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["level"], "warning");
-    assert!(line["dropped"].as_u64().unwrap() >= 40, "{line}");
+    assert!(line["dropped"].as_u64().unwrap() >= 1, "{line}");
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.wait(), (Some(0), None));
 }
