@@ -123,6 +123,29 @@ fn a_line_about_a_request_says_which_one_without_its_secrets() {
 }
 
 #[test]
+fn at_level_debug_each_answer_is_a_line_as_in_distribution() {
+    let server = server("{formatter: json, level: debug}");
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+    assert_eq!(server.ask("GET /v2/a/tags/list HTTP/1.1\r\n").status, 404);
+    for (message, uri, status) in [
+        ("\"response completed\"", "/v2/", 200),
+        ("\"response completed with error\"", "/v2/a/tags/list", 404),
+    ] {
+        let line = server.log().wait(message);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&line["http.request.uri"], &line["http.response.status"]),
+            (&uri.into(), &status.into())
+        );
+        assert!(line["http.response.written"].as_u64().unwrap() > 0, "{line}");
+        assert!(
+            line["http.response.duration"].as_str().unwrap().ends_with('s'),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn lines_name_their_place_when_they_are_asked_to() {
     let told = server("{formatter: json, reportcaller: true}");
     let line = told.log().wait("listening");
