@@ -33,8 +33,8 @@ distribution, with `validation.disabled`, or when clocks are apart from the stor
 What goes with --delete-untagged: manifests that no tag means, unless a kept index lists them or they refer to a kept \
 manifest as their subject.
 
-References are followed in 128 MiB of memory, whatever the size of the store, and for the rest in temporary files \
-(TMPDIR): about 100 bytes for each reference of a manifest.
+References are followed in less than 200 MiB of memory, whatever the size of the store, and for the rest in temporary files \
+(TMPDIR): about 130 bytes for each reference of a manifest.
 
 Exit codes: 0 done, 1 failed or a manifest that stays cannot be read, 2 command line or configuration wrong, 4 passing \
 trouble or a live server.";

@@ -17,13 +17,22 @@ impl Registry {
     /// The digest a link holds. A link that is missing, or was emptied by an old server's crash, or holds
     /// something else, holds none: whatever pushes the content again writes it anew.
     pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
+        Ok(self.read_raw_link(place).await?.and_then(|(digest, _)| digest))
+    }
+
+    /// The digest a link holds and its bytes, or nothing when there is no link at all.
+    pub(super) async fn read_raw_link(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Option<Digest>, Bytes)>, Error> {
         let key = place.key();
-        match self.driver.get(&key, LINK_MAX).await {
-            Ok(bytes) => Ok(self.link_in(&key, &bytes)),
-            Err(storage::Error::TooLarge { .. }) => Ok(self.link_in(&key, &[])),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(source) => Err(Error::storage("read a link")(source)),
-        }
+        let bytes = match self.driver.get(&key, LINK_MAX).await {
+            Ok(bytes) => bytes,
+            Err(storage::Error::TooLarge { .. }) => Bytes::new(),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(Error::storage("read a link")(source)),
+        };
+        Ok(Some((self.link_in(&key, &bytes), bytes)))
     }
 
     /// The digest a link holds and when it was written, or nothing when there is no link at all.

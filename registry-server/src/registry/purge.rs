@@ -5,9 +5,8 @@
 //! one that a request has open is never removed, whichever process that request belongs to, as far as the store's
 //! locks reach; a dry run changes nothing and takes no lock. One session that cannot be removed does not keep the
 //! others. Memory is one folder's names at a time, not the store's.
-//! Between its last byte and publishing, a finishing request lets go of the data for a moment: a session that had
-//! lain unwritten for the whole age and is finished without a further byte in that very moment may be purged, and
-//! is then answered as unknown. The blob is there whole or not at all.
+//! Between its last byte and publishing, a finishing request lets go of the data for a moment; it has made it young
+//! before, and a session is looked at once more when nobody else can write to it.
 //! Must not: follow a name that no registry gives, or touch a session without a time: an empty folder may be one
 //! that is just beginning, and it holds no byte.
 //! Start at [`Registry::purge_uploads`].
@@ -135,6 +134,12 @@ impl Registry {
             }
             Err(source) => return Err(Error::storage("lock an upload")(source)),
         };
+        // A request that is about to finish it has made it young.
+        match self.driver.stat(&data).await {
+            Ok(found) if is_old(found.modified, age) => {}
+            Ok(_) | Err(storage::Error::NotFound { .. }) => return Ok(Verdict::Kept),
+            Err(source) => return Err(Error::storage("look at an upload")(source)),
+        }
         // The lock is held until everything is gone: whoever waits for it finds no session, not half of one.
         let removed = self.remove_upload(repository, id).await;
         drop(lock);

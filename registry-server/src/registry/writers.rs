@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
-use crate::storage::{Durability, Mode};
+use crate::storage::{Condition, Durability, Mode};
 
 /// How often a server says that it is there.
 pub const BEAT: Duration = Duration::from_secs(30);
@@ -137,10 +137,10 @@ impl Registry {
                 continue;
             }
             // Unless it speaks up in this moment.
-            let limit = now - FRESH;
+            let silent = Condition::Older(now - FRESH);
             match self
                 .driver
-                .delete_if_older(&key, limit, &place.shelf(), Durability::Crash)
+                .delete_if(&key, &silent, &place.shelf(), Durability::Crash)
                 .await
             {
                 Ok(_) => {}

@@ -4,7 +4,7 @@
 //! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
-mod older;
+mod conditional;
 mod staged;
 
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
-use older::{
-    deleting_or_refreshing_nothing_is_not_found, deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+use conditional::{
+    an_object_that_was_replaced_is_not_deleted_for_what_it_held, deleting_or_refreshing_nothing_is_not_found,
+    deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
     what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
     what_was_refreshed_in_time_is_never_deleted,
 };
@@ -100,6 +101,7 @@ conformance! {
         deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
         deleting_or_refreshing_nothing_is_not_found,
         what_was_refreshed_in_time_is_never_deleted,
+        an_object_that_was_replaced_is_not_deleted_for_what_it_held,
     ]
 }
 

@@ -79,26 +79,25 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error>;
 
-    /// Makes an object as young as one that is written now, for [`Driver::delete_if_older`].
+    /// Makes an object, or a staged one, as young as one that is written now.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error>;
 
-    /// Removes one object unless it was written or refreshed later than `limit`; gives what was removed, and
-    /// nothing when it was too young. Prefixes that become empty go too, where there are such, up to `shelf`, which
-    /// stays.
+    /// Removes one object if a condition holds; gives what was removed, and nothing when it does not hold. Prefixes
+    /// that become empty go too, where there are such, up to `shelf`, which stays.
     ///
     /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
-    /// `limit` lies before that, however the two meet. A reader may miss an object for a moment in which it turns
-    /// out to be too young.
+    /// limit lies before that, and one that was replaced is not removed for what it held before, however the two
+    /// meet. A reader may miss an object for a moment in which the condition turns out not to hold.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
-    async fn delete_if_older(
+    async fn delete_if(
         &self,
         key: &StorageKey,
-        limit: SystemTime,
+        condition: &Condition,
         shelf: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error>;
@@ -166,6 +165,15 @@ pub enum Durability {
     Crash,
     /// A loss of power as well.
     PowerLoss,
+}
+
+/// When an object is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It was neither written nor refreshed later than this.
+    Older(SystemTime),
+    /// It is small and holds these bytes.
+    Holds(Bytes),
 }
 
 /// Whether a put may replace.

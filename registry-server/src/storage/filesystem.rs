@@ -10,9 +10,9 @@
 //! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
 //! Start at [`Filesystem::new`]; the steps of a write are in `files`.
 
+mod conditional;
 mod durable;
 mod files;
-mod older;
 mod reader;
 mod writer;
 
@@ -20,7 +20,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,7 +29,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept, Writer,
+    Condition, Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey,
+    Swept, Writer,
 };
 
 /// Whether writes are synced to the disk.
@@ -204,19 +205,19 @@ impl Driver for Filesystem {
     }
 
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
-        self.run("refresh", key, older::refresh).await
+        self.run("refresh", key, conditional::refresh).await
     }
 
-    async fn delete_if_older(
+    async fn delete_if(
         &self,
         key: &StorageKey,
-        limit: SystemTime,
+        condition: &Condition,
         shelf: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error> {
-        let shelf = shelf.clone();
+        let (condition, shelf) = (condition.clone(), shelf.clone());
         self.run("delete", key, move |shared, key| {
-            older::delete(shared, key, limit, &shelf, durability)
+            conditional::delete(shared, key, &condition, &shelf, durability)
         })
         .await
     }

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Content, Driver, Durability, Entry, EntryKind, Error, Listing, Metadata, Mode, ReadRange, Staged,
-    StorageKey, Swept, Writer,
+    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Listing, Metadata, Mode, ReadRange,
+    Staged, StorageKey, Swept, Writer,
 };
 
 /// A store in memory. A clone is another handle of the same store.
@@ -147,19 +147,22 @@ impl Driver for InMemory {
     }
 
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
-        match self.state().objects.get_mut(key.as_str()) {
-            Some(object) => {
-                object.modified = SystemTime::now();
-                Ok(())
-            }
-            None => Err(Error::NotFound { key: key.clone() }),
+        let mut state = self.state();
+        let now = SystemTime::now();
+        if let Some(object) = state.objects.get_mut(key.as_str()) {
+            object.modified = now;
+        } else if let Some(staging) = state.staged.get_mut(key.as_str()) {
+            staging.modified = now;
+        } else {
+            return Err(Error::NotFound { key: key.clone() });
         }
+        Ok(())
     }
 
-    async fn delete_if_older(
+    async fn delete_if(
         &self,
         key: &StorageKey,
-        limit: SystemTime,
+        condition: &Condition,
         _: &StorageKey,
         _: Durability,
     ) -> Result<Option<Metadata>, Error> {
@@ -171,7 +174,11 @@ impl Driver for InMemory {
             size: object.get().bytes.len() as u64,
             modified: object.get().modified,
         };
-        Ok((found.modified <= limit).then(|| {
+        let holds = match condition {
+            Condition::Older(limit) => found.modified <= *limit,
+            Condition::Holds(bytes) => object.get().bytes == bytes,
+        };
+        Ok(holds.then(|| {
             object.remove();
             found
         }))

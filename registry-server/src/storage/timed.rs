@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept,
-    Writer,
+    Condition, Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged,
+    StorageKey, Swept, Writer,
 };
 
 /// The bounds Go's client library uses when none are given, in seconds.
@@ -131,15 +131,15 @@ impl Driver for Timed {
         self.inner.refresh(key).await
     }
 
-    async fn delete_if_older(
+    async fn delete_if(
         &self,
         key: &StorageKey,
-        limit: SystemTime,
+        condition: &Condition,
         shelf: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error> {
         let _span = Span::of(&self.delete);
-        self.inner.delete_if_older(key, limit, shelf, durability).await
+        self.inner.delete_if(key, condition, shelf, durability).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {

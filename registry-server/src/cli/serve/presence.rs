@@ -48,17 +48,21 @@ async fn follow(registry: Registry, mut ended: oneshot::Receiver<()>) {
     let writer = Writer::this();
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
     loop {
         tokio::select! {
             _ = &mut ended => break,
             _ = tick.tick() => {}
         }
-        if let Err(error) = registry.announce(&writer).await {
+        let failed = registry.announce(&writer).await.err();
+        // A store that cannot be written to for days is one line, not thousands.
+        if let Some(error) = failed.as_ref().filter(|_| !failing) {
             tracing::warn!(
-                error = chain(&error),
-                "cannot tell the store that this server writes to it"
+                error = chain(error),
+                "cannot tell the store that this server writes to it: a garbage collection would not notice"
             );
         }
+        failing = failed.is_some();
     }
     if let Err(error) = registry.withdraw(&writer).await {
         tracing::warn!(

@@ -201,19 +201,6 @@ impl Registry {
         Ok(())
     }
 
-    async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        match self
-            .driver
-            .stat(&Place::TagCurrent { repository, tag }.key())
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(source) => Err(Error::storage("look at a tag")(source)),
-        }
-    }
-
     /// Reads a manifest a repository has a link to; nothing when there is no link in the link's folder.
     async fn look_at(&self, repository: &RepositoryName, digest: Digest) -> Result<Option<Revision>, Error> {
         let place = Place::RevisionLink {

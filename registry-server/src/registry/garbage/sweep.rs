@@ -13,7 +13,7 @@ use super::spill::{Cursor, Key, Record, Slices, Spill};
 use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{Durability, StorageKey};
+use crate::storage::{Condition, Durability, StorageKey};
 
 /// How many removals are under way at once.
 const AT_ONCE: usize = 16;
@@ -202,7 +202,8 @@ impl Registry {
                     Place::BlobData { .. } => Durability::Crash,
                     _ => Durability::PowerLoss,
                 };
-                self.driver.delete_if_older(&key, limit, &shelf, durability).await
+                let condition = Condition::Older(limit);
+                self.driver.delete_if(&key, &condition, &shelf, durability).await
             }
         };
         match removed {

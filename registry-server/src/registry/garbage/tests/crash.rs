@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::model::{Model, lenient, pushes};
 use super::*;
-use crate::storage::{self, Content, Listing, Metadata, ReadRange, Staged, Swept};
+use crate::storage::{self, Condition, Content, Listing, Metadata, ReadRange, Staged, Swept};
 
 /// A store whose process ends behind a number of removals: the next one never comes back.
 #[derive(Debug)]
@@ -55,10 +55,10 @@ impl Driver for Ending {
         self.inner.refresh(key).await
     }
 
-    async fn delete_if_older(
+    async fn delete_if(
         &self,
         key: &StorageKey,
-        limit: SystemTime,
+        condition: &Condition,
         shelf: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, storage::Error> {
@@ -71,7 +71,7 @@ impl Driver for Ending {
             self.ended.notify_one();
             std::future::pending::<()>().await;
         }
-        self.inner.delete_if_older(key, limit, shelf, durability).await
+        self.inner.delete_if(key, condition, shelf, durability).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), storage::Error> {

@@ -1,18 +1,17 @@
-//! Removing what nobody refreshed, in one step with looking at its age.
+//! Removing a file in one step with a look at it.
 //!
-//! Between a look at a file's time and its removal somebody may refresh it and be told that it is there. So the file
-//! is set aside first. Whoever refreshes it looks again whether the name is there, after the time is set: then either
+//! Between a look at a file and its removal somebody may replace it, or refresh it and be told that it is there. So
+//! the file is set aside first and looked at then. Whoever refreshes it looks again whether the name is there, after the time is set: then either
 //! the name is gone, and so is the file, or the setting aside comes later, sees the time, and puts the file back. What
 //! a loss of power leaves aside is a temporary file.
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
 use super::{Shared, files};
-use crate::storage::{Durability, Error, Metadata, StorageKey};
+use crate::storage::{Condition, Durability, Error, Metadata, StorageKey};
 
 /// Sets the time of a file to now.
 pub(super) fn refresh(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
@@ -33,21 +32,20 @@ pub(super) fn refresh(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
 pub(super) fn delete(
     shared: &Shared,
     key: &StorageKey,
-    limit: SystemTime,
+    condition: &Condition,
     shelf: &StorageKey,
     durability: Durability,
 ) -> Result<Option<Metadata>, Error> {
     let failed = |error| Error::io("delete", key, error);
-    let look = |path: &Path| files::object_metadata(key, &fs::metadata(path).map_err(failed)?);
     let path = shared.path(key);
-    // Most of what is too young is seen without touching it.
-    if look(&path)?.modified > limit {
+    // Most of what stays is seen without touching it.
+    if !holds(&path, key, condition)?.1 {
         return Ok(None);
     }
     let aside = files::temporary_beside(&path);
     fs::rename(&path, &aside).map_err(failed)?;
-    let found = look(&aside)?;
-    if found.modified > limit {
+    let (found, holds) = holds(&aside, key, condition)?;
+    if !holds {
         // Not by renaming: what was written under the name meanwhile is as good and younger.
         match fs::hard_link(&aside, &path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
@@ -56,12 +54,25 @@ pub(super) fn delete(
         return Ok(None);
     }
     fs::remove_file(&aside).map_err(failed)?;
+    remove_empty(&path, &shared.path(shelf));
     match durability {
         Durability::PowerLoss => files::sync_ancestors(shared, key, &path)?,
         Durability::Crash => {}
     }
-    remove_empty(&path, &shared.path(shelf));
     Ok(Some(found))
+}
+
+/// Looks at a file.
+fn holds(path: &Path, key: &StorageKey, condition: &Condition) -> Result<(Metadata, bool), Error> {
+    let failed = |error| Error::io("look at", key, error);
+    let found = files::object_metadata(key, &fs::metadata(path).map_err(failed)?)?;
+    let holds = match condition {
+        Condition::Older(limit) => found.modified <= *limit,
+        Condition::Holds(bytes) => {
+            found.size == bytes.len() as u64 && fs::read(path).map_err(failed)? == bytes[..]
+        }
+    };
+    Ok((found, holds))
 }
 
 /// Removes the folders above a removed file while they are empty. Whoever is about to write into one makes it again.

@@ -1,16 +1,19 @@
-//! What a garbage collection relies on: an object that is refreshed is young, and removal looks at that in one step.
+//! What a garbage collection and the deletion of tags rely on: removal looks at what it removes in one step.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::super::{Driver, Durability, EntryKind, Error};
+use bytes::Bytes;
+
+use super::super::{Condition, Driver, Durability, EntryKind, Error};
 use super::{get, key, list, put};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn delete(driver: &Arc<dyn Driver>, name: &str, limit: SystemTime) -> Result<Option<u64>, Error> {
     let (name, shelf) = (key(name), key("a"));
-    let removed = driver.delete_if_older(&name, limit, &shelf, Durability::PowerLoss);
+    let condition = Condition::Older(limit);
+    let removed = driver.delete_if(&name, &condition, &shelf, Durability::PowerLoss);
     Ok(removed.await?.map(|found| found.size))
 }
 
@@ -88,4 +91,31 @@ pub(super) async fn what_was_refreshed_in_time_is_never_deleted(driver: Arc<dyn 
         }
     }
     assert_eq!(stayed + gone, 200);
+}
+
+/// A tag that is moved while its old target is deleted, two hundred times.
+pub(super) async fn an_object_that_was_replaced_is_not_deleted_for_what_it_held(driver: Arc<dyn Driver>) {
+    let holds = |text: &'static str| Condition::Holds(Bytes::from_static(text.as_bytes()));
+    put(&driver, "a/b/link", "one").await;
+    let (name, shelf) = (key("a/b/link"), key("a"));
+    for other in ["on", "two", "one\n"] {
+        let condition = holds(other);
+        let kept = driver.delete_if(&name, &condition, &shelf, Durability::Crash);
+        assert_eq!(kept.await.unwrap(), None, "{other:?}");
+    }
+    for round in 0..200 {
+        put(&driver, "a/b/link", "one").await;
+        let other = Arc::clone(&driver);
+        let moved = tokio::spawn(async move { put(&other, "a/b/link", "two").await });
+        let condition = holds("one");
+        let deleted = driver
+            .delete_if(&name, &condition, &shelf, Durability::Crash)
+            .await;
+        moved.await.unwrap();
+        assert_eq!(
+            get(&driver, "a/b/link").await,
+            "two",
+            "round {round}: {deleted:?}"
+        );
+    }
 }
