@@ -1,7 +1,7 @@
 //! A docker engine of the suite's own on this machine, for pushes and pulls alone.
 //!
 //! Guarantees: it makes no bridge, no firewall rule and no image of anybody else's; everything it keeps lies in its folder.
-//! It can run nothing: containers are the cluster's matter. Start at [`Engine::start`].
+//! It can run nothing: containers are the cluster's matter. Start at [`Engine::during`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -25,16 +25,27 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts one that keeps its things in `folder/engine`, and gives it the suite's small images.
+    /// Starts one for the time of `work`. It is ended in good order also when that fails: killed, it would leave its
+    /// containerd behind for a moment, which could keep the folder from being removed.
     ///
     /// # Errors
-    /// It ends, or does not answer in time.
-    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+    /// Those of `work`; it does not start or does not end.
+    pub(crate) async fn during(folder: &Path, work: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
+        let engine = Self::start(folder).await?;
+        let done = work(&engine).await;
+        let stopped = engine.stop().await;
+        done.and(stopped)
+    }
+
+    /// Starts one that keeps its things in `folder/engine`, and gives it the suite's small images.
+    async fn start(folder: &Path) -> Result<Self> {
         let log = std::fs::File::create(folder.join("engine.log"))?;
         let folder = folder.join("engine");
         std::fs::create_dir(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let path = |name: &str| folder.join(name).display().to_string();
-        let process = Command::new("/usr/sbin/dockerd")
+        // Its data folder becomes a mount, which would outlive a kill anywhere but in a namespace of its own.
+        let process = Command::new("/usr/bin/unshare")
+            .args(["--mount", "--", "/usr/sbin/dockerd"])
             .args([
                 format!("--data-root={}", path("data")),
                 format!("--exec-root={}", path("exec")),
@@ -79,11 +90,7 @@ impl Engine {
             .env("DOCKER_CONFIG", &self.folder)
     }
 
-    /// Ends it in good order.
-    ///
-    /// # Errors
-    /// It does not end in time.
-    pub(crate) async fn stop(mut self) -> Result<()> {
+    async fn stop(mut self) -> Result<()> {
         let id = self.process.id().and_then(|id| i32::try_from(id).ok());
         let id = id
             .and_then(Pid::from_raw)

@@ -138,16 +138,19 @@ fn host(server: &Server) -> Result<String> {
 
 /// What either server wrote the other serves with the same answers.
 pub(super) async fn trees_are_served_with_the_same_answers(bench: &Bench<'_>) -> Result<()> {
-    let engine = Engine::start(bench.dir).await?;
+    Engine::during(bench.dir, async |engine| serve_trees(bench, engine).await).await
+}
+
+async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
     let mut seen = BTreeMap::<Wanted, usize>::new();
     for peer in PEERS {
         let store = Store::new(bench, &format!("of-{}", peer.name())).await?;
         let writer = store.serve(peer).await?;
-        written::everything(&store, peer, &writer, &engine).await?;
+        written::everything(&store, peer, &writer, engine).await?;
         let before = store.files().await?;
         let ours = store.serve(Kind::Ours).await?;
         let Compared { same, wanted } = compare::answers(&store, peer, &writer, &ours).await?;
-        written::is_pulled(&store, &ours, &engine).await?;
+        written::is_pulled(&store, &ours, engine).await?;
         ensure!(
             store.files().await? == before,
             "reading changed {}'s tree",
@@ -163,13 +166,13 @@ pub(super) async fn trees_are_served_with_the_same_answers(bench: &Bench<'_>) ->
     }
     let store = Store::new(bench, "of-ours").await?;
     let writer = store.serve(Kind::Ours).await?;
-    written::everything(&store, Kind::Ours, &writer, &engine).await?;
+    written::everything(&store, Kind::Ours, &writer, engine).await?;
     written::beyond_theirs(&store, &writer).await?;
     let before = store.files().await?;
     for peer in PEERS {
         let reader = store.serve(peer).await?;
         let Compared { same, wanted } = compare::answers(&store, peer, &reader, &writer).await?;
-        written::is_pulled(&store, &reader, &engine).await?;
+        written::is_pulled(&store, &reader, engine).await?;
         bench.note(format!(
             "ours wrote {} files: {same} answers of {} are the same, {} differ on purpose; manifests by sha512 are beyond it",
             before.lines().count(),
@@ -185,5 +188,5 @@ pub(super) async fn trees_are_served_with_the_same_answers(bench: &Bench<'_>) ->
             "nothing differed because of {reason:?}: strike it off"
         );
     }
-    engine.stop().await
+    Ok(())
 }

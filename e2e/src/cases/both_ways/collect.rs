@@ -17,17 +17,20 @@ use crate::server::Server;
 /// A dry run changes nothing; a run leaves every tagged image whole; and one that deletes what has no tag leaves of our
 /// tree what it leaves of the peer's own: 2.8 takes the untagged images of a tagged index, 3.1 does not.
 pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Bench<'_>) -> Result<()> {
-    let engine = Engine::start(bench.dir).await?;
+    Engine::during(bench.dir, async |engine| collect_trees(bench, engine).await).await
+}
+
+async fn collect_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
     let ours = Store::new(bench, "written").await?;
     let writer = ours.serve(Kind::Ours).await?;
-    written::everything(&ours, Kind::Ours, &writer, &engine).await?;
+    written::everything(&ours, Kind::Ours, &writer, engine).await?;
     let named_by_sha512 = written::beyond_theirs(&ours, &writer).await?;
     let all = whole(&ours, &writer).await?;
     writer.kill().await?;
     for peer in PEERS {
         let theirs = Store::new(bench, &format!("own-of-{}", peer.name())).await?;
         let writer = theirs.serve(peer).await?;
-        written::everything(&theirs, peer, &writer, &engine).await?;
+        written::everything(&theirs, peer, &writer, engine).await?;
         writer.kill().await?;
         for options in [&["-d"][..], &[], &["-d", "-m"], &["-m"]] {
             let name = format!("{} garbage-collect {}", peer.name(), options.join(" "));
@@ -76,7 +79,7 @@ pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Benc
             ));
         }
     }
-    engine.stop().await
+    Ok(())
 }
 
 /// A copy of a store after a peer's `garbage-collect`.
