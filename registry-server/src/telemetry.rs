@@ -17,8 +17,12 @@ mod sink;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use registry_config::model::{self, Formatter, Level};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -33,6 +37,10 @@ pub use sink::Sink;
 /// What a panic is logged under, to be known again as one.
 const PANIC: &str = "registry_server::panic";
 
+/// How long the end waits for all mails, and for the lines of one stream.
+const MAILS: Duration = Duration::from_secs(3);
+const LINES: Duration = Duration::from_secs(1);
+
 /// What is being written, until the end of the process.
 #[derive(Debug)]
 pub struct Log {
@@ -40,16 +48,37 @@ pub struct Log {
     pub access: Sink,
     lines: Sink,
     hooks: Arc<[mail::Hook]>,
+    dropped: Family<Stream, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stream {
+    stream: &'static str,
 }
 
 impl Log {
-    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for lines.
+    /// Registers how many lines were left out.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_log_dropped_lines",
+            "Lines left out because nobody read the stream in time",
+            self.dropped.clone(),
+        );
+    }
+
+    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for the lines of each stream.
     pub fn finish(&self) {
-        self.hooks
-            .iter()
-            .for_each(|hook| hook.stop(Duration::from_secs(3)));
-        self.access.flush(Duration::from_secs(1));
-        self.lines.flush(Duration::from_secs(1));
+        let deadline = Instant::now() + MAILS;
+        for hook in &*self.hooks {
+            hook.stop(deadline.saturating_duration_since(Instant::now()));
+        }
+        self.cut();
+    }
+
+    /// As [`Log::finish`], but does not wait for mails.
+    pub fn cut(&self) {
+        self.access.flush(LINES);
+        self.lines.flush(LINES);
     }
 }
 
@@ -80,7 +109,13 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         }
     }
     let hooks: Arc<[mail::Hook]> = hooks.into();
-    let sink = Sink::new("standard error", io::stderr())?;
+    let dropped: Family<Stream, Counter> = Family::default();
+    let sink = |stream, out| Sink::new(stream, out, dropped.get_or_create_owned(&Stream { stream }));
+    let access = sink(
+        "standard output",
+        Box::new(io::stdout()) as Box<dyn io::Write + Send>,
+    )?;
+    let sink = sink("standard error", Box::new(io::stderr()))?;
     let lines = Lines {
         formatter: log.formatter.unwrap_or_default(),
         fields: log.fields.clone(),
@@ -110,9 +145,10 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         tracing::warn!("`log.hooks[{index}]` does nothing: {}", chain(&error));
     }
     Ok(Log {
-        access: Sink::new("standard output", io::stdout())?,
+        access,
         lines: sink,
         hooks,
+        dropped,
     })
 }
 
@@ -131,7 +167,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Turns events into lines.
 struct Lines {
     formatter: Formatter,
-    fields: BTreeMap<String, String>,
+    fields: BTreeMap<String, Value>,
     /// Whether lines name their place in the program.
     caller: bool,
     sink: Sink,
@@ -151,7 +187,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let mut line = Line::new(jiff::Timestamp::now(), severity);
         for (name, value) in &self.fields {
-            line.field(name, Value::String(value.clone()));
+            line.field(name, value.clone());
         }
         request::fields(|name, value| line.field(name, value));
         if self.caller {
@@ -209,3 +245,6 @@ impl Visit for Fields {
         self.0.push((field.name(), Value::String(chain(value))));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,13 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
             });
         }
     }
+    let debug = &config.http.debug;
+    if debug.prometheus.enabled == Some(true) && debug.addr.is_none() {
+        warnings.push(Warning::Incomplete {
+            path: "http.debug.prometheus".to_owned(),
+            missing: "http.debug.addr",
+        });
+    }
     if errors.is_empty() {
         Ok(Loaded {
             config,

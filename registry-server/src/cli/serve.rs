@@ -92,7 +92,10 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
         Err(error) => return fail(&Error::System(error), output),
     };
     let code = logged(&found, &log, output);
-    log.finish();
+    match code {
+        exit::INTERRUPTED => log.cut(),
+        _ => log.finish(),
+    }
     code
 }
 
@@ -149,7 +152,10 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         .filter(|_| http.debug.prometheus.enabled == Some(true))
         .map(|_| prometheus_client::registry::Registry::default());
     let driver: Arc<dyn Driver> = match &mut metrics {
-        Some(metrics) => Arc::new(Timed::new(driver, metrics)),
+        Some(metrics) => {
+            log.register(metrics);
+            Arc::new(Timed::new(driver, metrics))
+        }
         None => driver,
     };
     let health = Health::default();

@@ -58,6 +58,7 @@ conformance! {
         filesystem: super::filesystem(crate::storage::Sync::Always),
         filesystem_without_sync: super::filesystem(crate::storage::Sync::Never),
         inmemory: super::Subject { driver: Arc::new(crate::storage::InMemory::new()), _folder: None },
+        timed: super::timed(),
     }
     behaviours: [
         put_then_get_gives_the_same_bytes,
@@ -102,6 +103,19 @@ conformance! {
         what_was_refreshed_in_time_is_never_deleted,
         an_object_that_was_replaced_is_not_deleted_for_what_it_held,
     ]
+}
+
+/// What is timed passes every call on as it is.
+fn timed() -> Subject {
+    let subject = filesystem(super::Sync::Never);
+    let driver = super::Timed::new(
+        subject.driver,
+        &mut prometheus_client::registry::Registry::default(),
+    );
+    Subject {
+        driver: Arc::new(driver),
+        ..subject
+    }
 }
 
 fn filesystem(sync: super::Sync) -> Subject {

@@ -11,6 +11,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+
 /// How many bytes may wait. Twice as many may exist: those being written, and those that wait meanwhile.
 const CAPACITY: usize = 1 << 20;
 
@@ -22,6 +24,8 @@ pub struct Sink(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// All lines ever left out.
+    dropped: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +44,19 @@ impl Shared {
 }
 
 impl Sink {
-    /// A stream; the name is told with the lines that were left out.
+    /// A stream; the name is told with the lines that were left out, and the counter counts them.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub(super) fn new(name: &'static str, out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn new(
+        name: &'static str,
+        out: impl Write + Send + 'static,
+        dropped: Counter,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
+            dropped,
         });
         let sink = Self(Arc::clone(&shared));
         std::thread::Builder::new()
@@ -61,6 +70,7 @@ impl Sink {
         let mut state = self.0.lock();
         if state.waiting.len() + line.len() > CAPACITY {
             state.dropped += 1;
+            self.0.dropped.inc();
             return;
         }
         let asleep = state.waiting.is_empty() && !state.writing;
@@ -142,7 +152,8 @@ mod tests {
     fn a_reader_that_stalls_holds_nobody_up_and_lines_without_room_are_counted() {
         let (go, may_go) = mpsc::channel();
         let (got, written) = mpsc::channel();
-        let sink = Sink::new("test", Reader { go: may_go, got }).unwrap();
+        let dropped = Counter::default();
+        let sink = Sink::new("test", Reader { go: may_go, got }, dropped.clone()).unwrap();
         sink.line("first\n");
         // Until the thread holds it, so that the rest is what waits.
         loop {
@@ -167,7 +178,11 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(written.recv().unwrap(), line.repeat(CAPACITY / line.len()));
         sink.flush(Duration::from_secs(60));
-        assert_eq!(sink.0.lock().dropped, 0, "told");
+        assert_eq!(
+            (sink.0.lock().dropped, dropped.get()),
+            (0, 7),
+            "told, and counted for good"
+        );
         sink.line("last\n");
         go.send(()).unwrap();
         assert_eq!(written.recv().unwrap(), "last\n");

@@ -93,7 +93,7 @@ fn hook(port: u16, more: &str) -> String {
 
 #[test]
 fn a_line_about_a_request_says_which_one_without_its_secrets() {
-    let server = server("{formatter: json, fields: {service: registry}}");
+    let server = server("{formatter: json, fields: {service: registry, place: {rack: 7}}}");
     fail(&server);
     let line = server.log().wait("a request could not be answered now");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -107,6 +107,7 @@ fn a_line_about_a_request_says_which_one_without_its_secrets() {
     ] {
         assert_eq!(line[name], expected, "{name}: {line}");
     }
+    assert_eq!(line["place"]["rack"], "7", "{line}");
     assert!(
         line["http.request.remoteaddr"]
             .as_str()

@@ -45,6 +45,7 @@ fn requests_and_storage_are_counted_under_distributions_names() {
         "\nregistry_http_request_duration_seconds_bucket{le=\"60\",handler=\"base\",method=\"get\"} 1\n",
         "\nregistry_http_response_size_bytes_sum{handler=\"base\"} 2.0\n",
         "\nregistry_storage_action_seconds_bucket{le=\"+Inf\",driver=\"filesystem\",action=\"Stat\"} ",
+        "\nregistry_log_dropped_lines_total{stream=\"standard output\"} 0\n",
         "\n# TYPE process_cpu_seconds_total counter\n",
     ] {
         assert!(answer.body.contains(line), "{line:?} in {}", answer.body);

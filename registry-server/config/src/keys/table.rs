@@ -3,7 +3,7 @@
 use super::Key;
 use super::Kind::{Accepted, Acted, NotYet, Refused};
 use super::Line::{Berth, Both, V2, V3};
-use super::Shape::{Bool, Duration, Integer, Network, OneOf, Pattern, Secret, Section, Text};
+use super::Shape::{Any, Bool, Duration, Integer, Network, OneOf, Pattern, Secret, Section, Text};
 
 const fn key(
     path: &'static str,
@@ -30,7 +30,7 @@ pub const KEYS: &[Key] = &[
     key("log.accesslog.disabled", Both, Bool, Acted, "no line per request on standard output"),
     key("log.level", Both, OneOf(&["error", "warn", "info", "debug"]), Acted, "the least important level that is written; `info` when unset"),
     key("log.formatter", Both, OneOf(&["text", "json", "logstash"]), Acted, "the form of a log line; `text` when unset"),
-    key("log.fields.*", Both, Text, Acted, "written on every log line"),
+    key("log.fields.*", Both, Any, Acted, "written on every log line"),
     key("log.hooks[]", Both, Section, Acted, "each sends lines of its levels by mail"),
     key("log.hooks[].disabled", Both, Bool, Acted, "switches it off"),
     key("log.hooks[].type", Both, OneOf(&["mail"]), Acted, "what is done with a line: `mail` is all there is"),

@@ -17,9 +17,10 @@ pub struct Log {
     /// The form of a log line; `text` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub formatter: Option<Formatter>,
-    /// Written on every line. The values are texts: `service: registry`.
+    /// Written on every line: `service: registry`. Whatever is a scalar is a text; sections and lists are as deep as
+    /// they are.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    pub fields: BTreeMap<String, serde_json::Value>,
     /// One line per request on standard output.
     #[serde(skip_serializing_if = "unset")]
     pub accesslog: AccessLog,
