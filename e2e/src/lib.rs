@@ -30,6 +30,7 @@ pub mod wait;
 
 mod control_plane;
 pub mod debian;
+mod engine;
 mod loopback;
 mod pki;
 pub mod protocol;

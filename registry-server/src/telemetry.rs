@@ -8,13 +8,13 @@
 //! Start at [`start`]; `access` is the access log, `request` what lines say of a request.
 
 pub mod access;
+mod layer;
 mod line;
 mod mail;
 pub mod metrics;
 pub mod request;
 mod sink;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,15 +23,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use registry_config::model::{self, Formatter, Level};
-use serde_json::Value;
-use tracing::field::{Field, Visit};
+use registry_config::model::{self, Level};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
-use line::{Line, Severity};
+use layer::Lines;
 pub use sink::Sink;
 
 /// What a panic is logged under, to be known again as one.
@@ -162,88 +159,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// Turns events into lines.
-struct Lines {
-    formatter: Formatter,
-    fields: BTreeMap<String, Value>,
-    /// Whether lines name their place in the program.
-    caller: bool,
-    sink: Sink,
-    hooks: Arc<[mail::Hook]>,
-}
-
-/// Fields of an event.
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Value)>);
-
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let metadata = event.metadata();
-        let severity = match metadata.target() {
-            PANIC => Severity::Panic,
-            _ => Severity::from(*metadata.level()),
-        };
-        let mut line = Line::new(jiff::Timestamp::now(), severity);
-        for (name, value) in &self.fields {
-            line.field(name, value.clone());
-        }
-        request::fields(|name, value| line.field(name, value));
-        if self.caller {
-            // Distribution's names for them.
-            let function = match self.formatter {
-                Formatter::Text | Formatter::Json => "func",
-                Formatter::Logstash => "function",
-            };
-            line.field(function, metadata.target().into());
-            if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
-                line.field("file", format!("{file}:{number}").into());
-            }
-        }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        for (name, value) in fields.0 {
-            match (name, value) {
-                ("message", Value::String(message)) => line.message(message),
-                (name, value) => line.field(name, value),
-            }
-        }
-        self.hooks.iter().for_each(|hook| hook.offer(&line));
-        let mut text = line.format(self.formatter);
-        text.push('\n');
-        self.sink.line(&text);
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push((field.name(), Value::String(format!("{value:?}"))));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), Value::String(value.to_owned())));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Value::Bool(value)));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.push((field.name(), Value::String(chain(value))));
-    }
 }
 
 #[cfg(test)]

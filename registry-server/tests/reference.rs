@@ -23,6 +23,12 @@ fn the_page_of_configuration_keys_is_fresh() {
         .output()
         .unwrap();
     assert!(printed.status.success(), "{printed:?}");
+    // The counts are told apart as well, for those who pipe the table.
+    let told = String::from_utf8(printed.stderr).unwrap();
+    assert!(
+        told.starts_with(&format!("{} keys: ", KEYS.len())) && told.lines().count() == 1,
+        "{told}"
+    );
     let expected = format!("{HEAD}{}", String::from_utf8(printed.stdout).unwrap());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/configuration.md");
     if std::env::var_os("BERTH_UPDATE").is_some() {

@@ -17,6 +17,7 @@ pub struct Descriptor {
     /// The address of the content.
     pub digest: Digest,
     /// The size of the content in bytes.
+    #[serde(deserialize_with = "int64")]
     pub size: u64,
     /// The kind of an artifact, when the content is a manifest that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +40,15 @@ pub struct Descriptor {
 /// Go writes an empty list as `null` unless told otherwise, and documents in stores hold it.
 fn empty_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A size is an int64, and clients read it as one ("Properties", image specification 1.1).
+fn int64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    if i64::try_from(size).is_err() {
+        return Err(serde::de::Error::custom("a size is larger than an int64 can be"));
+    }
+    Ok(size)
 }
 
 /// What a child of an index runs on ("image index", image specification 1.1).

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
@@ -149,13 +152,17 @@ impl App {
     {
         let (parts, body) = request.into_parts();
         let (head, version) = (parts.method == Method::HEAD, parts.version);
-        let mut response = match self.inner.answer(parts, body, &peer).await {
-            Ok(response) => response,
-            Err(problem) => problem.into(),
+        let answer = match host_fault(&parts) {
+            Some(fault) => Ok(bad_request(fault)),
+            None => self.inner.answer(parts, body, &peer).await,
         };
+        let mut response = answer.unwrap_or_else(Response::from);
         let options = &self.inner.options;
         for (name, value) in &options.headers {
-            response.headers_mut().append(name, value.clone());
+            // What an answer says of itself is not said twice.
+            if response.headers().get(name) != Some(value) {
+                response.headers_mut().append(name, value.clone());
+            }
         }
         // HTTP/2 says it with a frame of its own.
         if options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
@@ -178,19 +185,18 @@ impl Inner {
         B::Error: Into<BodyError>,
     {
         let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
-        let Some((prefix, path)) = split_prefix(&decoded, &self.options.prefix) else {
-            return Ok(not_found());
-        };
-        let route = Route::parse(path);
-        let answer = match route {
-            Route::Unknown => return Ok(not_found()),
-            Route::Root => {
-                return Ok(Reply::new(StatusCode::OK)
-                    .value(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-                    .finish());
-            }
-            Route::UnknownApi => Ok(not_found()),
-            _ => self.api(&parts, body, peer, prefix, route).await,
+        // A probe that knows nothing of the configured prefix is answered too.
+        if Route::parse(&decoded) == Route::Root {
+            return Ok(Reply::new(StatusCode::OK)
+                .value(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+                .finish());
+        }
+        let answer = match split_prefix(&decoded, &self.options.prefix) {
+            Some((prefix, path)) => match Route::parse(path) {
+                Route::Root | Route::Unknown | Route::UnknownApi => Ok(not_found()),
+                route => self.api(&parts, body, peer, prefix, route).await,
+            },
+            None => Ok(not_found()),
         };
         let mut response = answer.unwrap_or_else(Response::from);
         let (name, value) = API_VERSION;
@@ -215,18 +221,6 @@ impl Inner {
             gate,
             options,
         } = self;
-        let allow = route.methods().join(", ");
-        if parts.method == Method::OPTIONS {
-            return Ok(Reply::new(StatusCode::OK).header(ALLOW, allow).finish());
-        }
-        if !route.methods().contains(&parts.method.as_str()) {
-            return Err(Problem::new(Code::Unsupported).header(ALLOW, allow));
-        }
-        if options.read_only && ![Method::GET, Method::HEAD].contains(&parts.method) {
-            return Err(
-                Problem::with(Code::Unsupported, "the registry is read-only").header(ALLOW, "GET, HEAD")
-            );
-        }
         let query = Query::parse(parts.uri.query());
         let name = name_of(&route)?;
         let access = access(&route, name.as_ref(), &parts.method, &query);
@@ -253,6 +247,8 @@ impl Inner {
             locations: &locations,
         };
         let answer = match (route, name) {
+            // Behind the gate: whoever is not let in learns nothing else.
+            (route, _) if let Some(answer) = without_work(options, &route, &parts.method) => answer,
             (Route::Base, _) => Ok(Reply::with_body(StatusCode::OK, Body::whole("{}"))
                 .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .finish()),
@@ -272,6 +268,26 @@ impl Inner {
         response.extensions_mut().insert(identity);
         Ok(response)
     }
+}
+
+/// The answer to a method that the route, or a read-only registry, does not have, and to OPTIONS.
+fn without_work(
+    options: &Options,
+    route: &Route<'_>,
+    method: &Method,
+) -> Option<Result<Response<Body>, Problem>> {
+    let allow = route.methods().join(", ");
+    if method == Method::OPTIONS {
+        return Some(Ok(Reply::new(StatusCode::OK).header(ALLOW, allow).finish()));
+    }
+    if !route.methods().contains(&method.as_str()) {
+        return Some(Err(Problem::new(Code::Unsupported).header(ALLOW, allow)));
+    }
+    if options.read_only && ![Method::GET, Method::HEAD].contains(method) {
+        let problem = Problem::with(Code::Unsupported, "the registry is read-only");
+        return Some(Err(problem.header(ALLOW, "GET, HEAD")));
+    }
+    None
 }
 
 /// Splits a path into what stands in front of `/v2/` and the rest. The configured prefix must be there.
@@ -320,11 +336,42 @@ fn access(route: &Route<'_>, name: Option<&RepositoryName>, method: &Method, que
     access
 }
 
+/// What is wrong with the `Host` header of an HTTP/1.1 request: there must be one, and proxies in front must not be able
+/// to read it in another way (RFC 9112, section 3.2).
+fn host_fault(parts: &Parts) -> Option<&'static str> {
+    if parts.version != Version::HTTP_11 {
+        return None;
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => Some("missing required Host header"),
+        (Some(_), Some(_)) => Some("too many Host headers"),
+        (Some(host), None) => {
+            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(byte);
+            (!host.as_bytes().iter().all(fits)).then_some("malformed Host header")
+        }
+    }
+}
+
+fn bad_request(fault: &str) -> Response<Body> {
+    Reply::with_body(
+        StatusCode::BAD_REQUEST,
+        Body::whole(format!("400 Bad Request: {fault}")),
+    )
+    .value(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    )
+    .value(CONNECTION, HeaderValue::from_static("close"))
+    .finish()
+}
+
 fn not_found() -> Response<Body> {
     Reply::with_body(StatusCode::NOT_FOUND, Body::whole("404 page not found\n"))
         .value(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         )
+        .value(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
         .finish()
 }

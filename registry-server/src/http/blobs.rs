@@ -25,10 +25,16 @@ pub(super) async fn respond(
 
 async fn head(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
     let held = call.registry.head_blob(name, digest).await?;
+    if conditional::is_unwanted(call.headers, digest) {
+        return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
+    }
     if conditional::is_fresh(call.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    let asked = asked_range(call, digest);
+    let asked = match held.size {
+        0 => ReadRange::Full,
+        _ => asked_range(call, digest),
+    };
     let range = asked
         .resolve(held.size)
         .ok_or(crate::registry::Error::RangeNotSatisfiable { size: held.size })?;
@@ -37,12 +43,23 @@ async fn head(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result
 }
 
 async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
+    if conditional::is_unwanted(call.headers, digest) {
+        call.registry.head_blob(name, digest).await?;
+        return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
+    }
     if conditional::is_fresh(call.headers, digest) {
         call.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    let asked = asked_range(call, digest);
-    let content = call.registry.get_blob(name, digest, asked).await?.content;
+    let mut asked = asked_range(call, digest);
+    let content = match call.registry.get_blob(name, digest, asked).await {
+        // Of nothing, the whole is as good as any part.
+        Err(crate::registry::Error::RangeNotSatisfiable { size: 0 }) => {
+            asked = ReadRange::Full;
+            call.registry.get_blob(name, digest, asked).await?.content
+        }
+        held => held?.content,
+    };
     let (range, size) = (content.range.clone(), content.size);
     let reply = Reply::with_body(status(asked), Body::content(content));
     Ok(content_headers(reply, digest, asked, &range, size).finish())

@@ -1,6 +1,6 @@
 //! Conditional requests (RFC 9110, section 13). The entity tag of content is its digest in quotes.
 
-use http::header::{IF_NONE_MATCH, IF_RANGE};
+use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, HeaderValue};
 use registry_oci::Digest;
 
@@ -18,6 +18,18 @@ pub(super) fn is_fresh(headers: &HeaderMap, digest: &Digest) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|tag| names(tag, digest))
+}
+
+/// Whether the client wants other content only: `If-Match` lists neither its tag nor `*`. Weak tags do not count
+/// (RFC 9110, section 13.1.1).
+pub(super) fn is_unwanted(headers: &HeaderMap, digest: &Digest) -> bool {
+    let mut asked = headers
+        .get_all(IF_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .peekable();
+    asked.peek().is_some() && !asked.any(|tag| !tag.trim().starts_with("W/") && names(tag, digest))
 }
 
 /// Whether a `Range` counts: an `If-Range` that names other content turns it off, and so does a date, for
@@ -76,6 +88,25 @@ mod tests {
             );
         }
         assert!(!is_fresh(&HeaderMap::new(), &ours));
+    }
+
+    #[test]
+    fn content_that_is_not_listed_is_unwanted() {
+        let ours = Digest::sha256(b"x");
+        assert!(!is_unwanted(&HeaderMap::new(), &ours));
+        for (value, expected) in [
+            (etag(&ours), false),
+            ("*".to_owned(), false),
+            (format!("\"other\", {}", etag(&ours)), false),
+            (format!("W/{}", etag(&ours)), true),
+            ("\"other\"".to_owned(), true),
+        ] {
+            assert_eq!(
+                is_unwanted(&headers(IF_MATCH, &value), &ours),
+                expected,
+                "{value}"
+            );
+        }
     }
 
     #[test]

@@ -6,12 +6,23 @@ use http::HeaderValue;
 use crate::storage::ReadRange;
 
 /// Reads a `Range` header. More than one range is answered with the whole, which a client must expect; what
-/// breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which distribution answers with.
+/// breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which distribution answers with. An
+/// empty header asks for nothing, and an empty element of the list is none (RFC 9110, section 5.6.1).
 pub(super) fn parse(value: &HeaderValue) -> ReadRange {
-    match value.to_str() {
-        Ok(text) if text.contains(',') => ReadRange::Full,
-        Ok(text) => one(text).unwrap_or(NOWHERE),
-        Err(_) => NOWHERE,
+    let Ok(text) = value.to_str() else {
+        return NOWHERE;
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return ReadRange::Full;
+    }
+    let Some(list) = text.strip_prefix("bytes=") else {
+        return NOWHERE;
+    };
+    let mut ranges = list.split(',').map(str::trim).filter(|range| !range.is_empty());
+    match (ranges.next(), ranges.next()) {
+        (Some(range), None) => one(range).unwrap_or(NOWHERE),
+        (_, _) => ReadRange::Full,
     }
 }
 
@@ -19,7 +30,7 @@ pub(super) fn parse(value: &HeaderValue) -> ReadRange {
 const NOWHERE: ReadRange = ReadRange::From(u64::MAX);
 
 fn one(text: &str) -> Option<ReadRange> {
-    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last) = text.split_once('-')?;
     match (first.trim(), last.trim()) {
         ("", last) => number(last).map(ReadRange::Last),
         (first, "") => number(first).map(ReadRange::From),
@@ -76,9 +87,11 @@ mod tests {
             ("bytes=500-0", ReadRange::Between(500, 0)),
             ("bytes=99999999999999999999-", ReadRange::From(u64::MAX)),
             ("bytes=0-1,3-4", ReadRange::Full),
+            ("bytes=0-1,", ReadRange::Between(0, 1)),
+            ("", ReadRange::Full),
             ("bytes=a-b", NOWHERE),
             ("bytes=-", NOWHERE),
-            ("bytes=", NOWHERE),
+            ("bytes=", ReadRange::Full),
             ("lines=0-1", NOWHERE),
             ("bytes=+1-2", NOWHERE),
         ] {

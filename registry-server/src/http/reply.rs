@@ -44,9 +44,10 @@ impl Reply {
         Self { response }
     }
 
-    /// An answer with a JSON document.
+    /// An answer with a JSON document and, as from distribution, the end of its line.
     pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Self {
-        let bytes = serde_json::to_vec(document).expect("every document here has string keys only");
+        let mut bytes = serde_json::to_vec(document).expect("every document here has string keys only");
+        bytes.push(b'\n');
         Self::with_body(status, Body::whole(bytes))
             .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }

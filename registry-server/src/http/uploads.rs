@@ -41,8 +41,9 @@ where
         }
     }
     let digest = match (call.query.get("mount"), call.query.get("digest")) {
-        (None, Some(digest)) => Some(Digest::parse(digest)?),
-        (Some(_), _) | (None, None) => None,
+        // An empty one is none, to every registry.
+        (None, Some(digest)) if !digest.is_empty() => Some(Digest::parse(digest)?),
+        (Some(_) | None, _) => None,
     };
     let progress = call.registry.start_upload(name).await?;
     let Some(digest) = digest else {
@@ -166,7 +167,8 @@ fn state(call: &Call<'_>, name: &RepositoryName, id: &UploadId) -> Result<Upload
 /// Where the body belongs: where `Content-Range` says, which is newer than the token; else where the token says.
 fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
     let length = content_length(headers);
-    let Some(value) = headers.get(CONTENT_RANGE) else {
+    // An empty header says nothing.
+    let Some(value) = headers.get(CONTENT_RANGE).filter(|value| !value.is_empty()) else {
         return Ok(Chunk {
             offset: Offset::At(state.offset),
             length,

@@ -74,7 +74,8 @@ impl Registry {
             };
             let there = match self.read_dated_link(&place).await? {
                 Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
-                    let there = self.stored(&digest, stored_as).await?.is_some();
+                    let there = self.is_kept(repository, &digest, &stored_as).await?
+                        && self.stored(&digest, stored_as).await?.is_some();
                     // A young link was pushed or renewed with all that is below it.
                     if there && !self.settings.read_only && !is_young(written) {
                         for below in self.mentioned_by(&stored_as).await? {
@@ -194,11 +195,32 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::RevisionLink {
+        let place = Place::RevisionLink {
             repository: repository.clone(),
             digest: *digest,
-        })
-        .await
+        };
+        match self.read_link(&place).await? {
+            Some(stored_as) if self.is_kept(repository, digest, &stored_as).await? => Ok(Some(stored_as)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Whether a repository still has a manifest that it knows by `digest`: a distribution server, which knows of no
+    /// second digest, may have deleted the first.
+    async fn is_kept(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        stored_as: &Digest,
+    ) -> Result<bool, Error> {
+        if digest == stored_as {
+            return Ok(true);
+        }
+        let first = Place::RevisionLink {
+            repository: repository.clone(),
+            digest: *stored_as,
+        };
+        Ok(self.read_link(&first).await?.is_some())
     }
 
     /// Lets a repository have a manifest whose payload is in the store.

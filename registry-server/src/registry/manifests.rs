@@ -121,7 +121,7 @@ impl Registry {
         })
     }
 
-    /// A manifest by tag or digest, in a type the client takes. A Docker manifest list asked for by tag by a
+    /// A manifest by tag or digest, in a type the client takes, or an OCI index. A Docker manifest list asked for by tag by a
     /// client that does not know lists is answered with its linux/amd64 child, as distribution does.
     ///
     /// # Errors
@@ -162,10 +162,9 @@ impl Registry {
                     .ok_or_else(unknown)?;
                 Ok(child)
             }
-            // Docker's own types are served to everybody: clients older than the header take nothing else.
-            Reference::Tag(_) | Reference::Digest(_)
-                if [MediaType::OCI_MANIFEST, MediaType::OCI_INDEX].contains(&stored.media_type) =>
-            {
+            // Docker's own types are served to everybody: clients older than the header take nothing else. So is an
+            // OCI index, as by registry:3.
+            Reference::Tag(_) | Reference::Digest(_) if stored.media_type == MediaType::OCI_MANIFEST => {
                 Err(refused())
             }
             Reference::Tag(_) | Reference::Digest(_) => Ok(stored),

@@ -18,6 +18,7 @@ const LAYERS: &str = "_layers";
 const MANIFESTS: &str = "_manifests";
 const UPLOADS: &str = "_uploads";
 const REFERRERS: &str = "_referrers";
+const REVISIONS: &str = "_revisions";
 const WRITERS: &str = "writers";
 const PROBES: &str = "probes";
 const DATA: &str = "data";
@@ -30,7 +31,7 @@ const LINK: &str = "link";
 ///   blobs/<alg>/<first two hex>/<hex>/data                              BlobData
 ///   repositories/<name>/
 ///     _layers/<alg>/<hex>/link                                          LayerLink
-///     _manifests/revisions/<alg>/<hex>/link                             RevisionLink
+///     _manifests/revisions/sha256/<hex>/link                            RevisionLink
 ///     _manifests/tags/<tag>/current/link                                TagCurrent
 ///     _manifests/tags/<tag>/index/<alg>/<hex>/link                      TagIndex
 ///     _uploads/<id>/data                                                UploadData
@@ -39,6 +40,7 @@ const LINK: &str = "link";
 /// docker/registry/berth/v1/
 ///   blobs/<alg>/<first two hex>/<hex>                                   BlobAlias
 ///   repositories/<name>/
+///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
 ///   writers/<uuid>                                                      Writer
@@ -59,6 +61,9 @@ pub enum Place {
         digest: Digest,
     },
     /// Says that a repository has a manifest. Holds the digest the payload is stored under.
+    ///
+    /// One that is not SHA-256 is ours alone, beside a SHA-256 one of the same manifest: distribution's
+    /// `garbage-collect -m` would meet the manifest twice in its own tree, delete it and stop at the second.
     RevisionLink {
         /// The repository.
         repository: RepositoryName,
@@ -149,11 +154,8 @@ impl Place {
                 format!("{}/{LAYERS}/{}/{LINK}", home(repository), two(digest))
             }
             Self::RevisionLink { repository, digest } => {
-                format!(
-                    "{}/{MANIFESTS}/revisions/{}/{LINK}",
-                    home(repository),
-                    two(digest)
-                )
+                let home = revisions(repository, digest.algorithm());
+                format!("{home}/{}/{LINK}", digest.hex())
             }
             Self::TagCurrent { repository, tag } => {
                 format!("{}/{MANIFESTS}/tags/{tag}/current/{LINK}", home(repository))
@@ -210,7 +212,10 @@ impl Place {
         StorageKey::from_parts(match self {
             Self::BlobData { .. } => format!("{ROOT}/blobs"),
             Self::LayerLink { repository, .. } => format!("{}/{LAYERS}", home(repository)),
-            Self::RevisionLink { repository, .. } => format!("{}/{MANIFESTS}/revisions", home(repository)),
+            Self::RevisionLink { repository, digest } => match digest.algorithm() {
+                Algorithm::Sha256 => format!("{}/{MANIFESTS}/revisions", home(repository)),
+                Algorithm::Sha512 => OURS.to_owned(),
+            },
             Self::TagCurrent { repository, .. } => format!("{}/{MANIFESTS}/tags", home(repository)),
             Self::TagIndex { repository, tag, .. } => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
             Self::UploadData { repository, .. }
@@ -251,6 +256,10 @@ impl Place {
                     subject: digest(algorithm, hex)?,
                     referrer: referrer_name(name)?,
                 }),
+                [REVISIONS, algorithm @ "sha512", hex, LINK] => Some(Self::RevisionLink {
+                    repository,
+                    digest: digest(algorithm, hex)?,
+                }),
                 [REFERRERS, "known", algorithm, hex] => Some(Self::ReferrerKnown {
                     repository,
                     digest: digest(algorithm, hex)?,
@@ -275,7 +284,7 @@ impl Place {
                 repository,
                 digest: digest(algorithm, hex)?,
             },
-            [MANIFESTS, "revisions", algorithm, hex, LINK] => Self::RevisionLink {
+            [MANIFESTS, "revisions", algorithm @ "sha256", hex, LINK] => Self::RevisionLink {
                 repository,
                 digest: digest(algorithm, hex)?,
             },
@@ -365,11 +374,9 @@ impl Area<'_> {
             Self::Repository(repository) => home(repository),
             Self::Layers(repository) => format!("{}/{LAYERS}", home(repository)),
             Self::Manifests(repository) => format!("{}/{MANIFESTS}", home(repository)),
-            Self::Revisions(repository, algorithm) => {
-                format!("{}/{MANIFESTS}/revisions/{algorithm}", home(repository))
-            }
+            Self::Revisions(repository, algorithm) => revisions(repository, *algorithm),
             Self::Revision(repository, digest) => {
-                format!("{}/{MANIFESTS}/revisions/{}", home(repository), two(digest))
+                format!("{}/{}", revisions(repository, digest.algorithm()), digest.hex())
             }
             Self::Layer(repository, digest) => format!("{}/{LAYERS}/{}", home(repository), two(digest)),
             Self::Tags(repository) => format!("{}/{MANIFESTS}/tags", home(repository)),
@@ -470,6 +477,13 @@ fn home(repository: &RepositoryName) -> String {
 
 fn our_home(repository: &RepositoryName) -> String {
     format!("{OURS}/repositories/{repository}/{REFERRERS}")
+}
+
+fn revisions(repository: &RepositoryName, algorithm: Algorithm) -> String {
+    match algorithm {
+        Algorithm::Sha256 => format!("{}/{MANIFESTS}/revisions/{algorithm}", home(repository)),
+        Algorithm::Sha512 => format!("{OURS}/repositories/{repository}/{REVISIONS}/{algorithm}"),
+    }
 }
 
 fn two(digest: &Digest) -> String {

@@ -130,4 +130,30 @@ mod tests {
              \"docker/20.10 \\\"x\\\" \\\\ \u{fffd}\\x09\"\n"
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_sends_is_one_line_with_its_quotes_in_place(
+            target in "[!-~]{0,30}", agent: Vec<u8>, referer in "\\PC{0,20}", user: String, status in 100..600u16, bytes: u64,
+        ) {
+            let Ok(uri) = format!("/{target}").parse::<Uri>() else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::USER_AGENT, agent), (header::REFERER, referer.into_bytes())] {
+                if let Ok(value) = header::HeaderValue::from_bytes(&value) {
+                    headers.insert(name, value);
+                }
+            }
+            let entry = Entry::new(None, &Method::GET, &uri, Version::HTTP_11, &headers);
+            let line = entry.line(status, bytes, Some(&user));
+            proptest::prop_assert!(line.ends_with("\"\n"), "{:?}", line);
+            proptest::prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1, "{:?}", &line);
+            // The quotes that no backslash stands before are those of the three quoted fields, and of the user none.
+            let (mut quotes, mut escaped) = (0, false);
+            for c in line.replacen(&super::escaped(&user), "", 1).chars() {
+                quotes += usize::from(c == '"' && !escaped);
+                escaped = c == '\\' && !escaped;
+            }
+            proptest::prop_assert_eq!(quotes, 6, "{:?}", line);
+        }
+    }
 }

@@ -173,4 +173,22 @@ mod tests {
             r#"{"@timestamp":"2026-11-22T17:00:00.5Z","level":"warning","message":"it is \"late\"\n","@version":"1","service":"registry","fields.level":"low","bytes":7}"#,
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_said_is_one_line_that_is_read_back(message: String, name in "[a-z.]{1,12}", field: String) {
+            for formatter in [Formatter::Text, Formatter::Json, Formatter::Logstash] {
+                let mut line = Line::new(Timestamp::UNIX_EPOCH, Severity::Info);
+                line.message(message.clone());
+                line.field(&name, field.clone().into());
+                let text = line.format(formatter);
+                proptest::prop_assert!(!text.contains(['\n', '\r']), "{:?}", text);
+                if formatter != Formatter::Text {
+                    let read: Value = serde_json::from_str(&text).unwrap();
+                    let message_name = if formatter == Formatter::Json { "msg" } else { "message" };
+                    proptest::prop_assert_eq!(&read[message_name], &Value::from(message.clone()));
+                }
+            }
+        }
+    }
 }

@@ -2,7 +2,8 @@ use std::io::{self, Write};
 use std::sync::Mutex;
 
 use http::Request as Message;
-use tracing_subscriber::layer::SubscriberExt as _;
+use registry_config::model::Formatter;
+use serde_json::Value;
 
 use super::*;
 

@@ -3,10 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
+use registry_config::GoDuration;
 
 use crate::http::metrics::Measured;
 use crate::telemetry::Sink;
@@ -25,6 +27,7 @@ pub(super) struct Exchange {
     status: u16,
     user: Option<String>,
     sent: u64,
+    started: Instant,
 }
 
 impl Exchange {
@@ -37,6 +40,7 @@ impl Exchange {
             status: CLIENT_CLOSED_REQUEST,
             user: None,
             sent: 0,
+            started: Instant::now(),
         }
     }
 
@@ -52,6 +56,23 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Distribution's line about an answer, under its names.
+    fn tell(&self) {
+        let duration = GoDuration::try_from(self.started.elapsed());
+        tracing::debug!(
+            "http.response.status" = self.status,
+            "http.response.written" = self.sent,
+            "http.response.duration" = duration.map(|span| span.to_string()).unwrap_or_default(),
+            "{}",
+            match self.status {
+                ..400 => "response completed",
+                _ => "response completed with error",
+            }
+        );
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         // Whatever was made of half an upload, nobody reads it.
@@ -61,16 +82,10 @@ impl Drop for Exchange {
         if let Some((sink, entry)) = &self.line {
             sink.line(&entry.line(self.status, self.sent, self.user.as_deref()));
         }
-        if self.status >= 400 {
-            // Distribution says this of every error, as one; but that an image is not there, or that a client has to
-            // log in first, is nothing to look at.
-            Arc::clone(&self.about).enter(|| {
-                tracing::debug!(
-                    "http.response.status" = self.status,
-                    "http.response.written" = self.sent,
-                    "response completed with error"
-                );
-            });
+        // Distribution says this at `info`, and at `error` of every status from 400 on. Here the access log has it
+        // already, and that an image is not there, or that a client has to log in first, is no error of the server.
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            Arc::clone(&self.about).enter(|| self.tell());
         }
         if let Some(measured) = self.measured.take() {
             measured.finish(self.status, self.sent);

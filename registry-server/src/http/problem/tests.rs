@@ -357,6 +357,9 @@ async fn a_refused_client_learns_what_it_asked_for() {
     let (_, body, _) = answered(Problem::unauthorized(&[Access::Base])).await;
     assert_eq!(
         body,
-        r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#
+        concat!(
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#,
+            "\n"
+        )
     );
 }

@@ -277,3 +277,35 @@ async fn an_emptied_link_counts_as_missing_and_is_healed_by_the_next_push() {
         DIGEST
     );
 }
+
+#[tokio::test]
+async fn of_an_empty_blob_every_part_is_the_whole() {
+    let server = server();
+    let digest = server.push_blob("a", b"").await;
+    let path = format!("/v2/a/blobs/{digest}");
+    for method in ["GET", "HEAD"] {
+        for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            let answer = server.send(method, &path, &[("range", range)], "").await;
+            answer.is(200, &[("content-length", "0"), ("content-range", "-")]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_if_match_does_not_list_is_not_sent() {
+    let server = server();
+    let digest = server.push_blob("a", b"content").await;
+    let path = format!("/v2/a/blobs/{digest}");
+    for method in ["GET", "HEAD"] {
+        let other = [("if-match", "\"other\"")];
+        server
+            .send(method, &path, &other, "")
+            .await
+            .is(412, &[("content-length", "0")]);
+        let ours = format!("\"{digest}\"");
+        server
+            .send(method, &path, &[("if-match", &ours)], "")
+            .await
+            .is(200, &[]);
+    }
+}

@@ -171,7 +171,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
         }
         assert_eq!(
             server.get("/v2/a/tags/list").await.text(),
-            r#"{"name":"a","tags":[]}"#
+            "{\"name\":\"a\",\"tags\":[]}\n"
         );
     }
 }

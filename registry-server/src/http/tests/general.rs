@@ -194,6 +194,7 @@ async fn whoever_logged_in_is_known_to_the_access_log_also_when_the_answer_is_an
     );
     let user = async |path: &str, login: &str| {
         let request = Request::get(path)
+            .header("host", "registry.example")
             .header("authorization", login)
             .body(Full::<Bytes>::default())
             .unwrap();
@@ -210,4 +211,59 @@ async fn whoever_logged_in_is_known_to_the_access_log_also_when_the_answer_is_an
     assert_eq!(user("/v2/", right).await, (200, ann.clone()));
     assert_eq!(user("/v2/a/tags/list", right).await, (404, ann));
     assert_eq!(user("/v2/", wrong).await, (401, None));
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_1_has_one_host_that_can_be_one() {
+    let server = server();
+    let ask = async |hosts: &[&str], version: http::Version| {
+        let mut request = Request::get("/v2/").version(version);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        answer(&server.app, request.body(Full::<Bytes>::default()).unwrap()).await
+    };
+    let http1 = http::Version::HTTP_11;
+    for hosts in [
+        &[][..],
+        &["a.example", "b.example"],
+        &["a.example", "a.example"],
+        &["a.example/path"],
+        &["a b"],
+        &["a.example?x"],
+        &["<a>"],
+    ] {
+        ask(hosts, http1).await.is(400, &[("connection", "close")]);
+    }
+    for host in ["a.example", "a.example:5000", "[::1]:5000", "", "10.0.0.1"] {
+        ask(&[host], http1).await.is(200, &[]);
+    }
+    // HTTP/1.0 has no such rule, HTTP/2 another header.
+    ask(&[], http::Version::HTTP_10).await.is(200, &[]);
+    ask(&[], http::Version::HTTP_2).await.is(200, &[]);
+}
+
+#[tokio::test]
+async fn whoever_is_not_let_in_does_not_learn_which_methods_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("htpasswd");
+    std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap())).unwrap();
+    let driver = Filesystem::new(folder.path().join("store"), &FilesystemOptions::default()).unwrap();
+    let mut options = Options::new(Secrets::new("secret", []));
+    options.read_only = true;
+    let app = App::new(
+        Registry::new(Arc::new(driver), Settings::default()),
+        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        options,
+    );
+    for (method, path, status) in [
+        ("OPTIONS", "/v2/a/tags/list", 200),
+        ("POST", "/v2/a/tags/list", 405),
+        ("DELETE", "/v2/a/manifests/v1", 405),
+    ] {
+        send(&app, method, path, &[], "").await.is(401, &[("allow", "-")]);
+        // `ann:pw`
+        let login = [("authorization", "Basic YW5uOnB3")];
+        send(&app, method, path, &login, "").await.is(status, &[]);
+    }
 }

@@ -10,7 +10,7 @@ async fn tags_are_listed_sorted_and_in_pages() {
     for tag in ["v2", "v10", "latest", "V1", "v1"] {
         server.push_image("a/b", tag, "content").await;
     }
-    let all = r#"{"name":"a/b","tags":["V1","latest","v1","v10","v2"]}"#;
+    let all = concat!(r#"{"name":"a/b","tags":["V1","latest","v1","v10","v2"]}"#, "\n");
     let json = [("content-type", "application/json"), ("link", "-")];
     assert_eq!(server.get("/v2/a/b/tags/list").await.is(200, &json).text(), all);
     for (query, tags, link) in [
@@ -78,7 +78,7 @@ async fn an_unknown_repository_has_no_tags_and_a_known_one_an_empty_list() {
         .is(202, &[]);
     assert_eq!(
         server.get("/v2/a/tags/list").await.is(200, &[]).text(),
-        r#"{"name":"a","tags":[]}"#
+        concat!(r#"{"name":"a","tags":[]}"#, "\n")
     );
 }
 
@@ -141,7 +141,7 @@ async fn the_catalog_is_sorted_by_components_and_paged() {
 async fn an_empty_catalog_is_an_empty_list() {
     assert_eq!(
         server().get("/v2/_catalog").await.is(200, &[]).text(),
-        r#"{"repositories":[]}"#
+        concat!(r#"{"repositories":[]}"#, "\n")
     );
 }
 
@@ -179,7 +179,7 @@ async fn referrers_are_listed_with_their_type_and_annotations() {
     let answer = server.get(&path).await.is(200, &headers);
     assert_eq!(
         answer.text(),
-        format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}"#)
+        format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[]}}\n")
     );
     let sbom = push_referrer(&server, "a", &subject, "app/sbom").await;
     let signature = push_referrer(&server, "a", &subject, "app/signature").await;

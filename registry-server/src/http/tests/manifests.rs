@@ -462,7 +462,7 @@ async fn a_deleted_manifest_takes_its_tags_along() {
         .refuses(404, "MANIFEST_UNKNOWN");
     assert_eq!(
         server.get("/v2/a/tags/list").await.text(),
-        r#"{"name":"a","tags":["v2"]}"#
+        concat!(r#"{"name":"a","tags":["v2"]}"#, "\n")
     );
 }
 

@@ -108,6 +108,29 @@ fn every_object_has_distributions_key() {
 }
 
 #[test]
+fn a_manifest_known_by_another_algorithm_is_so_outside_of_distributions_tree() {
+    let (repository, digest) = (repository(), Digest::of(Algorithm::Sha512, b""));
+    let home = "docker/registry/berth/v1/repositories/library/debian/_revisions/sha512";
+    let place = Place::RevisionLink {
+        repository: repository.clone(),
+        digest,
+    };
+    assert_eq!(place.key().as_str(), format!("{home}/{}/link", digest.hex()));
+    for area in [
+        Area::Revisions(&repository, Algorithm::Sha512),
+        Area::Revision(&repository, &digest),
+    ] {
+        assert!(
+            place.key().as_str().starts_with(&format!("{}/", area.key())),
+            "{area:?}"
+        );
+    }
+    let theirs = "docker/registry/v2/repositories/library/debian/_manifests/revisions/sha512";
+    let key = StorageKey::parse(&format!("{theirs}/{}/link", digest.hex())).unwrap();
+    assert_eq!(Place::parse(&key), None);
+}
+
+#[test]
 fn every_area_holds_its_objects() {
     let (repository, digest, tag, id) = (repository(), ours(), tag(), id());
     let r = &repository;
