@@ -171,8 +171,7 @@ mod tests {
         drop(lent);
         let (parts, ()) = request.body(()).unwrap().into_parts();
         leftover.discard(&Waiting::of(&parts)).await;
-        let taken = *taken.lock().unwrap();
-        taken
+        *taken.lock().unwrap()
     }
 
     #[tokio::test]
