@@ -7,6 +7,7 @@ use crate::case;
 use crate::runner::Case;
 
 mod basics;
+mod both_ways;
 mod clients;
 mod conformance;
 mod docker_run;
@@ -59,6 +60,41 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
+        ),
+        case!(
+            machine Client,
+            "a tree of registry:2, registry:3 or ours is served by the others with the same answers",
+            both_ways::trees_are_served_with_the_same_answers
+        ),
+        case!(
+            machine Client,
+            "an upload begun on one server is finished on the other",
+            both_ways::uploads_change_hands
+        ),
+        case!(
+            machine Client,
+            "a referrer that another server pushes or deletes is seen",
+            both_ways::referrers_of_another_server_are_seen
+        ),
+        case!(
+            machine Client,
+            "what registry:2 kept of the first image format is served as stored",
+            both_ways::old_manifests_are_served
+        ),
+        case!(
+            machine Client,
+            "a blob torn in another server's tree is healed by a push",
+            both_ways::a_torn_blob_is_healed
+        ),
+        case!(
+            machine Client,
+            "the others' garbage collection keeps what is tagged in our tree",
+            both_ways::their_collection_keeps_what_is_tagged
+        ),
+        case!(
+            machine Client,
+            "an abandoned upload is purged by any server",
+            both_ways::abandoned_uploads_are_purged
         ),
         case!(
             machine Client,

@@ -31,6 +31,7 @@ pub mod wait;
 
 mod control_plane;
 pub mod debian;
+mod engine;
 mod loopback;
 mod pki;
 pub mod protocol;

@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 17] = [
+pub const PACKAGES: [Package; 18] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -81,6 +81,11 @@ pub const PACKAGES: [Package; 17] = [
         name: "apache2-utils",
         purpose: "Apache's htpasswd, to compare with ours",
         file: "/usr/bin/htpasswd",
+    },
+    Package {
+        name: "python3-aiosmtpd",
+        purpose: "a mail server, for the server's log by mail",
+        file: "/usr/bin/aiosmtpd",
     },
     Package {
         name: "skopeo",

@@ -164,14 +164,34 @@ impl Repository {
     /// # Errors
     /// When the answer is not 201.
     pub async fn finish(&self, session: &Session, digest: &str) -> Result<()> {
+        self.finish_with(session, digest, Bytes::new()).await
+    }
+
+    /// Appends `rest` and ends the session.
+    ///
+    /// # Errors
+    /// When the answer is not 201.
+    pub async fn finish_with(&self, session: &Session, digest: &str, rest: Bytes) -> Result<()> {
         let mut url = session.location.clone();
         url.query_pairs_mut().append_pair("digest", digest);
         let answer = self
             .login(self.client.put(url))
-            .header(CONTENT_LENGTH, 0)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, rest.len())
+            .body(rest)
             .send()
             .await?;
         expect(&answer, StatusCode::CREATED)
+    }
+
+    /// Asks whether the repository has a blob.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub async fn is_known(&self, digest: &str) -> Result<()> {
+        let url = self.base.join(&format!("v2/{}/blobs/{digest}", self.name))?;
+        let answer = self.login(self.client.head(url)).send().await?;
+        expect(&answer, StatusCode::OK)
     }
 
     /// Reads a blob whole.

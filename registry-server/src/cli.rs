@@ -8,6 +8,7 @@
 mod check;
 mod entrypoint;
 pub mod exit;
+mod gc;
 mod htpasswd;
 mod keys;
 mod output;
@@ -38,6 +39,9 @@ enum Command {
         /// /etc/docker/registry/config.yml, or none: a local folder on 127.0.0.1:5000]
         config: Option<PathBuf>,
     },
+    /// Removes what no manifest refers to any more.
+    #[command(after_help = gc::HELP)]
+    GarbageCollect(gc::Arguments),
     /// Works with configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -90,6 +94,7 @@ fn registry(arguments: Vec<OsString>) -> u8 {
     let output = Output;
     match arguments.command {
         Command::Serve { config } => serve::run(config, &output),
+        Command::GarbageCollect(arguments) => gc::run(arguments, &output),
         Command::Config(ConfigCommand::Check { config }) => check::run(config, &output),
         Command::Config(ConfigCommand::Keys) => keys::run(&output),
     }

@@ -1,10 +1,11 @@
 //! Whether the process is alive, whether it should get requests, and whether it may answer them.
 //!
 //! Guarantees: trouble with the storage makes the server unready and never dead, so that nobody restarts all
-//! replicas because a disk is slow; a check of `health.file`, `health.http` or `health.tcp` that fails, and
-//! `POST /debug/health/down`, take the server out of service as they do in distribution: every request is refused;
-//! asking costs nothing and needs no login; every check is bounded in time, and the server comes back by itself
-//! when the check succeeds again; readiness fails as soon as a stop is asked for.
+//! replicas because a disk is slow; a check of `health.file`, `health.http` or `health.tcp` that fails takes the
+//! server out of service as in distribution: every request is refused; so does `POST /debug/health/down`, which
+//! distribution has in its library and in neither of its programs; asking costs nothing and needs no login; every
+//! check is bounded in time, and the server comes back by itself when the check succeeds again; readiness fails as
+//! soon as a stop is asked for.
 //! Must not: tell a client what is wrong. Start at [`Health`]; `check` is one look, `probes` what `http.debug.addr`
 //! answers.
 

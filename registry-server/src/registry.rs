@@ -9,8 +9,10 @@
 //! [`manifests`](Registry::put_manifest).
 
 mod blobs;
+mod broken;
 mod catalog;
 mod error;
+mod garbage;
 mod hashing;
 mod holdings;
 mod links;
@@ -22,17 +24,21 @@ mod referrers;
 mod tags;
 mod uploads;
 mod validation;
+mod walk;
+mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
 pub use error::Error;
+pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
+pub use writers::{BEAT, Seen, Writer};
 
 use tokio::sync::Semaphore;
 
@@ -67,6 +73,8 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
+    /// Which broken objects were spoken of.
+    broken: Arc<broken::Broken>,
 }
 
 impl Registry {
@@ -76,6 +84,7 @@ impl Registry {
             driver,
             settings: Arc::new(settings),
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
+            broken: Arc::default(),
         }
     }
 

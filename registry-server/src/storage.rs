@@ -18,7 +18,8 @@ mod timed;
 mod conformance;
 
 pub use driver::{
-    Content, Driver, Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Staged, Swept, Writer,
+    Condition, Content, Driver, Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Staged,
+    Swept, Writer,
 };
 pub use error::Error;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};

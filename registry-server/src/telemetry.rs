@@ -1,32 +1,90 @@
-//! Log lines on standard error and the access log on standard output.
+//! Log lines on standard error and by mail, the access log on standard output, and metrics.
 //!
-//! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and the request's id;
-//! no value of a header or a body is logged but those of the access log's combined format, and of that a query's
-//! upload state is left out.
-//! Must not: fail a request. A full pipe delays; a closed one is ignored.
-//! Start at [`start`]; `access` is the access log.
+//! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and what is known of
+//! the request; no value of a header or a body is logged but those of the access log's combined format, the host and
+//! the content type, and of a query its upload state is left out; nobody who logs ever waits for a reader or a mail
+//! server ([`Sink`] says what happens to lines nobody reads).
+//! Must not: fail a request.
+//! Start at [`start`]; `access` is the access log, `request` what lines say of a request.
 
 pub mod access;
+mod layer;
 mod line;
+mod mail;
 pub mod metrics;
+pub mod request;
+mod sink;
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use registry_config::model::{Formatter, Level, Log};
-use serde_json::Value;
-use tracing::field::{Field, Visit};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use registry_config::model::{self, Level};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
-use line::Line;
+use layer::Lines;
+pub use sink::Sink;
 
-/// Sends everything logged from now on to standard error, as configured. Does nothing when somebody already did.
-pub fn start(log: &Log) {
+/// What a panic is logged under, to be known again as one.
+const PANIC: &str = "registry_server::panic";
+
+/// How long the end waits for all mails, and for the lines of one stream.
+const MAILS: Duration = Duration::from_secs(3);
+const LINES: Duration = Duration::from_secs(1);
+
+/// What is being written, until the end of the process.
+#[derive(Debug)]
+pub struct Log {
+    /// Standard output, for the access log.
+    pub access: Sink,
+    lines: Sink,
+    hooks: Arc<[mail::Hook]>,
+    dropped: Family<Stream, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stream {
+    stream: &'static str,
+}
+
+impl Log {
+    /// Registers how many lines were left out.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_log_dropped_lines",
+            "Lines left out because nobody read the stream in time",
+            self.dropped.clone(),
+        );
+    }
+
+    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for the lines of each stream.
+    pub fn finish(&self) {
+        let deadline = Instant::now() + MAILS;
+        for hook in &*self.hooks {
+            hook.stop(deadline.saturating_duration_since(Instant::now()));
+        }
+        self.cut();
+    }
+
+    /// As [`Log::finish`], but does not wait for mails.
+    pub fn cut(&self) {
+        self.access.flush(LINES);
+        self.lines.flush(LINES);
+    }
+}
+
+/// Sends everything logged from now on where the configuration says. Only the first call of a process has an effect
+/// on what is logged.
+///
+/// # Errors
+/// The operating system gives no threads.
+pub fn start(log: &model::Log) -> io::Result<Log> {
     let level = match log.level.unwrap_or_default() {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -37,9 +95,30 @@ pub fn start(log: &Log) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("registry_server", level);
+    let (mut hooks, mut useless) = (Vec::new(), Vec::new());
+    for (index, hook) in log.hooks.iter().enumerate() {
+        // What is missing in one was told with the configuration.
+        if hook.is_on() && hook.missing().is_none() {
+            match mail::Hook::start(hook) {
+                Ok(hook) => hooks.push(hook),
+                Err(error) => useless.push((index, error)),
+            }
+        }
+    }
+    let hooks: Arc<[mail::Hook]> = hooks.into();
+    let dropped: Family<Stream, Counter> = Family::default();
+    let sink = |stream, out| Sink::new(stream, out, dropped.get_or_create_owned(&Stream { stream }));
+    let access = sink(
+        "standard output",
+        Box::new(io::stdout()) as Box<dyn io::Write + Send>,
+    )?;
+    let sink = sink("standard error", Box::new(io::stderr()))?;
     let lines = Lines {
         formatter: log.formatter.unwrap_or_default(),
         fields: log.fields.clone(),
+        caller: log.reportcaller == Some(true),
+        sink: sink.clone(),
+        hooks: Arc::clone(&hooks),
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // The error says that a subscriber is set, which only tests do.
@@ -53,11 +132,21 @@ pub fn start(log: &Log) {
             .copied()
             .or(payload.downcast_ref::<String>().map(String::as_str));
         tracing::error!(
+            target: PANIC,
             place,
             panic = text.unwrap_or("of another type"),
             "panic; please report this"
         );
     }));
+    for (index, error) in useless {
+        tracing::warn!("`log.hooks[{index}]` does nothing: {}", chain(&error));
+    }
+    Ok(Log {
+        access,
+        lines: sink,
+        hooks,
+        dropped,
+    })
 }
 
 /// The chain of an error's causes in one line, each level once, joined by `: `.
@@ -72,90 +161,5 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Turns events into lines.
-struct Lines {
-    formatter: Formatter,
-    fields: BTreeMap<String, String>,
-}
-
-/// Fields of a span, kept until an event inside it is written.
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Value)>);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(fields);
-        }
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
-        {
-            values.record(fields);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Line::new(
-            jiff::Timestamp::now(),
-            *event.metadata().level(),
-            event.metadata().target(),
-        );
-        for (name, value) in &self.fields {
-            line.field(name, Value::String(value.clone()));
-        }
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(Fields(fields)) = span.extensions().get::<Fields>() {
-                fields
-                    .iter()
-                    .for_each(|(name, value)| line.field(name, value.clone()));
-            }
-        }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        for (name, value) in fields.0 {
-            match (name, value) {
-                ("message", Value::String(message)) => line.message(message),
-                (name, value) => line.field(name, value),
-            }
-        }
-        let mut text = line.format(self.formatter);
-        text.push('\n');
-        // In one write, so that lines of several threads do not mix. Nobody to tell when it fails.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push((field.name(), Value::String(format!("{value:?}"))));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), Value::String(value.to_owned())));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Value::Bool(value)));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), value.into()));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.push((field.name(), Value::String(chain(value))));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
-//! The page of every configuration key is what the program prints.
+//! The page of every configuration key is what the program prints, and the program is what the page says.
 
+use std::path::Path;
 use std::process::Command;
+
+use registry_config::keys::{KEYS, Kind};
 
 /// What stands above the table.
 const HEAD: &str = "# Configuration keys
@@ -20,6 +23,12 @@ fn the_page_of_configuration_keys_is_fresh() {
         .output()
         .unwrap();
     assert!(printed.status.success(), "{printed:?}");
+    // The counts are told apart as well, for those who pipe the table.
+    let told = String::from_utf8(printed.stderr).unwrap();
+    assert!(
+        told.starts_with(&format!("{} keys: ", KEYS.len())) && told.lines().count() == 1,
+        "{told}"
+    );
     let expected = format!("{HEAD}{}", String::from_utf8(printed.stdout).unwrap());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/configuration.md");
     if std::env::var_os("BERTH_UPDATE").is_some() {
@@ -29,5 +38,64 @@ fn the_page_of_configuration_keys_is_fresh() {
     assert!(
         there == expected,
         "`{path}` is not what is printed now; run the test with BERTH_UPDATE=1"
+    );
+}
+
+/// The program's text without its tests.
+fn text(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("tests") {
+                text(&path, all);
+            }
+        } else if !path.ends_with("tests.rs") {
+            let file = std::fs::read_to_string(&path).unwrap();
+            all.push_str(file.split("#[cfg(test)]").next().unwrap_or_default());
+        }
+    }
+}
+
+/// That a key is decoded is tested beside the table. Here: somebody asks for what was decoded. A key that is acted
+/// on and read by nobody is a setting that is silently ignored.
+#[test]
+fn every_key_that_is_acted_on_is_read_by_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    text(&root.join("src"), &mut all);
+    // What the sections' own methods ask of them.
+    text(&root.join("config/src/model"), &mut all);
+    all.push_str(&std::fs::read_to_string(root.join("config/src/model.rs")).unwrap());
+    let words: String = all
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace(" .", ".");
+    let mut ignored = Vec::new();
+    for key in KEYS.iter().filter(|key| key.kind == Kind::Acted) {
+        let last = key
+            .path
+            .split('.')
+            .map(|step| step.trim_end_matches("[]"))
+            .rfind(|step| *step != "*")
+            .unwrap();
+        let field = match key.path {
+            // Read into another key, or chosen by being there at all.
+            "version" | "loglevel" | "auth.none" => continue,
+            "log.hooks[].type" => "kind",
+            _ => last,
+        };
+        let read = words.match_indices(&format!(".{field}")).any(|(at, found)| {
+            let after = words[at + found.len()..].chars().next();
+            // A field, not a longer one's beginning, and no method of that name.
+            after.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '(')
+        });
+        if !read {
+            ignored.push(key.path);
+        }
+    }
+    assert_eq!(
+        ignored, [""; 0],
+        "these keys are said to be acted on, and nobody reads them"
     );
 }

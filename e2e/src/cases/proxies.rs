@@ -3,6 +3,7 @@
 //! Every answer is looked at for an inner host or a fall back to http; crane and skopeo push and pull; a large, a slow and
 //! an interrupted upload come through. Start at [`Site::prove`].
 
+mod unusual;
 mod uploads;
 mod urls;
 
@@ -12,9 +13,11 @@ use reqwest::{Client, Url};
 use crate::exec::Exec;
 use crate::images;
 use crate::loopback::Loopback;
-use crate::proxy::{Edge, Plan, Proxy};
+use crate::proxy::{Edge, Plan};
 use crate::runner::Bench;
 use crate::server::{Server, Setup};
+
+pub(super) use unusual::{behind_a_chain_of_proxies, behind_a_path_prefix, behind_a_silent_proxy};
 
 /// What distribution's own instructions for nginx set, with the last line for uploads that go on after a break.
 const NGINX_HEADERS: &str = "proxy_set_header Host $http_host;\nproxy_set_header X-Real-IP $remote_addr;\n\
@@ -293,95 +296,4 @@ async fn plain_is_sent_to_tls(site: &Site<'_>) -> Result<()> {
     let answer = curl.arg("--location").success().await?;
     ensure!(answer == "{} 200", "after the redirect: {answer}");
     Ok(())
-}
-
-/// A proxy behind a proxy: the server gets lists, and is told which hops are proxies.
-pub(super) async fn behind_a_chain_of_proxies(bench: &Bench<'_>) -> Result<()> {
-    let folder = bench.dir.join("chain");
-    std::fs::create_dir(&folder)?;
-    let site = Site::new(bench, |setup, _| {
-        setup.with("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.1]")
-    })
-    .await?;
-    let middle = Edge::new(&folder)?;
-    let headers = NGINX_HEADERS.replace("$scheme", "\"$http_x_forwarded_proto, http\"");
-    let inner = middle.nginx(
-        "",
-        &format!(
-            "{NGINX_BODIES}location / {{\nproxy_pass http://{};\n{headers}\
-             proxy_set_header X-Forwarded-Host \"$http_host, middle.test\";\n}}\n",
-            site.inner
-        ),
-    )?;
-    let _inner = inner.start(&middle.client()?, "/v2/").await?;
-    let plan = site.edge.haproxy(&format!(
-        "frontend edge\n    bind 127.0.0.1:{{tls}} ssl crt {{pem}}\n    \
-         http-request set-header X-Forwarded-Proto https\n    option forwardfor\n    default_backend middle\n\
-         backend middle\n    server middle 127.0.0.1:{}",
-        middle.plain
-    ))?;
-    let _proxy = plan.start(&site.http, "/v2/").await?;
-    let answers = urls::every_answer_names(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
-    site.logs_the_client("chain").await?;
-    bench.note(format!("{answers} answers through HAProxy and nginx"));
-    Ok(())
-}
-
-/// A proxy that leaves everything at its default replaces `Host` and says nothing of TLS.
-const SILENT: &str = "proxy_http_version 1.1;\n";
-
-/// Behind a proxy that says nothing only the configuration can know the outer name.
-pub(super) async fn behind_a_silent_proxy(bench: &Bench<'_>) -> Result<()> {
-    let mut answers = 0;
-    let (site, _proxy) = behind(bench, "/", SILENT, |edge| {
-        vec![("REGISTRY_HTTP_HOST", format!("https://{}", edge.host()))]
-    })
-    .await?;
-    answers += urls::every_answer_names(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
-    let relative = |_: &Edge| vec![("REGISTRY_HTTP_RELATIVEURLS", "true".to_owned())];
-    let (site, _proxy) = behind(bench, "/", SILENT, relative).await?;
-    answers += urls::every_answer_is_relative(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
-    bench.note(format!(
-        "{answers} answers with `http.host` and `http.relativeurls`"
-    ));
-    Ok(())
-}
-
-/// The registry is one of several things below one name; registry clients want `/v2/` at its root, others do not.
-pub(super) async fn behind_a_path_prefix(bench: &Bench<'_>) -> Result<()> {
-    let prefix = ("REGISTRY_HTTP_PREFIX", "/sub/".to_owned());
-    let (site, _proxy) = behind(bench, "/sub/", NGINX_HEADERS, |_| vec![prefix.clone()]).await?;
-    let mut answers = urls::every_answer_names(&site, &site.outer("/sub/")?).await?;
-    let relative = ("REGISTRY_HTTP_RELATIVEURLS", "true".to_owned());
-    let (site, _proxy) = behind(bench, "/sub/", SILENT, |_| vec![prefix.clone(), relative]).await?;
-    answers += urls::every_answer_is_relative(&site, &site.outer("/sub/")?).await?;
-    bench.note(format!("{answers} answers below `/sub/`"));
-    Ok(())
-}
-
-/// A server with these variables and a folder of its own, behind nginx with these lines for `path`.
-async fn behind<'a>(
-    bench: &'a Bench<'a>,
-    path: &str,
-    lines: &str,
-    variables: impl FnOnce(&Edge) -> Vec<(&'static str, String)>,
-) -> Result<(Site<'a>, Proxy)> {
-    let data = tempfile::tempdir_in(bench.dir)?.keep().display().to_string();
-    let site = Site::new(bench, |setup, edge| {
-        variables(edge)
-            .iter()
-            .fold(setup, |setup, (name, value)| setup.with(name, value))
-            .with("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &data)
-    })
-    .await?;
-    let server = format!(
-        "{NGINX_BODIES}location {path} {{\nproxy_pass http://{};\n{lines}}}\n",
-        site.inner
-    );
-    let plan = site.edge.nginx("", &server)?;
-    let proxy = plan.start(&site.http, &format!("{path}v2/")).await?;
-    Ok((site, proxy))
 }

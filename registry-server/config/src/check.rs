@@ -133,6 +133,7 @@ impl Judge<'_> {
                     Warning::NoEffect { reason, .. } => *reason == key.note,
                     Warning::UnknownKey { .. }
                     | Warning::UnknownVariable { .. }
+                    | Warning::Incomplete { .. }
                     | Warning::DriverReplaced { .. } => false,
                 });
                 if !node.is_off() && !known && !self.quiet {

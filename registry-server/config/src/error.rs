@@ -120,6 +120,15 @@ pub enum Warning {
         /// Why, as in the table of keys.
         reason: &'static str,
     },
+    /// A part of the configuration that does nothing, because something it needs is not set. Distribution finds
+    /// out when it is too late.
+    #[error("`{path}` does nothing: `{missing}` is not set")]
+    Incomplete {
+        /// The part, with dots.
+        path: String,
+        /// What is missing in it, with dots.
+        missing: &'static str,
+    },
     /// The file's storage driver gave way to the one that variables name.
     #[error("`storage.{dropped}` of the file is left out: {variable} names `storage.{chosen}`")]
     DriverReplaced {

@@ -50,6 +50,22 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
         }]
     })?;
     rules(&config, &tree, &mut errors);
+    for (index, hook) in config.log.hooks.iter().enumerate() {
+        // No reason not to serve: nobody got mails before either.
+        if let (true, Some(missing)) = (hook.is_on(), hook.missing()) {
+            warnings.push(Warning::Incomplete {
+                path: format!("log.hooks[{index}]"),
+                missing,
+            });
+        }
+    }
+    let debug = &config.http.debug;
+    if debug.prometheus.enabled == Some(true) && debug.addr.is_none() {
+        warnings.push(Warning::Incomplete {
+            path: "http.debug.prometheus".to_owned(),
+            missing: "http.debug.addr",
+        });
+    }
     if errors.is_empty() {
         Ok(Loaded {
             config,

@@ -7,15 +7,15 @@
 
 mod health;
 mod http;
+mod log;
 mod storage;
 mod validation;
-
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
+pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
 };
@@ -70,61 +70,6 @@ pub enum Version {
     #[default]
     #[serde(rename = "0.1")]
     V0_1,
-}
-
-/// `log`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Log {
-    /// The least important level that is written; `info` when unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<Level>,
-    /// The form of a log line; `text` when unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub formatter: Option<Formatter>,
-    /// Written on every line. The values are texts: `service: registry`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
-    /// One line per request on standard output.
-    #[serde(skip_serializing_if = "unset")]
-    pub accesslog: AccessLog,
-}
-
-/// `log.level`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Only what failed.
-    Error,
-    /// And what somebody should look at.
-    Warn,
-    /// And what happened.
-    #[default]
-    Info,
-    /// And how.
-    Debug,
-}
-
-/// `log.formatter`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Formatter {
-    /// `time="…" level=info msg="…" key=value`
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-    /// One JSON object per line, with the names Logstash expects.
-    Logstash,
-}
-
-/// `log.accesslog`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AccessLog {
-    /// Switches the access log off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<bool>,
 }
 
 /// `auth`: at most one member; none is an open registry.

@@ -135,6 +135,11 @@ impl Digest {
         self.algorithm
     }
 
+    /// The hash itself.
+    pub fn hash(&self) -> &[u8] {
+        &self.hash[..self.algorithm.length()]
+    }
+
     /// The hash in lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

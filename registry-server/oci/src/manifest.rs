@@ -1,5 +1,7 @@
 //! What a registry has to know of a manifest or an index.
 
+mod recall;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -136,6 +138,18 @@ impl Manifest {
             artifact_type,
             annotations,
         })
+    }
+
+    /// Looks into a stored document, whoever wrote it: what breaks a rule of [`Manifest::parse`] is read as far as it
+    /// goes. Its type is the one it says, or else the one its shape says.
+    ///
+    /// # Errors
+    /// [`Error::InvalidManifest`] when it is no JSON object.
+    pub fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
+        match Self::parse(bytes, None) {
+            Ok(manifest) => Ok(manifest),
+            Err(broken) => recall::recall(bytes).ok_or(broken),
+        }
     }
 
     /// The entry this document has in the list of its subject's referrers (OCI distribution 1.1, "Listing

@@ -2,6 +2,7 @@
 
 mod answer;
 mod exchange;
+mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     /// The store's folder cannot be used.
     #[error("cannot use `storage.filesystem.rootdirectory`, `{root}`")]
     Storage {
@@ -65,7 +66,7 @@ enum Error {
 }
 
 impl Error {
-    fn fault(&self) -> Fault {
+    pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
@@ -86,7 +87,20 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    telemetry::start(&found.loaded.config.log);
+    let log = match telemetry::start(&found.loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return fail(&Error::System(error), output),
+    };
+    let code = logged(&found, &log, output);
+    match code {
+        exit::INTERRUPTED => log.cut(),
+        _ => log.finish(),
+    }
+    code
+}
+
+/// What happens once there is a log.
+fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     for warning in &found.loaded.warnings {
         tracing::warn!("{}: {warning}", found.place);
     }
@@ -95,9 +109,13 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System(error), output),
     };
-    let code = match runtime.block_on(serve(&found)) {
+    let code = match runtime.block_on(serve(found, log)) {
         Ok(code) => code,
-        Err(error) => fail(&error, output),
+        Err(error) => {
+            // What was said before stands above it.
+            log.finish();
+            fail(&error, output)
+        }
     };
     // A file call that hangs on a dead disk must not keep the process alive.
     runtime.shutdown_background();
@@ -109,7 +127,7 @@ fn fail(error: &Error, output: &output::Output) -> u8 {
     exit::code(error.fault())
 }
 
-async fn serve(found: &Found) -> Result<u8, Error> {
+async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
@@ -134,7 +152,10 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         .filter(|_| http.debug.prometheus.enabled == Some(true))
         .map(|_| prometheus_client::registry::Registry::default());
     let driver: Arc<dyn Driver> = match &mut metrics {
-        Some(metrics) => Arc::new(Timed::new(driver, metrics)),
+        Some(metrics) => {
+            log.register(metrics);
+            Arc::new(Timed::new(driver, metrics))
+        }
         None => driver,
     };
     let health = Health::default();
@@ -156,6 +177,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
+    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
     if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
         tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
     }
@@ -179,7 +201,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
         app,
         health: health.clone(),
         metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
-        access_log: config.log.accesslog.disabled != Some(true),
+        access_log: (config.log.accesslog.disabled != Some(true)).then(|| log.access.clone()),
     });
     let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
         Arc::clone(&front).answer(request, client)
@@ -218,6 +240,9 @@ async fn serve(found: &Found) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
+    if let Some(presence) = presence {
+        presence.end().await;
+    }
     match cut {
         0 => tracing::info!("stopped"),
         cut => tracing::warn!(
@@ -229,7 +254,7 @@ async fn serve(found: &Found) -> Result<u8, Error> {
 }
 
 /// The store and its name for people.
-fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
     let Some(filesystem) = &config.storage.filesystem else {
         // Exactly one driver is configured, and there is no third one yet.
         return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));

@@ -1,8 +1,8 @@
 //! What `http.debug.addr` answers.
 //!
 //! Anybody may read `/livez`, `/readyz`, `/debug/health` and the metrics: probes and scrapers come from elsewhere.
-//! What changes the server or shows its inside is for those on the same machine; distribution lets everybody do it
-//! who reaches the address.
+//! What changes the server or shows its inside is for those on the same machine; distribution shows its inside to
+//! everybody who reaches the address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -125,7 +125,11 @@ async fn delete(
     Ok(Reply::new(StatusCode::ACCEPTED).finish())
 }
 
-/// The whole body, but never more of it than a manifest may have.
+/// How much of a body that is too large is read and thrown away. A client that is still sending when the connection
+/// closes loses the answer that says why.
+const DISCARDED_MAX: u64 = 32 * 1024 * 1024;
+
+/// The whole body, but never more of it in memory than a manifest may have.
 async fn collect<B>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -138,6 +142,7 @@ where
     if let Some(size) = announced
         && size > limit
     {
+        discard(body).await;
         return Err(Error::ManifestTooLarge { size, limit }.into());
     }
     let mut bytes = BytesMut::new();
@@ -151,11 +156,10 @@ where
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > MANIFEST_MAX {
-            return Err(Error::ManifestTooLarge {
-                size: bytes.len() as u64,
-                limit,
-            }
-            .into());
+            let size = bytes.len() as u64;
+            drop(bytes);
+            discard(body).await;
+            return Err(Error::ManifestTooLarge { size, limit }.into());
         }
     }
     if announced.is_some_and(|announced| announced != bytes.len() as u64) {
@@ -165,6 +169,20 @@ where
         ));
     }
     Ok(bytes.freeze())
+}
+
+/// Reads what is left of a body and forgets it, within [`DISCARDED_MAX`].
+async fn discard<B>(mut body: B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > DISCARDED_MAX {
+            break;
+        }
+    }
 }
 
 /// The `Accept` headers; none, or one with a wildcard, takes anything.

@@ -2,6 +2,7 @@
 //! temporary folder.
 
 mod blobs;
+mod foreign;
 mod general;
 mod lists;
 mod manifests;

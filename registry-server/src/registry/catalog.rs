@@ -79,7 +79,10 @@ impl Registry {
                         level.components.push(below);
                     }
                 }
-                RepositoryEntry::Uploads | RepositoryEntry::Other => {}
+                RepositoryEntry::Layers
+                | RepositoryEntry::Uploads
+                | RepositoryEntry::Referrers
+                | RepositoryEntry::Other => {}
             }
         }
         level

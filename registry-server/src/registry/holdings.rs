@@ -4,13 +4,24 @@
 //! reachable, and of each answer on which a client relies to skip a transfer. No other file of this room writes a
 //! layer or revision link, or tells a client that a blob is there without sending it. Sending a blob's bytes is no
 //! such answer: a reader keeps what it opened.
+//!
+//! The collection of today goes by age ([`super::garbage`]), so what is said to be there is made young by that: its
+//! time in the store is renewed once it is older than [`YOUNG`], and what turns out to be gone in that moment is not
+//! there. A registry that may not write renews nothing: nobody pushes to it.
 
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
-use registry_oci::{Algorithm, Digest, RepositoryName};
+use registry_oci::{Algorithm, Digest, Mentions, RepositoryName};
 
+use super::manifests::STORED_MAX;
 use super::{Error, Registry};
+use crate::storage::StorageKey;
 use crate::storage::layout::Place;
+
+/// What was written or renewed within this time is not renewed again. A quarter of the age at which a collection
+/// removes anything: the other quarters are for a push to get from here to its manifest's link, and for clocks.
+const YOUNG: Duration = Duration::from_secs(15 * 60);
 
 /// A blob that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +44,86 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Held>, Error> {
-        match self.granted(repository, digest).await? {
-            Some(stored_as) => self.stored(digest, stored_as).await,
-            None => Ok(None),
+        let place = Place::LayerLink {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        match self.read_dated_link(&place).await? {
+            // The link first: a collection that finds it young leaves its payload alone.
+            Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
+                self.stored(digest, stored_as).await
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Whether a repository has a manifest and its payload is there, for another one that refers to it. What it
+    /// mentions itself is renewed with it: as long as nothing referred to it, nothing kept that either.
+    pub(super) async fn held_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let mut seen = BTreeSet::from([*digest]);
+        let mut pending = vec![*digest];
+        let mut first = None;
+        while let Some(digest) = pending.pop() {
+            let place = Place::RevisionLink {
+                repository: repository.clone(),
+                digest,
+            };
+            let there = match self.read_dated_link(&place).await? {
+                Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
+                    let there = self.is_kept(repository, &digest, &stored_as).await?
+                        && self.stored(&digest, stored_as).await?.is_some();
+                    // A young link was pushed or renewed with all that is below it.
+                    if there && !self.settings.read_only && !is_young(written) {
+                        for below in self.mentioned_by(&stored_as).await? {
+                            self.held(repository, &below).await?;
+                            if seen.insert(below) {
+                                pending.push(below);
+                            }
+                        }
+                    }
+                    there
+                }
+                Some(_) | None => false,
+            };
+            first.get_or_insert(there);
+        }
+        Ok(first.unwrap_or(false))
+    }
+
+    /// What a stored document keeps; nothing when it cannot be read, which is not a push's to judge.
+    async fn mentioned_by(&self, stored_as: &Digest) -> Result<Vec<Digest>, Error> {
+        let key = Place::BlobData { digest: *stored_as }.key();
+        match self.driver.get(&key, STORED_MAX).await {
+            Ok(bytes) => {
+                super::hashing::off_thread(move || {
+                    Mentions::read(&bytes).map_or_else(|_| Vec::new(), |mentions| mentions.content)
+                })
+                .await
+            }
+            Err(crate::storage::Error::NotFound { .. } | crate::storage::Error::TooLarge { .. }) => {
+                Ok(Vec::new())
+            }
+            Err(source) => Err(Error::storage("read a manifest")(source)),
+        }
+    }
+
+    /// Makes an object young that was written at a time. Tells whether it is there still.
+    async fn renewed(&self, key: &StorageKey, written: SystemTime) -> Result<bool, Error> {
+        if self.settings.read_only || is_young(written) {
+            return Ok(true);
+        }
+        match self.driver.refresh(key).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            // A volume that cannot be written to is pulled from all the same, and no push to it ends well.
+            Err(error) => {
+                tracing::debug!(%key, %error, "what is there cannot be renewed");
+                Ok(true)
+            }
         }
     }
 
@@ -54,17 +142,17 @@ impl Registry {
 
     /// The blob, if its payload is in the store, whoever was granted it.
     pub(super) async fn stored(&self, digest: &Digest, stored_as: Digest) -> Result<Option<Held>, Error> {
-        match self
-            .driver
-            .stat(&Place::BlobData { digest: stored_as }.key())
-            .await
-        {
-            Ok(found) => Ok(Some(Held {
-                digest: *digest,
-                stored_as,
-                size: found.size,
-                modified: found.modified,
-            })),
+        let key = Place::BlobData { digest: stored_as }.key();
+        match self.driver.stat(&key).await {
+            Ok(found) => {
+                let held = Held {
+                    digest: *digest,
+                    stored_as,
+                    size: found.size,
+                    modified: found.modified,
+                };
+                Ok(self.renewed(&key, found.modified).await?.then_some(held))
+            }
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) => Err(Error::Storage {
                 doing: "look for a blob",
@@ -107,11 +195,32 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::RevisionLink {
+        let place = Place::RevisionLink {
             repository: repository.clone(),
             digest: *digest,
-        })
-        .await
+        };
+        match self.read_link(&place).await? {
+            Some(stored_as) if self.is_kept(repository, digest, &stored_as).await? => Ok(Some(stored_as)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Whether a repository still has a manifest that it knows by `digest`: a distribution server, which knows of no
+    /// second digest, may have deleted the first.
+    async fn is_kept(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        stored_as: &Digest,
+    ) -> Result<bool, Error> {
+        if digest == stored_as {
+            return Ok(true);
+        }
+        let first = Place::RevisionLink {
+            repository: repository.clone(),
+            digest: *stored_as,
+        };
+        Ok(self.read_link(&first).await?.is_some())
     }
 
     /// Lets a repository have a manifest whose payload is in the store.
@@ -130,6 +239,13 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// A time in the future is young: clocks differ.
+fn is_young(written: SystemTime) -> bool {
+    SystemTime::now()
+        .duration_since(written)
+        .map_or(true, |age| age < YOUNG)
 }
 
 /// The digest content is stored under first, then the one it was sent as if that is another: distribution finds

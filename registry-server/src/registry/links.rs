@@ -1,11 +1,14 @@
 //! Links: tiny objects that hold a digest.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use registry_oci::Digest;
 
 use super::{Error, Registry};
 use crate::storage::layout::Place;
-use crate::storage::{Durability, Mode};
+use crate::storage::{self, Durability, Mode, ReadRange, StorageKey};
 
 /// Longer than any digest; a link of more bytes is none.
 const LINK_MAX: u64 = 1024;
@@ -14,22 +17,53 @@ impl Registry {
     /// The digest a link holds. A link that is missing, or was emptied by an old server's crash, or holds
     /// something else, holds none: whatever pushes the content again writes it anew.
     pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
+        Ok(self.read_raw_link(place).await?.and_then(|(digest, _)| digest))
+    }
+
+    /// The digest a link holds and its bytes, or nothing when there is no link at all.
+    pub(super) async fn read_raw_link(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Option<Digest>, Bytes)>, Error> {
         let key = place.key();
         let bytes = match self.driver.get(&key, LINK_MAX).await {
             Ok(bytes) => bytes,
+            Err(storage::Error::TooLarge { .. }) => Bytes::new(),
             Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => {
-                return Err(Error::Storage {
-                    doing: "read a link",
-                    source,
-                });
-            }
+            Err(source) => return Err(Error::storage("read a link")(source)),
         };
-        let digest = parse(&bytes);
-        if digest.is_none() {
-            tracing::warn!(%key, length = bytes.len(), "a link holds no digest and counts as missing");
+        Ok(Some((self.link_in(&key, &bytes), bytes)))
+    }
+
+    /// The digest a link holds and when it was written, or nothing when there is no link at all.
+    pub(super) async fn read_dated_link(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
+        let key = place.key();
+        let failed = Error::storage("read a link");
+        let mut content = match self.driver.read(&key, ReadRange::Full).await {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let (size, modified) = (content.size, content.modified);
+        let mut bytes = Vec::new();
+        while size <= LINK_MAX
+            && let Some(block) = content.try_next().await.map_err(&failed)?
+        {
+            bytes.extend_from_slice(&block);
         }
-        Ok(digest)
+        Ok(Some((self.link_in(&key, &bytes), modified)))
+    }
+
+    /// The digest in a link's bytes. One that has none is said once: whoever asks for it again would fill the log.
+    fn link_in(&self, key: &StorageKey, bytes: &[u8]) -> Option<Digest> {
+        let digest = parse(bytes);
+        if digest.is_none() && self.broken.is_news(key) {
+            tracing::warn!(%key, "a link holds no digest and counts as missing");
+        }
+        digest
     }
 
     /// Writes a link, durably.

@@ -9,7 +9,7 @@ use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Durability, Mode};
 
 /// Stored manifests may be larger than what is accepted today: other servers had other limits.
-const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
+pub(super) const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Registry {
             Reference::Tag(tag) => self.tag_target(repository, tag).await?.ok_or_else(unknown)?,
         };
         let (stored, manifest) = self
-            .load_manifest(repository, &digest)
+            .load_whole_manifest(repository, &digest)
             .await?
             .ok_or_else(unknown)?;
         if accepts.allows(&stored.media_type) {
@@ -157,7 +157,7 @@ impl Registry {
                 let child = child.ok_or_else(refused)?.digest;
                 drop(manifest); // Two at a time could wait for each other's turn.
                 let (child, _) = self
-                    .load_manifest(repository, &child)
+                    .load_whole_manifest(repository, &child)
                     .await?
                     .ok_or_else(unknown)?;
                 Ok(child)
@@ -176,13 +176,19 @@ impl Registry {
     /// # Errors
     /// [`Error::ManifestUnknown`], or the store's.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let Some(stored_as) = self.revision(repository, digest).await? else {
+        let link = Place::RevisionLink {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        let Some((target, _)) = self.read_raw_link(&link).await? else {
             let reference = Reference::Digest(*digest);
             return Err(Error::ManifestUnknown {
                 repository: repository.clone(),
                 reference,
             });
         };
+        // One whose link was emptied by a crash is not served, but can be deleted like any other.
+        let stored_as = target.unwrap_or(*digest);
         // The same bytes may be known under two algorithms: deleted is deleted under both.
         let mut names = vec![*digest];
         if stored_as != *digest {
@@ -206,6 +212,24 @@ impl Registry {
                 .map_err(Error::storage("delete the link of a manifest"))?;
         }
         Ok(())
+    }
+
+    /// Reads a manifest for a client; a damaged one is none. Whoever pushes it asks first whether it is there, and
+    /// would never send it again if that were an error; whoever pulls it goes on to the next mirror.
+    async fn load_whole_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<(Stored, Parsed)>, Error> {
+        match self.load_manifest(repository, digest).await {
+            Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
+                if self.broken.is_news(&Place::BlobData { digest: *digest }.key()) {
+                    tracing::error!(%repository, %digest, error = crate::telemetry::chain(&error), "a manifest is damaged and counts as missing");
+                }
+                Ok(None)
+            }
+            loaded => loaded,
+        }
     }
 
     /// Reads a manifest a repository has; nothing when it has none under this digest.

@@ -34,7 +34,7 @@ impl Deref for Parsed {
 }
 
 impl Registry {
-    /// Looks into a document; `declared` as in [`Manifest::parse`]. The outer error is the server's, the inner one
+    /// Looks into a document that was sent as `declared`, or into a stored one, which may be of another server's making. The outer error is the server's, the inner one
     /// the document's.
     pub(super) async fn parse_manifest(
         &self,
@@ -42,7 +42,7 @@ impl Registry {
         declared: Option<&MediaType>,
     ) -> Result<Result<Parsed, registry_oci::Error>, Error> {
         if bytes.len() <= SMALL {
-            let parsed = Manifest::parse(bytes, declared);
+            let parsed = look_into(bytes, declared);
             return Ok(parsed.map(|manifest| Parsed {
                 manifest,
                 _turn: None,
@@ -54,11 +54,18 @@ impl Registry {
             .map_err(|_| Error::Stopping)?;
         let (bytes, declared) = (bytes.clone(), declared.cloned());
         hashing::off_thread(move || {
-            Manifest::parse(&bytes, declared.as_ref()).map(|manifest| Parsed {
+            look_into(&bytes, declared.as_ref()).map(|manifest| Parsed {
                 manifest,
                 _turn: Some(turn),
             })
         })
         .await
+    }
+}
+
+fn look_into(bytes: &[u8], declared: Option<&MediaType>) -> Result<Manifest, registry_oci::Error> {
+    match declared {
+        Some(_) => Manifest::parse(bytes, declared),
+        None => Manifest::of_stored(bytes),
     }
 }

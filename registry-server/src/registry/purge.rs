@@ -5,9 +5,8 @@
 //! one that a request has open is never removed, whichever process that request belongs to, as far as the store's
 //! locks reach; a dry run changes nothing and takes no lock. One session that cannot be removed does not keep the
 //! others. Memory is one folder's names at a time, not the store's.
-//! Between its last byte and publishing, a finishing request lets go of the data for a moment: a session that had
-//! lain unwritten for the whole age and is finished without a further byte in that very moment may be purged, and
-//! is then answered as unknown. The blob is there whole or not at all.
+//! Between its last byte and publishing, a finishing request lets go of the data for a moment; it has made it young
+//! before, and a session is looked at once more when nobody else can write to it.
 //! Must not: follow a name that no registry gives, or touch a session without a time: an empty folder may be one
 //! that is just beginning, and it holds no byte.
 //! Start at [`Registry::purge_uploads`].
@@ -18,7 +17,7 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
 use super::{Error, Registry};
-use crate::storage::layout::{Area, Place, RepositoryEntry, repository_entry};
+use crate::storage::layout::{Area, Place};
 use crate::storage::{self, EntryKind, Staged, StorageKey};
 
 /// What becomes of an abandoned session.
@@ -55,22 +54,18 @@ impl Registry {
     /// The store's, when repositories cannot be listed at all.
     pub async fn purge_uploads(&self, age: Duration, purge: Purge) -> Result<Purged, Error> {
         let mut purged = Purged::default();
-        // Folders still to be looked at.
-        let mut pending = self.folders(None).await?.below;
-        while let Some(name) = pending.pop() {
-            // Whatever no registry can have written is left alone, with everything below it.
-            let Ok(repository) = RepositoryName::parse(&name) else {
-                continue;
-            };
-            match self.folders(Some(&repository)).await {
-                Ok(folders) => {
-                    pending.extend(folders.below);
-                    if folders.has_uploads
+        let mut walk = self.walk(Area::Repositories).await?;
+        while let Some(folder) = walk.next().await {
+            match folder {
+                Ok(folder) if folder.uploads => {
+                    // Whatever no registry can have written is left alone.
+                    if let Some(repository) = folder.repository()
                         && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
                     {
                         purged.failed(error);
                     }
                 }
+                Ok(_) => {}
                 Err(error) => purged.failed(error),
             }
         }
@@ -139,6 +134,12 @@ impl Registry {
             }
             Err(source) => return Err(Error::storage("lock an upload")(source)),
         };
+        // A request that is about to finish it has made it young.
+        match self.driver.stat(&data).await {
+            Ok(found) if is_old(found.modified, age) => {}
+            Ok(_) | Err(storage::Error::NotFound { .. }) => return Ok(Verdict::Kept),
+            Err(source) => return Err(Error::storage("look at an upload")(source)),
+        }
         // The lock is held until everything is gone: whoever waits for it finds no session, not half of one.
         let removed = self.remove_upload(repository, id).await;
         drop(lock);
@@ -185,25 +186,6 @@ impl Registry {
         }
         Ok(newest)
     }
-
-    /// What lies directly below a repository, or below the root of them all.
-    async fn folders(&self, parent: Option<&RepositoryName>) -> Result<Folders, Error> {
-        let failed = Error::storage("list repositories");
-        let area = parent.map_or(Area::Repositories, Area::Repository).key();
-        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
-        let mut folders = Folders::default();
-        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
-            match repository_entry(&entry) {
-                RepositoryEntry::Component => folders.below.push(match parent {
-                    Some(parent) => format!("{parent}/{}", entry.name),
-                    None => entry.name,
-                }),
-                RepositoryEntry::Uploads => folders.has_uploads = true,
-                RepositoryEntry::Manifests | RepositoryEntry::Other => {}
-            }
-        }
-        Ok(folders)
-    }
 }
 
 /// What becomes of one session.
@@ -214,12 +196,6 @@ enum Verdict {
     Open,
     /// Removed, or would be.
     Abandoned { bytes: u64 },
-}
-
-#[derive(Default)]
-struct Folders {
-    below: Vec<String>,
-    has_uploads: bool,
 }
 
 impl Purged {

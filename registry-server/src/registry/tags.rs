@@ -1,11 +1,11 @@
 //! Tags ("Listing Tags" and "Deleting tags", OCI distribution 1.1).
 
 use futures_util::TryStreamExt as _;
-use registry_oci::{Digest, RepositoryName, Tag};
+use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::{Error, Registry};
-use crate::storage::layout::{Area, Place};
-use crate::storage::{Durability, EntryKind};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{Condition, Durability, EntryKind};
 
 /// A part of a sorted list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +53,32 @@ impl Registry {
     /// # Errors
     /// [`Error::TagUnknown`], or the store's.
     pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        if self.tag_target(repository, tag).await?.is_none() {
+        // One that was emptied by a crash means nothing, but can be deleted like any other.
+        if !self.has_tag_link(repository, tag).await? {
             return Err(Error::TagUnknown {
                 repository: repository.clone(),
                 tag: tag.clone(),
             });
         }
-        self.remove_tag(repository, tag).await
+        let area = Area::Tag(repository, tag).key();
+        self.driver
+            .delete_tree(&area, Durability::PowerLoss)
+            .await
+            .map_err(Error::storage("delete a tag"))
+    }
+
+    /// Whether there is a link that says what a tag means, whatever it holds.
+    pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        match self
+            .driver
+            .stat(&Place::TagCurrent { repository, tag }.key())
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(source) => Err(Error::storage("look at a tag")(source)),
+        }
     }
 
     /// Points a tag at a manifest the repository has. The history first: a tag whose present is not in its past
@@ -94,26 +113,69 @@ impl Registry {
         .await
     }
 
-    /// Takes away every tag that means `digest`.
+    /// Takes away every tag that means `digest`. One that is moved meanwhile stays.
     pub(super) async fn remove_tags_of(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
         for tag in self.all_tags(repository).await? {
-            if self.tag_target(repository, &tag).await?.as_ref() == Some(digest) {
-                self.remove_tag(repository, &tag).await?;
-            }
+            self.remove_tag_of(repository, &tag, digest).await?;
         }
         Ok(())
     }
 
-    async fn remove_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        let area = Area::Tag(repository, tag).key();
-        self.driver
-            .delete_tree(&area, Durability::PowerLoss)
-            .await
-            .map_err(Error::storage("delete a tag"))
+    async fn remove_tag_of(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let failed = Error::storage("delete a tag");
+        let current = Place::TagCurrent {
+            repository: repository.clone(),
+            tag: tag.clone(),
+        };
+        // Before it is read: what is entered after this moment belongs to whoever moves the tag.
+        let set = match self.driver.stat(&current.key()).await {
+            Ok(found) => found.modified,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(source) => return Err(failed(source)),
+        };
+        let bytes = match self.read_raw_link(&current).await? {
+            Some((target, bytes)) if target.as_ref() == Some(digest) => bytes,
+            Some(_) | None => return Ok(()),
+        };
+        // The whole of a tag goes, its folders too: a tag is what is listed. What it means goes last, so that what
+        // breaks off in the middle can be asked for again.
+        let shelf = current.shelf();
+        let remove = async |place: &Place, condition: Condition| {
+            let key = place.key();
+            let removed = self
+                .driver
+                .delete_if(&key, &condition, &shelf, Durability::PowerLoss);
+            match removed.await {
+                Ok(_) => Ok(()),
+                Err(error) if error.is_not_found() => Ok(()),
+                Err(source) => Err(failed(source)),
+            }
+        };
+        for algorithm in Algorithm::ALL {
+            let area = Area::TagHistory(repository, tag, algorithm).key();
+            let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+            while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+                if let Some(digest) = layout::listed_digest(algorithm, &entry.name) {
+                    let (repository, tag) = (repository.clone(), tag.clone());
+                    let entry = Place::TagIndex {
+                        repository,
+                        tag,
+                        digest,
+                    };
+                    remove(&entry, Condition::Older(set)).await?;
+                }
+            }
+        }
+        remove(&current, Condition::Holds(bytes)).await
     }
 
     async fn all_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, Error> {

@@ -140,13 +140,22 @@ impl Registry {
     {
         let (registry, repository, id, digest) = (self.clone(), repository.clone(), id.clone(), *digest);
         detached(async move {
-            let (writer, Hash { hasher, .. }) = registry.take_in(&repository, &id, chunk, body).await?;
+            let (writer, Hash { hasher, saved }) = registry.take_in(&repository, &id, chunk, body).await?;
             let size = writer.size();
             let stored_as = hasher.digest();
             let actual = match digest.algorithm() {
                 Algorithm::Sha256 => stored_as,
                 Algorithm::Sha512 => registry.sha512_of_upload(&repository, &id).await?,
             };
+            if saved == size {
+                // Nothing came with the request, and the session may be so old that a purge wants it in the moment
+                // in which nobody has it open.
+                registry
+                    .driver
+                    .refresh(&data(&repository, &id).key())
+                    .await
+                    .map_err(|source| upload_error("go on with an upload", &repository, &id, source))?;
+            }
             drop(writer);
             if actual != digest {
                 registry.remove_upload(&repository, &id).await?;
@@ -160,9 +169,8 @@ impl Registry {
             // Publishing checks the size again under the lock, so bytes appended since the hash was taken would
             // be noticed.
             let target = Place::BlobData { digest: stored_as }.key();
-            registry
-                .driver
-                .publish(&data(&repository, &id).key(), &target, size)
+            let staged = data(&repository, &id).key();
+            let_go(|| registry.driver.publish(&staged, &target, size))
                 .await
                 .map_err(|source| upload_error("store a blob", &repository, &id, source))?;
             let held = Held {
@@ -275,16 +283,25 @@ impl Registry {
             Offset::At(offset) => Staged::At(offset),
             Offset::End => Staged::AtEnd,
         };
-        let deadline = Instant::now() + TAKEOVER;
-        loop {
-            match self.driver.stage(&key, staged).await {
-                Ok(writer) => return Ok(writer),
-                // Another replica may hold it: there is nobody here who could tell when it lets go.
-                Err(storage::Error::Busy { .. }) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(source) => return Err(upload_error("open an upload", repository, id, source)),
+        let_go(|| self.driver.stage(&key, staged))
+            .await
+            .map_err(|source| upload_error("open an upload", repository, id, source))
+    }
+}
+
+/// Tries until whoever has an upload open lets go of it, for a while.
+async fn let_go<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
+where
+    F: Future<Output = Result<T, storage::Error>>,
+{
+    let deadline = Instant::now() + TAKEOVER;
+    loop {
+        match attempt().await {
+            // Another replica may hold it: there is nobody here who could tell when it lets go.
+            Err(storage::Error::Busy { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            result => return result,
         }
     }
 }

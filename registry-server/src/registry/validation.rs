@@ -206,10 +206,7 @@ impl Registry {
             .map(async |(must, wanted)| {
                 let there = match &wanted {
                     MissingReference::Blob(digest) => self.held(repository, digest).await?.is_some(),
-                    MissingReference::Manifest(digest) => match self.revision(repository, digest).await? {
-                        Some(stored_as) => self.stored(digest, stored_as).await?.is_some(),
-                        None => false,
-                    },
+                    MissingReference::Manifest(digest) => self.held_manifest(repository, digest).await?,
                 };
                 Ok::<_, Error>((!there).then_some((must, wanted)))
             })

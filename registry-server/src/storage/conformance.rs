@@ -4,6 +4,7 @@
 //! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
+mod conditional;
 mod staged;
 
 use std::sync::Arc;
@@ -12,6 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
+use conditional::{
+    an_object_that_was_replaced_is_not_deleted_for_what_it_held, deleting_or_refreshing_nothing_is_not_found,
+    deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+    what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
+    what_was_refreshed_in_time_is_never_deleted,
+};
 use staged::{
     a_staged_object_can_be_read_back, concurrent_publishes_of_one_object_leave_it_whole,
     only_one_writer_exists_at_a_time, publish_makes_the_object_and_ends_the_staged_one,
@@ -51,6 +58,7 @@ conformance! {
         filesystem: super::filesystem(crate::storage::Sync::Always),
         filesystem_without_sync: super::filesystem(crate::storage::Sync::Never),
         inmemory: super::Subject { driver: Arc::new(crate::storage::InMemory::new()), _folder: None },
+        timed: super::timed(),
     }
     behaviours: [
         put_then_get_gives_the_same_bytes,
@@ -89,7 +97,25 @@ conformance! {
         publish_of_nothing_is_not_found,
         concurrent_publishes_of_one_object_leave_it_whole,
         an_empty_object_is_an_object,
+        what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
+        deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+        deleting_or_refreshing_nothing_is_not_found,
+        what_was_refreshed_in_time_is_never_deleted,
+        an_object_that_was_replaced_is_not_deleted_for_what_it_held,
     ]
+}
+
+/// What is timed passes every call on as it is.
+fn timed() -> Subject {
+    let subject = filesystem(super::Sync::Never);
+    let driver = super::Timed::new(
+        subject.driver,
+        &mut prometheus_client::registry::Registry::default(),
+    );
+    Subject {
+        driver: Arc::new(driver),
+        ..subject
+    }
 }
 
 fn filesystem(sync: super::Sync) -> Subject {

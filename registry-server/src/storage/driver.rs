@@ -79,6 +79,29 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error>;
 
+    /// Makes an object, or a staged one, as young as one that is written now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error>;
+
+    /// Removes one object if a condition holds; gives what was removed, and nothing when it does not hold. Prefixes
+    /// that become empty go too, where there are such, up to `shelf`, which stays.
+    ///
+    /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
+    /// limit lies before that, and one that was replaced is not removed for what it held before, however the two
+    /// meet. A reader may miss an object for a moment in which the condition turns out not to hold.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error>;
+
     /// What lies directly below a prefix, each name once, in no particular order, without what an interrupted
     /// write left behind. A prefix that does not exist is empty.
     ///
@@ -142,6 +165,15 @@ pub enum Durability {
     Crash,
     /// A loss of power as well.
     PowerLoss,
+}
+
+/// When an object is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It was neither written nor refreshed later than this.
+    Older(SystemTime),
+    /// It is small and holds these bytes.
+    Holds(Bytes),
 }
 
 /// Whether a put may replace.

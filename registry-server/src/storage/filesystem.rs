@@ -10,6 +10,7 @@
 //! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
 //! Start at [`Filesystem::new`]; the steps of a write are in `files`.
 
+mod conditional;
 mod durable;
 mod files;
 mod reader;
@@ -28,7 +29,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept, Writer,
+    Condition, Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey,
+    Swept, Writer,
 };
 
 /// Whether writes are synced to the disk.
@@ -198,6 +200,24 @@ impl Driver for Filesystem {
                 Err(error) => Err(Error::io(ACTION, key, error)),
                 Ok(()) => files::sync_ancestors(shared, key, &path),
             }
+        })
+        .await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        self.run("refresh", key, conditional::refresh).await
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let (condition, shelf) = (condition.clone(), shelf.clone());
+        self.run("delete", key, move |shared, key| {
+            conditional::delete(shared, key, &condition, &shelf, durability)
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The driver for memory: distribution's `inmemory`, for trying things out and for tests. Nothing survives the
 //! process, so both durabilities mean the same here.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Content, Driver, Durability, Entry, EntryKind, Error, Listing, Metadata, Mode, ReadRange, Staged,
-    StorageKey, Swept, Writer,
+    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Listing, Metadata, Mode, ReadRange,
+    Staged, StorageKey, Swept, Writer,
 };
 
 /// A store in memory. A clone is another handle of the same store.
@@ -143,6 +144,44 @@ impl Driver for InMemory {
             Some(_) => Ok(()),
             None => Err(Error::NotFound { key: key.clone() }),
         }
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        let mut state = self.state();
+        let now = SystemTime::now();
+        if let Some(object) = state.objects.get_mut(key.as_str()) {
+            object.modified = now;
+        } else if let Some(staging) = state.staged.get_mut(key.as_str()) {
+            staging.modified = now;
+        } else {
+            return Err(Error::NotFound { key: key.clone() });
+        }
+        Ok(())
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        _: &StorageKey,
+        _: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let mut state = self.state();
+        let Slot::Occupied(object) = state.objects.entry(key.to_string()) else {
+            return Err(Error::NotFound { key: key.clone() });
+        };
+        let found = Metadata {
+            size: object.get().bytes.len() as u64,
+            modified: object.get().modified,
+        };
+        let holds = match condition {
+            Condition::Older(limit) => found.modified <= *limit,
+            Condition::Holds(bytes) => object.get().bytes == bytes,
+        };
+        Ok(holds.then(|| {
+            object.remove();
+            found
+        }))
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {

@@ -7,15 +7,20 @@
 //! Start at [`Place`]; the drawn tree is on it.
 
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
+use uuid::Uuid;
 
 use super::{Entry, EntryKind, StorageKey};
 
+const TOP: &str = "docker/registry";
 const ROOT: &str = "docker/registry/v2";
 const OURS: &str = "docker/registry/berth/v1";
 const LAYERS: &str = "_layers";
 const MANIFESTS: &str = "_manifests";
 const UPLOADS: &str = "_uploads";
 const REFERRERS: &str = "_referrers";
+const REVISIONS: &str = "_revisions";
+const WRITERS: &str = "writers";
+const PROBES: &str = "probes";
 const DATA: &str = "data";
 const LINK: &str = "link";
 
@@ -26,7 +31,7 @@ const LINK: &str = "link";
 ///   blobs/<alg>/<first two hex>/<hex>/data                              BlobData
 ///   repositories/<name>/
 ///     _layers/<alg>/<hex>/link                                          LayerLink
-///     _manifests/revisions/<alg>/<hex>/link                             RevisionLink
+///     _manifests/revisions/sha256/<hex>/link                            RevisionLink
 ///     _manifests/tags/<tag>/current/link                                TagCurrent
 ///     _manifests/tags/<tag>/index/<alg>/<hex>/link                      TagIndex
 ///     _uploads/<id>/data                                                UploadData
@@ -35,8 +40,11 @@ const LINK: &str = "link";
 /// docker/registry/berth/v1/
 ///   blobs/<alg>/<first two hex>/<hex>                                   BlobAlias
 ///   repositories/<name>/
+///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///   writers/<uuid>                                                      Writer
+///   probes/<uuid>                                                       Probe
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -53,6 +61,9 @@ pub enum Place {
         digest: Digest,
     },
     /// Says that a repository has a manifest. Holds the digest the payload is stored under.
+    ///
+    /// One that is not SHA-256 is ours alone, beside a SHA-256 one of the same manifest: distribution's
+    /// `garbage-collect -m` would meet the manifest twice in its own tree, delete it and stop at the second.
     RevisionLink {
         /// The repository.
         repository: RepositoryName,
@@ -119,6 +130,16 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says that a server writes to this store. Holds who it is, as JSON.
+    Writer {
+        /// The server's run.
+        id: Uuid,
+    },
+    /// Is written to learn what time the store says it is, and removed again.
+    Probe {
+        /// The asking.
+        id: Uuid,
+    },
 }
 
 impl Place {
@@ -133,11 +154,8 @@ impl Place {
                 format!("{}/{LAYERS}/{}/{LINK}", home(repository), two(digest))
             }
             Self::RevisionLink { repository, digest } => {
-                format!(
-                    "{}/{MANIFESTS}/revisions/{}/{LINK}",
-                    home(repository),
-                    two(digest)
-                )
+                let home = revisions(repository, digest.algorithm());
+                format!("{home}/{}/{LINK}", digest.hex())
             }
             Self::TagCurrent { repository, tag } => {
                 format!("{}/{MANIFESTS}/tags/{tag}/current/{LINK}", home(repository))
@@ -183,6 +201,32 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
+            Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
+        })
+    }
+
+    /// The prefix that stays when the last object below it is taken away; what lies between may go with it. Never
+    /// the folder by which a repository is one.
+    pub fn shelf(&self) -> StorageKey {
+        StorageKey::from_parts(match self {
+            Self::BlobData { .. } => format!("{ROOT}/blobs"),
+            Self::LayerLink { repository, .. } => format!("{}/{LAYERS}", home(repository)),
+            Self::RevisionLink { repository, digest } => match digest.algorithm() {
+                Algorithm::Sha256 => format!("{}/{MANIFESTS}/revisions", home(repository)),
+                Algorithm::Sha512 => OURS.to_owned(),
+            },
+            Self::TagCurrent { repository, .. } => format!("{}/{MANIFESTS}/tags", home(repository)),
+            Self::TagIndex { repository, tag, .. } => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
+            Self::UploadData { repository, .. }
+            | Self::UploadStartedAt { repository, .. }
+            | Self::UploadHashState { repository, .. } => format!("{}/{UPLOADS}", home(repository)),
+            Self::ReferrerEntry { .. }
+            | Self::ReferrerKnown { .. }
+            | Self::BlobAlias { .. }
+            | Self::Writer { .. } => OURS.to_owned(),
+            // Whoever only asks may be another user than the server, who could not write into folders made so.
+            Self::Probe { .. } => TOP.to_owned(),
         })
     }
 
@@ -200,12 +244,21 @@ impl Place {
                     _ => None,
                 };
             }
+            match rest.split('/').collect::<Vec<_>>().as_slice() {
+                ["", WRITERS, id] => return Some(Self::Writer { id: run(id)? }),
+                ["", PROBES, id] => return Some(Self::Probe { id: run(id)? }),
+                _ => {}
+            }
             let (repository, rest) = split_repository(rest)?;
             return match rest.as_slice() {
                 [REFERRERS, "subjects", algorithm, hex, name] => Some(Self::ReferrerEntry {
                     repository,
                     subject: digest(algorithm, hex)?,
                     referrer: referrer_name(name)?,
+                }),
+                [REVISIONS, algorithm @ "sha512", hex, LINK] => Some(Self::RevisionLink {
+                    repository,
+                    digest: digest(algorithm, hex)?,
                 }),
                 [REFERRERS, "known", algorithm, hex] => Some(Self::ReferrerKnown {
                     repository,
@@ -231,7 +284,7 @@ impl Place {
                 repository,
                 digest: digest(algorithm, hex)?,
             },
-            [MANIFESTS, "revisions", algorithm, hex, LINK] => Self::RevisionLink {
+            [MANIFESTS, "revisions", algorithm @ "sha256", hex, LINK] => Self::RevisionLink {
                 repository,
                 digest: digest(algorithm, hex)?,
             },
@@ -293,6 +346,24 @@ pub enum Area<'a> {
     Subject(&'a RepositoryName, &'a Digest),
     /// Which manifests were looked at for a subject; [`listed_digest`] reads the names.
     ReferrersKnown(&'a RepositoryName, Algorithm),
+    /// The blobs a repository was granted under one algorithm; [`listed_digest`] reads the names.
+    LayersOf(&'a RepositoryName, Algorithm),
+    /// What a tag has meant, under one algorithm; [`listed_digest`] reads the names.
+    TagHistory(&'a RepositoryName, &'a Tag, Algorithm),
+    /// The payloads of one algorithm; [`listed_start`] reads the names.
+    BlobStarts(Algorithm),
+    /// The other digests of one algorithm; [`listed_start`] reads the names.
+    BlobAliasStarts(Algorithm),
+    /// The payloads whose digest begins with this byte; [`listed_digest`] reads the names.
+    Blobs(Algorithm, u8),
+    /// The other digests that begin with this byte; [`listed_digest`] reads the names.
+    BlobAliases(Algorithm, u8),
+    /// The repositories our own index knows, as [`Area::Repositories`].
+    IndexedRepositories,
+    /// The subjects of one algorithm that anything was seen to refer to; [`listed_digest`] reads the names.
+    Subjects(&'a RepositoryName, Algorithm),
+    /// The servers that write to this store; [`run`] reads the names.
+    Writers,
 }
 
 impl Area<'_> {
@@ -303,11 +374,9 @@ impl Area<'_> {
             Self::Repository(repository) => home(repository),
             Self::Layers(repository) => format!("{}/{LAYERS}", home(repository)),
             Self::Manifests(repository) => format!("{}/{MANIFESTS}", home(repository)),
-            Self::Revisions(repository, algorithm) => {
-                format!("{}/{MANIFESTS}/revisions/{algorithm}", home(repository))
-            }
+            Self::Revisions(repository, algorithm) => revisions(repository, *algorithm),
             Self::Revision(repository, digest) => {
-                format!("{}/{MANIFESTS}/revisions/{}", home(repository), two(digest))
+                format!("{}/{}", revisions(repository, digest.algorithm()), digest.hex())
             }
             Self::Layer(repository, digest) => format!("{}/{LAYERS}/{}", home(repository), two(digest)),
             Self::Tags(repository) => format!("{}/{MANIFESTS}/tags", home(repository)),
@@ -323,6 +392,19 @@ impl Area<'_> {
             Self::ReferrersKnown(repository, algorithm) => {
                 format!("{}/known/{algorithm}", our_home(repository))
             }
+            Self::LayersOf(repository, algorithm) => format!("{}/{LAYERS}/{algorithm}", home(repository)),
+            Self::TagHistory(repository, tag, algorithm) => {
+                format!("{}/{MANIFESTS}/tags/{tag}/index/{algorithm}", home(repository))
+            }
+            Self::BlobStarts(algorithm) => format!("{ROOT}/blobs/{algorithm}"),
+            Self::BlobAliasStarts(algorithm) => format!("{OURS}/blobs/{algorithm}"),
+            Self::Blobs(algorithm, start) => format!("{ROOT}/blobs/{algorithm}/{start:02x}"),
+            Self::BlobAliases(algorithm, start) => format!("{OURS}/blobs/{algorithm}/{start:02x}"),
+            Self::IndexedRepositories => format!("{OURS}/repositories"),
+            Self::Subjects(repository, algorithm) => {
+                format!("{}/subjects/{algorithm}", our_home(repository))
+            }
+            Self::Writers => format!("{OURS}/{WRITERS}"),
         })
     }
 }
@@ -334,8 +416,12 @@ pub enum RepositoryEntry {
     Component,
     /// The folder by which a directory is a repository: that of manifests, as in distribution 3.
     Manifests,
+    /// The folder of the blobs a repository was granted.
+    Layers,
     /// The folder of a repository's upload sessions.
     Uploads,
+    /// The folder of a repository in our own index.
+    Referrers,
     /// Another folder of a repository, or nothing of ours.
     Other,
 }
@@ -344,7 +430,9 @@ pub enum RepositoryEntry {
 pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     match (entry.kind, entry.name.as_str()) {
         (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
+        (EntryKind::Prefix, LAYERS) => RepositoryEntry::Layers,
         (EntryKind::Prefix, UPLOADS) => RepositoryEntry::Uploads,
+        (EntryKind::Prefix, REFERRERS) => RepositoryEntry::Referrers,
         (EntryKind::Prefix, name) if !name.starts_with('_') => RepositoryEntry::Component,
         (EntryKind::Prefix | EntryKind::Object, _) => RepositoryEntry::Other,
     }
@@ -353,6 +441,20 @@ pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
 /// The digest a name stands for in a listing by algorithm.
 pub fn listed_digest(algorithm: Algorithm, name: &str) -> Option<Digest> {
     digest(algorithm.name(), name)
+}
+
+/// The first byte that a name stands for where payloads are listed.
+pub fn listed_start(name: &str) -> Option<u8> {
+    // One spelling, so that the key can be built again.
+    u8::from_str_radix(name, 16)
+        .ok()
+        .filter(|start| format!("{start:02x}") == name)
+}
+
+/// The run of a server or of a probe, from its name.
+pub fn run(name: &str) -> Option<Uuid> {
+    // One spelling, so that the key can be built again.
+    Uuid::try_parse(name).ok().filter(|id| id.to_string() == name)
 }
 
 /// The number of bytes a hash state covers, from its name.
@@ -375,6 +477,13 @@ fn home(repository: &RepositoryName) -> String {
 
 fn our_home(repository: &RepositoryName) -> String {
     format!("{OURS}/repositories/{repository}/{REFERRERS}")
+}
+
+fn revisions(repository: &RepositoryName, algorithm: Algorithm) -> String {
+    match algorithm {
+        Algorithm::Sha256 => format!("{}/{MANIFESTS}/revisions/{algorithm}", home(repository)),
+        Algorithm::Sha512 => format!("{OURS}/repositories/{repository}/{REVISIONS}/{algorithm}"),
+    }
 }
 
 fn two(digest: &Digest) -> String {

@@ -18,8 +18,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey, Swept,
-    Writer,
+    Condition, Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged,
+    StorageKey, Swept, Writer,
 };
 
 /// The bounds Go's client library uses when none are given, in seconds.
@@ -124,6 +124,22 @@ impl Driver for Timed {
     async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
         self.inner.delete(key).await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        // Distribution never renews anything.
+        self.inner.refresh(key).await
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        shelf: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete_if(key, condition, shelf, durability).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {

@@ -1,6 +1,5 @@
 //! The access log: one line per request on standard output, in Apache's combined format, as distribution writes it.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method, Uri, Version, header};
@@ -44,14 +43,8 @@ impl Entry {
         }
     }
 
-    /// Writes the line of an answer of that many bytes.
-    pub fn write(&self, status: u16, bytes: u64, user: Option<&str>) {
-        let line = self.line(status, bytes, user);
-        // In one write, so that lines do not mix; a reader who went away is not an error.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
-    }
-
-    fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
+    /// The line of an answer of that many bytes.
+    pub fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
         let client = self
             .client
             .map_or_else(|| "-".to_owned(), |address| address.to_string());
@@ -73,7 +66,7 @@ impl Entry {
 }
 
 /// Path and query, without the token that lets its holder go on with an upload.
-fn without_state(uri: &Uri) -> String {
+pub(super) fn without_state(uri: &Uri) -> String {
     let Some(query) = uri.query() else {
         return uri.path().to_owned();
     };
@@ -136,5 +129,31 @@ mod tests {
              \"PUT /v2/a/blobs/uploads/1?_state=&digest=sha256:0 HTTP/1.1\" 201 0 \"\" \
              \"docker/20.10 \\\"x\\\" \\\\ \u{fffd}\\x09\"\n"
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_sends_is_one_line_with_its_quotes_in_place(
+            target in "[!-~]{0,30}", agent: Vec<u8>, referer in "\\PC{0,20}", user: String, status in 100..600u16, bytes: u64,
+        ) {
+            let Ok(uri) = format!("/{target}").parse::<Uri>() else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::USER_AGENT, agent), (header::REFERER, referer.into_bytes())] {
+                if let Ok(value) = header::HeaderValue::from_bytes(&value) {
+                    headers.insert(name, value);
+                }
+            }
+            let entry = Entry::new(None, &Method::GET, &uri, Version::HTTP_11, &headers);
+            let line = entry.line(status, bytes, Some(&user));
+            proptest::prop_assert!(line.ends_with("\"\n"), "{:?}", line);
+            proptest::prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1, "{:?}", &line);
+            // The quotes that no backslash stands before are those of the three quoted fields, and of the user none.
+            let (mut quotes, mut escaped) = (0, false);
+            for c in line.replacen(&super::escaped(&user), "", 1).chars() {
+                quotes += usize::from(c == '"' && !escaped);
+                escaped = c == '\\' && !escaped;
+            }
+            proptest::prop_assert_eq!(quotes, 6, "{:?}", line);
+        }
     }
 }

@@ -5,21 +5,54 @@ use registry_config::model::Formatter;
 use serde_json::{Map, Value};
 use tracing::Level;
 
+/// How bad it is, in the words of distribution's logger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Severity {
+    /// A bug ended one request or one connection.
+    Panic,
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+impl Severity {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl From<Level> for Severity {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warning,
+            Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
 /// What a line says, before it has a form.
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     time: Timestamp,
-    level: Level,
-    target: String,
+    severity: Severity,
     message: String,
     fields: Map<String, Value>,
 }
 
 impl Line {
-    pub(super) fn new(time: Timestamp, level: Level, target: &str) -> Self {
+    pub(super) fn new(time: Timestamp, severity: Severity) -> Self {
         Self {
             time,
-            level,
-            target: target.to_owned(),
+            severity,
             message: String::new(),
             fields: Map::new(),
         }
@@ -34,28 +67,32 @@ impl Line {
         self.fields.insert(name.to_owned(), value);
     }
 
+    pub(super) fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The message alone.
+    pub(super) fn text(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     pub(super) fn format(self, formatter: Formatter) -> String {
         match formatter {
-            Formatter::Text => self.text(),
+            Formatter::Text => self.plain(),
             Formatter::Json => self.json("time", "msg", "level", None),
             Formatter::Logstash => self.json("@timestamp", "message", "level", Some("@version")),
         }
     }
 
-    fn level(&self) -> &'static str {
-        match self.level {
-            Level::ERROR => "error",
-            Level::WARN => "warning",
-            Level::INFO => "info",
-            _ => "debug",
-        }
-    }
-
-    fn text(self) -> String {
+    fn plain(self) -> String {
         let mut line = format!(
             "time=\"{}\" level={} msg={}",
             self.time,
-            self.level(),
+            self.severity.name(),
             value(&self.message)
         );
         for (name, field) in &self.fields {
@@ -69,12 +106,11 @@ impl Line {
     }
 
     fn json(self, time: &str, message: &str, level: &str, version: Option<&str>) -> String {
-        let severity = self.level().to_owned();
+        let severity = self.severity.name().to_owned();
         let mut line = Map::new();
         line.insert(time.to_owned(), Value::String(self.time.to_string()));
         line.insert(level.to_owned(), Value::String(severity));
         line.insert(message.to_owned(), Value::String(self.message));
-        line.insert("target".to_owned(), Value::String(self.target));
         if let Some(version) = version {
             line.insert(version.to_owned(), Value::String("1".to_owned()));
         }
@@ -96,7 +132,7 @@ fn value(text: &str) -> String {
     let plain = !text.is_empty()
         && text
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-._/@^+:".contains(c));
+            .all(|c| c.is_ascii_alphanumeric() || "-._/@^+".contains(c));
     match plain {
         true => text.to_owned(),
         // JSON's escapes keep a line on one line whatever a client sent.
@@ -109,11 +145,7 @@ mod tests {
     use super::*;
 
     fn line() -> Line {
-        let mut line = Line::new(
-            "2026-11-22T17:00:00.5Z".parse().unwrap(),
-            Level::WARN,
-            "registry_server::http",
-        );
+        let mut line = Line::new("2026-11-22T17:00:00.5Z".parse().unwrap(), Severity::Warning);
         line.message("it is \"late\"\n".to_owned());
         line.field("service", Value::String("registry".to_owned()));
         line.field("level", Value::String("low".to_owned()));
@@ -134,11 +166,29 @@ mod tests {
         );
         check(
             Formatter::Json,
-            r#"{"time":"2026-11-22T17:00:00.5Z","level":"warning","msg":"it is \"late\"\n","target":"registry_server::http","service":"registry","fields.level":"low","bytes":7}"#,
+            r#"{"time":"2026-11-22T17:00:00.5Z","level":"warning","msg":"it is \"late\"\n","service":"registry","fields.level":"low","bytes":7}"#,
         );
         check(
             Formatter::Logstash,
-            r#"{"@timestamp":"2026-11-22T17:00:00.5Z","level":"warning","message":"it is \"late\"\n","target":"registry_server::http","@version":"1","service":"registry","fields.level":"low","bytes":7}"#,
+            r#"{"@timestamp":"2026-11-22T17:00:00.5Z","level":"warning","message":"it is \"late\"\n","@version":"1","service":"registry","fields.level":"low","bytes":7}"#,
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_said_is_one_line_that_is_read_back(message: String, name in "[a-z.]{1,12}", field: String) {
+            for formatter in [Formatter::Text, Formatter::Json, Formatter::Logstash] {
+                let mut line = Line::new(Timestamp::UNIX_EPOCH, Severity::Info);
+                line.message(message.clone());
+                line.field(&name, field.clone().into());
+                let text = line.format(formatter);
+                proptest::prop_assert!(!text.contains(['\n', '\r']), "{:?}", text);
+                if formatter != Formatter::Text {
+                    let read: Value = serde_json::from_str(&text).unwrap();
+                    let message_name = if formatter == Formatter::Json { "msg" } else { "message" };
+                    proptest::prop_assert_eq!(&read[message_name], &Value::from(message.clone()));
+                }
+            }
+        }
     }
 }

@@ -13,9 +13,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     assert_eq!(answer.body, "ok\n");
     assert_eq!(server.probe("/debug/health").body, "{}");
 
-    // A folder that cannot be read, here because it is a link to itself.
-    let broken = server.folder.path().join("data/docker");
-    std::os::unix::fs::symlink("docker", &broken).unwrap();
+    server.break_store();
     let answer = server.wait_probe("/readyz", 503);
     assert!(
         answer.body.starts_with("storagedriver_filesystem: cannot "),
@@ -36,7 +34,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     server.log().wait("health check fails: the server is unready");
 
     // And back, without a restart.
-    std::fs::remove_file(&broken).unwrap();
+    server.mend_store();
     server.wait_probe("/readyz", 200);
     server.log().wait("health check succeeds again");
 
@@ -181,6 +179,35 @@ fn a_head_that_is_too_large_is_answered_431() {
     (&stream).read_exact(&mut start).unwrap();
     assert_eq!(&start, b"HTTP/1.1 431");
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+}
+
+#[test]
+fn whoever_sends_too_large_a_manifest_to_its_end_hears_that_it_is_too_large() {
+    let server = Server::start(HTTP);
+    let body = vec![b' '; 16 << 20];
+    for length in [
+        format!("Content-Length: {}\r\n", body.len()),
+        "Transfer-Encoding: chunked\r\n".to_owned(),
+    ] {
+        let mut stream = connect(&server.address);
+        send(
+            &stream,
+            &format!(
+                "PUT /v2/a/manifests/v1 HTTP/1.1\r\n\
+                 Content-Type: application/vnd.oci.image.manifest.v1+json\r\n{length}"
+            ),
+        );
+        if length.starts_with("Transfer") {
+            write!(stream, "{:x}\r\n", body.len()).unwrap();
+        }
+        stream.write_all(&body).unwrap();
+        if length.starts_with("Transfer") {
+            stream.write_all(b"\r\n0\r\n\r\n").unwrap();
+        }
+        let answer = Answer::read(stream);
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.body.contains("MANIFEST_INVALID"), "{answer:?}");
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
 
 mod commands;
+mod garbage;
 mod health;
 mod htpasswd;
 mod listening;
+mod logging;
 mod metrics;
 mod program;
+mod shipped;
 mod stopping;
 mod tls;
 mod upkeep;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::program::{Answer, HTTP, PATIENCE, Server};
+use crate::program::{Answer, HTTP, Lines, PATIENCE, Running, Server, ask, command};
 
 /// Asks for the metrics until they hold the line.
 #[track_caller]
@@ -45,6 +45,7 @@ fn requests_and_storage_are_counted_under_distributions_names() {
         "\nregistry_http_request_duration_seconds_bucket{le=\"60\",handler=\"base\",method=\"get\"} 1\n",
         "\nregistry_http_response_size_bytes_sum{handler=\"base\"} 2.0\n",
         "\nregistry_storage_action_seconds_bucket{le=\"+Inf\",driver=\"filesystem\",action=\"Stat\"} ",
+        "\nregistry_log_dropped_lines_total{stream=\"standard output\"} 0\n",
         "\n# TYPE process_cpu_seconds_total counter\n",
     ] {
         assert!(answer.body.contains(line), "{line:?} in {}", answer.body);
@@ -57,4 +58,91 @@ fn requests_and_storage_are_counted_under_distributions_names() {
 fn without_the_switch_there_are_no_metrics() {
     let server = Server::start(HTTP);
     assert_eq!(server.probe("/metrics").status, 404);
+}
+
+/// Debian's registry:2.
+const PEER: &str = "/usr/bin/docker-registry";
+
+/// The samples of a text without their values.
+fn series(text: &str) -> std::collections::BTreeSet<String> {
+    let samples = text.lines().filter(|line| line.starts_with("registry_"));
+    samples
+        .map(|line| {
+            let (key, _) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = key.trim_end_matches('}').split_once('{').unwrap_or((key, ""));
+            let mut labels: Vec<&str> = labels.split(',').collect();
+            labels.sort_unstable();
+            format!("{name} {}", labels.join(" "))
+        })
+        .collect()
+}
+
+/// Everything that somebody has drawn or set an alarm on goes on under the same name, with the same labels.
+#[test]
+fn after_the_same_requests_every_series_of_registry_2_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    // Neither takes a port of the system's choice and says which it is.
+    let [address, probes] = [0, 0].map(|port| {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.local_addr().unwrap().to_string()
+    });
+    let path = folder.path().join("config.yml");
+    let text = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\", \
+         debug: {{addr: \"{probes}\", prometheus: {{enabled: true}}}}}}\n",
+        folder.path().join("data").display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let child = command(PEER)
+        .arg("serve")
+        .arg(&path)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("Debian's docker-registry is installed");
+    let mut peer = Running(child);
+    let log = Lines::follow(peer.0.stderr.take().unwrap());
+    log.wait("msg=\"listening on");
+    let ours = Server::start(
+        "http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\", prometheus: {enabled: true}}}\n",
+    );
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for address in [&address, &ours.address] {
+        for (request, status) in [
+            ("GET /v2/", 200),
+            ("HEAD /v2/", 200),
+            ("GET /v2/_catalog", 200),
+            ("GET /v2/a/tags/list", 404),
+            ("GET /v2/a/manifests/latest", 404),
+            (&format!("GET /v2/a/blobs/{digest}"), 404),
+            ("POST /v2/a/blobs/uploads/", 202),
+            (
+                "GET /v2/a/blobs/uploads/00000000-0000-0000-0000-000000000000",
+                404,
+            ),
+        ] {
+            let text = format!("{request} HTTP/1.1\r\nContent-Length: 0\r\n");
+            let answer = ask(address, &text);
+            assert_eq!(answer.status, status, "{request} of {address}");
+        }
+    }
+    // The older version of HTTP, in which an answer is not sent in chunks.
+    let theirs = ask(&probes, "GET /metrics HTTP/1.0\r\n").body;
+    let theirs = series(&theirs);
+    assert!(theirs.len() > 100, "{theirs:?}");
+    let last = "registry_http_requests_total{code=\"404\",handler=\"blob_upload_chunk\",method=\"get\"} 1\n";
+    let ours = series(&wait(&ours, "/metrics", last).body);
+    let missing: Vec<&String> = theirs
+        .difference(&ours)
+        // There is no such cache, nobody is notified, and nothing is fetched from elsewhere.
+        .filter(|series| {
+            let without = [
+                "registry_storage_cache",
+                "registry_notifications",
+                "registry_proxy",
+            ];
+            !without.iter().any(|prefix| series.starts_with(prefix))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }

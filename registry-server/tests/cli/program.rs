@@ -44,6 +44,16 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
+/// A process that ends with its test, however that ends.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     child: Child,
@@ -64,7 +74,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn follow(stream: impl Read + Send + 'static) -> Arc<Self> {
+    pub(crate) fn follow(stream: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let writer = Arc::clone(&lines);
         std::thread::spawn(move || {
@@ -158,6 +168,31 @@ impl Server {
         server.address = field("address");
         server.probes = field("probes");
         server
+    }
+
+    /// Makes the store one that cannot be read: its folder becomes a link to itself. What was there stays beside it.
+    pub(crate) fn break_store(&self) {
+        let (docker, away) = (
+            self.folder.path().join("data/docker"),
+            self.folder.path().join("away"),
+        );
+        std::fs::create_dir_all(&away).unwrap();
+        for attempt in 0.. {
+            // The server may be making the folder anew at this moment, for a sign that it is alive.
+            if docker.exists() {
+                std::fs::rename(&docker, away.join(attempt.to_string())).unwrap();
+            }
+            match std::os::unix::fs::symlink("docker", &docker) {
+                Ok(()) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", docker.display()),
+            }
+        }
+    }
+
+    /// An empty store in place of the broken one.
+    pub(crate) fn mend_store(&self) {
+        std::fs::remove_file(self.folder.path().join("data/docker")).unwrap();
     }
 
     pub(crate) fn log(&self) -> &Lines {

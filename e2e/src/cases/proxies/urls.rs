@@ -45,7 +45,7 @@ impl<'a> Walk<'a> {
     }
 
     async fn go(&self) -> Result<usize> {
-        self.challenge().await?;
+        self.unknown_names().await?;
         let blob = self.uploads().await?;
         self.manifests(&blob).await?;
         for (list, key, count) in [
@@ -59,7 +59,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What an unknown name is answered with names no place either.
-    async fn challenge(&self) -> Result<()> {
+    async fn unknown_names(&self) -> Result<()> {
         for path in ["v2/", "v2/walk/none/tags/list", "v2/walk/none/manifests/1"] {
             self.ask(Method::GET, self.base.join(path)?, &[], Bytes::new())
                 .await?;

@@ -303,6 +303,17 @@ fn unknown_keys_warn_with_their_path() {
 }
 
 #[test]
+fn what_does_nothing_for_want_of_something_else_is_warned_about() {
+    warns(
+        "http: {debug: {prometheus: {enabled: true}}}\nlog: {hooks: [{type: mail, levels: [error]}]}\n",
+        &[
+            "`log.hooks[0]` does nothing: `options.smtp.addr` is not set",
+            "`http.debug.prometheus` does nothing: `http.debug.addr` is not set",
+        ],
+    );
+}
+
+#[test]
 fn what_is_switched_off_is_neither_refused_nor_warned_about() {
     warns(
         "notifications: {endpoints: [{name: n, url: u, disabled: true}]}",

@@ -99,6 +99,29 @@ fn go_field_names_lead_to_the_same_keys() {
             );
         }
     }
+    for name in [
+        "LOG_HOOKS_0_MAILOPTIONS_SMTP_ADDR",
+        "LOG_HOOKS_0_OPTIONS_SMTP_ADDR",
+    ] {
+        let loaded = warns(&[(&format!("REGISTRY_{name}"), "x:1")], &[]);
+        let hook = &loaded.config.log.hooks[0];
+        assert_eq!(hook.options.smtp.addr.as_deref(), Some("x:1"), "{name}");
+    }
+    for (name, path, reason) in [
+        (
+            "NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES",
+            "notifications.events.includereferences",
+            "there are no events yet",
+        ),
+        (
+            "COMPATIBILITY_SCHEMA1_TRUSTKEY",
+            "compatibility.schema1.signingkeyfile",
+            "schema1 manifests are not made or converted, as in distribution 3",
+        ),
+    ] {
+        let warning = format!("`{path}` (variable REGISTRY_{name}) has no effect: {reason}");
+        warns(&[(&format!("REGISTRY_{name}"), "true")], &[&warning]);
+    }
     let loaded = warns(
         &[("REGISTRY_REDIS_OPTIONS_ADDRS", "[a:1]")],
         &[
@@ -164,6 +187,31 @@ fn lists_take_indexes_whole_lists_and_single_texts() {
             "variable REGISTRY_HTTP_TLS_CLIENTCAS_X: the index `x` is not allowed for `http.tls.clientcas`; \
            allowed: 0, as the list is empty",
         ],
+    );
+}
+
+/// Where distribution 2 ignores the variable and distribution 3 keeps the old element or appends an empty one.
+#[test]
+fn an_item_of_a_list_is_changed_in_its_place_and_the_others_stay() {
+    let hooks = (
+        "REGISTRY_LOG_HOOKS",
+        "[{type: mail, levels: [error, panic]}, {type: mail}]",
+    );
+    let loaded = loaded(&[
+        hooks,
+        ("REGISTRY_LOG_HOOKS_0_LEVELS_1", "warn"),
+        ("REGISTRY_LOG_HOOKS_0_LEVELS_2", "debug"),
+        ("REGISTRY_LOG_HOOKS_1_DISABLED", "true"),
+        ("REGISTRY_LOG_HOOKS_2_OPTIONS_TO_0", "ann@example.com"),
+    ])
+    .unwrap();
+    let hooks = &loaded.config.log.hooks;
+    use crate::model::HookLevel::{Debug, Error, Warn};
+    assert_eq!(hooks[0].levels, [Error, Warn, Debug]);
+    assert_eq!((hooks[1].kind.is_some(), hooks[1].disabled), (true, Some(true)));
+    assert_eq!(
+        (hooks.len(), hooks[2].options.to.as_slice()),
+        (3, &["ann@example.com".to_owned()][..])
     );
 }
 

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use tracing::Instrument;
-use uuid::Uuid;
 
-use super::exchange::{Exchange, Watched};
+use super::exchange::{Arriving, Exchange, Watched};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
 use crate::http::server::Client;
 use crate::http::{App, Body, Code, Peer, Problem};
 use crate::telemetry::access::Entry;
+use crate::telemetry::{self, Sink};
 
 /// Where a client finds the id to look for in the log. Only on answers that need it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,7 +26,8 @@ pub(super) struct Front {
     pub(super) app: App,
     pub(super) health: Health,
     pub(super) metrics: Option<Metrics>,
-    pub(super) access_log: bool,
+    /// Nothing when it is switched off.
+    pub(super) access_log: Option<Sink>,
 }
 
 impl Front {
@@ -41,30 +41,31 @@ impl Front {
             address: client.address,
             tls: client.tls,
         };
-        let entry = self.access_log.then(|| {
-            Entry::new(
-                self.app.client_address(request.headers(), &peer),
+        let address = self.app.client_address(request.headers(), &peer);
+        let line = self.access_log.as_ref().map(|sink| {
+            let entry = Entry::new(
+                address,
                 request.method(),
                 request.uri(),
                 request.version(),
                 request.headers(),
-            )
+            );
+            (sink.clone(), entry)
         });
         let measured = self.metrics.as_ref().and_then(|metrics| {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
-        let mut exchange = Exchange::new(entry, measured);
-        let id = Uuid::new_v4();
-        // At the highest level, so that the lines inside carry the id whatever `log.level` is.
-        let span = tracing::error_span!("request", "http.request.id" = %id);
+        let about = telemetry::request::Request::new(&request, client.address, address);
+        let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
         let mut response = if self.health.is_out_of_service() {
             out_of_service(request.method())
         } else {
-            self.app.respond(request, peer).instrument(span).await
+            let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
+            Arc::clone(&about).scope(self.app.respond(request, peer)).await
         };
         if response.status().is_server_error()
-            && let Ok(id) = HeaderValue::from_str(&id.to_string())
+            && let Ok(id) = HeaderValue::from_str(&about.id().to_string())
         {
             response.headers_mut().insert(REQUEST_ID, id);
         }

@@ -1,14 +1,19 @@
 //! One request with its answer, from the first byte to the last, for the access log and the metrics.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
+use registry_config::GoDuration;
 
 use crate::http::metrics::Measured;
+use crate::telemetry::Sink;
 use crate::telemetry::access::Entry;
+use crate::telemetry::request::Request;
 
 /// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -16,22 +21,26 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// What became of a request so far. Dropping it, whenever that happens, is its end.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    entry: Option<Entry>,
+    about: Arc<Request>,
+    line: Option<(Sink, Entry)>,
     measured: Option<Measured>,
     status: u16,
     user: Option<String>,
     sent: u64,
+    started: Instant,
 }
 
 impl Exchange {
-    /// A request that begins now, with what is known of it when it is to be logged, and to be counted.
-    pub(super) fn new(entry: Option<Entry>, measured: Option<Measured>) -> Self {
+    /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
+    pub(super) fn new(about: Arc<Request>, line: Option<(Sink, Entry)>, measured: Option<Measured>) -> Self {
         Self {
-            entry,
+            about,
+            line,
             measured,
             status: CLIENT_CLOSED_REQUEST,
             user: None,
             sent: 0,
+            started: Instant::now(),
         }
     }
 
@@ -47,14 +56,77 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Distribution's line about an answer, under its names.
+    fn tell(&self) {
+        let duration = GoDuration::try_from(self.started.elapsed());
+        tracing::debug!(
+            "http.response.status" = self.status,
+            "http.response.written" = self.sent,
+            "http.response.duration" = duration.map(|span| span.to_string()).unwrap_or_default(),
+            "{}",
+            match self.status {
+                ..400 => "response completed",
+                _ => "response completed with error",
+            }
+        );
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(entry) = &self.entry {
-            entry.write(self.status, self.sent, self.user.as_deref());
+        // Whatever was made of half an upload, nobody reads it.
+        if self.about.is_broken() {
+            self.status = CLIENT_CLOSED_REQUEST;
+        }
+        if let Some((sink, entry)) = &self.line {
+            sink.line(&entry.line(self.status, self.sent, self.user.as_deref()));
+        }
+        // Distribution says this at `info`, and at `error` of every status from 400 on. Here the access log has it
+        // already, and that an image is not there, or that a client has to log in first, is no error of the server.
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            Arc::clone(&self.about).enter(|| self.tell());
         }
         if let Some(measured) = self.measured.take() {
             measured.finish(self.status, self.sent);
         }
+    }
+}
+
+/// A request's body that notes when it breaks off.
+#[derive(Debug)]
+pub(super) struct Arriving<B> {
+    body: B,
+    about: Arc<Request>,
+}
+
+impl<B> Arriving<B> {
+    pub(super) fn new(body: B, about: Arc<Request>) -> Self {
+        Self { body, about }
+    }
+}
+
+impl<B: Body + Unpin> Body for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.about.broke_off();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -256,3 +256,46 @@ async fn one_upload_that_cannot_be_looked_at_does_not_keep_the_others() {
     );
     assert!(!old.exists());
 }
+
+/// A session that nobody wrote to for the whole age, and is finished as it is when the purge comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_upload_is_finished_or_purged_but_never_half() {
+    let store = Store::new();
+    let repository = name("app");
+    let (mut finished, mut purged_first) = (0, 0);
+    for round in 0..100 {
+        let content = Bytes::from(format!("content {round}"));
+        let digest = Digest::sha256(&content);
+        let id = store.registry.start_upload(&repository).await.unwrap().id;
+        let chunk = Chunk {
+            offset: Offset::End,
+            length: None,
+        };
+        let body = stream::iter([Ok(content)]);
+        store
+            .registry
+            .append_upload(&repository, &id, chunk, body)
+            .await
+            .unwrap();
+        age(&store.upload("app", id.as_str()).join("data"), OLD);
+        let (finish, purged) = tokio::join!(
+            store
+                .registry
+                .finish_upload(&repository, &id, chunk, &digest, stream::iter([])),
+            store.registry.purge_uploads(AGE, Purge::Remove),
+        );
+        let purged = purged.unwrap();
+        assert_eq!(purged.failed, 0, "{purged:?}");
+        match (finish, purged.uploads) {
+            (Ok(held), 0) => {
+                let found = store.registry.head_blob(&repository, &digest).await.unwrap();
+                assert_eq!(found.size, held.size);
+                finished += 1;
+            }
+            (Err(Error::UploadUnknown { .. }), 1) => purged_first += 1,
+            other => panic!("round {round}: {other:?}"),
+        }
+        assert!(!store.upload("app", id.as_str()).exists());
+    }
+    assert_eq!(finished + purged_first, 100);
+}

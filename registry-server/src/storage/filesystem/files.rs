@@ -15,7 +15,7 @@ use crate::storage::{Durability, Entry, EntryKind, Error, Metadata, Mode, Storag
 const TEMPORARY: &str = ".tmp";
 
 /// How often a write is begun again when somebody removes its folder under it.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: usize = 100;
 
 pub(super) fn object_metadata(key: &StorageKey, metadata: &fs::Metadata) -> Result<Metadata, Error> {
     if !metadata.is_file() {
@@ -107,13 +107,18 @@ fn rename(from: &Path, to: &Path, mode: Mode) -> io::Result<()> {
 
 /// A new temporary file beside `path`, making the folders on the way.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}{TEMPORARY}", Uuid::new_v4().hyphenated()));
-    let temporary = PathBuf::from(temporary);
+    let temporary = temporary_beside(path);
     let file = retry_in_folder(path, || {
         OpenOptions::new().write(true).create_new(true).open(&temporary)
     })?;
     Ok((temporary, file))
+}
+
+/// A name that no listing shows.
+pub(super) fn temporary_beside(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}{TEMPORARY}", Uuid::new_v4().hyphenated()));
+    temporary.into()
 }
 
 /// Does something that needs the folder of `path`, making it first where it is missing, and again when a
@@ -256,14 +261,14 @@ fn is_temporary(name: &std::ffi::OsStr) -> bool {
         .is_some_and(|(_, id)| Uuid::try_parse(id).is_ok())
 }
 
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
 }
 
-fn remove_quietly(path: &Path) {
+pub(super) fn remove_quietly(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && !is_absence(&error)
     {

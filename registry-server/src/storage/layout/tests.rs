@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const RUN: Uuid = Uuid::from_u128(0x0b1f_9a2e_7c51_4c0e_9a3d_5f0e_6d7c_8b9a);
 const HEX: &str = "6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
 
 fn repository() -> RepositoryName {
@@ -104,6 +105,29 @@ fn every_object_has_distributions_key() {
         assert_eq!(place.key().as_str(), expected, "{place:?}");
         assert_eq!(Place::parse(&place.key()).as_ref(), Some(&place), "{expected}");
     }
+}
+
+#[test]
+fn a_manifest_known_by_another_algorithm_is_so_outside_of_distributions_tree() {
+    let (repository, digest) = (repository(), Digest::of(Algorithm::Sha512, b""));
+    let home = "docker/registry/berth/v1/repositories/library/debian/_revisions/sha512";
+    let place = Place::RevisionLink {
+        repository: repository.clone(),
+        digest,
+    };
+    assert_eq!(place.key().as_str(), format!("{home}/{}/link", digest.hex()));
+    for area in [
+        Area::Revisions(&repository, Algorithm::Sha512),
+        Area::Revision(&repository, &digest),
+    ] {
+        assert!(
+            place.key().as_str().starts_with(&format!("{}/", area.key())),
+            "{area:?}"
+        );
+    }
+    let theirs = "docker/registry/v2/repositories/library/debian/_manifests/revisions/sha512";
+    let key = StorageKey::parse(&format!("{theirs}/{}/link", digest.hex())).unwrap();
+    assert_eq!(Place::parse(&key), None);
 }
 
 #[test]
@@ -212,6 +236,47 @@ fn every_area_holds_its_objects() {
                 digest,
             },
         ),
+        (
+            Area::LayersOf(r, Algorithm::Sha256),
+            Place::LayerLink {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::TagHistory(r, &tag, Algorithm::Sha256),
+            Place::TagIndex {
+                repository: r.clone(),
+                tag: tag.clone(),
+                digest,
+            },
+        ),
+        (Area::BlobStarts(Algorithm::Sha256), Place::BlobData { digest }),
+        (
+            Area::BlobAliasStarts(Algorithm::Sha256),
+            Place::BlobAlias { digest },
+        ),
+        (Area::Blobs(Algorithm::Sha256, 0x6c), Place::BlobData { digest }),
+        (
+            Area::BlobAliases(Algorithm::Sha256, 0x6c),
+            Place::BlobAlias { digest },
+        ),
+        (
+            Area::IndexedRepositories,
+            Place::ReferrerKnown {
+                repository: r.clone(),
+                digest,
+            },
+        ),
+        (
+            Area::Subjects(r, Algorithm::Sha256),
+            Place::ReferrerEntry {
+                repository: r.clone(),
+                subject: digest,
+                referrer: digest,
+            },
+        ),
+        (Area::Writers, Place::Writer { id: RUN }),
     ];
     for (area, place) in within {
         let (area_key, key) = (area.key(), place.key());
@@ -241,6 +306,14 @@ fn what_no_registry_wrote_is_not_recognised() {
 }
 
 #[test]
+fn a_start_is_two_lower_case_hexadecimal_digits() {
+    assert_eq!((listed_start("00"), listed_start("6c")), (Some(0), Some(0x6c)));
+    for name in ["", "6", "6C", "+6", "06c", "zz"] {
+        assert_eq!(listed_start(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_repository_is_what_has_a_manifests_side() {
     let entry = |name: &str, kind| Entry {
         name: name.to_owned(),
@@ -260,7 +333,7 @@ fn a_repository_is_what_has_a_manifests_side() {
     );
     assert_eq!(
         repository_entry(&entry("_layers", EntryKind::Prefix)),
-        RepositoryEntry::Other
+        RepositoryEntry::Layers
     );
     assert_eq!(
         repository_entry(&entry("debian", EntryKind::Object)),
@@ -294,7 +367,11 @@ proptest! {
                 Place::UploadHashState { repository: r(), id: i(), offset },
                 Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
                 Place::ReferrerKnown { repository: r(), digest },
+                Place::Writer { id: RUN },
+                Place::Probe { id: RUN },
             ] {
+                let (key, shelf) = (place.key(), place.shelf());
+                prop_assert!(key.as_str().starts_with(&format!("{shelf}/")), "{} {}", shelf, key);
                 prop_assert_eq!(Place::parse(&place.key()), Some(place));
             }
         }

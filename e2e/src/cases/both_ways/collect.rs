@@ -1,0 +1,171 @@
+//! What distribution's `garbage-collect` makes of a tree of ours.
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::written::{self, Hand, MANIFEST};
+use super::{PEERS, Store, host};
+use crate::engine::Engine;
+use crate::exec::Exec;
+use crate::peers::Kind;
+use crate::protocol::digest;
+use crate::runner::Bench;
+use crate::server::Server;
+
+/// A dry run changes nothing; a run leaves every tagged image whole; and one that deletes what has no tag leaves of our
+/// tree what it leaves of the peer's own: 2.8 takes the untagged images of a tagged index, 3.1 does not.
+pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Bench<'_>) -> Result<()> {
+    let engine = Engine::start(bench.dir).await?;
+    let ours = Store::new(bench, "written").await?;
+    let writer = ours.serve(Kind::Ours).await?;
+    written::everything(&ours, Kind::Ours, &writer, &engine).await?;
+    let named_by_sha512 = written::beyond_theirs(&ours, &writer).await?;
+    let all = whole(&ours, &writer).await?;
+    writer.kill().await?;
+    for peer in PEERS {
+        let theirs = Store::new(bench, &format!("own-of-{}", peer.name())).await?;
+        let writer = theirs.serve(peer).await?;
+        written::everything(&theirs, peer, &writer, &engine).await?;
+        writer.kill().await?;
+        for options in [&["-d"][..], &[], &["-d", "-m"], &["-m"]] {
+            let name = format!("{} garbage-collect {}", peer.name(), options.join(" "));
+            let collected = collected(&ours, peer, options)
+                .await
+                .with_context(|| name.clone())?;
+            if options.contains(&"-d") {
+                ensure!(
+                    collected.files().await? == ours.files().await?,
+                    "{name}: a dry run changed the tree"
+                );
+                continue;
+            }
+            let control = self::collected(&theirs, peer, options)
+                .await
+                .with_context(|| name.clone())?;
+            let server = collected.serve(Kind::Ours).await?;
+            let kept = whole(&collected, &server).await.with_context(|| name.clone())?;
+            let expected = whole(&control, &control.serve(Kind::Ours).await?).await?;
+            ensure!(
+                kept == expected,
+                "{name}: of its own tree {expected:?} are whole, of ours {kept:?}"
+            );
+            if peer == Kind::V3 || !options.contains(&"-m") {
+                ensure!(kept == all, "{name}: {all:?} were whole, {kept:?} are");
+            }
+            // Deleted for want of a tag, whatever ours knew it by.
+            let status = if options.contains(&"-m") { 404 } else { 200 };
+            let hand = Hand {
+                store: &collected,
+                server: &server,
+            };
+            let asked = hand
+                .expect(Method::GET, &named_by_sha512, "", Bytes::new(), status)
+                .await;
+            asked.with_context(|| name.clone())?;
+            let listed = referrers(&collected, &server)
+                .await
+                .with_context(|| name.clone())?;
+            bench.note(format!(
+                "{name}: {} of {} files kept, {} of {} tagged images whole as in its own tree, {listed} of 2 referrers listed",
+                collected.files().await?.lines().count(),
+                ours.files().await?.lines().count(),
+                kept.len(),
+                all.len(),
+            ));
+        }
+    }
+    engine.stop().await
+}
+
+/// A copy of a store after a peer's `garbage-collect`.
+async fn collected<'a>(store: &Store<'a>, peer: Kind, options: &[&str]) -> Result<Store<'a>> {
+    let name = store
+        .data
+        .parent()
+        .and_then(|home| home.file_name())
+        .context("no home")?;
+    let copy = format!("{}-{}{}", name.to_string_lossy(), peer.name(), options.concat());
+    let copy = store.copy(&copy).await?;
+    collect(&copy, peer, options).await?;
+    Ok(copy)
+}
+
+/// Those of the tagged images of which everything can be read and has its digest; the others are there but not whole.
+async fn whole(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
+    let mut whole = Vec::new();
+    let at = host(server)?;
+    for image in tagged(store, server).await? {
+        let validate = store
+            .clients
+            .crane()
+            .args(["validate", "--remote", &format!("{at}/{image}")]);
+        if validate.output().await?.status.success() {
+            whole.push(image);
+        }
+    }
+    Ok(whole)
+}
+
+/// Runs a peer's own `garbage-collect`.
+async fn collect(store: &Store<'_>, peer: Kind, options: &[&str]) -> Result<String> {
+    let file = store.data.with_file_name("collect.yml");
+    std::fs::write(
+        &file,
+        format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n",
+            store.data.display()
+        ),
+    )?;
+    Exec::new(peer.program(&store.cache).await?)
+        .arg("garbage-collect")
+        .args(options)
+        .arg(file)
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .success()
+        .await
+}
+
+/// `repository:tag` of every tag whose image is more than a manifest.
+async fn tagged(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
+    let hand = Hand { store, server };
+    let ask = async |path: &str| -> Result<Value> {
+        Ok(serde_json::from_slice(
+            &hand.expect(Method::GET, path, "", Bytes::new(), 200).await?,
+        )?)
+    };
+    let catalog = ask("_catalog?n=1000").await?;
+    let mut images = Vec::new();
+    for name in catalog["repositories"].as_array().context("no repositories")? {
+        let name = name.as_str().context("a name that is none")?;
+        // Hand-made manifests have layers no image program would read; they are compared elsewhere.
+        if name.starts_with("hand/") {
+            continue;
+        }
+        let tags = ask(&format!("{name}/tags/list")).await?;
+        for tag in tags["tags"].as_array().into_iter().flatten() {
+            images.push(format!("{name}:{}", tag.as_str().context("a tag that is none")?));
+        }
+    }
+    ensure!(images.len() >= 10, "only {images:?}");
+    Ok(images)
+}
+
+/// What our list of referrers says of the hand-made image; each entry must be there to be read.
+async fn referrers(store: &Store<'_>, server: &Server) -> Result<usize> {
+    let hand = Hand { store, server };
+    let image = written::manifest(&crate::protocol::noise(51, 50_000), &json!({}));
+    let path = format!("hand/chunks/referrers/{}", digest(&image));
+    let list: Value = serde_json::from_slice(&hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?)?;
+    let listed = list["manifests"].as_array().context("no list")?;
+    for entry in listed {
+        ensure!(entry["mediaType"] == MANIFEST, "{entry}");
+        let path = format!(
+            "hand/chunks/manifests/{}",
+            entry["digest"].as_str().context("no digest")?
+        );
+        hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+    }
+    Ok(listed.len())
+}

@@ -1,0 +1,133 @@
+//! Uploads that one server begins and another goes on with, by the secret and the folder they share.
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use reqwest::Url;
+
+use super::{PEERS, Store};
+use crate::peers::Kind;
+use crate::protocol::{Session, digest, noise};
+use crate::runner::Bench;
+use crate::server::Server;
+
+/// Where uploads change hands: around a hash's block of 64 bytes, around the size from which ours saves a hash's state,
+/// and in the middle of nowhere.
+const CUTS: [usize; 7] = [1, 64, 1000, 4096, 1 << 20, (1 << 20) + 1, 3_000_007];
+
+/// What one server sends after another: who takes which part, in order. The last one ends the upload.
+const RELAYS: [&[Hand]; 6] = [
+    &[Hand::Mine, Hand::Theirs],
+    &[Hand::Theirs, Hand::Mine],
+    &[Hand::Mine, Hand::Theirs, Hand::Mine],
+    &[Hand::Theirs, Hand::Mine, Hand::Theirs],
+    &[Hand::Mine, Hand::Theirs, Hand::Theirs, Hand::Mine, Hand::Mine],
+    &[Hand::Theirs, Hand::Mine, Hand::Mine, Hand::Theirs, Hand::Theirs],
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    Mine,
+    Theirs,
+}
+
+/// Every relay at every cut, between ours and each peer, both up at the same time; the blob is read back from both.
+pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<()> {
+    for peer in PEERS {
+        let store = Store::new(bench, &format!("relay-{}", peer.name())).await?;
+        let theirs = store.serve(peer).await?;
+        let mine = store.serve(Kind::Ours).await?;
+        let server = |hand| match hand {
+            Hand::Mine => &mine,
+            Hand::Theirs => &theirs,
+        };
+        let (mut uploads, mut handovers) = (0, 0);
+        for (number, relay) in RELAYS.iter().enumerate() {
+            for cut in CUTS {
+                for last in [Last::Put, Last::PatchThenPut, Last::Sha512] {
+                    // Noise of its own each time: a blob that is there already would hide a wrong one.
+                    uploads += 1;
+                    let bytes = noise(uploads + 1_000, cut * relay.len() + number);
+                    let name = format!("relay/cut{cut}");
+                    let servers: Vec<&Server> = relay.iter().map(|hand| server(*hand)).collect();
+                    run(&name, &bytes, cut, &servers, last).await.with_context(|| {
+                        format!("{relay:?} with {}, {cut} bytes each, {last:?}", peer.name())
+                    })?;
+                    handovers += relay.windows(2).filter(|pair| pair[0] != pair[1]).count();
+                    for reader in [&mine, &theirs] {
+                        let read = reader.repository(&name).blob(&digest(&bytes)).await?;
+                        ensure!(read == bytes, "the blob read back differs");
+                    }
+                }
+            }
+        }
+        let left = store.files().await?;
+        let left: Vec<&str> = left.lines().filter(|line| line.contains("/_uploads/")).collect();
+        ensure!(left.is_empty(), "uploads left files behind: {left:?}");
+        bench.note(format!(
+            "{uploads} uploads changed hands with {} {handovers} times",
+            peer.name()
+        ));
+    }
+    Ok(())
+}
+
+/// How the last one ends the upload.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// With a PUT that has the rest.
+    Put,
+    /// With the rest first.
+    PatchThenPut,
+    /// With the rest first, and by another algorithm than the servers hash with.
+    Sha512,
+}
+
+async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], last: Last) -> Result<()> {
+    let (final_server, before) = servers.split_last().context("a relay of nobody")?;
+    let first = before.first().unwrap_or(final_server);
+    let mut session = first.repository(name).start().await?;
+    for server in before {
+        session.location = moved(&session.location, server.base())?;
+        // Distribution counts zero bytes and one byte the same; what was acknowledged is known here.
+        let sent = session.received;
+        let asked = server.repository(name).status(&session).await?;
+        ensure!(
+            asked.received == sent.max(1),
+            "{sent} bytes were acknowledged, the next server says {}",
+            asked.received
+        );
+        session = Session {
+            location: asked.location,
+            received: sent,
+        };
+        session = server
+            .repository(name)
+            .append(&session, bytes.slice(sent..sent + cut))
+            .await?;
+        session.received = sent + cut;
+    }
+    session.location = moved(&session.location, final_server.base())?;
+    let repository = final_server.repository(name);
+    let rest = bytes.slice(session.received..);
+    match last {
+        Last::Put => repository.finish_with(&session, &digest(bytes), rest).await,
+        Last::PatchThenPut => {
+            let session = repository.append(&session, rest).await?;
+            repository.finish(&session, &digest(bytes)).await
+        }
+        Last::Sha512 => {
+            let session = repository.append(&session, rest).await?;
+            repository
+                .finish(&session, &super::written::sha512(bytes))
+                .await?;
+            // What is known by one address is granted by the other with a mount from the same repository.
+            repository.is_known(&super::written::sha512(bytes)).await
+        }
+    }
+}
+
+/// The same upload on another server.
+fn moved(location: &Url, base: &Url) -> Result<Url> {
+    let query = location.query().context("no `_state`")?;
+    Ok(base.join(&format!("{}?{query}", location.path()))?)
+}

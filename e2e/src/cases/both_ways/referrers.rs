@@ -1,0 +1,120 @@
+//! Distribution keeps manifests with a subject, and knows nothing of lists of them.
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::written::{Hand, MANIFEST, manifest};
+use super::{PEERS, Store};
+use crate::peers::Kind;
+use crate::protocol::digest;
+use crate::runner::Bench;
+
+/// The repository.
+const NAME: &str = "refer/image";
+
+/// On a tree of ours a peer pushes and deletes manifests that refer to another; our list is right after each, with our
+/// server up all the time and with one that starts anew.
+pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench<'_>) -> Result<()> {
+    let mut looks = 0;
+    for peer in PEERS {
+        let store = Store::new(bench, &format!("refer-{}", peer.name())).await?;
+        let mine = store.serve(Kind::Ours).await?;
+        let own = Hand {
+            store: &store,
+            server: &mine,
+        };
+        own.blob(NAME, b"content", &digest(b"content")).await?;
+        let image = own.image(NAME, "1", &json!({}), b"content").await?;
+        let subject = json!({"mediaType": MANIFEST, "digest": digest(&image), "size": image.len()});
+        let referring =
+            |by: &str| json!({"subject": subject, "artifactType": format!("application/vnd.example.{by}")});
+        let path = |manifest: &Bytes| format!("{NAME}/manifests/{}", digest(manifest));
+
+        let theirs = store.serve(peer).await?;
+        let other = Hand {
+            store: &store,
+            server: &theirs,
+        };
+        let mut check = async |step: &str, expected: &[&Bytes]| -> Result<()> {
+            // The one that ran all the time, and one that knows only what lies in the folder.
+            let fresh = store.serve(Kind::Ours).await?;
+            for server in [&mine, &fresh] {
+                let list = list(
+                    &Hand {
+                        store: &store,
+                        server,
+                    },
+                    &image,
+                )
+                .await?;
+                let mut wanted: Vec<String> = expected.iter().map(|manifest| digest(manifest)).collect();
+                wanted.sort_unstable();
+                ensure!(
+                    list == wanted,
+                    "{step} with {}: expected {wanted:?}, got {list:?}",
+                    peer.name()
+                );
+                looks += 1;
+            }
+            Ok(())
+        };
+        check("at first", &[]).await?;
+        let first = other.image(NAME, "", &referring("first"), b"content").await?;
+        check("the peer pushed one", &[&first]).await?;
+        let second = own.image(NAME, "", &referring("second"), b"content").await?;
+        check("ours pushed one", &[&first, &second]).await?;
+        let tagged = other
+            .image(NAME, "signature", &referring("third"), b"content")
+            .await?;
+        check("the peer pushed one with a tag", &[&first, &second, &tagged]).await?;
+        other
+            .expect(Method::DELETE, &path(&second), "", Bytes::new(), 202)
+            .await?;
+        check("the peer deleted ours", &[&first, &tagged]).await?;
+        other
+            .expect(Method::DELETE, &path(&first), "", Bytes::new(), 202)
+            .await?;
+        check("the peer deleted its own", &[&tagged]).await?;
+        own.expect(Method::DELETE, &path(&tagged), "", Bytes::new(), 202)
+            .await?;
+        check("ours deleted the peer's", &[]).await?;
+        let again = other.image(NAME, "", &referring("second"), b"content").await?;
+        ensure!(again == second, "the same manifest has other bytes");
+        check("the peer pushed ours again", &[&second]).await?;
+
+        // A subject that comes after what refers to it.
+        let late = manifest(b"content", &json!({"annotations": {"late": "yes"}}));
+        let subject = json!({"mediaType": MANIFEST, "digest": digest(&late), "size": late.len()});
+        let early = other
+            .image(NAME, "", &json!({"subject": subject}), b"content")
+            .await?;
+        ensure!(
+            list(&own, &late).await? == [digest(&early)],
+            "a referrer without its subject is not listed"
+        );
+    }
+    bench.note(format!("{looks} lists after pushes and deletions of both peers"));
+    Ok(())
+}
+
+/// The digests in the list of referrers, in order.
+async fn list(hand: &Hand<'_>, subject: &Bytes) -> Result<Vec<String>> {
+    let path = format!("{NAME}/referrers/{}", digest(subject));
+    let body = hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+    let list: Value = serde_json::from_slice(&body)?;
+    let manifests = list["manifests"].as_array().with_context(|| format!("{list}"))?;
+    let mut digests = Vec::new();
+    for manifest in manifests {
+        let digest = manifest["digest"]
+            .as_str()
+            .context("a descriptor without a digest")?;
+        // What is listed can be had.
+        let path = format!("{NAME}/manifests/{digest}");
+        hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+        digests.push(digest.to_owned());
+    }
+    digests.sort_unstable();
+    Ok(digests)
+}

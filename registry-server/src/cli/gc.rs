@@ -1,0 +1,220 @@
+//! `garbage-collect`, with distribution's flags and two more.
+//!
+//! Standard output has one line for each thing that is removed, as distribution words it, and its count of blobs and
+//! manifests; what is being done, and the summary, are on standard error. `--quiet` leaves errors alone.
+
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use registry_config::GoDuration;
+
+use super::output::Output;
+use super::serve;
+use super::{exit, source};
+use crate::fault::Fault;
+use crate::registry::{
+    Collected, Collecting, GarbageError, Registry, Removal, Settings, Untagged, WhileWritten,
+};
+use crate::telemetry;
+use report::Report;
+
+/// What the flags alone cannot say.
+pub(super) const HELP: &str = "\
+A server that writes to the store gives a sign of it every 30 seconds; while there is one, nothing is removed and the \
+exit code is 4. A server of distribution gives none: stop it, or set it read-only.
+
+With --force, pushes to Berth servers may go on as long as --min-age is an hour or more: whoever is told that a blob is \
+there has made it young by that. A push may then have to send a blob again. It is not safe beside servers of \
+distribution, with `validation.disabled`, or when clocks are apart from the store's by half an hour.
+
+What goes with --delete-untagged: manifests that no tag means, unless a kept index lists them or they refer to a kept \
+manifest as their subject.
+
+References are followed in less than 200 MiB of memory, whatever the size of the store, and for the rest in temporary files \
+(TMPDIR): about 130 bytes for each reference of a manifest.
+
+Exit codes: 0 done, 1 failed or a manifest that stays cannot be read, 2 command line or configuration wrong, 4 passing \
+trouble or a live server.";
+
+/// The command line.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file [default: as for `serve`]
+    config: Option<PathBuf>,
+    /// Only tells what would be removed
+    #[arg(short = 'd', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    dry_run: bool,
+    /// Removes manifests that no tag means, too
+    #[arg(short = 'm', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    delete_untagged: bool,
+    /// Prints errors only
+    #[arg(short = 'q', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    quiet: bool,
+    /// Keeps what was written or asked for by a push within this time; `0` keeps nothing for its age
+    #[arg(long, value_name = "DURATION", value_parser = min_age, default_value = "1h")]
+    min_age: Duration,
+    /// Collects although a server writes to the store
+    #[arg(long)]
+    force: bool,
+}
+
+/// The words Go takes for a boolean.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("allowed: `true` or `false`".to_owned()),
+    }
+}
+
+/// A duration with a unit: a number alone would be nanoseconds, which nobody means.
+fn min_age(text: &str) -> Result<Duration, String> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|digit| digit != b'0');
+    GoDuration::parse(text)
+        .ok()
+        .and_then(GoDuration::positive)
+        .filter(|_| !bare)
+        .ok_or_else(|| "allowed: a duration such as `1h` or `90m`, or `0`".to_owned())
+}
+
+/// Why nothing was collected.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The store is the server's own memory.
+    #[error(
+        "a store in memory (`storage.inmemory`) ends with its server: there is nothing to collect from outside"
+    )]
+    InMemory,
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] serve::Error),
+    /// The collection ended.
+    #[error(transparent)]
+    Garbage(#[from] Box<GarbageError>),
+    /// The operating system gives no threads.
+    #[error("cannot start")]
+    System(#[source] std::io::Error),
+}
+
+impl Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::InMemory => Fault::Caller,
+            Self::Store(error) => error.fault(),
+            Self::Garbage(error) => error.fault(),
+            Self::System(_) => Fault::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Garbage(error) => error.hint(),
+            Self::InMemory | Self::Store(_) | Self::System(_) => None,
+        }
+    }
+}
+
+/// Collects garbage.
+pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
+    let found = match source::find(arguments.config.clone()) {
+        Ok(found) => found,
+        Err(error) => {
+            error.print(output);
+            return exit::CALLER;
+        }
+    };
+    let result = telemetry::start(&found.loaded.config.log)
+        .map_err(Error::System)
+        .and_then(|log| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(Error::System)?;
+            let result = runtime.block_on(collect(&found.loaded.config, &arguments, output));
+            log.finish();
+            result
+        });
+    match result {
+        Ok(collected) => match collected.first_failure {
+            None => exit::DONE,
+            Some(error) => {
+                let failed = format!(
+                    "{} removals failed, and nothing behind them was tried; the first",
+                    collected.failed
+                );
+                output.error(&failed, &error);
+                exit::code(error.fault())
+            }
+        },
+        Err(error) => {
+            output.error("", &error);
+            if let Some(hint) = error.hint() {
+                output.hint(&hint);
+            }
+            exit::code(error.fault())
+        }
+    }
+}
+
+async fn collect(
+    config: &registry_config::model::Config,
+    arguments: &Arguments,
+    output: &Output,
+) -> Result<Collected, Error> {
+    if config.storage.filesystem.is_none() {
+        return Err(Error::InMemory);
+    }
+    let (driver, _) = serve::driver(config)?;
+    let read_only = config.storage.maintenance.readonly.enabled == Some(true);
+    let collecting = Collecting {
+        untagged: match arguments.delete_untagged {
+            true => Untagged::Delete,
+            false => Untagged::Keep,
+        },
+        removal: match arguments.dry_run {
+            true => Removal::DryRun,
+            false => Removal::Remove,
+        },
+        // Whoever set it read-only has done what the refusal asks for.
+        while_written: match arguments.force || read_only {
+            true => WhileWritten::Collect,
+            false => WhileWritten::Refuse,
+        },
+        min_age: arguments.min_age,
+        ..Collecting::default()
+    };
+    let mut report = Report::new(output, arguments.quiet, collecting.removal);
+    let collected = Registry::new(driver, Settings::default())
+        .collect_garbage(&collecting, &mut |event| report.tell(event))
+        .await
+        .map_err(Box::new)?;
+    report.end(&collected);
+    Ok(collected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minimum_age_has_a_unit() {
+        for (text, expected) in [
+            ("1h", Some(3600)),
+            ("1h30m", Some(5400)),
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("3600", None),
+            ("-1h", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(min_age(text).ok(), expected.map(Duration::from_secs), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What people and scripts see of a collection.
+
+use std::time::{Duration, Instant};
+
+use super::Output;
+use crate::registry::{Collected, Eligible, Event, Removal};
+
+/// Time between two lines that say how far it is.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Tells what a collection does.
+pub(super) struct Report<'a> {
+    output: &'a Output,
+    quiet: bool,
+    removal: Removal,
+    began: Instant,
+    told: Instant,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(output: &'a Output, quiet: bool, removal: Removal) -> Self {
+        let began = Instant::now();
+        Self {
+            output,
+            quiet,
+            removal,
+            began,
+            told: began,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Eligible(eligible) => {
+                if let Some(line) = line(eligible) {
+                    self.output.data(&line);
+                }
+            }
+            Event::Marking(collected) if self.is_due() => self.output.talk(&format!(
+                "   Marking  {} manifests in {} repositories",
+                collected.manifests, collected.repositories
+            )),
+            Event::Sweeping(collected) if self.is_due() => self.output.talk(&format!(
+                "   Sweeping {} manifests, {} blobs, {}",
+                collected.manifests_removed,
+                collected.blobs_removed,
+                size(collected.bytes_removed)
+            )),
+            Event::Marking(_) | Event::Sweeping(_) => {}
+        }
+    }
+
+    pub(super) fn end(&self, collected: &Collected) {
+        if self.quiet {
+            return;
+        }
+        self.output.data(&count(collected));
+        for line in summary(collected, self.removal, self.began.elapsed()) {
+            self.output.talk(&line);
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.told.elapsed() >= EVERY;
+        if due {
+            self.told = Instant::now();
+        }
+        due
+    }
+}
+
+/// One thing, in distribution's words where it has some. Our own index is nobody's data.
+fn line(eligible: &Eligible) -> Option<String> {
+    match eligible {
+        Eligible::Manifest(repository, digest) => Some(format!(
+            "{repository}: manifest eligible for deletion: {digest}\n"
+        )),
+        Eligible::TagHistory(repository, tag, digest) => Some(format!(
+            "{repository}: manifest tag reference eligible for deletion: {tag} {digest}\n"
+        )),
+        Eligible::Layer(repository, digest) => Some(format!(
+            "{repository}: layer link eligible for deletion: {digest}\n"
+        )),
+        Eligible::Blob(digest) => Some(format!("blob eligible for deletion: {digest}\n")),
+        Eligible::Index => None,
+    }
+}
+
+fn count(collected: &Collected) -> String {
+    format!(
+        "\n{} blobs marked, {} blobs and {} manifests eligible for deletion\n",
+        collected.blobs_kept, collected.blobs_removed, collected.manifests_removed
+    )
+}
+
+fn summary(collected: &Collected, removal: Removal, took: Duration) -> Vec<String> {
+    let (did, freed) = match removal {
+        Removal::Remove => ("Swept   ", "freed"),
+        Removal::DryRun => ("Would sweep", "to free"),
+    };
+    let mut lines = vec![
+        format!(
+            "   Marked   {} manifests in {} repositories",
+            collected.manifests, collected.repositories
+        ),
+        format!(
+            "   {did} {} manifests and {} blobs, {} {freed}, {} errors in {} s (kept {} blobs; {} links and blobs are too young)",
+            collected.manifests_removed,
+            collected.blobs_removed,
+            size(collected.bytes_removed),
+            collected.failed,
+            took.as_secs(),
+            collected.blobs_kept,
+            collected.young,
+        ),
+    ];
+    if collected.missing > 0 {
+        lines.push(format!(
+            "warning: {} manifests have no payload; the log names them",
+            collected.missing
+        ));
+    }
+    lines
+}
+
+/// Bytes as people say them.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} {}", UNITS[0]),
+        _ => format!("{value:.1} {}", UNITS[unit]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_the_unit_people_use() {
+        for (bytes, expected) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (20_000_000_000, "18.6 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn the_summary_says_what_was_done_or_would_be() {
+        let collected = Collected {
+            repositories: 2,
+            manifests: 7,
+            missing: 1,
+            blobs_kept: 20,
+            young: 3,
+            manifests_removed: 4,
+            blobs_removed: 9,
+            bytes_removed: 5 << 20,
+            ..Collected::default()
+        };
+        let took = Duration::from_millis(22_400);
+        assert_eq!(
+            summary(&collected, Removal::Remove, took),
+            [
+                "   Marked   7 manifests in 2 repositories",
+                "   Swept    4 manifests and 9 blobs, 5.0 MiB freed, 0 errors in 22 s (kept 20 blobs; 3 links and blobs are too young)",
+                "warning: 1 manifests have no payload; the log names them",
+            ]
+        );
+        let dry = summary(&collected, Removal::DryRun, took);
+        assert!(
+            dry[1].starts_with("   Would sweep 4 manifests and 9 blobs, 5.0 MiB to free, "),
+            "{dry:?}"
+        );
+        assert_eq!(
+            count(&collected),
+            "\n20 blobs marked, 9 blobs and 4 manifests eligible for deletion\n"
+        );
+    }
+}

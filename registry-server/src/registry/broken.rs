@@ -1,0 +1,42 @@
+//! What is broken in the store is said once: a client that asks for it again and again must not fill the log.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use crate::storage::StorageKey;
+
+/// How many broken objects are remembered. When there are more, all are forgotten and may be said again.
+const KNOWN_MAX: usize = 4096;
+
+/// The broken objects that were spoken of.
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    known: Mutex<BTreeSet<StorageKey>>,
+}
+
+impl Broken {
+    /// Whether nothing was said of it yet. From now on something was.
+    pub(super) fn is_news(&self, key: &StorageKey) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX && !known.contains(key) {
+            known.clear();
+        }
+        known.insert(key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_said_once_and_memory_is_bounded() {
+        let broken = Broken::default();
+        let key = |number: usize| StorageKey::parse(&format!("a/{number}")).unwrap();
+        for number in 0..KNOWN_MAX * 2 {
+            assert!(broken.is_news(&key(number)));
+            assert!(!broken.is_news(&key(number)));
+        }
+        assert!(broken.known.lock().unwrap().len() <= KNOWN_MAX);
+    }
+}

@@ -1,0 +1,408 @@
+//! Looks at every repository and notes what refers to what, what is a root, and what may be garbage.
+//!
+//! A manifest is known by its repository and the digest its payload is stored under, a payload by that digest alone.
+//! Another digest of either, by SHA-512, leads to the same key.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
+
+use super::reach::Edges;
+use super::spill::{Key, Scratch, Spill};
+use super::{Collected, Event, GarbageError, Untagged, blocking};
+use crate::registry::manifests::STORED_MAX;
+use crate::registry::{Error, Registry, hashing};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{self, EntryKind};
+
+/// How many manifests are read at once.
+const READS: usize = 8;
+
+/// What marking noted.
+pub(super) struct Marked {
+    pub(super) edges: Edges,
+    /// By manifest: what goes with it. The payload is a storage key.
+    pub(super) manifests: Spill,
+    /// By payload: the links and aliases that lead to it. The payload is a storage key and the digest it leads to.
+    pub(super) links: Spill,
+    /// By manifest: what cannot be read. The payload is its repository and digest.
+    pub(super) unreadable: Spill,
+}
+
+impl Marked {
+    async fn relieved(mut self) -> Result<Self, GarbageError> {
+        let spills = |marked: &Self| {
+            [
+                marked.manifests.is_full(),
+                marked.links.is_full(),
+                marked.unreadable.is_full(),
+            ]
+        };
+        if !self.edges.is_full() && !spills(&self).contains(&true) {
+            return Ok(self);
+        }
+        blocking(move || {
+            self.edges.relieve()?;
+            self.manifests.relieve()?;
+            self.links.relieve()?;
+            self.unreadable.relieve()?;
+            Ok(self)
+        })
+        .await
+    }
+
+    /// Something that goes when the manifest does.
+    fn goes_with(&mut self, manifest: &Key, place: &Place) {
+        self.manifests.push(manifest, place.key().as_str().as_bytes());
+    }
+
+    fn link(&mut self, place: &Place, stored_as: &Digest) {
+        let payload = format!("{}\n{stored_as}", place.key());
+        self.links.push(&blob(stored_as), payload.as_bytes());
+    }
+}
+
+/// How a payload is known.
+pub(super) fn blob(stored_as: &Digest) -> Key {
+    let mut key = Key::default();
+    // The first half of a SHA-512 is as good a name.
+    let length = key.len();
+    key.copy_from_slice(&stored_as.hash()[..length]);
+    key
+}
+
+/// How a manifest is known.
+fn manifest(repository: &RepositoryName, stored_as: &Digest) -> Key {
+    blob(&Digest::sha256(format!("{repository}@{stored_as}").as_bytes()))
+}
+
+/// A manifest's link, and what it leads to.
+struct Revision {
+    digest: Digest,
+    stored_as: Digest,
+    written: SystemTime,
+    document: Document,
+}
+
+enum Document {
+    Read(Mentions),
+    Missing,
+    Unreadable,
+}
+
+impl Registry {
+    /// Notes everything. With `untagged` kept every manifest is a root.
+    pub(super) async fn mark(
+        &self,
+        untagged: Untagged,
+        limit: SystemTime,
+        scratch: &Scratch,
+        collected: &mut Collected,
+        watch: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Marked, GarbageError> {
+        let mut marked = Marked {
+            edges: Edges::new(scratch),
+            manifests: scratch.spill("manifests"),
+            links: scratch.spill("links"),
+            unreadable: scratch.spill("unreadable"),
+        };
+        let mut walk = self.walk(Area::Repositories).await?;
+        while let Some(folder) = walk.next().await {
+            let folder = folder?;
+            if !folder.manifests && !folder.layers {
+                continue;
+            }
+            // What lies there cannot be pulled, but somebody may have set it aside to bring it back.
+            let repository = folder
+                .repository()
+                .ok_or(GarbageError::StrangeRepository { name: folder.name })?;
+            collected.repositories += 1;
+            watch(Event::Marking(collected));
+            if untagged == Untagged::Delete {
+                self.mark_tags(&repository, &mut marked).await?;
+            }
+            for algorithm in Algorithm::ALL {
+                let area = Area::Revisions(&repository, algorithm);
+                let mut revisions = self
+                    .listed(&area, algorithm, "list manifests")
+                    .await?
+                    .map(async |digest| self.look_at(&repository, digest?).await)
+                    .buffer_unordered(READS)
+                    .boxed();
+                while let Some(revision) = revisions.try_next().await? {
+                    if let Some(revision) = revision {
+                        self.mark_revision(&repository, &revision, untagged, limit, &mut marked)
+                            .await?;
+                        match revision.document {
+                            Document::Missing => collected.missing += 1,
+                            Document::Read(_) | Document::Unreadable => {}
+                        }
+                        collected.manifests += 1;
+                        watch(Event::Marking(collected));
+                        marked = marked.relieved().await?;
+                    }
+                }
+                let area = Area::LayersOf(&repository, algorithm);
+                let mut layers = self
+                    .listed(&area, algorithm, "list the blobs of a repository")
+                    .await?;
+                while let Some(digest) = layers.try_next().await? {
+                    let (repository, mut stored_as) = (repository.clone(), digest);
+                    let place = Place::LayerLink { repository, digest };
+                    if algorithm != Algorithm::Sha256 {
+                        stored_as = self.read_link(&place).await?.unwrap_or(digest);
+                    }
+                    marked.link(&place, &stored_as);
+                    marked = marked.relieved().await?;
+                }
+            }
+        }
+        let marked = self.mark_index(marked).await?;
+        self.mark_aliases(marked).await
+    }
+
+    /// What tags mean is a root, and what they meant goes with it.
+    async fn mark_tags(&self, repository: &RepositoryName, marked: &mut Marked) -> Result<(), GarbageError> {
+        let failed = Error::storage("list tags");
+        let area = Area::Tags(repository).key();
+        let mut tags = self.driver.list(&area).await.map_err(&failed)?;
+        while let Some(entry) = tags.try_next().await.map_err(&failed)? {
+            let (EntryKind::Prefix, Ok(tag)) = (entry.kind, Tag::parse(&entry.name)) else {
+                continue;
+            };
+            let current = self.tag_target(repository, &tag).await?;
+            if let Some(digest) = &current {
+                marked.edges.root(&self.known_as(repository, digest).await?);
+            }
+            // A link that a crash of an old server emptied says nothing of what the tag means: any of its past then.
+            let unknown = current.is_none() && self.has_tag_link(repository, &tag).await?;
+            for algorithm in Algorithm::ALL {
+                let area = Area::TagHistory(repository, &tag, algorithm);
+                let mut history = self.listed(&area, algorithm, "list the history of a tag").await?;
+                while let Some(digest) = history.try_next().await? {
+                    let key = self.known_as(repository, &digest).await?;
+                    if unknown {
+                        marked.edges.root(&key);
+                    }
+                    let (repository, tag) = (repository.clone(), tag.clone());
+                    marked.goes_with(
+                        &key,
+                        &Place::TagIndex {
+                            repository,
+                            tag,
+                            digest,
+                        },
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest a repository has a link to; nothing when there is no link in the link's folder.
+    async fn look_at(&self, repository: &RepositoryName, digest: Digest) -> Result<Option<Revision>, Error> {
+        let place = Place::RevisionLink {
+            repository: repository.clone(),
+            digest,
+        };
+        let Some((target, written)) = self.read_dated_link(&place).await? else {
+            return Ok(None);
+        };
+        // A link that holds nothing makes its manifest unknown, not worthless: its name says what it led to.
+        let stored_as = target.unwrap_or(digest);
+        let key = Place::BlobData { digest: stored_as }.key();
+        let document = match self.driver.get(&key, STORED_MAX).await {
+            Ok(bytes) => mentions(&stored_as, bytes).await?,
+            Err(storage::Error::NotFound { .. }) => Document::Missing,
+            Err(storage::Error::TooLarge { .. }) => Document::Unreadable,
+            Err(source) => return Err(Error::storage("read a manifest")(source)),
+        };
+        Ok(Some(Revision {
+            digest,
+            stored_as,
+            written,
+            document,
+        }))
+    }
+
+    async fn mark_revision(
+        &self,
+        repository: &RepositoryName,
+        revision: &Revision,
+        untagged: Untagged,
+        limit: SystemTime,
+        marked: &mut Marked,
+    ) -> Result<(), GarbageError> {
+        let Revision {
+            digest,
+            stored_as,
+            written,
+            document,
+        } = revision;
+        let key = manifest(repository, stored_as);
+        if untagged == Untagged::Keep || *written > limit {
+            marked.edges.root(&key);
+        }
+        marked.edges.leads(&key, &blob(stored_as));
+        let place = Place::RevisionLink {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        marked.goes_with(&key, &place);
+        match document {
+            Document::Read(Mentions { content, subjects }) => {
+                for digest in content {
+                    // Whether it is a manifest or a blob is not this document's to say.
+                    marked.edges.leads(&key, &blob(digest));
+                    marked
+                        .edges
+                        .leads(&key, &self.known_as(repository, digest).await?);
+                    if digest.algorithm() != Algorithm::Sha256 {
+                        for stored_as in self.stored_under(repository, digest).await? {
+                            marked.edges.leads(&key, &blob(&stored_as));
+                        }
+                    }
+                }
+                for subject in subjects {
+                    let subject = self.known_as(repository, subject).await?;
+                    marked.edges.leads(&subject, &key);
+                }
+            }
+            Document::Missing => {
+                tracing::warn!(%repository, %digest, "the payload of a manifest is missing");
+            }
+            Document::Unreadable => {
+                marked
+                    .unreadable
+                    .push(&key, format!("{repository}\n{digest}").as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// How a manifest of a repository is known, by either of its digests.
+    async fn known_as(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
+        let stored_as = match digest.algorithm() {
+            Algorithm::Sha256 => None,
+            Algorithm::Sha512 => self.revision(repository, digest).await?,
+        };
+        Ok(manifest(repository, &stored_as.unwrap_or(*digest)))
+    }
+
+    /// Under which digests the payload may lie of content that is known by another one.
+    async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
+        let (repository, digest) = (repository.clone(), *digest);
+        let mut found = Vec::new();
+        for place in [
+            Place::LayerLink { repository, digest },
+            Place::BlobAlias { digest },
+        ] {
+            found.extend(self.read_link(&place).await?);
+        }
+        Ok(found)
+    }
+
+    /// Our own index goes with the manifests it speaks of. It may speak of repositories that are gone.
+    async fn mark_index(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
+        let mut walk = self.walk(Area::IndexedRepositories).await?;
+        while let Some(folder) = walk.next().await {
+            let folder = folder?;
+            let Some(repository) = folder.repository().filter(|_| folder.referrers) else {
+                continue;
+            };
+            for algorithm in Algorithm::ALL {
+                let area = Area::ReferrersKnown(&repository, algorithm);
+                let mut known = self.listed(&area, algorithm, "list known manifests").await?;
+                while let Some(digest) = known.try_next().await? {
+                    let key = self.known_as(&repository, &digest).await?;
+                    let repository = repository.clone();
+                    marked.goes_with(&key, &Place::ReferrerKnown { repository, digest });
+                    marked = marked.relieved().await?;
+                }
+                let area = Area::Subjects(&repository, algorithm);
+                let mut subjects = self.listed(&area, algorithm, "list subjects").await?;
+                while let Some(subject) = subjects.try_next().await? {
+                    let failed = Error::storage("list referrers");
+                    let area = Area::Subject(&repository, &subject).key();
+                    let mut entries = self.driver.list(&area).await.map_err(&failed)?;
+                    while let Some(entry) = entries.try_next().await.map_err(&failed)? {
+                        let Some(referrer) = layout::referrer_name(&entry.name) else {
+                            continue;
+                        };
+                        let key = self.known_as(&repository, &referrer).await?;
+                        let place = Place::ReferrerEntry {
+                            repository: repository.clone(),
+                            subject,
+                            referrer,
+                        };
+                        marked.goes_with(&key, &place);
+                        marked = marked.relieved().await?;
+                    }
+                }
+            }
+        }
+        Ok(marked)
+    }
+
+    async fn mark_aliases(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
+        for algorithm in Algorithm::ALL {
+            for start in self.starts(&Area::BlobAliasStarts(algorithm)).await? {
+                let area = Area::BlobAliases(algorithm, start);
+                let mut aliases = self.listed(&area, algorithm, "list other digests").await?;
+                while let Some(digest) = aliases.try_next().await? {
+                    let place = Place::BlobAlias { digest };
+                    // One that holds nothing leads nowhere.
+                    let stored_as = self.read_link(&place).await?.unwrap_or(digest);
+                    marked.link(&place, &stored_as);
+                    marked = marked.relieved().await?;
+                }
+            }
+        }
+        Ok(marked)
+    }
+
+    /// With which bytes digests begin below an area.
+    pub(super) async fn starts(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
+        let failed = Error::storage("list blobs");
+        let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        let mut starts = Vec::new();
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            starts.extend(layout::listed_start(&entry.name));
+        }
+        Ok(starts)
+    }
+
+    /// The digests below an area, as they are found.
+    pub(super) async fn listed(
+        &self,
+        area: &Area<'_>,
+        algorithm: Algorithm,
+        doing: &'static str,
+    ) -> Result<stream::BoxStream<'static, Result<Digest, Error>>, Error> {
+        let listing = self
+            .driver
+            .list(&area.key())
+            .await
+            .map_err(Error::storage(doing))?;
+        Ok(listing
+            .map_err(Error::storage(doing))
+            .try_filter_map(move |entry| {
+                std::future::ready(Ok(layout::listed_digest(algorithm, &entry.name)))
+            })
+            .boxed())
+    }
+}
+
+/// What a document mentions. Hashing and reading four megabytes takes a while, so it is done aside.
+async fn mentions(stored_as: &Digest, bytes: Bytes) -> Result<Document, Error> {
+    let stored_as = *stored_as;
+    hashing::off_thread(move || {
+        if Digest::of(stored_as.algorithm(), &bytes) != stored_as {
+            return Document::Unreadable;
+        }
+        Mentions::read(&bytes).map_or(Document::Unreadable, Document::Read)
+    })
+    .await
+}

@@ -1,0 +1,196 @@
+//! What can be reached from the roots, when neither the references nor the answer fit into memory.
+//!
+//! Keys are cut into slices. A slice that something arrived in is loaded with its references and what it reached so
+//! far, and followed as far as it leads within the slice; what leads out arrives in another one. A store that fits is
+//! one slice, and done in one go.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::spill::{Key, Scratch, Slices, Spill};
+
+/// How many records are taken out at a time: they take more room than what is kept of them.
+const BATCH: usize = 1024;
+
+/// What a key costs in a hash set, and a reference in a sorted list.
+const KEY_BYTES: u64 = 64;
+const EDGE_BYTES: u64 = 64;
+
+/// References and where to begin.
+pub(super) struct Edges {
+    /// From a key to the key that is the payload.
+    edges: Spill,
+    roots: Spill,
+}
+
+impl Edges {
+    pub(super) fn new(scratch: &Scratch) -> Self {
+        Self {
+            edges: scratch.spill("edges"),
+            roots: scratch.spill("roots"),
+        }
+    }
+
+    /// Whoever reaches `from` reaches `to`.
+    pub(super) fn leads(&mut self, from: &Key, to: &Key) {
+        self.edges.push(from, to);
+    }
+
+    /// It is reached.
+    pub(super) fn root(&mut self, key: &Key) {
+        self.roots.push(key, &[]);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.edges.is_full() || self.roots.is_full()
+    }
+
+    pub(super) fn relieve(&mut self) -> io::Result<()> {
+        self.edges.relieve()?;
+        self.roots.relieve()
+    }
+
+    /// Follows every reference.
+    pub(super) fn follow(self, scratch: &Scratch) -> io::Result<Reached> {
+        let Self {
+            edges,
+            roots: mut arrived,
+        } = self;
+        let slices =
+            scratch.slices(edges.records() * (EDGE_BYTES + KEY_BYTES) + arrived.records() * KEY_BYTES);
+        let mut reached = scratch.spill("reached");
+        loop {
+            let mut moved = false;
+            for slice in slices.all() {
+                let mut work = arrived.drain(slices, slice)?;
+                if work.is_empty() {
+                    continue;
+                }
+                moved = true;
+                let mut known = load(&reached, slices, slice)?;
+                work.retain(|key| known.insert(*key));
+                let leads = sorted(&edges, slices, slice)?;
+                while let Some(from) = work.pop() {
+                    reached.push(&from, &[]);
+                    reached.relieve()?;
+                    let first = leads.partition_point(|(key, _)| *key < from);
+                    for (_, to) in leads[first..].iter().take_while(|(key, _)| *key == from) {
+                        if slices.of(to) != slice {
+                            arrived.push(to, &[]);
+                            arrived.relieve()?;
+                        } else if known.insert(*to) {
+                            work.push(*to);
+                        }
+                    }
+                }
+            }
+            if !moved {
+                let slices = scratch.slices(reached.records() * KEY_BYTES);
+                return Ok(Reached { reached, slices });
+            }
+        }
+    }
+}
+
+fn load(spill: &Spill, slices: Slices, slice: usize) -> io::Result<HashSet<Key>> {
+    let mut keys = HashSet::new();
+    let mut cursor = Spill::cursor(slices, slice);
+    loop {
+        let records = spill.read(&mut cursor, BATCH)?;
+        if records.is_empty() {
+            return Ok(keys);
+        }
+        keys.extend(records.into_iter().map(|(key, _)| key));
+    }
+}
+
+fn sorted(edges: &Spill, slices: Slices, slice: usize) -> io::Result<Vec<(Key, Key)>> {
+    let mut found = Vec::new();
+    let mut cursor = Spill::cursor(slices, slice);
+    loop {
+        let records = edges.read(&mut cursor, BATCH)?;
+        if records.is_empty() {
+            break;
+        }
+        for (from, to) in records {
+            let to = Key::try_from(to).map_err(|_| io::Error::other("a temporary file is damaged"))?;
+            found.push((from, to));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Everything that is reached.
+pub(super) struct Reached {
+    reached: Spill,
+    /// How it is best loaded.
+    pub(super) slices: Slices,
+}
+
+impl Reached {
+    /// What is reached in a slice.
+    pub(super) fn load(&self, slice: usize) -> io::Result<HashSet<Key>> {
+        load(&self.reached, self.slices, slice)
+    }
+
+    /// With more that count as reached.
+    pub(super) fn with(mut self, more: &[Key]) -> io::Result<Self> {
+        for key in more {
+            self.reached.push(key, &[]);
+        }
+        self.reached.relieve()?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use proptest::prelude::*;
+    use registry_oci::Digest;
+
+    use super::*;
+
+    fn key(number: u8) -> Key {
+        let mut key = Key::default();
+        key.copy_from_slice(Digest::sha256(&[number]).hash());
+        key
+    }
+
+    proptest! {
+        #[test]
+        fn any_graph_is_followed_as_in_memory_with_any_budget(
+            edges in proptest::collection::vec((0u8..60, 0u8..60), 0..120),
+            roots in proptest::collection::vec(0u8..60, 0..6),
+            memory in prop_oneof![Just(1usize), Just(700), Just(1 << 20)],
+        ) {
+            let mut expected: BTreeSet<u8> = BTreeSet::new();
+            let mut work = roots.clone();
+            let mut leads: HashMap<u8, Vec<u8>> = HashMap::new();
+            edges.iter().for_each(|(from, to)| leads.entry(*from).or_default().push(*to));
+            while let Some(node) = work.pop() {
+                if expected.insert(node) {
+                    work.extend(leads.get(&node).into_iter().flatten());
+                }
+            }
+            let scratch = Scratch::new(memory).unwrap();
+            let mut graph = Edges::new(&scratch);
+            for (from, to) in &edges {
+                graph.leads(&key(*from), &key(*to));
+                graph.relieve().unwrap();
+            }
+            roots.iter().for_each(|root| graph.root(&key(*root)));
+            let reached = graph.follow(&scratch).unwrap();
+            let mut found = Vec::new();
+            for slice in reached.slices.all() {
+                found.extend(reached.load(slice).unwrap());
+            }
+            found.sort_unstable();
+            let mut keys: Vec<Key> = expected.into_iter().map(key).collect();
+            keys.sort_unstable();
+            prop_assert_eq!(found, keys);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Removes what marking did not reach: what goes with manifests first, then links of blobs, then payloads.
+
+use std::collections::HashSet;
+use std::io;
+use std::time::SystemTime;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{Algorithm, Digest, RepositoryName};
+
+use super::mark::blob;
+use super::reach::Reached;
+use super::spill::{Cursor, Key, Record, Slices, Spill};
+use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
+use crate::registry::{Error, Registry};
+use crate::storage::layout::{Area, Place};
+use crate::storage::{Condition, Durability, StorageKey};
+
+/// How many removals are under way at once.
+const AT_ONCE: usize = 16;
+
+/// How many notes are read at a time.
+const BATCH: usize = 1024;
+
+/// What marking found, and what becomes of it.
+pub(super) struct Garbage {
+    pub(super) reached: Reached,
+    pub(super) manifests: Spill,
+    pub(super) links: Spill,
+    pub(super) unreadable: Spill,
+    pub(super) limit: SystemTime,
+    pub(super) removal: Removal,
+}
+
+/// What became of one object.
+enum Fate {
+    Removed {
+        bytes: u64,
+    },
+    Young,
+    /// Somebody else removed it.
+    Gone,
+    Failed(Error),
+}
+
+impl Registry {
+    pub(super) async fn sweep(
+        &self,
+        garbage: Garbage,
+        collected: &mut Collected,
+        watch: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), GarbageError> {
+        let Garbage {
+            mut reached,
+            manifests,
+            links,
+            unreadable,
+            limit,
+            removal,
+        } = garbage;
+        // Before anything is removed.
+        let mut notes = Notes::new(unreadable, reached.slices);
+        let mut batch;
+        loop {
+            (notes, reached, batch) = notes.next(reached).await?;
+            let Some(batch) = batch else { break };
+            for (_, note) in batch.reached {
+                if let Some((repository, digest)) = unreadable_of(&note) {
+                    return Err(GarbageError::Unreadable { repository, digest });
+                }
+            }
+        }
+
+        let mut notes = Notes::new(manifests, reached.slices);
+        loop {
+            (notes, reached, batch) = notes.next(reached).await?;
+            let Some(batch) = batch else { break };
+            let places: Vec<Place> = batch
+                .garbage
+                .iter()
+                .filter_map(|(_, note)| place_of(note))
+                .collect();
+            let mut fates = stream::iter(places)
+                .map(async |place| (self.remove(&place, limit, removal).await, place))
+                .buffer_unordered(AT_ONCE);
+            while let Some((fate, place)) = fates.next().await {
+                collected.count(fate, &place, watch);
+            }
+        }
+        if collected.failed > 0 {
+            return Ok(()); // A manifest that stays must not lose its blobs.
+        }
+
+        let mut notes = Notes::new(links, reached.slices);
+        loop {
+            (notes, reached, batch) = notes.next(reached).await?;
+            let Some(batch) = batch else { break };
+            let mut young = Vec::new();
+            let links: Vec<(Key, Place, Digest)> = batch
+                .garbage
+                .iter()
+                .filter_map(|(key, note)| link_of(note).map(|(place, stored_as)| (*key, place, stored_as)))
+                .collect();
+            let mut fates = stream::iter(links)
+                .map(async |(key, place, stored_as)| {
+                    let fate = match self.is_young(&stored_as, limit).await {
+                        Ok(true) => Fate::Young,
+                        Ok(false) => self.remove(&place, limit, removal).await,
+                        Err(error) => Fate::Failed(error),
+                    };
+                    (key, fate, place)
+                })
+                .buffer_unordered(AT_ONCE);
+            while let Some((key, fate, place)) = fates.next().await {
+                if let Fate::Young = fate {
+                    // A young link keeps its payload, however old that is.
+                    young.push(key);
+                }
+                collected.count(fate, &place, watch);
+            }
+            drop(fates);
+            reached = blocking(move || reached.with(&young)).await?;
+        }
+        if collected.failed > 0 {
+            return Ok(()); // A link must not outlive what it leads to.
+        }
+        self.sweep_blobs(reached, limit, removal, collected, watch).await
+    }
+
+    async fn sweep_blobs(
+        &self,
+        mut reached: Reached,
+        limit: SystemTime,
+        removal: Removal,
+        collected: &mut Collected,
+        watch: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), GarbageError> {
+        let slices = reached.slices;
+        let mut starts = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let found = self.starts(&Area::BlobStarts(algorithm)).await?;
+            starts.extend(found.into_iter().map(|start| (algorithm, start)));
+        }
+        for slice in slices.all() {
+            let known;
+            (reached, known) = blocking(move || {
+                let known = reached.load(slice)?;
+                Ok((reached, known))
+            })
+            .await?;
+            let here = |start: &u8| slices.first_bytes(slice).contains(start);
+            for (algorithm, start) in starts.iter().filter(|(_, start)| here(start)) {
+                let area = Area::Blobs(*algorithm, *start);
+                let digests = self.listed(&area, *algorithm, "list blobs").await?;
+                let known = &known;
+                let mut fates = digests
+                    .try_filter(|digest| std::future::ready(slices.of(&blob(digest)) == slice))
+                    .map(async |digest| {
+                        let digest = digest?;
+                        if known.contains(&blob(&digest)) {
+                            return Ok(None);
+                        }
+                        let place = Place::BlobData { digest };
+                        Ok::<_, Error>(Some((self.remove(&place, limit, removal).await, place)))
+                    })
+                    .buffer_unordered(AT_ONCE)
+                    .boxed();
+                while let Some(fate) = fates.try_next().await? {
+                    match fate {
+                        Some((fate, place)) => collected.count(fate, &place, watch),
+                        None => collected.blobs_kept += 1,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a payload is too young to go. A missing one is not. Looking makes it no younger.
+    async fn is_young(&self, stored_as: &Digest, limit: SystemTime) -> Result<bool, Error> {
+        match self
+            .driver
+            .stat(&Place::BlobData { digest: *stored_as }.key())
+            .await
+        {
+            Ok(found) => Ok(found.modified > limit),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(source) => Err(Error::storage("look at a blob")(source)),
+        }
+    }
+
+    async fn remove(&self, place: &Place, limit: SystemTime, removal: Removal) -> Fate {
+        let (key, shelf) = (place.key(), place.shelf());
+        let removed = match removal {
+            Removal::DryRun => self
+                .driver
+                .stat(&key)
+                .await
+                .map(|found| (found.modified <= limit).then_some(found)),
+            Removal::Remove => {
+                // A payload that comes back with the power is garbage still; a link that does would lead nowhere.
+                let durability = match place {
+                    Place::BlobData { .. } => Durability::Crash,
+                    _ => Durability::PowerLoss,
+                };
+                let condition = Condition::Older(limit);
+                self.driver.delete_if(&key, &condition, &shelf, durability).await
+            }
+        };
+        match removed {
+            Ok(Some(found)) => Fate::Removed { bytes: found.size },
+            Ok(None) => Fate::Young,
+            Err(error) if error.is_not_found() => Fate::Gone,
+            Err(source) => Fate::Failed(Error::storage("remove garbage")(source)),
+        }
+    }
+}
+
+impl Collected {
+    fn count(&mut self, fate: Fate, place: &Place, watch: &mut (dyn FnMut(Event<'_>) + Send)) {
+        let bytes = match fate {
+            Fate::Removed { bytes } => bytes,
+            Fate::Young => {
+                self.young += 1;
+                if let Place::BlobData { .. } = place {
+                    self.blobs_kept += 1;
+                }
+                return;
+            }
+            Fate::Gone => return,
+            Fate::Failed(error) => {
+                self.failed += 1;
+                self.first_failure.get_or_insert(error);
+                return;
+            }
+        };
+        let eligible = match place.clone() {
+            Place::RevisionLink { repository, digest } => {
+                self.manifests_removed += 1;
+                Eligible::Manifest(repository, digest)
+            }
+            Place::TagIndex {
+                repository,
+                tag,
+                digest,
+            } => Eligible::TagHistory(repository, tag, digest),
+            Place::LayerLink { repository, digest } => {
+                self.layers_removed += 1;
+                Eligible::Layer(repository, digest)
+            }
+            Place::BlobData { digest } => {
+                self.blobs_removed += 1;
+                self.bytes_removed += bytes;
+                Eligible::Blob(digest)
+            }
+            _ => Eligible::Index,
+        };
+        watch(Event::Eligible(&eligible));
+        watch(Event::Sweeping(self));
+    }
+}
+
+/// Notes by key, read in batches and sorted by whether their key is reached.
+struct Notes {
+    spill: Spill,
+    slices: Slices,
+    /// The slice that is being read.
+    slice: usize,
+    cursor: Cursor,
+    /// What of the slice is reached.
+    known: Option<HashSet<Key>>,
+}
+
+/// Some notes.
+struct Batch {
+    reached: Vec<Record>,
+    garbage: Vec<Record>,
+}
+
+impl Notes {
+    fn new(spill: Spill, slices: Slices) -> Self {
+        Self {
+            spill,
+            slices,
+            slice: 0,
+            cursor: Spill::cursor(slices, 0),
+            known: None,
+        }
+    }
+
+    /// The next notes, until there are no more. Takes everything along to a thread that may block.
+    async fn next(mut self, reached: Reached) -> Result<(Self, Reached, Option<Batch>), GarbageError> {
+        blocking(move || {
+            let batch = self.read(&reached)?;
+            Ok((self, reached, batch))
+        })
+        .await
+    }
+
+    fn read(&mut self, all: &Reached) -> io::Result<Option<Batch>> {
+        while self.slices.all().contains(&self.slice) {
+            let records = self.spill.read(&mut self.cursor, BATCH)?;
+            if records.is_empty() {
+                self.slice += 1;
+                self.known = None;
+                if self.slices.all().contains(&self.slice) {
+                    self.cursor = Spill::cursor(self.slices, self.slice);
+                }
+                continue;
+            }
+            let known = match self.known.take() {
+                Some(known) => known,
+                None => all.load(self.slice)?,
+            };
+            let (reached, garbage) = records.into_iter().partition(|(key, _)| known.contains(key));
+            self.known = Some(known);
+            return Ok(Some(Batch { reached, garbage }));
+        }
+        Ok(None)
+    }
+}
+
+/// Reads the note of something that goes with a manifest.
+fn place_of(note: &[u8]) -> Option<Place> {
+    let key = std::str::from_utf8(note).ok()?;
+    Place::parse(&StorageKey::parse(key).ok()?)
+}
+
+/// Reads the note of a link.
+fn link_of(note: &[u8]) -> Option<(Place, Digest)> {
+    let (key, stored_as) = std::str::from_utf8(note).ok()?.split_once('\n')?;
+    Some((place_of(key.as_bytes())?, Digest::parse(stored_as).ok()?))
+}
+
+/// Reads the note of a manifest that cannot be read.
+fn unreadable_of(note: &[u8]) -> Option<(RepositoryName, Digest)> {
+    let (repository, digest) = std::str::from_utf8(note).ok()?.split_once('\n')?;
+    Some((
+        RepositoryName::parse(repository).ok()?,
+        Digest::parse(digest).ok()?,
+    ))
+}

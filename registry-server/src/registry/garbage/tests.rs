@@ -1,0 +1,597 @@
+//! What stays and what goes, against a model that knows nothing of the store; and what a crash, a torn file, a young
+//! file and running pushes change about it.
+
+mod crash;
+mod model;
+mod pushes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{TryStreamExt as _, stream};
+use registry_oci::{MediaType, Reference};
+
+use super::*;
+use crate::registry::{Chunk, Offset, Settings, Writer};
+use crate::storage::layout::Place;
+use crate::storage::{
+    Driver, Durability, EntryKind, Filesystem, FilesystemOptions, InMemory, Mode, StorageKey, Sync,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).unwrap()
+}
+
+fn in_folder(folder: &Path) -> Registry {
+    let options = FilesystemOptions {
+        sync: Sync::Never,
+        ..FilesystemOptions::default()
+    };
+    Registry::new(
+        Arc::new(Filesystem::new(folder, &options).unwrap()),
+        Settings::default(),
+    )
+}
+
+/// Whatever is there when it begins is old enough.
+fn at_once(untagged: Untagged) -> Collecting {
+    Collecting {
+        untagged,
+        min_age: Duration::ZERO,
+        ..Collecting::default()
+    }
+}
+
+async fn collect(registry: &Registry, collecting: &Collecting) -> Collected {
+    let collected = registry.collect_garbage(collecting, &mut |_| {}).await.unwrap();
+    assert_eq!(collected.failed, 0, "{collected:?}");
+    collected
+}
+
+async fn push_blob(registry: &Registry, repository: &RepositoryName, digest: &Digest, content: &Bytes) {
+    let id = registry.start_upload(repository).await.unwrap().id;
+    let chunk = Chunk {
+        offset: Offset::At(0),
+        length: None,
+    };
+    let body = stream::iter([Ok(content.clone())]);
+    registry
+        .finish_upload(repository, &id, chunk, digest, body)
+        .await
+        .unwrap();
+}
+
+/// Pushes a blob and gives back its descriptor.
+async fn blob_of(registry: &Registry, repository: &RepositoryName, content: &str) -> String {
+    let content = Bytes::from(content.to_owned());
+    let digest = Digest::sha256(&content);
+    push_blob(registry, repository, &digest, &content).await;
+    descriptor(&digest, content.len())
+}
+
+fn descriptor(digest: &Digest, size: usize) -> String {
+    format!(r#"{{"mediaType":"application/octet-stream","digest":"{digest}","size":{size}}}"#)
+}
+
+/// An image with one layer.
+async fn push_image(
+    registry: &Registry,
+    repository: &RepositoryName,
+    reference: &str,
+    layer: &str,
+) -> Digest {
+    let (config, layer) = (
+        blob_of(registry, repository, "{}").await,
+        blob_of(registry, repository, layer).await,
+    );
+    let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
+    push(registry, repository, reference, &MediaType::OCI_MANIFEST, text).await
+}
+
+async fn push(
+    registry: &Registry,
+    repository: &RepositoryName,
+    reference: &str,
+    media_type: &MediaType,
+    text: String,
+) -> Digest {
+    let digest = Digest::sha256(text.as_bytes());
+    let reference = match reference {
+        "" => Reference::Digest(digest),
+        tag => Reference::parse(tag).unwrap(),
+    };
+    let pushed = registry.put_manifest(repository, &reference, media_type, text.into(), &[]);
+    pushed.await.unwrap().digest
+}
+
+/// The key of every object of a store, sorted.
+async fn keys(driver: &Arc<dyn Driver>) -> Vec<String> {
+    let mut pending = vec![StorageKey::parse("docker").unwrap()];
+    let mut keys = Vec::new();
+    while let Some(prefix) = pending.pop() {
+        let entries: Vec<_> = driver.list(&prefix).await.unwrap().try_collect().await.unwrap();
+        for entry in entries {
+            let key = prefix.child(&entry.name).unwrap();
+            match entry.kind {
+                EntryKind::Prefix => pending.push(key),
+                EntryKind::Object => keys.push(key.to_string()),
+            }
+        }
+    }
+    keys.sort_unstable();
+    keys
+}
+
+/// Lets everything below a folder have been written that long ago.
+fn age(folder: &Path, ago: Duration) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            age(&path, ago);
+        } else {
+            age_file(&path, ago);
+        }
+    }
+}
+
+fn age_file(path: &Path, ago: Duration) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - ago).unwrap();
+}
+
+fn path(folder: &Path, place: &Place) -> std::path::PathBuf {
+    folder.join(place.key().as_str())
+}
+
+#[tokio::test]
+async fn what_no_manifest_refers_to_goes_with_its_links_and_empty_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("team/app"));
+    let kept = push_image(&registry, &app, "v1", "layer").await;
+    let before = keys(registry.driver()).await;
+    let dropped = push_image(&registry, &app, "v2", "another layer").await;
+    registry.delete_manifest(&app, &dropped).await.unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Keep)).await;
+    assert_eq!(
+        (
+            collected.blobs_removed,
+            collected.layers_removed,
+            collected.blobs_kept
+        ),
+        (2, 1, 3),
+        "{collected:?}"
+    );
+    assert_eq!(
+        collected.bytes_removed,
+        dropped_bytes(&collected),
+        "{collected:?}"
+    );
+    assert_eq!(keys(registry.driver()).await, before);
+    let layer = Digest::sha256(b"another layer");
+    let gone = path(folder.path(), &Place::BlobData { digest: layer });
+    assert!(!gone.parent().unwrap().exists());
+    registry
+        .get_manifest(
+            &app,
+            &Reference::Digest(kept),
+            &crate::registry::Accepts::Anything,
+        )
+        .await
+        .unwrap();
+    // Nothing is left to do, and nothing of the repository's folders went.
+    assert_eq!(
+        collect(&registry, &at_once(Untagged::Delete)).await.blobs_removed,
+        0
+    );
+}
+
+/// The layer and the manifest that went: the config is the kept image's too.
+fn dropped_bytes(collected: &Collected) -> u64 {
+    assert_eq!(collected.blobs_removed, 2);
+    let layer = "another layer";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+        descriptor(&Digest::sha256(b"{}"), 2),
+        descriptor(&Digest::sha256(layer.as_bytes()), layer.len())
+    );
+    (layer.len() + manifest.len()) as u64
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_same_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("team/app"));
+    let dropped = push_image(&registry, &app, "", "layer").await;
+    let before = keys(registry.driver()).await;
+    let told = async |removal| {
+        let collecting = Collecting {
+            removal,
+            ..at_once(Untagged::Delete)
+        };
+        let mut told = Vec::new();
+        let collected = registry
+            .collect_garbage(&collecting, &mut |event| {
+                if let Event::Eligible(eligible) = event {
+                    told.push(format!("{eligible:?}"));
+                }
+            })
+            .await
+            .unwrap();
+        told.sort_unstable();
+        (told, collected.bytes_removed)
+    };
+    let dry = told(Removal::DryRun).await;
+    assert_eq!(keys(registry.driver()).await, before);
+    let manifest = format!("{:?}", Eligible::Manifest(app.clone(), dropped));
+    assert!(dry.0.contains(&manifest), "{dry:#?}");
+    assert_eq!(told(Removal::Remove).await, dry);
+    assert_eq!(keys(registry.driver()).await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn what_is_younger_than_the_minimum_age_stays_with_all_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let image = push_image(&registry, &app, "", "layer").await;
+    for content in ["old", "young", "linked just now"] {
+        blob_of(&registry, &app, content).await;
+    }
+    age(folder.path(), HOUR * 2);
+    let layer = |content: &str| Place::LayerLink {
+        repository: app.clone(),
+        digest: Digest::sha256(content.as_bytes()),
+    };
+    let data = |content: &str| Place::BlobData {
+        digest: Digest::sha256(content.as_bytes()),
+    };
+    age_file(&path(folder.path(), &data("young")), HOUR / 2);
+    age_file(&path(folder.path(), &layer("linked just now")), HOUR / 2);
+    // A manifest without a tag that was linked just now; its blobs are two hours old.
+    let link = Place::RevisionLink {
+        repository: app.clone(),
+        digest: image,
+    };
+    age_file(&path(folder.path(), &link), HOUR / 2);
+    let careful = Collecting {
+        untagged: Untagged::Delete,
+        ..Collecting::default()
+    };
+    let collected = collect(&registry, &careful).await;
+    assert_eq!(
+        (collected.blobs_removed, collected.manifests_removed),
+        (1, 0),
+        "{collected:?}"
+    );
+    let there = |place: Place| path(folder.path(), &place).exists();
+    assert_eq!((there(data("old")), there(layer("old"))), (false, false));
+    for content in ["young", "linked just now", "layer", "{}"] {
+        assert!(there(data(content)) && there(layer(content)), "{content}");
+    }
+    age(folder.path(), HOUR * 2);
+    collect(&registry, &careful).await;
+    assert_eq!(keys(registry.driver()).await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn who_is_told_that_a_blob_is_there_can_count_on_it_for_an_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app, other) = (in_folder(folder.path()), name("app"), name("other"));
+    for content in [
+        "asked for",
+        "mounted",
+        "mounted from anywhere",
+        "of a manifest",
+        "forgotten",
+    ] {
+        blob_of(&registry, &app, content).await;
+    }
+    let image = push_image(&registry, &app, "", "of a child").await;
+    age(folder.path(), HOUR * 2);
+    let digest = |content: &str| Digest::sha256(content.as_bytes());
+    registry.head_blob(&app, &digest("asked for")).await.unwrap();
+    let mounted = registry.mount_blob(&other, &digest("mounted"), Some(&app)).await;
+    assert!(mounted.unwrap().is_some());
+    let mounted = registry
+        .mount_blob(&other, &digest("mounted from anywhere"), None)
+        .await;
+    assert!(mounted.unwrap().is_some());
+    let layer = descriptor(&digest("of a manifest"), 13);
+    let text = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[]}}"#);
+    push(&registry, &app, "", &MediaType::OCI_MANIFEST, text).await;
+    // An index keeps what it lists, and that keeps its own.
+    let child = format!(
+        r#"{{"mediaType":"{}","digest":"{image}","size":1}}"#,
+        MediaType::OCI_MANIFEST
+    );
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
+    let index = push(&registry, &app, "", &MediaType::OCI_INDEX, index).await;
+    // As if the collection had looked before the manifests came: only ages speak for what they need.
+    for digest in [index, image] {
+        registry.delete_manifest(&app, &digest).await.unwrap();
+    }
+    let collected = collect(&registry, &Collecting::default()).await;
+    assert_eq!(collected.blobs_removed, 1, "{collected:?}");
+    for content in [
+        "asked for",
+        "mounted",
+        "mounted from anywhere",
+        "of a manifest",
+        "of a child",
+        "{}",
+    ] {
+        registry.head_blob(&app, &digest(content)).await.unwrap();
+    }
+    registry.head_blob(&app, &digest("forgotten")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_manifest_that_stays_and_cannot_be_read_ends_the_collection_before_it_removes_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let image = push_image(&registry, &app, "v1", "layer").await;
+    blob_of(&registry, &app, "garbage").await;
+    let payload = path(folder.path(), &Place::BlobData { digest: image });
+    let whole = std::fs::read(&payload).unwrap();
+    let no_manifest = Bytes::from("not a document");
+    for torn in [&whole[..whole.len() / 2], b""] {
+        std::fs::write(&payload, torn).unwrap();
+        let before = keys(registry.driver()).await;
+        for untagged in [Untagged::Keep, Untagged::Delete] {
+            let error = registry
+                .collect_garbage(&at_once(untagged), &mut |_| {})
+                .await
+                .unwrap_err();
+            let GarbageError::Unreadable { repository, digest } = &error else {
+                panic!("{error:?}");
+            };
+            assert_eq!((repository, digest), (&app, &image));
+            assert_eq!(keys(registry.driver()).await, before);
+        }
+    }
+    // Without a tag it goes like any other, and what it named goes by the same rule.
+    registry
+        .delete_tag(&app, &registry_oci::Tag::parse("v1").unwrap())
+        .await
+        .unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Delete)).await;
+    assert_eq!(
+        (collected.manifests_removed, collected.blobs_kept),
+        (1, 0),
+        "{collected:?}"
+    );
+    // Bytes that have their digest and are no manifest name what nobody can tell.
+    let digest = Digest::sha256(&no_manifest);
+    push_blob(&registry, &app, &digest, &no_manifest).await;
+    registry.grant_manifest(&app, digest, digest).await.unwrap();
+    let error = registry
+        .collect_garbage(&at_once(Untagged::Keep), &mut |_| {})
+        .await
+        .unwrap_err();
+    assert!(matches!(error, GarbageError::Unreadable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let mut kept = Vec::new();
+    let mut old = async |kind: &str, document: &dyn Fn(&Digest) -> String| {
+        let blob = Digest::sha256(kind.as_bytes());
+        blob_of(&registry, &app, kind).await;
+        let document = Bytes::from(document(&blob));
+        let digest = Digest::sha256(&document);
+        let key = Place::BlobData { digest }.key();
+        registry
+            .driver()
+            .put(&key, document, Mode::Replace, Durability::Crash)
+            .await
+            .unwrap();
+        registry.grant_manifest(&app, digest, digest).await.unwrap();
+        kept.extend([blob, digest]);
+        digest
+    };
+    old("schema 1", &|d| {
+        format!(r#"{{"schemaVersion":1,"fsLayers":[{{"blobSum":"{d}"}}]}}"#)
+    })
+    .await;
+    old("no size", &|d| {
+        format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{d}"}}]}}"#)
+    })
+    .await;
+    old("unknown", &|d| {
+        format!(r#"{{"mediaType":"a/b","blobs":["{d}"]}}"#)
+    })
+    .await;
+    let emptied = old("link emptied by a crash", &|d| {
+        format!(r#"{{"schemaVersion":2,"config":{{"digest":"{d}"}}}}"#)
+    })
+    .await;
+    let revision = |digest| Place::RevisionLink {
+        repository: app.clone(),
+        digest,
+    };
+    std::fs::write(path(folder.path(), &revision(emptied)), "").unwrap();
+    // A manifest whose payload is gone, and files that no registry reads.
+    let missing = Digest::sha256(b"missing");
+    registry.grant_manifest(&app, missing, missing).await.unwrap();
+    let stray = path(folder.path(), &revision(missing)).with_file_name("link.1f0c6a4e.tmp");
+    std::fs::write(&stray, "x").unwrap();
+    std::fs::create_dir_all(
+        path(folder.path(), &revision(Digest::sha256(b"no link")))
+            .parent()
+            .unwrap(),
+    )
+    .unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Keep)).await;
+    assert_eq!(
+        (collected.blobs_removed, collected.missing, collected.manifests),
+        (0, 1, 5),
+        "{collected:?}"
+    );
+    for digest in kept {
+        assert!(
+            path(folder.path(), &Place::BlobData { digest }).exists(),
+            "{digest}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tag_whose_link_was_emptied_by_a_crash_keeps_all_it_ever_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let images = [
+        push_image(&registry, &app, "v1", "one").await,
+        push_image(&registry, &app, "v1", "two").await,
+    ];
+    let current = path(
+        folder.path(),
+        &Place::TagCurrent {
+            repository: app.clone(),
+            tag: registry_oci::Tag::parse("v1").unwrap(),
+        },
+    );
+    let whole = std::fs::read(&current).unwrap();
+    std::fs::write(&current, "").unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Delete)).await;
+    assert_eq!(collected.manifests_removed, 0, "{collected:?}");
+    std::fs::write(&current, whole).unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Delete)).await;
+    assert_eq!(collected.manifests_removed, 1, "{collected:?}");
+    assert!(registry.revision(&app, &images[1]).await.unwrap().is_some());
+    // Its past is forgotten with it.
+    let history = keys(registry.driver()).await;
+    let past = |digest: &Digest| {
+        history
+            .iter()
+            .any(|key| key.contains("/index/") && key.contains(&digest.hex()))
+    };
+    assert_eq!(images.each_ref().map(past), [false, true]);
+}
+
+#[tokio::test]
+async fn a_folder_that_no_registry_serves_but_holds_a_repository_ends_the_collection() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = in_folder(folder.path());
+    push_image(&registry, &name("app"), "v1", "layer").await;
+    let repositories = folder.path().join("docker/registry/v2/repositories");
+    std::fs::rename(repositories.join("app"), repositories.join("App.before")).unwrap();
+    let error = registry
+        .collect_garbage(&at_once(Untagged::Keep), &mut |_| {})
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, GarbageError::StrangeRepository { name } if name == "App.before"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_removed_while_a_server_gives_a_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    blob_of(&registry, &app, "garbage").await;
+    let server = Writer::this();
+    registry.announce(&server).await.unwrap();
+    let before = keys(registry.driver()).await;
+    let error = registry
+        .collect_garbage(&at_once(Untagged::Keep), &mut |_| {})
+        .await
+        .unwrap_err();
+    let said = error.to_string();
+    let expected = format!("process {} on {} (last seen ", std::process::id(), server.host);
+    assert!(
+        said.starts_with(&expected) && said.ends_with(" s ago) writes to this store"),
+        "{said}"
+    );
+    assert_eq!(
+        keys(registry.driver()).await,
+        before,
+        "the question leaves nothing behind"
+    );
+    // A dry run harms nobody.
+    let dry = Collecting {
+        removal: Removal::DryRun,
+        ..at_once(Untagged::Keep)
+    };
+    assert_eq!(collect(&registry, &dry).await.blobs_removed, 1);
+    registry.withdraw(&server).await.unwrap();
+    registry.withdraw(&server).await.unwrap();
+    // A server that was killed says nothing any more, and its sign is cleared away.
+    registry.announce(&Writer::this()).await.unwrap();
+    age(
+        &folder.path().join("docker/registry/berth/v1/writers"),
+        Duration::from_secs(91),
+    );
+    assert_eq!(
+        collect(&registry, &at_once(Untagged::Keep)).await.blobs_removed,
+        1
+    );
+    assert_eq!(keys(registry.driver()).await, [] as [String; 0]);
+    registry.announce(&Writer::this()).await.unwrap();
+    blob_of(&registry, &app, "garbage").await;
+    let forced = Collecting {
+        while_written: WhileWritten::Collect,
+        ..at_once(Untagged::Keep)
+    };
+    assert_eq!(collect(&registry, &forced).await.blobs_removed, 1);
+}
+
+#[tokio::test]
+async fn our_index_forgets_what_another_server_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let subject = push_image(&registry, &app, "v1", "layer").await;
+    let config = blob_of(&registry, &app, "{}").await;
+    let referrer = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[],"subject":{{"mediaType":"{}","digest":"{subject}","size":1}}}}"#,
+        MediaType::OCI_MANIFEST
+    );
+    let referrer = push(&registry, &app, "", &MediaType::OCI_MANIFEST, referrer).await;
+    // With untagged manifests going, a referrer of what stays stays.
+    assert_eq!(
+        collect(&registry, &at_once(Untagged::Delete))
+            .await
+            .manifests_removed,
+        0
+    );
+    let referrers = async || {
+        registry
+            .referrers(&app, &subject, None, None)
+            .await
+            .unwrap()
+            .items
+    };
+    assert_eq!(referrers().await.len(), 1);
+    // What `garbage-collect -m` of distribution does: it knows no subjects.
+    let revision = Place::RevisionLink {
+        repository: app.clone(),
+        digest: referrer,
+    };
+    std::fs::remove_dir_all(path(folder.path(), &revision).parent().unwrap()).unwrap();
+    assert_eq!(referrers().await, []);
+    collect(&registry, &at_once(Untagged::Keep)).await;
+    let left = keys(registry.driver()).await;
+    assert!(!left.iter().any(|key| key.contains(&referrer.hex())), "{left:#?}");
+    // And back again: the index learns what another server pushed.
+    std::fs::remove_dir_all(folder.path().join("docker/registry/berth")).unwrap();
+    let text = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[],"subject":{{"mediaType":"a/b","digest":"{subject}","size":1}}}}"#
+    );
+    push(&registry, &app, "", &MediaType::OCI_MANIFEST, text).await;
+    std::fs::remove_dir_all(folder.path().join("docker/registry/berth")).unwrap();
+    assert_eq!(referrers().await.len(), 1);
+}
+
+#[tokio::test]
+async fn asking_for_the_time_leaves_no_folder_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = in_folder(folder.path());
+    blob_of(&registry, &name("app"), "young").await;
+    collect(&registry, &Collecting::default()).await;
+    // Else a collection by root would keep the server out of its own index.
+    assert!(!folder.path().join("docker/registry/berth").exists());
+}

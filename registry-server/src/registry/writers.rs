@@ -1,0 +1,158 @@
+//! Who writes to the store: each server that may change it says so by an object it writes again and again.
+//!
+//! A garbage collection asks here before it removes anything. It is a sign for people and no lock: a server that has
+//! lost its store for longer than [`FRESH`] looks gone, and one of distribution's gives no sign at all.
+//! Ages are told by the store's clock alone: an object written just now says what time it is there.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Error, Registry};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{Condition, Durability, Mode};
+
+/// How often a server says that it is there.
+pub const BEAT: Duration = Duration::from_secs(30);
+
+/// A server that said nothing for so long is gone.
+const FRESH: Duration = Duration::from_secs(3 * BEAT.as_secs());
+
+/// More than a sign ever has.
+const SIGN_MAX: u64 = 16 * 1024;
+
+/// A server that writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    #[serde(skip)]
+    id: Uuid,
+    /// The machine, container or Pod it runs on.
+    pub host: String,
+    /// Its process id there.
+    pub process: u32,
+    /// Since when.
+    pub started: Timestamp,
+}
+
+impl Writer {
+    /// This process.
+    pub fn this() -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            process: std::process::id(),
+            started: Timestamp::now(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::Writer { id: self.id }
+    }
+}
+
+/// A server that was seen to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which; nothing when its sign cannot be read.
+    pub writer: Option<Writer>,
+    /// How long ago it said so.
+    pub ago: Duration,
+}
+
+impl Registry {
+    /// Says that a server writes to this store; to be said again every [`BEAT`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn announce(&self, writer: &Writer) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(writer).expect("a writer has string keys only and is always JSON");
+        self.driver
+            .put(
+                &writer.place().key(),
+                Bytes::from(bytes),
+                Mode::Replace,
+                Durability::Crash,
+            )
+            .await
+            .map_err(Error::storage("announce this server to the store"))
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn withdraw(&self, writer: &Writer) -> Result<(), Error> {
+        match self.driver.delete(&writer.place().key()).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(source) => Err(Error::storage("withdraw this server from the store")(source)),
+        }
+    }
+
+    /// What time it is by the store's clock.
+    pub(super) async fn store_time(&self) -> Result<SystemTime, Error> {
+        let failed = Error::storage("ask the store for its time");
+        let place = Place::Probe { id: Uuid::new_v4() };
+        let key = place.key();
+        self.driver
+            .put(&key, Bytes::new(), Mode::Create, Durability::Crash)
+            .await
+            .map_err(&failed)?;
+        let found = self.driver.stat(&key).await;
+        // With the folders that were made for it.
+        let (ours, shelf) = (Condition::Holds(Bytes::new()), place.shelf());
+        self.driver
+            .delete_if(&key, &ours, &shelf, Durability::Crash)
+            .await
+            .map_err(&failed)?;
+        Ok(found.map_err(failed)?.modified)
+    }
+
+    /// The servers that write, at a time of the store's; signs of those that are gone are removed.
+    pub(super) async fn writers(&self, now: SystemTime) -> Result<Vec<Seen>, Error> {
+        let failed = Error::storage("look who writes to the store");
+        let mut listing = self.driver.list(&Area::Writers.key()).await.map_err(&failed)?;
+        let mut seen = Vec::new();
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            let Some(id) = layout::run(&entry.name) else {
+                continue;
+            };
+            let place = Place::Writer { id };
+            let key = place.key();
+            let sign = async {
+                let metadata = self.driver.stat(&key).await?;
+                Ok((metadata, self.driver.get(&key, SIGN_MAX).await?))
+            };
+            let (metadata, bytes) = match sign.await {
+                Ok(sign) => sign,
+                // It stopped just now.
+                Err(error) if crate::storage::Error::is_not_found(&error) => continue,
+                Err(source) => return Err(failed(source)),
+            };
+            // A sign that is younger than now came meanwhile.
+            let ago = now.duration_since(metadata.modified).unwrap_or_default();
+            if ago <= FRESH {
+                let writer = serde_json::from_slice(&bytes).ok();
+                let writer = writer.map(|writer| Writer { id, ..writer });
+                seen.push(Seen { writer, ago });
+                continue;
+            }
+            // Unless it speaks up in this moment.
+            let silent = Condition::Older(now - FRESH);
+            match self
+                .driver
+                .delete_if(&key, &silent, &place.shelf(), Durability::Crash)
+                .await
+            {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Ok(seen)
+    }
+}

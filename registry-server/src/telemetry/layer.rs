@@ -1,0 +1,95 @@
+//! From what the program says to lines: with the configuration's fields, the request's, and the event's own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use registry_config::model::Formatter;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::line::{Line, Severity};
+use super::{PANIC, Sink, chain, mail, request};
+
+/// Turns events into lines.
+pub(super) struct Lines {
+    pub(super) formatter: Formatter,
+    pub(super) fields: BTreeMap<String, Value>,
+    /// Whether lines name their place in the program.
+    pub(super) caller: bool,
+    pub(super) sink: Sink,
+    pub(super) hooks: Arc<[mail::Hook]>,
+}
+
+/// Fields of an event.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let severity = match metadata.target() {
+            PANIC => Severity::Panic,
+            _ => Severity::from(*metadata.level()),
+        };
+        let mut line = Line::new(jiff::Timestamp::now(), severity);
+        for (name, value) in &self.fields {
+            line.field(name, value.clone());
+        }
+        request::fields(|name, value| line.field(name, value));
+        if self.caller {
+            // Distribution's names for them.
+            let function = match self.formatter {
+                Formatter::Text | Formatter::Json => "func",
+                Formatter::Logstash => "function",
+            };
+            line.field(function, metadata.target().into());
+            if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
+                line.field("file", format!("{file}:{number}").into());
+            }
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for (name, value) in fields.0 {
+            match (name, value) {
+                ("message", Value::String(message)) => line.message(message),
+                (name, value) => line.field(name, value),
+            }
+        }
+        self.hooks.iter().for_each(|hook| hook.offer(&line));
+        let mut text = line.format(self.formatter);
+        text.push('\n');
+        self.sink.line(&text);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push((field.name(), Value::String(format!("{value:?}"))));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), Value::String(value.to_owned())));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.push((field.name(), Value::Bool(value)));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.push((field.name(), Value::String(chain(value))));
+    }
+}

@@ -1,0 +1,114 @@
+//! What every line about a request says of it, under distribution's names.
+//!
+//! Kept beside the task rather than in a span: a request that logs nothing, which is nearly every one, pays for one
+//! allocation and no text.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderName, HeaderValue, Method, Request as Message, Uri, header};
+use serde_json::Value;
+use uuid::Uuid;
+
+tokio::task_local! {
+    static REQUEST: Arc<Request>;
+}
+
+/// What is known of a request.
+#[derive(Debug)]
+pub struct Request {
+    id: OnceLock<Uuid>,
+    method: Method,
+    uri: Uri,
+    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
+    headers: [Option<HeaderValue>; 4],
+    broken: AtomicBool,
+}
+
+/// The headers that are told.
+const HEADERS: [HeaderName; 4] = [
+    header::HOST,
+    header::USER_AGENT,
+    header::REFERER,
+    header::CONTENT_TYPE,
+];
+/// And as what.
+const NAMES: [&str; 4] = [
+    "http.request.host",
+    "http.request.useragent",
+    "http.request.referer",
+    "http.request.contenttype",
+];
+
+impl Request {
+    /// Notes a request that came from `peer`, on behalf of `client`: the same, or somebody behind a proxy.
+    pub fn new<B>(request: &Message<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Arc<Self> {
+        Arc::new(Self {
+            id: OnceLock::new(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            peer,
+            client,
+            headers: HEADERS.map(|name| request.headers().get(name).cloned()),
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    /// Its body ended before it was whole: whoever sent it is gone.
+    pub fn broke_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its body ended before it was whole.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The number by which its lines are found. Made when somebody asks for it.
+    pub fn id(&self) -> Uuid {
+        *self.id.get_or_init(Uuid::new_v4)
+    }
+
+    /// Runs what is done for the request: lines written meanwhile on this task are about it.
+    pub async fn scope<F: Future>(self: Arc<Self>, work: F) -> F::Output {
+        REQUEST.scope(self, work).await
+    }
+
+    /// The same for something that does not wait.
+    pub fn enter<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
+        REQUEST.sync_scope(self, work)
+    }
+}
+
+/// The fields of the request that is being answered here, if one is.
+pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
+    // The error says that there is none.
+    let _ = REQUEST.try_with(|request| {
+        field("http.request.id", request.id().to_string().into());
+        field("http.request.method", request.method.as_str().into());
+        field(
+            "http.request.uri",
+            super::access::without_state(&request.uri).into(),
+        );
+        // A proxy knows its client's address and not the port.
+        match (request.client, request.peer) {
+            (Some(client), Some(peer)) if client == peer.ip() => {
+                field("http.request.remoteaddr", peer.to_string().into());
+            }
+            (Some(client), _) => field("http.request.remoteaddr", client.to_string().into()),
+            (None, _) => {}
+        }
+        // HTTP/2 has the host in the target.
+        if let (None, Some(authority)) = (&request.headers[0], request.uri.authority()) {
+            field(NAMES[0], authority.as_str().into());
+        }
+        for (name, value) in NAMES.iter().zip(&request.headers) {
+            if let Some(value) = value {
+                field(name, String::from_utf8_lossy(value.as_bytes()).into());
+            }
+        }
+    });
+}
