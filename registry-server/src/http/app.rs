@@ -350,7 +350,7 @@ fn host_fault(parts: &Parts) -> Option<&'static str> {
         (None, _) => Some("missing required Host header"),
         (Some(_), Some(_)) => Some("too many Host headers"),
         (Some(host), None) => {
-            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(byte);
+            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte);
             (!host.as_bytes().iter().all(fits)).then_some("malformed Host header")
         }
     }
