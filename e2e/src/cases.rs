@@ -53,6 +53,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
+            "answers are those of registry:2 and registry:3 but for what is listed",
+            server::answers_are_the_peers
+        ),
+        case!(
+            machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
         ),

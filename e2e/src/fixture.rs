@@ -355,7 +355,15 @@ pub async fn install_operator(cluster: &Cluster) -> Result<()> {
 /// # Errors
 /// The password cannot be hashed.
 pub fn users(password: &str) -> Result<String> {
-    let hash = bcrypt::hash_with_result(password, 10).context("cannot hash a password")?;
+    users_at_cost(password, 10)
+}
+
+/// The same with a hash that takes 2^`cost` rounds, for cases that log in hundreds of times.
+///
+/// # Errors
+/// The password cannot be hashed.
+pub fn users_at_cost(password: &str, cost: u32) -> Result<String> {
+    let hash = bcrypt::hash_with_result(password, cost).context("cannot hash a password")?;
     Ok(format!(
         "{USER}:{}\n",
         hash.format_for_version(bcrypt::Version::TwoY)

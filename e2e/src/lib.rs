@@ -12,6 +12,7 @@ pub mod cache;
 pub mod cases;
 pub mod clients;
 pub mod demo;
+pub mod differential;
 pub mod dist;
 pub mod exec;
 pub mod fixture;

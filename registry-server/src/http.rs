@@ -12,6 +12,7 @@ mod body;
 mod catalog;
 mod conditional;
 mod forwarded;
+mod leftover;
 mod location;
 mod manifests;
 pub mod metrics;

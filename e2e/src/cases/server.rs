@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::differential;
 use crate::exec::Exec;
 use crate::images;
 use crate::protocol::{digest, noise};
@@ -159,6 +160,14 @@ pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
         pushed / 1024,
         peak / 1024
     ));
+    Ok(())
+}
+
+/// Thousands of requests, three servers, and the reviewed list of what may differ.
+pub(super) async fn answers_are_the_peers(bench: &Bench<'_>) -> Result<()> {
+    for note in differential::run(bench.dir).await? {
+        bench.note(note);
+    }
     Ok(())
 }
 

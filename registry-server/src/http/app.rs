@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::forwarded::Forwarded;
+use super::leftover::{Leftover, Waiting};
 use super::location::Locations;
 use super::metrics::Handler;
 use super::network::Network;
@@ -151,11 +152,13 @@ impl App {
         B::Error: Into<BodyError>,
     {
         let (parts, body) = request.into_parts();
-        let (head, version) = (parts.method == Method::HEAD, parts.version);
+        let (head, version, waiting) = (parts.method == Method::HEAD, parts.version, Waiting::of(&parts));
+        let (body, leftover) = Leftover::of(body);
         let answer = match host_fault(&parts) {
             Some(fault) => Ok(bad_request(fault)),
             None => self.inner.answer(parts, body, &peer).await,
         };
+        leftover.discard(&waiting).await;
         let mut response = answer.unwrap_or_else(Response::from);
         let options = &self.inner.options;
         for (name, value) in &options.headers {
@@ -347,7 +350,7 @@ fn host_fault(parts: &Parts) -> Option<&'static str> {
         (None, _) => Some("missing required Host header"),
         (Some(_), Some(_)) => Some("too many Host headers"),
         (Some(host), None) => {
-            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(byte);
+            let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte);
             (!host.as_bytes().iter().all(fits)).then_some("malformed Host header")
         }
     }

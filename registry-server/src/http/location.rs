@@ -59,8 +59,9 @@ impl Locations {
 fn origin(options: &Options, headers: &HeaderMap, uri: &Uri, peer: &Peer) -> Option<String> {
     let forwarded = Forwarded::of(&options.trusted_proxies, headers, peer);
     let own_host = || {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        Host::parse(host.or_else(|| uri.authority().map(http::uri::Authority::as_str))?)
+        // An absolute target outweighs the header (RFC 9112, section 3.2.2).
+        let target = uri.authority().map(http::uri::Authority::as_str);
+        Host::parse(target.or_else(|| headers.get(HOST)?.to_str().ok())?)
     };
     let host = forwarded.host.or_else(own_host)?;
     let own_scheme = if peer.tls { Scheme::Https } else { Scheme::Http };

@@ -125,10 +125,6 @@ async fn delete(
     Ok(Reply::new(StatusCode::ACCEPTED).finish())
 }
 
-/// How much of a body that is too large is read and thrown away. A client that is still sending when the connection
-/// closes loses the answer that says why.
-const DISCARDED_MAX: u64 = 32 * 1024 * 1024;
-
 /// The whole body, but never more of it in memory than a manifest may have.
 async fn collect<B>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem>
 where
@@ -142,7 +138,6 @@ where
     if let Some(size) = announced
         && size > limit
     {
-        discard(body).await;
         return Err(Error::ManifestTooLarge { size, limit }.into());
     }
     let mut bytes = BytesMut::new();
@@ -157,8 +152,6 @@ where
         }
         if bytes.len() > MANIFEST_MAX {
             let size = bytes.len() as u64;
-            drop(bytes);
-            discard(body).await;
             return Err(Error::ManifestTooLarge { size, limit }.into());
         }
     }
@@ -169,20 +162,6 @@ where
         ));
     }
     Ok(bytes.freeze())
-}
-
-/// Reads what is left of a body and forgets it, within [`DISCARDED_MAX`].
-async fn discard<B>(mut body: B)
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-{
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if read > DISCARDED_MAX {
-            break;
-        }
-    }
 }
 
 /// The `Accept` headers; none, or one with a wildcard, takes anything.

@@ -94,8 +94,8 @@ pub struct Problem {
 struct Entry {
     code: &'static str,
     message: &'static str,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    detail: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +106,16 @@ struct Document {
 impl Problem {
     /// An error without a detail.
     pub fn new(code: Code) -> Self {
-        Self::with(code, Value::Null)
+        let entry = Entry {
+            code: code.name(),
+            message: code.message(),
+            detail: None,
+        };
+        Self {
+            status: code.status(),
+            errors: vec![entry],
+            headers: Vec::new(),
+        }
     }
 
     /// An error with something a person can use.
@@ -114,12 +123,11 @@ impl Problem {
         let entry = Entry {
             code: code.name(),
             message: code.message(),
-            detail: detail.into(),
+            detail: Some(detail.into()),
         };
         Self {
-            status: code.status(),
             errors: vec![entry],
-            headers: Vec::new(),
+            ..Self::new(code)
         }
     }
 
@@ -135,7 +143,8 @@ impl Problem {
         self
     }
 
-    /// A client that must log in. The detail is the list of what it asked for, in distribution's form.
+    /// A client that must log in. The detail is the list of what it asked for, in distribution's form:
+    /// `null` when that is no content.
     pub(super) fn unauthorized(access: &[Access]) -> Self {
         let list: Vec<Value> = access.iter().map(record).collect();
         let detail = if list.iter().all(Value::is_null) {
@@ -248,7 +257,7 @@ impl From<registry::Error> for Problem {
                 let errors = missing.iter().map(|missing| Entry {
                     code: Code::ManifestBlobUnknown.name(),
                     message: Code::ManifestBlobUnknown.message(),
-                    detail: missing.digest().to_string().into(),
+                    detail: Some(missing.digest().to_string().into()),
                 });
                 let status = Code::ManifestBlobUnknown.status();
                 Self {

@@ -37,8 +37,8 @@ impl Reply {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-        // 204 has no length (RFC 9110, section 8.6).
-        if status != StatusCode::NO_CONTENT {
+        // 204 has no length, and 304 none but that of the 200 it stands for (RFC 9110, section 8.6).
+        if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
         Self { response }

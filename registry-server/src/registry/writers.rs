@@ -103,7 +103,12 @@ impl Registry {
             .await
             .map_err(&failed)?;
         let found = self.driver.stat(&key).await;
-        self.driver.delete(&key).await.map_err(&failed)?;
+        // With the folders that were made for it.
+        let (ours, shelf) = (Condition::Holds(Bytes::new()), place.shelf());
+        self.driver
+            .delete_if(&key, &ours, &shelf, Durability::Crash)
+            .await
+            .map_err(&failed)?;
         Ok(found.map_err(failed)?.modified)
     }
 

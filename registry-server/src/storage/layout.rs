@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Entry, EntryKind, StorageKey};
 
+const TOP: &str = "docker/registry";
 const ROOT: &str = "docker/registry/v2";
 const OURS: &str = "docker/registry/berth/v1";
 const LAYERS: &str = "_layers";
@@ -223,8 +224,9 @@ impl Place {
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
-            | Self::Writer { .. }
-            | Self::Probe { .. } => OURS.to_owned(),
+            | Self::Writer { .. } => OURS.to_owned(),
+            // Whoever only asks may be another user than the server, who could not write into folders made so.
+            Self::Probe { .. } => TOP.to_owned(),
         })
     }
 
@@ -362,8 +364,6 @@ pub enum Area<'a> {
     Subjects(&'a RepositoryName, Algorithm),
     /// The servers that write to this store; [`run`] reads the names.
     Writers,
-    /// Probes that were not removed; [`run`] reads the names.
-    Probes,
 }
 
 impl Area<'_> {
@@ -405,7 +405,6 @@ impl Area<'_> {
                 format!("{}/subjects/{algorithm}", our_home(repository))
             }
             Self::Writers => format!("{OURS}/{WRITERS}"),
-            Self::Probes => format!("{OURS}/{PROBES}"),
         })
     }
 }

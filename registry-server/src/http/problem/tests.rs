@@ -358,7 +358,7 @@ async fn a_refused_client_learns_what_it_asked_for() {
     assert_eq!(
         body,
         concat!(
-            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#,
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":null}]}"#,
             "\n"
         )
     );

@@ -232,6 +232,7 @@ async fn a_request_of_http_1_1_has_one_host_that_can_be_one() {
         &["a b"],
         &["a.example?x"],
         &["<a>"],
+        &["user@a.example"],
     ] {
         ask(hosts, http1).await.is(400, &[("connection", "close")]);
     }
@@ -266,4 +267,16 @@ async fn whoever_is_not_let_in_does_not_learn_which_methods_there_are() {
         let login = [("authorization", "Basic YW5uOnB3")];
         send(&app, method, path, &login, "").await.is(status, &[]);
     }
+}
+
+#[tokio::test]
+async fn the_host_of_an_absolute_target_outweighs_the_header() {
+    let server = server();
+    let path = "http://target.example:5000/v2/a/blobs/uploads/";
+    let answer = server.send("POST", path, &[], "").await;
+    let location = answer.header("location");
+    assert!(
+        location.starts_with("http://target.example:5000/v2/a/blobs/uploads/"),
+        "{location}"
+    );
 }

@@ -277,7 +277,6 @@ fn every_area_holds_its_objects() {
             },
         ),
         (Area::Writers, Place::Writer { id: RUN }),
-        (Area::Probes, Place::Probe { id: RUN }),
     ];
     for (area, place) in within {
         let (area_key, key) = (area.key(), place.key());

@@ -1,0 +1,129 @@
+//! What is asked: worlds of their own configuration, each with requests in their order.
+//!
+//! To add a request, find the file of its noun in `corpus/` and a scenario there; use a repository of the scenario's own, so
+//! that what one server has more than another cannot show elsewhere. Start at [`worlds`].
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::request::Script;
+use crate::fixture;
+use crate::server::Settings;
+
+mod access;
+mod blobs;
+mod documents;
+pub(super) mod generated;
+mod lists;
+mod manifests;
+mod paths;
+mod uploads;
+mod wires;
+
+/// What the generated requests are drawn from. Another one is another corpus, with a list of its own.
+pub(super) const SEED: u64 = 0xBE27_0004;
+
+/// The password of the only user.
+const PASSWORD: &str = "open sesame";
+
+/// Three servers, started once per phase on folders that stay.
+pub(super) struct World {
+    pub(super) name: &'static str,
+    pub(super) phases: Vec<Phase>,
+}
+
+/// A configuration, and what is asked under it.
+pub(super) struct Phase {
+    pub(super) settings: Settings,
+    pub(super) script: Script,
+}
+
+impl World {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            phases: Vec::new(),
+        }
+    }
+
+    /// With a phase more.
+    fn then(mut self, settings: Settings, fill: impl FnOnce(&mut Script)) -> Self {
+        let mut script = Script::default();
+        fill(&mut script);
+        self.phases.push(Phase { settings, script });
+        self
+    }
+}
+
+/// All worlds; files they are configured with are written to `dir`.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn worlds(dir: &Path) -> Result<Vec<World>> {
+    let users = dir.join("users");
+    std::fs::write(&users, fixture::users_at_cost(PASSWORD, 4)?).context("cannot write the password file")?;
+    let default = Settings::default;
+    let delete = || Settings {
+        delete: true,
+        ..Settings::default()
+    };
+    Ok(vec![
+        World::new("default").then(default(), |script| {
+            blobs::ask_all(script);
+            uploads::ask_all(script);
+            manifests::ask_all(script);
+            documents::ask_all(script);
+        }),
+        World::new("delete").then(delete(), |script| {
+            blobs::deletes(script);
+            manifests::deletes(script);
+        }),
+        World::new("lists").then(delete(), |script| {
+            lists::ask_all(script);
+            lists::emptied(script);
+        }),
+        World::new("hostile").then(delete(), |script| {
+            paths::ask_all(script);
+            wires::ask_all(script);
+        }),
+        World::new("generated").then(delete(), generated::ask_all),
+        World::new("read-only").then(default(), access::fill).then(
+            Settings {
+                read_only: true,
+                ..delete()
+            },
+            access::read_only,
+        ),
+        World::new("password").then(default(), access::fill).then(
+            Settings {
+                htpasswd: Some(users),
+                ..delete()
+            },
+            |script| access::password(script, PASSWORD),
+        ),
+        World::new("relative").then(
+            Settings {
+                relative_urls: true,
+                ..default()
+            },
+            |script| access::urls(script, ""),
+        ),
+        World::new("host").then(
+            Settings {
+                host: Some("https://registry.example:8443".to_owned()),
+                relative_urls: true,
+                ..default()
+            },
+            |script| access::urls(script, ""),
+        ),
+        World::new("prefix").then(
+            Settings {
+                prefix: Some("/in/front/".to_owned()),
+                headers: vec![("X-Content-Type-Options".to_owned(), "nosniff".to_owned())],
+                ..default()
+            },
+            |script| access::urls(script, "/in/front"),
+        ),
+    ])
+}

@@ -1,0 +1,247 @@
+//! What is made equal before answers are compared, each rule with its reason. Everything else is compared as it was sent.
+//!
+//! A rule replaces a value only when it has the form it should have; a broken one stays and is found.
+//! Start at [`RULES`].
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use super::route::Parts;
+use super::wire::Answer;
+
+/// What a rule may look at beside the value.
+pub(super) struct Around<'a> {
+    /// Host and port of the server that answered.
+    pub(super) host: &'a str,
+    /// Where it keeps its data.
+    pub(super) folder: &'a str,
+    pub(super) answer: &'a Answer,
+    pub(super) is_head: bool,
+    /// Repository, tag and digest of the request.
+    pub(super) parts: Parts<'a>,
+}
+
+/// One rule: for fields whose name begins so, the reason, and what becomes of the value.
+pub(super) struct Rule {
+    pub(super) field: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) apply: fn(&str, &Around<'_>) -> String,
+}
+
+/// All rules, applied in this order.
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        field: "header date",
+        reason: "the second may change between the answers of the three",
+        apply: date,
+    },
+    Rule {
+        field: "header docker-upload-uuid",
+        reason: "each server draws its own",
+        apply: |value, _| {
+            if is_uuid(value) {
+                "<uuid>".to_owned()
+            } else {
+                value.to_owned()
+            }
+        },
+    },
+    Rule {
+        field: "header location",
+        reason: "the server's own port, the upload it drew, and the time in the signed token; path, parameters and what the \
+                 token says otherwise are compared",
+        apply: location,
+    },
+    Rule {
+        field: "header content-length",
+        reason: "it follows from the body, which is compared",
+        apply: content_length,
+    },
+    Rule {
+        field: "header content-type",
+        reason: "what separates the parts of a body is drawn for each answer",
+        apply: without_boundary,
+    },
+    Rule {
+        field: "body",
+        reason: "what separates the parts of a body is drawn for each answer",
+        apply: without_boundary,
+    },
+    Rule {
+        field: "body",
+        reason: "an upload's or a request's number is the server's own",
+        apply: |value, _| without_uuids(value),
+    },
+    Rule {
+        field: "body",
+        reason: "an error of the file system names the run's own folder",
+        apply: |value, around| value.replace(around.folder, "<folder>"),
+    },
+    Rule {
+        field: "",
+        reason: "one line of the list covers a route, whatever repository, tag or digest was asked for",
+        apply: without_parts,
+    },
+];
+
+/// A value after every rule for its field.
+pub(super) fn normal(field: &str, value: &str, around: &Around<'_>) -> String {
+    RULES
+        .iter()
+        .filter(|rule| field.starts_with(rule.field))
+        .fold(value.to_owned(), |value, rule| (rule.apply)(&value, around))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+fn date(value: &str, _: &Around<'_>) -> String {
+    let form: String = value
+        .chars()
+        .map(|c| match c {
+            '0'..='9' => '0',
+            'a'..='z' | 'A'..='Z' => 'a',
+            other => other,
+        })
+        .collect();
+    if form == "aaa, 00 aaa 0000 00:00:00 aaa" && value.ends_with(" GMT") {
+        "<date>".to_owned()
+    } else {
+        value.to_owned()
+    }
+}
+
+fn content_length(value: &str, around: &Around<'_>) -> String {
+    let is_error = around.answer.status.starts_with(['4', '5']);
+    if around.is_head && is_error && value.parse::<u64>().is_ok_and(|length| length > 0) {
+        // HEAD's answer has the length of GET's.
+        "<length>".to_owned()
+    } else if !around.is_head && value == around.answer.body.len().to_string() && value != "0" {
+        "<length>".to_owned()
+    } else {
+        value.to_owned()
+    }
+}
+
+fn without_boundary(value: &str, around: &Around<'_>) -> String {
+    let boundary = around
+        .answer
+        .header("content-type")
+        .and_then(|kind| kind.split_once("boundary="));
+    match boundary {
+        Some((_, boundary)) if boundary.len() >= 20 => value.replace(boundary, "<boundary>"),
+        Some(_) | None => value.to_owned(),
+    }
+}
+
+/// What an upload's token says (see `http.secret` in distribution).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct State {
+    name: String,
+    #[serde(rename = "UUID")]
+    id: String,
+    offset: u64,
+    started_at: String,
+}
+
+fn location(value: &str, around: &Around<'_>) -> String {
+    let value = value.replace(around.host, "<server>");
+    let (path, query) = match value.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (value.as_str(), None),
+    };
+    let id = path.rsplit('/').next().unwrap_or_default();
+    let query = query.map(|query| {
+        let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
+            Some(("_state", token)) => format!("_state={}", state(token, id)),
+            Some(_) | None => parameter.to_owned(),
+        });
+        parameters.collect::<Vec<_>>().join("&")
+    });
+    let path = without_uuids(path);
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
+fn state(token: &str, id: &str) -> String {
+    const MAC: usize = 32;
+    let document = URL_SAFE.decode(token.replace("%3D", "=")).ok();
+    let state: Option<State> = document.and_then(|bytes| serde_json::from_slice(bytes.get(MAC..)?).ok());
+    match state {
+        Some(state) if state.id == id && state.started_at.contains('T') => {
+            // Both ways to write the padding are the same query.
+            format!("<token of {} at {}>", state.name, state.offset)
+        }
+        Some(_) | None => token.to_owned(),
+    }
+}
+
+fn without_parts(value: &str, around: &Around<'_>) -> String {
+    let mut value = value.to_owned();
+    let parts = [(around.parts.name, "<name>"), (around.parts.last, "<last>")];
+    for (part, placeholder) in parts {
+        let Some(part) = part else { continue };
+        let decoded = decoded(part);
+        if !decoded.contains(char::is_alphanumeric) {
+            continue;
+        }
+        // Short ones would be found where they are not meant, but not between quotes.
+        let quoted = [
+            (
+                format!("`{}`", decoded.escape_debug()),
+                format!("`{placeholder}`"),
+            ),
+            (format!("\"{decoded}\""), format!("\"{placeholder}\"")),
+            (
+                format!("repository {decoded} "),
+                format!("repository {placeholder} "),
+            ),
+            (format!("tag {decoded}\""), format!("tag {placeholder}\"")),
+            (
+                format!("manifest {decoded}\""),
+                format!("manifest {placeholder}\""),
+            ),
+            (format!("upload {decoded}\""), format!("upload {placeholder}\"")),
+        ];
+        for (from, to) in quoted {
+            value = value.replace(&from, &to);
+        }
+        if part.len() > 4 {
+            value = value.replace(part, placeholder).replace(&decoded, placeholder);
+        }
+    }
+    value
+}
+
+/// As a server reads it.
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_digit() || ('a'..='f').contains(&c),
+        })
+}
+
+fn without_uuids(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        if let Some(candidate) = rest.get(..36)
+            && is_uuid(candidate)
+        {
+            out.push_str("<uuid>");
+            rest = &rest[36..];
+        } else {
+            out.push(next);
+            rest = &rest[next.len_utf8()..];
+        }
+    }
+    out
+}

@@ -1,0 +1,243 @@
+//! HTTP/1.1 byte by byte: what a client library would refuse to send is sent, and what it would tidy in an answer is kept.
+//!
+//! Must not: follow, retry or repair anything. Start at [`Connection::ask`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// How long an answer may take. Generous: three servers and this client share the machine with others.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// A request as bytes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Message {
+    /// Up to and with the empty line.
+    pub(super) head: Vec<u8>,
+    /// Everything behind it.
+    pub(super) body: Vec<u8>,
+    /// Whether the body waits for `100 Continue` or another answer.
+    pub(super) waits: bool,
+    /// Whether an answer to it has no body, whatever its head says.
+    pub(super) is_head: bool,
+    /// Whether the connection is of no use afterwards.
+    pub(super) is_last: bool,
+    /// Whether its sending half is closed behind the body.
+    pub(super) ends: bool,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// An answer.
+    Answer(Answer),
+    /// The connection was closed without one.
+    Closed,
+}
+
+/// An answer as it was sent. Header names are in lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The statuses of interim answers before it.
+    pub(super) interim: Vec<String>,
+    /// `HTTP/1.1`
+    pub(super) version: String,
+    /// `200`
+    pub(super) status: String,
+    /// In their order.
+    pub(super) headers: Vec<(String, String)>,
+    /// Without its transfer coding.
+    pub(super) body: Vec<u8>,
+    /// Whether the connection ended before the body did.
+    pub(super) is_cut: bool,
+}
+
+impl Answer {
+    /// The first value of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// A connection to one server, opened when it is needed.
+pub(super) struct Connection {
+    address: SocketAddr,
+    halves: Option<(BufReader<OwnedReadHalf>, OwnedWriteHalf)>,
+}
+
+impl Connection {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            halves: None,
+        }
+    }
+
+    /// Sends a request and reads its answer. A connection is used again only when both sides meant to keep it and nothing
+    /// of the request was left unsent.
+    ///
+    /// # Errors
+    /// The server cannot be reached, does not answer in time, or its answer is no HTTP.
+    pub(super) async fn ask(&mut self, message: &Message) -> Result<Outcome> {
+        let was_kept = self.halves.is_some() && !message.is_last;
+        match self.ask_once(message).await? {
+            // The server had given the kept connection up before the request came.
+            Outcome::Closed if was_kept => self.ask_once(message).await,
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn ask_once(&mut self, message: &Message) -> Result<Outcome> {
+        let kept = if message.is_last { None } else { self.halves.take() };
+        let (mut reader, mut writer) = match kept {
+            Some(halves) => halves,
+            None => {
+                let stream = TcpStream::connect(self.address)
+                    .await
+                    .with_context(|| format!("cannot connect to {}", self.address))?;
+                stream.set_nodelay(true)?;
+                let (reader, writer) = stream.into_split();
+                (BufReader::new(reader), writer)
+            }
+        };
+        let asked = async {
+            let mut sent = false;
+            let mut interim = Vec::new();
+            if message.waits {
+                writer.write_all(&message.head).await?;
+            } else {
+                let send = async {
+                    // In one piece: whether a server has seen the whole of a short body when it refuses the head
+                    // decides whether it keeps the connection. It may also answer and hang up before it has heard
+                    // all of a long one: the answer counts.
+                    let whole = [message.head.as_slice(), &message.body].concat();
+                    let all = writer.write_all(&whole).await.is_ok();
+                    if message.ends && all {
+                        let _ = writer.shutdown().await;
+                    }
+                    all
+                };
+                tokio::pin!(send);
+                tokio::select! {
+                    biased;
+                    all = &mut send => sent = all,
+                    ready = async { reader.fill_buf().await.map(<[u8]>::len) } => { let _ = ready; }
+                }
+            }
+            loop {
+                let Some(mut answer) = read_head(&mut reader).await? else {
+                    return Ok::<_, anyhow::Error>((Outcome::Closed, false));
+                };
+                if answer.status.starts_with('1') {
+                    if answer.status == "100" && message.waits && !sent {
+                        sent = writer.write_all(&message.body).await.is_ok();
+                    }
+                    interim.push(answer.status);
+                    continue;
+                }
+                let framed = read_body(&mut reader, message.is_head, &mut answer).await?;
+                let keep = framed && sent && answer.header("connection") != Some("close");
+                answer.interim = interim;
+                return Ok((Outcome::Answer(answer), keep && answer_is_1_1(&message.head)));
+            }
+        };
+        let (outcome, keep) = match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(result) => result?,
+            Err(_) => bail!("no answer within {ANSWER_LIMIT:?}"),
+        };
+        if keep && !message.is_last {
+            self.halves = Some((reader, writer));
+        }
+        Ok(outcome)
+    }
+}
+
+/// HTTP/1.0 ends a connection with its answer.
+fn answer_is_1_1(head: &[u8]) -> bool {
+    head.split(|byte| *byte == b'\n')
+        .next()
+        .is_some_and(|line| line.trim_ascii_end().ends_with(b"HTTP/1.1"))
+}
+
+type Reader = BufReader<OwnedReadHalf>;
+
+/// `None` when the connection ended, or was reset, before the first byte.
+async fn read_head(reader: &mut Reader) -> Result<Option<Answer>> {
+    let mut line = Vec::new();
+    if let Ok(0) | Err(_) = reader.read_until(b'\n', &mut line).await {
+        return Ok(None);
+    }
+    let first = text(&line);
+    let mut parts = first.splitn(3, ' ');
+    let (Some(version), Some(status)) = (parts.next(), parts.next()) else {
+        bail!("no status line: {first:?}");
+    };
+    let mut answer = Answer {
+        version: version.to_owned(),
+        status: status.to_owned(),
+        ..Answer::default()
+    };
+    loop {
+        line.clear();
+        reader.read_until(b'\n', &mut line).await?;
+        let header = text(&line);
+        if header.is_empty() {
+            return Ok(Some(answer));
+        }
+        let (name, value) = header
+            .split_once(':')
+            .with_context(|| format!("no header: {header:?}"))?;
+        answer
+            .headers
+            .push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+}
+
+/// Gives whether the body had an end of its own, other than the connection's.
+async fn read_body(reader: &mut Reader, is_head: bool, answer: &mut Answer) -> Result<bool> {
+    if is_head || answer.status == "204" || answer.status == "304" {
+        return Ok(true);
+    }
+    if answer.header("transfer-encoding") == Some("chunked") {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line).await?;
+            let size = text(&line);
+            let size =
+                usize::from_str_radix(&size, 16).with_context(|| format!("no chunk size: {size:?}"))?;
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).await?;
+            if size == 0 {
+                return Ok(true);
+            }
+            chunk.truncate(size);
+            answer.body.append(&mut chunk);
+        }
+    }
+    match answer.header("content-length").map(str::parse) {
+        Some(length) => {
+            let length: u64 = length.context("no `Content-Length`")?;
+            // A reset is the same to a client as an end.
+            let _ = reader.take(length).read_to_end(&mut answer.body).await;
+            answer.is_cut = (answer.body.len() as u64) < length;
+            Ok(!answer.is_cut)
+        }
+        None => {
+            reader.read_to_end(&mut answer.body).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// Each byte as the character of its number: nothing is lost, whatever the encoding was meant to be.
+fn text(line: &[u8]) -> String {
+    line.trim_ascii_end().iter().copied().map(char::from).collect()
+}
