@@ -137,6 +137,14 @@ impl List {
         verdict
     }
 
+    /// The reasons as the page for people gives them, a line each.
+    #[cfg(test)]
+    pub(super) fn reasons(&self) -> impl Iterator<Item = String> {
+        self.reasons
+            .iter()
+            .map(|(id, sentence)| format!("- **{id}**: {sentence}"))
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

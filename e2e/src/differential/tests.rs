@@ -267,3 +267,14 @@ fn the_generator_gives_the_same_requests_every_time() {
     assert!(first.len() >= 400);
     assert_eq!(first, requests());
 }
+
+/// `docs/drop-in.md` tells people what the list tells the suite.
+#[test]
+fn the_page_for_people_gives_exactly_the_reasons_of_the_list() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/drop-in.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = text.split_once("a test holds the two together -->\n").unwrap();
+    let told: Vec<&str> = rest.lines().take_while(|line| line.starts_with("- ")).collect();
+    let expected: Vec<String> = List::parse(super::list::TEXT).unwrap().reasons().collect();
+    assert_eq!(told, expected, "in `{page}`");
+}
