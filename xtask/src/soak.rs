@@ -27,11 +27,11 @@ struct Soak {
 }
 
 const SOAKS: [Soak; 1] = [Soak {
-    name: "500,000 texts that are almost right through each parser",
+    name: "200,000 texts that are almost right through each parser",
     packages: &["registry-oci", "registry-config", "registry-server"],
     filter: "mutated",
     variable: "PROPTEST_CASES",
-    value: "500000",
+    value: "200000",
 }];
 
 pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
