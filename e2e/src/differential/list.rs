@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// The list of this checkout.
 pub(super) const TEXT: &str = include_str!("differences.txt");
 
+/// The reason of what 2.8 alone has in another way.
+const AS_3_1: &str = "as-3.1";
+
 /// One difference, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
@@ -97,6 +100,11 @@ impl List {
             ensure!(
                 list.reasons.contains_key(*reason),
                 "{}: the reason is not told",
+                place()
+            );
+            ensure!(
+                *reason != AS_3_1 || peer == "2.8",
+                "{}: only 2.8 differs from 3.1",
                 place()
             );
             let entry = Entry {

@@ -206,6 +206,7 @@ fn a_list_with_a_line_that_is_no_entry_is_not_read() {
         "GET / | 3.0 | status | 404 | 201 | spec",
         "GET / | 3.1 | status | 404 | spec",
         "reason spec: another sentence",
+        "reason as-3.1: a sentence\nGET / | both | status | 404 | 201 | as-3.1",
         "reason none",
         "something else",
     ] {
