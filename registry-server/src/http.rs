@@ -31,7 +31,7 @@ mod uploads;
 mod warning;
 
 pub use app::{App, Options, Peer};
-pub use body::Body;
+pub use body::{Body, BodyError, RequestBody};
 pub use network::{Network, NetworkError};
 pub use problem::{Code, Problem};
 pub use state::Secrets;

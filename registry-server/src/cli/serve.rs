@@ -2,6 +2,7 @@
 
 mod answer;
 mod exchange;
+mod parts;
 mod presence;
 mod upkeep;
 
@@ -9,26 +10,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use ::http::Request;
 use hyper::body::Incoming;
-use rand::Rng;
-use registry_config::model::Config;
-use registry_config::{Loaded, Secret};
+use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use answer::Front;
+pub(super) use parts::driver;
+use parts::{gate, options, validation};
 
 use super::output::Output;
 use super::source::{self, Found};
 use super::{exit, output};
-use crate::auth::{self, Gate, Htpasswd};
+use crate::auth;
 use crate::fault::Fault;
 use crate::health::{self, Check, Health, Probes};
+use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::http::{App, Network, Options, Secrets};
-use crate::registry::{Children, Platform, References, Registry, Settings, Urls, Validation};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Timed};
+use crate::registry::{Registry, Settings};
+use crate::storage::{Driver, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -251,114 +252,6 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         ),
     }
     Ok(exit::DONE)
-}
-
-/// The store and its name for people.
-pub(super) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
-    let Some(filesystem) = &config.storage.filesystem else {
-        // Exactly one driver is configured, and there is no third one yet.
-        return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));
-    };
-    let root = filesystem.root();
-    let defaults = FilesystemOptions::default();
-    let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
-    let driver = Filesystem::new(
-        root,
-        &FilesystemOptions {
-            max_threads,
-            ..defaults
-        },
-    )
-    .map_err(|source| Error::Storage {
-        root: root.to_owned(),
-        source,
-    })?;
-    let storage = format!("filesystem {}", driver.root().display());
-    Ok((Arc::new(driver), storage))
-}
-
-/// What pushed manifests must fulfil.
-fn validation(config: &Config) -> Result<Validation, Error> {
-    use registry_config::model;
-    let model::Validation { manifests, .. } = &config.validation;
-    let references = match manifests.references.unwrap_or_default() {
-        _ if !config.validation.is_on() => References::Unchecked,
-        model::References::Required => References::Required,
-        model::References::Any => References::Any,
-    };
-    let platforms = manifests.indexes.platformlist.iter().map(|platform| Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-    });
-    let children = match manifests.indexes.platforms.unwrap_or_default() {
-        model::Platforms::All => Children::All,
-        // As in distribution.
-        model::Platforms::List if manifests.indexes.platformlist.is_empty() => Children::All,
-        model::Platforms::List => Children::Of(platforms.collect()),
-        model::Platforms::None => Children::None,
-    };
-    Ok(Validation {
-        references,
-        urls: Urls::new(&manifests.urls.allow, &manifests.urls.deny)?,
-        children,
-        classes: config.policy.repository.classes.clone(),
-    })
-}
-
-fn gate(config: &Config) -> Result<Gate, Error> {
-    if let Some(htpasswd) = &config.auth.htpasswd {
-        return Ok(Gate::htpasswd(Htpasswd::open(&htpasswd.realm, &htpasswd.path)?));
-    }
-    if let Some(silly) = &config.auth.silly {
-        tracing::warn!("`auth.silly` lets everybody in who sends any Authorization header; it is for tests");
-        return Ok(Gate::silly(&silly.realm, &silly.service));
-    }
-    Ok(Gate::open())
-}
-
-fn options(config: &Config, health: &Health) -> Options {
-    let http = &config.http;
-    let expose = |secret: &Secret| secret.expose().as_bytes().to_vec();
-    let current = http.secret.as_ref().filter(|secret| !secret.is_empty()).map(expose).unwrap_or_else(|| {
-        tracing::warn!(
-            "`http.secret` is not set: a random one is used; uploads do not survive a restart and cannot be continued \
-             on another replica"
-        );
-        rand::rng().random::<[u8; 32]>().to_vec()
-    });
-    let mut options = Options::new(Secrets::new(current, http.previoussecrets.iter().map(expose)));
-    options.host.clone_from(&http.host);
-    if let Some(prefix) = &http.prefix {
-        options.prefix.clone_from(prefix);
-    }
-    options.relative_urls = http.relativeurls == Some(true);
-    options.headers = headers(config);
-    options.catalog_max = config.catalog.limit();
-    options.tags_max = config.tags.limit();
-    options.read_only = config.storage.maintenance.readonly.enabled == Some(true);
-    options.delete = config.storage.delete.enabled == Some(true);
-    // The configuration's check took the same forms.
-    let networks = http
-        .trustedproxies
-        .iter()
-        .flatten()
-        .filter_map(|network| Network::parse(network).ok());
-    options.trusted_proxies = networks.collect();
-    options.draining = health.draining();
-    options
-}
-
-/// The headers of every response. Names and values were checked with the configuration.
-fn headers(config: &Config) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, values) in &config.http.headers {
-        for value in values {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
-                headers.append(name, value);
-            }
-        }
-    }
-    headers
 }
 
 /// Takes as many open files as the system lets this process have: every connection and every blob on its way is

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -23,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
 use super::route::Route;
-use super::{Body, Secrets, blobs, catalog, manifests, referrers, tags, uploads};
+use super::{Body, RequestBody, Secrets, blobs, catalog, manifests, referrers, tags, uploads};
 use crate::auth::{Access, Action, Gate, Refusal};
 use crate::registry::Registry;
 
@@ -113,9 +112,6 @@ pub(super) struct Call<'a> {
     pub(super) locations: &'a Locations,
 }
 
-/// What a body says when it breaks off.
-pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
-
 impl App {
     /// An interface to a registry behind a gate.
     pub fn new(registry: Registry, gate: Gate, options: Options) -> Self {
@@ -146,11 +142,7 @@ impl App {
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
     /// nothing half-written, and bytes of an upload that came in are kept. An answer to somebody the gate let in
     /// carries the [`crate::auth::Identity`] as an extension, for the access log.
-    pub async fn respond<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BodyError>,
-    {
+    pub async fn respond<B: RequestBody>(&self, request: Request<B>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let (head, version, waiting) = (parts.method == Method::HEAD, parts.version, Waiting::of(&parts));
         let (body, leftover) = Leftover::of(body);
@@ -182,11 +174,12 @@ impl App {
 }
 
 impl Inner {
-    async fn answer<B>(&self, parts: Parts, body: B, peer: &Peer) -> Result<Response<Body>, Problem>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BodyError>,
-    {
+    async fn answer<B: RequestBody>(
+        &self,
+        parts: Parts,
+        body: B,
+        peer: &Peer,
+    ) -> Result<Response<Body>, Problem> {
         let decoded = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
         // A probe that knows nothing of the configured prefix is answered too.
         if Route::parse(&decoded) == Route::Root {
@@ -207,18 +200,14 @@ impl Inner {
         Ok(response)
     }
 
-    async fn api<B>(
+    async fn api<B: RequestBody>(
         &self,
         parts: &Parts,
         body: B,
         peer: &Peer,
         prefix: &str,
         route: Route<'_>,
-    ) -> Result<Response<Body>, Problem>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BodyError>,
-    {
+    ) -> Result<Response<Body>, Problem> {
         let Inner {
             registry,
             gate,

@@ -1,4 +1,4 @@
-//! Bodies of answers.
+//! Bodies of requests and of answers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,6 +8,20 @@ use futures_util::Stream as _;
 use http_body::{Frame, SizeHint};
 
 use crate::storage::{self, Content};
+
+/// What a body says when it breaks off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request, from whatever transport.
+pub trait RequestBody:
+    http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static
+{
+}
 
 /// The body of an answer: nothing, some bytes, or stored content as it is read.
 ///

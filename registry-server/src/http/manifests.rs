@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
-use super::app::{BodyError, Call};
+use super::app::Call;
+use super::body::{BodyError, RequestBody};
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
 use super::{Body, conditional, warning};
@@ -16,16 +17,12 @@ use crate::registry::{Accepts, Error};
 /// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
 const TAGS_MAX: usize = 64;
 
-pub(super) async fn respond<B>(
+pub(super) async fn respond<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     reference: &str,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     match (call.method, Reference::parse(reference)) {
         (&Method::PUT, reference) => put(call, name, &reference?, body).await,
         // No manifest has a tag that is none.
@@ -58,16 +55,12 @@ async fn get(
         .finish())
 }
 
-async fn put<B>(
+async fn put<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     reference: &Reference,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     let tags: Vec<Tag> = call
         .query
         .all("tag")
@@ -126,11 +119,7 @@ async fn delete(
 }
 
 /// The whole body, but never more of it in memory than a manifest may have.
-async fn collect<B>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+async fn collect<B: RequestBody>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem> {
     let limit = MANIFEST_MAX as u64;
     let announced = headers
         .get(CONTENT_LENGTH)

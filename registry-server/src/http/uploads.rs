@@ -8,7 +8,8 @@ use http_body_util::BodyDataStream;
 use jiff::Timestamp;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
-use super::app::{BodyError, Call};
+use super::app::Call;
+use super::body::{BodyError, RequestBody};
 use super::problem::{Code, Problem};
 use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
@@ -22,15 +23,11 @@ use crate::registry::{Chunk, Error, Held, Offset, Progress};
 const CHUNK_MIN: u64 = 64 * 1024;
 
 /// POST: begins an upload, mounts a blob, or takes one whole.
-pub(super) async fn start<B>(
+pub(super) async fn start<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     if let Some(digest) = call.query.get("mount") {
         // A mount that cannot be had begins an upload instead, whatever the reason: the client goes on with it.
         let from = call.query.get("from").map(RepositoryName::parse).transpose();
@@ -71,16 +68,12 @@ where
 }
 
 /// GET, HEAD, PATCH, PUT and DELETE of one upload.
-pub(super) async fn respond<B>(
+pub(super) async fn respond<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     id: &str,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     let id = UploadId::parse(id)?;
     match *call.method {
         Method::PATCH => patch(call, name, &id, body).await,
@@ -102,16 +95,12 @@ where
     }
 }
 
-async fn patch<B>(
+async fn patch<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     id: &UploadId,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     let state = state(call, name, id)?;
     check_content_type(call.headers)?;
     let chunk = chunk(call.headers, &state)?;
@@ -121,16 +110,12 @@ where
     }
 }
 
-async fn put<B>(
+async fn put<B: RequestBody>(
     call: &Call<'_>,
     name: &RepositoryName,
     id: &UploadId,
     body: B,
-) -> Result<Response<Body>, Problem>
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+) -> Result<Response<Body>, Problem> {
     let state = state(call, name, id)?;
     let digest = call.query.get("digest").unwrap_or_default();
     if digest.is_empty() {
@@ -227,11 +212,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn chunks<B>(body: B) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BodyError>,
-{
+fn chunks<B: RequestBody>(body: B) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static {
     BodyDataStream::new(body).map_err(Into::into)
 }
 
