@@ -146,7 +146,7 @@ pub(crate) fn go_name(section: &str, piece: &str) -> Option<&'static str> {
         .map(|(_, _, yaml)| *yaml)
 }
 
-/// Masks every secret of a tree, by the table. Whatever lies under an unknown key is masked when its name sounds
+/// Masks every secret of a tree, by the table, and the password of every URL. Whatever lies under an unknown key is masked when its name sounds
 /// like a secret's, because a misspelt `passwrod` is still one.
 pub(crate) fn mask(root: &mut Node) {
     walk(root, Some(schema()));
@@ -161,7 +161,12 @@ fn walk(node: &mut Node, schema: Option<&Schema>) {
         return;
     }
     match &mut node.value {
-        Value::Null | Value::Scalar { .. } => {}
+        Value::Null => {}
+        Value::Scalar { text, .. } => {
+            if let Some(masked) = tree::mask_password(text) {
+                *text = masked;
+            }
+        }
         Value::List(items) => {
             let schema = schema.and_then(|schema| schema.item.as_deref());
             items.iter_mut().for_each(|item| walk(item, schema));

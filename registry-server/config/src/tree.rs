@@ -299,9 +299,24 @@ impl Node {
     }
 }
 
-/// A text in backticks, on one line and not endless.
+/// A URL's password gives way to the mask (RFC 3986, section 3.2.1). Anything else stays as it is.
+pub(crate) fn mask_password(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (userinfo, host) = authority.rsplit_once('@')?;
+    let (user, password) = userinfo.split_once(':')?;
+    if password.is_empty() {
+        return None;
+    }
+    let path = &rest[authority.len()..];
+    Some(format!("{scheme}://{user}:{MASK}@{host}{path}"))
+}
+
+/// A text in backticks, on one line and not endless, without a URL's password.
 pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 80;
+    let masked = mask_password(text);
+    let text = masked.as_deref().unwrap_or(text);
     let mut line: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST).is_some() {
         line.push('…');

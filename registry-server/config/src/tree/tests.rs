@@ -113,6 +113,27 @@ fn a_tree_shows_no_secret_unless_asked() {
 }
 
 #[test]
+fn the_password_of_a_url_is_shown_nowhere() {
+    for (text, expected) in [
+        (
+            "https://ann:hunter2@example.com/a?b",
+            "https://ann:<masked>@example.com/a?b",
+        ),
+        ("http://:p@ss:w@[::1]:80", "http://:<masked>@[::1]:80"),
+        ("https://ann@example.com/a:b@c", "https://ann@example.com/a:b@c"),
+        ("https://ann:@example.com", "https://ann:@example.com"),
+        ("https://example.com", "https://example.com"),
+        ("a:b@c", "a:b@c"),
+    ] {
+        let tree = Tree::parse(&format!("health: {{http: [{{uri: '{text}'}}]}}")).unwrap();
+        let shown = format!("{tree:?}");
+        assert!(shown.contains(expected), "{shown}");
+        assert_eq!(super::shown(text), format!("`{expected}`"));
+        assert!(tree.to_yaml().contains(text), "the tree itself keeps it");
+    }
+}
+
+#[test]
 fn a_tree_laid_over_another_replaces_values_and_keeps_the_rest() {
     let mut tree = Tree::parse("a: {b: 1, c: 2}\nl: [1, 2]\n").unwrap();
     tree.merge(&Tree::parse("a: {c: 3, d: 4}\nl: [5]\n").unwrap());
