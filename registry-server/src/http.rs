@@ -9,6 +9,7 @@
 mod app;
 mod blobs;
 mod body;
+mod call;
 mod catalog;
 mod conditional;
 mod forwarded;
@@ -17,6 +18,7 @@ mod location;
 mod manifests;
 pub mod metrics;
 mod network;
+mod options;
 mod problem;
 mod query;
 mod range;
@@ -30,9 +32,11 @@ pub mod tls;
 mod uploads;
 mod warning;
 
-pub use app::{App, Options, Peer};
+pub use app::App;
 pub use body::{Body, BodyError, RequestBody};
+pub use call::Peer;
 pub use network::{Network, NetworkError};
+pub use options::Options;
 pub use problem::{Code, Problem};
 pub use state::Secrets;
 

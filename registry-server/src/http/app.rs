@@ -1,8 +1,8 @@
 //! One request to one answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -13,16 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
+use super::call::{Call, Peer};
 use super::forwarded::Forwarded;
 use super::leftover::{Leftover, Waiting};
 use super::location::Locations;
 use super::metrics::Handler;
-use super::network::Network;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
 use super::route::Route;
-use super::{Body, RequestBody, Secrets, blobs, catalog, manifests, referrers, tags, uploads};
+use super::{Body, Options, RequestBody, blobs, catalog, manifests, referrers, tags, uploads};
 use crate::auth::{Access, Action, Gate, Refusal};
 use crate::registry::Registry;
 
@@ -31,61 +31,6 @@ const API_VERSION: (HeaderName, HeaderValue) = (
     HeaderName::from_static("docker-distribution-api-version"),
     HeaderValue::from_static("registry/2.0"),
 );
-
-/// What the interface is configured with.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The URL clients know the registry by (`http.host`); wins over every header.
-    pub host: Option<String>,
-    /// What stands in front of `/v2/` (`http.prefix`): `/`, or a path with a slash at both ends.
-    pub prefix: String,
-    /// Whether `Location` leaves scheme and host away (`http.relativeurls`).
-    pub relative_urls: bool,
-    /// Headers every answer carries (`http.headers`).
-    pub headers: HeaderMap,
-    /// What upload URLs are signed with (`http.secret`).
-    pub secrets: Secrets,
-    /// The most repositories one page of the catalog has (`catalog.maxentries`).
-    pub catalog_max: usize,
-    /// The most tags one page has when a client asks for pages (`tags.maxtags`).
-    pub tags_max: usize,
-    /// Whether nothing may be written (`storage.maintenance.readonly.enabled`).
-    pub read_only: bool,
-    /// Whether manifests, tags and blobs may be deleted (`storage.delete.enabled`).
-    pub delete: bool,
-    /// Whose forwarded headers are believed; nobody listed means everybody, as in distribution.
-    pub trusted_proxies: Vec<Network>,
-    /// Set when the server is stopping: answers then close their connections.
-    pub draining: Arc<AtomicBool>,
-}
-
-impl Options {
-    /// Distribution's defaults, with the one thing that has none.
-    pub fn new(secrets: Secrets) -> Self {
-        Self {
-            host: None,
-            prefix: "/".to_owned(),
-            relative_urls: false,
-            headers: HeaderMap::new(),
-            secrets,
-            catalog_max: 1000,
-            tags_max: 1000,
-            read_only: false,
-            delete: false,
-            trusted_proxies: Vec::new(),
-            draining: Arc::new(AtomicBool::new(false)),
-        }
-    }
-}
-
-/// Who sent a request, as the listener saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Peer {
-    /// The other end of the connection; none on a unix socket.
-    pub address: Option<SocketAddr>,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-}
 
 /// The interface. A clone is another handle of the same one.
 #[derive(Debug, Clone)]
@@ -98,18 +43,6 @@ struct Inner {
     registry: Registry,
     gate: Gate,
     options: Options,
-}
-
-/// What a handler works with.
-pub(super) struct Call<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) options: &'a Options,
-    pub(super) method: &'a Method,
-    pub(super) headers: &'a HeaderMap,
-    /// The path of the request as it was sent.
-    pub(super) path: &'a str,
-    pub(super) query: &'a Query,
-    pub(super) locations: &'a Locations,
 }
 
 impl App {

@@ -4,7 +4,7 @@ use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, 
 use http::{HeaderValue, Method, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
-use super::app::Call;
+use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
 use super::{Body, conditional, range};

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use registry_oci::RepositoryName;
 use serde::Serialize;
 
-use super::app::Call;
+use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::{Body, tags};

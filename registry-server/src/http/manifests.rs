@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
-use super::app::Call;
 use super::body::{BodyError, RequestBody};
+use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
 use super::{Body, conditional, warning};

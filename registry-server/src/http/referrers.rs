@@ -6,7 +6,7 @@ use registry_oci::{Descriptor, Digest, MediaType, RepositoryName};
 use serde::Serialize;
 
 use super::Body;
-use super::app::Call;
+use super::call::Call;
 use super::problem::Problem;
 use super::reply::{OCI_FILTERS_APPLIED, Reply};
 

@@ -6,7 +6,7 @@ use registry_oci::RepositoryName;
 use serde::Serialize;
 
 use super::Body;
-use super::app::Call;
+use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 

@@ -8,8 +8,8 @@ use http_body_util::BodyDataStream;
 use jiff::Timestamp;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
-use super::app::Call;
 use super::body::{BodyError, RequestBody};
+use super::call::Call;
 use super::problem::{Code, Problem};
 use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
