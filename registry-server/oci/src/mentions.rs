@@ -27,13 +27,36 @@ impl Mentions {
     /// # Errors
     /// [`Error::InvalidManifest`] when it is no JSON object: then nobody knows what it mentions.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let invalid = |error: serde_json::Error| Error::InvalidManifest {
-            reason: error.to_string(),
-        };
+        // What is no UTF-8 cannot be part of a digest; a reader that minds it finds nothing, and one that does not the rest.
+        Self::of_json(&String::from_utf8_lossy(bytes)).or_else(|error| {
+            // What is served is read with its other parts passed over: a number that fits nowhere, a list too deep.
+            let manifest = crate::Manifest::parse(bytes, None).map_err(|_| Error::InvalidManifest {
+                reason: error.to_string(),
+            })?;
+            let crate::Manifest {
+                config,
+                layers,
+                manifests,
+                subject,
+                ..
+            } = manifest;
+            Ok(Self {
+                content: config
+                    .iter()
+                    .chain(&layers)
+                    .chain(&manifests)
+                    .map(|content| content.digest)
+                    .collect(),
+                subjects: subject.iter().map(|subject| subject.digest).collect(),
+            })
+        })
+    }
+
+    fn of_json(text: &str) -> Result<Self, serde_json::Error> {
         let mut found = Found::default();
-        let mut document = serde_json::Deserializer::from_slice(bytes);
-        Document(&mut found).deserialize(&mut document).map_err(invalid)?;
-        document.end().map_err(invalid)?;
+        let mut document = serde_json::Deserializer::from_str(text);
+        Document(&mut found).deserialize(&mut document)?;
+        document.end()?;
         let Found {
             mut content,
             subjects,
@@ -285,10 +308,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parts_that_nobody_reads_do_not_hide_what_is_mentioned() {
+        for odd in [
+            "1e999".to_owned(),
+            format!("{}{}", "[".repeat(500), "]".repeat(500)),
+        ] {
+            let text = r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"{a}","size":1},"layers":[],"x":ODD}"#;
+            check(&text.replace("ODD", &odd), &["a"], &[]);
+        }
+        let text = format!(
+            r#"{{"schemaVersion":2,"x":"?","subject":{{"mediaType":"a/b","digest":"{}","size":1}},"manifests":[]}}"#,
+            digest("b")
+        );
+        let bytes: Vec<u8> = text
+            .bytes()
+            .map(|byte| if byte == b'?' { 0xff } else { byte })
+            .collect();
+        assert_eq!(Mentions::read(&bytes).unwrap().subjects, [digest("b")]);
+    }
+
     proptest! {
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Mentions::read(&bytes);
+        }
+
+        // What a collection must never get wrong: a reference that is served is a reference that is kept.
+        #[test]
+        fn whatever_a_mutated_manifest_refers_to_is_mentioned(
+            bytes in registry_mutation::mutated(crate::manifest::tests::SEEDS),
+        ) {
+            let mentions = Mentions::read(&bytes);
+            if let Ok(manifest) = crate::Manifest::parse(&bytes, None) {
+                let mentions = mentions.expect("what is served can be read");
+                for descriptor in manifest.config.iter().chain(&manifest.layers).chain(&manifest.manifests) {
+                    prop_assert!(mentions.content.contains(&descriptor.digest), "{}", descriptor.digest);
+                }
+                if let Some(subject) = &manifest.subject {
+                    prop_assert!(mentions.subjects.contains(&subject.digest), "{}", subject.digest);
+                }
+            }
         }
 
         #[test]

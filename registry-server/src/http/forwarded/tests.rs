@@ -149,6 +149,27 @@ fn a_broken_forwarded_header_is_not_replaced_by_another_and_an_empty_one_is() {
 
 proptest! {
     #[test]
+    fn no_mutated_header_panics_and_no_strange_host_is_believed(
+        forwarded in registry_mutation::mutated(&[
+            "for=192.0.2.60;proto=https;host=registry.example.com:8443, for=\"[2001:db8::1]:41000\"",
+            "For=_hidden; Host=\"a\\\"b\"",
+        ]),
+        addresses in registry_mutation::mutated(&["203.0.113.7, 10.0.0.2", "[2001:db8::1]:80", "unknown"]),
+        host in registry_mutation::mutated(&["registry.example.com:443, inner.test", "[fd00::1]:5000"]),
+    ) {
+        let names = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+        let lines = [forwarded.clone(), addresses, host, forwarded];
+        let headers = names.into_iter().zip(lines).filter_map(|(name, line)| {
+            Some((http::HeaderName::from_static(name), HeaderValue::from_bytes(&line).ok()?))
+        });
+        let Forwarded { host, .. } = Forwarded::of(&[], &headers.collect(), &peer());
+        if let Some(host) = host {
+            prop_assert_eq!(Host::parse(host.as_str()), Some(host.clone()));
+            prop_assert!(!host.as_str().contains(['/', '@', '\\', ' ', '#', '?']), "{}", host.as_str());
+        }
+    }
+
+    #[test]
     fn no_header_panics(
         values in prop::collection::vec("[ -~]{0,60}|(for=|host=|proto=|\"|;|,|\\\\|a|1|\\.|:|\\[|\\]){0,20}", 5),
         named: bool,
