@@ -182,9 +182,7 @@ impl Summary {
     pub fn total(&self) -> usize {
         self.passed.iter().sum()
     }
-}
 
-impl Summary {
     /// The sum of two parts of a run.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

@@ -171,7 +171,7 @@ async fn collect(
         return Err(Error::InMemory);
     }
     let (driver, _) = serve::driver(config)?;
-    let read_only = config.storage.maintenance.readonly.enabled == Some(true);
+    let read_only = config.storage.maintenance.is_read_only();
     let collecting = Collecting {
         untagged: match arguments.delete_untagged {
             true => Untagged::Delete,

@@ -167,14 +167,14 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         tokio::spawn(tls.clone().follow());
     }
     // A read-only registry changes nothing in its store, leftovers included.
-    if config.storage.maintenance.readonly.enabled != Some(true) {
+    if !config.storage.maintenance.is_read_only() {
         tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
     }
     let registry = Registry::new(
         driver,
         Settings {
             validation: validation(config)?,
-            read_only: config.storage.maintenance.readonly.enabled == Some(true),
+            read_only: config.storage.maintenance.is_read_only(),
             ..Settings::default()
         },
     );

@@ -22,7 +22,10 @@ const DISCARDED_MAX: u64 = 32 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the rest of a body goes when whoever read it lets go of it.
-pub(super) struct Leftover<B>(Arc<Mutex<Option<Rest<B>>>>);
+pub(super) struct Leftover<B>(Option<Home<B>>);
+
+/// Nowhere, for a request that has no body.
+type Home<B> = Arc<Mutex<Option<Rest<B>>>>;
 
 struct Rest<B> {
     body: B,
@@ -33,16 +36,16 @@ struct Rest<B> {
 /// A body on loan: what is not read of it comes back.
 pub(super) struct Lent<B> {
     rest: Option<Rest<B>>,
-    home: Arc<Mutex<Option<Rest<B>>>>,
+    home: Option<Home<B>>,
 }
 
-impl<B> Leftover<B> {
+impl<B: Body> Leftover<B> {
     /// Lends a body.
     pub(super) fn of(body: B) -> (Lent<B>, Self) {
-        let home = Arc::default();
+        let home = (!body.is_end_stream()).then(Home::default);
         let lent = Lent {
             rest: Some(Rest { body, touched: false }),
-            home: Arc::clone(&home),
+            home: home.clone(),
         };
         (lent, Self(home))
     }
@@ -52,8 +55,8 @@ impl<B> Leftover<B> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let rest = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Rest { body, touched }) = rest else {
+        let take = |home: Home<B>| home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Rest { body, touched }) = self.0.and_then(take) else {
             return;
         };
         // A client that waits for a word before it sends has sent nothing.
@@ -125,8 +128,8 @@ impl<B: Body + Unpin> Body for Lent<B> {
 
 impl<B> Drop for Lent<B> {
     fn drop(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+        if let (Some(rest), Some(home)) = (self.rest.take(), &self.home) {
+            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
         }
     }
 }

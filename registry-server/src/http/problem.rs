@@ -10,6 +10,7 @@ use super::reply::Reply;
 use super::{Body, range};
 use crate::auth::{Access, Action};
 use crate::fault::Fault;
+use crate::telemetry::chain;
 use crate::{registry, storage};
 
 macro_rules! codes {
@@ -185,18 +186,6 @@ fn record(access: &Access) -> Value {
             json!({ "Type": "repository", "Class": "", "Name": name.as_str(), "Action": action })
         }
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl From<Problem> for Response<Body> {

@@ -1,5 +1,6 @@
 //! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -9,10 +10,23 @@ use registry_oci::{Digest, MediaType, Reference, RepositoryName};
 
 use super::*;
 use crate::fault::Fault;
+use crate::storage;
 use crate::storage::{Filesystem, FilesystemOptions, InMemory, ReadRange};
 
 fn registry() -> Registry {
     Registry::new(Arc::new(InMemory::new()), Settings::default())
+}
+
+/// A registry on a folder, as another replica has one. What is tested is not durability.
+pub(super) fn in_folder(folder: &Path) -> Registry {
+    let options = FilesystemOptions {
+        sync: storage::Sync::Never,
+        ..FilesystemOptions::default()
+    };
+    Registry::new(
+        Arc::new(Filesystem::new(folder, &options).unwrap()),
+        Settings::default(),
+    )
 }
 
 fn name() -> RepositoryName {

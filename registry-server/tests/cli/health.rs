@@ -1,30 +1,12 @@
 //! What takes a running server out of service, who may do it, and how it comes back.
 
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
 
 use crate::program::{Answer, HTTP, PATIENCE, Server, send};
 
 /// What every request is answered while the server is out of service, as distribution answers it.
 const REFUSED: &str = "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\":\"service unavailable\",\
     \"detail\":\"health check failed: please see /debug/health\"}]}";
-
-/// Asks the main address until it has the status.
-#[track_caller]
-fn wait(server: &Server, path: &str, status: u16) -> Answer {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = server.ask(&format!("GET {path} HTTP/1.1\r\n"));
-        if answer.status == status {
-            return answer;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "expected {status} of {path}, last: {answer:?}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
@@ -33,11 +15,11 @@ fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
     let server = Server::start(&format!(
         "health: {{file: [{{file: \"%/down\", interval: 20ms}}], tcp: [{{addr: \"{address}\", interval: 20ms}}]}}\n{HTTP}"
     ));
-    assert_eq!(wait(&server, "/v2/", 200).body, "{}");
+    assert_eq!(server.wait_answer("/v2/", 200).body, "{}");
     let file = server.folder.path().join("down");
     std::fs::write(&file, "").unwrap();
     for path in ["/v2/", "/", "/v2/_catalog", "/nowhere"] {
-        let answer = wait(&server, path, 503);
+        let answer = server.wait_answer(path, 503);
         assert_eq!(
             (answer.body.trim_end(), answer.header("content-type")),
             (REFUSED, Some("application/json")),
@@ -56,9 +38,9 @@ fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
     server.log().wait("connection failed");
     std::fs::remove_file(&file).unwrap();
     server.log().wait("health check succeeds again");
-    assert_eq!(wait(&server, "/v2/", 503).body.trim_end(), REFUSED);
+    assert_eq!(server.wait_answer("/v2/", 503).body.trim_end(), REFUSED);
     let _upstream = std::net::TcpListener::bind(address).unwrap();
-    wait(&server, "/v2/", 200);
+    server.wait_answer("/v2/", 200);
     server.wait_probe("/readyz", 200);
 }
 

@@ -240,18 +240,29 @@ impl Server {
     /// Asks a probe until it has the status.
     #[track_caller]
     pub(crate) fn wait_probe(&self, path: &str, status: u16) -> Answer {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.probe(path);
-            if answer.status == status {
-                return answer;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "expected {status} of {path}, last: {answer:?}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
+        until(path, status, || self.probe(path))
+    }
+
+    /// Asks the main address until it has the status.
+    #[track_caller]
+    pub(crate) fn wait_answer(&self, path: &str, status: u16) -> Answer {
+        until(path, status, || self.ask(&format!("GET {path} HTTP/1.1\r\n")))
+    }
+}
+
+#[track_caller]
+fn until(path: &str, status: u16, ask: impl Fn() -> Answer) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask();
+        if answer.status == status {
+            return answer;
         }
+        assert!(
+            Instant::now() < deadline,
+            "expected {status} of {path}, last: {answer:?}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -100,6 +100,13 @@ pub struct Maintenance {
     pub uploadpurging: UploadPurging,
 }
 
+impl Maintenance {
+    /// Whether nothing in the store may change.
+    pub fn is_read_only(&self) -> bool {
+        self.readonly.enabled == Some(true)
+    }
+}
+
 /// `storage.maintenance.readonly`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

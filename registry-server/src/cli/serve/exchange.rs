@@ -54,9 +54,7 @@ impl Exchange {
     pub(super) fn watch<B>(self, body: B) -> Watched<B> {
         Watched { body, exchange: self }
     }
-}
 
-impl Exchange {
     /// Distribution's line about an answer, under its names.
     fn tell(&self) {
         let duration = GoDuration::try_from(self.started.elapsed());

@@ -98,7 +98,7 @@ pub(super) fn options(config: &Config, health: &Health) -> Options {
     options.headers = headers(config);
     options.catalog_max = config.catalog.limit();
     options.tags_max = config.tags.limit();
-    options.read_only = config.storage.maintenance.readonly.enabled == Some(true);
+    options.read_only = config.storage.maintenance.is_read_only();
     options.delete = config.storage.delete.enabled == Some(true);
     // The configuration's check took the same forms.
     let networks = http

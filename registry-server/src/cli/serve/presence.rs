@@ -24,7 +24,7 @@ pub(super) struct Presence {
 impl Presence {
     /// Begins, unless the server writes nothing.
     pub(super) fn of(registry: &Registry, maintenance: &Maintenance) -> Option<Self> {
-        if maintenance.readonly.enabled == Some(true) {
+        if maintenance.is_read_only() {
             return None;
         }
         let (goes_on, ended) = oneshot::channel();

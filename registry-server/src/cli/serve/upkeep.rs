@@ -30,11 +30,8 @@ impl Purging {
     /// What a configuration asks for; nothing when it asks for none. A read-only registry changes nothing in its
     /// store, whatever else is said.
     pub(super) fn of(maintenance: &Maintenance) -> Option<Self> {
-        let Maintenance {
-            readonly,
-            uploadpurging: purging,
-        } = maintenance;
-        let off = readonly.enabled == Some(true) || purging.enabled == Some(false);
+        let purging = &maintenance.uploadpurging;
+        let off = maintenance.is_read_only() || purging.enabled == Some(false);
         (!off).then(|| Self {
             age: purging.age(),
             interval: purging.interval(),

@@ -13,27 +13,15 @@ use futures_util::{TryStreamExt as _, stream};
 use registry_oci::{MediaType, Reference};
 
 use super::*;
+use crate::registry::tests::in_folder;
 use crate::registry::{Chunk, Offset, Settings, Writer};
 use crate::storage::layout::Place;
-use crate::storage::{
-    Driver, Durability, EntryKind, Filesystem, FilesystemOptions, InMemory, Mode, StorageKey, Sync,
-};
+use crate::storage::{Driver, Durability, EntryKind, InMemory, Mode, StorageKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn name(text: &str) -> RepositoryName {
     RepositoryName::parse(text).unwrap()
-}
-
-fn in_folder(folder: &Path) -> Registry {
-    let options = FilesystemOptions {
-        sync: Sync::Never,
-        ..FilesystemOptions::default()
-    };
-    Registry::new(
-        Arc::new(Filesystem::new(folder, &options).unwrap()),
-        Settings::default(),
-    )
 }
 
 /// Whatever is there when it begins is old enough.

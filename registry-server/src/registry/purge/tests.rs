@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -10,8 +9,8 @@ use registry_oci::Digest;
 use tempfile::TempDir;
 
 use super::*;
-use crate::registry::{Chunk, Offset, Settings};
-use crate::storage::{Filesystem, FilesystemOptions, Sync};
+use crate::registry::tests::in_folder;
+use crate::registry::{Chunk, Offset};
 
 const AGE: Duration = Duration::from_secs(168 * 3600);
 const OLD: Duration = Duration::from_secs(169 * 3600);
@@ -26,20 +25,8 @@ struct Store {
 impl Store {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let registry = Self::opened(folder.path());
+        let registry = in_folder(folder.path());
         Self { folder, registry }
-    }
-
-    /// A registry on the folder, as another replica has one.
-    fn opened(folder: &Path) -> Registry {
-        let options = FilesystemOptions {
-            sync: Sync::Never,
-            ..FilesystemOptions::default()
-        };
-        Registry::new(
-            Arc::new(Filesystem::new(folder, &options).unwrap()),
-            Settings::default(),
-        )
     }
 
     fn upload(&self, repository: &str, id: &str) -> PathBuf {
@@ -177,7 +164,7 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
     }
     .key();
     // Held by another replica on the same folder.
-    let replica = Store::opened(store.folder.path());
+    let replica = in_folder(store.folder.path());
     let mut writer = replica.driver().stage(&data, Staged::AtEnd).await.unwrap();
     let path = store.folder.path().join(data.as_str());
     age(&path, OLD);
