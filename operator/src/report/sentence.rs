@@ -84,7 +84,14 @@ fn cause(trouble: &Trouble) -> String {
                 "the image `{image}` of Pod `{pod}` cannot be pulled; correct `spec.image` or its pull secrets"
             )
         }
-        Trouble::Crashing { pod, exit_code } => {
+        Trouble::Crashing {
+            words: Some(words), ..
+        } => format!("the server ends again and again: {words}"),
+        Trouble::Crashing {
+            pod,
+            exit_code,
+            words: None,
+        } => {
             let code = exit_code
                 .map(|code| format!(" with exit code {code}"))
                 .unwrap_or_default();
