@@ -266,6 +266,24 @@ const OWNED: [(&str, &str); 24] = [
 const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
 /// What `storage` may hold beside the driver.
 const STORAGE_FREE: [&str; 3] = ["cache", "maintenance", "tag"];
+/// Of the driver in use, what has no field: how it works, not where the content is or who may see it.
+const TUNING: [&str; 15] = [
+    "storage.s3.accelerate",
+    "storage.s3.chunksize",
+    "storage.s3.loglevel",
+    "storage.s3.multipartcopychunksize",
+    "storage.s3.multipartcopymaxconcurrency",
+    "storage.s3.multipartcopythresholdsize",
+    "storage.s3.objectacl",
+    "storage.s3.redirectendpoint",
+    "storage.s3.usedualstack",
+    "storage.s3.usefipsendpoint",
+    "storage.s3.useragent",
+    "storage.azure.max_retries",
+    "storage.azure.retry_delay",
+    "storage.gcs.chunksize",
+    "storage.gcs.useragent",
+];
 
 fn allowed(path: &str, spec: &RegistrySpec) -> Result<(), Error> {
     let path = path.to_ascii_lowercase();
@@ -293,6 +311,15 @@ fn allowed(path: &str, spec: &RegistrySpec) -> Result<(), Error> {
     let driver = path
         .strip_prefix("storage.")
         .map(|rest| rest.split(['.', '[']).next().unwrap_or_default());
+    let in_use = match driver {
+        Some("s3") => spec.storage.s3.is_some(),
+        Some("azure") => spec.storage.azure.is_some(),
+        Some("gcs") => spec.storage.gcs.is_some(),
+        _ => false,
+    };
+    if in_use && TUNING.contains(&path.as_str()) {
+        return Ok(());
+    }
     if path == "storage" || driver.is_some_and(|driver| !STORAGE_FREE.contains(&driver)) {
         return Err(Error::ConfigKeyOwned {
             path,
@@ -340,6 +367,7 @@ mod tests {
             "log",
             "storage",
             "storage.s3.bucket",
+            "storage.s3.chunksize",
             "storage.redirect.disable",
             "redis",
             "redis.addrs[]",
@@ -366,6 +394,17 @@ mod tests {
             assert!(allowed(path, &spec).is_err(), "{path}");
         }
         assert!(allowed("storage.cache.blobdescriptorsize", &spec).is_ok());
+        let bucket = crate::fixtures::Fixture::parse(include_str!("../fixtures/s3.yaml"));
+        spec.storage = bucket.registry.spec.storage;
+        for (path, expected) in [
+            ("storage.s3.ChunkSize", true),
+            ("storage.s3.bucket", false),
+            ("storage.s3.skipverify", false),
+            ("storage.s3", false),
+            ("storage.gcs.chunksize", false),
+        ] {
+            assert_eq!(allowed(path, &spec).is_ok(), expected, "{path}");
+        }
     }
 
     #[test]
