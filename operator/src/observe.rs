@@ -157,6 +157,13 @@ pub enum Trouble {
         /// What the server said last, when that was an error.
         words: Option<String>,
     },
+    /// The server runs and cannot serve; its own words, which are the same as long as the cause is.
+    Unready {
+        /// The Pod.
+        pod: String,
+        /// What its `/readyz` says.
+        words: String,
+    },
     /// The container cannot be made; the kubelet's reason.
     Container {
         /// The Pod.
