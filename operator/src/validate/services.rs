@@ -12,7 +12,7 @@ mod s3;
 
 use std::collections::BTreeMap;
 
-use operator_api::{CaBundle, KeyRef, Redirect, RegistrySpec, SecretKeyRef};
+use operator_api::{CaBundle, KeyRef, Redirect, RegistrySpec, SecretKeyRef, Storage};
 use serde_json::{Value, json};
 
 use super::{Error, secrets};
@@ -92,8 +92,32 @@ impl Services {
         }
         let Gather { mut found, .. } = services;
         found.config = config;
+        if uses_workload_identity(storage) {
+            // A cloud's webhook looks at the ServiceAccount when a Pod is made, and never again.
+            let annotations = spec.pod.as_ref().map(|pod| &pod.service_account_annotations);
+            let text = json!(annotations).to_string();
+            found
+                .inputs
+                .insert("service/serviceaccount".to_owned(), text.into_bytes());
+        }
         Ok(found)
     }
+}
+
+fn uses_workload_identity(storage: &Storage) -> bool {
+    let s3 = storage
+        .s3
+        .iter()
+        .any(|s| s.credentials.workload_identity.is_some());
+    let azure = storage
+        .azure
+        .iter()
+        .any(|s| s.credentials.workload_identity.is_some());
+    let gcs = storage
+        .gcs
+        .iter()
+        .any(|s| s.credentials.workload_identity.is_some());
+    s3 || azure || gcs
 }
 
 /// Takes from Secrets and ConfigMaps, and keeps what was taken.

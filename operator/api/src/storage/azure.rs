@@ -16,7 +16,7 @@ pub struct Azure {
             .message("spec.storage.azure.accountName must be 3 to 24 lower-case letters and digits")
     )]
     pub account_name: String,
-    /// Name of the container. It must exist.
+    /// Name of the container. It must exist; what the Registry put into it stays when the Registry is deleted.
     #[schemars(length(max = 63))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")

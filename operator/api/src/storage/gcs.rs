@@ -8,7 +8,7 @@ use crate::common::prefix;
 /// A bucket of Google Cloud Storage.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 pub struct Gcs {
-    /// Name of the bucket. It must exist.
+    /// Name of the bucket. It must exist; what the Registry put into it stays when the Registry is deleted.
     #[schemars(length(max = 222))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z0-9][a-z0-9._-]*$')")

@@ -14,7 +14,7 @@ use crate::common::{CaBundle, prefix};
         .message("spec.storage.s3.region is needed where spec.storage.s3.endpoint does not say where the bucket is")
 )]
 pub struct S3 {
-    /// Name of the bucket. It must exist.
+    /// Name of the bucket. It must exist; what the Registry put into it stays when the Registry is deleted.
     #[schemars(length(max = 255))]
     #[x_kube(
         validation = Rule::new("self.matches('^[A-Za-z0-9][A-Za-z0-9._-]*$')")
