@@ -300,7 +300,7 @@ async fn a_configuration_with_secret_values_lives_in_a_secret() -> Result<()> {
 }
 
 /// Puts these entries, and no others, into a Secret.
-async fn replace(cluster: &Cluster, name: &str, entries: &[(&str, &str)]) -> Result<()> {
+pub(crate) async fn replace(cluster: &Cluster, name: &str, entries: &[(&str, &str)]) -> Result<()> {
     let api = cluster.api::<Secret>();
     match api.get_opt(name).await? {
         None => create(cluster, &secret(name, entries)).await.map(drop),

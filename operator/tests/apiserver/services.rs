@@ -1,10 +1,14 @@
 //! Object stores and Redis: what the API server refuses of them, and what becomes of them on a real one.
 
 use anyhow::Result;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use operator_api::Registry;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::operator::{Operator, create, merge, object, reason, registry, rolling_out, secret};
+use crate::references::replace;
 use crate::rules::{check_accepted, check_refused};
 
 /// A bucket that is accepted, with some members replaced; `null` is sent as null.
@@ -371,4 +375,120 @@ async fn stores_that_work_are_accepted_and_an_explicit_null_counts_as_absent() -
         ("null for the cache", json!({"cache": null})),
     ];
     check_accepted(&cluster, rows).await
+}
+
+/// A bucket by the keys of Secret `papers`.
+fn by_keys() -> Value {
+    let keys = json!({ "name": "papers", "accessKeyIDKey": "id", "secretAccessKeyKey": "key" });
+    on("s3", s3(json!({ "credentials": { "secret": keys } })))
+}
+
+async fn generation(cluster: &Cluster) -> Result<Option<i64>> {
+    let deployment = cluster.api::<Deployment>().get("harbour").await?;
+    Ok(deployment.metadata.generation)
+}
+
+#[tokio::test]
+async fn keys_of_a_store_that_are_missing_or_wrong_are_named_and_followed_when_mended() -> Result<()> {
+    let cluster = Cluster::with_namespace("services-keys").await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", by_keys())).await?;
+    let of = "of `spec.storage.s3.credentials.secret`";
+    // The reason, its sentence, and what is put into the Secret next.
+    let steps = [
+        (
+            "SecretNotFound",
+            format!("Secret `papers` {of} does not exist; create it"),
+            [("id", "AKIAEXAMPLE"), ("kye", "hunter2")],
+        ),
+        (
+            "KeyNotFound",
+            format!("Secret `papers` {of} has no key `key`; add it"),
+            [("id", "AKIAEXAMPLE"), ("key", "hunter2\n")],
+        ),
+        (
+            "SecretInvalid",
+            format!(
+                "Key `key` of Secret `papers` {of} must be one line of text; correct it; what was good before stays in use"
+            ),
+            [("id", "AKIAEXAMPLE"), ("key", "hunter2")],
+        ),
+    ];
+    for (expected, sentence, next) in steps {
+        let [ready, reconciling, stalled] = reason(&cluster, "harbour", expected).await?;
+        assert_eq!(ready.message, sentence);
+        let statuses = [&ready, &reconciling, &stalled].map(|c| c.status.as_str());
+        assert_eq!(statuses, ["False", "True", "False"], "{expected}");
+        assert!(
+            cluster.api::<Deployment>().get_opt("harbour").await?.is_none(),
+            "{expected}: a Deployment already"
+        );
+        replace(&cluster, "papers", &next).await?;
+    }
+    rolling_out(&cluster, "harbour").await?;
+    let registry = cluster.api::<Registry>().get("harbour").await?;
+    assert_eq!(
+        serde_json::to_value(
+            registry
+                .status
+                .as_ref()
+                .and_then(|status| status.storage.as_ref())
+        )?,
+        json!({ "backend": "s3", "location": "cargo" })
+    );
+    let status = serde_json::to_string(&registry.status)?;
+    let file = serde_json::to_string(&cluster.api::<ConfigMap>().get("harbour-config").await?)?;
+    for text in [status, file] {
+        assert!(!text.contains("hunter2") && !text.contains("AKIA"), "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rotated_key_of_a_store_replaces_the_pods_once_and_a_bad_one_does_not() -> Result<()> {
+    let cluster = Cluster::with_namespace("services-rotated").await?;
+    create(
+        &cluster,
+        &secret("papers", &[("id", "AKIAEXAMPLE"), ("key", "hunter2")]),
+    )
+    .await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", by_keys())).await?;
+    rolling_out(&cluster, "harbour").await?;
+    let before = generation(&cluster).await?;
+    replace(&cluster, "papers", &[("id", "AKIAEXAMPLE"), ("key", "hunter3")]).await?;
+    let changed = object(&cluster, "harbour", "follows", |found: &Deployment| {
+        (found.metadata.generation > before).then_some(found.metadata.generation)
+    })
+    .await?;
+    assert_eq!(changed, before.map(|generation| generation + 1));
+    replace(&cluster, "papers", &[("id", "AKIAEXAMPLE"), ("key", "")]).await?;
+    reason(&cluster, "harbour", "SecretInvalid").await?;
+    assert_eq!(generation(&cluster).await?, changed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_bucket_is_only_taken_when_the_annotation_names_it() -> Result<()> {
+    let cluster = Cluster::with_namespace("services-moved").await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", on("s3", s3(json!({}))))).await?;
+    rolling_out(&cluster, "harbour").await?;
+    let before = generation(&cluster).await?;
+    let moved = json!({ "spec": { "storage": { "s3": { "prefix": "deck" } } } });
+    merge::<Registry>(&cluster, "harbour", moved).await?;
+    let [ready, _, stalled] = reason(&cluster, "harbour", "StorageChanged").await?;
+    assert_eq!(
+        ready.message,
+        "The storage changed from `s3/cargo` to `s3/cargo/deck`, which would show clients an empty registry; copy the \
+         content, then confirm with the annotation `berth.dev/change-storage-to: s3/cargo/deck`, or change the storage back"
+    );
+    assert_eq!(stalled.status, "True");
+    assert_eq!(generation(&cluster).await?, before);
+    let annotation =
+        json!({ "metadata": { "annotations": { "berth.dev/change-storage-to": "s3/cargo/deck" } } });
+    merge::<Registry>(&cluster, "harbour", annotation).await?;
+    rolling_out(&cluster, "harbour").await?;
+    assert!(generation(&cluster).await? > before);
+    Ok(())
 }
