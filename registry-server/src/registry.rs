@@ -11,6 +11,7 @@
 mod blobs;
 mod broken;
 mod catalog;
+mod check;
 mod error;
 mod garbage;
 mod hashing;
@@ -24,12 +25,16 @@ mod referrers;
 mod tags;
 mod uploads;
 mod validation;
+mod verify;
 mod walk;
 mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
+pub use check::{
+    About, CheckError, CheckEvent, Checked, Checking, Digests, Fate, Finding, Lost, Repair, Undoing, Undone,
+};
 pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;

@@ -16,8 +16,8 @@ use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use answer::Front;
-pub(super) use parts::driver;
-use parts::{gate, options, validation};
+pub(super) use parts::{driver, validation};
+use parts::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};

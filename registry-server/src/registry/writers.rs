@@ -4,6 +4,7 @@
 //! lost its store for longer than [`FRESH`] looks gone, and one of distribution's gives no sign at all.
 //! Ages are told by the store's clock alone: an object written just now says what time it is there.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -36,6 +37,9 @@ pub struct Writer {
     pub process: u32,
     /// Since when.
     pub started: Timestamp,
+    /// Whether it only copies another store into this one. Copies are in nobody's way but a collection's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copying: bool,
 }
 
 impl Writer {
@@ -46,6 +50,15 @@ impl Writer {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             process: std::process::id(),
             started: Timestamp::now(),
+            copying: false,
+        }
+    }
+
+    /// This process, which copies another store into this one.
+    pub fn this_copy() -> Self {
+        Self {
+            copying: true,
+            ..Self::this()
         }
     }
 
@@ -154,5 +167,29 @@ impl Registry {
             }
         }
         Ok(seen)
+    }
+}
+
+/// Servers, named as an error names them.
+pub(super) struct Named<'a>(pub(super) &'a [Seen]);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Seen { writer, ago }) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { ", " };
+            let ago = ago.as_secs();
+            match writer {
+                Some(writer) => write!(
+                    f,
+                    "{separator}process {} on {} (last seen {ago} s ago)",
+                    writer.process, writer.host
+                )?,
+                None => write!(
+                    f,
+                    "{separator}a server that does not say who it is (last seen {ago} s ago)"
+                )?,
+            }
+        }
+        f.write_str(if self.0.len() == 1 { " writes" } else { " write" })
     }
 }

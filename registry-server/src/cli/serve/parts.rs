@@ -39,7 +39,7 @@ pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String
 }
 
 /// What pushed manifests must fulfil.
-pub(super) fn validation(config: &Config) -> Result<Validation, Error> {
+pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     use registry_config::model;
     let model::Validation { manifests, .. } = &config.validation;
     let references = match manifests.references.unwrap_or_default() {

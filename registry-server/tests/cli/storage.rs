@@ -1,0 +1,3 @@
+//! `storage`, beside servers and without them.
+
+mod check;
