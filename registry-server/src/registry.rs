@@ -12,12 +12,14 @@ mod blobs;
 mod broken;
 mod catalog;
 mod check;
+mod copy;
 mod error;
 mod garbage;
 mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod pace;
 mod parsing;
 mod purge;
 mod receive;
@@ -35,6 +37,7 @@ pub use blobs::Blob;
 pub use check::{
     About, CheckError, CheckEvent, Checked, Checking, Digests, Fate, Finding, Lost, Repair, Undoing, Undone,
 };
+pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
@@ -43,7 +46,7 @@ pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
-pub use writers::{BEAT, Seen, Writer};
+pub use writers::{Presence, Seen, Writer};
 
 use tokio::sync::Semaphore;
 

@@ -1,6 +1,7 @@
 //! `storage`: commands that look at a store as a whole.
 
 mod check;
+mod copy;
 
 use clap::Subcommand;
 use registry_config::model::Config;
@@ -8,7 +9,7 @@ use registry_config::model::Config;
 use super::output::Output;
 use super::{exit, serve};
 use crate::fault::Fault;
-use crate::registry::{CheckError, Registry, Settings, WhileWritten};
+use crate::registry::{CheckError, CopyError, Registry, Settings, WhileWritten};
 use crate::telemetry;
 
 /// What can be done to a store.
@@ -17,12 +18,16 @@ pub(super) enum Command {
     /// Checks every link and blob, and moves what is broken to a trash folder if asked to.
     #[command(after_help = check::HELP)]
     Check(check::Arguments),
+    /// Copies everything from one store into another, and goes on where it broke off.
+    #[command(after_help = copy::HELP)]
+    Copy(copy::Arguments),
 }
 
 /// Does it.
 pub(super) fn run(command: Command, output: &Output) -> u8 {
     match command {
         Command::Check(arguments) => check::run(&arguments, output),
+        Command::Copy(arguments) => copy::run(&arguments, output),
     }
 }
 
@@ -40,6 +45,9 @@ enum Error {
     /// The check or the repair ended.
     #[error(transparent)]
     Check(#[from] Box<CheckError>),
+    /// The copy ended.
+    #[error(transparent)]
+    Copy(#[from] Box<CopyError>),
     /// The operating system gives no threads.
     #[error("cannot start")]
     System(#[source] std::io::Error),
@@ -51,6 +59,7 @@ impl Error {
             Self::InMemory => Fault::Caller,
             Self::Store(error) => error.fault(),
             Self::Check(error) => error.fault(),
+            Self::Copy(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
         }
     }
@@ -58,6 +67,7 @@ impl Error {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Check(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
             Self::InMemory | Self::Store(_) | Self::System(_) => None,
         }
     }

@@ -257,87 +257,118 @@ pub struct About<'a> {
     pub digest: Option<&'a Digest>,
 }
 
-const TO_TRASH: &str = "`--repair` moves the link to the trash";
+impl Finding {
+    /// What a repair does about it, or who else can.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::BlobDamaged { .. } => {
+                "`--repair` moves it to the trash, so that the next push brings it again"
+            }
+            Self::LinkEmpty { .. } | Self::LinkWrong { .. } | Self::LinkDangling { .. } => {
+                "`--repair` moves the link to the trash"
+            }
+            Self::TagDangling { .. }
+            | Self::TagUnset {
+                history: Lost::Wholly,
+                ..
+            } => "`--repair` moves the tag to the trash",
+            Self::TagUnset {
+                history: Lost::Partly,
+                ..
+            } => {
+                "`--repair` leaves it, because its history may tell what it meant: push it again, or delete it"
+            }
+            Self::ManifestUnreadable { .. } => "`--repair` leaves it: delete it by its digest",
+            Self::BlobMissing { .. } => "`--repair` cannot help: push it again, or delete the manifest",
+            Self::ManifestMissing { .. } => "`--repair` cannot help: push it again, or delete the index",
+            Self::WrongSize { .. } => {
+                "`--repair` cannot help, but with `--digests` it moves the blob if that is what is damaged"
+            }
+            Self::ReferrerUnreadable { .. } => {
+                "`--repair` moves it to the trash, and the next list writes it anew"
+            }
+            Self::ReferrerLost { .. } => "`--repair` moves its mark to the trash, and the next list finds it",
+            Self::RepositoryStrange { .. } => "`--repair` leaves it: rename it, or move it out of the store",
+            Self::Unreadable { .. } => "`--repair` cannot help: look at the store",
+        }
+    }
+
+    /// The thing, what is wrong with it, and what that means for users.
+    pub fn wrong(&self) -> impl fmt::Display {
+        Wrong(self)
+    }
+}
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BlobDamaged { digest, size } => write!(
+        write!(f, "{}; {}", self.wrong(), self.remedy())
+    }
+}
+
+struct Wrong<'a>(&'a Finding);
+
+impl fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Finding::BlobDamaged { digest, size } => write!(
                 f,
-                "blob {digest} is damaged: its {size} bytes have another digest, and clients refuse it; `--repair` \
-                 moves it to the trash, so that the next push brings it again"
+                "blob {digest} is damaged: its {size} bytes have another digest, and clients refuse it"
             ),
-            Self::LinkEmpty { link } => write!(
+            Finding::LinkEmpty { link } => write!(
                 f,
-                "{} holds no digest: it counts as missing until it is pushed again; {TO_TRASH}",
+                "{} holds no digest: it counts as missing until it is pushed again",
                 Link(link)
             ),
-            Self::LinkWrong { link, holds } => write!(
+            Finding::LinkWrong { link, holds } => write!(
                 f,
-                "{} holds {holds}: clients get something else than they ask for, and refuse it; {TO_TRASH}",
+                "{} holds {holds}: clients get something else than they ask for, and refuse it",
                 Link(link)
             ),
-            Self::LinkDangling { link, target } => write!(
+            Finding::LinkDangling { link, target } => write!(
                 f,
-                "{} leads to {target}, which is missing or damaged: it cannot be pulled until it is pushed again; \
-                 {TO_TRASH}",
+                "{} leads to {target}, which is missing or damaged: it cannot be pulled until it is pushed again",
                 Link(link)
             ),
-            Self::TagDangling {
+            Finding::TagDangling {
                 repository,
                 tag,
                 digest,
             } => write!(
                 f,
-                "tag {repository}:{tag} means manifest {digest}, which is not there: it is listed and cannot be \
-                 pulled; `--repair` moves the tag to the trash"
+                "tag {repository}:{tag} means manifest {digest}, which is not there: it is listed and cannot be pulled"
             ),
-            Self::TagUnset {
-                repository,
-                tag,
-                history: Lost::Partly,
-            } => write!(
+            Finding::TagUnset { repository, tag, .. } => write!(
                 f,
-                "tag {repository}:{tag} does not say what it means: it is listed and cannot be pulled; `--repair` \
-                 leaves it, because what it may have meant is kept for its sake: push it again, or delete it"
+                "tag {repository}:{tag} does not say what it means: it is listed and cannot be pulled"
             ),
-            Self::TagUnset {
-                repository,
-                tag,
-                history: Lost::Wholly,
-            } => write!(
-                f,
-                "tag {repository}:{tag} does not say what it means: it is listed and cannot be pulled; `--repair` \
-                 moves the tag to the trash"
-            ),
-            Self::ManifestUnreadable {
+            Finding::ManifestUnreadable {
                 repository,
                 digest,
                 reason,
             } => write!(
                 f,
                 "manifest {digest} of {repository} cannot be read ({reason}): it cannot be pulled, and no garbage is \
-                 collected; `--repair` leaves it: delete it by its digest"
+                 collected"
             ),
-            Self::BlobMissing {
+            Finding::BlobMissing {
                 repository,
                 manifest,
                 digest,
             } => write!(
                 f,
                 "manifest {manifest} of {repository} mentions blob {digest}, which {repository} does not have: it \
-                 cannot be pulled whole; `--repair` cannot help: push it again, or delete the manifest"
+                 cannot be pulled whole"
             ),
-            Self::ManifestMissing {
+            Finding::ManifestMissing {
                 repository,
                 manifest,
                 digest,
             } => write!(
                 f,
                 "index {manifest} of {repository} lists manifest {digest}, which {repository} does not have: that \
-                 part of it cannot be pulled; `--repair` cannot help: push it again, or delete the index"
+                 part of it cannot be pulled"
             ),
-            Self::WrongSize {
+            Finding::WrongSize {
                 repository,
                 manifest,
                 digest,
@@ -346,37 +377,33 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "manifest {manifest} of {repository} says that {digest} has {said} bytes, but there are {actual}: \
-                 clients refuse it; `--repair` cannot help, but with `--digests` it moves the blob if that is what is \
-                 damaged"
+                 clients refuse it"
             ),
-            Self::ReferrerUnreadable {
+            Finding::ReferrerUnreadable {
                 repository,
                 subject,
                 referrer,
             } => write!(
                 f,
-                "the entry of {referrer} among the referrers of {subject} in {repository} cannot be read: the list \
-                 is slower; `--repair` moves it to the trash, and the next list writes it anew"
+                "the entry of {referrer} among the referrers of {subject} in {repository} cannot be read: the list is \
+                 slower"
             ),
-            Self::ReferrerLost {
+            Finding::ReferrerLost {
                 repository,
                 subject,
                 referrer,
             } => write!(
                 f,
-                "manifest {referrer} of {repository} is missing among the referrers of {subject}: clients do not \
-                 find it there; `--repair` moves its mark to the trash, and the next list finds it"
+                "manifest {referrer} of {repository} is missing among the referrers of {subject}: clients do not find \
+                 it there"
             ),
-            Self::RepositoryStrange { name } => write!(
+            Finding::RepositoryStrange { name } => write!(
                 f,
                 "folder `{}` lies among the repositories but has a name that none can have: nothing in it can be \
-                 pulled, and no garbage is collected; `--repair` leaves it: rename it, or move it out of the store",
+                 pulled, and no garbage is collected",
                 name.escape_debug()
             ),
-            Self::Unreadable { cause } => write!(
-                f,
-                "{cause}: whoever asks for it gets an error; `--repair` cannot help: look at the store"
-            ),
+            Finding::Unreadable { cause } => write!(f, "{cause}: whoever asks for it gets an error"),
         }
     }
 }

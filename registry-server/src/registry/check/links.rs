@@ -252,6 +252,10 @@ impl Eye<'_> {
             if links == 0 {
                 return Ok((0, Vec::new())); // An empty folder.
             }
+            // A push enters what a tag means into its history first.
+            if now.is_none() && self.target(&current).await?.is_some() {
+                return Ok((links, Vec::new()));
+            }
             for (digest, ..) in &history {
                 if self.revision(repository, digest).await?.is_some() {
                     let finding = unset(repository, tag, Lost::Partly);

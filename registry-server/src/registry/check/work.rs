@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use futures_util::{Stream, StreamExt as _};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use futures_util::Stream;
 
 use super::eye::Eye;
 use super::trash::{Moved, Trash};
 use super::{CheckError, CheckEvent, Checked, Checking, Fate, Finding, Repair};
+use crate::registry::pace::Pace;
 use crate::registry::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::Place;
-
-/// So many looks that fail one after the other mean that the store does not answer at all.
-const IN_A_ROW: u32 = 20;
-
-/// How often it is said how far hashing is.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Something that is broken, and what to move to mend that, in this order.
 #[derive(Debug)]
@@ -69,8 +63,7 @@ pub(super) struct Work<'a> {
     repair: Repair,
     watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
     trash: Trash<'a>,
-    in_a_row: u32,
-    tick: Interval,
+    pace: Pace,
 }
 
 impl<'a> Work<'a> {
@@ -79,8 +72,6 @@ impl<'a> Work<'a> {
         checking: Checking,
         watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
     ) -> Self {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             registry,
             eye: Arc::new(Eye::new(registry, checking.digests)),
@@ -88,8 +79,7 @@ impl<'a> Work<'a> {
             repair: checking.repair,
             watch,
             trash: Trash::new(registry),
-            in_a_row: 0,
-            tick,
+            pace: Pace::new(),
         }
     }
 
@@ -99,13 +89,18 @@ impl<'a> Work<'a> {
         looks: &mut (impl Stream<Item = T> + Unpin),
         part: f64,
     ) -> Option<T> {
-        loop {
-            tokio::select! {
-                biased;
-                look = looks.next() => return look,
-                _ = self.tick.tick() => self.say_blobs(part),
-            }
-        }
+        let Self {
+            pace,
+            checked,
+            eye,
+            watch,
+            ..
+        } = self;
+        let say = || {
+            checked.hashed = eye.hashed.load(Ordering::Relaxed);
+            watch(CheckEvent::Blobs(checked, part));
+        };
+        pace.next(looks, say).await
     }
 
     /// Says how far payloads are.
@@ -122,7 +117,7 @@ impl<'a> Work<'a> {
     pub(super) async fn deal(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
         match look {
             Ok(found) => {
-                self.in_a_row = 0;
+                self.pace.answered();
                 for found in found {
                     self.found(found).await;
                 }
@@ -134,10 +129,9 @@ impl<'a> Work<'a> {
 
     /// One object that cannot be looked at does not keep the others; a store that gives nothing away does.
     pub(super) async fn trouble(&mut self, error: Error) -> Result<(), CheckError> {
-        self.in_a_row += 1;
-        if self.in_a_row >= IN_A_ROW || matches!(error, Error::Stopping) {
+        if let Some(failed) = self.pace.is_silent() {
             return Err(CheckError::Silent {
-                failed: self.in_a_row,
+                failed,
                 source: error,
             });
         }
