@@ -9,6 +9,7 @@
 mod driver;
 mod error;
 mod filesystem;
+pub(crate) mod incoming;
 mod inmemory;
 mod key;
 pub mod layout;

@@ -3,7 +3,6 @@
 mod answer;
 mod exchange;
 mod parts;
-mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -16,8 +15,8 @@ use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use answer::Front;
-pub(super) use parts::driver;
-use parts::{gate, options, validation};
+pub(super) use parts::{driver, validation};
+use parts::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -28,7 +27,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::registry::{Registry, Settings};
+use crate::registry::{Presence, Registry, Settings, Writer};
 use crate::storage::{Driver, S3Error, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -181,7 +180,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
             ..Settings::default()
         },
     );
-    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
+    // One that writes nothing gives no sign.
+    let presence =
+        (!config.storage.maintenance.is_read_only()).then(|| Presence::begin(&registry, Writer::this()));
     if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
         tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
     }
