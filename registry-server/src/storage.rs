@@ -13,6 +13,7 @@ mod inmemory;
 mod key;
 pub mod layout;
 mod timed;
+mod trouble;
 
 #[cfg(test)]
 mod conformance;
@@ -26,3 +27,4 @@ pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use timed::Timed;
+pub use trouble::Trouble;

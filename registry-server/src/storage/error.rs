@@ -65,6 +65,17 @@ pub enum Error {
         /// What the store holds.
         actual: u64,
     },
+    /// The store takes no writes at all.
+    #[error("cannot {action} `{key}`: the store is read-only")]
+    ReadOnly {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// A range begins behind the end of the object.
     #[error("the range begins behind the {size} bytes of `{key}`")]
     RangeNotSatisfiable {
@@ -111,7 +122,9 @@ impl Error {
                 retry_after: Some(Duration::from_secs(1)),
             },
             // Waiting does not empty a disk, but somebody may, and then the same request works.
-            Self::Full { .. } | Self::Io { .. } => Fault::Transient { retry_after: None },
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Io { .. } => {
+                Fault::Transient { retry_after: None }
+            }
             Self::OffsetMismatch { .. } | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::AlreadyExists { .. }
             | Self::InvalidKey { .. }
@@ -126,6 +139,25 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// Why the whole store takes no writes, in two words for people, if that is what this error says. Waiting does not
+    /// help against it, and it concerns every object: whoever meets it first says it for all ([`super::Trouble`]).
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Full { .. } => Some("storage full"),
+            Self::ReadOnly { .. } => Some("storage read-only"),
+            Self::AlreadyExists { .. }
+            | Self::Busy { .. }
+            | Self::InvalidKey { .. }
+            | Self::Io { .. }
+            | Self::NotFound { .. }
+            | Self::OffsetMismatch { .. }
+            | Self::RangeNotSatisfiable { .. }
+            | Self::Stopping { .. }
+            | Self::TooLarge { .. }
+            | Self::Truncated { .. } => None,
+        }
+    }
+
     /// Sorts an error of the operating system.
     pub(super) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
         let key = key.clone();
@@ -134,6 +166,7 @@ impl Error {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { key },
             io::ErrorKind::AlreadyExists => Self::AlreadyExists { key },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, key, source },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { action, key, source },
             _ => Self::Io { action, key, source },
         }
     }

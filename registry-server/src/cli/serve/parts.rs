@@ -12,10 +12,10 @@ use crate::auth::{Gate, Htpasswd};
 use crate::health::Health;
 use crate::http::{Network, Options, Secrets};
 use crate::registry::{Children, Platform, References, Urls, Validation};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, Trouble};
 
-/// The store and its name for people.
-pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+/// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
+pub(in crate::cli) fn driver(config: &Config, trouble: &Trouble) -> Result<(Arc<dyn Driver>, String), Error> {
     let Some(filesystem) = &config.storage.filesystem else {
         // Exactly one driver is configured, and there is no third one yet.
         return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));
@@ -27,6 +27,7 @@ pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String
         root,
         &FilesystemOptions {
             max_threads,
+            trouble: trouble.clone(),
             ..defaults
         },
     )
@@ -34,7 +35,7 @@ pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String
         root: root.to_owned(),
         source,
     })?;
-    let storage = format!("filesystem {}", driver.root().display());
+    let storage = driver.name_in_full().to_owned();
     Ok((Arc::new(driver), storage))
 }
 
