@@ -2,7 +2,7 @@
 
 use crate::check::{self, value_error};
 use crate::decode::decode;
-use crate::model::Net;
+use crate::model::{CacheKind, Net};
 use crate::tree::{Node, Origin, Tree, Value};
 use crate::{Config, Error, Warning, overlay};
 
@@ -147,6 +147,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         required("auth.silly.realm", &silly.realm, "any text");
         required("auth.silly.service", &silly.service, "any text");
     }
+    if config.storage.cache.kind() == Some(CacheKind::Redis) {
+        required(
+            "redis.addrs",
+            config.redis.addresses().first().copied().unwrap_or_default(),
+            "at least one `host:port` for `storage.cache.blobdescriptor: redis`",
+        );
+    }
     let health = &config.health;
     for (index, check) in health.file.iter().enumerate() {
         required(
@@ -207,6 +214,12 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         |span| !span.starts_with('-') && span != "0s",
         "a duration of more than nothing, such as `24h`",
     );
+    for (index, address) in config.redis.addrs.iter().enumerate() {
+        let path = format!("redis.addrs[{index}]");
+        formed(&path, Some(address), is_redis_address, REDIS_ADDRESS);
+    }
+    let addr = config.redis.addr.as_deref().filter(|addr| !addr.is_empty());
+    formed("redis.addr", addr, is_redis_address, REDIS_ADDRESS);
     let http = &config.http;
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);
@@ -254,6 +267,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             );
         }
     }
+}
+
+const REDIS_ADDRESS: &str = "`host:port` or the absolute path of a unix socket";
+
+/// As Redis's library for Go reads it: a path is a unix socket.
+fn is_redis_address(text: &str) -> bool {
+    text.starts_with('/') || is_address(text)
 }
 
 const ADDRESS: &str = "`:port` or `host:port`";

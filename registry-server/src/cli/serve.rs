@@ -1,7 +1,9 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod cache;
 mod exchange;
+mod ownership;
 mod parts;
 mod presence;
 mod upkeep;
@@ -16,6 +18,8 @@ use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use answer::Front;
+pub(super) use cache::cache;
+use ownership::Ownership;
 pub(super) use parts::driver;
 use parts::{gate, options, validation};
 
@@ -28,7 +32,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::registry::{Registry, Settings};
+use crate::registry::{OwnerError, Registry, Settings};
 use crate::storage::{Driver, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -45,6 +49,12 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The store is another registry's.
+    #[error(transparent)]
+    Owner(#[from] Box<OwnerError>),
+    /// The cache cannot be used.
+    #[error("cannot use the cache of `storage.cache`")]
+    Cache(#[from] crate::cache::Error),
     /// Users cannot be read.
     #[error(transparent)]
     Auth(#[from] auth::Error),
@@ -70,11 +80,28 @@ impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Owner(error) => error.fault(),
+            Self::Cache(error) => error.fault(),
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),
             Self::Listen(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
+        }
+    }
+
+    /// What can be done.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Owner(error) => error.hint(),
+            Self::Storage { .. }
+            | Self::Cache(_)
+            | Self::Auth(_)
+            | Self::Tls(_)
+            | Self::Health(_)
+            | Self::Listen(_)
+            | Self::Patterns(_)
+            | Self::System(_) => None,
         }
     }
 }
@@ -125,6 +152,9 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
 
 fn fail(error: &Error, output: &output::Output) -> u8 {
     output.error("", error);
+    if let Some(hint) = error.hint() {
+        output.hint(&hint);
+    }
     exit::code(error.fault())
 }
 
@@ -134,6 +164,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
     let (driver, storage) = driver(config)?;
+    let cache = cache(config)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
@@ -155,6 +186,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let driver: Arc<dyn Driver> = match &mut metrics {
         Some(metrics) => {
             log.register(metrics);
+            if let Some(cache) = &cache {
+                cache.register(metrics);
+            }
             Arc::new(Timed::new(driver, metrics))
         }
         None => driver,
@@ -166,21 +200,34 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
-    // A read-only registry changes nothing in its store, leftovers included.
-    if !config.storage.maintenance.is_read_only() {
-        tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
-    }
+    let maintenance = &config.storage.maintenance;
     let registry = Registry::new(
-        driver,
+        Arc::clone(&driver),
         Settings {
             validation: validation(config)?,
-            read_only: config.storage.maintenance.is_read_only(),
+            read_only: maintenance.is_read_only(),
             ..Settings::default()
         },
-    );
-    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
-    if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
-        tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
+    )
+    .with_cache(cache.clone());
+    let mut ownership = Ownership::claim(&registry, maintenance.owner(), &health)
+        .await
+        .map_err(Box::new)?;
+    let presence = presence::Presence::of(&registry, maintenance, ownership.settled());
+    // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.
+    if !maintenance.is_read_only() {
+        let settled = ownership.settled();
+        tokio::spawn(async move {
+            settled.wait().await;
+            upkeep::follow_leftovers(driver).await
+        });
+    }
+    if let Some(purging) = upkeep::Purging::of(maintenance) {
+        let (registry, settled) = (registry.clone(), ownership.settled());
+        tokio::spawn(async move {
+            settled.wait().await;
+            upkeep::follow_uploads(registry, purging).await
+        });
     }
     let app = App::new(registry, gate.clone(), options(config, &health));
 
@@ -189,6 +236,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         address = listener.address(),
         probes = probes.as_ref().map(Listener::address).unwrap_or_default(),
         storage,
+        cache = cache.map_or("none", |cache| cache.name()),
         auth = gate.name(),
         tls = tls.is_some(),
         configuration = found.place,
@@ -226,7 +274,11 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         )
     });
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        // Nothing was answered until now but that the server is out of service.
+        error = ownership.lost() => return Err(Box::new(error).into()),
+    };
     tracing::info!(signal, drain = ?drain, "stopping: no new connections, running requests finish");
     health.draining().store(true, Ordering::Relaxed);
     stop.stop();

@@ -1,9 +1,10 @@
 //! Blobs: pull, mount, delete ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
 //! OCI distribution 1.1).
 
-use registry_oci::{Digest, RepositoryName};
+use registry_oci::{Digest, MediaType, RepositoryName};
 
 use super::{Error, Held, Registry};
+use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Content, Durability, ReadRange};
 
@@ -37,20 +38,27 @@ impl Registry {
         digest: &Digest,
         range: ReadRange,
     ) -> Result<Blob, Error> {
-        let stored_as = self
-            .granted(repository, digest)
+        let link = link(repository, digest);
+        let recalled = self
+            .recall(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        match self
-            .driver
-            .read(&Place::BlobData { digest: stored_as }.key(), range)
-            .await
-        {
-            Ok(content) => Ok(Blob {
-                digest: *digest,
-                content,
-            }),
-            Err(storage::Error::NotFound { .. }) => Err(unknown(repository, digest)),
+        let payload = Place::BlobData {
+            digest: recalled.stored_as,
+        };
+        match self.driver.read(&payload.key(), range).await {
+            Ok(content) => {
+                self.remember(&link, recalled, content.size, MediaType::OCTET_STREAM)
+                    .await;
+                Ok(Blob {
+                    digest: *digest,
+                    content,
+                })
+            }
+            Err(storage::Error::NotFound { .. }) => {
+                self.disown(&link, &recalled).await;
+                Err(unknown(repository, digest))
+            }
             Err(storage::Error::RangeNotSatisfiable { size, .. }) => Err(Error::RangeNotSatisfiable { size }),
             Err(source) => Err(Error::Storage {
                 doing: "open a blob",
@@ -85,15 +93,27 @@ impl Registry {
     /// collection knows.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`], or the store's.
+    /// [`Error::BlobUnknown`], [`Error::Forget`], or the store's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let link = link(repository, digest);
+        // Also when there is none: then the answer to the last attempt was that it could not be forgotten.
+        self.forget(&link).await?;
         if self.granted(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
         self.driver
             .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await
-            .map_err(Error::storage("delete the link of a blob"))
+            .map_err(Error::storage("delete the link of a blob"))?;
+        self.forget(&link).await
+    }
+}
+
+fn link<'a>(repository: &'a RepositoryName, digest: &'a Digest) -> Link<'a> {
+    Link {
+        kind: Kind::Blob,
+        repository,
+        digest,
     }
 }
 

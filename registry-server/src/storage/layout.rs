@@ -21,6 +21,7 @@ const REFERRERS: &str = "_referrers";
 const REVISIONS: &str = "_revisions";
 const WRITERS: &str = "writers";
 const PROBES: &str = "probes";
+const OWNER: &str = "owner";
 const DATA: &str = "data";
 const LINK: &str = "link";
 
@@ -43,6 +44,7 @@ const LINK: &str = "link";
 ///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///   owner                                                               Owner
 ///   writers/<uuid>                                                      Writer
 ///   probes/<uuid>                                                       Probe
 /// ```
@@ -130,6 +132,8 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says whose store this is, as JSON.
+    Owner,
     /// Says that a server writes to this store. Holds who it is, as JSON.
     Writer {
         /// The server's run.
@@ -201,6 +205,7 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::Owner => format!("{OURS}/{OWNER}"),
             Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
             Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
         })
@@ -224,6 +229,7 @@ impl Place {
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
+            | Self::Owner
             | Self::Writer { .. } => OURS.to_owned(),
             // Whoever only asks may be another user than the server, who could not write into folders made so.
             Self::Probe { .. } => TOP.to_owned(),
@@ -245,6 +251,7 @@ impl Place {
                 };
             }
             match rest.split('/').collect::<Vec<_>>().as_slice() {
+                ["", OWNER] => return Some(Self::Owner),
                 ["", WRITERS, id] => return Some(Self::Writer { id: run(id)? }),
                 ["", PROBES, id] => return Some(Self::Probe { id: run(id)? }),
                 _ => {}

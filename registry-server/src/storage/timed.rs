@@ -21,9 +21,7 @@ use super::{
     Condition, Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged,
     StorageKey, Swept, Writer,
 };
-
-/// The bounds Go's client library uses when none are given, in seconds.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use crate::telemetry::metrics::BUCKETS;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {

@@ -7,6 +7,7 @@ mod htpasswd;
 mod listening;
 mod logging;
 mod metrics;
+mod owner;
 mod program;
 mod shipped;
 mod stopping;

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::ownership::Settled;
 use crate::registry::{BEAT, Registry, Writer};
 use crate::telemetry::chain;
 
@@ -22,13 +23,13 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Begins, unless the server writes nothing.
-    pub(super) fn of(registry: &Registry, maintenance: &Maintenance) -> Option<Self> {
+    /// Begins once the store may be used, unless the server writes nothing.
+    pub(super) fn of(registry: &Registry, maintenance: &Maintenance, settled: Settled) -> Option<Self> {
         if maintenance.is_read_only() {
             return None;
         }
         let (goes_on, ended) = oneshot::channel();
-        let task = tokio::spawn(follow(registry.clone(), ended));
+        let task = tokio::spawn(follow(registry.clone(), settled, ended));
         Some(Self { goes_on, task })
     }
 
@@ -44,7 +45,11 @@ impl Presence {
 }
 
 /// Never dropped in the middle of a write, which would go on and be later than the withdrawal.
-async fn follow(registry: Registry, mut ended: oneshot::Receiver<()>) {
+async fn follow(registry: Registry, settled: Settled, mut ended: oneshot::Receiver<()>) {
+    tokio::select! {
+        _ = &mut ended => return,
+        () = settled.wait() => {}
+    }
     let writer = Writer::this();
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
