@@ -39,7 +39,7 @@ pub use manifests::{Accepts, Pushed, Stored};
 pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
-pub use uploads::{Chunk, Offset, Progress};
+pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
 pub use writers::{BEAT, Seen, Writer};
 

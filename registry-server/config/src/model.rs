@@ -9,6 +9,7 @@ mod health;
 mod http;
 mod log;
 mod redis;
+mod s3;
 mod storage;
 mod validation;
 
@@ -18,6 +19,7 @@ pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seco
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
 pub use redis::{Redis, RedisTls};
+pub use s3::S3;
 pub use storage::{
     Cache, CacheKind, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
 };

@@ -33,7 +33,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{OwnerError, Registry, Settings};
-use crate::storage::{Driver, Timed};
+use crate::storage::{Driver, S3Error, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -49,6 +49,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// The store is another registry's.
     #[error(transparent)]
     Owner(#[from] Box<OwnerError>),
@@ -79,7 +82,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Storage { .. } | Self::S3(_) | Self::Patterns(_) => Fault::Caller,
             Self::Owner(error) => error.fault(),
             Self::Cache(error) => error.fault(),
             Self::Auth(error) => error.fault(),
@@ -95,6 +98,7 @@ impl Error {
         match self {
             Self::Owner(error) => error.hint(),
             Self::Storage { .. }
+            | Self::S3(_)
             | Self::Cache(_)
             | Self::Auth(_)
             | Self::Tls(_)

@@ -28,6 +28,38 @@ impl Registry {
             .ok_or_else(|| unknown(repository, digest))
     }
 
+    /// A URL of the store itself for a blob that is there, if the store has such.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], or the store's.
+    pub async fn redirect_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<String>, Error> {
+        let failed = Error::storage("make a URL for a blob");
+        if !self.driver.redirects() {
+            return Ok(None);
+        }
+        let link = link(repository, digest);
+        let recalled = self
+            .recall(&link)
+            .await?
+            .ok_or_else(|| unknown(repository, digest))?;
+        let payload = Place::BlobData {
+            digest: recalled.stored_as,
+        };
+        let key = payload.key();
+        // The client would be told by the store that it is gone, in words that are none of a registry's.
+        let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
+            self.disown(&link, &recalled).await;
+            return Err(unknown(repository, digest));
+        };
+        self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
+            .await;
+        self.driver.redirect(&key).await.map_err(failed)
+    }
+
     /// Opens a blob or a part of it.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ async fn push_blob(registry: &Registry, repository: &RepositoryName, digest: &Di
     let chunk = Chunk {
         offset: Offset::At(0),
         length: None,
+        counted: false,
     };
     let body = stream::iter([Ok(content.clone())]);
     registry

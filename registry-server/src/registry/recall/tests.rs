@@ -42,6 +42,7 @@ async fn push_blob(registry: &Registry, bytes: &[u8]) -> Digest {
     let all = Chunk {
         offset: Offset::At(0),
         length: None,
+        counted: false,
     };
     let frame: Result<Bytes, Box<dyn std::error::Error + Send + Sync>> = Ok(Bytes::copy_from_slice(bytes));
     let body = stream::iter([frame]);
