@@ -1,16 +1,18 @@
-//! Links in Redis, under distribution's keys, so that its servers and these share what they know.
+//! Links in Redis, under distribution's keys, so that its servers know what these do, and each hears of the other's
+//! deletions.
 //!
 //! For a link `<digest>` of a repository `<name>`:
 //! ```text
 //! repository::<name>::blobs               set: the digests it has, of blobs and manifests alike
-//! repository::<name>::blobs::<digest>     hash: mediatype
+//! repository::<name>::blobs::<digest>     hash: mediatype; ours: berth, which is `blob` or `manifest`
 //! blobs::<digest>                         hash: digest (the payload's), size, mediatype
 //! repository::{repository::<name>::blobs}::forgotten::<digest>
 //!                                         ours: must not enter the set; of the same slot as that
 //! ```
-//! A link is known when all three of distribution's say so, as in distribution. That a digest is a manifest's is told
-//! by the repository's `mediatype`, which distribution does not set to anything but a blob's: its manifests are read
-//! from the store once more.
+//! A link is known when all three of distribution's say so, as in distribution, and `berth` does, which distribution 3
+//! deletes with the rest. What only distribution remembers is read from the store once more: it tells no manifest from
+//! a blob, and its version 2 leaves a digest in the set when the link goes (CVE-2026-35172), from where it comes back
+//! to life with the next repository that has the blob.
 //!
 //! Nothing expires but `forgotten`: a digest enters the set by a script, which finds that key there for as long as
 //! anybody who read the link before it was taken away may try. Distribution has no such key, so where its servers
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::join;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
-use registry_oci::{Digest, MediaType};
+use registry_oci::Digest;
 use tokio::time::timeout_at;
 
 pub use connection::{Error, Servers, Settings, Tls};
@@ -39,6 +41,9 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// How long a deletion waits for Redis to be back. What is longer is for the client to wait.
 const RETURN: Duration = Duration::from_secs(2);
+
+/// The field that is ours.
+const FIELD: &str = "berth";
 
 /// Adds a digest to the set, unless it was forgotten just now.
 const REMEMBER: &str = "if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end \
@@ -67,7 +72,7 @@ impl Redis {
         // Three questions at once are one way there and back. In one they cannot be: a cluster's members have a key
         // each.
         let found: RedisResult<_> = async {
-            let (member, descriptor, media_type) = join!(
+            let (member, descriptor, kind) = join!(
                 self.ask::<bool, _>(["SISMEMBER", &keys.set, &keys.digest]),
                 self.ask::<(Option<String>, Option<String>), _>([
                     "HMGET",
@@ -75,19 +80,14 @@ impl Redis {
                     "digest",
                     "size"
                 ]),
-                self.ask::<Option<String>, _>(["HGET", &keys.link, "mediatype"]),
+                self.ask::<Option<String>, _>(["HGET", &keys.link, FIELD]),
             );
-            Ok((member?, descriptor?, media_type?))
+            Ok((member?, descriptor?, kind?))
         }
         .await;
         match found {
-            Ok((true, (Some(stored_as), Some(_)), Some(media_type))) => {
-                let is_blob = media_type == MediaType::OCTET_STREAM.as_str();
-                let kind = if is_blob { Kind::Blob } else { Kind::Manifest };
-                Ok(match Digest::parse(&stored_as) {
-                    Ok(stored_as) if kind == link.kind => Look::Known(stored_as),
-                    Ok(_) | Err(_) => Look::Unknown(ticket),
-                })
+            Ok((true, (Some(stored_as), Some(_)), Some(kind))) if kind == word(link.kind) => {
+                Ok(Digest::parse(&stored_as).map_or(Look::Unknown(ticket), Look::Known))
             }
             Ok(_) => Ok(Look::Unknown(ticket)),
             Err(_) => Err(ticket),
@@ -106,7 +106,14 @@ impl Redis {
         let (payload, general, own) = join!(
             self.tell(["HMSET", &keys.descriptor, "digest", &stored_as, "size", &size]),
             self.tell(["HSETNX", &keys.descriptor, "mediatype", media_type]),
-            self.tell(["HSET", &keys.link, "mediatype", media_type]),
+            self.tell([
+                "HMSET",
+                &keys.link,
+                "mediatype",
+                media_type,
+                FIELD,
+                word(link.kind)
+            ]),
         );
         payload.and(general).and(own)?;
         // Last, as it is what makes the link known.
@@ -161,6 +168,14 @@ impl Redis {
             question.arg(word);
         }
         self.keeper.ask(&question).await
+    }
+}
+
+/// What [`FIELD`] holds.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Blob => "blob",
+        Kind::Manifest => "manifest",
     }
 }
 

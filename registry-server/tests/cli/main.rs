@@ -1,5 +1,6 @@
 //! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
 
+mod cache;
 mod commands;
 mod garbage;
 mod health;
