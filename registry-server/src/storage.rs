@@ -9,6 +9,7 @@
 mod driver;
 mod error;
 mod filesystem;
+pub(crate) mod incoming;
 mod inmemory;
 mod key;
 pub mod layout;
@@ -16,7 +17,7 @@ mod object;
 mod timed;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use driver::{
     Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,

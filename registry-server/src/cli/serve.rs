@@ -5,7 +5,6 @@ mod cache;
 mod exchange;
 mod ownership;
 mod parts;
-mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -16,12 +15,13 @@ use ::http::Request;
 use hyper::body::Incoming;
 use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use answer::Front;
 pub(super) use cache::cache;
 use ownership::Ownership;
-pub(super) use parts::driver;
-use parts::{gate, options, validation};
+pub(super) use parts::{driver, validation};
+use parts::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -32,7 +32,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::registry::{OwnerError, Registry, Settings};
+use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
 use crate::storage::{Driver, S3Error, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -217,7 +217,14 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let mut ownership = Ownership::claim(&registry, maintenance.owner(), &health)
         .await
         .map_err(Box::new)?;
-    let presence = presence::Presence::of(&registry, maintenance, ownership.settled());
+    // One that writes nothing gives no sign.
+    let presence = (!maintenance.is_read_only()).then(|| {
+        let (registry, settled) = (registry.clone(), ownership.settled());
+        tokio::spawn(async move {
+            settled.wait().await;
+            Presence::begin(&registry, Writer::this())
+        })
+    });
     // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.
     if !maintenance.is_read_only() {
         let settled = ownership.settled();
@@ -297,7 +304,10 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
-    if let Some(presence) = presence {
+    // Where it is not known whose store it is, no sign was given.
+    if let Some(presence) = presence.filter(JoinHandle::is_finished)
+        && let Ok(presence) = presence.await
+    {
         presence.end().await;
     }
     match cut {

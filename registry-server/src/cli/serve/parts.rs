@@ -114,7 +114,7 @@ fn s3_options(s3: &registry_config::model::S3, redirect: bool) -> S3Options {
 }
 
 /// What pushed manifests must fulfil.
-pub(super) fn validation(config: &Config) -> Result<Validation, Error> {
+pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     use registry_config::model;
     let model::Validation { manifests, .. } = &config.validation;
     let references = match manifests.references.unwrap_or_default() {

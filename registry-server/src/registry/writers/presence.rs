@@ -1,14 +1,13 @@
-//! The sign that this server writes to its store, for a garbage collection to see.
+//! The sign that this process writes to its store, for a garbage collection to see.
 
 use std::time::Duration;
 
-use registry_config::model::Maintenance;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::ownership::Settled;
-use crate::registry::{BEAT, Registry, Writer};
+use super::{BEAT, Writer};
+use crate::registry::Registry;
 use crate::telemetry::chain;
 
 /// How long a stopping server waits for its store. The sign becomes old by itself.
@@ -16,25 +15,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A sign that is being given.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub struct Presence {
     /// Dropping it ends the sign.
     goes_on: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Presence {
-    /// Begins once the store may be used, unless the server writes nothing.
-    pub(super) fn of(registry: &Registry, maintenance: &Maintenance, settled: Settled) -> Option<Self> {
-        if maintenance.is_read_only() {
-            return None;
-        }
+    /// Begins. Dropping it takes the sign back too, but nobody waits for that.
+    pub fn begin(registry: &Registry, writer: Writer) -> Self {
         let (goes_on, ended) = oneshot::channel();
-        let task = tokio::spawn(follow(registry.clone(), settled, ended));
-        Some(Self { goes_on, task })
+        let task = tokio::spawn(follow(registry.clone(), writer, ended));
+        Self { goes_on, task }
     }
 
     /// Takes the sign back, if the store answers.
-    pub(super) async fn end(self) {
+    pub async fn end(self) {
         drop(self.goes_on);
         if timeout(PATIENCE, self.task).await.is_err() {
             tracing::warn!(
@@ -45,12 +41,7 @@ impl Presence {
 }
 
 /// Never dropped in the middle of a write, which would go on and be later than the withdrawal.
-async fn follow(registry: Registry, settled: Settled, mut ended: oneshot::Receiver<()>) {
-    tokio::select! {
-        _ = &mut ended => return,
-        () = settled.wait() => {}
-    }
-    let writer = Writer::this();
+async fn follow(registry: Registry, writer: Writer, mut ended: oneshot::Receiver<()>) {
     let mut tick = interval(BEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
