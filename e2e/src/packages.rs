@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 20] = [
+pub const PACKAGES: [Package; 21] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -106,6 +106,11 @@ pub const PACKAGES: [Package; 20] = [
         name: "haproxy",
         purpose: "another proxy in front of the registry",
         file: "/usr/sbin/haproxy",
+    },
+    Package {
+        name: "redis-server",
+        purpose: "a Redis, for the cache of links",
+        file: "/usr/bin/redis-server",
     },
     Package {
         name: "nodejs",
