@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 20] = [
+pub const PACKAGES: [Package; 21] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -121,6 +121,11 @@ pub const PACKAGES: [Package; 20] = [
         name: "mmdebstrap",
         purpose: "a Debian image to push",
         file: "/usr/bin/mmdebstrap",
+    },
+    Package {
+        name: "strace",
+        purpose: "ends a server at any of its system calls",
+        file: "/usr/bin/strace",
     },
 ];
 
