@@ -266,6 +266,7 @@ impl From<registry::Error> for Problem {
                 .header(http::header::CONTENT_RANGE, format!("bytes */{size}")),
             Error::Corrupt { .. }
             | Error::StoredManifest { .. }
+            | Error::Forget { .. }
             | Error::Storage { .. }
             | Error::Stopping => by_fault(&error),
         }
