@@ -44,7 +44,7 @@ pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
-pub use uploads::{Chunk, Offset, Progress};
+pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
 pub use writers::{Presence, Seen, Writer};
 

@@ -13,17 +13,19 @@ pub(crate) mod incoming;
 mod inmemory;
 mod key;
 pub mod layout;
+mod object;
 mod timed;
 
 #[cfg(test)]
 mod conformance;
 
 pub use driver::{
-    Condition, Content, Driver, Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Staged,
-    Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
+    Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
-pub use error::Error;
+pub use error::{Error, Trouble};
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
+pub use object::{Object, S3Credentials, S3Encryption, S3Error, S3Options};
 pub use timed::Timed;

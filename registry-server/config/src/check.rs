@@ -64,6 +64,13 @@ pub(crate) fn check(tree: &mut Tree, warnings: &mut Vec<Warning>) -> Vec<Error> 
             *log = level;
         }
     }
+    // Distribution's other name for the driver. Beside `s3` it is a second driver, and refused as one.
+    if let Some(storage) = tree.root.get_mut("storage")
+        && storage.get("s3").is_none()
+        && let Some(bucket) = storage.remove("s3aws")
+    {
+        *storage.entry("s3") = bucket;
+    }
     let mut judge = Judge {
         warnings,
         errors: Vec::new(),

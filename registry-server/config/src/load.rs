@@ -2,9 +2,9 @@
 
 use crate::check::{self, value_error};
 use crate::decode::decode;
-use crate::model::Net;
+use crate::model::{self, Net};
 use crate::tree::{Node, Origin, Tree, Value};
-use crate::{Config, Error, Warning, overlay};
+use crate::{Config, Error, Secret, Warning, overlay};
 
 /// A configuration that passed every check.
 #[derive(Debug, Clone)]
@@ -147,6 +147,28 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         required("auth.silly.realm", &silly.realm, "any text");
         required("auth.silly.service", &silly.service, "any text");
     }
+    if let Some(s3) = &config.storage.s3 {
+        required("storage.s3.bucket", &s3.bucket, "the name of a bucket");
+        if s3.regionendpoint.is_none() {
+            let region = s3.region.as_deref().unwrap_or_default();
+            required(
+                "storage.s3.region",
+                region,
+                "the bucket's region, or `regionendpoint`",
+            );
+        }
+        let set = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| !secret.is_empty());
+        if set(&s3.accesskey) != set(&s3.secretkey) {
+            let missing = match set(&s3.accesskey) {
+                true => "storage.s3.secretkey",
+                false => "storage.s3.accesskey",
+            };
+            required(missing, "", "both keys, or neither");
+        }
+        if s3.keyid.as_ref().is_some_and(|key| !key.is_empty()) && s3.encrypt != Some(true) {
+            required("storage.s3.encrypt", "", "`true` beside `keyid`");
+        }
+    }
     let health = &config.health;
     for (index, check) in health.file.iter().enumerate() {
         required(
@@ -193,6 +215,25 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             errors.push(value_error(tree, path, text, allowed));
         }
     };
+    if let Some(s3) = &config.storage.s3 {
+        let part = |text: &str| {
+            text.parse()
+                .is_ok_and(|size| (model::S3::PART_MIN..=model::S3::PART_MAX).contains(&size))
+        };
+        let sizes = [
+            ("storage.s3.chunksize", s3.chunksize),
+            ("storage.s3.multipartcopychunksize", s3.multipartcopychunksize),
+        ];
+        for (path, size) in sizes {
+            let text = size.map(|size| size.to_string());
+            formed(
+                path,
+                text.as_deref(),
+                part,
+                "5242880 (5 MiB) to 5368709120 (5 GiB)",
+            );
+        }
+    }
     // A negative age would take uploads that are being written, and no interval is a purge without end.
     let purging = &config.storage.maintenance.uploadpurging;
     formed(

@@ -8,6 +8,7 @@
 mod health;
 mod http;
 mod log;
+mod s3;
 mod storage;
 mod validation;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
+pub use s3::S3;
 pub use storage::{
     Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
 };

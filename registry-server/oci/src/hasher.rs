@@ -25,6 +25,15 @@ pub struct Hasher {
     length: u64,
 }
 
+/// Two hashes are equal when they have seen the same bytes, as far as SHA-256 tells.
+impl PartialEq for Hasher {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_go_state() == other.to_go_state()
+    }
+}
+
+impl Eq for Hasher {}
+
 impl Hasher {
     /// A hash of nothing yet.
     pub fn new() -> Self {

@@ -28,7 +28,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{Presence, Registry, Settings, Writer};
-use crate::storage::{Driver, Timed};
+use crate::storage::{Driver, S3Error, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -44,6 +44,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// Users cannot be read.
     #[error(transparent)]
     Auth(#[from] auth::Error),
@@ -68,7 +71,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Storage { .. } | Self::S3(_) | Self::Patterns(_) => Fault::Caller,
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),

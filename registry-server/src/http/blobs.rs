@@ -1,6 +1,8 @@
 //! `/v2/<name>/blobs/<digest>` ("Pulling blobs" and "Deleting Blobs", OCI distribution 1.1).
 
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION, RANGE,
+};
 use http::{HeaderValue, Method, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
@@ -50,6 +52,13 @@ async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<
     if conditional::is_fresh(call.headers, digest) {
         call.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
+    }
+    if let Some(url) = call.registry.redirect_blob(name, digest).await? {
+        // Nobody may keep it: the URL is good for minutes.
+        return Ok(Reply::new(StatusCode::TEMPORARY_REDIRECT)
+            .header(DOCKER_CONTENT_DIGEST, digest)
+            .header(LOCATION, url)
+            .finish());
     }
     let mut asked = asked_range(call, digest);
     let content = match call.registry.get_blob(name, digest, asked).await {

@@ -12,6 +12,8 @@ use registry_oci::{RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::registry::{Resume, Session};
+
 const MAC_LENGTH: usize = 32;
 
 /// What tokens are signed with (`http.secret`). Prints nothing of itself.
@@ -49,16 +51,34 @@ pub(super) struct UploadState {
     pub(super) offset: u64,
     /// When the upload began, RFC 3339. Carried along; tokens do not expire.
     pub(super) started_at: String,
+    /// What the registry wants back; a server of distribution does not look at it.
+    #[serde(rename = "Berth", default, skip_serializing_if = "Option::is_none")]
+    resume: Option<Resume>,
 }
 
 impl UploadState {
     /// What the URL of an upload will remember.
-    pub(super) fn new(name: &RepositoryName, id: &UploadId, offset: u64, started_at: String) -> Self {
+    pub(super) fn new(
+        name: &RepositoryName,
+        id: &UploadId,
+        offset: u64,
+        started_at: String,
+        resume: Option<Resume>,
+    ) -> Self {
         Self {
             name: name.to_string(),
             id: id.to_string(),
             offset,
             started_at,
+            resume,
+        }
+    }
+
+    /// The session it is of, which has this id.
+    pub(super) fn session<'a>(&'a self, id: &'a UploadId) -> Session<'a> {
+        Session {
+            id,
+            resume: self.resume.as_ref(),
         }
     }
 
@@ -105,7 +125,7 @@ mod tests {
     }
 
     fn state() -> UploadState {
-        UploadState::new(&name(), &id(), 12, "2026-01-02T03:04:05Z".to_owned())
+        UploadState::new(&name(), &id(), 12, "2026-01-02T03:04:05Z".to_owned(), None)
     }
 
     /// Computed with Go's `crypto/hmac`, `encoding/json` and `encoding/base64` for [`state`] and the key `secret`.

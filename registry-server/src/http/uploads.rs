@@ -15,7 +15,7 @@ use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
 use super::state::UploadState;
 use super::{Body, range};
-use crate::registry::{Chunk, Error, Held, Offset, Progress};
+use crate::registry::{Chunk, Error, Held, Offset, Progress, Resume, Session};
 
 /// What a client that chooses its chunks itself is asked to send at least (`OCI-Chunk-Min-Length`, OCI distribution 1.1,
 /// "Pushing a blob in chunks"). Smaller ones are taken all the same; each is made safe against a crash by itself, which
@@ -53,14 +53,15 @@ pub(super) async fn start<B: RequestBody>(
     let chunk = Chunk {
         offset: Offset::At(0),
         length: content_length(call.headers),
+        counted: false,
     };
     let held = call
         .registry
-        .finish_upload(name, &progress.id, chunk, &digest, chunks(body))
+        .finish_upload(name, &progress, chunk, &digest, chunks(body))
         .await;
     if held.is_err() {
         // Nobody was told of this upload, so nobody can go on with it.
-        if let Err(error) = call.registry.cancel_upload(name, &progress.id).await {
+        if let Err(error) = call.registry.cancel_upload(name, &progress).await {
             tracing::debug!(%error, "a failed single POST left no upload to cancel");
         }
     }
@@ -79,8 +80,8 @@ pub(super) async fn respond<B: RequestBody>(
         Method::PATCH => patch(call, name, &id, body).await,
         Method::PUT => put(call, name, &id, body).await,
         Method::DELETE => {
-            state(call, name, &id)?;
-            call.registry.cancel_upload(name, &id).await?;
+            let state = state(call, name, &id)?;
+            call.registry.cancel_upload(name, state.session(&id)).await?;
             Ok(Reply::new(StatusCode::NO_CONTENT)
                 .header(DOCKER_UPLOAD_UUID, &id)
                 .finish())
@@ -88,8 +89,11 @@ pub(super) async fn respond<B: RequestBody>(
         // The token is not checked: this is how a client that lost track, or whose token is of a secret that is
         // gone, finds out where to go on. It says nothing the path did not need to know.
         _ => {
-            let progress = call.registry.upload_progress(name, &id).await?;
             let known = state(call, name, &id).ok();
+            let session = known
+                .as_ref()
+                .map_or_else(|| Session::from(&id), |state| state.session(&id));
+            let progress = call.registry.upload_progress(name, session).await?;
             Ok(accepted(call, name, &progress, StatusCode::NO_CONTENT, known))
         }
     }
@@ -104,7 +108,11 @@ async fn patch<B: RequestBody>(
     let state = state(call, name, id)?;
     check_content_type(call.headers)?;
     let chunk = chunk(call.headers, &state)?;
-    match call.registry.append_upload(name, id, chunk, chunks(body)).await {
+    let appended = call
+        .registry
+        .append_upload(name, state.session(id), chunk, chunks(body))
+        .await;
+    match appended {
         Ok(progress) => Ok(accepted(call, name, &progress, StatusCode::ACCEPTED, Some(state))),
         Err(error) => Err(with_way_on(call, name, id, state, error)),
     }
@@ -128,7 +136,7 @@ async fn put<B: RequestBody>(
     let chunk = chunk(call.headers, &state)?;
     match call
         .registry
-        .finish_upload(name, id, chunk, &digest, chunks(body))
+        .finish_upload(name, state.session(id), chunk, &digest, chunks(body))
         .await
     {
         Ok(held) => Ok(created(call, name, &held)),
@@ -157,6 +165,7 @@ fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
         return Ok(Chunk {
             offset: Offset::At(state.offset),
             length,
+            counted: false,
         });
     };
     let malformed = || Problem::with(Code::RangeInvalid, "`Content-Range` is written `<first>-<last>`");
@@ -172,6 +181,7 @@ fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
         Some(_) | None => Ok(Chunk {
             offset: Offset::At(range.start),
             length: Some(range.length),
+            counted: true,
         }),
     }
 }
@@ -186,7 +196,8 @@ fn with_way_on(
 ) -> Problem {
     match &error {
         Error::UploadOffset { actual, .. } => {
-            let state = UploadState::new(name, id, *actual, state.started_at);
+            let resume = state.session(id).resume.map(|_| Resume::Recorded);
+            let state = UploadState::new(name, id, *actual, state.started_at, resume);
             let location = call
                 .locations
                 .upload(name, id, &state.seal(&call.options.secrets));
@@ -223,9 +234,9 @@ fn accepted(
     status: StatusCode,
     known: Option<UploadState>,
 ) -> Response<Body> {
-    let Progress { id, size } = progress;
+    let Progress { id, size, resume } = progress;
     let started_at = known.map_or_else(|| Timestamp::now().to_string(), |state| state.started_at);
-    let token = UploadState::new(name, id, *size, started_at).seal(&call.options.secrets);
+    let token = UploadState::new(name, id, *size, started_at, resume.clone()).seal(&call.options.secrets);
     Reply::new(status)
         .header(LOCATION, call.locations.upload(name, id, &token))
         .header(RANGE, range::of_upload(*size))

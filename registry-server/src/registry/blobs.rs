@@ -27,6 +27,26 @@ impl Registry {
             .ok_or_else(|| unknown(repository, digest))
     }
 
+    /// A URL of the store itself for a blob that is there, if the store has such.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], or the store's.
+    pub async fn redirect_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<String>, Error> {
+        let failed = Error::storage("make a URL for a blob");
+        if !self.driver.redirects() {
+            return Ok(None);
+        }
+        let held = self.head_blob(repository, digest).await?;
+        let key = Place::BlobData {
+            digest: held.stored_as,
+        };
+        self.driver.redirect(&key.key()).await.map_err(failed)
+    }
+
     /// Opens a blob or a part of it.
     ///
     /// # Errors

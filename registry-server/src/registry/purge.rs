@@ -18,7 +18,7 @@ use registry_oci::{RepositoryName, UploadId};
 
 use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{self, EntryKind, Staged, StorageKey};
+use crate::storage::{self, EntryKind, Intake, Parts, Staged, StorageKey, Unfinished};
 
 /// What becomes of an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,9 @@ impl Registry {
                 Err(error) => purged.failed(error),
             }
         }
+        if let Err(error) = self.purge_parts(age, purge, &mut purged).await {
+            purged.failed(error);
+        }
         Ok(purged)
     }
 
@@ -107,6 +110,11 @@ impl Registry {
         age: Duration,
         purge: Purge,
     ) -> Result<Verdict, Error> {
+        let store = match self.driver.intake() {
+            Intake::Append(store) => store,
+            // Nothing is ever open there: what another request does to it meanwhile shows in its record.
+            Intake::Parts(store) => return self.purge_recorded(store, repository, id, age, purge).await,
+        };
         let data = Place::UploadData {
             repository: repository.clone(),
             id: id.clone(),
@@ -125,7 +133,7 @@ impl Registry {
             Purge::Remove => {}
         }
         // At the size that was seen: a chunk that came since then makes the session young.
-        let lock = match self.driver.stage(&data, Staged::At(bytes)).await {
+        let lock = match store.stage(&data, Staged::At(bytes)).await {
             Ok(lock) => lock,
             Err(storage::Error::Busy { .. }) => return Ok(Verdict::Open),
             // Continued, finished or cancelled meanwhile.
@@ -144,6 +152,70 @@ impl Registry {
         let removed = self.remove_upload(repository, id).await;
         drop(lock);
         removed.map(|()| Verdict::Abandoned { bytes })
+    }
+
+    /// A session in an object store: a record, and what was put together and not published.
+    async fn purge_recorded(
+        &self,
+        store: &dyn Parts,
+        repository: &RepositoryName,
+        id: &UploadId,
+        age: Duration,
+        purge: Purge,
+    ) -> Result<Verdict, Error> {
+        let newest = self.newest(Area::Upload(repository, id).key()).await?;
+        if !newest.is_some_and(|newest| is_old(newest, age)) {
+            return Ok(Verdict::Kept);
+        }
+        match purge {
+            Purge::DryRun => {}
+            Purge::Remove => self.purge_parted(store, repository, id).await?,
+        }
+        Ok(Verdict::Abandoned { bytes: 0 })
+    }
+
+    /// Parts that no record speaks of, or only an old one: what a server left that ended in the middle of a request, be
+    /// it ours or distribution's.
+    async fn purge_parts(&self, age: Duration, purge: Purge, purged: &mut Purged) -> Result<(), Error> {
+        let Intake::Parts(store) = self.driver.intake() else {
+            return Ok(());
+        };
+        let unfinished = store.unfinished().await;
+        for upload in unfinished.map_err(Error::storage("list unfinished uploads"))? {
+            let Unfinished {
+                key,
+                upload,
+                modified,
+                bytes,
+            } = upload;
+            if !is_old(modified, age) || self.is_recorded_lately(&key, age).await? {
+                continue;
+            }
+            let ended = match purge {
+                Purge::DryRun => Ok(()),
+                Purge::Remove => store.abort(&key, &upload).await,
+            };
+            match ended {
+                Ok(()) => {
+                    tracing::debug!(%key, bytes, ?purge, "an abandoned upload");
+                    purged.uploads += 1;
+                    purged.bytes += bytes;
+                }
+                Err(source) => purged.failed(Error::storage("end an unfinished upload")(source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the session whose data a key is was gone on with lately, without a new part.
+    async fn is_recorded_lately(&self, key: &StorageKey, age: Duration) -> Result<bool, Error> {
+        let Some(Place::UploadData { repository, id }) = Place::parse(key) else {
+            return Ok(false);
+        };
+        let record = Place::UploadSession { repository, id };
+        let found = self.driver.look(&record.key()).await;
+        let found = found.map_err(Error::storage("look at an upload"))?;
+        Ok(found.is_some_and(|found| !is_old(found.modified, age)))
     }
 
     /// A session without data: it was cut off while it began, or its blob was published and the rest stayed.

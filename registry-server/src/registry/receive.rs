@@ -23,6 +23,14 @@ pub(super) struct Received {
     pub(super) interrupted: Option<BodyError>,
 }
 
+impl Received {
+    /// Of a body without bytes.
+    pub(super) const NOTHING: Self = Self {
+        length: 0,
+        interrupted: None,
+    };
+}
+
 /// Stores a body to its end, or to where it breaks off, and hashes what was stored.
 ///
 /// # Errors

@@ -53,6 +53,7 @@ fn frames(sizes: &[usize]) -> (Frames, Vec<u8>) {
 const TO_THE_END: Chunk = Chunk {
     offset: Offset::At(0),
     length: None,
+    counted: false,
 };
 
 #[tokio::test]

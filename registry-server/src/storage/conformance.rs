@@ -1,11 +1,15 @@
 //! What every driver must do: one named test per behaviour and driver.
 //!
 //! A behaviour is a function that takes a fresh store and knows nothing of the driver but its trait. To add a
-//! driver, add a line to `drivers`; to add a behaviour, write it and add its name. A run prints, for example,
+//! driver, add a line beside its likes; to add a behaviour, write it and add its name. A run prints, for example,
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
 mod conditional;
+#[cfg(feature = "stores")]
+mod parted;
 mod staged;
+#[cfg(feature = "stores")]
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +23,26 @@ use conditional::{
     what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
     what_was_refreshed_in_time_is_never_deleted,
 };
+#[cfg(feature = "stores")]
+use parted::{
+    a_conditional_write_meets_what_it_expects_or_changes_nothing, a_part_stored_again_counts_by_its_receipt,
+    an_aborted_upload_is_gone, an_upload_is_nothing_until_it_is_complete, complete_may_be_asked_again,
+    concurrent_writers_of_one_version_have_one_winner, copies_are_whole_at_every_size,
+    delete_all_takes_what_is_there, parts_become_one_object_in_order,
+    unfinished_uploads_are_told_with_their_last_part, what_was_never_begun_cannot_be_completed,
+};
 use staged::{
-    a_staged_object_can_be_read_back, concurrent_publishes_of_one_object_leave_it_whole,
-    only_one_writer_exists_at_a_time, publish_makes_the_object_and_ends_the_staged_one,
+    a_staged_object_can_be_read_back, an_empty_object_may_be_staged,
+    concurrent_publishes_of_one_object_leave_it_whole, only_one_writer_exists_at_a_time,
+    publish_makes_the_object_and_ends_the_staged_one,
     publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes, publish_of_nothing_is_not_found,
     publish_replaces_a_torn_object, publish_under_an_open_writer_is_refused,
     staged_bytes_are_appended_in_order, staging_anew_what_exists_is_refused,
     staging_at_a_wrong_offset_is_refused_with_the_size, staging_what_does_not_exist_is_not_found,
+    what_is_staged_goes_with_its_tree,
 };
 
-use super::{Driver, Durability, Entry, EntryKind, Error, Mode, ReadRange, Staged, StorageKey};
+use super::{Driver, Durability, Entry, EntryKind, Error, Mode, ReadRange, StorageKey};
 
 /// A store to test, and what must live as long as it.
 struct Subject {
@@ -36,73 +50,118 @@ struct Subject {
     _folder: Option<tempfile::TempDir>,
 }
 
-macro_rules! conformance {
-    (drivers: { $($driver:ident: $make:expr,)* } behaviours: $behaviours:tt) => {
-        $(mod $driver {
-            conformance!(@tests $make, $behaviours);
-        })*
-    };
-    (@tests $make:expr, [$($behaviour:ident,)*]) => {
+macro_rules! tests {
+    ($make:expr; $($behaviour:ident,)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $behaviour() {
             let subject: super::Subject = $make;
             super::$behaviour(Arc::clone(&subject.driver)).await;
             super::nothing_temporary_is_left(&subject).await;
         })*
-        use std::sync::Arc;
     };
 }
 
-conformance! {
-    drivers: {
-        filesystem: super::filesystem(crate::storage::Sync::Always),
-        filesystem_without_sync: super::filesystem(crate::storage::Sync::Never),
-        inmemory: super::Subject { driver: Arc::new(crate::storage::InMemory::new()), _folder: None },
-        timed: super::timed(),
+/// What every driver does.
+macro_rules! objects {
+    ($make:expr) => {
+        tests! { $make;
+            put_then_get_gives_the_same_bytes,
+            put_replaces_the_whole_value,
+            put_create_refuses_what_is_there_and_keeps_it,
+            get_of_nothing_is_not_found,
+            get_of_more_than_the_limit_is_refused,
+            stat_tells_size_and_time,
+            stat_of_a_prefix_is_not_found,
+            stat_of_many_is_what_each_one_says,
+            read_streams_every_byte_of_a_large_object,
+            read_of_a_range_gives_that_range,
+            read_behind_the_end_is_refused_with_the_size,
+            read_of_nothing_is_not_found,
+            an_open_read_survives_replacement_and_deletion,
+            reader_never_sees_half_a_put,
+            concurrent_creates_have_one_winner,
+            delete_takes_one_object_away,
+            delete_of_nothing_is_not_found,
+            delete_of_a_prefix_is_not_found,
+            delete_tree_takes_everything_below_and_nothing_beside,
+            delete_tree_of_nothing_is_no_error,
+            writes_and_deletes_of_one_folder_do_not_disturb_each_other,
+            list_gives_each_direct_child_once,
+            list_of_nothing_is_empty,
+            names_that_look_temporary_are_listed_as_prefixes,
+            an_empty_object_is_an_object,
+            what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
+            deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+            deleting_or_refreshing_nothing_is_not_found,
+            what_was_refreshed_in_time_is_never_deleted,
+            an_object_that_was_replaced_is_not_deleted_for_what_it_held,
+        }
+    };
+}
+
+/// What a driver does that appends.
+macro_rules! append {
+    ($make:expr) => {
+        tests! { $make;
+            staged_bytes_are_appended_in_order,
+            a_staged_object_can_be_read_back,
+            staging_at_a_wrong_offset_is_refused_with_the_size,
+            staging_what_does_not_exist_is_not_found,
+            staging_anew_what_exists_is_refused,
+            only_one_writer_exists_at_a_time,
+            publish_makes_the_object_and_ends_the_staged_one,
+            publish_replaces_a_torn_object,
+            publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes,
+            publish_under_an_open_writer_is_refused,
+            publish_of_nothing_is_not_found,
+            concurrent_publishes_of_one_object_leave_it_whole,
+            what_is_staged_goes_with_its_tree,
+            an_empty_object_may_be_staged,
+        }
+    };
+}
+
+/// What a driver does that takes parts.
+#[cfg(feature = "stores")]
+macro_rules! parts {
+    ($make:expr) => {
+        tests! { $make;
+            parts_become_one_object_in_order,
+            an_upload_is_nothing_until_it_is_complete,
+            a_part_stored_again_counts_by_its_receipt,
+            complete_may_be_asked_again,
+            what_was_never_begun_cannot_be_completed,
+            an_aborted_upload_is_gone,
+            a_conditional_write_meets_what_it_expects_or_changes_nothing,
+            concurrent_writers_of_one_version_have_one_winner,
+            copies_are_whole_at_every_size,
+            delete_all_takes_what_is_there,
+            unfinished_uploads_are_told_with_their_last_part,
+        }
+    };
+}
+
+macro_rules! driver {
+    ($driver:ident: $make:expr, $($kind:ident)*) => {
+        mod $driver {
+            use std::sync::Arc;
+            $($kind! { $make })*
+        }
+    };
+}
+
+driver! { filesystem: super::filesystem(crate::storage::Sync::Always), objects append }
+driver! { filesystem_without_sync: super::filesystem(crate::storage::Sync::Never), objects append }
+driver! { inmemory: super::inmemory(), objects append }
+driver! { timed: super::timed(), objects append }
+#[cfg(feature = "stores")]
+driver! { s3: super::stores::s3(), objects parts }
+
+fn inmemory() -> Subject {
+    Subject {
+        driver: Arc::new(super::InMemory::new()),
+        _folder: None,
     }
-    behaviours: [
-        put_then_get_gives_the_same_bytes,
-        put_replaces_the_whole_value,
-        put_create_refuses_what_is_there_and_keeps_it,
-        get_of_nothing_is_not_found,
-        get_of_more_than_the_limit_is_refused,
-        stat_tells_size_and_time,
-        stat_of_a_prefix_is_not_found,
-        read_streams_every_byte_of_a_large_object,
-        read_of_a_range_gives_that_range,
-        read_behind_the_end_is_refused_with_the_size,
-        read_of_nothing_is_not_found,
-        an_open_read_survives_replacement_and_deletion,
-        reader_never_sees_half_a_put,
-        concurrent_creates_have_one_winner,
-        delete_takes_one_object_away,
-        delete_of_nothing_is_not_found,
-        delete_of_a_prefix_is_not_found,
-        delete_tree_takes_everything_below_and_nothing_beside,
-        delete_tree_of_nothing_is_no_error,
-        writes_and_deletes_of_one_folder_do_not_disturb_each_other,
-        list_gives_each_direct_child_once,
-        list_of_nothing_is_empty,
-        names_that_look_temporary_are_listed_as_prefixes,
-        staged_bytes_are_appended_in_order,
-        a_staged_object_can_be_read_back,
-        staging_at_a_wrong_offset_is_refused_with_the_size,
-        staging_what_does_not_exist_is_not_found,
-        staging_anew_what_exists_is_refused,
-        only_one_writer_exists_at_a_time,
-        publish_makes_the_object_and_ends_the_staged_one,
-        publish_replaces_a_torn_object,
-        publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes,
-        publish_under_an_open_writer_is_refused,
-        publish_of_nothing_is_not_found,
-        concurrent_publishes_of_one_object_leave_it_whole,
-        an_empty_object_is_an_object,
-        what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
-        deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
-        deleting_or_refreshing_nothing_is_not_found,
-        what_was_refreshed_in_time_is_never_deleted,
-        an_object_that_was_replaced_is_not_deleted_for_what_it_held,
-    ]
 }
 
 /// What is timed passes every call on as it is.
@@ -172,14 +231,6 @@ async fn list(driver: &Arc<dyn Driver>, name: &str) -> Vec<Entry> {
         .unwrap();
     entries.sort_unstable();
     entries
-}
-
-async fn stage(driver: &Arc<dyn Driver>, name: &str, parts: &[&[u8]]) {
-    let mut writer = driver.stage(&key(name), Staged::New).await.unwrap();
-    for part in parts {
-        writer.write(Bytes::copy_from_slice(part)).await.unwrap();
-    }
-    writer.sync().await.unwrap();
 }
 
 /// Bytes that differ at every offset a block could be confused at.
@@ -272,6 +323,25 @@ async fn stat_of_a_prefix_is_not_found(driver: Arc<dyn Driver>) {
     put(&driver, "a/b", "x").await;
     assert!(driver.stat(&key("a")).await.unwrap_err().is_not_found());
     assert!(driver.get(&key("a"), 10).await.is_err());
+}
+
+async fn stat_of_many_is_what_each_one_says(driver: Arc<dyn Driver>) {
+    for (name, bytes) in [("a/b/1/link", "1"), ("a/b/2/link", "22"), ("a/c", "333")] {
+        put(&driver, name, bytes).await;
+    }
+    let sizes = async |names: &[&str]| -> Vec<Option<u64>> {
+        let keys: Vec<StorageKey> = names.iter().map(|name| key(name)).collect();
+        let found = driver.stat_all(&keys).await.unwrap();
+        found
+            .into_iter()
+            .map(|found| found.map(|found| found.size))
+            .collect()
+    };
+    let near = ["a/b/2/link", "a/b/3/link", "a/b/1/link", "a/b/2/link"];
+    assert_eq!(sizes(&near).await, [Some(2), None, Some(1), Some(2)]);
+    let far = ["a/c", "z", "a/b/1/link", "a/b/2/link"];
+    assert_eq!(sizes(&far).await, [Some(3), None, Some(1), Some(2)]);
+    assert_eq!(sizes(&[]).await, []);
 }
 
 async fn read_streams_every_byte_of_a_large_object(driver: Arc<dyn Driver>) {
@@ -404,7 +474,6 @@ async fn delete_tree_takes_everything_below_and_nothing_beside(driver: Arc<dyn D
     for name in ["a/b/c", "a/b/d/e", "a/bb/c", "a/b.c"] {
         put(&driver, name, "x").await;
     }
-    stage(&driver, "a/b/data", &[b"staged"]).await;
     driver
         .delete_tree(&key("a/b"), Durability::PowerLoss)
         .await
@@ -415,7 +484,6 @@ async fn delete_tree_takes_everything_below_and_nothing_beside(driver: Arc<dyn D
         .map(|entry| entry.name)
         .collect();
     assert_eq!(names, ["b.c", "bb"]);
-    assert!(driver.stat(&key("a/b/data")).await.unwrap_err().is_not_found());
 }
 
 async fn delete_tree_of_nothing_is_no_error(driver: Arc<dyn Driver>) {
@@ -479,7 +547,4 @@ async fn an_empty_object_is_an_object(driver: Arc<dyn Driver>) {
     put(&driver, "a/empty", "").await;
     assert_eq!(driver.stat(&key("a/empty")).await.unwrap().size, 0);
     assert_eq!(read(&driver, "a/empty", ReadRange::Full).await.unwrap(), b"");
-    stage(&driver, "up/data", &[]).await;
-    driver.publish(&key("up/data"), &key("blob"), 0).await.unwrap();
-    assert_eq!(get(&driver, "blob").await, "");
 }

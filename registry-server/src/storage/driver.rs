@@ -8,26 +8,23 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::{Error, StorageKey};
 
 /// A store of named objects: a folder, memory, a bucket.
 ///
 /// Guarantees of every driver:
-/// - An object appears whole or not at all, and is replaced whole or not at all: [`Driver::put`] and
-///   [`Driver::publish`] are the only ways to make one, and no reader sees a part of their work.
+/// - An object appears whole or not at all, and is replaced whole or not at all: no reader sees a part of a write.
 /// - When a call returned, every later call of any process sees its effect.
 /// - What was put survives what its [`Durability`] names.
 /// - Dropping a future half-way is safe: the call happened, or it did not.
 ///
-/// Big objects are not put but staged: [`Driver::stage`] gives a writer for bytes that no [`Driver::read`] of the
-/// final name sees, and [`Driver::publish`] gives them that name. A driver without a rename uploads the parts of
-/// the final object instead and completes it on publishing; that is why both names are told it together.
+/// Big objects are not put but taken in piece by piece, which stores do in two ways: see [`Intake`].
 ///
-/// Drivers may differ in: how a staged object is kept, whether empty prefixes exist (a folder may be empty, a
-/// prefix in a bucket cannot), the order of a listing, and whether [`Driver::redirect`] gives a URL.
+/// Drivers may differ in: their intake, whether empty prefixes exist (a folder may be empty, a prefix in a bucket
+/// cannot), the order of a listing, and whether [`Driver::redirect`] gives a URL.
 #[async_trait]
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The driver's name as configuration spells it; for log lines.
@@ -38,6 +35,30 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
     async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error>;
+
+    /// Sizes and times of several objects, in the order they were asked for; nothing where there is no object.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn stat_all(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
+        let looks = keys.iter().map(|key| self.look(key));
+        stream::iter(looks.collect::<Vec<_>>())
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Size and time of an object that may be there or not.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn look(&self, key: &StorageKey) -> Result<Option<Metadata>, Error> {
+        match self.stat(key).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 
     /// A small object, whole.
     ///
@@ -79,7 +100,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error>;
 
-    /// Makes an object, or a staged one, as young as one that is written now.
+    /// Size of an object and when it was written or refreshed last, whichever is later.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat(key).await
+    }
+
+    /// Makes an object, or a staged one, as young as one that is written now, for [`Driver::touched`] and
+    /// [`Driver::delete_if`]; [`Driver::stat`] may tell the old time.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
@@ -109,6 +139,62 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error>;
 
+    /// How this store takes in what is too big to be put in one step.
+    fn intake(&self) -> Intake<'_>;
+
+    /// Whether clients can fetch objects from the store itself.
+    fn redirects(&self) -> bool {
+        false
+    }
+
+    /// A URL under which a client can fetch the object from the store itself for a while, if the store has such URLs.
+    /// Whether the object is there is not looked at.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error>;
+
+    /// Removes what interrupted writes left behind and what is older than `age`. Staged objects are not touched:
+    /// whether one is still wanted is not a store's to know.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error>;
+}
+
+/// How many objects are looked at at once when many are asked for.
+const AT_ONCE: usize = 16;
+
+/// The ways in which stores take in big objects.
+pub enum Intake<'a> {
+    /// Bytes are appended to a staged object, which then gets its name: files.
+    Append(&'a dyn Append),
+    /// Parts are stored one by one under numbers and put together in the end: object stores.
+    Parts(&'a dyn Parts),
+}
+
+impl<'a> Intake<'a> {
+    /// The store, if it appends.
+    pub fn append(self) -> Option<&'a dyn Append> {
+        match self {
+            Self::Append(append) => Some(append),
+            Self::Parts(_) => None,
+        }
+    }
+
+    /// The store, if it takes parts.
+    pub fn parts(self) -> Option<&'a dyn Parts> {
+        match self {
+            Self::Append(_) => None,
+            Self::Parts(parts) => Some(parts),
+        }
+    }
+}
+
+/// A store that can append: [`Append::stage`] gives a writer for bytes that no [`Driver::read`] of the final name
+/// sees, and [`Append::publish`] gives them that name.
+#[async_trait]
+pub trait Append: Send + Sync {
     /// Opens a staged object for appending. Only one writer exists at a time, over all processes on the store
     /// that see each other's locks.
     ///
@@ -124,19 +210,124 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// [`Error::NotFound`], [`Error::OffsetMismatch`] when somebody appended meanwhile, [`Error::Busy`],
     /// [`Error::Full`], or the store's own. After an error the staged object is still there unless `target` is.
     async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error>;
+}
 
-    /// A URL under which a client can fetch the object from the store itself, if the store has such URLs.
+/// A store that takes objects in parts ("multipart uploads"). What is begun under a key is no object there until it
+/// is completed; any process that knows the upload's name may go on with it.
+#[async_trait]
+pub trait Parts: Send + Sync {
+    /// How many bytes a part has that begins at an offset: a rule of the offset alone, so that whoever goes on cuts
+    /// as whoever began. Every part but the last has exactly this size.
+    fn part_size(&self, offset: u64) -> u64;
+
+    /// Begins an upload of an object and names it.
     ///
     /// # Errors
     /// The store's own.
-    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error>;
+    async fn begin(&self, key: &StorageKey) -> Result<String, Error>;
 
-    /// Removes what interrupted writes left behind and what is older than `age`. Staged objects are not touched:
-    /// whether one is still wanted is not a store's to know.
+    /// Stores a part, numbered from 0, in place of one that has this number; gives the receipt by which
+    /// [`Parts::complete`] knows exactly these bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such upload, or the store's own.
+    async fn part(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        number: usize,
+        blocks: Vec<Bytes>,
+    ) -> Result<String, Error>;
+
+    /// Makes the object of `size` bytes out of the parts with these receipts, in order, replacing what is there. It
+    /// may be asked again when its answer was lost.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such upload and no such object, or the store's own; also when a part is
+    /// not the one its receipt is for.
+    async fn complete(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        receipts: &[String],
+        size: u64,
+    ) -> Result<(), Error>;
+
+    /// Ends an upload and forgets its parts; one that is not there is no error.
     ///
     /// # Errors
     /// The store's own.
-    async fn sweep(&self, age: Duration) -> Result<Swept, Error>;
+    async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error>;
+
+    /// Makes an object of the bytes of another one of `size` bytes, within the store.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's own.
+    async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error>;
+
+    /// Writes an object in one step from the blocks that make it, if the expectation holds; gives its version.
+    ///
+    /// On a store that does not know conditional writes the last writer wins, whatever was expected.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when something else is there than was expected, or the store's own.
+    async fn put_blocks(
+        &self,
+        key: &StorageKey,
+        blocks: Vec<Bytes>,
+        expected: Expected<'_>,
+    ) -> Result<Version, Error>;
+
+    /// An object, whole, with its version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::TooLarge`], or the store's own.
+    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error>;
+
+    /// Removes several objects; those that are not there are no error.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn delete_all(&self, keys: &[StorageKey]) -> Result<(), Error>;
+
+    /// The uploads that were begun below this store's root and not completed. Empty where the store tells nobody.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, Error>;
+}
+
+/// What a conditional write expects to find.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// Whatever is there.
+    Anything,
+    /// Nothing.
+    Nothing,
+    /// This version.
+    Version(&'a Version),
+}
+
+/// What tells one version of an object from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The store's hash of it, or what it has instead.
+    pub(super) e_tag: Option<String>,
+    /// The store's number for it, where it counts.
+    pub(super) number: Option<String>,
+}
+
+/// An upload in parts that was begun and not completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The object it will be.
+    pub key: StorageKey,
+    /// The name of the upload.
+    pub upload: String,
+    /// When its last part was stored, or when it was begun while it has none.
+    pub modified: SystemTime,
+    /// How many bytes its parts have.
+    pub bytes: u64,
 }
 
 /// Appends to a staged object. Dropping it keeps what was written and lets the next writer in.

@@ -73,6 +73,19 @@ pub enum Error {
         /// Its size.
         size: u64,
     },
+    /// A store over the network did not do it.
+    #[error("cannot {action} `{key}`: {trouble}")]
+    Remote {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What it comes down to.
+        trouble: Trouble,
+        /// What the store or the network said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The server is stopping.
     #[error("cannot {action} `{key}`: the server is stopping")]
     Stopping {
@@ -103,12 +116,58 @@ pub enum Error {
     },
 }
 
+/// What the failure of a store over the network comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// Who we say we are is not who may do this.
+    #[error("the store refuses the credentials or what they may do")]
+    Refused,
+    /// The bucket or container does not exist.
+    #[error("the store has no such bucket or container")]
+    NoBucket,
+    /// The bucket lies elsewhere.
+    #[error("the bucket lies in another region, or at another endpoint")]
+    WrongRegion,
+    /// Nobody answers.
+    #[error("the store cannot be reached")]
+    Unreachable,
+    /// The answer did not come in time.
+    #[error("the store does not answer in time")]
+    TimedOut,
+    /// It asks us to slow down.
+    #[error("the store is overloaded")]
+    Overloaded,
+    /// It failed by itself, or answered what nobody understands.
+    #[error("the store failed")]
+    Failed,
+}
+
+impl Trouble {
+    /// Whether the same request may work a moment later.
+    pub(super) fn may_pass(self) -> bool {
+        self.retry_after().is_some()
+    }
+
+    /// After which time the same request may work; nothing where a person must act first.
+    fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Refused | Self::NoBucket | Self::WrongRegion => None,
+            Self::Unreachable | Self::TimedOut | Self::Overloaded | Self::Failed => {
+                Some(Duration::from_secs(5))
+            }
+        }
+    }
+}
+
 impl Error {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Busy { .. } | Self::Stopping { .. } => Fault::Transient {
                 retry_after: Some(Duration::from_secs(1)),
+            },
+            Self::Remote { trouble, .. } => Fault::Transient {
+                retry_after: trouble.retry_after(),
             },
             // Waiting does not empty a disk, but somebody may, and then the same request works.
             Self::Full { .. } | Self::Io { .. } => Fault::Transient { retry_after: None },

@@ -29,8 +29,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Condition, Content, Driver, Durability, Error, Listing, Metadata, Mode, ReadRange, Staged, StorageKey,
-    Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
+    Staged, StorageKey, Swept, Writer,
 };
 
 /// Whether writes are synced to the disk.
@@ -234,18 +234,8 @@ impl Driver for Filesystem {
         Ok(stream::iter(entries).map(Ok).boxed())
     }
 
-    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
-        self.run("open", key, move |shared, key| writer::open(shared, key, staged))
-            .await
-            .map(|opened| Box::new(writer::StagedFile::new(self.clone(), opened)) as Box<dyn Writer>)
-    }
-
-    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
-        let target = target.clone();
-        self.run("publish", staged, move |shared, staged| {
-            writer::publish(shared, staged, &target, size)
-        })
-        .await
+    fn intake(&self) -> Intake<'_> {
+        Intake::Append(self)
     }
 
     async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
@@ -256,6 +246,23 @@ impl Driver for Filesystem {
         let root = StorageKey::parse("docker")?;
         self.run("sweep", &root, move |shared, _| {
             Ok(files::sweep(&shared.root, age))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Append for Filesystem {
+    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
+        self.run("open", key, move |shared, key| writer::open(shared, key, staged))
+            .await
+            .map(|opened| Box::new(writer::StagedFile::new(self.clone(), opened)) as Box<dyn Writer>)
+    }
+
+    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
+        let target = target.clone();
+        self.run("publish", staged, move |shared, staged| {
+            writer::publish(shared, staged, &target, size)
         })
         .await
     }

@@ -1,15 +1,16 @@
 //! Objects of any size that come as a stream and whose size is known before.
 //!
 //! Guarantees: the object appears whole or not at all; memory is [`SMALL`] at most, and for larger ones a block of
-//! the stream. What a crash leaves on the way lies in an area of its own, where [`clear`] finds it.
+//! the stream, or a part where the store takes parts. What a crash leaves on the way lies where [`clear`] finds it, or
+//! is an unfinished upload of the store.
 //! Must not: judge the bytes. A stream that ends with an error leaves nothing behind.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::layout::{self, Area, Place};
-use super::{Driver, Durability, Error, Mode, Staged, StorageKey};
+use super::{Append, Driver, Durability, Error, Intake, Mode, Parts, Staged, StorageKey};
 
 /// Up to this size an object is put in one step: one request to a store in a network, one rename in a folder.
 const SMALL: u64 = 4 << 20;
@@ -22,27 +23,41 @@ pub(crate) async fn write<E: From<Error>>(
     driver: &dyn Driver,
     key: &StorageKey,
     size: u64,
-    stream: impl Stream<Item = Result<bytes::Bytes, E>> + Send + Unpin,
+    stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
 ) -> Result<(), E> {
     if size <= SMALL {
         return write_small(driver, key, size, stream).await;
     }
-    let staged = Place::Incoming { id: Uuid::new_v4() }.key();
-    let written = write_large(driver, &staged, key, size, stream).await;
-    if written.is_err() {
-        // The first trouble is the one to tell; what stays is found by the next clearing.
-        if let Err(error) = driver.delete_tree(&staged, Durability::Crash).await {
-            tracing::debug!(key = %staged, %error, "what was on its way in is left behind");
+    match driver.intake() {
+        Intake::Append(store) => {
+            let staged = Place::Incoming { id: Uuid::new_v4() }.key();
+            let written = append(store, &staged, key, size, stream).await;
+            if written.is_err() {
+                // The first trouble is the one to tell; what stays is found by the next clearing.
+                if let Err(error) = driver.delete_tree(&staged, Durability::Crash).await {
+                    tracing::debug!(key = %staged, %error, "what was on its way in is left behind");
+                }
+            }
+            written
+        }
+        Intake::Parts(store) => {
+            let upload = store.begin(key).await?;
+            let written = in_parts(store, key, &upload, size, stream).await;
+            if written.is_err()
+                && let Err(error) = store.abort(key, &upload).await
+            {
+                tracing::debug!(%key, %error, "an upload in parts is left behind");
+            }
+            written
         }
     }
-    written
 }
 
 async fn write_small<E: From<Error>>(
     driver: &dyn Driver,
     key: &StorageKey,
     size: u64,
-    mut stream: impl Stream<Item = Result<bytes::Bytes, E>> + Send + Unpin,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
 ) -> Result<(), E> {
     let mut bytes = BytesMut::new();
     while let Some(block) = stream.try_next().await? {
@@ -57,14 +72,14 @@ async fn write_small<E: From<Error>>(
         .await?)
 }
 
-async fn write_large<E: From<Error>>(
-    driver: &dyn Driver,
+async fn append<E: From<Error>>(
+    store: &dyn Append,
     staged: &StorageKey,
     key: &StorageKey,
     size: u64,
-    mut stream: impl Stream<Item = Result<bytes::Bytes, E>> + Send + Unpin,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
 ) -> Result<(), E> {
-    let mut writer = driver.stage(staged, Staged::New).await?;
+    let mut writer = store.stage(staged, Staged::New).await?;
     while let Some(block) = stream.try_next().await? {
         writer.write(block).await?;
         if writer.size() > size {
@@ -73,7 +88,46 @@ async fn write_large<E: From<Error>>(
     }
     expect(key, size, writer.size())?;
     drop(writer);
-    Ok(driver.publish(staged, key, size).await?)
+    Ok(store.publish(staged, key, size).await?)
+}
+
+async fn in_parts<E: From<Error>>(
+    store: &dyn Parts,
+    key: &StorageKey,
+    upload: &str,
+    size: u64,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+) -> Result<(), E> {
+    let (mut receipts, mut stored, mut ended) = (Vec::new(), 0, false);
+    let mut rest = Bytes::new();
+    while !ended {
+        let wanted = store.part_size(stored);
+        let (mut blocks, mut held) = (Vec::new(), 0);
+        while held < wanted {
+            if rest.is_empty() {
+                match stream.try_next().await? {
+                    Some(block) => rest = block,
+                    None => {
+                        ended = true;
+                        break;
+                    }
+                }
+            }
+            let most = usize::try_from(wanted - held).unwrap_or(usize::MAX);
+            let block = rest.split_to(rest.len().min(most));
+            held += block.len() as u64;
+            blocks.push(block);
+        }
+        stored += held;
+        if ended || stored > size {
+            // Before the last part, so that nothing is stored in vain.
+            expect(key, size, stored)?;
+        }
+        if held > 0 {
+            receipts.push(store.part(key, upload, receipts.len(), blocks).await?);
+        }
+    }
+    Ok(store.complete(key, upload, &receipts, size).await?)
 }
 
 fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
@@ -92,6 +146,9 @@ fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
 /// # Errors
 /// The store's.
 pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
+    let Intake::Append(store) = driver.intake() else {
+        return Ok(0); // The purge of uploads knows which of those in parts are old.
+    };
     let mut listing = driver.list(&Area::Incoming.key()).await?;
     let mut cleared = 0;
     while let Some(entry) = listing.try_next().await? {
@@ -100,7 +157,7 @@ pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
         };
         let key = Place::Incoming { id }.key();
         // Who still writes holds the lock.
-        let lock = match driver.stage(&key, Staged::AtEnd).await {
+        let lock = match store.stage(&key, Staged::AtEnd).await {
             Ok(lock) => lock,
             Err(Error::Busy { .. } | Error::NotFound { .. }) => continue,
             Err(error) => return Err(error),
@@ -114,7 +171,6 @@ pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use futures_util::stream;
 
     use super::*;
@@ -169,9 +225,10 @@ mod tests {
         let keys: Vec<_> = (0..2)
             .map(|_| Place::Incoming { id: Uuid::new_v4() }.key())
             .collect();
-        let mut open = driver.stage(&keys[0], Staged::New).await.unwrap();
+        let store = driver.intake().append().unwrap();
+        let mut open = store.stage(&keys[0], Staged::New).await.unwrap();
         open.write(Bytes::from_static(b"x")).await.unwrap();
-        drop(driver.stage(&keys[1], Staged::New).await.unwrap());
+        drop(store.stage(&keys[1], Staged::New).await.unwrap());
         assert_eq!(clear(&driver).await.unwrap(), 1);
         assert!(driver.stat(&keys[0]).await.is_ok());
         drop(open);

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Listing, Metadata, Mode, ReadRange,
-    Staged, StorageKey, Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
+    ReadRange, Staged, StorageKey, Swept, Writer,
 };
 
 /// A store in memory. A clone is another handle of the same store.
@@ -217,6 +217,21 @@ impl Driver for InMemory {
         Ok(stream::iter(entries).map(Ok).boxed())
     }
 
+    fn intake(&self) -> Intake<'_> {
+        Intake::Append(self)
+    }
+
+    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
+        Ok(None) // Memory has no URL.
+    }
+
+    async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
+        Ok(Swept::default()) // Every call here is whole: nothing is ever left behind.
+    }
+}
+
+#[async_trait]
+impl Append for InMemory {
     async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
         let mut state = self.state();
         if staged == Staged::New {
@@ -281,14 +296,6 @@ impl Driver for InMemory {
             state.objects.insert(target.to_string(), object);
         }
         Ok(())
-    }
-
-    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
-        Ok(None) // Memory has no URL.
-    }
-
-    async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
-        Ok(Swept::default()) // Every call here is whole: nothing is ever left behind.
     }
 }
 

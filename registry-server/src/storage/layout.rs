@@ -26,6 +26,7 @@ const TRASHED: &str = "objects";
 const JOURNAL: &str = "journal";
 const INCOMING: &str = "incoming";
 const DATA: &str = "data";
+const SESSION: &str = "session";
 const LINK: &str = "link";
 
 /// Every kind of object a registry keeps.
@@ -41,6 +42,7 @@ const LINK: &str = "link";
 ///     _uploads/<id>/data                                                UploadData
 ///     _uploads/<id>/startedat                                           UploadStartedAt
 ///     _uploads/<id>/hashstates/<alg>/<offset>                           UploadHashState
+///     _uploads/<id>/session                                             UploadSession, in object stores
 /// docker/registry/berth/v1/
 ///   blobs/<alg>/<first two hex>/<hex>                                   BlobAlias
 ///   repositories/<name>/
@@ -115,6 +117,13 @@ pub enum Place {
         id: UploadId,
         /// How many bytes the state covers.
         offset: u64,
+    },
+    /// Where an upload session stands whose data is stored in parts, with the bytes that are too few for one.
+    UploadSession {
+        /// The repository.
+        repository: RepositoryName,
+        /// The session.
+        id: UploadId,
     },
     /// One manifest that refers to a subject. Holds its descriptor as JSON.
     ReferrerEntry {
@@ -208,6 +217,9 @@ impl Place {
             } => {
                 format!("{}/{UPLOADS}/{id}/hashstates/sha256/{offset}", home(repository))
             }
+            Self::UploadSession { repository, id } => {
+                format!("{}/{UPLOADS}/{id}/{SESSION}", home(repository))
+            }
             Self::ReferrerEntry {
                 repository,
                 subject,
@@ -253,7 +265,8 @@ impl Place {
             Self::TagIndex { repository, tag, .. } => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
             Self::UploadData { repository, .. }
             | Self::UploadStartedAt { repository, .. }
-            | Self::UploadHashState { repository, .. } => format!("{}/{UPLOADS}", home(repository)),
+            | Self::UploadHashState { repository, .. }
+            | Self::UploadSession { repository, .. } => format!("{}/{UPLOADS}", home(repository)),
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
@@ -348,6 +361,10 @@ impl Place {
                 id: UploadId::parse(id).ok()?,
             },
             [UPLOADS, id, "startedat"] => Self::UploadStartedAt {
+                repository,
+                id: UploadId::parse(id).ok()?,
+            },
+            [UPLOADS, id, SESSION] => Self::UploadSession {
                 repository,
                 id: UploadId::parse(id).ok()?,
             },

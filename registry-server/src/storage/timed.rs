@@ -18,8 +18,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Condition, Content, Driver, Durability, Entry, Error, Listing, Metadata, Mode, ReadRange, Staged,
-    StorageKey, Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Entry, Error, Expected, Intake, Listing, Metadata, Mode,
+    Parts, ReadRange, Staged, StorageKey, Swept, Unfinished, Version, Writer,
 };
 
 /// The bounds Go's client library uses when none are given, in seconds.
@@ -126,6 +126,11 @@ impl Driver for Timed {
         self.inner.delete(key).await
     }
 
+    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.touched(key).await
+    }
+
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
         // Distribution never renews anything.
         self.inner.refresh(key).await
@@ -160,14 +165,20 @@ impl Driver for Timed {
         Ok(Box::pin(timed))
     }
 
-    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
-        let _span = Span::of(&self.writer);
-        self.inner.stage(key, staged).await
+    async fn stat_all(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.stat_all(keys).await
     }
 
-    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
-        let _span = Span::of(&self.r#move);
-        self.inner.publish(staged, target, size).await
+    fn intake(&self) -> Intake<'_> {
+        match self.inner.intake() {
+            Intake::Append(_) => Intake::Append(self),
+            Intake::Parts(_) => Intake::Parts(self),
+        }
+    }
+
+    fn redirects(&self) -> bool {
+        self.inner.redirects()
     }
 
     async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
@@ -178,6 +189,99 @@ impl Driver for Timed {
     async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
         // Distribution has nothing like it, and one that takes minutes would be no news of the store's health.
         self.inner.sweep(age).await
+    }
+}
+
+impl Timed {
+    fn append(&self) -> &dyn Append {
+        let inner = self.inner.intake().append();
+        inner.expect("this intake is only handed out when the timed driver has it")
+    }
+
+    fn parts(&self) -> &dyn Parts {
+        let inner = self.inner.intake().parts();
+        inner.expect("this intake is only handed out when the timed driver has it")
+    }
+}
+
+#[async_trait]
+impl Append for Timed {
+    async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
+        let _span = Span::of(&self.writer);
+        self.append().stage(key, staged).await
+    }
+
+    async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
+        let _span = Span::of(&self.r#move);
+        self.append().publish(staged, target, size).await
+    }
+}
+
+#[async_trait]
+impl Parts for Timed {
+    fn part_size(&self, offset: u64) -> u64 {
+        self.parts().part_size(offset)
+    }
+
+    async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
+        let _span = Span::of(&self.writer);
+        self.parts().begin(key).await
+    }
+
+    async fn part(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        number: usize,
+        blocks: Vec<Bytes>,
+    ) -> Result<String, Error> {
+        let _span = Span::of(&self.put_content);
+        self.parts().part(key, upload, number, blocks).await
+    }
+
+    async fn complete(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        receipts: &[String],
+        size: u64,
+    ) -> Result<(), Error> {
+        let _span = Span::of(&self.r#move);
+        self.parts().complete(key, upload, receipts, size).await
+    }
+
+    async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error> {
+        let _span = Span::of(&self.delete);
+        self.parts().abort(key, upload).await
+    }
+
+    async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error> {
+        let _span = Span::of(&self.r#move);
+        self.parts().copy(from, to, size).await
+    }
+
+    async fn put_blocks(
+        &self,
+        key: &StorageKey,
+        blocks: Vec<Bytes>,
+        expected: Expected<'_>,
+    ) -> Result<Version, Error> {
+        let _span = Span::of(&self.put_content);
+        self.parts().put_blocks(key, blocks, expected).await
+    }
+
+    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
+        let _span = Span::of(&self.get_content);
+        self.parts().get_version(key, limit).await
+    }
+
+    async fn delete_all(&self, keys: &[StorageKey]) -> Result<(), Error> {
+        let _span = Span::of(&self.delete);
+        self.parts().delete_all(keys).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        self.parts().unfinished().await
     }
 }
 

@@ -246,13 +246,54 @@ fn storage_must_be_one_driver() {
         ])
     );
     assert_eq!(
-        lines("version: 0.1\nstorage:\n  s3: {bucket: b}\n"),
+        lines("version: 0.1\nstorage:\n  azure: {container: c}\n"),
         Err(vec![
-            "`storage.s3` (line 3) is not supported yet: data would not be stored in the bucket".into()
+            "`storage.azure` (line 3) is not supported yet: data would not be stored in the container".into()
         ])
     );
     assert_eq!(lines("version: 0.1\nstorage: inmemory\n"), Ok(vec![]));
     assert_eq!(lines("version: 0.1\nstorage:\n  filesystem:\n"), Ok(vec![]));
+}
+
+#[test]
+fn a_bucket_needs_what_names_it_and_both_keys_or_none() {
+    let of = |keys: &str| lines(&format!("version: 0.1\nstorage:\n  s3: {{{keys}}}\n"));
+    let missing = |path: &str, allowed: &str| {
+        Err(vec![format!(
+            "`storage.s3.{path}` is missing; allowed: {allowed}"
+        )])
+    };
+    assert_eq!(of("bucket: b, region: eu-central-1"), Ok(vec![]));
+    assert_eq!(of("bucket: b, regionendpoint: 'http://minio:9000'"), Ok(vec![]));
+    assert_eq!(
+        of("region: eu-central-1"),
+        missing("bucket", "the name of a bucket")
+    );
+    assert_eq!(
+        of("bucket: b"),
+        missing("region", "the bucket's region, or `regionendpoint`")
+    );
+    assert_eq!(
+        of("bucket: b, region: r, accesskey: a"),
+        missing("secretkey", "both keys, or neither")
+    );
+    assert_eq!(
+        of("bucket: b, region: r, keyid: k"),
+        missing("encrypt", "`true` beside `keyid`")
+    );
+    assert_eq!(
+        of("bucket: b, region: r, chunksize: 1000"),
+        Err(vec![
+            "`storage.s3.chunksize` (line 3): `1000` is not allowed; allowed: 5242880 (5 MiB) to 5368709120 (5 GiB)"
+                .into()
+        ])
+    );
+}
+
+#[test]
+fn the_other_name_of_s3_is_read_as_it() {
+    let loaded = load("version: 0.1\nstorage:\n  s3aws: {bucket: b, region: r}\n", []).unwrap();
+    assert_eq!(loaded.config.storage.s3.unwrap().bucket, "b");
 }
 
 #[test]

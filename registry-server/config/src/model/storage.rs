@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::{S3, unset};
 use crate::GoDuration;
 
 /// `storage`: exactly one driver, and what holds for each of them.
@@ -17,6 +17,9 @@ pub struct Storage {
     /// The memory of this process; gone when it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inmemory: Option<Inmemory>,
+    /// A bucket of S3 or of a store that speaks its protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
     /// Whether content may be deleted.
     #[serde(skip_serializing_if = "unset")]
     pub delete: Delete,

@@ -275,10 +275,10 @@ fn another_driver_by_variable_replaces_the_one_of_the_file_and_keeps_the_rest() 
     assert_eq!(loaded.config.storage.delete.enabled, Some(true));
     assert!(loaded.config.storage.inmemory.is_some());
     fails(
-        &[("REGISTRY_STORAGE_S3_BUCKET", "photos")],
+        &[("REGISTRY_STORAGE_AZURE_CONTAINER", "photos")],
         &[
-            "`storage.s3` (variable REGISTRY_STORAGE_S3_BUCKET) is not supported yet: \
-           data would not be stored in the bucket",
+            "`storage.azure` (variable REGISTRY_STORAGE_AZURE_CONTAINER) is not supported yet: \
+           data would not be stored in the container",
         ],
     );
 }

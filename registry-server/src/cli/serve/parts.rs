@@ -12,30 +12,105 @@ use crate::auth::{Gate, Htpasswd};
 use crate::health::Health;
 use crate::http::{Network, Options, Secrets};
 use crate::registry::{Children, Platform, References, Urls, Validation};
-use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory};
+use crate::storage::{
+    Driver, Filesystem, FilesystemOptions, InMemory, Object, S3Credentials, S3Encryption, S3Options,
+};
 
 /// The store and its name for people.
 pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
-    let Some(filesystem) = &config.storage.filesystem else {
-        // Exactly one driver is configured, and there is no third one yet.
-        return Ok((Arc::new(InMemory::default()), "inmemory".to_owned()));
-    };
-    let root = filesystem.root();
-    let defaults = FilesystemOptions::default();
-    let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
-    let driver = Filesystem::new(
-        root,
-        &FilesystemOptions {
+    let storage = &config.storage;
+    if let Some(filesystem) = &storage.filesystem {
+        let root = filesystem.root();
+        let defaults = FilesystemOptions::default();
+        let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
+        let options = FilesystemOptions {
             max_threads,
             ..defaults
+        };
+        let driver = Filesystem::new(root, &options).map_err(|source| Error::Storage {
+            root: root.to_owned(),
+            source,
+        })?;
+        let name = format!("filesystem {}", driver.root().display());
+        return Ok((Arc::new(driver), name));
+    }
+    if let Some(s3) = &storage.s3 {
+        let redirect = storage.redirect.disable != Some(true);
+        let driver = Object::s3(&s3_options(s3, redirect))?;
+        return Ok((Arc::new(driver), format!("s3 {}", s3.bucket)));
+    }
+    // Exactly one driver is configured, and there is no other one.
+    Ok((Arc::new(InMemory::default()), "inmemory".to_owned()))
+}
+
+/// How a bucket is reached.
+fn s3_options(s3: &registry_config::model::S3, redirect: bool) -> S3Options {
+    let registry_config::model::S3 {
+        accesskey,
+        secretkey,
+        sessiontoken,
+        region,
+        regionendpoint,
+        forcepathstyle,
+        bucket,
+        encrypt,
+        keyid,
+        secure,
+        skipverify,
+        cacert,
+        chunksize,
+        multipartcopychunksize,
+        multipartcopymaxconcurrency,
+        multipartcopythresholdsize,
+        rootdirectory,
+        storageclass,
+        objectacl,
+        useragent,
+        usedualstack,
+        accelerate,
+        usefipsendpoint,
+        redirectendpoint,
+    } = s3;
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let secret = |secret: &Option<Secret>| {
+        let secret = secret.as_ref().filter(|secret| !secret.is_empty());
+        secret.map(|secret| secret.expose().to_owned())
+    };
+    S3Options {
+        bucket: bucket.clone(),
+        region: text(region),
+        endpoint: text(regionendpoint),
+        path_style: *forcepathstyle,
+        secure: *secure,
+        skip_verify: *skipverify == Some(true),
+        ca_file: text(cacert).map(Into::into),
+        credentials: secret(accesskey)
+            .zip(secret(secretkey))
+            .map(|(access_key, secret_key)| S3Credentials {
+                access_key,
+                secret_key,
+                session_token: secret(sessiontoken),
+            }),
+        root: rootdirectory.clone().unwrap_or_default(),
+        part_size: *chunksize,
+        copy_whole_up_to: *multipartcopythresholdsize,
+        copy_piece: *multipartcopychunksize,
+        copy_at_once: *multipartcopymaxconcurrency,
+        encryption: match (*encrypt == Some(true), text(keyid)) {
+            (false, _) => S3Encryption::Bucket,
+            (true, None) => S3Encryption::Managed,
+            (true, Some(key)) => S3Encryption::Kms(key),
         },
-    )
-    .map_err(|source| Error::Storage {
-        root: root.to_owned(),
-        source,
-    })?;
-    let storage = format!("filesystem {}", driver.root().display());
-    Ok((Arc::new(driver), storage))
+        // `NONE` is distribution's word for not sending any.
+        storage_class: text(storageclass).filter(|class| class != "NONE" && class != "STANDARD"),
+        acl: text(objectacl).filter(|acl| acl != "private"),
+        user_agent: text(useragent),
+        dual_stack: *usedualstack == Some(true),
+        accelerate: *accelerate == Some(true),
+        fips: *usefipsendpoint == Some(true),
+        redirect,
+        redirect_endpoint: text(redirectendpoint),
+    }
 }
 
 /// What pushed manifests must fulfil.

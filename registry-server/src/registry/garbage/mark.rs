@@ -210,6 +210,11 @@ impl Registry {
         let Some((target, written)) = self.read_dated_link(&place).await? else {
             return Ok(None);
         };
+        let written = match self.driver.touched(&place.key()).await {
+            Ok(found) => written.max(found.modified),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(Error::storage("look at a link")(source)),
+        };
         // A link that holds nothing makes its manifest unknown, not worthless: its name says what it led to.
         let stored_as = target.unwrap_or(digest);
         let key = Place::BlobData { digest: stored_as }.key();

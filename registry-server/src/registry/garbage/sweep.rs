@@ -179,7 +179,7 @@ impl Registry {
     async fn is_young(&self, stored_as: &Digest, limit: SystemTime) -> Result<bool, Error> {
         match self
             .driver
-            .stat(&Place::BlobData { digest: *stored_as }.key())
+            .touched(&Place::BlobData { digest: *stored_as }.key())
             .await
         {
             Ok(found) => Ok(found.modified > limit),
@@ -193,7 +193,7 @@ impl Registry {
         let removed = match removal {
             Removal::DryRun => self
                 .driver
-                .stat(&key)
+                .touched(&key)
                 .await
                 .map(|found| (found.modified <= limit).then_some(found)),
             Removal::Remove => {

@@ -119,6 +119,7 @@ async fn nothing_but_uploads_is_touched() {
     let chunk = Chunk {
         offset: Offset::At(0),
         length: None,
+        counted: false,
     };
     let body = stream::iter([Ok(content.clone())]);
     store
@@ -165,7 +166,14 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
     .key();
     // Held by another replica on the same folder.
     let replica = in_folder(store.folder.path());
-    let mut writer = replica.driver().stage(&data, Staged::AtEnd).await.unwrap();
+    let mut writer = replica
+        .driver()
+        .intake()
+        .append()
+        .unwrap()
+        .stage(&data, Staged::AtEnd)
+        .await
+        .unwrap();
     let path = store.folder.path().join(data.as_str());
     age(&path, OLD);
     assert_eq!(store.purge(Purge::Remove).await, (0, 0, 1));
@@ -197,6 +205,7 @@ async fn chunks_and_purges_at_once_leave_whole_uploads_or_none() {
         let chunk = Chunk {
             offset: Offset::End,
             length: None,
+            counted: false,
         };
         let body = stream::iter([Ok(Bytes::from("12345"))]);
         let (appended, purged) = tokio::join!(
@@ -257,6 +266,7 @@ async fn an_old_upload_is_finished_or_purged_but_never_half() {
         let chunk = Chunk {
             offset: Offset::End,
             length: None,
+            counted: false,
         };
         let body = stream::iter([Ok(content)]);
         store

@@ -25,6 +25,7 @@ pub(in crate::registry) async fn push_blob(
     let chunk = Chunk {
         offset: Offset::At(0),
         length: None,
+        counted: false,
     };
     let body = stream::iter([Ok(content.clone())]);
     registry

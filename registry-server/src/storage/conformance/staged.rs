@@ -4,27 +4,39 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{get, key, pattern, put, read, stage};
-use crate::storage::{Driver, Error, ReadRange, Staged};
+use super::{get, key, pattern, put, read};
+use crate::storage::{Append, Driver, Durability, Error, ReadRange, Staged};
 
 pub(super) async fn staged_bytes_are_appended_in_order(driver: Arc<dyn Driver>) {
     stage(&driver, "up/data", &[b"one", b"two"]).await;
     assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 6);
-    let mut writer = driver.stage(&key("up/data"), Staged::At(6)).await.unwrap();
+    let mut writer = append(&driver)
+        .stage(&key("up/data"), Staged::At(6))
+        .await
+        .unwrap();
     writer.write(Bytes::from("three")).await.unwrap();
     assert_eq!(writer.size(), 11);
     drop(writer);
-    let mut writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+    let mut writer = append(&driver)
+        .stage(&key("up/data"), Staged::AtEnd)
+        .await
+        .unwrap();
     assert_eq!(writer.size(), 11);
     writer.write(Bytes::from("four")).await.unwrap();
     drop(writer);
-    driver.publish(&key("up/data"), &key("blob"), 15).await.unwrap();
+    append(&driver)
+        .publish(&key("up/data"), &key("blob"), 15)
+        .await
+        .unwrap();
     assert_eq!(get(&driver, "blob").await, "onetwothreefour");
 }
 
 pub(super) async fn a_staged_object_can_be_read_back(driver: Arc<dyn Driver>) {
     stage(&driver, "up/data", &[b"one", b"two"]).await;
-    let _writer = driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+    let _writer = append(&driver)
+        .stage(&key("up/data"), Staged::AtEnd)
+        .await
+        .unwrap();
     assert_eq!(
         read(&driver, "up/data", ReadRange::Between(2, 5)).await.unwrap(),
         b"etwo"
@@ -34,7 +46,7 @@ pub(super) async fn a_staged_object_can_be_read_back(driver: Arc<dyn Driver>) {
 pub(super) async fn staging_at_a_wrong_offset_is_refused_with_the_size(driver: Arc<dyn Driver>) {
     stage(&driver, "up/data", &[b"12345"]).await;
     for offset in [0, 4, 6] {
-        let error = driver
+        let error = append(&driver)
             .stage(&key("up/data"), Staged::At(offset))
             .await
             .err()
@@ -44,13 +56,16 @@ pub(super) async fn staging_at_a_wrong_offset_is_refused_with_the_size(driver: A
             "{error}"
         );
     }
-    driver.stage(&key("up/data"), Staged::At(5)).await.unwrap();
+    append(&driver)
+        .stage(&key("up/data"), Staged::At(5))
+        .await
+        .unwrap();
 }
 
 pub(super) async fn staging_what_does_not_exist_is_not_found(driver: Arc<dyn Driver>) {
     for staged in [Staged::At(0), Staged::AtEnd] {
         assert!(
-            driver
+            append(&driver)
                 .stage(&key("up/data"), staged)
                 .await
                 .err()
@@ -62,17 +77,28 @@ pub(super) async fn staging_what_does_not_exist_is_not_found(driver: Arc<dyn Dri
 
 pub(super) async fn staging_anew_what_exists_is_refused(driver: Arc<dyn Driver>) {
     stage(&driver, "up/data", &[b"12345"]).await;
-    let error = driver.stage(&key("up/data"), Staged::New).await.err().unwrap();
+    let error = append(&driver)
+        .stage(&key("up/data"), Staged::New)
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
     assert_eq!(driver.stat(&key("up/data")).await.unwrap().size, 5);
 }
 
 pub(super) async fn only_one_writer_exists_at_a_time(driver: Arc<dyn Driver>) {
-    let writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
-    let error = driver.stage(&key("up/data"), Staged::AtEnd).await.err().unwrap();
+    let writer = append(&driver).stage(&key("up/data"), Staged::New).await.unwrap();
+    let error = append(&driver)
+        .stage(&key("up/data"), Staged::AtEnd)
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, Error::Busy { .. }), "{error}");
     drop(writer);
-    driver.stage(&key("up/data"), Staged::AtEnd).await.unwrap();
+    append(&driver)
+        .stage(&key("up/data"), Staged::AtEnd)
+        .await
+        .unwrap();
 }
 
 pub(super) async fn publish_makes_the_object_and_ends_the_staged_one(driver: Arc<dyn Driver>) {
@@ -85,7 +111,7 @@ pub(super) async fn publish_makes_the_object_and_ends_the_staged_one(driver: Arc
             .unwrap_err()
             .is_not_found()
     );
-    driver
+    append(&driver)
         .publish(&key("up/data"), &key("blobs/x/data"), 1_500_000)
         .await
         .unwrap();
@@ -96,7 +122,7 @@ pub(super) async fn publish_makes_the_object_and_ends_the_staged_one(driver: Arc
 pub(super) async fn publish_replaces_a_torn_object(driver: Arc<dyn Driver>) {
     put(&driver, "blobs/x/data", "who").await;
     stage(&driver, "up/data", &[b"whole"]).await;
-    driver
+    append(&driver)
         .publish(&key("up/data"), &key("blobs/x/data"), 5)
         .await
         .unwrap();
@@ -105,7 +131,7 @@ pub(super) async fn publish_replaces_a_torn_object(driver: Arc<dyn Driver>) {
 
 pub(super) async fn publish_of_a_wrong_size_is_refused_and_keeps_the_staged_bytes(driver: Arc<dyn Driver>) {
     stage(&driver, "up/data", &[b"whole"]).await;
-    let error = driver
+    let error = append(&driver)
         .publish(&key("up/data"), &key("blob"), 4)
         .await
         .unwrap_err();
@@ -125,9 +151,9 @@ pub(super) async fn publish_of_a_wrong_size_is_refused_and_keeps_the_staged_byte
 }
 
 pub(super) async fn publish_under_an_open_writer_is_refused(driver: Arc<dyn Driver>) {
-    let mut writer = driver.stage(&key("up/data"), Staged::New).await.unwrap();
+    let mut writer = append(&driver).stage(&key("up/data"), Staged::New).await.unwrap();
     writer.write(Bytes::from("x")).await.unwrap();
-    let error = driver
+    let error = append(&driver)
         .publish(&key("up/data"), &key("blob"), 1)
         .await
         .unwrap_err();
@@ -136,7 +162,7 @@ pub(super) async fn publish_under_an_open_writer_is_refused(driver: Arc<dyn Driv
 
 pub(super) async fn publish_of_nothing_is_not_found(driver: Arc<dyn Driver>) {
     assert!(
-        driver
+        append(&driver)
             .publish(&key("up/data"), &key("blob"), 0)
             .await
             .unwrap_err()
@@ -152,7 +178,7 @@ pub(super) async fn concurrent_publishes_of_one_object_leave_it_whole(driver: Ar
             tokio::spawn(async move {
                 let staged = format!("up/{number}/data");
                 stage(&driver, &staged, &[&bytes]).await;
-                driver
+                append(&driver)
                     .publish(&key(&staged), &key("blobs/x/data"), 300_000)
                     .await
                     .unwrap();
@@ -163,4 +189,34 @@ pub(super) async fn concurrent_publishes_of_one_object_leave_it_whole(driver: Ar
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+pub(super) async fn what_is_staged_goes_with_its_tree(driver: Arc<dyn Driver>) {
+    stage(&driver, "a/b/data", &[b"staged"]).await;
+    driver
+        .delete_tree(&key("a/b"), Durability::PowerLoss)
+        .await
+        .unwrap();
+    assert!(driver.stat(&key("a/b/data")).await.unwrap_err().is_not_found());
+}
+
+pub(super) async fn an_empty_object_may_be_staged(driver: Arc<dyn Driver>) {
+    stage(&driver, "up/data", &[]).await;
+    append(&driver)
+        .publish(&key("up/data"), &key("blob"), 0)
+        .await
+        .unwrap();
+    assert_eq!(get(&driver, "blob").await, "");
+}
+
+fn append(driver: &Arc<dyn Driver>) -> &dyn Append {
+    driver.intake().append().expect("a driver that appends")
+}
+
+async fn stage(driver: &Arc<dyn Driver>, name: &str, parts: &[&[u8]]) {
+    let mut writer = append(driver).stage(&key(name), Staged::New).await.unwrap();
+    for part in parts {
+        writer.write(Bytes::copy_from_slice(part)).await.unwrap();
+    }
+    writer.sync().await.unwrap();
 }

@@ -70,6 +70,13 @@ fn every_object_has_distributions_key() {
             format!("{home}/_uploads/0193-ab/data"),
         ),
         (
+            Place::UploadSession {
+                repository: repository.clone(),
+                id: id.clone(),
+            },
+            format!("{home}/_uploads/0193-ab/session"),
+        ),
+        (
             Place::UploadStartedAt {
                 repository: repository.clone(),
                 id: id.clone(),

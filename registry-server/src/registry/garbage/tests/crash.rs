@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::model::{Model, lenient, pushes};
 use super::*;
-use crate::storage::{self, Condition, Content, Listing, Metadata, ReadRange, Staged, Swept};
+use crate::storage::{self, Condition, Content, Intake, Listing, Metadata, ReadRange, Swept};
 
 /// A store whose process ends behind a number of removals: the next one never comes back.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ impl Driver for Ending {
         self.inner.delete(key).await
     }
 
+    async fn touched(&self, key: &StorageKey) -> Result<Metadata, storage::Error> {
+        self.inner.touched(key).await
+    }
+
     async fn refresh(&self, key: &StorageKey) -> Result<(), storage::Error> {
         self.inner.refresh(key).await
     }
@@ -82,21 +86,8 @@ impl Driver for Ending {
         self.inner.list(prefix).await
     }
 
-    async fn stage(
-        &self,
-        key: &StorageKey,
-        staged: Staged,
-    ) -> Result<Box<dyn storage::Writer>, storage::Error> {
-        self.inner.stage(key, staged).await
-    }
-
-    async fn publish(
-        &self,
-        staged: &StorageKey,
-        target: &StorageKey,
-        size: u64,
-    ) -> Result<(), storage::Error> {
-        self.inner.publish(staged, target, size).await
+    fn intake(&self) -> Intake<'_> {
+        self.inner.intake()
     }
 
     async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, storage::Error> {

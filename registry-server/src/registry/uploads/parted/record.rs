@@ -1,0 +1,129 @@
+//! What is written down of a session: one line of JSON, and behind it the bytes that are too few for a part.
+//!
+//! Both are one object, so that they change together.
+
+use bytes::Bytes;
+use registry_oci::Hasher;
+use serde::{Deserialize, Serialize};
+
+/// More than a record ever has: a part in the last stretch of the largest object, and the receipts of all parts.
+pub(super) const MAX: u64 = 6 << 30;
+
+/// Where a session stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The state of the hash over everything.
+    #[serde(with = "state")]
+    pub(super) hash: Hasher,
+    /// The parts, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) upload: Option<Upload>,
+    /// Whether it was cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) ended: bool,
+}
+
+/// An upload in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Upload {
+    /// Its name in the store.
+    pub(super) name: String,
+    /// What the store gave for each part.
+    pub(super) receipts: Vec<String>,
+    /// How many bytes the parts have.
+    pub(super) size: u64,
+}
+
+impl Record {
+    /// The line that stands before the bytes.
+    pub(super) fn head(&self) -> Bytes {
+        let mut line = serde_json::to_vec(self).expect("a struct of texts and numbers is always JSON");
+        line.push(b'\n');
+        line.into()
+    }
+
+    /// Reads a record. Nothing when it is none, or when its numbers do not fit together.
+    pub(super) fn read(bytes: &Bytes) -> Option<(Self, Bytes)> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let record: Self = serde_json::from_slice(&bytes[..end]).ok()?;
+        let tail = bytes.slice(end + 1..);
+        let parts = record.upload.as_ref().map_or(0, |upload| upload.size);
+        (parts.checked_add(tail.len() as u64) == Some(record.hash.length())).then_some((record, tail))
+    }
+}
+
+/// A hash as the state Go's programs have of it, in base64.
+pub(super) mod state {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use registry_oci::Hasher;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(in crate::registry::uploads::parted) fn serialize<S: Serializer>(
+        hasher: &Hasher,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(hasher.to_go_state()))
+    }
+
+    pub(in crate::registry::uploads::parted) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Hasher, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let state = STANDARD.decode(text).map_err(de::Error::custom)?;
+        Hasher::from_go_state(&state).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record() -> Record {
+        let mut hash = Hasher::new();
+        hash.update(b"parts and tail");
+        Record {
+            hash,
+            upload: Some(Upload {
+                name: "it's \"an\" upload\n".to_owned(),
+                receipts: vec!["\"etag\"".to_owned()],
+                size: 9,
+            }),
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = [record().head().as_ref(), b" tail"].concat().into();
+        assert_eq!(
+            Record::read(&bytes),
+            Some((record(), Bytes::from_static(b" tail")))
+        );
+    }
+
+    #[test]
+    fn a_record_whose_bytes_are_not_those_it_speaks_of_is_none() {
+        for tail in ["", "tail", "longer tail"] {
+            let bytes = [record().head().as_ref(), tail.as_bytes()].concat().into();
+            assert_eq!(Record::read(&bytes), None, "{tail:?}");
+        }
+    }
+
+    const WRITTEN: &str = "{\"hash\":\"c2hhA2oJ5me7Z67OPG4x6UT/6pOUGm0C2wU1OI7yrQ0GnjWGq5mdBiAxAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\",\"upload\":{\"name\":\"1\",\"receipts\":[\"2\"],\"size\":0}}\n";
+
+    proptest! {
+        #[test]
+        fn no_mutated_record_panics(bytes in registry_mutation::mutated(&[
+            WRITTEN,
+            "{\"hash\":\"\",\"ended\":true}\n",
+        ])) {
+            if let Some((record, tail)) = Record::read(&bytes.into()) {
+                let again = [record.head(), tail.clone()].concat().into();
+                prop_assert_eq!(Record::read(&again), Some((record, tail)));
+            }
+        }
+    }
+}

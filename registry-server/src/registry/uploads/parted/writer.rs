@@ -1,0 +1,191 @@
+//! Cuts what comes in into parts, and stores one while the next one fills.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::record::Upload;
+use crate::storage::{self, Driver, StorageKey, Writer};
+
+/// Appends to an upload in parts.
+pub(super) struct PartWriter {
+    driver: Arc<dyn Driver>,
+    key: StorageKey,
+    upload: Option<Upload>,
+    /// What is not stored yet.
+    held: VecDeque<Bytes>,
+    held_size: u64,
+    /// Everything, in bytes.
+    size: u64,
+    /// The part on its way, and its size.
+    flight: Option<(JoinHandle<Result<String, storage::Error>>, u64)>,
+}
+
+impl PartWriter {
+    /// Goes on where an upload has `size` bytes, of which `tail` are not in parts.
+    pub(super) fn new(
+        driver: Arc<dyn Driver>,
+        key: StorageKey,
+        size: u64,
+        upload: Option<Upload>,
+        tail: Bytes,
+    ) -> Self {
+        Self {
+            driver,
+            key,
+            upload,
+            held_size: tail.len() as u64,
+            held: Some(tail).filter(|tail| !tail.is_empty()).into_iter().collect(),
+            size,
+            flight: None,
+        }
+    }
+
+    /// Whether no part was begun.
+    pub(super) fn is_unstored(&self) -> bool {
+        self.upload.is_none()
+    }
+
+    /// What is not stored.
+    pub(super) fn into_blocks(mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.held).into()
+    }
+
+    /// The upload with every part that is stored, and what is not.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn settle(mut self) -> Result<(Option<Upload>, Vec<Bytes>), storage::Error> {
+        self.land().await?;
+        Ok((self.upload.take(), std::mem::take(&mut self.held).into()))
+    }
+
+    /// Stores what is left as the last part. Nothing when there were no parts.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn finish(mut self) -> Result<Option<Upload>, storage::Error> {
+        if self.held_size > 0 {
+            self.store(self.held_size).await?;
+        }
+        self.land().await?;
+        Ok(self.upload.take())
+    }
+
+    /// The upload, if there is one, with nothing on its way any more.
+    pub(super) async fn into_upload(mut self) -> Option<Upload> {
+        if let Some((flight, _)) = self.flight.take() {
+            flight.abort();
+            let _ = flight.await;
+        }
+        self.upload.take()
+    }
+
+    /// Waits for the part that is on its way.
+    async fn land(&mut self) -> Result<(), storage::Error> {
+        let Some((flight, size)) = self.flight.take() else {
+            return Ok(());
+        };
+        let receipt = match flight.await {
+            Ok(stored) => stored?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Err(self.stopping()),
+            },
+        };
+        if let Some(upload) = &mut self.upload {
+            upload.receipts.push(receipt);
+            upload.size += size;
+        }
+        Ok(())
+    }
+
+    /// Sends the first `size` bytes that are held on their way, behind the part that is.
+    async fn store(&mut self, size: u64) -> Result<(), storage::Error> {
+        self.land().await?;
+        let (name, number) = match &self.upload {
+            Some(upload) => (upload.name.clone(), upload.receipts.len()),
+            None => {
+                let name = parts(&*self.driver).begin(&self.key).await?;
+                self.upload = Some(Upload {
+                    name: name.clone(),
+                    receipts: Vec::new(),
+                    size: 0,
+                });
+                (name, 0)
+            }
+        };
+        let blocks = self.cut(size);
+        let (driver, key) = (Arc::clone(&self.driver), self.key.clone());
+        let flight = tokio::spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
+        self.flight = Some((flight, size));
+        Ok(())
+    }
+
+    fn cut(&mut self, size: u64) -> Vec<Bytes> {
+        let (mut blocks, mut missing) = (Vec::new(), size);
+        while missing > 0
+            && let Some(mut block) = self.held.pop_front()
+        {
+            let length = block.len() as u64;
+            if length > missing {
+                // Less than a block has, and so a number of this machine's.
+                let rest = block.split_off(missing as usize);
+                self.held.push_front(rest);
+            }
+            missing -= length.min(missing);
+            blocks.push(block);
+        }
+        self.held_size -= size;
+        blocks
+    }
+
+    fn stopping(&self) -> storage::Error {
+        storage::Error::Stopping {
+            action: "store a part of",
+            key: self.key.clone(),
+        }
+    }
+}
+
+fn parts(driver: &dyn Driver) -> &dyn storage::Parts {
+    let parts = driver.intake().parts();
+    parts.expect("this writer is only made for a store that takes parts")
+}
+
+#[async_trait]
+impl Writer for PartWriter {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), storage::Error> {
+        let length = bytes.len() as u64;
+        self.held.push_back(bytes);
+        self.held_size += length;
+        self.size += length;
+        loop {
+            let part = parts(&*self.driver).part_size(self.size - self.held_size);
+            // One byte more is waited for: what fits into one part needs none.
+            if self.held_size <= part {
+                return Ok(());
+            }
+            self.store(part).await?;
+        }
+    }
+
+    async fn sync(&mut self) -> Result<(), storage::Error> {
+        self.land().await
+    }
+}
+
+impl Drop for PartWriter {
+    fn drop(&mut self) {
+        if let Some((flight, _)) = self.flight.take() {
+            flight.abort();
+        }
+    }
+}

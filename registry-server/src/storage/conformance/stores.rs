@@ -1,0 +1,55 @@
+//! Real object stores. Where they are is told by variables, which `cargo xtask test` and `cargo xtask stores` set.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Subject;
+use crate::storage::{Object, S3Credentials, S3Options};
+
+fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
+    let text =
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; `cargo xtask stores` says how"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[derive(Deserialize)]
+struct S3 {
+    endpoint: String,
+    region: String,
+    bucket: String,
+    accesskey: String,
+    secretkey: String,
+}
+
+/// A place of its own in the bucket.
+pub(super) fn s3() -> Subject {
+    let S3 {
+        endpoint,
+        region,
+        bucket,
+        accesskey,
+        secretkey,
+    } = variable("BERTH_TEST_S3");
+    let options = S3Options {
+        endpoint: Some(endpoint),
+        region: Some(region),
+        bucket,
+        credentials: Some(S3Credentials {
+            access_key: accesskey,
+            secret_key: secretkey,
+            session_token: None,
+        }),
+        root: Uuid::new_v4().to_string(),
+        part_size: Some(5 << 20),
+        // So that both ways of copying are gone.
+        copy_whole_up_to: Some(6 << 20),
+        copy_piece: Some(5 << 20),
+        ..S3Options::default()
+    };
+    Subject {
+        driver: Arc::new(Object::s3(&options).unwrap()),
+        _folder: None,
+    }
+}

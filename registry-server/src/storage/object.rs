@@ -1,0 +1,534 @@
+//! The driver for object stores: S3, Azure Blob Storage and Google Cloud Storage.
+//!
+//! The wire protocols are those of the crate `object_store`; what is ours is the meaning: how objects are named, cut
+//! into parts, copied, listed, and removed without losing what somebody counts on.
+//!
+//! Guarantees beyond [`Driver`]'s: keys are distribution's, so that either server goes on with the other's bucket;
+//! nothing outside `rootdirectory` is read, written or removed; every call ends, by an answer or after the deadlines of
+//! [`Patience`]; an object is never read back to be published.
+//! An object's time cannot be renewed in a bucket without writing it again. So [`Driver::refresh`] leaves a mark beside
+//! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
+//! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
+
+mod marks;
+mod parts;
+mod s3;
+mod schedule;
+mod trouble;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
+};
+
+pub use s3::{S3Credentials, S3Encryption, S3Error, S3Options};
+use trouble::sort;
+
+use super::{
+    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
+    ReadRange, StorageKey, Swept, Trouble,
+};
+
+/// Everything the library can do with a store.
+trait Store: ObjectStore + MultipartStore + PaginatedListStore + Signer {}
+impl<T: ObjectStore + MultipartStore + PaginatedListStore + Signer> Store for T {}
+
+/// How long a store may take. A request that fails in a way that may pass is tried again, with growing pauses, as long
+/// as there is time.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// To be connected.
+    connect: Duration,
+    /// For the next byte of an answer.
+    silence: Duration,
+    /// For all tries together.
+    all: Duration,
+    /// How often it is tried again.
+    retries: usize,
+}
+
+/// For looks, small objects and lists.
+const QUICK: Patience = Patience {
+    connect: Duration::from_secs(5),
+    silence: Duration::from_secs(10),
+    all: Duration::from_secs(20),
+    retries: 5,
+};
+
+/// For what moves a part, or copies a large object.
+const LONG: Patience = Patience {
+    silence: Duration::from_secs(120),
+    all: Duration::from_secs(180),
+    ..QUICK
+};
+
+/// The same store with two kinds of patience, and with what is said of objects that are written.
+struct Clients {
+    /// Looks, small objects, lists, removals.
+    quick: Arc<dyn Store>,
+    /// Reads of large objects.
+    long: Arc<dyn Store>,
+    /// Writes: with encryption, class and owner of new objects.
+    write: Arc<dyn Store>,
+}
+
+/// A store of objects in a bucket.
+pub struct Object {
+    name: &'static str,
+    clients: Clients,
+    /// What stands before every key: nothing, or a path that ends in `/`.
+    prefix: String,
+    /// How many bytes the first parts of an upload have.
+    part: u64,
+    /// Whether one request removes many objects.
+    bulk_delete: bool,
+    /// Calls the library does not have.
+    s3: Option<s3::Calls>,
+    redirects: Option<Arc<dyn Store>>,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("name", &self.name)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Object {
+    fn text(&self, key: &StorageKey) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn path(&self, key: &StorageKey) -> Result<Path, Error> {
+        Path::parse(self.text(key)).map_err(|_| Error::InvalidKey {
+            given: key.as_str().escape_debug().to_string(),
+        })
+    }
+
+    async fn head(&self, action: &'static str, key: &StorageKey) -> Result<Metadata, Error> {
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        let found = self.clients.quick.get_opts(&self.path(key)?, options).await;
+        found
+            .map(|found| metadata(&found.meta))
+            .map_err(|error| sort(action, key, error))
+    }
+
+    /// One page of what lies below a prefix.
+    async fn page(
+        &self,
+        below: &StorageKey,
+        delimiter: bool,
+        token: Option<String>,
+    ) -> Result<(object_store::ListResult, Option<String>), Error> {
+        let options = PaginatedListOptions {
+            delimiter: delimiter.then(|| "/".into()),
+            page_token: token,
+            ..PaginatedListOptions::default()
+        };
+        let prefix = format!("{}/", self.text(below));
+        let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
+        page.map(|page| (page.result, page.page_token))
+            .map_err(|error| sort("list", below, error))
+    }
+}
+
+fn metadata(found: &ObjectMeta) -> Metadata {
+    Metadata {
+        size: found.size,
+        modified: found.last_modified.into(),
+    }
+}
+
+#[async_trait]
+impl Driver for Object {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.head("stat", key).await
+    }
+
+    async fn stat_all(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
+        self.stat_together(keys).await
+    }
+
+    async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
+        const ACTION: &str = "read";
+        let failed = |error| sort(ACTION, key, error);
+        let path = self.path(key)?;
+        let found = self
+            .clients
+            .quick
+            .get_opts(&path, GetOptions::default())
+            .await
+            .map_err(failed)?;
+        let size = found.meta.size;
+        if size > limit {
+            return Err(Error::TooLarge {
+                key: key.clone(),
+                size,
+                limit,
+            });
+        }
+        let bytes = found.bytes().await.map_err(failed)?;
+        whole(key, size, bytes.len() as u64)?;
+        Ok(bytes)
+    }
+
+    async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
+        const ACTION: &str = "read";
+        let asked = match range {
+            ReadRange::Full => None,
+            ReadRange::From(start) => Some(GetRange::Offset(start)),
+            ReadRange::Between(start, end) if start <= end => {
+                Some(GetRange::Bounded(start..end.saturating_add(1)))
+            }
+            // Not every store knows the end of an object as a range, and none knows what is none.
+            ReadRange::Last(_) | ReadRange::Between(..) => {
+                let found = self.head(ACTION, key).await?;
+                let range = range.resolve(found.size).ok_or_else(|| behind(key, found.size))?;
+                Some(GetRange::Bounded(range))
+            }
+        };
+        let options = GetOptions {
+            range: asked,
+            ..GetOptions::default()
+        };
+        let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(match sort(ACTION, key, error) {
+                    Error::Remote { source, .. } if trouble::status(&*source) == Some(416) => {
+                        behind(key, self.head(ACTION, key).await?.size)
+                    }
+                    error => error,
+                });
+            }
+        };
+        let (metadata, range) = (metadata(&found.meta), found.range.clone());
+        if found.range.is_empty() && metadata.size > 0 {
+            return Err(behind(key, metadata.size));
+        }
+        let length = range.end - range.start;
+        let (key, mut actual) = (key.clone(), 0);
+        let blocks = found.into_stream().map(Some).chain(stream::iter([None]));
+        let blocks = blocks.filter_map(move |block| {
+            let block = match block {
+                Some(Ok(block)) => {
+                    actual += block.len() as u64;
+                    Some(Ok(block))
+                }
+                Some(Err(error)) => Some(Err(sort(ACTION, &key, error))),
+                None => whole(&key, length, actual).err().map(Err),
+            };
+            async move { block }
+        });
+        Ok(Content::new(metadata, range, blocks))
+    }
+
+    async fn put(&self, key: &StorageKey, bytes: Bytes, mode: Mode, _: Durability) -> Result<(), Error> {
+        let options = PutOptions {
+            mode: match mode {
+                Mode::Create => PutMode::Create,
+                Mode::Replace => PutMode::Overwrite,
+            },
+            ..PutOptions::default()
+        };
+        self.write(key, bytes.into(), options).await.map(drop)
+    }
+
+    async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
+        const ACTION: &str = "delete";
+        // Object stores remove what is not there without a word.
+        self.head(ACTION, key).await?;
+        self.remove(ACTION, key, vec![self.path(key)?]).await
+    }
+
+    async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {
+        const ACTION: &str = "delete";
+        let mut doomed = vec![self.path(prefix)?];
+        let mut token = None;
+        loop {
+            let (page, next) = self.page(prefix, false, token).await?;
+            doomed.extend(page.objects.into_iter().map(|found| found.location));
+            self.remove(ACTION, prefix, std::mem::take(&mut doomed)).await?;
+            token = next;
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat_with_mark(key).await
+    }
+
+    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+        self.mark(key).await
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        _: &StorageKey,
+        _: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        self.delete_unless_marked(key, condition).await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        let first = self.page(prefix, true, None).await?;
+        let (pages, prefix) = (self.pager(), prefix.clone());
+        // One page ahead of the reader at most, and none before somebody reads on.
+        let entries = stream::try_unfold(
+            (entries(first.0), first.1),
+            move |(mut names, token): (VecDeque<Entry>, Option<String>)| {
+                let (pages, prefix) = (pages.clone(), prefix.clone());
+                async move {
+                    let mut token = token;
+                    loop {
+                        if let Some(entry) = names.pop_front() {
+                            return Ok(Some((entry, (names, token))));
+                        }
+                        let Some(current) = token else { return Ok(None) };
+                        let (page, next) = pages.page(&prefix, current).await?;
+                        (names, token) = (entries(page), next);
+                    }
+                }
+            },
+        );
+        Ok(entries.boxed())
+    }
+
+    fn intake(&self) -> Intake<'_> {
+        Intake::Parts(self)
+    }
+
+    fn redirects(&self) -> bool {
+        self.redirects.is_some()
+    }
+
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
+        let Some(store) = &self.redirects else {
+            return Ok(None);
+        };
+        let url = store
+            .signed_url(http::Method::GET, &self.path(key)?, REDIRECT_FOR)
+            .await;
+        url.map(|url| Some(url.into()))
+            .map_err(|error| sort("make a URL for", key, error))
+    }
+
+    async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
+        // A write to a bucket happens or does not. Uploads that were begun are the purge's to judge.
+        Ok(Swept::default())
+    }
+}
+
+/// How long a client may use a URL it was sent to; as in distribution.
+const REDIRECT_FOR: Duration = Duration::from_secs(20 * 60);
+
+/// How often an unconditional write is tried that meets another one.
+const CONFLICTS: usize = 8;
+
+impl Object {
+    /// Writes an object in one step.
+    async fn write(
+        &self,
+        key: &StorageKey,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult, Error> {
+        let path = self.path(key)?;
+        let unconditional = options.mode == PutMode::Overwrite;
+        for _ in 0..CONFLICTS {
+            match self
+                .clients
+                .write
+                .put_opts(&path, payload.clone(), options.clone())
+                .await
+            {
+                // Two writers at the same moment: S3 says 409 and means "again".
+                Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
+                // A 404 on a write can only be the bucket's.
+                Err(error @ object_store::Error::NotFound { .. }) => {
+                    return Err(Error::Remote {
+                        action: "write",
+                        key: key.clone(),
+                        trouble: Trouble::NoBucket,
+                        source: Box::new(error),
+                    });
+                }
+                written => return written.map_err(|error| sort("write", key, error)),
+            }
+        }
+        Err(Error::Busy { key: key.clone() })
+    }
+
+    /// Removes objects that may be there or not.
+    async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
+        let failed = |error| sort(action, key, error);
+        if self.bulk_delete && paths.len() > 1 {
+            let doomed = stream::iter(paths).map(Ok).boxed();
+            return self
+                .clients
+                .quick
+                .delete_stream(doomed)
+                .try_for_each(|_| async { Ok(()) })
+                .await
+                .map_err(failed);
+        }
+        for path in paths {
+            let doomed = stream::iter([Ok(path)]).boxed();
+            match self
+                .clients
+                .quick
+                .delete_stream(doomed)
+                .try_for_each(|_| async { Ok(()) })
+                .await
+            {
+                Ok(()) => {}
+                Err(error) => match failed(error) {
+                    Error::NotFound { .. } => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn pager(&self) -> Pager {
+        Pager {
+            store: Arc::clone(&self.clients.quick),
+            prefix: self.prefix.clone(),
+        }
+    }
+
+    /// Objects of one prefix are looked at by listing it, as long as it fits one page; a list costs as much as a look.
+    async fn stat_together(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
+        const WORTH_IT: usize = 3;
+        let common = common_prefix(keys).filter(|_| keys.len() >= WORTH_IT);
+        let mut found = std::collections::HashMap::new();
+        let mut complete = false;
+        if let Some(common) = common {
+            let (page, next) = self.page(&common, false, None).await?;
+            complete = next.is_none();
+            for object in page.objects {
+                found.insert(object.location.to_string(), metadata(&object));
+            }
+        }
+        let looks = keys.iter().map(|key| {
+            let known = found.get(&self.text(key)).copied();
+            async move {
+                match known {
+                    None if !complete => self.look(key).await,
+                    known => Ok(known),
+                }
+            }
+        });
+        stream::iter(looks.collect::<Vec<_>>())
+            .buffered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
+const LOOKS_AT_ONCE: usize = 16;
+
+/// The longest prefix all keys lie below.
+fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
+    let first = keys.first()?.as_str();
+    let mut common = first.rsplit_once('/')?.0;
+    for key in keys {
+        while !key
+            .as_str()
+            .strip_prefix(common)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
+            common = common.rsplit_once('/')?.0;
+        }
+    }
+    StorageKey::parse(common).ok()
+}
+
+/// What a listing needs to read on.
+#[derive(Clone)]
+struct Pager {
+    store: Arc<dyn Store>,
+    prefix: String,
+}
+
+impl Pager {
+    async fn page(
+        &self,
+        below: &StorageKey,
+        token: String,
+    ) -> Result<(object_store::ListResult, Option<String>), Error> {
+        let options = PaginatedListOptions {
+            delimiter: Some("/".into()),
+            page_token: Some(token),
+            ..PaginatedListOptions::default()
+        };
+        let prefix = format!("{}{below}/", self.prefix);
+        let page = self.store.list_paginated(Some(&prefix), options).await;
+        page.map(|page| (page.result, page.page_token))
+            .map_err(|error| sort("list", below, error))
+    }
+}
+
+/// The names of a page.
+fn entries(page: object_store::ListResult) -> VecDeque<Entry> {
+    let name = |path: &Path| path.filename().map(str::to_owned);
+    let prefixes = page.common_prefixes.iter().filter_map(name).map(|name| Entry {
+        name,
+        kind: EntryKind::Prefix,
+    });
+    let objects = page.objects.iter().filter_map(|found| name(&found.location));
+    let objects = objects.filter(|name| !marks::is_mark(name)).map(|name| Entry {
+        name,
+        kind: EntryKind::Object,
+    });
+    prefixes.chain(objects).collect()
+}
+
+fn behind(key: &StorageKey, size: u64) -> Error {
+    Error::RangeNotSatisfiable {
+        key: key.clone(),
+        size,
+    }
+}
+
+fn whole(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
+    if expected == actual {
+        Ok(())
+    } else {
+        Err(Error::Truncated {
+            key: key.clone(),
+            expected,
+            actual,
+        })
+    }
+}
+
+/// How old something is by two of the store's own times.
+fn is_later(modified: SystemTime, limit: SystemTime) -> bool {
+    modified > limit
+}

@@ -1,0 +1,122 @@
+//! Marks beside objects: what makes one young, and what says that one is about to go.
+//!
+//! Buckets cannot set an object's time, and most cannot remove one on a condition. Two marks make up for it. Whoever
+//! refreshes writes its mark first and then looks for one that says the object is about to go; whoever removes writes
+//! that one first and then looks for a refresh. Since a store shows every write at once to everybody, one of the two
+//! sees the other: the remover lets the object be, or the refresher waits until it is gone and says so.
+//! A mark lies beside its object under its name and an ending no registry gives, and goes with it.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_store::PutOptions;
+
+use super::{Object, is_later};
+use crate::storage::{Condition, Driver as _, Error, Metadata, StorageKey};
+
+const REFRESHED: &str = ".refreshed";
+const GOING: &str = ".going";
+
+/// After this time, whoever said that an object is about to go has died before it removed it. Longer than all tries
+/// of its requests take together.
+const GIVEN_UP: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether an object is gone.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Whether a name is that of a mark.
+pub(super) fn is_mark(name: &str) -> bool {
+    name.ends_with(REFRESHED) || name.ends_with(GOING)
+}
+
+impl Object {
+    fn beside(&self, key: &StorageKey, ending: &str) -> Result<StorageKey, Error> {
+        StorageKey::parse(&format!("{key}{ending}"))
+    }
+
+    async fn write_mark(&self, key: &StorageKey) -> Result<(), Error> {
+        self.write(key, Bytes::new().into(), PutOptions::default())
+            .await
+            .map(drop)
+    }
+
+    /// Size of an object, and when it was written or marked last.
+    pub(super) async fn stat_with_mark(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        let found = self.stat(key).await?;
+        let mark = self.look(&self.beside(key, REFRESHED)?).await?;
+        Ok(Metadata {
+            modified: mark.map_or(found.modified, |mark| found.modified.max(mark.modified)),
+            ..found
+        })
+    }
+
+    /// Makes an object young.
+    pub(super) async fn mark(&self, key: &StorageKey) -> Result<(), Error> {
+        // What is not there gets no mark.
+        self.stat(key).await?;
+        self.write_mark(&self.beside(key, REFRESHED)?).await?;
+        let going = self.beside(key, GOING)?;
+        while let Some(said) = self.look(&going).await? {
+            let age = SystemTime::now()
+                .duration_since(said.modified)
+                .unwrap_or_default();
+            if age > GIVEN_UP {
+                break;
+            }
+            // Another process removes it, or finds our mark: nobody here could tell when.
+            tokio::time::sleep(LOOK).await;
+        }
+        self.stat(key).await.map(drop)
+    }
+
+    /// Removes an object if a condition holds, and nobody refreshed it.
+    pub(super) async fn delete_unless_marked(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+    ) -> Result<Option<Metadata>, Error> {
+        // Most of what stays is seen by one look.
+        let found = self.stat(key).await?;
+        if !self.holds(key, &found, condition).await? {
+            return Ok(None);
+        }
+        let going = self.beside(key, GOING)?;
+        self.write_mark(&going).await?;
+        let removed = self.delete_marked(key, condition).await;
+        let unmarked = self.remove("unmark", key, vec![self.path(&going)?]).await;
+        let removed = removed?;
+        unmarked?;
+        Ok(removed)
+    }
+
+    async fn delete_marked(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+    ) -> Result<Option<Metadata>, Error> {
+        let found = self.stat(key).await?;
+        if !self.holds(key, &found, condition).await? {
+            return Ok(None);
+        }
+        let refreshed = self.path(&self.beside(key, REFRESHED)?)?;
+        self.remove("delete", key, vec![self.path(key)?, refreshed])
+            .await?;
+        Ok(Some(found))
+    }
+
+    async fn holds(&self, key: &StorageKey, found: &Metadata, condition: &Condition) -> Result<bool, Error> {
+        match condition {
+            Condition::Older(limit) if is_later(found.modified, *limit) => Ok(false),
+            Condition::Older(limit) => {
+                let mark = self.look(&self.beside(key, REFRESHED)?).await?;
+                Ok(!mark.is_some_and(|mark| is_later(mark.modified, *limit)))
+            }
+            Condition::Holds(bytes) if found.size != bytes.len() as u64 => Ok(false),
+            Condition::Holds(bytes) => match self.get(key, found.size).await {
+                Ok(actual) => Ok(actual == bytes),
+                Err(Error::TooLarge { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}

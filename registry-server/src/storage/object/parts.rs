@@ -1,0 +1,164 @@
+//! Taking in what is too big for one request.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::multipart::PartId;
+use object_store::{CopyOptions, GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
+
+use super::{Object, schedule, sort, trouble, whole};
+use crate::storage::{Driver as _, Error, Expected, Parts, StorageKey, Unfinished, Version};
+
+#[async_trait]
+impl Parts for Object {
+    fn part_size(&self, offset: u64) -> u64 {
+        schedule::part_size(self.part, offset)
+    }
+
+    async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
+        let begun = self.clients.write.create_multipart(&self.path(key)?).await;
+        begun.map_err(|error| sort("begin", key, error))
+    }
+
+    async fn part(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        number: usize,
+        blocks: Vec<Bytes>,
+    ) -> Result<String, Error> {
+        let (path, upload) = (self.path(key)?, upload.to_owned());
+        let stored = self
+            .clients
+            .write
+            .put_part(&path, &upload, number, blocks.into_iter().collect());
+        stored
+            .await
+            .map(|part| part.content_id)
+            .map_err(|error| sort("store a part of", key, error))
+    }
+
+    async fn complete(
+        &self,
+        key: &StorageKey,
+        upload: &str,
+        receipts: &[String],
+        size: u64,
+    ) -> Result<(), Error> {
+        let (path, upload) = (self.path(key)?, upload.to_owned());
+        let parts = receipts.iter().map(|receipt| PartId {
+            content_id: receipt.clone(),
+        });
+        let completed = self
+            .clients
+            .write
+            .complete_multipart(&path, &upload, parts.collect())
+            .await;
+        match completed.map_err(|error| sort("complete", key, error)) {
+            Ok(_) => Ok(()),
+            // A first answer that was lost on the way: the upload is gone because it became the object.
+            Err(error @ Error::NotFound { .. }) => match self.stat(key).await {
+                Ok(found) if found.size == size => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error> {
+        let (path, upload) = (self.path(key)?, upload.to_owned());
+        match self.clients.quick.abort_multipart(&path, &upload).await {
+            Ok(()) => Ok(()),
+            Err(error) => match sort("abort", key, error) {
+                Error::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error> {
+        if let Some(calls) = &self.s3
+            && size > calls.copy_whole_up_to()
+        {
+            return self.copy_in_parts(calls, from, to, size).await;
+        }
+        let (source, target) = (self.path(from)?, self.path(to)?);
+        let copied = self
+            .clients
+            .write
+            .copy_opts(&source, &target, CopyOptions::new())
+            .await;
+        copied.map_err(|error| sort("copy", from, error))
+    }
+
+    async fn put_blocks(
+        &self,
+        key: &StorageKey,
+        blocks: Vec<Bytes>,
+        expected: Expected<'_>,
+    ) -> Result<Version, Error> {
+        let options = PutOptions {
+            mode: match expected {
+                Expected::Anything => PutMode::Overwrite,
+                Expected::Nothing => PutMode::Create,
+                Expected::Version(version) => PutMode::Update(UpdateVersion {
+                    e_tag: version.e_tag.clone(),
+                    version: version.number.clone(),
+                }),
+            },
+            ..PutOptions::default()
+        };
+        let payload: PutPayload = blocks.into_iter().collect();
+        let conditional = options.mode != PutMode::Overwrite;
+        let written = match self.write(key, payload.clone(), options).await {
+            Err(Error::Remote { source, .. }) if conditional && trouble::status(&*source) == Some(501) => {
+                // The store knows no conditions: the last writer wins.
+                self.write(key, payload, PutOptions::default()).await?
+            }
+            written => written?,
+        };
+        Ok(Version {
+            e_tag: written.e_tag,
+            number: written.version,
+        })
+    }
+
+    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
+        let failed = |error| sort("read", key, error);
+        let path = self.path(key)?;
+        let found = self
+            .clients
+            .long
+            .get_opts(&path, GetOptions::default())
+            .await
+            .map_err(failed)?;
+        let size = found.meta.size;
+        if size > limit {
+            return Err(Error::TooLarge {
+                key: key.clone(),
+                size,
+                limit,
+            });
+        }
+        let version = Version {
+            e_tag: found.meta.e_tag.clone(),
+            number: found.meta.version.clone(),
+        };
+        let bytes = found.bytes().await.map_err(failed)?;
+        whole(key, size, bytes.len() as u64)?;
+        Ok((bytes, version))
+    }
+
+    async fn delete_all(&self, keys: &[StorageKey]) -> Result<(), Error> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let paths = keys.iter().map(|key| self.path(key)).collect::<Result<_, _>>()?;
+        self.remove("delete", first, paths).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        match &self.s3 {
+            Some(calls) => calls.unfinished(&self.prefix).await,
+            // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
+            None => Ok(Vec::new()),
+        }
+    }
+}

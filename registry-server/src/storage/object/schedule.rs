@@ -1,0 +1,57 @@
+//! How an upload is cut into parts.
+//!
+//! Object stores take 10,000 parts (Azure 50,000), each but the last of at least 5 MiB, and an object of up to 5 TiB.
+//! Parts of one size would have to be 525 MiB for that, and two of them are in memory at a time. So they are small as
+//! long as an upload is, and grow with it: by a fixed share of what came before.
+
+/// How many parts a store takes.
+#[cfg(test)]
+const PARTS_MAX: usize = 10_000;
+
+/// A part is at least this share of the bytes before it.
+const SHARE: u64 = 1250;
+
+/// Sizes are multiples of this.
+const GRAIN: u64 = 64 * 1024;
+
+/// The size of parts while an upload is small, when nothing else is configured. An upload has one part in its hand
+/// and another one on its way, and two blocks of what comes in: 15 MiB together, until it has 8.5 GiB.
+pub(super) const PART: u64 = 7 * 1024 * 1024;
+
+/// How large the part is that begins at an offset, when the first one has `base` bytes.
+pub(super) fn part_size(base: u64, offset: u64) -> u64 {
+    base.max((offset / SHARE).next_multiple_of(GRAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many parts an object has, and how large the largest is.
+    fn cut(base: u64, size: u64) -> (usize, u64) {
+        let (mut offset, mut parts, mut largest) = (0, 0, 0);
+        while offset < size {
+            let part = part_size(base, offset);
+            largest = largest.max(part);
+            offset += part;
+            parts += 1;
+        }
+        (parts, largest)
+    }
+
+    #[test]
+    fn five_tebibytes_fit_into_ten_thousand_parts_from_the_smallest_first_part_on() {
+        for base in [5 << 20, PART, 10 << 20, 64 << 20, 5 << 30] {
+            let (parts, largest) = cut(base, 5 << 40);
+            println!("first part {base}: {parts} parts, the largest of {largest} bytes");
+            assert!(parts <= PARTS_MAX, "{parts} parts from {base}");
+            assert!(largest <= 5 << 30, "a part of {largest} bytes");
+        }
+    }
+
+    #[test]
+    fn parts_stay_small_as_long_as_an_upload_is() {
+        assert_eq!(cut(PART, 8 << 30).1, PART);
+        assert!(cut(PART, 100 << 30).1 < 90 << 20);
+    }
+}
