@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 18] = [
+pub const PACKAGES: [Package; 20] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -106,6 +106,16 @@ pub const PACKAGES: [Package; 18] = [
         name: "haproxy",
         purpose: "another proxy in front of the registry",
         file: "/usr/sbin/haproxy",
+    },
+    Package {
+        name: "nodejs",
+        purpose: "runs Azurite, Azure's blob storage on this machine",
+        file: "/usr/bin/node",
+    },
+    Package {
+        name: "npm",
+        purpose: "installs Azurite",
+        file: "/usr/bin/npm",
     },
     Package {
         name: "mmdebstrap",

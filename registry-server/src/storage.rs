@@ -17,7 +17,7 @@ mod object;
 mod timed;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use driver::{
     Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
