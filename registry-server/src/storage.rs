@@ -15,6 +15,7 @@ mod key;
 pub mod layout;
 mod object;
 mod timed;
+mod trouble;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -23,9 +24,10 @@ pub use driver::{
     Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
     Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
-pub use error::{Error, Trouble};
+pub use error::{Cause, Error};
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use object::{Object, S3Credentials, S3Encryption, S3Error, S3Options};
 pub use timed::Timed;
+pub use trouble::Trouble;

@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::registry::{
     Collected, Collecting, GarbageError, Registry, Removal, Settings, Untagged, WhileWritten,
 };
+use crate::storage::Trouble;
 use crate::telemetry;
 use report::Report;
 
@@ -170,7 +171,7 @@ async fn collect(
     if config.storage.filesystem.is_none() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config)?;
+    let (driver, _) = serve::driver(config, &Trouble::default())?;
     let read_only = config.storage.maintenance.is_read_only();
     let collecting = Collecting {
         untagged: match arguments.delete_untagged {

@@ -28,7 +28,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{Presence, Registry, Settings, Writer};
-use crate::storage::{Driver, S3Error, Timed};
+use crate::storage::{Driver, S3Error, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -135,7 +135,8 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
-    let (driver, storage) = driver(config)?;
+    let trouble = Trouble::default();
+    let (driver, storage) = driver(config, &trouble)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
@@ -162,6 +163,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         None => driver,
     };
     let health = Health::default();
+    if config.health.storagedriver.enabled != Some(false) {
+        health.watch_writes(driver.name(), trouble);
+    }
     for check in Check::all(&config.health, &driver)? {
         tokio::spawn(health.clone().follow(check));
     }

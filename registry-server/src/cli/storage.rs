@@ -10,6 +10,7 @@ use super::output::Output;
 use super::{exit, serve};
 use crate::fault::Fault;
 use crate::registry::{CheckError, CopyError, Registry, Settings, WhileWritten};
+use crate::storage::Trouble;
 use crate::telemetry;
 
 /// What can be done to a store.
@@ -103,7 +104,7 @@ fn open(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, storage) = serve::driver(config)?;
+    let (driver, storage) = serve::driver(config, &Trouble::default())?;
     let settings = Settings {
         validation: serve::validation(config)?,
         ..Settings::default()

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Subject;
-use crate::storage::{Driver, Object, S3Credentials, S3Options};
+use crate::storage::{Driver, Object, S3Credentials, S3Options, Trouble};
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     let text =
@@ -56,5 +56,5 @@ pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
         copy_piece: Some(5 << 20),
         ..S3Options::default()
     };
-    Arc::new(Object::s3(&options).unwrap())
+    Arc::new(Object::s3(&options, Trouble::default()).unwrap())
 }
