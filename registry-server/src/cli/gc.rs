@@ -168,10 +168,10 @@ async fn collect(
     arguments: &Arguments,
     output: &Output,
 ) -> Result<Collected, Error> {
-    if config.storage.filesystem.is_none() {
+    if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config, &Trouble::default())?;
+    let (driver, _) = serve::driver(config, &Trouble::default()).await?;
     let read_only = config.storage.maintenance.is_read_only();
     let collecting = Collecting {
         untagged: match arguments.delete_untagged {

@@ -28,7 +28,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{Presence, Registry, Settings, Writer};
-use crate::storage::{Driver, S3Error, Timed, Trouble};
+use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -44,9 +44,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The bucket cannot be used.
+    /// The bucket or container cannot be used.
     #[error(transparent)]
-    S3(#[from] S3Error),
+    Store(#[from] StoreError),
     /// Users cannot be read.
     #[error(transparent)]
     Auth(#[from] auth::Error),
@@ -71,7 +71,8 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } | Self::S3(_) | Self::Patterns(_) => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Store(error) => error.fault(),
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),
@@ -136,7 +137,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
     let trouble = Trouble::default();
-    let (driver, storage) = driver(config, &trouble)?;
+    let (driver, storage) = driver(config, &trouble).await?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
