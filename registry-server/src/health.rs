@@ -77,6 +77,22 @@ impl Health {
         let _ = self.0.writes.set((check::of_storage(driver), trouble));
     }
 
+    /// Takes the server out of service for a reason that is no check, until [`Health::serve_again`].
+    pub fn refuse(&self, name: &str, trouble: String) {
+        if self.troubles().insert(name.to_owned(), trouble.clone()).is_none() {
+            self.0.refusing.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(name, trouble, "every request is refused");
+        }
+    }
+
+    /// Puts it back.
+    pub fn serve_again(&self, name: &str) {
+        if self.troubles().remove(name).is_some() {
+            self.0.refusing.fetch_sub(1, Ordering::Relaxed);
+            tracing::info!(name, "requests are answered again");
+        }
+    }
+
     /// Looks from time to time, for ever, the first time at once. Dropping it stops the looking, no more.
     pub async fn follow(self, mut check: Check) -> Infallible {
         let mut tick = tokio::time::interval(check.interval);

@@ -19,9 +19,11 @@ mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod owner;
 mod pace;
 mod parsing;
 mod purge;
+mod recall;
 mod receive;
 mod referrers;
 mod tags;
@@ -42,6 +44,7 @@ pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
+pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress, Resume, Session};
@@ -50,6 +53,7 @@ pub use writers::{Presence, Seen, Writer};
 
 use tokio::sync::Semaphore;
 
+use crate::cache::Cache;
 use crate::storage::Driver;
 
 /// How a [`Registry`] behaves.
@@ -79,6 +83,8 @@ impl Default for Settings {
 pub struct Registry {
     driver: Arc<dyn Driver>,
     settings: Arc<Settings>,
+    /// Links that were read a moment ago; for reads alone.
+    cache: Option<Arc<Cache>>,
     /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
@@ -91,9 +97,15 @@ impl Registry {
         Self {
             driver,
             settings: Arc::new(settings),
+            cache: None,
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
             broken: Arc::default(),
         }
+    }
+
+    /// The same with a cache of links, if there is one.
+    pub fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The store, for health checks and maintenance.

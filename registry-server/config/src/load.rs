@@ -2,7 +2,7 @@
 
 use crate::check::{self, value_error};
 use crate::decode::decode;
-use crate::model::{self, Net};
+use crate::model::{self, CacheKind, Net};
 use crate::tree::{Node, Origin, Tree, Value};
 use crate::{Config, Error, Secret, Warning, overlay};
 
@@ -146,6 +146,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
     if let Some(silly) = &config.auth.silly {
         required("auth.silly.realm", &silly.realm, "any text");
         required("auth.silly.service", &silly.service, "any text");
+    }
+    if config.storage.cache.kind() == Some(CacheKind::Redis) {
+        required(
+            "redis.addrs",
+            config.redis.addresses().first().copied().unwrap_or_default(),
+            "at least one `host:port` for `storage.cache.blobdescriptor: redis`",
+        );
     }
     if let Some(s3) = &config.storage.s3 {
         required("storage.s3.bucket", &s3.bucket, "the name of a bucket");
@@ -294,6 +301,12 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         |span| !span.starts_with('-') && span != "0s",
         "a duration of more than nothing, such as `24h`",
     );
+    for (index, address) in config.redis.addrs.iter().enumerate() {
+        let path = format!("redis.addrs[{index}]");
+        formed(&path, Some(address), is_redis_address, REDIS_ADDRESS);
+    }
+    let addr = config.redis.addr.as_deref().filter(|addr| !addr.is_empty());
+    formed("redis.addr", addr, is_redis_address, REDIS_ADDRESS);
     let http = &config.http;
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);
@@ -341,6 +354,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             );
         }
     }
+}
+
+const REDIS_ADDRESS: &str = "`host:port` or the absolute path of a unix socket";
+
+/// As Redis's library for Go reads it: a path is a unix socket.
+fn is_redis_address(text: &str) -> bool {
+    text.starts_with('/') || is_address(text)
 }
 
 const ADDRESS: &str = "`:port` or `host:port`";

@@ -21,6 +21,7 @@ const REFERRERS: &str = "_referrers";
 const REVISIONS: &str = "_revisions";
 const WRITERS: &str = "writers";
 const PROBES: &str = "probes";
+const OWNER: &str = "owner";
 const TRASH: &str = "trash";
 const TRASHED: &str = "objects";
 const JOURNAL: &str = "journal";
@@ -49,6 +50,7 @@ const LINK: &str = "link";
 ///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///   owner                                                               Owner
 ///   writers/<uuid>                                                      Writer
 ///   probes/<uuid>                                                       Probe
 ///   trash/<uuid>/objects/<key below docker/registry>                    Trashed
@@ -146,6 +148,8 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says whose store this is, as JSON.
+    Owner,
     /// Says that a server writes to this store. Holds who it is, as JSON.
     Writer {
         /// The server's run.
@@ -239,6 +243,7 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::Owner => format!("{OURS}/{OWNER}"),
             Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
             Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
             Self::Trashed { run, was } => {
@@ -270,6 +275,7 @@ impl Place {
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
+            | Self::Owner
             | Self::Writer { .. }
             | Self::Trashed { .. }
             | Self::TrashJournal { .. }
@@ -294,6 +300,7 @@ impl Place {
                 };
             }
             match rest.split('/').collect::<Vec<_>>().as_slice() {
+                ["", OWNER] => return Some(Self::Owner),
                 ["", WRITERS, id] => return Some(Self::Writer { id: run(id)? }),
                 ["", PROBES, id] => return Some(Self::Probe { id: run(id)? }),
                 ["", INCOMING, id] => return Some(Self::Incoming { id: run(id)? }),

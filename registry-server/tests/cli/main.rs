@@ -1,5 +1,6 @@
 //! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
 
+mod cache;
 mod commands;
 mod garbage;
 mod health;
@@ -7,6 +8,7 @@ mod htpasswd;
 mod listening;
 mod logging;
 mod metrics;
+mod owner;
 mod program;
 mod pushing;
 mod shipped;

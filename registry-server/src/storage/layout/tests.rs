@@ -107,6 +107,7 @@ fn every_object_has_distributions_key() {
             Place::BlobAlias { digest },
             format!("docker/registry/berth/v1/blobs/sha256/6c/{HEX}"),
         ),
+        (Place::Owner, "docker/registry/berth/v1/owner".to_owned()),
         (
             Place::Trashed {
                 run: RUN,
@@ -418,6 +419,7 @@ proptest! {
                 Place::UploadHashState { repository: r(), id: i(), offset },
                 Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
                 Place::ReferrerKnown { repository: r(), digest },
+                Place::Owner,
                 Place::Writer { id: RUN },
                 Place::Probe { id: RUN },
                 Place::Incoming { id: RUN },
