@@ -8,7 +8,10 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Subject;
-use crate::storage::{AzureCredentials, AzureOptions, Driver, Object, S3Credentials, S3Options, Trouble};
+use crate::storage::{
+    AzureCredentials, AzureOptions, Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options,
+    Trouble,
+};
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     let text =
@@ -105,4 +108,37 @@ pub(super) async fn azure(slashes: bool) -> Subject {
         driver: Arc::new(driver),
         _folder: None,
     }
+}
+
+#[derive(Deserialize)]
+struct Gcs {
+    endpoint: String,
+    bucket: String,
+    credentials: serde_json::Value,
+}
+
+/// A place of its own in the bucket.
+pub(super) fn gcs() -> Subject {
+    Subject {
+        driver: gcs_below(&Uuid::new_v4().to_string()),
+        _folder: None,
+    }
+}
+
+/// A place in the bucket.
+pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
+    let Gcs {
+        endpoint,
+        bucket,
+        credentials,
+    } = variable("BERTH_TEST_GCS");
+    let options = GcsOptions {
+        endpoint: Some(endpoint),
+        bucket,
+        credentials: GcsCredentials::Key(credentials.to_string()),
+        root: root.to_owned(),
+        redirect: true,
+        ..GcsOptions::default()
+    };
+    Arc::new(Object::gcs(&options, Trouble::default()).unwrap())
 }
