@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 19] = [
+pub const PACKAGES: [Package; 21] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -111,6 +111,16 @@ pub const PACKAGES: [Package; 19] = [
         name: "redis-server",
         purpose: "a Redis, for the cache of links",
         file: "/usr/bin/redis-server",
+    },
+    Package {
+        name: "nodejs",
+        purpose: "runs Azurite, Azure's blob storage on this machine",
+        file: "/usr/bin/node",
+    },
+    Package {
+        name: "npm",
+        purpose: "installs Azurite",
+        file: "/usr/bin/npm",
     },
     Package {
         name: "mmdebstrap",

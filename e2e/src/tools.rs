@@ -28,12 +28,16 @@ pub enum Tool {
     Crane,
     /// registry:3 itself, the newest release: what ours is compared with.
     Distribution,
+    /// Google Cloud Storage's protocol over a folder.
+    FakeGcsServer,
     /// etcd, the five Kubernetes components and kubectl in one program.
     Kubernetes,
     /// Makes volumes from folders of the node.
     LocalPathProvisioner,
     /// The Ingress controller.
     Traefik,
+    /// S3 over a folder, signatures checked.
+    VersityGw,
 }
 
 impl Tool {
@@ -54,9 +58,11 @@ impl Tool {
             Tool::CoreDns => "coredns",
             Tool::Crane => "crane",
             Tool::Distribution => "distribution",
+            Tool::FakeGcsServer => "fake-gcs-server",
             Tool::Kubernetes => "kubernetes",
             Tool::LocalPathProvisioner => "local-path-provisioner",
             Tool::Traefik => "traefik",
+            Tool::VersityGw => "versitygw",
         }
     }
 
@@ -67,9 +73,11 @@ impl Tool {
             Tool::CoreDns => "github.com/coredns/coredns",
             Tool::Crane => "github.com/google/go-containerregistry/cmd/crane",
             Tool::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
+            Tool::FakeGcsServer => "github.com/fsouza/fake-gcs-server",
             Tool::Kubernetes => ".",
             Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
             Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
+            Tool::VersityGw => "github.com/versity/versitygw/cmd/versitygw",
         }
     }
 
@@ -78,7 +86,8 @@ impl Tool {
         match self {
             Tool::Conformance | Tool::Crane => 1,
             Tool::CoreDns => 4,
-            Tool::Distribution | Tool::LocalPathProvisioner => 2,
+            Tool::Distribution | Tool::LocalPathProvisioner | Tool::VersityGw => 2,
+            Tool::FakeGcsServer => 3,
             Tool::Kubernetes => 8,
             Tool::Traefik => 10,
         }
@@ -95,8 +104,10 @@ impl Tool {
             | Tool::CoreDns
             | Tool::Crane
             | Tool::Distribution
+            | Tool::FakeGcsServer
             | Tool::LocalPathProvisioner
-            | Tool::Traefik => "-s -w",
+            | Tool::Traefik
+            | Tool::VersityGw => "-s -w",
         }
     }
 
@@ -167,13 +178,14 @@ impl Tool {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(short(hash))
     }
+}
+
+/// Twelve hex digits of a hash: enough to tell versions of one tool apart.
+pub(crate) fn short(hash: Sha256) -> String {
+    let digits = hash.finalize();
+    digits.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -187,16 +199,20 @@ mod tests {
             Tool::CoreDns,
             Tool::Crane,
             Tool::Distribution,
+            Tool::FakeGcsServer,
             Tool::Kubernetes,
             Tool::LocalPathProvisioner,
             Tool::Traefik,
+            Tool::VersityGw,
         ];
         let mut names = all.map(Tool::name);
         names.sort_unstable();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
         let mut modules: Vec<String> = fs::read_dir(folder)
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().join("go.mod").exists())
+            .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         modules.sort_unstable();
         assert_eq!(modules, names);

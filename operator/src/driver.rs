@@ -168,6 +168,9 @@ async fn bring_up(
             silence(context, registry, namespace, &validated, &children).await;
     } else {
         context.pace.not_silent(namespace, &validated.name);
+        if !findings.up() && findings.trouble.is_none() {
+            findings.trouble = reach::why_unready(&facts.pods).await;
+        }
     }
     Ok((validated, material, findings))
 }

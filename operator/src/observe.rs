@@ -154,6 +154,15 @@ pub enum Trouble {
         pod: String,
         /// Its last exit code.
         exit_code: Option<i32>,
+        /// What the server said last, when that was an error.
+        words: Option<String>,
+    },
+    /// The server runs and cannot serve; its own words, which are the same as long as the cause is.
+    Unready {
+        /// The Pod.
+        pod: String,
+        /// What its `/readyz` says.
+        words: String,
     },
     /// The container cannot be made; the kubelet's reason.
     Container {
@@ -206,6 +215,7 @@ impl Trouble {
                 Some(Self::Crashing {
                     pod: name(),
                     exit_code: last.map(|last| last.exit_code),
+                    words: last.and_then(|last| last_words(last.message.as_deref()?)),
                 })
             }
             "ContainerCreating" | "PodInitializing" => None,
@@ -217,6 +227,17 @@ impl Trouble {
     }
 }
 
+/// The error with which the server ended, out of the last lines of its log. Lines of the log itself carry times and
+/// numbers that are new with each try; the error is the same, and holds nothing of a Secret.
+fn last_words(log: &str) -> Option<String> {
+    let said = |prefix: &str| log.lines().rev().find_map(|line| line.strip_prefix(prefix));
+    let error = said("error: ").filter(|error| !error.is_empty())?;
+    Some(match said("hint: ") {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_owned(),
+    })
+}
+
 impl Findings {
     /// Whether a client that comes now is served by the newest Pods.
     pub fn serving(&self) -> bool {
@@ -226,5 +247,27 @@ impl Findings {
     /// Whether Kubernetes calls everything ready.
     pub fn up(&self) -> bool {
         self.rollout == Rollout::Complete && self.available && self.ready_replicas > 0 && self.reachable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn the_servers_last_error_is_found_among_the_lines_of_its_log() {
+        let log = "time=\"2026-03-01T12:00:00Z\" level=warning msg=\"error: not this\"\n\
+                   warning: /etc/berth/config/config.yml: `a` is not a known key\n\
+                   error: the store belongs to `quay/pier`\n\
+                   hint: name another folder\n";
+        let words = last_words(log);
+        assert_eq!(
+            words.as_deref(),
+            Some("the store belongs to `quay/pier`; name another folder")
+        );
+        assert_eq!(last_words("error: a\nerror: b\n").as_deref(), Some("b"));
+        for nothing in ["", "panicked at somewhere", "error: ", "an error: elsewhere"] {
+            assert_eq!(last_words(nothing), None, "{nothing}");
+        }
     }
 }

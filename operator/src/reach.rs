@@ -4,7 +4,9 @@
 //! moment later, and a push in that moment fails. So `/v2/` is asked for through the Service's address and through the
 //! Ingress's, as a client would. Guarantees: nothing is sent but this one request, without credentials. Must not: be
 //! asked again once Ready is said; a proxy that fails later is for monitoring to tell.
-//! Start at [`first_silent`].
+//! Start at [`first_silent`]; `pods` asks a Pod itself why it is not ready.
+
+mod pods;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::build::{Children, Live};
 use crate::validate::ValidatedRegistry;
+pub(crate) use pods::why_unready;
 
 /// For everything from the connection to the answer's head.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use operator_api::RegistrySpec;
+use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec};
 
 /// Names of objects in the Registry's namespace.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -14,7 +14,9 @@ pub(crate) struct References {
 /// Everything `spec` names.
 pub(crate) fn references(spec: &RegistrySpec) -> References {
     let mut found = References::default();
-    let mut secret = |name: &str| found.secrets.insert(name.to_owned());
+    let mut secret = |name: &str| {
+        found.secrets.insert(name.to_owned());
+    };
     if let Some(htpasswd) = &spec.auth.htpasswd {
         secret(&htpasswd.secret_key_ref.name);
     }
@@ -35,6 +37,47 @@ pub(crate) fn references(spec: &RegistrySpec) -> References {
     }
     for from in &spec.config_from {
         secret(&from.secret_key_ref.name);
+    }
+    let storage = &spec.storage;
+    let mut bundles: Vec<&CaBundle> = Vec::new();
+    if let Some(s3) = &storage.s3 {
+        s3.credentials.secret.iter().for_each(|keys| secret(&keys.name));
+        bundles.extend(&s3.ca_bundle);
+    }
+    if let Some(azure) = &storage.azure {
+        let AzureCredentials {
+            secret: shared,
+            client_secret,
+            workload_identity: _,
+        } = &azure.credentials;
+        shared.iter().for_each(|shared| secret(&shared.name));
+        client_secret
+            .iter()
+            .for_each(|application| secret(&application.secret_key_ref.name));
+        bundles.extend(&azure.ca_bundle);
+    }
+    if let Some(gcs) = &storage.gcs {
+        gcs.credentials.secret.iter().for_each(|file| secret(&file.name));
+    }
+    if let Some(Cache { redis }) = &spec.cache {
+        redis
+            .credentials
+            .iter()
+            .for_each(|login| secret(&login.secret.name));
+        if let Some(tls) = &redis.tls {
+            tls.client_certificate
+                .iter()
+                .for_each(|certificate| secret(&certificate.name));
+            bundles.extend(&tls.ca_bundle);
+        }
+    }
+    for bundle in bundles {
+        bundle.secret_key_ref.iter().for_each(|reference| {
+            found.secrets.insert(reference.name.clone());
+        });
+        bundle.config_map_key_ref.iter().for_each(|reference| {
+            found.config_maps.insert(reference.name.clone());
+        });
     }
     let Some(pod) = &spec.pod else { return found };
     for source in pod.env.iter().filter_map(|variable| variable.value_from.as_ref()) {

@@ -291,6 +291,7 @@ fn details(registry: &ValidatedRegistry, material: &Material, findings: &Finding
         storage: Some(StorageStatus {
             backend: Some(registry.storage.kind().to_owned()),
             claim_name: registry.storage.claim_name().map(str::to_owned),
+            location: registry.storage.location().map(str::to_owned),
             capacity: findings.capacity.clone(),
         }),
         tls: (tls != TlsStatus::default()).then_some(tls),

@@ -10,6 +10,7 @@ mod error;
 mod material;
 pub(crate) mod ownership;
 mod secrets;
+pub(crate) mod services;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use operator_api::{Ingress, IngressTlsMode, Log, Mode, Pod, PullPolicy, Registry
 
 pub use config::ConfigFile;
 pub use error::Error;
-pub use storage::{Backend, MadeClaim};
+pub use services::{Source, Supplies};
+pub use storage::{Backend, MadeClaim, ObjectStore};
 
 use crate::Settings;
 use crate::material::Plan;
@@ -78,6 +80,8 @@ pub struct ValidatedRegistry {
     pub public_url: Option<String>,
     /// Settings of the Pods.
     pub pod: Pod,
+    /// What the Pods are given so that they may use the object store and the cache.
+    pub supplies: Supplies,
     /// What the Pods read but do not follow by themselves, by a name for it: when one changes they are replaced once.
     pub inputs: Inputs,
     /// Certificates to publish beside the Registry's own authority.
@@ -154,7 +158,8 @@ pub fn registry(
 
     let storage = storage::backend(registry, &names, facts, &mut notes)?;
     let replicas = storage::replicas(spec.replicas, &storage, &mut notes);
-    let provided = secrets::Provided::check(spec, facts)?;
+    let mut provided = secrets::Provided::check(spec, facts)?;
+    let services = services::Services::check(spec, facts)?;
     let tls = secrets::server_tls(spec, facts, &names, namespace, &mut notes)?;
     let ingress = ingress(spec.ingress.as_ref(), tls.is_some(), &names, facts)?;
     if let (
@@ -191,10 +196,11 @@ pub fn registry(
     material::check_existing(&plan, facts, &names)?;
     let config = config::file(
         registry,
-        &config::Server::of(spec, tls.as_ref()),
+        &config::Server::of(spec, &storage, tls.as_ref(), &services),
         facts,
         &mut notes,
     )?;
+    provided.inputs.extend(services.inputs);
 
     let http = spec.http.clone().unwrap_or_default();
     Ok(ValidatedRegistry {
@@ -229,6 +235,7 @@ pub fn registry(
             .as_ref()
             .map(|url| url.trim_end_matches('/').to_owned()),
         pod: spec.pod.clone().unwrap_or_default(),
+        supplies: services.supplies,
         inputs: Inputs(provided.inputs),
         provided_ca: provided.ca,
         plan,

@@ -11,6 +11,8 @@
 mod blobs;
 mod broken;
 mod catalog;
+mod check;
+mod copy;
 mod error;
 mod garbage;
 mod hashing;
@@ -18,6 +20,7 @@ mod holdings;
 mod links;
 mod manifests;
 mod owner;
+mod pace;
 mod parsing;
 mod purge;
 mod recall;
@@ -26,12 +29,17 @@ mod referrers;
 mod tags;
 mod uploads;
 mod validation;
+mod verify;
 mod walk;
 mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
+pub use check::{
+    About, CheckError, CheckEvent, Checked, Checking, Digests, Fate, Finding, Lost, Repair, Undoing, Undone,
+};
+pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
@@ -41,7 +49,7 @@ pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
-pub use writers::{BEAT, Seen, Writer};
+pub use writers::{Presence, Seen, Writer};
 
 use tokio::sync::Semaphore;
 

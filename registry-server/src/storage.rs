@@ -9,22 +9,25 @@
 mod driver;
 mod error;
 mod filesystem;
+pub(crate) mod incoming;
 mod inmemory;
 mod key;
 pub mod layout;
 mod object;
 mod timed;
+mod trouble;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use driver::{
     Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
     Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
-pub use error::{Error, Trouble};
+pub use error::{Cause, Error};
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use object::{Object, S3Credentials, S3Encryption, S3Error, S3Options};
 pub use timed::Timed;
+pub use trouble::Trouble;

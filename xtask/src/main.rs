@@ -1,4 +1,4 @@
-//! Everyday tasks: `up` and `down`, the suite, commands inside the local cluster, the programs for the images.
+//! Everyday tasks: `up` and `down`, the suite, object stores, commands inside the local cluster, the programs for the images.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted; `exec` and `kubectl` pass on those of the command.
 //! Must not: hold logic that a test would want; that is the `e2e` crate's. Start at [`run`].
@@ -14,6 +14,7 @@ use e2e::output::{Hint, Output, Step};
 
 mod down;
 mod soak;
+mod stores;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -50,6 +51,8 @@ enum Task {
     },
     /// The tests that can be given more to do, with hours of it.
     Soak,
+    /// Object stores for the driver suite, until interrupted; prints how to reach them as lines for a shell.
+    Stores,
     /// Runs a command inside the cluster's namespaces, in this folder: `cargo xtask exec -- docker images`.
     Exec(Inside),
     /// Runs kubectl against the cluster: `cargo xtask kubectl -- get registry -A`.
@@ -95,6 +98,7 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
         Task::Down(Named { name }) => down::down(&name, out).await.map(|()| ExitCode::SUCCESS),
         Task::Test { only, fail_fast } => test::test(only.as_deref(), fail_fast, out).await,
         Task::Soak => soak::soak(out).await,
+        Task::Stores => stores::stores(out).await,
         Task::Exec(Inside { cluster, command }) => {
             let (program, args) = command.split_first().context("clap requires a command")?;
             attached(&running(&cluster.name).await?.shell(program, args)?).await

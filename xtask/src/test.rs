@@ -13,6 +13,8 @@ use e2e::output::{Output, seconds};
 use e2e::runner::{Group, Summary};
 use e2e::{packages, suite};
 
+use super::stores::{FEATURE, Stores};
+
 mod up_and_down;
 
 /// The case this program is itself the subject of.
@@ -36,7 +38,17 @@ pub(crate) async fn test(only: Option<&str>, fail_fast: bool, out: &Output) -> R
         out.error(&error);
         counts.failed = 1;
     } else if only.is_none() {
-        counts = cargo_test(out).await;
+        counts = match Stores::start(out).await {
+            Ok(stores) => cargo_test(&stores, out).await,
+            // Not run at all: without its stores the driver suite would be a smaller one.
+            Err(error) => {
+                out.error(&error);
+                Counts {
+                    failed: 1,
+                    ..Counts::default()
+                }
+            }
+        };
     }
     let mut cases = Summary::default();
     if counts.failed == 0 || !fail_fast {
@@ -93,19 +105,29 @@ pub(crate) async fn test(only: Option<&str>, fail_fast: bool, out: &Output) -> R
     })
 }
 
-async fn cargo_test(out: &Output) -> Counts {
-    let command = Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-        .dir(checkout())
-        .deadline(CARGO_DEADLINE);
+async fn cargo_test(stores: &Stores, out: &Output) -> Counts {
     let result = out
         .step("Testing", "the workspace", async |_| {
+            let mut command = Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+                .args([
+                    "test",
+                    "--workspace",
+                    "--locked",
+                    "--no-fail-fast",
+                    "--features",
+                    FEATURE,
+                ])
+                .dir(checkout())
+                .deadline(CARGO_DEADLINE);
+            for (name, value) in stores.variables()? {
+                command = command.env(name, value);
+            }
             let finished = command.output().await?;
             let counts = count(&finished.stdout);
             if !finished.status.success() {
                 out.text(&failures(&finished));
             }
-            Ok((counts, finished.status.success()))
+            anyhow::Ok((counts, finished.status.success()))
         })
         .await;
     match result {

@@ -33,6 +33,22 @@ pub struct KeyRef {
     pub key: String,
 }
 
+/// Certificates to trust, in PEM. Exactly one source.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)")
+        .message("a caBundle must have exactly one of configMapKeyRef and secretKeyRef")
+)]
+pub struct CaBundle {
+    /// A key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+    /// A key of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+}
+
 /// A Go duration as people write it in Kubernetes. The pattern is checked by the API server, so that what does
 /// not parse never reaches the operator.
 pub(crate) fn duration(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -46,4 +62,9 @@ pub(crate) fn duration(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// A quantity written as a string. Kubernetes also takes bare numbers; one type keeps the rules readable.
 pub(crate) fn quantity(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": 32 })
+}
+
+/// A folder inside a bucket or container: printable ASCII between slashes.
+pub(crate) fn prefix(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": 512 })
 }

@@ -14,6 +14,7 @@
 
 mod access;
 mod auth;
+mod cache;
 mod common;
 mod crd;
 mod overlay;
@@ -26,7 +27,8 @@ mod tls;
 
 pub use access::{Http, Ingress, IngressTls, IngressTlsMode, Service, ServiceType};
 pub use auth::{Anonymous, AnonymousAccess, Auth, Htpasswd, HtpasswdSecretKeyRef};
-pub use common::{KeyRef, ObjectName, SecretKeyRef};
+pub use cache::{Cache, Redis, RedisCredentials, RedisLogin, RedisMode, RedisSentinel, RedisTls};
+pub use common::{CaBundle, KeyRef, ObjectName, SecretKeyRef};
 pub use crd::crd;
 pub use kube::core::Duration;
 pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};
@@ -35,14 +37,18 @@ pub use pod::{EnvVar, EnvVarSource, Pod, Volume};
 pub use registry::{Image, Mode, PullPolicy, Registry, RegistrySpec};
 pub use status::{Endpoint, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
 pub use storage::{
-    AccessMode, ClaimTemplate, Deletion, EmptyDir, Medium, PersistentVolumeClaim, RetentionPolicy, Storage,
+    AccessMode, Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, AzureWorkloadIdentity,
+    ClaimTemplate, Deletion, EmptyDir, Gcs, GcsCredentials, GcsKeyFile, GcsWorkloadIdentity, Medium,
+    PersistentVolumeClaim, Redirect, RetentionPolicy, S3, S3Credentials, S3Encryption, S3EncryptionType,
+    S3Keys, S3WorkloadIdentity, Storage,
 };
 pub use tls::{Disabled, SelfSigned, Tls, TlsSecret};
 
 /// The API group of every Berth kind.
 pub const GROUP: &str = "berth.dev";
 
-/// Names, by `persistentVolumeClaim/<claim>` or `emptyDir`, the storage a `Registry` may be moved to.
+/// Names the storage a `Registry` may be moved to: `persistentVolumeClaim/<claim>`, `emptyDir`, or the kind of an
+/// object store and its `status.storage.location`, such as `s3/images/main`.
 ///
 /// Storage is a registry's content: pointing it elsewhere shows clients an empty registry. So a change is only
 /// followed while this annotation names the new storage exactly; it may be removed afterwards.

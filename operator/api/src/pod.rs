@@ -71,8 +71,8 @@ pub struct Pod {
     #[schemars(length(max = 16))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("self.all(v, !(v.name in ['config', 'data', 'tls', 'htpasswd', 'tmp']))")
-            .message("spec.pod.volumes must not be named config, data, tls, htpasswd or tmp: the operator uses these names")
+        validation = Rule::new("self.all(v, !(v.name in ['config', 'credentials', 'data', 'tls', 'htpasswd', 'tmp']))")
+            .message("spec.pod.volumes must not be named config, credentials, data, tls, htpasswd or tmp: the operator uses these names")
     )]
     pub volumes: Vec<Volume>,
 }

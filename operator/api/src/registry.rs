@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::access::{Http, Ingress, Service};
 use crate::auth::Auth;
+use crate::cache::Cache;
 use crate::common::ObjectName;
 use crate::overlay::{ConfigFrom, Log, raw};
 use crate::pod::Pod;
@@ -100,6 +101,9 @@ pub struct RegistrySpec {
     /// The server's logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+    /// Where the server remembers what it would otherwise ask the store for again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// Settings of the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,

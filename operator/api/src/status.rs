@@ -69,12 +69,16 @@ pub enum EndpointType {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageStatus {
-    /// The backend in use: `persistentVolumeClaim` or `emptyDir`.
+    /// The backend in use: `persistentVolumeClaim`, `s3`, `azure`, `gcs` or `emptyDir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
     /// The claim in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
+    /// Where in the object store the content is: the endpoint's host where one is named, the account where there are
+    /// accounts, the bucket or container, and the folder in it, joined by slashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Capacity of the bound volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,

@@ -1,11 +1,16 @@
-//! Where the content lives. A union: exactly one backend.
-//!
-//! Object stores come with the storage issue; each will be one more optional member of [`Storage`] and one more
-//! term of its rule.
+//! Where the content lives. A union: exactly one backend, each object store in a file of its own.
+
+mod azure;
+mod gcs;
+mod s3;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use azure::{Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, AzureWorkloadIdentity};
+pub use gcs::{Gcs, GcsCredentials, GcsKeyFile, GcsWorkloadIdentity};
+pub use s3::{S3, S3Credentials, S3Encryption, S3EncryptionType, S3Keys, S3WorkloadIdentity};
 
 use crate::common::quantity;
 
@@ -13,16 +18,30 @@ use crate::common::quantity;
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.emptyDir) ? 1 : 0) == 1")
-        .message("spec.storage must name exactly one backend: persistentVolumeClaim or emptyDir")
+    validation = Rule::new("(has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.s3) ? 1 : 0) + (has(self.azure) ? 1 : 0) + (has(self.gcs) ? 1 : 0) + (has(self.emptyDir) ? 1 : 0) == 1")
+        .message("spec.storage must name exactly one backend: persistentVolumeClaim, s3, azure, gcs or emptyDir"),
+    validation = Rule::new("self.redirect == 'Disabled' || has(self.s3) || has(self.azure) || has(self.gcs)")
+        .message("spec.storage.redirect Enabled needs s3, azure or gcs: clients cannot be sent to a volume")
 )]
 pub struct Storage {
     /// A claim: one that exists, or one made from a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<PersistentVolumeClaim>,
+    /// A bucket of Amazon S3, or of anything that speaks its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
+    /// A container of Azure Blob Storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
+    /// A bucket of Google Cloud Storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gcs: Option<Gcs>,
     /// A folder that is gone with its Pod. For trials and caches only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDir>,
+    /// Whether clients fetch blobs from the object store itself, by an address that is signed for minutes.
+    #[serde(default)]
+    pub redirect: Redirect,
     /// Whether clients may delete manifests, tags and blobs.
     #[serde(default)]
     pub deletion: Deletion,
@@ -149,5 +168,16 @@ pub enum Deletion {
     #[default]
     Disabled,
     /// Manifests, tags and blobs can be deleted by whoever may push.
+    Enabled,
+}
+
+/// Whether clients are sent to the object store.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Redirect {
+    /// Every blob passes through the server. Works wherever the server works.
+    #[default]
+    Disabled,
+    /// A pull of a blob is answered with an address of the store. Clients must reach the store by the name the
+    /// server knows it by, and trust its certificate.
     Enabled,
 }

@@ -1,28 +1,26 @@
 //! The Pods: PodSecurity `restricted`, and nothing of it can be changed by a Registry's author.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapKeySelector, ConfigMapVolumeSource, Container, ContainerPort,
-    EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext,
-    ServiceAccount, Volume, VolumeMount,
+    Capabilities, ConfigMapKeySelector, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    Lifecycle, LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, ServiceAccount, SleepAction,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
-use operator_api::{Medium, SecretKeyRef};
+use operator_api::SecretKeyRef;
 use sha2::Sha256;
 
 use super::labels::{labels, owned};
 use crate::material::{HTTP_SECRET_KEY, Material};
 use crate::names::hex;
-use crate::validate::config::{
-    CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER, HTPASSWD_FILE, HTPASSWD_FOLDER, TLS_FOLDER,
-};
-use crate::validate::{Backend, HttpSecret, PROBE_PORT, SERVER_PORT, ValidatedRegistry};
+use crate::validate::config::{CONFIG_FILE, CONFIG_FOLDER};
+use crate::validate::{HttpSecret, PROBE_PORT, SERVER_PORT, ValidatedRegistry};
 
 /// Name of the server's port, which the Service leads to.
 pub(super) const SERVER_PORT_NAME: &str = "registry";
@@ -31,6 +29,9 @@ const PROBE_PORT_NAME: &str = "probes";
 const USER: i64 = 65532;
 /// Time between the end of the drain and the kill.
 const GRACE_BEYOND_DRAIN_SECONDS: u64 = 15;
+/// How long a Pod that is to end goes on as before where others take over: proxies and nodes have not all heard yet that
+/// it leads nowhere. A part of the time above.
+const TAKE_OVER_SECONDS: i64 = 5;
 /// Changes when something changes that the server does not follow by itself; the Pods are then replaced once.
 const CHECKSUM_ANNOTATION: &str = "berth.dev/inputs";
 
@@ -48,6 +49,8 @@ pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
 pub(super) fn template(registry: &ValidatedRegistry, material: &Material) -> PodTemplateSpec {
     let pod = &registry.pod;
     let mut all_labels = pod.labels.clone();
+    let wanted = registry.supplies.labels.iter();
+    all_labels.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     all_labels.extend(labels(registry));
     let mut annotations = pod.annotations.clone();
     annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(registry, material));
@@ -90,7 +93,7 @@ pub(super) fn template(registry: &ValidatedRegistry, material: &Material) -> Pod
             topology_spread_constraints: some(pod.topology_spread_constraints.clone()),
             priority_class_name: pod.priority_class_name.clone(),
             containers: vec![container(registry)],
-            volumes: Some(volumes(registry)),
+            volumes: Some(volumes::volumes(registry)),
             ..Default::default()
         }),
     }
@@ -127,7 +130,19 @@ fn container(registry: &ValidatedRegistry) -> Container {
             }),
             ..Default::default()
         }),
-        volume_mounts: Some(mounts(registry)),
+        volume_mounts: Some(volumes::mounts(registry)),
+        // The server's last words are then in the Pod's status, where `observe` finds them.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        // Without others there is nobody to take over, and waiting would only be longer without a registry.
+        lifecycle: registry.storage.shared().then(|| Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction {
+                    seconds: TAKE_OVER_SECONDS,
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -188,6 +203,19 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
             reference,
         ));
     }
+    let supplies = &registry.supplies;
+    for (variable, reference) in &supplies.secrets {
+        variables.push(from_secret((*variable).to_owned(), reference));
+    }
+    // Further variables may say otherwise of what a cloud's client libraries read; a name may stand there only once.
+    let free = |name: &str| registry.pod.env.iter().all(|variable| variable.name != name);
+    for (variable, value) in supplies.variables.iter().filter(|(name, _)| free(name)) {
+        variables.push(EnvVar {
+            name: (*variable).to_owned(),
+            value: Some(value.clone()),
+            value_from: None,
+        });
+    }
     for variable in &registry.pod.env {
         variables.push(EnvVar {
             name: variable.name.clone(),
@@ -210,131 +238,6 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
         });
     }
     variables
-}
-
-fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
-    let volume = |name: &str| Volume {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let secret = |name: &str| SecretVolumeSource {
-        secret_name: Some(name.to_owned()),
-        ..Default::default()
-    };
-    let config_map = |name: &str| ConfigMapVolumeSource {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let config = registry.names.config();
-    let mut volumes = vec![
-        if registry.config.secret {
-            Volume {
-                secret: Some(secret(&config)),
-                ..volume("config")
-            }
-        } else {
-            Volume {
-                config_map: Some(config_map(&config)),
-                ..volume("config")
-            }
-        },
-        match &registry.storage {
-            Backend::Claim { .. } | Backend::MadeClaim(_) => Volume {
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: registry.storage.claim_name().unwrap_or_default().to_owned(),
-                    read_only: None,
-                }),
-                ..volume("data")
-            },
-            Backend::EmptyDir(folder) => Volume {
-                empty_dir: Some(EmptyDirVolumeSource {
-                    size_limit: folder.size_limit.clone().map(Quantity),
-                    medium: folder.medium.map(|medium| match medium {
-                        Medium::Memory => "Memory".to_owned(),
-                    }),
-                }),
-                ..volume("data")
-            },
-        },
-        Volume {
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..volume("tmp")
-        },
-    ];
-    if let Some(name) = registry.tls_secret() {
-        // Only what the server reads: a `ca.crt` or anything else in a provided Secret stays out of the Pod.
-        let items = ["tls.crt", "tls.key"].map(|key| KeyToPath {
-            key: key.to_owned(),
-            path: key.to_owned(),
-            mode: None,
-        });
-        let source = SecretVolumeSource {
-            items: Some(items.into()),
-            ..secret(&name)
-        };
-        volumes.push(Volume {
-            secret: Some(source),
-            ..volume("tls")
-        });
-    }
-    if let Some(reference) = &registry.htpasswd {
-        let item = KeyToPath {
-            key: reference.key.clone(),
-            path: HTPASSWD_FILE.to_owned(),
-            mode: None,
-        };
-        let source = SecretVolumeSource {
-            items: Some(vec![item]),
-            ..secret(&reference.name)
-        };
-        volumes.push(Volume {
-            secret: Some(source),
-            ..volume("htpasswd")
-        });
-    }
-    for wish in &registry.pod.volumes {
-        volumes.push(Volume {
-            secret: wish.secret.as_ref().map(|reference| secret(&reference.name)),
-            config_map: wish
-                .config_map
-                .as_ref()
-                .map(|reference| config_map(&reference.name)),
-            ..volume(&wish.name)
-        });
-    }
-    volumes
-}
-
-fn mounts(registry: &ValidatedRegistry) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: &str| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        ..Default::default()
-    };
-    let read_only = |name: &str, path: &str| VolumeMount {
-        read_only: Some(true),
-        ..mount(name, path)
-    };
-    let mut mounts = vec![
-        read_only("config", CONFIG_FOLDER),
-        mount("data", DATA_FOLDER),
-        mount("tmp", "/tmp"),
-    ];
-    if registry.tls.is_some() {
-        // No subPath: a file mounted by one would never change.
-        mounts.push(read_only("tls", TLS_FOLDER));
-    }
-    if registry.htpasswd.is_some() {
-        mounts.push(read_only("htpasswd", HTPASSWD_FOLDER));
-    }
-    mounts.extend(
-        registry
-            .pod
-            .volumes
-            .iter()
-            .map(|volume| read_only(&volume.name, &volume.mount_path)),
-    );
-    mounts
 }
 
 /// Keyed with the HTTP secret: the annotation can be read by people who may not read Secrets, and a plain hash would

@@ -88,6 +88,20 @@ fn a_registry_with_passthrough_on_a_folder_becomes() {
 }
 
 #[test]
+fn a_registry_on_a_bucket_becomes() {
+    let documents = documents(include_str!("../fixtures/bucket.yaml"));
+    for secret in ["AKIAEXAMPLE", "wJalrXUtnFEMI", "hunter2"] {
+        assert!(!documents.contains(secret), "{documents}");
+    }
+    insta::assert_snapshot!(documents);
+}
+
+#[test]
+fn a_registry_on_a_bucket_by_a_token_becomes() {
+    insta::assert_snapshot!(documents(include_str!("../fixtures/role.yaml")));
+}
+
+#[test]
 fn the_configuration_with_everything_is() {
     let (validated, _) = Fixture::parse(include_str!("../fixtures/everything.yaml")).material();
     let yaml = validated.config.yaml.replace("fedcba9876543210", "<secret>");
@@ -100,6 +114,8 @@ fn nothing_is_built_with_nulls_or_empty_lists() {
         include_str!("../fixtures/least.yaml"),
         include_str!("../fixtures/everything.yaml"),
         include_str!("../fixtures/plain.yaml"),
+        include_str!("../fixtures/bucket.yaml"),
+        include_str!("../fixtures/role.yaml"),
     ] {
         let text = documents(yaml);
         assert!(!text.contains(": null") && !text.contains(": []"), "{text}");
@@ -139,6 +155,47 @@ fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
         Fixture::parse(&without.replace("alice:", "bob:")),
     );
     assert_eq!(checksum(&alice, &material), checksum(&bob, &material));
+}
+
+#[test]
+fn a_changed_key_of_a_store_password_or_authority_replaces_the_pods() {
+    let bucket = include_str!("../fixtures/bucket.yaml");
+    let fixture = Fixture::parse(bucket);
+    let (_, material) = fixture.material();
+    let before = checksum(&fixture, &material);
+    let change = |from: &str, to: &str| {
+        assert!(bucket.contains(from), "{from}");
+        checksum(&Fixture::parse(&bucket.replace(from, to)), &material)
+    };
+    for (from, to) in [
+        ("AKIAEXAMPLE", "AKIAANOTHER"),
+        ("wJalrXUtnFEMI", "wJalrXUtnFEMJ"),
+        ("hunter2", "hunter3"),
+        (
+            "    -----BEGIN CERTIFICATE-----\n",
+            "    renewed\n    -----BEGIN CERTIFICATE-----\n",
+        ),
+    ] {
+        assert_ne!(change(from, to), before, "{from}");
+    }
+    assert_eq!(change("replicas: 3", "replicas: 4"), before);
+}
+
+#[test]
+fn annotations_of_the_service_account_replace_the_pods_only_where_they_say_who_the_pods_are() {
+    let annotated = |yaml: &str, name: &str| {
+        let pod = format!("  pod: {{serviceAccountAnnotations: {{who: {name}}}}}\n");
+        Fixture::parse(&format!("{}\n{pod}", yaml.trim_end()))
+    };
+    let both = |yaml: &str| {
+        let (one, other) = (annotated(yaml, "mate"), annotated(yaml, "bosun"));
+        let (_, material) = one.material();
+        (checksum(&one, &material), checksum(&other, &material))
+    };
+    let (one, other) = both(include_str!("../fixtures/role.yaml"));
+    assert_ne!(one, other);
+    let (one, other) = both(&least(""));
+    assert_eq!(one, other);
 }
 
 #[test]

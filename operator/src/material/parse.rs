@@ -55,6 +55,21 @@ impl Certificate {
         Self::from_der(&der)
     }
 
+    /// Whether a PEM text can serve as a list of authorities: it is whole, and at least one of them can be read. Lists
+    /// that systems come with hold old ones that nobody's parser likes.
+    ///
+    /// # Errors
+    /// [`KeyPairError::Certificate`].
+    pub fn check_bundle(pem: &[u8]) -> Result<(), KeyPairError> {
+        let all = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| KeyPairError::Certificate)?;
+        if all.iter().any(|der| Self::from_der(der).is_ok()) {
+            return Ok(());
+        }
+        Err(KeyPairError::Certificate)
+    }
+
     fn from_der(der: &[u8]) -> Result<Self, KeyPairError> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| KeyPairError::Certificate)?;
         let moment = |seconds: i64| Timestamp::from_second(seconds).map_err(|_| KeyPairError::Certificate);

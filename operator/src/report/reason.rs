@@ -50,6 +50,7 @@ pub fn of(error: &Error) -> &'static str {
             Invalid::ConfigMapMissing { .. } => "ConfigMapNotFound",
             Invalid::KeyMissing { .. } => "KeyNotFound",
             Invalid::SecretInvalid { .. } => "SecretInvalid",
+            Invalid::ConfigMapInvalid { .. } => "ConfigMapInvalid",
             Invalid::CertificateInvalid { .. } => "CertificateInvalid",
             Invalid::GeneratedSecretSpoilt { .. } => "GeneratedSecretSpoilt",
             Invalid::ForeignObject { .. } => "ForeignObject",

@@ -55,10 +55,8 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
         );
     }
     if findings.rollout == Rollout::Complete && findings.ready_replicas == 0 {
-        return (
-            why::NO_READY_REPLICA,
-            format!("None of {wanted} replicas is ready"),
-        );
+        let sentence = format!("None of {wanted} replicas is ready");
+        return (why::NO_READY_REPLICA, with_cause(sentence, findings));
     }
     if findings.rollout == Rollout::Complete && !findings.reachable {
         let service = registry.names.service();
@@ -68,9 +66,13 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
         );
     }
     let sentence = format!("{ready} of {wanted} replicas are ready");
+    (why::ROLLING_OUT, with_cause(sentence, findings))
+}
+
+fn with_cause(sentence: String, findings: &Findings) -> String {
     match &findings.trouble {
-        Some(trouble) => (why::ROLLING_OUT, format!("{sentence}: {}", cause(trouble))),
-        None => (why::ROLLING_OUT, sentence),
+        Some(trouble) => format!("{sentence}: {}", cause(trouble)),
+        None => sentence,
     }
 }
 
@@ -84,12 +86,20 @@ fn cause(trouble: &Trouble) -> String {
                 "the image `{image}` of Pod `{pod}` cannot be pulled; correct `spec.image` or its pull secrets"
             )
         }
-        Trouble::Crashing { pod, exit_code } => {
+        Trouble::Crashing {
+            words: Some(words), ..
+        } => format!("the server ends again and again: {words}"),
+        Trouble::Crashing {
+            pod,
+            exit_code,
+            words: None,
+        } => {
             let code = exit_code
                 .map(|code| format!(" with exit code {code}"))
                 .unwrap_or_default();
             format!("the server ends{code} again and again; see why with `kubectl logs --previous {pod}`")
         }
+        Trouble::Unready { pod, words } => format!("the server in Pod `{pod}` says: {words}"),
         Trouble::Container { pod, reason } => {
             format!(
                 "the container of Pod `{pod}` cannot be made ({reason}); see why with `kubectl describe pod {pod}`"

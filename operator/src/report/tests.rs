@@ -244,6 +244,45 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
 }
 
 #[test]
+fn what_a_server_says_of_itself_is_passed_on() {
+    let fixture = two_replicas();
+    let (registry, material) = fixture.material();
+    let crashed = json!({ "containerStatuses": [{
+        "name": "registry", "image": "a", "imageID": "", "ready": false, "restartCount": 3,
+        "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+        "lastState": { "terminated": { "exitCode": 2, "message": "error: the store is another's\nhint: name another\n" } },
+    }] });
+    let pod =
+        serde_json::from_value(json!({ "metadata": { "name": "harbour-1" }, "status": crashed })).unwrap();
+    let crashing = look(None, None, &[], &[pod]);
+    let mut gone = rolled_out();
+    gone["readyReplicas"] = json!(0);
+    let mut unready = look(Some(&deployment(gone)), None, &endpoints(false), &[]);
+    unready.trouble = Some(crate::observe::Trouble::Unready {
+        pod: "harbour-1".to_owned(),
+        words: "storagedriver_s3: no such bucket".to_owned(),
+    });
+    for (findings, expected) in [
+        (
+            crashing,
+            "FTF RollingOut: 0 of 2 replicas are ready: the server ends again and again: the store is another's; name another",
+        ),
+        (
+            unready,
+            "FTF NoReadyReplica: None of 2 replicas is ready: the server in Pod `harbour-1` says: storagedriver_s3: no such \
+             bucket",
+        ),
+    ] {
+        let outcome = Outcome::Applied {
+            registry: &registry,
+            material: &material,
+            findings: &findings,
+        };
+        assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
+    }
+}
+
+#[test]
 fn an_address_stands_in_the_status_once_whatever_stands_between() {
     let spec = |url: &str| format!("  publicURL: {url}\n  ingress: {{hosts: [a.example, b.example]}}\n");
     for (public, others) in [

@@ -1,12 +1,15 @@
-//! The server's `config.yml`: the typed fields, the raw overlay over them, and the server's own parser as the judge.
+//! The server's `config.yml`: the typed fields, the services, the raw overlay over them, and the server's own parser as
+//! the judge.
 
 use operator_api::{AccessLog, Deletion, LogFormat, LogLevel, Registry, RegistrySpec};
 use registry_config::keys::{KEYS, Shape};
 use registry_config::{Config, GoDuration, Tree, Warning, model};
 use serde_json::Value;
 
+use super::services::{Services, Supplies};
 use super::{Error, PROBE_PORT, SERVER_PORT, ServerTls, drain_timeout, log, read_only, secrets};
 use crate::read::Facts;
+use crate::validate::Backend;
 
 /// Folder with the content in the Pod.
 pub(crate) const DATA_FOLDER: &str = "/var/lib/registry";
@@ -20,6 +23,9 @@ pub(crate) const TLS_FOLDER: &str = "/etc/berth/tls";
 pub(crate) const HTPASSWD_FOLDER: &str = "/etc/berth/htpasswd";
 /// File with the users.
 pub(crate) const HTPASSWD_FILE: &str = "htpasswd";
+
+/// Stands for a value that a variable brings; Base64, as keys of Azure are.
+const PROVIDED: &str = "provided";
 
 /// The file, and whether it holds secrets.
 #[derive(Clone, Eq, PartialEq)]
@@ -41,13 +47,23 @@ impl std::fmt::Debug for ConfigFile {
 pub(super) struct Server<'a> {
     spec: &'a RegistrySpec,
     tls: bool,
+    /// Whether the content is in a folder.
+    folder: bool,
+    services: &'a Services,
 }
 
 impl<'a> Server<'a> {
-    pub(super) fn of(spec: &'a RegistrySpec, tls: Option<&ServerTls>) -> Self {
+    pub(super) fn of(
+        spec: &'a RegistrySpec,
+        storage: &Backend,
+        tls: Option<&ServerTls>,
+        services: &'a Services,
+    ) -> Self {
         Self {
             spec,
             tls: tls.is_some(),
+            folder: storage.location().is_none(),
+            services,
         }
     }
 
@@ -67,7 +83,7 @@ impl<'a> Server<'a> {
             LogFormat::Logstash => model::Formatter::Logstash,
         });
         config.log.accesslog.disabled = Some(log.access_log == AccessLog::Disabled);
-        config.storage.filesystem = Some(model::Filesystem {
+        config.storage.filesystem = self.folder.then(|| model::Filesystem {
             rootdirectory: Some(DATA_FOLDER.to_owned()),
             ..Default::default()
         });
@@ -112,29 +128,27 @@ pub(super) fn file(
 ) -> Result<ConfigFile, Error> {
     let name = registry.metadata.name.as_deref().unwrap_or_default();
     let spec = server.spec;
+    let supplies = &server.services.supplies;
     let mut tree = Tree::of(&server.config(name));
+    tree.merge(&parsed(&server.services.config)?);
     if let Some(overlay) = &spec.config {
         let overlay = Value::Object(overlay.clone());
         for path in leaves(&overlay) {
-            allowed(&path)?;
+            allowed(&path, spec)?;
             if is_secret(&path) {
                 return Err(Error::ConfigKeySecret { path });
             }
         }
-        // JSON is YAML, and the tree keeps every scalar's text.
-        let overlay = Tree::parse(&overlay.to_string()).map_err(|problem| Error::ConfigInvalid {
-            problem: problem.to_string(),
-        })?;
-        tree.merge(&overlay);
+        tree.merge(&parsed(&overlay)?);
     }
-    let warnings = judge(&tree)?;
+    let warnings = judge(&tree, supplies)?;
     notes.extend(
         warnings
             .into_iter()
             .map(|warning| format!("In `spec.config`, {warning}")),
     );
     for from in &spec.config_from {
-        allowed(&from.path)?;
+        allowed(&from.path, spec)?;
         let (reference, field) = (&from.secret_key_ref, "spec.configFrom");
         let invalid = |problem| Error::SecretInvalid {
             name: reference.name.clone(),
@@ -146,7 +160,8 @@ pub(super) fn file(
         let text = std::str::from_utf8(bytes).map_err(|_| invalid("is not text"))?;
         tree.set(&from.path, text.trim_end_matches('\n'));
         // The server's words may quote the value, so they are not passed on.
-        judge(&tree).map_err(|_| invalid("is refused by the server at its path in `config.yml`"))?;
+        judge(&tree, supplies)
+            .map_err(|_| invalid("is refused by the server at its path in `config.yml`"))?;
     }
     Ok(ConfigFile {
         yaml: tree.to_yaml(),
@@ -154,9 +169,18 @@ pub(super) fn file(
     })
 }
 
-/// Asks the server's own parser.
-fn judge(tree: &Tree) -> Result<Vec<Warning>, Error> {
-    match registry_config::load(&tree.to_yaml(), std::iter::empty()) {
+/// JSON is YAML, and the tree keeps every scalar's text.
+fn parsed(sections: &Value) -> Result<Tree, Error> {
+    Tree::parse(&sections.to_string()).map_err(|problem| Error::ConfigInvalid {
+        problem: problem.to_string(),
+    })
+}
+
+/// Asks the server's own parser. It must know of the values that come by variables, but not what they are.
+fn judge(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
+    let variables = supplies.secrets.iter();
+    let variables = variables.map(|(variable, _)| ((*variable).to_owned(), PROVIDED.to_owned()));
+    match registry_config::load(&tree.to_yaml(), variables) {
         Ok(loaded) => Ok(loaded.warnings),
         Err(errors) => {
             let problem = errors
@@ -203,13 +227,20 @@ fn leaves(value: &Value) -> Vec<String> {
 }
 
 /// Keys the operator owns, with the field that sets them.
-const OWNED: [(&str, &str); 17] = [
+const OWNED: [(&str, &str); 24] = [
     ("version", "no field: there is only one version"),
     ("log.level", "`spec.log.level`"),
     ("loglevel", "`spec.log.level`"),
     ("log.formatter", "`spec.log.format`"),
     ("log.accesslog", "`spec.log.accessLog`"),
     ("storage.delete", "`spec.storage.deletion`"),
+    ("storage.redirect", "`spec.storage.redirect`"),
+    ("redis.addr", "`spec.cache.redis.addresses`"),
+    ("redis.addrs", "`spec.cache.redis.addresses`"),
+    ("redis.mastername", "`spec.cache.redis.sentinel.masterName`"),
+    ("redis.username", "`spec.cache.redis.credentials`"),
+    ("redis.password", "`spec.cache.redis.credentials`"),
+    ("redis.tls", "`spec.cache.redis.tls`"),
     ("storage.maintenance.readonly", "`spec.mode`"),
     ("auth", "`spec.auth`"),
     (
@@ -234,9 +265,27 @@ const OWNED: [(&str, &str); 17] = [
 /// The part of `http.tls` that stays with the operator; the rest (lowest version, client authorities) is free.
 const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
 /// What `storage` may hold beside the driver.
-const STORAGE_FREE: [&str; 4] = ["cache", "maintenance", "redirect", "tag"];
+const STORAGE_FREE: [&str; 3] = ["cache", "maintenance", "tag"];
+/// Of the driver in use, what has no field: how it works, not where the content is or who may see it.
+const TUNING: [&str; 15] = [
+    "storage.s3.accelerate",
+    "storage.s3.chunksize",
+    "storage.s3.loglevel",
+    "storage.s3.multipartcopychunksize",
+    "storage.s3.multipartcopymaxconcurrency",
+    "storage.s3.multipartcopythresholdsize",
+    "storage.s3.objectacl",
+    "storage.s3.redirectendpoint",
+    "storage.s3.usedualstack",
+    "storage.s3.usefipsendpoint",
+    "storage.s3.useragent",
+    "storage.azure.max_retries",
+    "storage.azure.retry_delay",
+    "storage.gcs.chunksize",
+    "storage.gcs.useragent",
+];
 
-fn allowed(path: &str) -> Result<(), Error> {
+fn allowed(path: &str, spec: &RegistrySpec) -> Result<(), Error> {
     let path = path.to_ascii_lowercase();
     let under = |key: &str| {
         path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
@@ -245,6 +294,13 @@ fn allowed(path: &str) -> Result<(), Error> {
     };
     if let Some((_, instead)) = OWNED.iter().find(|(key, _)| under(key)) {
         return Err(Error::ConfigKeyOwned { path, instead });
+    }
+    // Without Redis the key is the only way to say how descriptors are remembered; beside it, it would undo it.
+    if spec.cache.is_some() && under("storage.cache.blobdescriptor") {
+        return Err(Error::ConfigKeyOwned {
+            path,
+            instead: "`spec.cache`",
+        });
     }
     if OWNED_TLS.iter().any(|key| under(key)) {
         return Err(Error::ConfigKeyOwned {
@@ -255,6 +311,15 @@ fn allowed(path: &str) -> Result<(), Error> {
     let driver = path
         .strip_prefix("storage.")
         .map(|rest| rest.split(['.', '[']).next().unwrap_or_default());
+    let in_use = match driver {
+        Some("s3") => spec.storage.s3.is_some(),
+        Some("azure") => spec.storage.azure.is_some(),
+        Some("gcs") => spec.storage.gcs.is_some(),
+        _ => false,
+    };
+    if in_use && TUNING.contains(&path.as_str()) {
+        return Ok(());
+    }
     if path == "storage" || driver.is_some_and(|driver| !STORAGE_FREE.contains(&driver)) {
         return Err(Error::ConfigKeyOwned {
             path,
@@ -288,6 +353,12 @@ mod tests {
 
     #[test]
     fn owned_keys_and_whole_sections_above_them_are_refused() {
+        let mut spec = crate::fixtures::Fixture::parse(&crate::fixtures::least(""))
+            .registry
+            .spec;
+        let check = |path: &str, expected: bool| {
+            assert_eq!(allowed(path, &spec).is_ok(), expected, "{path}");
+        };
         for path in [
             "http.secret",
             "http.secret.x",
@@ -296,29 +367,51 @@ mod tests {
             "log",
             "storage",
             "storage.s3.bucket",
+            "storage.s3.chunksize",
+            "storage.redirect.disable",
+            "redis",
+            "redis.addrs[]",
+            "redis.tls.rootcas[]",
         ] {
-            assert!(allowed(path).is_err(), "{path}");
+            check(path, false);
         }
         for path in ["HTTP.Secret", "http.tls", "storage.maintenance"] {
-            assert!(allowed(path).is_err(), "{path}");
+            check(path, false);
         }
         for path in [
             "catalog.maxentries",
             "log.fields.team",
             "http.headers.x",
             "storage.cache.blobdescriptor",
+            "storage.maintenance.uploadpurging.age",
+            "http.tls.minimumtls",
+            "redis.db",
         ] {
-            assert!(allowed(path).is_ok(), "{path}");
+            check(path, true);
         }
-        assert!(allowed("storage.maintenance.uploadpurging.age").is_ok());
-        assert!(allowed("http.tls.minimumtls").is_ok());
+        spec.cache = serde_json::from_value(json!({ "redis": { "addresses": ["a:1"] } })).unwrap();
+        for path in ["storage.cache.blobdescriptor", "storage.cache"] {
+            assert!(allowed(path, &spec).is_err(), "{path}");
+        }
+        assert!(allowed("storage.cache.blobdescriptorsize", &spec).is_ok());
+        let bucket = crate::fixtures::Fixture::parse(include_str!("../fixtures/s3.yaml"));
+        spec.storage = bucket.registry.spec.storage;
+        for (path, expected) in [
+            ("storage.s3.ChunkSize", true),
+            ("storage.s3.bucket", false),
+            ("storage.s3.skipverify", false),
+            ("storage.s3", false),
+            ("storage.gcs.chunksize", false),
+        ] {
+            assert_eq!(allowed(path, &spec).is_ok(), expected, "{path}");
+        }
     }
 
     #[test]
     fn secrets_are_known_by_the_table_of_keys_in_lists_and_maps_too() {
         for path in [
             "proxy.password",
-            "redis.password",
+            "redis.sentinelpassword",
             "notifications.endpoints[].headers.authorization[]",
             "http.previoussecrets[]",
         ] {

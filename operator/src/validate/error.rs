@@ -88,6 +88,18 @@ pub enum Error {
         /// What is wrong, as the rest of the sentence.
         problem: &'static str,
     },
+    /// A ConfigMap's key holds something else than it should.
+    #[error("key `{key}` of ConfigMap `{name}` of `{field}` {problem}")]
+    ConfigMapInvalid {
+        /// The ConfigMap.
+        name: String,
+        /// The key.
+        key: String,
+        /// The field that names it.
+        field: &'static str,
+        /// What is wrong, as the rest of the sentence.
+        problem: &'static str,
+    },
     /// A certificate and a key that do not work.
     #[error("Secret `{name}` of `{field}` cannot be used: {problem}")]
     CertificateInvalid {
@@ -132,6 +144,7 @@ impl Error {
             | Self::ConfigMapMissing { .. }
             | Self::KeyMissing { .. }
             | Self::SecretInvalid { .. }
+            | Self::ConfigMapInvalid { .. }
             | Self::CertificateInvalid { .. }
             | Self::GeneratedSecretSpoilt { .. }
             | Self::ForeignObject { .. } => Fault::Waiting,
@@ -154,7 +167,7 @@ impl Error {
             )),
             Self::SecretMissing { .. } | Self::ConfigMapMissing { .. } => Some("create it".to_owned()),
             Self::KeyMissing { .. } => Some("add it".to_owned()),
-            Self::SecretInvalid { .. } | Self::CertificateInvalid { .. } => {
+            Self::SecretInvalid { .. } | Self::ConfigMapInvalid { .. } | Self::CertificateInvalid { .. } => {
                 Some("correct it; what was good before stays in use".to_owned())
             }
             Self::GeneratedSecretSpoilt { price, .. } => Some(format!(

@@ -192,7 +192,13 @@ pub(super) fn value<'a>(
     }
 }
 
-fn config_value(name: &str, key: &str, field: &'static str, facts: &Facts) -> Result<Vec<u8>, Error> {
+/// The bytes of one key of a ConfigMap.
+pub(super) fn config_value(
+    name: &str,
+    key: &str,
+    field: &'static str,
+    facts: &Facts,
+) -> Result<Vec<u8>, Error> {
     let found = config_map(name, field, facts)?;
     let text = found
         .data
@@ -258,12 +264,18 @@ fn is_bcrypt(hash: &str) -> bool {
 }
 
 fn signing_secret(bytes: &[u8]) -> Result<(), &'static str> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "is not text")?;
-    if text.contains(['\0', '\n', '\r']) {
-        return Err("must be one line of text");
-    }
+    let text = one_line(bytes)?;
     if text.len() < HTTP_SECRET_MIN {
         return Err("is shorter than 16 bytes and could be guessed");
     }
     Ok(())
+}
+
+/// Text that can be a variable's value.
+pub(super) fn one_line(bytes: &[u8]) -> Result<&str, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not text")?;
+    if text.contains(['\0', '\n', '\r']) {
+        return Err("must be one line of text");
+    }
+    Ok(text)
 }

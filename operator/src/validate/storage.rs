@@ -1,8 +1,8 @@
-//! Which volume, how many replicas it allows, and whether it may be another one than before.
+//! Which volume or object store, how many replicas it allows, and whether it may be another one than before.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use operator_api::{
-    AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, EmptyDir, Registry, RetentionPolicy,
+    AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, EmptyDir, Registry, RetentionPolicy, Storage,
 };
 
 use super::Error;
@@ -22,8 +22,19 @@ pub enum Backend {
     },
     /// A claim made from the template.
     MadeClaim(MadeClaim),
+    /// A bucket or a container.
+    ObjectStore(ObjectStore),
     /// A folder of the Pod.
     EmptyDir(EmptyDir),
+}
+
+/// A place in an object store. How it is reached is the configuration's and the Pods' matter.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ObjectStore {
+    /// Its member of `spec.storage`.
+    pub kind: &'static str,
+    /// Host of a named endpoint, account, bucket or container, and folder, as far as there are such.
+    pub location: String,
 }
 
 /// A claim to make, or that was made and is kept as it is but for its size.
@@ -46,6 +57,7 @@ impl Backend {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Claim { .. } | Self::MadeClaim(_) => "persistentVolumeClaim",
+            Self::ObjectStore(store) => store.kind,
             Self::EmptyDir(_) => "emptyDir",
         }
     }
@@ -55,7 +67,15 @@ impl Backend {
         match self {
             Self::Claim { name, .. } => Some(name),
             Self::MadeClaim(claim) => Some(&claim.name),
-            Self::EmptyDir(_) => None,
+            Self::ObjectStore(_) | Self::EmptyDir(_) => None,
+        }
+    }
+
+    /// Where in an object store the content is.
+    pub fn location(&self) -> Option<&str> {
+        match self {
+            Self::ObjectStore(store) => Some(&store.location),
+            Self::Claim { .. } | Self::MadeClaim(_) | Self::EmptyDir(_) => None,
         }
     }
 
@@ -67,6 +87,7 @@ impl Backend {
                 .access_modes
                 .iter()
                 .any(|m| m == AccessMode::ReadWriteMany.as_str()),
+            Self::ObjectStore(_) => true,
             Self::EmptyDir(_) => false,
         }
     }
@@ -87,6 +108,8 @@ pub(super) fn backend(
         }
     } else if let Some(template) = claim.and_then(|claim| claim.template.as_ref()) {
         Backend::MadeClaim(made_claim(names.claim(), template, facts, notes)?)
+    } else if let Some(store) = object_store(storage) {
+        Backend::ObjectStore(store)
     } else {
         Backend::EmptyDir(storage.empty_dir.clone().unwrap_or_default())
     };
@@ -102,6 +125,42 @@ pub(super) fn backend(
         .iter()
         .any(|mode| mode == AccessMode::ReadWriteMany.as_str());
     Ok(Backend::Claim { name, shared })
+}
+
+/// The object store, when it is one. Two spellings of one place have one location: it is compared.
+fn object_store(storage: &Storage) -> Option<ObjectStore> {
+    let place = |kind, endpoint: Option<&String>, parts: &[Option<&String>]| {
+        let host = endpoint.map(|url| authority(url).to_ascii_lowercase());
+        let location = host
+            .iter()
+            .chain(parts.iter().copied().flatten())
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("/");
+        ObjectStore { kind, location }
+    };
+    if let Some(s3) = &storage.s3 {
+        let parts = [Some(&s3.bucket), s3.prefix.as_ref()];
+        return Some(place("s3", s3.endpoint.as_ref(), &parts));
+    }
+    if let Some(azure) = &storage.azure {
+        let parts = [
+            Some(&azure.account_name),
+            Some(&azure.container),
+            azure.prefix.as_ref(),
+        ];
+        return Some(place("azure", azure.endpoint.as_ref(), &parts));
+    }
+    let gcs = storage.gcs.as_ref()?;
+    Some(place("gcs", None, &[Some(&gcs.bucket), gcs.prefix.as_ref()]))
+}
+
+/// Host and port of a URL, without the port its scheme means anyway.
+fn authority(url: &str) -> &str {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let usual = if scheme == "https" { ":443" } else { ":80" };
+    authority.strip_suffix(usual).unwrap_or(authority)
 }
 
 /// How many replicas the storage lets run.
@@ -125,13 +184,13 @@ fn unchanged(registry: &Registry, backend: &Backend) -> Result<(), Error> {
     else {
         return Ok(());
     };
-    let identity = |kind: &str, claim: Option<&str>| match claim {
-        Some(claim) => format!("{kind}/{claim}"),
+    let identity = |kind: &str, place: Option<&str>| match place {
+        Some(place) => format!("{kind}/{place}"),
         None => kind.to_owned(),
     };
     let Some(kind) = &known.backend else { return Ok(()) };
-    let from = identity(kind, known.claim_name.as_deref());
-    let to = identity(backend.kind(), backend.claim_name());
+    let from = identity(kind, known.claim_name.as_deref().or(known.location.as_deref()));
+    let to = identity(backend.kind(), backend.claim_name().or(backend.location()));
     let confirmed = registry
         .metadata
         .annotations
@@ -224,4 +283,71 @@ fn requested(claim: &PersistentVolumeClaim) -> Option<String> {
             .0
             .clone(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{Fixture, least};
+
+    #[track_caller]
+    fn check_location(storage: &str, kind: &str, location: &str) {
+        let claim = "{persistentVolumeClaim: {template: {size: 5Gi}}}";
+        let fixture = Fixture::parse(&least("").replace(claim, storage));
+        let found = object_store(&fixture.registry.spec.storage).unwrap();
+        assert_eq!(
+            (found.kind, found.location.as_str()),
+            (kind, location),
+            "{storage}"
+        );
+    }
+
+    #[test]
+    fn a_store_is_known_by_its_place_however_that_is_written() {
+        let s3 =
+            |more: &str| format!("{{s3: {{bucket: cargo, credentials: {{workloadIdentity: {{}}}}{more}}}}}");
+        check_location(&s3(", region: a"), "s3", "cargo");
+        check_location(&s3(", region: b, prefix: deck/two"), "s3", "cargo/deck/two");
+        check_location(
+            &s3(", endpoint: 'https://Hold.example:9000/'"),
+            "s3",
+            "hold.example:9000/cargo",
+        );
+        for same in [
+            "https://hold.example",
+            "https://hold.example:443/",
+            "http://hold.example:80",
+        ] {
+            check_location(&s3(&format!(", endpoint: '{same}'")), "s3", "hold.example/cargo");
+        }
+        let azure = "accountName: hold, container: cargo, credentials: {workloadIdentity: {}}";
+        check_location(&format!("{{azure: {{{azure}}}}}"), "azure", "hold/cargo");
+        let emulator = format!("{{azure: {{{azure}, endpoint: 'http://a:10000/hold', prefix: deck}}}}");
+        check_location(&emulator, "azure", "a:10000/hold/cargo/deck");
+        let gcs = "{gcs: {bucket: cargo, prefix: deck, credentials: {workloadIdentity: {}}}}";
+        check_location(gcs, "gcs", "cargo/deck");
+    }
+
+    #[test]
+    fn another_bucket_or_folder_is_only_taken_when_the_annotation_names_it() {
+        let backend = |location: &str| {
+            Backend::ObjectStore(ObjectStore {
+                kind: "s3",
+                location: location.to_owned(),
+            })
+        };
+        let mut registry = Fixture::parse(&least("")).registry;
+        let status = serde_json::json!({ "storage": { "backend": "s3", "location": "cargo/deck" } });
+        registry.status = serde_json::from_value(status).unwrap();
+        assert_eq!(unchanged(&registry, &backend("cargo/deck")), Ok(()));
+        let (from, to) = ("s3/cargo/deck".to_owned(), "s3/cargo".to_owned());
+        assert_eq!(
+            unchanged(&registry, &backend("cargo")),
+            Err(Error::StorageChanged { from, to })
+        );
+        let annotation = (CHANGE_STORAGE_ANNOTATION.to_owned(), "s3/cargo".to_owned());
+        registry.metadata.annotations = Some([annotation].into());
+        assert_eq!(unchanged(&registry, &backend("cargo")), Ok(()));
+        assert!(unchanged(&registry, &backend("freight")).is_err());
+    }
 }

@@ -90,7 +90,8 @@ fn what_is_named_must_be_there_and_hold_what_it_must() {
 #[test]
 fn a_value_of_a_secret_that_the_server_refuses_is_never_quoted() {
     let everything = include_str!("../fixtures/everything.yaml");
-    let fixture = Fixture::parse(&everything.replace("path: redis.password", "path: catalog.maxentries"));
+    let fixture =
+        Fixture::parse(&everything.replace("path: redis.sentinelpassword", "path: catalog.maxentries"));
     check_refused(
         &fixture,
         "key `before` of Secret `signing` of `spec.configFrom` is refused by the server at its path in `config.yml`; \
@@ -233,6 +234,7 @@ fn storage_is_only_changed_when_the_annotation_names_the_new_one() {
             storage: Some(StorageStatus {
                 backend: Some(backend.to_owned()),
                 claim_name: claim.map(str::to_owned),
+                location: None,
                 capacity: None,
             }),
             ..Default::default()

@@ -67,7 +67,8 @@ async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
         &secret("users", &[("htpasswd", USERS), ("password", "hunter2")]),
     )
     .await?;
-    let from = json!([{ "path": "redis.password", "secretKeyRef": { "name": "users", "key": "password" } }]);
+    let from =
+        json!([{ "path": "redis.sentinelpassword", "secretKeyRef": { "name": "users", "key": "password" } }]);
     let everything = json!({
         "auth": htpasswd(),
         "ingress": { "hosts": ["a.example"] },
@@ -120,6 +121,6 @@ async fn the_samples_are_accepted_and_hold_no_credentials() -> Result<()> {
         );
         seen += 1;
     }
-    assert!(seen >= 4, "only {seen} samples were found");
+    assert!(seen >= 8, "only {seen} samples were found");
     Ok(())
 }

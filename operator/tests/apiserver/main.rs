@@ -12,3 +12,4 @@ mod quiet;
 mod references;
 mod rules;
 mod scale;
+mod services;

@@ -30,7 +30,15 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
         },
     });
     create(&cluster, &registry("harbour", everything)).await?;
+    let role = json!({ "roleARN": "arn:aws:iam::1:role/mate" });
+    let bucket = json!({ "bucket": "cargo", "region": "a", "credentials": { "workloadIdentity": role } });
+    create(
+        &cluster,
+        &registry("pier", json!({ "storage": { "s3": bucket } })),
+    )
+    .await?;
     rolling_out(&cluster, "harbour").await?;
+    rolling_out(&cluster, "pier").await?;
     operator.stop().await?;
 
     let before = Marker::now(&cluster.server.audit_log())?;
@@ -38,15 +46,17 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
     // The claim is the last object a pass asks for before it compares; the status comes after that, so the pass after
     // it proves that the first one has ended.
     let touched = json!({ "metadata": { "annotations": { "somebody.example/touched": "1" } } });
-    passes(&cluster, &before, 1).await?;
-    crate::operator::merge::<Secret>(&cluster, "harbour-http", touched).await?;
-    passes(&cluster, &before, 2).await?;
+    for name in ["harbour", "pier"] {
+        passes(&cluster, name, &before, 1).await?;
+        crate::operator::merge::<Secret>(&cluster, &format!("{name}-http"), touched.clone()).await?;
+        passes(&cluster, name, &before, 2).await?;
+    }
     second.stop().await?;
     let writes: Vec<String> = before
         .requests()?
         .into_iter()
         .filter(|request| request.is_write() && request.uri.contains("/quiet-restart/"))
-        .filter(|request| !request.uri.contains("/secrets/harbour-http"))
+        .filter(|request| !request.uri.contains("-http"))
         .map(|request| format!("{} {}", request.verb, request.uri))
         .collect();
     assert_eq!(writes, Vec::<String>::new());
@@ -54,9 +64,9 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
 }
 
 /// Waits until at least so many passes have read the Registry's Deployment.
-async fn passes(cluster: &Cluster, since: &Marker, wanted: usize) -> Result<()> {
+async fn passes(cluster: &Cluster, name: &str, since: &Marker, wanted: usize) -> Result<()> {
     let uri = format!(
-        "/apis/apps/v1/namespaces/{}/deployments/harbour",
+        "/apis/apps/v1/namespaces/{}/deployments/{name}",
         cluster.namespace
     );
     wait_for("a pass", DEADLINE, async || {

@@ -227,7 +227,7 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
     let set = async |config: Value| {
         merge::<Registry>(&cluster, "harbour", json!({ "spec": { "config": config } })).await
     };
-    set(json!({ "auth": null, "redis": { "password": "hunter2" } })).await?;
+    set(json!({ "auth": null, "redis": { "sentinelpassword": "hunter2" } })).await?;
     let secret = object(
         &cluster,
         "harbour",
@@ -240,8 +240,8 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
     .await?;
     assert_eq!(
         secret,
-        "`spec.config` must not set `redis.password`, which is a secret; put it into a Secret and name that in \
-         `spec.configFrom` with path `redis.password`"
+        "`spec.config` must not set `redis.sentinelpassword`, which is a secret; put it into a Secret and name that in \
+         `spec.configFrom` with path `redis.sentinelpassword`"
     );
     set(json!({ "redis": null, "catalog": { "maxentries": "many" } })).await?;
     let [ready, ..] = reason(&cluster, "harbour", "ConfigInvalid").await?;
@@ -276,7 +276,8 @@ async fn a_configuration_with_secret_values_lives_in_a_secret() -> Result<()> {
     let cluster = Cluster::with_namespace("references-configfrom").await?;
     create(&cluster, &secret("cache", &[("password", "hunter2")])).await?;
     let _operator = Operator::start(&cluster);
-    let from = json!([{ "path": "redis.password", "secretKeyRef": { "name": "cache", "key": "password" } }]);
+    let from =
+        json!([{ "path": "redis.sentinelpassword", "secretKeyRef": { "name": "cache", "key": "password" } }]);
     create(&cluster, &registry("harbour", json!({ "configFrom": from }))).await?;
     rolling_out(&cluster, "harbour").await?;
     let file = cluster
@@ -299,7 +300,7 @@ async fn a_configuration_with_secret_values_lives_in_a_secret() -> Result<()> {
 }
 
 /// Puts these entries, and no others, into a Secret.
-async fn replace(cluster: &Cluster, name: &str, entries: &[(&str, &str)]) -> Result<()> {
+pub(crate) async fn replace(cluster: &Cluster, name: &str, entries: &[(&str, &str)]) -> Result<()> {
     let api = cluster.api::<Secret>();
     match api.get_opt(name).await? {
         None => create(cluster, &secret(name, entries)).await.map(drop),

@@ -63,7 +63,6 @@ fn report(failures: Vec<String>) {
 #[tokio::test]
 async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -> Result<()> {
     let cluster = Cluster::with_namespace("rules-create").await?;
-    let api = objects(&cluster);
     let claim = json!({ "template": { "size": "5Gi" } });
     let template = |more: Value| {
         let mut template = json!({ "size": "5Gi" });
@@ -73,7 +72,8 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
         json!({ "storage": { "persistentVolumeClaim": { "template": template } } })
     };
     let ingress = |ingress: Value| json!({ "ingress": ingress });
-    let one_backend = "spec.storage must name exactly one backend: persistentVolumeClaim or emptyDir";
+    let one_backend =
+        "spec.storage must name exactly one backend: persistentVolumeClaim, s3, azure, gcs or emptyDir";
     let one_claim = "spec.storage.persistentVolumeClaim must have exactly one of claimName and template";
     let one_auth = "spec.auth must name exactly one kind: htpasswd or anonymous";
     let one_tls = "spec.tls must name exactly one mode: secret, selfSigned or disabled";
@@ -86,7 +86,7 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
         ("no storage", json!({"storage": {}}), one_backend),
         (
             "null storages",
-            json!({"storage": {"persistentVolumeClaim": null, "emptyDir": null}}),
+            json!({"storage": {"persistentVolumeClaim": null, "s3": null, "azure": null, "gcs": null, "emptyDir": null}}),
             one_backend,
         ),
         (
@@ -391,12 +391,37 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.configFrom.path must be keys of config.yml joined by dots",
         ),
     ];
+    check_refused(&cluster, rows).await;
+    Ok(())
+}
+
+/// Each row's changes of the valid spec must be refused with its sentence.
+pub(crate) async fn check_refused(cluster: &Cluster, rows: Vec<(&str, Value, &str)>) {
+    let api = objects(cluster);
     let mut failures = Vec::new();
     for (name, changes, expected) in rows {
         match create(&api, with(changes)).await {
             Ok(_) => failures.push(format!("{name}: expected: {expected}\n    got: accepted")),
             Err(got) if got.contains(expected) => {}
             Err(got) => failures.push(format!("{name}: expected: {expected}\n    got: {got}")),
+        }
+    }
+    report(failures);
+}
+
+/// Each row's changes of the valid spec must be accepted, and read back.
+pub(crate) async fn check_accepted(cluster: &Cluster, rows: Vec<(&str, Value)>) -> Result<()> {
+    let api = objects(cluster);
+    let mut failures = Vec::new();
+    for (name, changes) in rows {
+        match create(&api, with(changes)).await {
+            Err(got) => failures.push(format!("{name}: expected: accepted\n    got: {got}")),
+            // One that could not be read would end the watch for all.
+            Ok(stored) => {
+                if let Err(error) = serde_json::from_value::<Registry>(serde_json::to_value(&stored)?) {
+                    failures.push(format!("{name}: accepted, but cannot be read: {error}"));
+                }
+            }
         }
     }
     report(failures);
@@ -462,19 +487,7 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
             json!({"config": {"catalog": {"maxentries": 10}, "unknown": {"a": [1, null]}}}),
         ),
     ];
-    let mut failures = Vec::new();
-    for (name, changes) in rows {
-        match create(&api, with(changes)).await {
-            Err(got) => failures.push(format!("{name}: expected: accepted\n    got: {got}")),
-            // One that could not be read would end the watch for all.
-            Ok(stored) => {
-                if let Err(error) = serde_json::from_value::<Registry>(serde_json::to_value(&stored)?) {
-                    failures.push(format!("{name}: accepted, but cannot be read: {error}"));
-                }
-            }
-        }
-    }
-    report(failures);
+    check_accepted(&cluster, rows).await?;
     let stored = create(&api, valid()).await.map_err(anyhow::Error::msg)?;
     assert_eq!(
         stored.data["spec"],
@@ -486,6 +499,7 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
                 "persistentVolumeClaim": { "template": {
                     "size": "5Gi", "accessModes": ["ReadWriteOnce"], "retentionPolicy": "Retain",
                 } },
+                "redirect": "Disabled",
                 "deletion": "Disabled",
             },
             "auth": { "anonymous": { "access": "PullPush" } },

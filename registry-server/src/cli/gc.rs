@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::registry::{
     Collected, Collecting, GarbageError, Registry, Removal, Settings, Untagged, WhileWritten,
 };
+use crate::storage::Trouble;
 use crate::telemetry;
 use report::Report;
 
@@ -172,7 +173,7 @@ async fn collect(
     if config.storage.filesystem.is_none() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config)?;
+    let (driver, _) = serve::driver(config, &Trouble::default())?;
     // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
     let cache = match config.storage.cache.kind() {
         Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,

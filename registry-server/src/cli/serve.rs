@@ -5,7 +5,6 @@ mod cache;
 mod exchange;
 mod ownership;
 mod parts;
-mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -16,12 +15,13 @@ use ::http::Request;
 use hyper::body::Incoming;
 use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use answer::Front;
 pub(super) use cache::cache;
 use ownership::Ownership;
-pub(super) use parts::driver;
-use parts::{gate, options, validation};
+pub(super) use parts::{driver, validation};
+use parts::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -32,8 +32,8 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::registry::{OwnerError, Registry, Settings};
-use crate::storage::{Driver, S3Error, Timed};
+use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
+use crate::storage::{Driver, S3Error, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -167,7 +167,8 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
-    let (driver, storage) = driver(config)?;
+    let trouble = Trouble::default();
+    let (driver, storage) = driver(config, &trouble)?;
     let cache = cache(config)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
@@ -198,6 +199,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         None => driver,
     };
     let health = Health::default();
+    if config.health.storagedriver.enabled != Some(false) {
+        health.watch_writes(driver.name(), trouble);
+    }
     for check in Check::all(&config.health, &driver)? {
         tokio::spawn(health.clone().follow(check));
     }
@@ -217,7 +221,14 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let mut ownership = Ownership::claim(&registry, maintenance.owner(), &health)
         .await
         .map_err(Box::new)?;
-    let presence = presence::Presence::of(&registry, maintenance, ownership.settled());
+    // One that writes nothing gives no sign.
+    let presence = (!maintenance.is_read_only()).then(|| {
+        let (registry, settled) = (registry.clone(), ownership.settled());
+        tokio::spawn(async move {
+            settled.wait().await;
+            Presence::begin(&registry, Writer::this())
+        })
+    });
     // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.
     if !maintenance.is_read_only() {
         let settled = ownership.settled();
@@ -297,7 +308,10 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
-    if let Some(presence) = presence {
+    // Where it is not known whose store it is, no sign was given.
+    if let Some(presence) = presence.filter(JoinHandle::is_finished)
+        && let Ok(presence) = presence.await
+    {
         presence.end().await;
     }
     match cut {

@@ -243,6 +243,14 @@ impl Error {
         }
     }
 
+    /// Why the whole store takes no writes, if that is what this error says; whoever met it has said it in the log.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Storage { source, .. } => source.refusal(),
+            _ => None,
+        }
+    }
+
     /// For `map_err`: the store failed while something was being done.
     pub(super) fn storage(doing: &'static str) -> impl Fn(storage::Error) -> Self {
         move |source| Self::Storage { doing, source }

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, Mentions, RepositoryName};
 
 use super::manifests::STORED_MAX;
@@ -22,6 +23,9 @@ use crate::storage::layout::Place;
 /// What was written or renewed within this time is not renewed again. A quarter of the age at which a collection
 /// removes anything: the other quarters are for a push to get from here to its manifest's link, and for clocks.
 const YOUNG: Duration = Duration::from_secs(15 * 60);
+
+/// How many blobs are looked at at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A blob that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,50 @@ impl Registry {
             }
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// As [`Registry::held`], for all blobs of one manifest; in the order they were asked for. Stores that can look at
+    /// many links at once are asked once.
+    pub(super) async fn held_all(
+        &self,
+        repository: &RepositoryName,
+        digests: &[Digest],
+    ) -> Result<Vec<Option<Held>>, Error> {
+        let places: Vec<Place> = digests
+            .iter()
+            .map(|digest| Place::LayerLink {
+                repository: repository.clone(),
+                digest: *digest,
+            })
+            .collect();
+        let keys: Vec<StorageKey> = places.iter().map(Place::key).collect();
+        let links = self.driver.stat_all(&keys).await;
+        let links = links.map_err(Error::storage("look at the links of blobs"))?;
+        let looks = digests
+            .iter()
+            .zip(links)
+            .zip(&keys)
+            .map(async |((digest, link), key)| {
+                match link {
+                    None => Ok(None),
+                    // A link of this length under a SHA-256 holds the digest it lies under. What any other one holds has to
+                    // be read: an old server's crash may have emptied it.
+                    Some(link)
+                        if digest.algorithm() == Algorithm::Sha256
+                            && link.size == digest.to_string().len() as u64 =>
+                    {
+                        match self.renewed(key, link.modified).await? {
+                            true => self.stored(digest, *digest).await,
+                            false => Ok(None),
+                        }
+                    }
+                    Some(_) => self.held(repository, digest).await,
+                }
+            });
+        stream::iter(looks.collect::<Vec<_>>())
+            .buffered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Whether a repository has a manifest and its payload is there, for another one that refers to it. What it

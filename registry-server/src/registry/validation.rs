@@ -57,7 +57,7 @@ pub struct Platform {
 }
 
 impl Children {
-    fn must_be_there(&self, child: &Descriptor) -> bool {
+    pub(super) fn must_be_there(&self, child: &Descriptor) -> bool {
         match self {
             Self::All => true,
             Self::Of(platforms) => child.platform.as_ref().is_some_and(|runs_on| {
@@ -189,36 +189,41 @@ impl Registry {
         repository: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<Vec<(bool, MissingReference)>, Error> {
-        let children = &self.settings.validation.children;
+        let rules = &self.settings.validation.children;
         let blobs = manifest
             .config
             .iter()
             .chain(manifest.layers.iter().filter(|layer| !lies_elsewhere(layer)))
-            .map(|blob| (true, MissingReference::Blob(blob.digest)));
-        let manifests = manifest.manifests.iter().map(|child| {
-            (
-                children.must_be_there(child),
-                MissingReference::Manifest(child.digest),
-            )
-        });
-        let wanted: Vec<_> = blobs.chain(manifests).collect();
-        stream::iter(wanted)
-            .map(async |(must, wanted)| {
-                let there = match &wanted {
-                    MissingReference::Blob(digest) => self.held(repository, digest).await?.is_some(),
-                    MissingReference::Manifest(digest) => self.held_manifest(repository, digest).await?,
-                };
-                Ok::<_, Error>((!there).then_some((must, wanted)))
+            .map(|blob| blob.digest);
+        let children: Vec<(bool, Digest)> = manifest
+            .manifests
+            .iter()
+            .map(|child| (rules.must_be_there(child), child.digest))
+            .collect();
+        let blobs: Vec<Digest> = blobs.collect();
+        let held = self.held_all(repository, &blobs).await?;
+        let mut missing: Vec<_> = blobs
+            .into_iter()
+            .zip(held)
+            .filter(|(_, held)| held.is_none())
+            .map(|(digest, _)| (true, MissingReference::Blob(digest)))
+            .collect();
+        let children: Vec<_> = stream::iter(children)
+            .map(async |(must, digest)| {
+                let there = self.held_manifest(repository, &digest).await?;
+                Ok::<_, Error>((!there).then_some((must, MissingReference::Manifest(digest))))
             })
             .buffered(LOOKUPS)
             .try_filter_map(async |missing| Ok(missing))
             .try_collect()
-            .await
+            .await?;
+        missing.extend(children);
+        Ok(missing)
     }
 }
 
 /// Whether a layer need not be in the registry.
-fn lies_elsewhere(layer: &Descriptor) -> bool {
+pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
     layer.media_type.is_nondistributable() && !layer.urls.is_empty()
 }
 

@@ -9,7 +9,7 @@ mod conditional;
 mod parted;
 mod staged;
 #[cfg(feature = "stores")]
-mod stores;
+pub(crate) mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,11 +33,11 @@ use object_store::{
 };
 
 pub use s3::{S3Credentials, S3Encryption, S3Error, S3Options};
-use trouble::sort;
+use trouble::Sorter;
 
 use super::{
-    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
-    ReadRange, StorageKey, Swept, Trouble,
+    Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
+    ReadRange, StorageKey, Swept,
 };
 
 /// Everything the library can do with a store.
@@ -89,6 +89,7 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
+    sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
     /// Whether one request removes many objects.
@@ -108,6 +109,11 @@ impl fmt::Debug for Object {
 }
 
 impl Object {
+    /// The store's name for people.
+    pub fn name_in_full(&self) -> &str {
+        &self.sorter.store
+    }
+
     fn text(&self, key: &StorageKey) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -126,7 +132,7 @@ impl Object {
         let found = self.clients.quick.get_opts(&self.path(key)?, options).await;
         found
             .map(|found| metadata(&found.meta))
-            .map_err(|error| sort(action, key, error))
+            .map_err(|error| self.sorter.sort(action, key, error))
     }
 
     /// One page of what lies below a prefix.
@@ -144,7 +150,7 @@ impl Object {
         let prefix = format!("{}/", self.text(below));
         let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
-            .map_err(|error| sort("list", below, error))
+            .map_err(|error| self.sorter.sort("list", below, error))
     }
 }
 
@@ -171,7 +177,7 @@ impl Driver for Object {
 
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
         const ACTION: &str = "read";
-        let failed = |error| sort(ACTION, key, error);
+        let failed = |error| self.sorter.sort(ACTION, key, error);
         let path = self.path(key)?;
         let found = self
             .clients
@@ -214,7 +220,7 @@ impl Driver for Object {
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
             Ok(found) => found,
             Err(error) => {
-                return Err(match sort(ACTION, key, error) {
+                return Err(match self.sorter.sort(ACTION, key, error) {
                     Error::Remote { source, .. } if trouble::status(&*source) == Some(416) => {
                         behind(key, self.head(ACTION, key).await?.size)
                     }
@@ -227,7 +233,7 @@ impl Driver for Object {
             return Err(behind(key, metadata.size));
         }
         let length = range.end - range.start;
-        let (key, mut actual) = (key.clone(), 0);
+        let (key, sorter, mut actual) = (key.clone(), self.sorter.clone(), 0);
         let blocks = found.into_stream().map(Some).chain(stream::iter([None]));
         let blocks = blocks.filter_map(move |block| {
             let block = match block {
@@ -235,7 +241,7 @@ impl Driver for Object {
                     actual += block.len() as u64;
                     Some(Ok(block))
                 }
-                Some(Err(error)) => Some(Err(sort(ACTION, &key, error))),
+                Some(Err(error)) => Some(Err(sorter.sort(ACTION, &key, error))),
                 None => whole(&key, length, actual).err().map(Err),
             };
             async move { block }
@@ -334,7 +340,7 @@ impl Driver for Object {
             .signed_url(http::Method::GET, &self.path(key)?, REDIRECT_FOR)
             .await;
         url.map(|url| Some(url.into()))
-            .map_err(|error| sort("make a URL for", key, error))
+            .map_err(|error| self.sorter.sort("make a URL for", key, error))
     }
 
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
@@ -370,14 +376,18 @@ impl Object {
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
                 // A 404 on a write can only be the bucket's.
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    return Err(Error::Remote {
+                    return Err(self.sorter.noted(Error::Remote {
                         action: "write",
                         key: key.clone(),
-                        trouble: Trouble::NoBucket,
+                        cause: Cause::NoBucket,
                         source: Box::new(error),
-                    });
+                    }));
                 }
-                written => return written.map_err(|error| sort("write", key, error)),
+                Ok(written) => {
+                    self.sorter.wrote();
+                    return Ok(written);
+                }
+                Err(error) => return Err(self.sorter.sort("write", key, error)),
             }
         }
         Err(Error::Busy { key: key.clone() })
@@ -385,7 +395,7 @@ impl Object {
 
     /// Removes objects that may be there or not.
     async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
-        let failed = |error| sort(action, key, error);
+        let failed = |error| self.sorter.sort(action, key, error);
         if self.bulk_delete && paths.len() > 1 {
             let doomed = stream::iter(paths).map(Ok).boxed();
             return self
@@ -419,6 +429,7 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
+            sorter: self.sorter.clone(),
         }
     }
 
@@ -474,6 +485,7 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
+    sorter: Sorter,
 }
 
 impl Pager {
@@ -490,7 +502,7 @@ impl Pager {
         let prefix = format!("{}{below}/", self.prefix);
         let page = self.store.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
-            .map_err(|error| sort("list", below, error))
+            .map_err(|error| self.sorter.sort("list", below, error))
     }
 }
 

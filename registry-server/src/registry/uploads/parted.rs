@@ -492,20 +492,24 @@ impl Registry {
             ended: false,
         };
         let expected = version.as_ref().map_or(Expected::Nothing, Expected::Version);
-        match write_record(store, repository, id, &record, tail, expected).await {
-            Ok(_) => Ok(Resume::Recorded),
-            // Another request went on from the same state, or cancelled it.
-            Err(storage::Error::AlreadyExists { .. }) => {
-                Err(match read_record(store, repository, id).await? {
-                    Some((found, _)) if !found.ended => Error::UploadOffset {
-                        id: id.clone(),
-                        expected: record.hash.length(),
-                        actual: found.hash.length(),
-                    },
-                    Some(_) | None => unknown(repository, id),
+        let written = write_record(store, repository, id, &record, tail, expected).await;
+        let Err(source) = written else {
+            return Ok(Resume::Recorded);
+        };
+        // Whether it was refused, or its answer was lost, or the connection was closed on the unread bytes of what was
+        // refused: what is written down now tells.
+        match (source, read_record(store, repository, id).await?) {
+            (_, Some((found, _))) if found == record => Ok(Resume::Recorded),
+            (source, Some((found, (_, now)))) if Some(&now) != version.as_ref() && !found.ended => {
+                tracing::debug!(%repository, %id, error = %source, "another request went on from the same state");
+                Err(Error::UploadOffset {
+                    id: id.clone(),
+                    expected: record.hash.length(),
+                    actual: found.hash.length(),
                 })
             }
-            Err(source) => Err(failed(source)),
+            (storage::Error::AlreadyExists { .. }, _) => Err(unknown(repository, id)),
+            (source, _) => Err(failed(source)),
         }
     }
 
@@ -738,3 +742,6 @@ fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
+
+#[cfg(all(test, feature = "stores"))]
+mod tests;

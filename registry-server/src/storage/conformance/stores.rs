@@ -6,7 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Subject;
-use crate::storage::{Object, S3Credentials, S3Options};
+use crate::storage::{Driver, Object, S3Credentials, S3Options, Trouble};
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     let text =
@@ -25,6 +25,14 @@ struct S3 {
 
 /// A place of its own in the bucket.
 pub(super) fn s3() -> Subject {
+    Subject {
+        driver: s3_below(&Uuid::new_v4().to_string()),
+        _folder: None,
+    }
+}
+
+/// A place in the bucket.
+pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
     let S3 {
         endpoint,
         region,
@@ -41,15 +49,12 @@ pub(super) fn s3() -> Subject {
             secret_key: secretkey,
             session_token: None,
         }),
-        root: Uuid::new_v4().to_string(),
+        root: root.to_owned(),
         part_size: Some(5 << 20),
         // So that both ways of copying are gone.
         copy_whole_up_to: Some(6 << 20),
         copy_piece: Some(5 << 20),
         ..S3Options::default()
     };
-    Subject {
-        driver: Arc::new(Object::s3(&options).unwrap()),
-        _folder: None,
-    }
+    Arc::new(Object::s3(&options, Trouble::default()).unwrap())
 }

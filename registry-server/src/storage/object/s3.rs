@@ -12,7 +12,9 @@ use object_store::{BackoffConfig, Certificate, RetryConfig};
 
 pub(super) use calls::Calls;
 
+use super::trouble::Sorter;
 use super::{Clients, LONG, Object, Patience, QUICK, schedule};
+use crate::storage::Trouble;
 
 /// How a bucket is reached and what is written into it (`storage.s3`).
 #[derive(Debug, Clone, Default)]
@@ -127,11 +129,15 @@ const COPY_AT_ONCE: usize = 8;
 const COPY_MAX: u64 = 5 << 30;
 
 impl Object {
-    /// The store in a bucket. Nothing is sent yet.
+    /// The store in a bucket. Nothing is sent yet. What keeps it from answering is noted in `trouble`.
     ///
     /// # Errors
     /// When the options make no sense, or the certificates cannot be read.
-    pub fn s3(options: &S3Options) -> Result<Self, S3Error> {
+    pub fn s3(options: &S3Options, trouble: Trouble) -> Result<Self, S3Error> {
+        let sorter = Sorter {
+            store: format!("s3 {}", options.bucket).into(),
+            trouble,
+        };
         let certificates = certificates(options)?;
         let client = |patience: Patience, headers: HeaderMap, endpoint: Option<&str>| {
             options.client(patience, headers, endpoint, &certificates)
@@ -151,6 +157,7 @@ impl Object {
             whole_up_to: options.copy_whole_up_to.unwrap_or(COPY_WHOLE_UP_TO).min(COPY_MAX),
             piece: options.copy_piece.unwrap_or(COPY_PIECE).min(COPY_MAX),
             at_once: options.copy_at_once.unwrap_or(COPY_AT_ONCE).max(1),
+            sorter: sorter.clone(),
         };
         Ok(Self {
             name: "s3",
@@ -160,6 +167,7 @@ impl Object {
                 write,
             },
             prefix: prefix(&options.root),
+            sorter,
             part: options.part_size.unwrap_or(schedule::PART),
             bulk_delete: true,
             s3: Some(calls),
@@ -464,10 +472,13 @@ mod tests {
             }),
             ..S3Options::default()
         };
-        let driver = Object::s3(&S3Options {
-            bucket: "b".to_owned(),
-            ..options.clone()
-        })
+        let driver = Object::s3(
+            &S3Options {
+                bucket: "b".to_owned(),
+                ..options.clone()
+            },
+            Trouble::default(),
+        )
         .unwrap();
         assert!(!format!("{options:?}{driver:?}").contains("swordfish"));
     }

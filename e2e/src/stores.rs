@@ -1,0 +1,236 @@
+//! Object stores as loopback processes: versitygw for S3, Azurite for Azure, fake-gcs-server for Google Cloud Storage.
+//!
+//! Guarantees: each has a folder, a port, a bucket (or container) and credentials of its own, made up on the spot; S3 and
+//! Azure check signatures; a store is killed when it is dropped, its content stays with the folder, and started again it
+//! is at the same address with the same credentials. Must not: know what is tested. Start at [`Setup`].
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use reqwest::Client;
+use serde::Serialize;
+use tokio::process::{Child, Command};
+
+use crate::cache::Cache;
+use crate::wait::{Seen, wait_for};
+
+mod azure;
+mod gcs;
+mod s3;
+
+pub use azure::Azure;
+pub use gcs::Gcs;
+pub use s3::S3;
+
+/// What the bucket or container of every store is called.
+pub const BUCKET: &str = "berth-test";
+/// How long a store may take to answer. Generous: the machine may be building beside us.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Azure Blob Storage, by Azurite.
+    Azure,
+    /// Google Cloud Storage, by fake-gcs-server.
+    Gcs,
+    /// S3, by versitygw.
+    S3,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::S3, Kind::Azure, Kind::Gcs];
+
+    /// The environment variable in which the driver suite looks for one.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Kind::Azure => "BERTH_TEST_AZURE",
+            Kind::Gcs => "BERTH_TEST_GCS",
+            Kind::S3 => "BERTH_TEST_S3",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Azure => "azure",
+            Kind::Gcs => "gcs",
+            Kind::S3 => "s3",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Azure => "Azurite",
+            Kind::Gcs => "fake-gcs-server",
+            Kind::S3 => "versitygw",
+        })
+    }
+}
+
+/// How a store is entered. As JSON it is what the variables of [`Kind::variable`] hold.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+pub enum Access {
+    /// Azurite.
+    Azure(Azure),
+    /// fake-gcs-server.
+    Gcs(Gcs),
+    /// versitygw.
+    S3(S3),
+}
+
+impl Access {
+    /// One line of JSON.
+    ///
+    /// # Errors
+    /// None in practice: it is made of strings.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string(self).context("a store's credentials are no JSON")
+    }
+}
+
+/// What a store is started with; started again, it goes on with its content.
+#[derive(Clone)]
+pub struct Setup {
+    kind: Kind,
+    folder: PathBuf,
+    address: SocketAddr,
+    access: Access,
+}
+
+/// What to run, and in which environment.
+struct Program {
+    path: PathBuf,
+    arguments: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    /// A store that keeps its content and its log below `folder`, on a port that was free a moment ago.
+    ///
+    /// # Errors
+    /// No port is free, the folder cannot be made, or no key be generated.
+    pub fn new(kind: Kind, folder: &Path) -> Result<Self> {
+        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+        let address = probe.local_addr()?;
+        let access = match kind {
+            Kind::Azure => Access::Azure(Azure::new(address)),
+            Kind::Gcs => Access::Gcs(Gcs::new(address)?),
+            Kind::S3 => Access::S3(S3::new(address)),
+        };
+        let setup = Self {
+            kind,
+            folder: folder.to_owned(),
+            address,
+            access,
+        };
+        let data = setup.data();
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make `{}`", data.display()))?;
+        Ok(setup)
+    }
+
+    /// Which store it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How it is entered.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it keeps its content.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(self.kind.name())
+    }
+
+    /// Starts it, built or installed first when the cache does not have it (`say` hears of that), and waits until its
+    /// bucket or container is there.
+    ///
+    /// # Errors
+    /// It cannot be built, ends, or does not answer in time; what it printed is part of the error.
+    pub async fn start(&self, cache: &Cache, say: impl FnOnce(&str)) -> Result<Store> {
+        let data = self.data();
+        let program = match &self.access {
+            Access::Azure(azure) => azure.program(cache, &data, self.address, say).await,
+            Access::Gcs(gcs) => gcs.program(cache, &data, self.address, say).await,
+            Access::S3(s3) => s3.program(cache, &data, self.address, say).await,
+        }?;
+        let log = self.folder.join(format!("{}.log", self.kind.name()));
+        let output = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot write `{}`", log.display()))?;
+        let mut process = Command::new(&program.path)
+            .args(&program.arguments)
+            .envs(program.variables)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.kind))?;
+        let client = Client::builder().no_proxy().build()?;
+        wait_for(
+            &format!("{}'s first answer", self.kind),
+            START_LIMIT,
+            async || {
+                if let Some(status) = process.try_wait()? {
+                    let said = std::fs::read_to_string(&log)?;
+                    return Ok(Seen::Never(anyhow::anyhow!("it ended with {status}:\n{said}")));
+                }
+                let status = match &self.access {
+                    Access::Azure(azure) => azure.create_container(&client).await,
+                    Access::Gcs(gcs) => gcs.create_bucket(&client).await,
+                    Access::S3(s3) => s3.health(&client).await,
+                }?;
+                Ok(match status.as_u16() {
+                    // 409: it is there since an earlier start.
+                    200 | 201 | 409 => Seen::Done(()),
+                    other => Seen::NotYet(format!("status {other}")),
+                })
+            },
+        )
+        .await?;
+        Ok(Store { process })
+    }
+}
+
+/// A running store.
+pub struct Store {
+    process: Child,
+}
+
+impl Store {
+    /// Ends it at once and waits until it is gone.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn kill(mut self) -> Result<()> {
+        self.process.kill().await.context("cannot kill the store")
+    }
+}
+
+/// Letters nobody guesses, for a key that is good for one run.
+fn secret() -> String {
+    let bytes: [u8; 16] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,83 @@
+//! S3 by versitygw over a folder. Start at [`S3`].
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use reqwest::{Client, StatusCode};
+use serde::Serialize;
+
+use super::{BUCKET, Program, secret};
+use crate::cache::Cache;
+use crate::tools::Tool;
+
+/// How it is entered; path style, no TLS, signatures checked.
+#[derive(Clone, Serialize)]
+pub struct S3 {
+    /// Scheme, host and port.
+    pub endpoint: String,
+    /// The only region it accepts signatures for.
+    pub region: String,
+    /// The bucket, which exists.
+    pub bucket: String,
+    /// The user.
+    pub accesskey: String,
+    /// The user's secret.
+    pub secretkey: String,
+}
+
+impl S3 {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            endpoint: format!("http://{address}"),
+            region: "eu-test-1".to_owned(),
+            bucket: BUCKET.to_owned(),
+            accesskey: "berth".to_owned(),
+            secretkey: secret(),
+        }
+    }
+
+    pub(super) async fn program(
+        &self,
+        cache: &Cache,
+        data: &Path,
+        address: SocketAddr,
+        say: impl FnOnce(&str),
+    ) -> Result<Program> {
+        // A folder below the root is a bucket.
+        let bucket = data.join(&self.bucket);
+        std::fs::create_dir_all(&bucket).with_context(|| format!("cannot make `{}`", bucket.display()))?;
+        let address = address.to_string();
+        let options = [
+            "--port",
+            &address,
+            "--region",
+            &self.region,
+            "--health",
+            "/health",
+            "--quiet",
+            "posix",
+        ];
+        Ok(Program {
+            path: Tool::VersityGw.path(cache, say).await?,
+            arguments: options
+                .iter()
+                .map(|&option| option.to_owned())
+                .chain([data.display().to_string()])
+                .collect(),
+            // By the environment: arguments are everybody's to read.
+            variables: vec![
+                ("ROOT_ACCESS_KEY", self.accesskey.clone()),
+                ("ROOT_SECRET_KEY", self.secretkey.clone()),
+            ],
+        })
+    }
+
+    pub(super) async fn health(&self, client: &Client) -> Result<StatusCode> {
+        Ok(client
+            .get(format!("{}/health", self.endpoint))
+            .send()
+            .await?
+            .status())
+    }
+}

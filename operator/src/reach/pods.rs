@@ -1,0 +1,160 @@
+//! Why is a Pod that runs not ready? Its server says so where the kubelet asks, and the kubelet keeps the answer to
+//! itself.
+//!
+//! Start at [`why_unready`].
+
+use http::header::HOST;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::net::TcpStream;
+
+use super::PATIENCE;
+use crate::observe::Trouble;
+use crate::validate::PROBE_PORT;
+
+/// The sentences about all of a server's checks are shorter.
+const ANSWER_MAX: usize = 4096;
+/// What of them is passed on.
+const WORDS_MAX: usize = 500;
+
+/// Asks the first Pod that runs and is not ready. `None` when there is none, or when it cannot be reached from here.
+pub(crate) async fn why_unready(pods: &[Pod]) -> Option<Trouble> {
+    let (pod, address) = pods.iter().find_map(running_and_unready)?;
+    let port = u16::try_from(PROBE_PORT).ok()?;
+    let words = ask(address, port).await?;
+    Some(Trouble::Unready {
+        pod: pod.to_owned(),
+        words,
+    })
+}
+
+/// Name and address of a Pod whose container runs, that is not ready, and that is not on its way out.
+fn running_and_unready(pod: &Pod) -> Option<(&str, &str)> {
+    let status = pod.status.as_ref()?;
+    let running =
+        status.container_statuses.iter().flatten().any(|container| {
+            !container.ready && container.state.as_ref().is_some_and(|s| s.running.is_some())
+        });
+    if !running || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    Some((pod.metadata.name.as_deref()?, status.pod_ip.as_deref()?))
+}
+
+async fn ask(address: &str, port: u16) -> Option<String> {
+    // Whatever keeps the answer away, there is none; Ready says all the same that the Pod is not.
+    let answer = tokio::time::timeout(PATIENCE, request(address, port))
+        .await
+        .ok()?;
+    let (status, text) = answer.ok()?;
+    if status != StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    let words = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    (!words.is_empty()).then(|| words.chars().take(WORDS_MAX).collect())
+}
+
+async fn request(
+    address: &str,
+    port: u16,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect((address, port)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get("/readyz")
+        .header(HOST, address)
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
+        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        Ok((status, text))
+    }
+    .await;
+    connection.abort();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn answering(answer: String) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        port
+    }
+
+    fn http(status: &str, body: &str) -> String {
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    #[tokio::test]
+    async fn a_servers_own_words_are_passed_on_and_nothing_else_is() {
+        let unready = http(
+            "503 Service Unavailable",
+            "storagedriver_s3: bucket `cargo` does not exist\n",
+        );
+        assert_eq!(
+            ask("127.0.0.1", answering(unready).await).await.as_deref(),
+            Some("storagedriver_s3: bucket `cargo` does not exist")
+        );
+        for other in [
+            http("200 OK", "ok\n"),
+            http("404 Not Found", "404 page not found\n"),
+            http("503 Service Unavailable", ""),
+            http("503 Service Unavailable", &"long\n".repeat(ANSWER_MAX)),
+            "nonsense\r\n\r\n".to_owned(),
+        ] {
+            let port = answering(other.clone()).await;
+            assert_eq!(
+                ask("127.0.0.1", port).await,
+                None,
+                "{}",
+                &other[..other.len().min(80)]
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_pod_that_runs_unready_and_stays_is_asked() {
+        let pod = |state: &str, ready: bool, deleted: Option<&str>| -> Pod {
+            let container = json!({
+                "name": "registry", "image": "a", "imageID": "b", "restartCount": 0, "ready": ready,
+                "state": { state: {} },
+            });
+            serde_json::from_value(json!({
+                "metadata": { "name": "harbour-1", "deletionTimestamp": deleted },
+                "status": { "podIP": "10.0.0.7", "containerStatuses": [container] },
+            }))
+            .unwrap()
+        };
+        let asked = |pod: Pod| running_and_unready(&pod).map(|(name, address)| format!("{name} {address}"));
+        assert_eq!(
+            asked(pod("running", false, None)).as_deref(),
+            Some("harbour-1 10.0.0.7")
+        );
+        assert_eq!(asked(pod("running", true, None)), None);
+        assert_eq!(asked(pod("waiting", false, None)), None);
+        assert_eq!(asked(pod("running", false, Some("2026-03-01T12:00:00Z"))), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! `cargo xtask stores`: the object stores the driver suite runs on, for as long as somebody needs them.
+//!
+//! Guarantees: they end with this program when it is interrupted or asked to end, and leave nothing. Must not: print
+//! anything but shell lines to standard output. Start at [`Stores::start`]; the stores are `e2e::stores`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use e2e::cache::Cache;
+use e2e::output::Output;
+use e2e::packages;
+use e2e::stores::{Kind, Setup, Store};
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The feature of the server's tests that makes them run on these stores too.
+pub(crate) const FEATURE: &str = "registry-server/stores";
+
+/// One of each kind, running. Killed when this is dropped.
+pub(crate) struct Stores {
+    // Before the folder: nobody writes into it any more when it is removed.
+    running: Vec<(Setup, Store)>,
+    _folder: TempDir,
+}
+
+impl Stores {
+    /// Starts one of each kind in a folder that goes with them.
+    ///
+    /// # Errors
+    /// One cannot be built or installed, or does not answer.
+    pub(crate) async fn start(out: &Output) -> Result<Self> {
+        let folder = TempDir::with_prefix("berth-stores-").context("cannot make a folder")?;
+        let cache = Cache::open()?;
+        let running = out
+            .step("Starting", "object stores", async |step| {
+                let mut running = Vec::new();
+                for kind in Kind::ALL {
+                    let setup = Setup::new(kind, folder.path())?;
+                    let store = setup.start(&cache, |what| step.note(what)).await?;
+                    running.push((setup, store));
+                }
+                anyhow::Ok(running)
+            })
+            .await?;
+        Ok(Self {
+            running,
+            _folder: folder,
+        })
+    }
+
+    /// The variables in which the tests look for them.
+    ///
+    /// # Errors
+    /// As [`e2e::stores::Access::json`].
+    pub(crate) fn variables(&self) -> Result<Vec<(&'static str, String)>> {
+        let each = self.running.iter();
+        each.map(|(setup, _)| Ok((setup.kind().variable(), setup.access().json()?)))
+            .collect()
+    }
+}
+
+pub(crate) async fn stores(out: &Output) -> Result<ExitCode> {
+    packages::install(out).await?;
+    let stores = Stores::start(out).await?;
+    let mut text = String::new();
+    for (name, value) in stores.variables()? {
+        // JSON with nothing in it that ends a quoted word of a shell.
+        text.push_str(&format!("export {name}='{value}'\n"));
+    }
+    std::io::stdout().write_all(text.as_bytes())?;
+    out.say(
+        "Running",
+        "until interrupted; in another shell, with the lines above:",
+    );
+    out.text(&format!(
+        "  cargo test --features {FEATURE} -p registry-server --lib storage"
+    ));
+    let mut ended = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = ended.recv() => {}
+    }
+    Ok(ExitCode::from(130))
+}
