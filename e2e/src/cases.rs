@@ -14,6 +14,7 @@ mod docker_run;
 mod ingress;
 mod kit;
 mod lifecycle;
+mod object_storage;
 mod proxies;
 mod server;
 
@@ -145,6 +146,21 @@ pub fn all() -> Vec<Case> {
             Cluster,
             "TLS ends at the Ingress or at the server, and answers name the right address",
             ingress::edge_and_reencrypt
+        ),
+        case!(
+            Cluster,
+            "on a bucket no push fails while three replicas are rolled and one is killed",
+            object_storage::no_push_fails_while_replicas_come_and_go
+        ),
+        case!(
+            Cluster,
+            "a second Registry on the same folder of a bucket is refused, and its status says whose it is",
+            object_storage::a_second_registry_on_the_same_folder_is_refused
+        ),
+        case!(
+            Cluster,
+            "a bucket that is not there, or other keys, stand in the status, and are followed when mended",
+            object_storage::a_store_that_refuses_is_told_and_followed
         ),
         case!(
             Cluster,

@@ -28,6 +28,8 @@ pub use error::{Cause, Error};
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
-pub use object::{Object, S3Credentials, S3Encryption, S3Error, S3Options};
+pub use object::{
+    AzureCredentials, AzureOptions, Object, S3Credentials, S3Encryption, S3Options, StoreError,
+};
 pub use timed::Timed;
 pub use trouble::Trouble;

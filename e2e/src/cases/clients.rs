@@ -3,11 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{POD_LIMIT, Site, same};
+use super::kit::{POD_LIMIT, Site, image_with, same};
 use crate::cache::Cache;
 use crate::debian;
 use crate::fixture::USER;
-use crate::local;
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
@@ -97,7 +96,7 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
 pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> {
     let site = Site::ready(context, "inner", |registry| registry).await?;
     let clients = context.clients();
-    let image = crane_image(&site).await?;
+    let image = image_with(context, &context.cluster.programs().crane, "crane").await?;
     let service = site.service();
     let (user, password) = (USER, &site.registry.password);
     let login = json!({"username": user, "password": password});
@@ -151,30 +150,6 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
         lines[0][2], site.registry.host, lines[1][2]
     ));
     Ok(())
-}
-
-/// busybox with crane, on the node.
-async fn crane_image(site: &Site<'_>) -> Result<String> {
-    let context = site.context;
-    let clients = context.clients();
-    clients.load_first_images().await?;
-    let folder = context.dir.join("crane-image");
-    std::fs::create_dir(&folder)?;
-    std::fs::copy(&context.cluster.programs().crane, folder.join("crane"))?;
-    std::fs::write(
-        folder.join("Dockerfile"),
-        format!("FROM {}\nCOPY crane /bin/crane\n", local::BUSYBOX_IMAGE),
-    )?;
-    let image = "berth.test/crane:1".to_owned();
-    clients
-        .docker()
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "--quiet", "--tag", &image])
-        .arg(&folder)
-        .success()
-        .await?;
-    context.cluster.load_image(&image).await?;
-    Ok(image)
 }
 
 /// Without a login, and with a wrong password, every client is refused with 401 and told how to log in.

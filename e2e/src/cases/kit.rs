@@ -1,7 +1,7 @@
 //! A Registry that is Ready, with what a case needs to use it. Start at [`Site::ready`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -141,18 +141,8 @@ impl<'a> Site<'a> {
     }
 
     /// Creates a Pod that PodSecurity `restricted` admits.
-    pub(super) async fn create_pod(&self, name: &str, mut spec: Value) -> Result<Api<Pod>> {
-        spec["automountServiceAccountToken"] = false.into();
-        spec["enableServiceLinks"] = false.into();
-        spec["securityContext"] =
-            json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
-        for container in spec["containers"]
-            .as_array_mut()
-            .context("a Pod without containers")?
-        {
-            container["securityContext"] =
-                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
-        }
+    pub(super) async fn create_pod(&self, name: &str, spec: Value) -> Result<Api<Pod>> {
+        let spec = restricted(spec)?;
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.registry.namespace}, "spec": spec});
         self.kubectl()
             .args(["create", "-f", "-"])
@@ -186,6 +176,45 @@ impl<'a> Site<'a> {
             .filter(|pod| pod.metadata.deletion_timestamp.is_none())
             .collect())
     }
+}
+
+/// A Pod's spec with what PodSecurity `restricted` asks for.
+pub(super) fn restricted(mut spec: Value) -> Result<Value> {
+    spec["automountServiceAccountToken"] = false.into();
+    spec["enableServiceLinks"] = false.into();
+    spec["securityContext"] =
+        json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
+    for container in spec["containers"]
+        .as_array_mut()
+        .context("a Pod without containers")?
+    {
+        container["securityContext"] =
+            json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    }
+    Ok(spec)
+}
+
+/// busybox with one program more, called `name`, where docker and the kubelet find it; gives the image's name.
+pub(super) async fn image_with(context: &Context<'_>, program: &Path, name: &str) -> Result<String> {
+    let clients = context.clients();
+    clients.load_first_images().await?;
+    let folder = context.dir.join(format!("{name}-image"));
+    std::fs::create_dir(&folder)?;
+    std::fs::copy(program, folder.join(name))?;
+    std::fs::write(
+        folder.join("Dockerfile"),
+        format!("FROM {}\nCOPY {name} /bin/{name}\n", local::BUSYBOX_IMAGE),
+    )?;
+    let image = format!("berth.test/{name}:1");
+    clients
+        .docker()
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--tag", &image])
+        .arg(&folder)
+        .success()
+        .await?;
+    context.cluster.load_image(&image).await?;
+    Ok(image)
 }
 
 /// Compares, telling both sides.

@@ -161,7 +161,8 @@ pub(super) async fn a_killed_pods_upload_goes_on_with_its_successor(context: &Co
     Ok(())
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether the kubelet calls it ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .iter()

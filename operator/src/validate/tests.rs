@@ -408,19 +408,22 @@ fn an_image_pinned_by_its_digest_stays_one_image() {
 
 #[test]
 fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
-    let secret = "0123456789abcdef";
-    let everything = include_str!("../fixtures/everything.yaml");
-    assert!(everything.contains(secret));
-    let fixture = Fixture::parse(everything);
-    let (registry, material) = fixture.material();
-    let children = crate::build::children(&registry, &material);
-    let outputs = format!(
-        "{registry:?} {material:?} {children:?} {:?} {:?}",
-        fixture.facts, fixture.facts.found
-    );
-    let bytes = format!("{:?}", secret.as_bytes());
-    for form in [secret, &bytes[1..bytes.len() - 1]] {
-        assert!(!outputs.contains(form), "{outputs}");
+    for (secret, yaml) in [
+        ("0123456789abcdef", include_str!("../fixtures/everything.yaml")),
+        ("wJalrXUtnFEMI", include_str!("../fixtures/bucket.yaml")),
+    ] {
+        assert!(yaml.contains(secret));
+        let fixture = Fixture::parse(yaml);
+        let (registry, material) = fixture.material();
+        let children = crate::build::children(&registry, &material);
+        let outputs = format!(
+            "{registry:?} {material:?} {children:?} {:?} {:?}",
+            fixture.facts, fixture.facts.found
+        );
+        let bytes = format!("{:?}", secret.as_bytes());
+        for form in [secret, &bytes[1..bytes.len() - 1]] {
+            assert!(!outputs.contains(form), "{outputs}");
+        }
     }
 
     let (pair, authority) = certificate(&["harbour.quay.svc"]);

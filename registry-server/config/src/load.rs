@@ -176,6 +176,52 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             required("storage.s3.encrypt", "", "`true` beside `keyid`");
         }
     }
+    if let Some(azure) = &config.storage.azure {
+        required(
+            "storage.azure.accountname",
+            &azure.account(),
+            "the name of an account",
+        );
+        required(
+            "storage.azure.container",
+            &azure.container,
+            "the name of a container",
+        );
+        let credentials = &azure.credentials;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        match credentials.kind {
+            Some(model::AzureCredentialsKind::ClientSecret) => {
+                required(
+                    "storage.azure.credentials.clientid",
+                    &text(&credentials.clientid),
+                    "an application's id",
+                );
+                required(
+                    "storage.azure.credentials.tenantid",
+                    &text(&credentials.tenantid),
+                    "a tenant",
+                );
+                let secret = credentials.secret.as_ref().map_or("", Secret::expose);
+                required(
+                    "storage.azure.credentials.secret",
+                    secret,
+                    "the application's secret",
+                );
+            }
+            Some(model::AzureCredentialsKind::DefaultCredentials) => {}
+            // Version 2 knows nothing but the key.
+            Some(model::AzureCredentialsKind::SharedKey) | None => {
+                let key = azure
+                    .key()
+                    .map_or_else(String::new, |key| key.expose().to_owned());
+                required(
+                    "storage.azure.accountkey",
+                    &key,
+                    "the account's key, or `credentials`",
+                );
+            }
+        }
+    }
     let health = &config.health;
     for (index, check) in health.file.iter().enumerate() {
         required(

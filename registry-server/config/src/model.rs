@@ -5,6 +5,7 @@
 //! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
 //! Start at [`Config`].
 
+mod azure;
 mod health;
 mod http;
 mod log;
@@ -15,6 +16,7 @@ mod validation;
 
 use serde::{Deserialize, Serialize};
 
+pub use azure::{Azure, AzureCredentials, AzureCredentialsKind, ConnectionString};
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};

@@ -170,10 +170,10 @@ async fn collect(
     arguments: &Arguments,
     output: &Output,
 ) -> Result<Collected, Error> {
-    if config.storage.filesystem.is_none() {
+    if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config, &Trouble::default())?;
+    let (driver, _) = serve::driver(config, &Trouble::default()).await?;
     // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
     let cache = match config.storage.cache.kind() {
         Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,

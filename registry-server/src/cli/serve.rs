@@ -33,7 +33,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
-use crate::storage::{Driver, S3Error, Timed, Trouble};
+use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -49,9 +49,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The bucket cannot be used.
+    /// The bucket or container cannot be used.
     #[error(transparent)]
-    S3(#[from] S3Error),
+    Store(#[from] StoreError),
     /// The store is another registry's.
     #[error(transparent)]
     Owner(#[from] Box<OwnerError>),
@@ -82,7 +82,8 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } | Self::S3(_) | Self::Patterns(_) => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Store(error) => error.fault(),
             Self::Owner(error) => error.fault(),
             Self::Cache(error) => error.fault(),
             Self::Auth(error) => error.fault(),
@@ -98,7 +99,7 @@ impl Error {
         match self {
             Self::Owner(error) => error.hint(),
             Self::Storage { .. }
-            | Self::S3(_)
+            | Self::Store(_)
             | Self::Cache(_)
             | Self::Auth(_)
             | Self::Tls(_)
@@ -168,7 +169,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
     let trouble = Trouble::default();
-    let (driver, storage) = driver(config, &trouble)?;
+    let (driver, storage) = driver(config, &trouble).await?;
     let cache = cache(config)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);

@@ -100,11 +100,11 @@ fn finish(config: &Config, output: &Output, work: impl Future<Output = Result<u8
 }
 
 /// The registry of a configuration, and its store's name for people.
-fn open(config: &Config) -> Result<(Registry, String), Error> {
+async fn open(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, storage) = serve::driver(config, &Trouble::default())?;
+    let (driver, storage) = serve::driver(config, &Trouble::default()).await?;
     let settings = Settings {
         validation: serve::validation(config)?,
         ..Settings::default()

@@ -127,7 +127,7 @@ async fn in_parts<E: From<Error>>(
             receipts.push(store.part(key, upload, receipts.len(), blocks).await?);
         }
     }
-    Ok(store.complete(key, upload, &receipts, size).await?)
+    Ok(store.complete(key, upload, &receipts).await?)
 }
 
 fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {

@@ -10,6 +10,7 @@
 //! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
+mod azure;
 mod marks;
 mod parts;
 mod s3;
@@ -18,22 +19,28 @@ mod trouble;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::client::ClientOptions;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
+    BackoffConfig, Certificate, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions,
+    PutPayload, PutResult, RetryConfig,
 };
 
-pub use s3::{S3Credentials, S3Encryption, S3Error, S3Options};
+pub use azure::{AzureCredentials, AzureOptions};
+pub use s3::{S3Credentials, S3Encryption, S3Options};
 use trouble::Sorter;
+
+use crate::fault::Fault;
 
 use super::{
     Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
@@ -73,6 +80,121 @@ const LONG: Patience = Patience {
     ..QUICK
 };
 
+impl Patience {
+    fn client(self, skip_verify: bool) -> ClientOptions {
+        ClientOptions::new()
+            .with_allow_http(true)
+            // A blob may take hours to read; what counts is that something comes.
+            .with_timeout_disabled()
+            .with_connect_timeout(self.connect)
+            .with_read_timeout(self.silence)
+            .with_default_content_type("application/octet-stream")
+            .with_allow_invalid_certificates(skip_verify)
+    }
+
+    fn retry(self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: self.retries,
+            retry_timeout: self.all,
+        }
+    }
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The library takes the options for wrong.
+    #[error("cannot use `{section}`")]
+    Options {
+        /// Where they stand.
+        section: &'static str,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A value is no HTTP header.
+    #[error("`storage.s3.{key}` cannot be sent in a header")]
+    Header {
+        /// Which.
+        key: &'static str,
+    },
+    /// The certificates cannot be read.
+    #[error("cannot read `{key}`, `{}`", path.display())]
+    Certificates {
+        /// The configuration's key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The client for the calls the library lacks cannot be made.
+    #[error("cannot set up TLS for `storage.s3`")]
+    Tls(#[source] reqwest::Error),
+    /// The store was asked something at the start and did not answer.
+    #[error(transparent)]
+    Asked(Error),
+}
+
+impl StoreError {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Options { .. } | Self::Header { .. } | Self::Certificates { .. } | Self::Tls(_) => {
+                Fault::Caller
+            }
+            Self::Asked(error) => error.fault(),
+        }
+    }
+}
+
+/// Certificates that are believed beside the system's.
+struct Certificates(Vec<Vec<u8>>);
+
+impl Certificates {
+    fn read(key: &'static str, path: Option<&FilePath>) -> Result<Self, StoreError> {
+        use rustls_pki_types::CertificateDer;
+        use rustls_pki_types::pem::PemObject as _;
+        let Some(path) = path else {
+            return Ok(Self(Vec::new()));
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Certificates {
+            key,
+            path: path.to_owned(),
+            source,
+        };
+        let found = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| failed(error.into()))?;
+        if found.is_empty() {
+            return Err(failed("the file has no certificate".into()));
+        }
+        Ok(Self(
+            found
+                .into_iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        ))
+    }
+
+    fn believed_by(&self, mut client: ClientOptions) -> Result<ClientOptions, object_store::Error> {
+        for certificate in &self.0 {
+            client = client.with_root_certificate(Certificate::from_der(certificate)?);
+        }
+        Ok(client)
+    }
+}
+
+/// A root as what stands before every key.
+fn prefix(root: &str) -> String {
+    match root.trim_matches('/') {
+        "" => String::new(),
+        root => format!("{root}/"),
+    }
+}
+
 /// The same store with two kinds of patience, and with what is said of objects that are written.
 struct Clients {
     /// Looks, small objects, lists, removals.
@@ -89,6 +211,8 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
+    /// What stands before every name where the library does not say it: a slash in a tree of distribution 2's.
+    slash: &'static str,
     sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
@@ -112,6 +236,11 @@ impl Object {
     /// The store's name for people.
     pub fn name_in_full(&self) -> &str {
         &self.sorter.store
+    }
+
+    #[cfg(all(test, feature = "stores"))]
+    pub(super) fn has_slash(&self) -> bool {
+        !self.slash.is_empty()
     }
 
     fn text(&self, key: &StorageKey) -> String {
@@ -147,7 +276,7 @@ impl Object {
             page_token: token,
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}/", self.text(below));
+        let prefix = format!("{}{}/", self.slash, self.text(below));
         let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))
@@ -429,6 +558,7 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
+            slash: self.slash,
             sorter: self.sorter.clone(),
         }
     }
@@ -485,6 +615,7 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
+    slash: &'static str,
     sorter: Sorter,
 }
 
@@ -499,7 +630,7 @@ impl Pager {
             page_token: Some(token),
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{below}/", self.prefix);
+        let prefix = format!("{}{}{below}/", self.slash, self.prefix);
         let page = self.store.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))

@@ -237,15 +237,9 @@ impl Parts for Timed {
         self.parts().part(key, upload, number, blocks).await
     }
 
-    async fn complete(
-        &self,
-        key: &StorageKey,
-        upload: &str,
-        receipts: &[String],
-        size: u64,
-    ) -> Result<(), Error> {
+    async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
         let _span = Span::of(&self.r#move);
-        self.parts().complete(key, upload, receipts, size).await
+        self.parts().complete(key, upload, receipts).await
     }
 
     async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error> {

@@ -302,9 +302,9 @@ fn storage_must_be_one_driver() {
         ])
     );
     assert_eq!(
-        lines("version: 0.1\nstorage:\n  azure: {container: c}\n"),
+        lines("version: 0.1\nstorage:\n  gcs: {bucket: b}\n"),
         Err(vec![
-            "`storage.azure` (line 3) is not supported yet: data would not be stored in the container".into()
+            "`storage.gcs` (line 3) is not supported yet: data would not be stored in the bucket".into()
         ])
     );
     assert_eq!(lines("version: 0.1\nstorage: inmemory\n"), Ok(vec![]));

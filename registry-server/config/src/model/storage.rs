@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{S3, unset};
+use super::{Azure, S3, unset};
 use crate::GoDuration;
 
 /// `storage`: exactly one driver, and what holds for each of them.
@@ -20,6 +20,9 @@ pub struct Storage {
     /// A bucket of S3 or of a store that speaks its protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
+    /// A container of Azure Blob Storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
     /// Whether content may be deleted.
     #[serde(skip_serializing_if = "unset")]
     pub delete: Delete,

@@ -135,8 +135,8 @@ fn a_key_with_an_underscore_is_reached() {
     fails(
         &[("REGISTRY_STORAGE_AZURE_MAX_RETRIES", "3")],
         &[
-            "`storage.azure` (variable REGISTRY_STORAGE_AZURE_MAX_RETRIES) is not supported yet: \
-           data would not be stored in the container",
+            "`storage.gcs` (variable REGISTRY_STORAGE_AZURE_MAX_RETRIES) is not supported yet: \
+           data would not be stored in the bucket",
         ],
     );
 }
@@ -269,10 +269,10 @@ fn another_driver_by_variable_replaces_the_one_of_the_file_and_keeps_the_rest() 
     assert_eq!(loaded.config.storage.delete.enabled, Some(true));
     assert!(loaded.config.storage.inmemory.is_some());
     fails(
-        &[("REGISTRY_STORAGE_AZURE_CONTAINER", "photos")],
+        &[("REGISTRY_STORAGE_GCS_BUCKET", "photos")],
         &[
-            "`storage.azure` (variable REGISTRY_STORAGE_AZURE_CONTAINER) is not supported yet: \
-           data would not be stored in the container",
+            "`storage.gcs` (variable REGISTRY_STORAGE_GCS_BUCKET) is not supported yet: \
+           data would not be stored in the bucket",
         ],
     );
 }

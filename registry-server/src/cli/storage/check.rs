@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     };
     let config = &found.loaded.config;
     super::finish(config, output, async {
-        let (registry, _) = super::open(config)?;
+        let (registry, _) = super::open(config).await?;
         let while_written = super::while_written(config, arguments.force);
         if let Some(run) = arguments.undo {
             let mut watch = |undoing: Undoing<'_>| match undoing {

@@ -56,8 +56,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         }
     };
     super::finish(&from, output, async {
-        let (source, source_name) = super::open(&from)?;
-        let (target, target_name) = super::open(&to)?;
+        let (source, source_name) = super::open(&from).await?;
+        let (target, target_name) = super::open(&to).await?;
         if !arguments.quiet {
             output.talk(&format!("   Copying  {source_name} to {target_name}"));
         }

@@ -6,7 +6,7 @@ use object_store::multipart::PartId;
 use object_store::{CopyOptions, GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::{Object, schedule, trouble, whole};
-use crate::storage::{Driver as _, Error, Expected, Parts, StorageKey, Unfinished, Version};
+use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
 impl Parts for Object {
@@ -40,13 +40,7 @@ impl Parts for Object {
             .map_err(|error| self.sorter.sort("store a part of", key, error))
     }
 
-    async fn complete(
-        &self,
-        key: &StorageKey,
-        upload: &str,
-        receipts: &[String],
-        size: u64,
-    ) -> Result<(), Error> {
+    async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
         let (path, upload) = (self.path(key)?, upload.to_owned());
         let parts = receipts.iter().map(|receipt| PartId {
             content_id: receipt.clone(),
@@ -58,11 +52,10 @@ impl Parts for Object {
             .await;
         match completed.map_err(|error| self.sorter.sort("complete", key, error)) {
             Ok(_) => Ok(()),
-            // A first answer that was lost on the way: the upload is gone because it became the object.
-            Err(error @ Error::NotFound { .. }) => match self.stat(key).await {
-                Ok(found) if found.size == size => Ok(()),
-                _ => Err(error),
-            },
+            // Azure's word for blocks that were put together already.
+            Err(Error::Remote { source, .. }) if trouble::says(&*source, &["InvalidBlockList"]) => {
+                Err(Error::NotFound { key: key.clone() })
+            }
             Err(error) => Err(error),
         }
     }

@@ -120,7 +120,7 @@ pub(super) fn status(error: &(dyn StdError + 'static)) -> Option<u16> {
     })
 }
 
-fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
+pub(super) fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
     causes(error).any(|cause| {
         let text = cause.to_string();
         words.iter().any(|word| text.contains(word))

@@ -1,0 +1,227 @@
+//! A Registry of several replicas on a bucket, whose store runs in the cluster too: replicas come and go, pushes do not fail.
+
+mod pushers;
+mod store;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::kit::{Site, same};
+use super::lifecycle::is_ready;
+use crate::fixture::{Registry, USER, condition, conditions};
+use crate::runner::Context;
+use crate::wait::{Seen, wait_for};
+use pushers::{Pushed, push_during};
+use store::Store;
+
+/// Replicas behind one Service.
+const REPLICAS: usize = 3;
+/// From a change, or a kill, to as many ready Pods as asked for. Generous: the machine pushes and compiles meanwhile.
+const ROLL_LIMIT: Duration = Duration::from_secs(300);
+/// The folder in the bucket.
+const PREFIX: &str = "deck/two";
+
+/// crane, skopeo and docker push fresh images without a pause while the Deployment is rolled, and again while a Pod is killed. In
+/// the first part no client may need a second try; in the second each may have those it makes by itself. Every image then verifies.
+pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'_>) -> Result<()> {
+    let namespace = context.namespace().await?;
+    let store = Store::start(context, &namespace).await?;
+    let mut registry = Registry::new(context.cluster, &namespace, "fleet")
+        .with("/storage", store.storage(PREFIX))
+        .with("/replicas", json!(REPLICAS));
+    registry.apply(context.cluster).await?;
+    let status = registry.ready(context.cluster).await?;
+    let place = format!("{}/{}/{PREFIX}", store.host(), store::BUCKET);
+    same(
+        "the place in the status",
+        &json!({"backend": "s3", "location": place}),
+        &status["storage"],
+    )?;
+    let site = Site::of(context, registry).await?;
+    let clients = context.clients();
+    clients.load_first_images().await?;
+    clients
+        .login(&site.registry.host, USER, &site.registry.password)
+        .await?;
+
+    let before = pods(&site).await?;
+    same("ready Pods", &REPLICAS, &before.len())?;
+    let rolled = push_during(&site, "rolled", 0, roll(&site, &before)).await?;
+    let killed = push_during(&site, "killed", 3, kill_one(&site)).await?;
+
+    let all = [rolled.as_slice(), killed.as_slice()].concat();
+    for pushed in &all {
+        verify(&site, pushed).await?;
+    }
+    store.holds_nothing_but(PREFIX).await?;
+    context.note(format!(
+        "{} pushes while {REPLICAS} Pods were replaced, {} while one was killed: none failed, all {} images verify",
+        rolled.len(),
+        killed.len(),
+        all.len()
+    ));
+    Ok(())
+}
+
+/// A second Registry on the first one's folder does not serve, and says whose the folder is; the first goes on. In a folder of its own it
+/// serves. Deleted and applied again the first is the same owner.
+pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Context<'_>) -> Result<()> {
+    let namespace = context.namespace().await?;
+    let store = Store::start(context, &namespace).await?;
+    let mut first =
+        Registry::new(context.cluster, &namespace, "owner").with("/storage", store.storage(PREFIX));
+    first.apply(context.cluster).await?;
+    first.ready(context.cluster).await?;
+    let site = Site::of(context, first).await?;
+    let image = site.sample("hold/sample").await?;
+    let digest = context.clients().push(&image).await?;
+
+    let mut second =
+        Registry::new(context.cluster, &namespace, "stowaway").with("/storage", store.storage(PREFIX));
+    second.apply(context.cluster).await?;
+    let owner = format!("`{namespace}/owner`");
+    let told = refused(context, &second, &[&owner, "stowaway"]).await?;
+    same(
+        "the first one's image",
+        &digest,
+        &context.clients().pull(&image).await?,
+    )?;
+    let mut third =
+        Registry::new(context.cluster, &namespace, "neighbour").with("/storage", store.storage("deck/three"));
+    third.apply(context.cluster).await?;
+    third.ready(context.cluster).await?;
+
+    let api = site.registry.api(context.cluster).await?;
+    api.delete(&site.registry.name, &DeleteParams::foreground())
+        .await?;
+    wait_for("the first Registry to be gone", ROLL_LIMIT, async || {
+        Ok(match api.get_opt(&site.registry.name).await? {
+            None => Seen::Done(()),
+            Some(object) => Seen::NotYet(conditions(&object)),
+        })
+    })
+    .await?;
+    site.registry.apply_object(context.cluster).await?;
+    site.registry.ready(context.cluster).await?;
+    same(
+        "the image after the Registry came back",
+        &digest,
+        &context.clients().pull(&image).await?,
+    )?;
+    context.note(told);
+    Ok(())
+}
+
+/// The server's own words about a bucket that is not there, and about keys the store does not take, are in the status; a corrected
+/// Secret is followed without a hand on anything else.
+pub(super) async fn a_store_that_refuses_is_told_and_followed(context: &Context<'_>) -> Result<()> {
+    let namespace = context.namespace().await?;
+    let store = Store::start(context, &namespace).await?;
+    let mut storage = store.storage(PREFIX);
+    storage["s3"]["bucket"] = json!("nowhere");
+    let mut lost = Registry::new(context.cluster, &namespace, "lost").with("/storage", storage);
+    lost.apply(context.cluster).await?;
+    let bucket = refused(context, &lost, &["nowhere"]).await?;
+
+    let mut storage = store.storage(PREFIX);
+    storage["s3"]["credentials"]["secret"]["name"] = json!("stranger");
+    store.keys("stranger", "somebody", "else").await?;
+    let mut stranger = Registry::new(context.cluster, &namespace, "stranger").with("/storage", storage);
+    stranger.apply(context.cluster).await?;
+    let keys = refused(context, &stranger, &["hold"]).await?;
+    ensure!(!keys.contains("else"), "the status holds a key: {keys}");
+    store.same_keys_as_its_own("stranger").await?;
+    stranger.ready(context.cluster).await?;
+    context.note(bucket);
+    context.note(keys);
+    Ok(())
+}
+
+/// Waits until the Registry is not Ready for a reason that names these words; gives the sentence.
+async fn refused(context: &Context<'_>, registry: &Registry, words: &[&str]) -> Result<String> {
+    let what = format!("the status of `{}` to say why", registry.name);
+    registry
+        .await_status(context.cluster, &what, |object| {
+            let ready = condition(object, "Ready");
+            let message = ready["message"].as_str().unwrap_or_default();
+            let said = ready["status"] == "False" && words.iter().all(|word| message.contains(word));
+            Ok(if said {
+                Seen::Done(message.to_owned())
+            } else {
+                Seen::NotYet(conditions(object))
+            })
+        })
+        .await
+}
+
+/// Names of the Pods that are ready.
+async fn pods(site: &Site<'_>) -> Result<BTreeSet<String>> {
+    let pods = site.server_pods().await?;
+    Ok(pods
+        .iter()
+        .filter(|pod| is_ready(pod))
+        .map(Pod::name_any)
+        .collect())
+}
+
+/// Changes the configuration and waits until every Pod is another one.
+async fn roll(site: &Site<'_>, before: &BTreeSet<String>) -> Result<()> {
+    let changed = site.registry.clone().with("/log", json!({"level": "Debug"}));
+    changed.apply_object(site.context.cluster).await?;
+    wait_for("every Pod to be a new one", ROLL_LIMIT, async || {
+        let now = pods(site).await?;
+        Ok(if now.len() == REPLICAS && now.is_disjoint(before) {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("before: {before:?}, now: {now:?}"))
+        })
+    })
+    .await?;
+    changed.ready(site.context.cluster).await.map(drop)
+}
+
+/// Kills a Pod without a grace and waits for the one that takes its place.
+async fn kill_one(site: &Site<'_>) -> Result<()> {
+    let victim = pods(site).await?.pop_first().context("no Pod is ready")?;
+    let api: Api<Pod> = Api::namespaced(site.context.cluster.client().await?, &site.registry.namespace);
+    let at_once = DeleteParams {
+        grace_period_seconds: Some(0),
+        ..DeleteParams::default()
+    };
+    api.delete(&victim, &at_once)
+        .await
+        .with_context(|| format!("cannot kill Pod `{victim}`"))?;
+    wait_for("another Pod in its place", ROLL_LIMIT, async || {
+        let now = pods(site).await?;
+        Ok(if now.len() == REPLICAS && !now.contains(&victim) {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("killed: {victim}, now: {now:?}"))
+        })
+    })
+    .await
+}
+
+/// crane fetches the image and hashes its manifest, its configuration and its layers.
+async fn verify(site: &Site<'_>, pushed: &Pushed) -> Result<()> {
+    let by_digest = format!("{}@{}", pushed.repository, pushed.digest);
+    let crane = || site.context.clients().crane(&site.ca_file);
+    let found = crane().args(["digest", &pushed.reference()]).success().await?;
+    ensure!(
+        found.trim() == pushed.digest,
+        "`{}` was pushed as {} and is {found}",
+        pushed.reference(),
+        pushed.digest
+    );
+    crane()
+        .args(["validate", "--remote", &by_digest])
+        .success()
+        .await
+        .map(drop)
+}

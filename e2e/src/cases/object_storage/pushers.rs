@@ -1,0 +1,208 @@
+//! crane, skopeo and docker, each pushing one fresh image after another while something else happens. Start at [`push_during`].
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cases::kit::Site;
+use crate::fixture::USER;
+use crate::local;
+use crate::protocol::noise;
+
+/// What an image's layer holds; above the size at which clients and stores change to several parts.
+const LAYER_BYTES: usize = 6 * 1024 * 1024;
+/// Each client must get so many through, or nothing was shown.
+const PUSHES_MIN: usize = 2;
+
+/// An image that was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Pushed {
+    pub(super) repository: String,
+    pub(super) tag: String,
+    pub(super) digest: String,
+}
+
+impl Pushed {
+    pub(super) fn reference(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+}
+
+/// Pushes from before `event` begins until it has ended, by three clients at once; gives every image. `retries` is how often skopeo,
+/// which does not by itself, may try again; crane and docker have numbers of their own.
+///
+/// # Errors
+/// The first push that failed, or `event`'s error.
+pub(super) async fn push_during(
+    site: &Site<'_>,
+    name: &str,
+    retries: u32,
+    event: impl Future<Output = Result<()>>,
+) -> Result<Vec<Pushed>> {
+    let over = Cell::new(false);
+    let begun = tokio::sync::Notify::new();
+    let events = async {
+        // Something must be under way when it begins.
+        begun.notified().await;
+        event.await?;
+        over.set(true);
+        Ok(())
+    };
+    let pusher =
+        |client: Client, seed: u64| {
+            let pusher = Pusher {
+                site,
+                client,
+                name,
+                retries,
+            };
+            let (over, begun) = (&over, &begun);
+            async move {
+                let mut pushed = Vec::new();
+                while !over.get() || pushed.len() < PUSHES_MIN {
+                    begun.notify_one();
+                    let number = pushed.len();
+                    pushed.push(pusher.push(number, seed + number as u64).await.with_context(|| {
+                        format!("push {number} of {client:?} failed while Pods were {name}")
+                    })?);
+                }
+                anyhow::Ok(pushed)
+            }
+        };
+    let ((), crane, skopeo, docker) = tokio::try_join!(
+        events,
+        pusher(Client::Crane, 1_000_000),
+        pusher(Client::Skopeo, 2_000_000),
+        pusher(Client::Docker, 3_000_000),
+    )?;
+    Ok([crane, skopeo, docker].concat())
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    Crane,
+    Skopeo,
+    Docker,
+}
+
+struct Pusher<'a> {
+    site: &'a Site<'a>,
+    client: Client,
+    name: &'a str,
+    retries: u32,
+}
+
+impl Pusher<'_> {
+    async fn push(&self, number: usize, seed: u64) -> Result<Pushed> {
+        let client = format!("{:?}", self.client).to_lowercase();
+        let folder = self
+            .site
+            .context
+            .dir
+            .join(format!("{client}-{}-{number}", self.name));
+        fs::create_dir(&folder)?;
+        let mut pushed = Pushed {
+            repository: format!("{}/{client}/{}", self.site.registry.host, self.name),
+            tag: format!("t{number}"),
+            digest: String::new(),
+        };
+        // Of the time too: two rounds of one case must not push the same bytes.
+        let seed = seed ^ self.name.bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte));
+        let content = noise(seed << 1, LAYER_BYTES);
+        let reference = pushed.reference();
+        pushed.digest = match self.client {
+            Client::Crane => self.crane(&folder, &content, &reference).await?,
+            Client::Skopeo => self.skopeo(&folder, &content, &reference).await?,
+            Client::Docker => self.docker(&folder, &content, &reference).await?,
+        };
+        ensure!(
+            pushed.digest.starts_with("sha256:"),
+            "{client} said {:?} of `{reference}`",
+            pushed.digest
+        );
+        fs::remove_dir_all(&folder)?;
+        Ok(pushed)
+    }
+
+    async fn crane(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
+        let layer = layer(folder, content)?;
+        let crane = self.site.context.clients().crane(&self.site.ca_file);
+        let said = crane
+            .args(["append", "--new_tag", reference, "--new_layer"])
+            .arg(&layer)
+            .success()
+            .await?;
+        Ok(after_at(&said))
+    }
+
+    async fn skopeo(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
+        let clients = self.site.context.clients();
+        let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
+        let crane = clients.crane(&self.site.ca_file);
+        crane
+            .args(["append", "--new_tag", "local:1", "--new_layer"])
+            .arg(layer(folder, content)?)
+            .arg("--output")
+            .arg(&archive)
+            .success()
+            .await?;
+        let login = format!("{USER}:{}", self.site.registry.password);
+        let retries = self.retries.to_string();
+        clients
+            .skopeo()
+            .args([
+                "copy",
+                "--dest-creds",
+                &login,
+                "--retry-times",
+                &retries,
+                "--digestfile",
+            ])
+            .arg(&digest)
+            .arg(format!("docker-archive:{}", archive.display()))
+            .arg(format!("docker://{reference}"))
+            .success()
+            .await?;
+        Ok(fs::read_to_string(&digest)?.trim().to_owned())
+    }
+
+    async fn docker(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
+        let clients = self.site.context.clients();
+        fs::write(folder.join("content"), content)?;
+        fs::write(
+            folder.join("Dockerfile"),
+            format!("FROM {}\nCOPY content /content\n", local::BUSYBOX_IMAGE),
+        )?;
+        let build = clients.docker().env("DOCKER_BUILDKIT", "0");
+        build
+            .args(["build", "--quiet", "--tag", reference])
+            .arg(folder)
+            .success()
+            .await?;
+        let digest = clients.push(reference).await?;
+        clients.docker().args(["rmi", reference]).success().await?;
+        Ok(digest)
+    }
+}
+
+/// A layer with one file.
+fn layer(folder: &Path, content: &[u8]) -> Result<PathBuf> {
+    let path = folder.join("layer.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&path)?);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "content", content)?;
+    archive.finish()?;
+    Ok(path)
+}
+
+/// crane prints `<repository>@<digest>`.
+fn after_at(said: &str) -> String {
+    said.trim()
+        .rsplit_once('@')
+        .map_or(said, |(_, digest)| digest)
+        .to_owned()
+}
