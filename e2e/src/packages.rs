@@ -127,6 +127,11 @@ pub const PACKAGES: [Package; 21] = [
         purpose: "a Debian image to push",
         file: "/usr/bin/mmdebstrap",
     },
+    Package {
+        name: "strace",
+        purpose: "ends a server at any of its system calls",
+        file: "/usr/bin/strace",
+    },
 ];
 
 /// Installs what is missing; gives what it installed.

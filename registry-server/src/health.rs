@@ -69,6 +69,14 @@ impl Health {
         }
     }
 
+    /// Tells that the storage takes no writes, from now on, under the name of its check. Nothing is written for that:
+    /// every server that may write gives a sign of itself from time to time, and pushes show the rest. It is logged
+    /// where it is noticed.
+    pub fn watch_writes(&self, driver: &str, trouble: Trouble) {
+        // There is one storage.
+        let _ = self.0.writes.set((check::of_storage(driver), trouble));
+    }
+
     /// Takes the server out of service for a reason that is no check, until [`Health::serve_again`].
     pub fn refuse(&self, name: &str, trouble: String) {
         if self.troubles().insert(name.to_owned(), trouble.clone()).is_none() {
@@ -83,14 +91,6 @@ impl Health {
             self.0.refusing.fetch_sub(1, Ordering::Relaxed);
             tracing::info!(name, "requests are answered again");
         }
-    }
-
-    /// Tells that the storage takes no writes, from now on, under the name of its check. Nothing is written for that:
-    /// every server that may write gives a sign of itself from time to time, and pushes show the rest. It is logged
-    /// where it is noticed.
-    pub fn watch_writes(&self, driver: &str, trouble: Trouble) {
-        // There is one storage.
-        let _ = self.0.writes.set((check::of_storage(driver), trouble));
     }
 
     /// Looks from time to time, for ever, the first time at once. Dropping it stops the looking, no more.

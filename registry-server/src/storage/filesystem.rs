@@ -92,6 +92,9 @@ impl Filesystem {
         let root = root.into();
         fs::create_dir_all(&root)?;
         let root = fs::canonicalize(root)?;
+        if options.sync == Sync::Always {
+            durable::sync_above(&root);
+        }
         let threads = Arc::new(Semaphore::new(options.max_threads.max(1)));
         Ok(Self {
             shared: Arc::new(Shared {

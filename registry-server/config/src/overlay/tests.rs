@@ -132,13 +132,13 @@ fn go_field_names_lead_to_the_same_keys() {
 
 #[test]
 fn a_key_with_an_underscore_is_reached() {
-    fails(
-        &[("REGISTRY_STORAGE_AZURE_MAX_RETRIES", "3")],
-        &[
-            "`storage.gcs` (variable REGISTRY_STORAGE_AZURE_MAX_RETRIES) is not supported yet: \
-           data would not be stored in the bucket",
-        ],
-    );
+    let loaded = loaded(&[
+        ("REGISTRY_STORAGE_AZURE_ACCOUNTNAME", "images"),
+        ("REGISTRY_STORAGE_AZURE_ACCOUNTKEY", "key"),
+        ("REGISTRY_STORAGE_AZURE_CONTAINER", "c"),
+        ("REGISTRY_STORAGE_AZURE_MAX_RETRIES", "3"),
+    ]);
+    assert_eq!(loaded.unwrap().config.storage.azure.unwrap().max_retries, Some(3));
 }
 
 #[test]
