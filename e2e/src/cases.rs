@@ -11,6 +11,7 @@ mod both_ways;
 mod clients;
 mod conformance;
 mod docker_run;
+mod durability;
 mod ingress;
 mod kit;
 mod lifecycle;
@@ -196,6 +197,26 @@ pub fn all() -> Vec<Case> {
             machine Crash,
             "a kill behind the answer loses nothing",
             server::a_kill_behind_the_answer_loses_nothing
+        ),
+        case!(
+            machine Crash,
+            "a kill at any system call loses nothing that was answered",
+            durability::a_kill_at_any_call_loses_nothing
+        ),
+        case!(
+            machine Crash,
+            "a loss of power at any moment loses nothing that was answered",
+            durability::a_loss_of_power_loses_nothing
+        ),
+        case!(
+            machine Crash,
+            "a full disk refuses pushes, serves pulls, says it once and recovers by itself",
+            durability::full_disk
+        ),
+        case!(
+            machine Crash,
+            "a read-only disk refuses pushes, serves pulls, says it once and recovers by itself",
+            durability::read_only_disk
         ),
         case!(
             Crash,

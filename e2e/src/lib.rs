@@ -28,6 +28,8 @@ pub mod runner;
 pub mod stores;
 pub mod suite;
 pub mod tools;
+pub mod trace;
+pub mod volume;
 pub mod wait;
 
 mod control_plane;

@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 20] = [
+pub const PACKAGES: [Package; 22] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -108,6 +108,11 @@ pub const PACKAGES: [Package; 20] = [
         file: "/usr/sbin/haproxy",
     },
     Package {
+        name: "redis-server",
+        purpose: "a Redis, for the cache of links",
+        file: "/usr/bin/redis-server",
+    },
+    Package {
         name: "nodejs",
         purpose: "runs Azurite, Azure's blob storage on this machine",
         file: "/usr/bin/node",
@@ -121,6 +126,11 @@ pub const PACKAGES: [Package; 20] = [
         name: "mmdebstrap",
         purpose: "a Debian image to push",
         file: "/usr/bin/mmdebstrap",
+    },
+    Package {
+        name: "strace",
+        purpose: "ends a server at any of its system calls",
+        file: "/usr/bin/strace",
     },
 ];
 

@@ -83,6 +83,7 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     settings: Settings,
     socket: Option<PathBuf>,
+    before: Vec<String>,
 }
 
 impl Setup {
@@ -99,6 +100,7 @@ impl Setup {
             variables: Vec::new(),
             settings: Settings::default(),
             socket: None,
+            before: Vec::new(),
         };
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
@@ -115,6 +117,22 @@ impl Setup {
     pub fn configured(mut self, settings: &Settings) -> Self {
         settings.clone_into(&mut self.settings);
         self
+    }
+
+    /// The same by a command that ends in running another one, its words given.
+    #[must_use]
+    pub fn by(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        self.before.extend(words);
+        self
+    }
+
+    /// The same with its data in another folder.
+    #[must_use]
+    pub fn keeping_data_in(self, folder: &Path) -> Self {
+        self.with(
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+            &folder.display().to_string(),
+        )
     }
 
     /// The same on a unix socket below `root`, which the result names.
@@ -146,7 +164,15 @@ impl Setup {
         let file = self.root.join("config.yml");
         let text = self.settings.file(&self.root.join("data"), self.address);
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
-        let mut process = Command::new(&self.binary)
+        let mut command = match self.before.split_first() {
+            None => Command::new(&self.binary),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&self.binary);
+                command
+            }
+        };
+        let mut process = command
             .arg("serve")
             .arg(&file)
             .env_clear()
@@ -206,6 +232,26 @@ impl Server {
     /// One of its repositories.
     pub fn repository(&self, name: &str) -> Repository {
         Repository::new(self.client.clone(), self.base.clone(), name, None)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it has not in `limit`.
+    pub async fn ended(mut self, limit: Duration) -> Result<()> {
+        tokio::time::timeout(limit, self.process.wait())
+            .await
+            .with_context(|| format!("the server still runs after {limit:?}"))?
+            .context("cannot wait for the server")
+            .map(drop)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
     }
 
     /// The most memory the process ever held, in bytes (`VmHWM`).

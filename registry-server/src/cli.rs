@@ -12,8 +12,10 @@ mod gc;
 mod htpasswd;
 mod keys;
 mod output;
+mod progress;
 mod serve;
 mod source;
+mod storage;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,9 @@ enum Command {
     /// Removes what no manifest refers to any more.
     #[command(after_help = gc::HELP)]
     GarbageCollect(gc::Arguments),
+    /// Looks after a store as a whole.
+    #[command(subcommand)]
+    Storage(storage::Command),
     /// Works with configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -95,6 +100,7 @@ fn registry(arguments: Vec<OsString>) -> u8 {
     match arguments.command {
         Command::Serve { config } => serve::run(config, &output),
         Command::GarbageCollect(arguments) => gc::run(arguments, &output),
+        Command::Storage(command) => storage::run(command, &output),
         Command::Config(ConfigCommand::Check { config }) => check::run(config, &output),
         Command::Config(ConfigCommand::Keys) => keys::run(&output),
     }

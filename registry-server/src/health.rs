@@ -15,10 +15,12 @@ mod probes;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use check::{Check, Error};
 pub use probes::Probes;
+
+use crate::storage::Trouble;
 
 /// What is known of this server. Cheap to clone; clones are the same knowledge.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,8 @@ struct Inner {
     refusing: AtomicUsize,
     /// What is wrong, by the check's name.
     troubles: Mutex<BTreeMap<String, String>>,
+    /// Under which name it is told that the storage takes no writes.
+    writes: OnceLock<(String, Trouble)>,
 }
 
 /// What a failing check does.
@@ -62,6 +66,30 @@ impl Health {
                 true => tracing::warn!("taken out of service by `POST /debug/health/down`"),
                 false => tracing::info!("back in service by `POST /debug/health/up`"),
             }
+        }
+    }
+
+    /// Tells that the storage takes no writes, from now on, under the name of its check. Nothing is written for that:
+    /// every server that may write gives a sign of itself from time to time, and pushes show the rest. It is logged
+    /// where it is noticed.
+    pub fn watch_writes(&self, driver: &str, trouble: Trouble) {
+        // There is one storage.
+        let _ = self.0.writes.set((check::of_storage(driver), trouble));
+    }
+
+    /// Takes the server out of service for a reason that is no check, until [`Health::serve_again`].
+    pub fn refuse(&self, name: &str, trouble: String) {
+        if self.troubles().insert(name.to_owned(), trouble.clone()).is_none() {
+            self.0.refusing.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(name, trouble, "every request is refused");
+        }
+    }
+
+    /// Puts it back.
+    pub fn serve_again(&self, name: &str) {
+        if self.troubles().remove(name).is_some() {
+            self.0.refusing.fetch_sub(1, Ordering::Relaxed);
+            tracing::info!(name, "requests are answered again");
         }
     }
 
@@ -119,6 +147,12 @@ impl Health {
     /// Everything that is wrong: the check's name and a sentence each.
     fn all(&self) -> BTreeMap<String, String> {
         let mut all = self.troubles().clone();
+        if let Some((check, trouble)) = self.0.writes.get()
+            && let Some(why) = trouble.current()
+        {
+            // A store that does not answer at all is the worse of the two.
+            all.entry(check.clone()).or_insert_with(|| why.to_owned());
+        }
         if self.0.down.load(Ordering::Relaxed) {
             // Distribution's name and words.
             all.insert("manual_http_status".to_owned(), "manual Check".to_owned());

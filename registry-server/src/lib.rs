@@ -1,6 +1,7 @@
 //! Berth's registry server: a drop-in for registry:2 and registry:3
 
 pub mod auth;
+pub mod cache;
 pub mod cli;
 pub mod fault;
 mod files;

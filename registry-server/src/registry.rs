@@ -11,37 +11,49 @@
 mod blobs;
 mod broken;
 mod catalog;
+mod check;
+mod copy;
 mod error;
 mod garbage;
 mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+mod owner;
+mod pace;
 mod parsing;
 mod purge;
+mod recall;
 mod receive;
 mod referrers;
 mod tags;
 mod uploads;
 mod validation;
+mod verify;
 mod walk;
 mod writers;
 
 use std::sync::Arc;
 
 pub use blobs::Blob;
+pub use check::{
+    About, CheckError, CheckEvent, Checked, Checking, Digests, Fate, Finding, Lost, Repair, Undoing, Undone,
+};
+pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
 pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
+pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
-pub use writers::{BEAT, Seen, Writer};
+pub use writers::{Presence, Seen, Writer};
 
 use tokio::sync::Semaphore;
 
+use crate::cache::Cache;
 use crate::storage::Driver;
 
 /// How a [`Registry`] behaves.
@@ -71,6 +83,8 @@ impl Default for Settings {
 pub struct Registry {
     driver: Arc<dyn Driver>,
     settings: Arc<Settings>,
+    /// Links that were read a moment ago; for reads alone.
+    cache: Option<Arc<Cache>>,
     /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
@@ -83,9 +97,15 @@ impl Registry {
         Self {
             driver,
             settings: Arc::new(settings),
+            cache: None,
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
             broken: Arc::default(),
         }
+    }
+
+    /// The same with a cache of links, if there is one.
+    pub fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The store, for health checks and maintenance.

@@ -9,11 +9,13 @@
 mod driver;
 mod error;
 mod filesystem;
+pub(crate) mod incoming;
 mod inmemory;
 mod key;
 pub mod layout;
 mod object;
 mod timed;
+mod trouble;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -22,9 +24,12 @@ pub use driver::{
     Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
     Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
-pub use error::{Error, Trouble};
+pub use error::{Cause, Error};
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
-pub use object::{Object, S3Credentials, S3Encryption, S3Error, S3Options};
+pub use object::{
+    AzureCredentials, AzureOptions, Object, S3Credentials, S3Encryption, S3Options, StoreError,
+};
 pub use timed::Timed;
+pub use trouble::Trouble;

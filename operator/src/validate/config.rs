@@ -73,7 +73,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn config(&self, registry: &str) -> Config {
+    fn config(&self, namespace: &str, registry: &str) -> Config {
         let spec = self.spec;
         let log = log(spec);
         let mut config = Config::default();
@@ -95,6 +95,8 @@ impl<'a> Server<'a> {
         });
         config.storage.delete.enabled = Some(spec.storage.deletion == Deletion::Enabled);
         config.storage.maintenance.readonly.enabled = Some(read_only(spec));
+        // No UID in it: a Registry that is deleted and applied again must be let into its own storage.
+        config.storage.maintenance.owner = Some(format!("{namespace}/{registry}"));
         config.auth.htpasswd = spec.auth.htpasswd.as_ref().map(|htpasswd| model::Htpasswd {
             realm: htpasswd.realm.clone().unwrap_or_else(|| registry.to_owned()),
             path: format!("{HTPASSWD_FOLDER}/{HTPASSWD_FILE}"),
@@ -137,7 +139,8 @@ pub(super) fn file(
     let name = registry.metadata.name.as_deref().unwrap_or_default();
     let spec = server.spec;
     let supplies = &server.services.supplies;
-    let mut tree = Tree::of(&server.config(name));
+    let namespace = registry.metadata.namespace.as_deref().unwrap_or_default();
+    let mut tree = Tree::of(&server.config(namespace, name));
     tree.merge(&parsed(&server.services.config)?);
     if let Some(overlay) = &spec.config {
         let overlay = Value::Object(overlay.clone());

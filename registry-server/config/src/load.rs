@@ -2,7 +2,7 @@
 
 use crate::check::{self, value_error};
 use crate::decode::decode;
-use crate::model::{self, Net};
+use crate::model::{self, CacheKind, Net};
 use crate::tree::{Node, Origin, Tree, Value};
 use crate::{Config, Error, Secret, Warning, overlay};
 
@@ -147,6 +147,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         required("auth.silly.realm", &silly.realm, "any text");
         required("auth.silly.service", &silly.service, "any text");
     }
+    if config.storage.cache.kind() == Some(CacheKind::Redis) {
+        required(
+            "redis.addrs",
+            config.redis.addresses().first().copied().unwrap_or_default(),
+            "at least one `host:port` for `storage.cache.blobdescriptor: redis`",
+        );
+    }
     if let Some(s3) = &config.storage.s3 {
         required("storage.s3.bucket", &s3.bucket, "the name of a bucket");
         if s3.regionendpoint.is_none() {
@@ -167,6 +174,52 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         }
         if s3.keyid.as_ref().is_some_and(|key| !key.is_empty()) && s3.encrypt != Some(true) {
             required("storage.s3.encrypt", "", "`true` beside `keyid`");
+        }
+    }
+    if let Some(azure) = &config.storage.azure {
+        required(
+            "storage.azure.accountname",
+            &azure.account(),
+            "the name of an account",
+        );
+        required(
+            "storage.azure.container",
+            &azure.container,
+            "the name of a container",
+        );
+        let credentials = &azure.credentials;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        match credentials.kind {
+            Some(model::AzureCredentialsKind::ClientSecret) => {
+                required(
+                    "storage.azure.credentials.clientid",
+                    &text(&credentials.clientid),
+                    "an application's id",
+                );
+                required(
+                    "storage.azure.credentials.tenantid",
+                    &text(&credentials.tenantid),
+                    "a tenant",
+                );
+                let secret = credentials.secret.as_ref().map_or("", Secret::expose);
+                required(
+                    "storage.azure.credentials.secret",
+                    secret,
+                    "the application's secret",
+                );
+            }
+            Some(model::AzureCredentialsKind::DefaultCredentials) => {}
+            // Version 2 knows nothing but the key.
+            Some(model::AzureCredentialsKind::SharedKey) | None => {
+                let key = azure
+                    .key()
+                    .map_or_else(String::new, |key| key.expose().to_owned());
+                required(
+                    "storage.azure.accountkey",
+                    &key,
+                    "the account's key, or `credentials`",
+                );
+            }
         }
     }
     let health = &config.health;
@@ -248,6 +301,12 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
         |span| !span.starts_with('-') && span != "0s",
         "a duration of more than nothing, such as `24h`",
     );
+    for (index, address) in config.redis.addrs.iter().enumerate() {
+        let path = format!("redis.addrs[{index}]");
+        formed(&path, Some(address), is_redis_address, REDIS_ADDRESS);
+    }
+    let addr = config.redis.addr.as_deref().filter(|addr| !addr.is_empty());
+    formed("redis.addr", addr, is_redis_address, REDIS_ADDRESS);
     let http = &config.http;
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);
@@ -295,6 +354,13 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             );
         }
     }
+}
+
+const REDIS_ADDRESS: &str = "`host:port` or the absolute path of a unix socket";
+
+/// As Redis's library for Go reads it: a path is a unix socket.
+fn is_redis_address(text: &str) -> bool {
+    text.starts_with('/') || is_address(text)
 }
 
 const ADDRESS: &str = "`:port` or `host:port`";

@@ -5,21 +5,25 @@
 //! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
 //! Start at [`Config`].
 
+mod azure;
 mod health;
 mod http;
 mod log;
+mod redis;
 mod s3;
 mod storage;
 mod validation;
 
 use serde::{Deserialize, Serialize};
 
+pub use azure::{Azure, AzureCredentials, AzureCredentialsKind, ConnectionString};
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
+pub use redis::{Redis, RedisTls};
 pub use s3::S3;
 pub use storage::{
-    Cache, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
+    Cache, CacheKind, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
 };
 pub use validation::{
     Indexes, Manifests, Platform, Platforms, Policy, References, RepositoryPolicy, Urls, Validation,
@@ -48,6 +52,9 @@ pub struct Config {
     /// Addresses, TLS, headers and the secret of upload sessions.
     #[serde(skip_serializing_if = "unset")]
     pub http: Http,
+    /// Where the shared cache of descriptors is.
+    #[serde(skip_serializing_if = "unset")]
+    pub redis: Redis,
     /// What makes the server unready, and what takes it out of service.
     #[serde(skip_serializing_if = "unset")]
     pub health: Health,

@@ -16,7 +16,7 @@ pub(super) enum Plan {
 }
 
 /// The registry's own words.
-const COMMANDS: [&str; 4] = ["serve", "garbage-collect", "config", "help"];
+const COMMANDS: [&str; 5] = ["serve", "garbage-collect", "storage", "config", "help"];
 
 /// Decides: a file, or nothing, is served; the registry's words and flags are the registry's; anything else is a
 /// program, `htpasswd` for one.
@@ -90,6 +90,7 @@ mod tests {
             true,
             &["garbage-collect", "-m", "/c.yml"],
         );
+        check(&["storage", "check"], true, &["storage", "check"]);
         check(&["--version"], true, &["--version"]);
         check(&["help"], true, &["help"]);
         check(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use registry_config::GoDuration;
+use registry_config::model::CacheKind;
 
 use super::output::Output;
 use super::serve;
@@ -18,6 +19,7 @@ use crate::fault::Fault;
 use crate::registry::{
     Collected, Collecting, GarbageError, Registry, Removal, Settings, Untagged, WhileWritten,
 };
+use crate::storage::Trouble;
 use crate::telemetry;
 use report::Report;
 
@@ -115,7 +117,8 @@ impl Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Garbage(error) => error.hint(),
-            Self::InMemory | Self::Store(_) | Self::System(_) => None,
+            Self::Store(error) => error.hint(),
+            Self::InMemory | Self::System(_) => None,
         }
     }
 }
@@ -167,10 +170,15 @@ async fn collect(
     arguments: &Arguments,
     output: &Output,
 ) -> Result<Collected, Error> {
-    if config.storage.filesystem.is_none() {
+    if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config)?;
+    let (driver, _) = serve::driver(config, &Trouble::default()).await?;
+    // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
+    let cache = match config.storage.cache.kind() {
+        Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,
+        Some(CacheKind::Inmemory) | None => None,
+    };
     let read_only = config.storage.maintenance.is_read_only();
     let collecting = Collecting {
         untagged: match arguments.delete_untagged {
@@ -190,7 +198,14 @@ async fn collect(
         ..Collecting::default()
     };
     let mut report = Report::new(output, arguments.quiet, collecting.removal);
-    let collected = Registry::new(driver, Settings::default())
+    let registry = Registry::new(driver, Settings::default()).with_cache(cache);
+    if let Some(owner) = config.storage.maintenance.owner() {
+        registry
+            .check_owner(owner)
+            .await
+            .map_err(|error| serve::Error::from(Box::new(error)))?;
+    }
+    let collected = registry
         .collect_garbage(&collecting, &mut |event| report.tell(event))
         .await
         .map_err(Box::new)?;

@@ -1,9 +1,10 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod answer;
+mod cache;
 mod exchange;
+mod ownership;
 mod parts;
-mod presence;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -14,10 +15,13 @@ use ::http::Request;
 use hyper::body::Incoming;
 use registry_config::Loaded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use answer::Front;
-pub(super) use parts::driver;
-use parts::{gate, options, validation};
+pub(super) use cache::cache;
+use ownership::Ownership;
+pub(super) use parts::{driver, validation};
+use parts::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -28,8 +32,8 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::registry::{Registry, Settings};
-use crate::storage::{Driver, S3Error, Timed};
+use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
+use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -45,9 +49,15 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The bucket cannot be used.
+    /// The bucket or container cannot be used.
     #[error(transparent)]
-    S3(#[from] S3Error),
+    Store(#[from] StoreError),
+    /// The store is another registry's.
+    #[error(transparent)]
+    Owner(#[from] Box<OwnerError>),
+    /// The cache cannot be used.
+    #[error("cannot use the cache of `storage.cache`")]
+    Cache(#[from] crate::cache::Error),
     /// Users cannot be read.
     #[error(transparent)]
     Auth(#[from] auth::Error),
@@ -72,12 +82,31 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Storage { .. } | Self::S3(_) | Self::Patterns(_) => Fault::Caller,
+            Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            Self::Store(error) => error.fault(),
+            Self::Owner(error) => error.fault(),
+            Self::Cache(error) => error.fault(),
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),
             Self::Listen(error) => error.fault(),
             Self::System(_) => Fault::Permanent,
+        }
+    }
+
+    /// What can be done.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Owner(error) => error.hint(),
+            Self::Storage { .. }
+            | Self::Store(_)
+            | Self::Cache(_)
+            | Self::Auth(_)
+            | Self::Tls(_)
+            | Self::Health(_)
+            | Self::Listen(_)
+            | Self::Patterns(_)
+            | Self::System(_) => None,
         }
     }
 }
@@ -128,6 +157,9 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
 
 fn fail(error: &Error, output: &output::Output) -> u8 {
     output.error("", error);
+    if let Some(hint) = error.hint() {
+        output.hint(&hint);
+    }
     exit::code(error.fault())
 }
 
@@ -136,7 +168,9 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
-    let (driver, storage) = driver(config)?;
+    let trouble = Trouble::default();
+    let (driver, storage) = driver(config, &trouble).await?;
+    let cache = cache(config)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
@@ -158,32 +192,58 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let driver: Arc<dyn Driver> = match &mut metrics {
         Some(metrics) => {
             log.register(metrics);
+            if let Some(cache) = &cache {
+                cache.register(metrics);
+            }
             Arc::new(Timed::new(driver, metrics))
         }
         None => driver,
     };
     let health = Health::default();
+    if config.health.storagedriver.enabled != Some(false) {
+        health.watch_writes(driver.name(), trouble);
+    }
     for check in Check::all(&config.health, &driver)? {
         tokio::spawn(health.clone().follow(check));
     }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
-    // A read-only registry changes nothing in its store, leftovers included.
-    if !config.storage.maintenance.is_read_only() {
-        tokio::spawn(upkeep::follow_leftovers(Arc::clone(&driver)));
-    }
+    let maintenance = &config.storage.maintenance;
     let registry = Registry::new(
-        driver,
+        Arc::clone(&driver),
         Settings {
             validation: validation(config)?,
-            read_only: config.storage.maintenance.is_read_only(),
+            read_only: maintenance.is_read_only(),
             ..Settings::default()
         },
-    );
-    let presence = presence::Presence::of(&registry, &config.storage.maintenance);
-    if let Some(purging) = upkeep::Purging::of(&config.storage.maintenance) {
-        tokio::spawn(upkeep::follow_uploads(registry.clone(), purging));
+    )
+    .with_cache(cache.clone());
+    let mut ownership = Ownership::claim(&registry, maintenance.owner(), &health)
+        .await
+        .map_err(Box::new)?;
+    // One that writes nothing gives no sign.
+    let presence = (!maintenance.is_read_only()).then(|| {
+        let (registry, settled) = (registry.clone(), ownership.settled());
+        tokio::spawn(async move {
+            settled.wait().await;
+            Presence::begin(&registry, Writer::this())
+        })
+    });
+    // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.
+    if !maintenance.is_read_only() {
+        let settled = ownership.settled();
+        tokio::spawn(async move {
+            settled.wait().await;
+            upkeep::follow_leftovers(driver).await
+        });
+    }
+    if let Some(purging) = upkeep::Purging::of(maintenance) {
+        let (registry, settled) = (registry.clone(), ownership.settled());
+        tokio::spawn(async move {
+            settled.wait().await;
+            upkeep::follow_uploads(registry, purging).await
+        });
     }
     let app = App::new(registry, gate.clone(), options(config, &health));
 
@@ -192,6 +252,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         address = listener.address(),
         probes = probes.as_ref().map(Listener::address).unwrap_or_default(),
         storage,
+        cache = cache.map_or("none", |cache| cache.name()),
         auth = gate.name(),
         tls = tls.is_some(),
         configuration = found.place,
@@ -229,7 +290,11 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         )
     });
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        // Nothing was answered until now but that the server is out of service.
+        error = ownership.lost() => return Err(Box::new(error).into()),
+    };
     health.draining().store(true, Ordering::Relaxed);
     let delay = http.drain_delay();
     let ended = async {
@@ -258,7 +323,10 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(probes) = probes {
         let _ = probes.await;
     }
-    if let Some(presence) = presence {
+    // Where it is not known whose store it is, no sign was given.
+    if let Some(presence) = presence.filter(JoinHandle::is_finished)
+        && let Ok(presence) = presence.await
+    {
         presence.end().await;
     }
     match cut {

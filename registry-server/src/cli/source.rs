@@ -73,7 +73,24 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
     // What is not UTF-8 cannot name a key, and as a value it has no meaning in YAML.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    match load(&text, variables) {
+    found(&text, variables, place)
+}
+
+/// Reads a file as it is. For commands that take two: variables would make one of them the other.
+pub(super) fn file(path: &Path) -> Result<Found, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    found(&text, [], path.display().to_string())
+}
+
+fn found(
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+    place: String,
+) -> Result<Found, Error> {
+    match load(text, variables) {
         Ok(loaded) => Ok(Found { loaded, place }),
         Err(errors) => Err(Error::Invalid { place, errors }),
     }

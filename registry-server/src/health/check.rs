@@ -76,7 +76,7 @@ impl Check {
         let storage = &health.storagedriver;
         if storage.enabled != Some(false) {
             all.push(Self {
-                name: format!("storagedriver_{}", driver.name()),
+                name: of_storage(driver.name()),
                 interval: ten_seconds_unless(storage.interval),
                 threshold: storage.threshold.unwrap_or(0).max(1),
                 effect: Effect::Unready,
@@ -184,6 +184,11 @@ impl Check {
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
     }
+}
+
+/// The storage's check, as distribution names it.
+pub(super) fn of_storage(driver: &str) -> String {
+    format!("storagedriver_{driver}")
 }
 
 /// Whether the store answers. An empty one is a new one, and as good as any.

@@ -40,10 +40,11 @@ async fn get(
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, Problem> {
-    let stored = call
-        .registry
-        .get_manifest(name, reference, &accepts(call.headers))
-        .await?;
+    let accepts = accepts(call.headers);
+    let stored = match call.method {
+        &Method::HEAD => call.registry.head_manifest(name, reference, &accepts).await?,
+        _ => call.registry.get_manifest(name, reference, &accepts).await?,
+    };
     let reply = if conditional::is_fresh(call.headers, &stored.digest) {
         Reply::new(StatusCode::NOT_MODIFIED)
     } else {

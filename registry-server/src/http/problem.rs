@@ -10,8 +10,8 @@ use super::reply::Reply;
 use super::{Body, range};
 use crate::auth::{Access, Action};
 use crate::fault::Fault;
+use crate::registry;
 use crate::telemetry::chain;
-use crate::{registry, storage};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident, $code:literal, $status:ident, $message:literal;)*) => {
@@ -262,6 +262,7 @@ impl From<registry::Error> for Problem {
                 .header(http::header::CONTENT_RANGE, format!("bytes */{size}")),
             Error::Corrupt { .. }
             | Error::StoredManifest { .. }
+            | Error::Forget { .. }
             | Error::Storage { .. }
             | Error::Stopping => by_fault(&error),
         }
@@ -271,23 +272,17 @@ impl From<registry::Error> for Problem {
 /// What went wrong on our side says nothing of its inside, but whether to try again.
 fn by_fault(error: &registry::Error) -> Problem {
     match error.fault() {
-        Fault::Transient { retry_after } => {
-            tracing::error!(error = chain(error), "a request could not be answered now");
-            let problem = Problem::unavailable(retry_after);
-            match error {
-                registry::Error::Storage {
-                    source: storage::Error::Full { .. },
-                    ..
-                } => {
-                    let detail = Problem::with(Code::Unavailable, "storage full");
-                    Problem {
-                        headers: problem.headers,
-                        ..detail
-                    }
-                }
-                _ => problem,
+        Fault::Transient { retry_after } => match error.refusal() {
+            // Waiting does not help, and the store has said it in the log: a line for each request would bury that.
+            Some(why) => {
+                tracing::debug!(error = chain(error), "a request could not be answered now");
+                Problem::with(Code::Unavailable, why)
             }
-        }
+            None => {
+                tracing::error!(error = chain(error), "a request could not be answered now");
+                Problem::unavailable(retry_after)
+            }
+        },
         Fault::Caller | Fault::Permanent => Problem::internal(error),
     }
 }

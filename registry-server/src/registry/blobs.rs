@@ -1,9 +1,10 @@
 //! Blobs: pull, mount, delete ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
 //! OCI distribution 1.1).
 
-use registry_oci::{Digest, RepositoryName};
+use registry_oci::{Digest, MediaType, RepositoryName};
 
 use super::{Error, Held, Registry};
+use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Content, Durability, ReadRange};
 
@@ -40,11 +41,23 @@ impl Registry {
         if !self.driver.redirects() {
             return Ok(None);
         }
-        let held = self.head_blob(repository, digest).await?;
-        let key = Place::BlobData {
-            digest: held.stored_as,
+        let link = link(repository, digest);
+        let recalled = self
+            .recall(&link)
+            .await?
+            .ok_or_else(|| unknown(repository, digest))?;
+        let payload = Place::BlobData {
+            digest: recalled.stored_as,
         };
-        self.driver.redirect(&key.key()).await.map_err(failed)
+        let key = payload.key();
+        // The client would be told by the store that it is gone, in words that are none of a registry's.
+        let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
+            self.disown(&link, &recalled).await;
+            return Err(unknown(repository, digest));
+        };
+        self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
+            .await;
+        self.driver.redirect(&key).await.map_err(failed)
     }
 
     /// Opens a blob or a part of it.
@@ -57,20 +70,27 @@ impl Registry {
         digest: &Digest,
         range: ReadRange,
     ) -> Result<Blob, Error> {
-        let stored_as = self
-            .granted(repository, digest)
+        let link = link(repository, digest);
+        let recalled = self
+            .recall(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        match self
-            .driver
-            .read(&Place::BlobData { digest: stored_as }.key(), range)
-            .await
-        {
-            Ok(content) => Ok(Blob {
-                digest: *digest,
-                content,
-            }),
-            Err(storage::Error::NotFound { .. }) => Err(unknown(repository, digest)),
+        let payload = Place::BlobData {
+            digest: recalled.stored_as,
+        };
+        match self.driver.read(&payload.key(), range).await {
+            Ok(content) => {
+                self.remember(&link, recalled, content.size, MediaType::OCTET_STREAM)
+                    .await;
+                Ok(Blob {
+                    digest: *digest,
+                    content,
+                })
+            }
+            Err(storage::Error::NotFound { .. }) => {
+                self.disown(&link, &recalled).await;
+                Err(unknown(repository, digest))
+            }
             Err(storage::Error::RangeNotSatisfiable { size, .. }) => Err(Error::RangeNotSatisfiable { size }),
             Err(source) => Err(Error::Storage {
                 doing: "open a blob",
@@ -105,15 +125,27 @@ impl Registry {
     /// collection knows.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`], or the store's.
+    /// [`Error::BlobUnknown`], [`Error::Forget`], or the store's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let link = link(repository, digest);
+        // Also when there is none: then the answer to the last attempt was that it could not be forgotten.
+        self.forget(&link).await?;
         if self.granted(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
         self.driver
             .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await
-            .map_err(Error::storage("delete the link of a blob"))
+            .map_err(Error::storage("delete the link of a blob"))?;
+        self.forget(&link).await
+    }
+}
+
+fn link<'a>(repository: &'a RepositoryName, digest: &'a Digest) -> Link<'a> {
+    Link {
+        kind: Kind::Blob,
+        repository,
+        digest,
     }
 }
 

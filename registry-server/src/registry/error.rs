@@ -5,6 +5,7 @@ use std::fmt;
 use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
 
 use super::MissingReference;
+use crate::cache;
 use crate::fault::Fault;
 use crate::storage;
 
@@ -166,6 +167,13 @@ pub enum Error {
         #[source]
         source: registry_oci::Error,
     },
+    /// A link cannot be taken away now, because who remembers it cannot be told.
+    #[error("the cache cannot be told that a link goes")]
+    Forget {
+        /// Why.
+        #[source]
+        source: cache::Error,
+    },
     /// The store failed.
     #[error("cannot {doing}")]
     Storage {
@@ -227,10 +235,19 @@ impl Error {
             | Self::TagUnknown { .. }
             | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::Corrupt { .. } | Self::StoredManifest { .. } => Fault::Permanent,
+            Self::Forget { source } => source.fault(),
             Self::Storage { source, .. } => source.fault(),
             Self::Stopping => Fault::Transient {
                 retry_after: Some(std::time::Duration::from_secs(1)),
             },
+        }
+    }
+
+    /// Why the whole store takes no writes, if that is what this error says; whoever met it has said it in the log.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Storage { source, .. } => source.refusal(),
+            _ => None,
         }
     }
 

@@ -69,16 +69,6 @@ impl Registry {
         if let Some(hasher) = self.saved_hash(repository, id, size).await {
             return Ok(hasher);
         }
-        self.hash_of_upload(repository, id, size).await
-    }
-
-    /// The hash over the first `size` bytes of what an upload holds, read back from the store.
-    pub(super) async fn hash_of_upload(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-        size: u64,
-    ) -> Result<Hasher, Error> {
         let mut hasher = Hasher::new();
         let place = Place::UploadData {
             repository: repository.clone(),

@@ -40,6 +40,18 @@ impl Registry {
         &self,
         place: &Place,
     ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
+        let found = self.look_at_link(place).await?;
+        if let Some((None, _)) = found {
+            self.say_broken(&place.key());
+        }
+        Ok(found)
+    }
+
+    /// As [`Registry::read_dated_link`], for those who say themselves what is broken.
+    pub(super) async fn look_at_link(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
         let mut content = match self.driver.read(&key, ReadRange::Full).await {
@@ -54,16 +66,23 @@ impl Registry {
         {
             bytes.extend_from_slice(&block);
         }
-        Ok(Some((self.link_in(&key, &bytes), modified)))
+        Ok(Some((parse(&bytes), modified)))
     }
 
-    /// The digest in a link's bytes. One that has none is said once: whoever asks for it again would fill the log.
+    /// The digest in a link's bytes. One that has none is said.
     fn link_in(&self, key: &StorageKey, bytes: &[u8]) -> Option<Digest> {
         let digest = parse(bytes);
-        if digest.is_none() && self.broken.is_news(key) {
-            tracing::warn!(%key, "a link holds no digest and counts as missing");
+        if digest.is_none() {
+            self.say_broken(key);
         }
         digest
+    }
+
+    /// Once: whoever asks for it again would fill the log.
+    fn say_broken(&self, key: &StorageKey) {
+        if self.broken.is_news(key) {
+            tracing::warn!(%key, "a link holds no digest and counts as missing");
+        }
     }
 
     /// Writes a link, durably.

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
 use super::parsing::Parsed;
+use super::recall::Word;
 use super::{Error, Notice, Registry, hashing};
+use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Durability, Mode};
 
@@ -132,6 +134,31 @@ impl Registry {
         reference: &Reference,
         accepts: &Accepts,
     ) -> Result<Stored, Error> {
+        self.find_manifest(repository, reference, accepts, Word::Cache)
+            .await
+    }
+
+    /// The same for whoever only wants to know whether it is there, and may not push it then: the store's word.
+    ///
+    /// # Errors
+    /// As [`Registry::get_manifest`].
+    pub async fn head_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        accepts: &Accepts,
+    ) -> Result<Stored, Error> {
+        self.find_manifest(repository, reference, accepts, Word::Store)
+            .await
+    }
+
+    async fn find_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        accepts: &Accepts,
+        word: Word,
+    ) -> Result<Stored, Error> {
         let unknown = || Error::ManifestUnknown {
             repository: repository.clone(),
             reference: reference.clone(),
@@ -141,7 +168,7 @@ impl Registry {
             Reference::Tag(tag) => self.tag_target(repository, tag).await?.ok_or_else(unknown)?,
         };
         let (stored, manifest) = self
-            .load_whole_manifest(repository, &digest)
+            .load_whole_manifest(repository, &digest, word)
             .await?
             .ok_or_else(unknown)?;
         if accepts.allows(&stored.media_type) {
@@ -157,7 +184,7 @@ impl Registry {
                 let child = child.ok_or_else(refused)?.digest;
                 drop(manifest); // Two at a time could wait for each other's turn.
                 let (child, _) = self
-                    .load_whole_manifest(repository, &child)
+                    .load_whole_manifest(repository, &child, word)
                     .await?
                     .ok_or_else(unknown)?;
                 Ok(child)
@@ -174,13 +201,15 @@ impl Registry {
     /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`], or the store's.
+    /// [`Error::ManifestUnknown`], [`Error::Forget`], or the store's.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let link = Place::RevisionLink {
             repository: repository.clone(),
             digest: *digest,
         };
         let Some((target, _)) = self.read_raw_link(&link).await? else {
+            // The answer to the last attempt may have been that it could not be forgotten.
+            self.forget_place(&link).await?;
             let reference = Reference::Digest(*digest);
             return Err(Error::ManifestUnknown {
                 repository: repository.clone(),
@@ -196,6 +225,13 @@ impl Registry {
         } else if let Some(other) = self.other_name(repository, &stored_as).await? {
             names.push(other);
         }
+        let forget = async || {
+            for name in &names {
+                self.forget(&self::link(repository, name)).await?;
+            }
+            Ok(())
+        };
+        forget().await?;
         // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
         // again, and no tag is left that means nothing.
         for name in &names {
@@ -211,7 +247,7 @@ impl Registry {
                 .await
                 .map_err(Error::storage("delete the link of a manifest"))?;
         }
-        Ok(())
+        forget().await
     }
 
     /// Reads a manifest for a client; a damaged one is none. Whoever pushes it asks first whether it is there, and
@@ -220,8 +256,9 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        word: Word,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
-        match self.load_manifest(repository, digest).await {
+        match self.load_manifest_by(repository, digest, word).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
                 if self.broken.is_news(&Place::BlobData { digest: *digest }.key()) {
                     tracing::error!(%repository, %digest, error = crate::telemetry::chain(&error), "a manifest is damaged and counts as missing");
@@ -238,10 +275,30 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
-        let Some(stored_as) = self.revision(repository, digest).await? else {
+        self.load_manifest_by(repository, digest, Word::Store).await
+    }
+
+    async fn load_manifest_by(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        word: Word,
+    ) -> Result<Option<(Stored, Parsed)>, Error> {
+        let link = link(repository, digest);
+        let (stored_as, recalled) = match word {
+            Word::Store => (self.revision(repository, digest).await?, None),
+            Word::Cache => {
+                let recalled = self.recall(&link).await?;
+                (recalled.as_ref().map(|recalled| recalled.stored_as), recalled)
+            }
+        };
+        let Some(stored_as) = stored_as else {
             return Ok(None);
         };
         let Some(bytes) = self.manifest_bytes(&stored_as).await? else {
+            if let Some(recalled) = recalled {
+                self.disown(&link, &recalled).await;
+            }
             return Ok(None);
         };
         let manifest = self
@@ -251,6 +308,10 @@ impl Registry {
                 digest: *digest,
                 source,
             })?;
+        if let Some(recalled) = recalled {
+            let (size, media_type) = (bytes.len() as u64, manifest.media_type.clone());
+            self.remember(&link, recalled, size, media_type).await;
+        }
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Some((
             Stored {
@@ -297,6 +358,14 @@ impl Registry {
         };
         let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
         Ok(self.revision(repository, &other).await?.map(|_| other))
+    }
+}
+
+fn link<'a>(repository: &'a RepositoryName, digest: &'a Digest) -> Link<'a> {
+    Link {
+        kind: Kind::Manifest,
+        repository,
+        digest,
     }
 }
 

@@ -210,8 +210,8 @@ impl Registry {
         }
     }
 
-    /// Looks at every manifest of the repository that the index does not know, and enters it there. A registry
-    /// that may not write gives back those that refer to `subject` instead.
+    /// Looks at every manifest of the repository that the index does not know, and enters it there. What may not or
+    /// cannot be entered is given back if it refers to `subject`.
     async fn learn_unknown(
         &self,
         repository: &RepositoryName,
@@ -232,15 +232,13 @@ impl Registry {
             unknown.retain(|digest| known.binary_search(digest).is_err());
             for digest in unknown {
                 match self.load_manifest(repository, &digest).await {
-                    Ok(Some((stored, manifest))) if self.settings.read_only => {
-                        if stored.subject.as_ref() == Some(subject) {
-                            learned.push(manifest.referrer(digest, stored.bytes.len() as u64));
-                        }
-                        continue;
-                    }
                     Ok(Some((stored, manifest))) => {
-                        self.index_referrer(repository, digest, &manifest, stored.bytes.len() as u64)
-                            .await?;
+                        let size = stored.bytes.len() as u64;
+                        let is_entered = !self.settings.read_only
+                            && self.enter(repository, digest, &manifest, size).await?;
+                        if !is_entered && stored.subject.as_ref() == Some(subject) {
+                            learned.push(manifest.referrer(digest, size));
+                        }
                     }
                     Ok(None) => continue,
                     // One broken manifest must not hide the others' referrers.
@@ -250,10 +248,28 @@ impl Registry {
                     }
                     Err(error) => return Err(error),
                 }
-                self.mark_referrers_known(repository, [digest]).await?;
             }
         }
         Ok(learned)
+    }
+
+    /// Enters a manifest that was found. Tells whether it could: a store that takes no writes is pulled from all the same.
+    async fn enter(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+        manifest: &Manifest,
+        size: u64,
+    ) -> Result<bool, Error> {
+        let entered = async {
+            self.index_referrer(repository, digest, manifest, size).await?;
+            self.mark_referrers_known(repository, [digest]).await
+        };
+        match entered.await {
+            Ok(()) => Ok(true),
+            Err(error) if error.refusal().is_some() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn digests(&self, area: &Area<'_>, algorithm: Algorithm) -> Result<Vec<Digest>, Error> {

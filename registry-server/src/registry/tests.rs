@@ -1,5 +1,7 @@
 //! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
 
+pub(in crate::registry) mod content;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;

@@ -57,7 +57,7 @@ pub struct Platform {
 }
 
 impl Children {
-    fn must_be_there(&self, child: &Descriptor) -> bool {
+    pub(super) fn must_be_there(&self, child: &Descriptor) -> bool {
         match self {
             Self::All => true,
             Self::Of(platforms) => child.platform.as_ref().is_some_and(|runs_on| {
@@ -223,7 +223,7 @@ impl Registry {
 }
 
 /// Whether a layer need not be in the registry.
-fn lies_elsewhere(layer: &Descriptor) -> bool {
+pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
     layer.media_type.is_nondistributable() && !layer.urls.is_empty()
 }
 

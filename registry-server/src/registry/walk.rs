@@ -4,12 +4,12 @@
 //! repository that somebody set aside; memory is one folder's names at a time, and those of its siblings above.
 //! Must not: follow a name longer than any repository's, so that a folder linked into itself ends.
 
-use futures_util::TryStreamExt as _;
-use registry_oci::{REPOSITORY_NAME_MAX, RepositoryName};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{Algorithm, Digest, REPOSITORY_NAME_MAX, RepositoryName};
 
 use super::{Error, Registry};
 use crate::storage::StorageKey;
-use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
+use crate::storage::layout::{self, Area, RepositoryEntry, repository_entry};
 
 /// A folder, and what of a repository lies in it.
 #[derive(Debug, Default)]
@@ -50,6 +50,37 @@ impl Registry {
         };
         walk.look(String::new()).await?;
         Ok(walk)
+    }
+
+    /// With which bytes digests begin below an area.
+    pub(super) async fn starts(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
+        let failed = Error::storage("list blobs");
+        let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        let mut starts = Vec::new();
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            starts.extend(layout::listed_start(&entry.name));
+        }
+        Ok(starts)
+    }
+
+    /// The digests below an area, as they are found.
+    pub(super) async fn listed(
+        &self,
+        area: &Area<'_>,
+        algorithm: Algorithm,
+        doing: &'static str,
+    ) -> Result<stream::BoxStream<'static, Result<Digest, Error>>, Error> {
+        let listing = self
+            .driver
+            .list(&area.key())
+            .await
+            .map_err(Error::storage(doing))?;
+        Ok(listing
+            .map_err(Error::storage(doing))
+            .try_filter_map(move |entry| {
+                std::future::ready(Ok(layout::listed_digest(algorithm, &entry.name)))
+            })
+            .boxed())
     }
 }
 

@@ -4,6 +4,9 @@
 //! lost its store for longer than [`FRESH`] looks gone, and one of distribution's gives no sign at all.
 //! Ages are told by the store's clock alone: an object written just now says what time it is there.
 
+mod presence;
+
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,12 +15,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use presence::Presence;
+
 use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
-use crate::storage::{Condition, Durability, Mode};
+use crate::storage::{Condition, Durability, Mode, StorageKey};
 
 /// How often a server says that it is there.
-pub const BEAT: Duration = Duration::from_secs(30);
+const BEAT: Duration = Duration::from_secs(30);
 
 /// A server that said nothing for so long is gone.
 const FRESH: Duration = Duration::from_secs(3 * BEAT.as_secs());
@@ -36,6 +41,9 @@ pub struct Writer {
     pub process: u32,
     /// Since when.
     pub started: Timestamp,
+    /// Whether it only copies another store into this one. Copies are in nobody's way but a collection's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copying: bool,
 }
 
 impl Writer {
@@ -46,6 +54,15 @@ impl Writer {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             process: std::process::id(),
             started: Timestamp::now(),
+            copying: false,
+        }
+    }
+
+    /// This process, which copies another store into this one.
+    pub fn this_copy() -> Self {
+        Self {
+            copying: true,
+            ..Self::this()
         }
     }
 
@@ -96,20 +113,36 @@ impl Registry {
     /// What time it is by the store's clock.
     pub(super) async fn store_time(&self) -> Result<SystemTime, Error> {
         let failed = Error::storage("ask the store for its time");
+        let found = self.probe(async |key| self.driver.stat(key).await).await?;
+        Ok(found.map_err(failed)?.modified)
+    }
+
+    /// Whether another registry is on the same store, whatever way leads to either.
+    pub(super) async fn shares_store_with(&self, other: &Self) -> Result<bool, Error> {
+        match self.probe(async |key| other.driver.stat(key).await).await? {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(source) => Err(Error::storage("look whether two stores are one")(source)),
+        }
+    }
+
+    /// Looks while an object is there that nobody else knows.
+    async fn probe<T>(&self, look: impl AsyncFnOnce(&StorageKey) -> T) -> Result<T, Error> {
+        let failed = Error::storage("write to the store");
         let place = Place::Probe { id: Uuid::new_v4() };
         let key = place.key();
         self.driver
             .put(&key, Bytes::new(), Mode::Create, Durability::Crash)
             .await
             .map_err(&failed)?;
-        let found = self.driver.stat(&key).await;
+        let found = look(&key).await;
         // With the folders that were made for it.
         let (ours, shelf) = (Condition::Holds(Bytes::new()), place.shelf());
         self.driver
             .delete_if(&key, &ours, &shelf, Durability::Crash)
             .await
             .map_err(&failed)?;
-        Ok(found.map_err(failed)?.modified)
+        Ok(found)
     }
 
     /// The servers that write, at a time of the store's; signs of those that are gone are removed.
@@ -154,5 +187,29 @@ impl Registry {
             }
         }
         Ok(seen)
+    }
+}
+
+/// Servers, named as an error names them.
+pub(super) struct Named<'a>(pub(super) &'a [Seen]);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Seen { writer, ago }) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { ", " };
+            let ago = ago.as_secs();
+            match writer {
+                Some(writer) => write!(
+                    f,
+                    "{separator}process {} on {} (last seen {ago} s ago)",
+                    writer.process, writer.host
+                )?,
+                None => write!(
+                    f,
+                    "{separator}a server that does not say who it is (last seen {ago} s ago)"
+                )?,
+            }
+        }
+        f.write_str(if self.0.len() == 1 { " writes" } else { " write" })
     }
 }

@@ -136,6 +136,15 @@ macro_rules! parts {
             concurrent_writers_of_one_version_have_one_winner,
             copies_are_whole_at_every_size,
             delete_all_takes_what_is_there,
+        }
+    };
+}
+
+/// What a driver does whose store tells of what was begun.
+#[cfg(feature = "stores")]
+macro_rules! unfinished {
+    ($make:expr) => {
+        tests! { $make;
             unfinished_uploads_are_told_with_their_last_part,
         }
     };
@@ -155,7 +164,11 @@ driver! { filesystem_without_sync: super::filesystem(crate::storage::Sync::Never
 driver! { inmemory: super::inmemory(), objects append }
 driver! { timed: super::timed(), objects append }
 #[cfg(feature = "stores")]
-driver! { s3: super::stores::s3(), objects parts }
+driver! { s3: super::stores::s3(), objects parts unfinished }
+#[cfg(feature = "stores")]
+driver! { azure: super::stores::azure(false).await, objects parts }
+#[cfg(feature = "stores")]
+driver! { azure_with_slashes: super::stores::azure(true).await, objects parts }
 
 fn inmemory() -> Subject {
     Subject {

@@ -239,19 +239,12 @@ pub trait Parts: Send + Sync {
         blocks: Vec<Bytes>,
     ) -> Result<String, Error>;
 
-    /// Makes the object of `size` bytes out of the parts with these receipts, in order, replacing what is there. It
-    /// may be asked again when its answer was lost.
+    /// Makes the object out of the parts with these receipts, in order, replacing what is there.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such upload and no such object, or the store's own; also when a part is
-    /// not the one its receipt is for.
-    async fn complete(
-        &self,
-        key: &StorageKey,
-        upload: &str,
-        receipts: &[String],
-        size: u64,
-    ) -> Result<(), Error>;
+    /// [`Error::NotFound`] when there is no such upload any more: it was aborted, or completed by a call whose answer
+    /// was lost, which the object tells. Or the store's own; also when a part is not the one its receipt is for.
+    async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error>;
 
     /// Ends an upload and forgets its parts; one that is not there is no error.
     ///

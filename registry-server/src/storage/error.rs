@@ -65,6 +65,17 @@ pub enum Error {
         /// What the store holds.
         actual: u64,
     },
+    /// The store takes no writes at all.
+    #[error("cannot {action} `{key}`: the store is read-only")]
+    ReadOnly {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// A range begins behind the end of the object.
     #[error("the range begins behind the {size} bytes of `{key}`")]
     RangeNotSatisfiable {
@@ -74,14 +85,14 @@ pub enum Error {
         size: u64,
     },
     /// A store over the network did not do it.
-    #[error("cannot {action} `{key}`: {trouble}")]
+    #[error("cannot {action} `{key}`: {cause}")]
     Remote {
         /// What was being done.
         action: &'static str,
         /// To which object.
         key: StorageKey,
         /// What it comes down to.
-        trouble: Trouble,
+        cause: Cause,
         /// What the store or the network said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -118,7 +129,7 @@ pub enum Error {
 
 /// What the failure of a store over the network comes down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum Cause {
     /// Who we say we are is not who may do this.
     #[error("the store refuses the credentials or what they may do")]
     Refused,
@@ -142,7 +153,18 @@ pub enum Trouble {
     Failed,
 }
 
-impl Trouble {
+impl Cause {
+    /// In words that tell a stranger nothing.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Refused | Self::NoBucket | Self::WrongRegion => "storage misconfigured",
+            Self::Unreachable => "storage unreachable",
+            Self::TimedOut => "storage does not answer",
+            Self::Overloaded => "storage overloaded",
+            Self::Failed => "storage failed",
+        }
+    }
+
     /// Whether the same request may work a moment later.
     pub(super) fn may_pass(self) -> bool {
         self.retry_after().is_some()
@@ -166,11 +188,13 @@ impl Error {
             Self::Busy { .. } | Self::Stopping { .. } => Fault::Transient {
                 retry_after: Some(Duration::from_secs(1)),
             },
-            Self::Remote { trouble, .. } => Fault::Transient {
-                retry_after: trouble.retry_after(),
+            Self::Remote { cause, .. } => Fault::Transient {
+                retry_after: cause.retry_after(),
             },
             // Waiting does not empty a disk, but somebody may, and then the same request works.
-            Self::Full { .. } | Self::Io { .. } => Fault::Transient { retry_after: None },
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Io { .. } => {
+                Fault::Transient { retry_after: None }
+            }
             Self::OffsetMismatch { .. } | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::AlreadyExists { .. }
             | Self::InvalidKey { .. }
@@ -185,6 +209,26 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// Why the whole store takes no writes, in a few words for people, if that is what this error says. It concerns
+    /// every object: whoever meets it first says it for all ([`super::Trouble`]).
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Full { .. } => Some("storage full"),
+            Self::ReadOnly { .. } => Some("storage read-only"),
+            Self::Remote { cause, .. } => Some(cause.in_words()),
+            Self::AlreadyExists { .. }
+            | Self::Busy { .. }
+            | Self::InvalidKey { .. }
+            | Self::Io { .. }
+            | Self::NotFound { .. }
+            | Self::OffsetMismatch { .. }
+            | Self::RangeNotSatisfiable { .. }
+            | Self::Stopping { .. }
+            | Self::TooLarge { .. }
+            | Self::Truncated { .. } => None,
+        }
+    }
+
     /// Sorts an error of the operating system.
     pub(super) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
         let key = key.clone();
@@ -193,6 +237,7 @@ impl Error {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { key },
             io::ErrorKind::AlreadyExists => Self::AlreadyExists { key },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, key, source },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { action, key, source },
             _ => Self::Io { action, key, source },
         }
     }

@@ -30,7 +30,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
-    Staged, StorageKey, Swept, Writer,
+    Staged, StorageKey, Swept, Trouble, Writer,
 };
 
 /// Whether writes are synced to the disk.
@@ -50,6 +50,8 @@ pub struct FilesystemOptions {
     pub max_threads: usize,
     /// Whether writes are synced.
     pub sync: Sync,
+    /// Where it is noted when the folder takes no writes.
+    pub trouble: Trouble,
 }
 
 impl Default for FilesystemOptions {
@@ -57,6 +59,7 @@ impl Default for FilesystemOptions {
         Self {
             max_threads: 100,
             sync: Sync::Always,
+            trouble: Trouble::default(),
         }
     }
 }
@@ -69,10 +72,13 @@ pub struct Filesystem {
 
 #[derive(Debug)]
 struct Shared {
+    /// For people.
+    name: String,
     root: PathBuf,
     sync: Sync,
     durable: durable::Durable,
     threads: Arc<Semaphore>,
+    trouble: Trouble,
 }
 
 impl Filesystem {
@@ -86,15 +92,25 @@ impl Filesystem {
         let root = root.into();
         fs::create_dir_all(&root)?;
         let root = fs::canonicalize(root)?;
+        if options.sync == Sync::Always {
+            durable::sync_above(&root);
+        }
         let threads = Arc::new(Semaphore::new(options.max_threads.max(1)));
         Ok(Self {
             shared: Arc::new(Shared {
+                name: format!("filesystem {}", root.display()),
                 root,
                 sync: options.sync,
                 durable: durable::Durable::default(),
                 threads,
+                trouble: options.trouble.clone(),
             }),
         })
+    }
+
+    /// Driver and folder, for people.
+    pub fn name_in_full(&self) -> &str {
+        &self.shared.name
     }
 
     /// The folder.
@@ -121,7 +137,11 @@ impl Filesystem {
         let (shared, owned_key) = (Arc::clone(&self.shared), key.clone());
         let task = spawn_blocking(move || {
             let _permit = permit;
-            work(&shared, &owned_key)
+            let done = work(&shared, &owned_key);
+            if let Err(error) = &done {
+                shared.trouble.failed(&shared.name, error);
+            }
+            done
         });
         finished(task.await, stopping)
     }
@@ -144,6 +164,13 @@ fn finished<T>(
 impl Shared {
     fn path(&self, key: &StorageKey) -> PathBuf {
         self.root.join(key.as_str())
+    }
+
+    /// Notes that bytes could be written.
+    fn wrote(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.trouble.wrote(&self.name);
+        }
     }
 }
 
@@ -182,7 +209,7 @@ impl Driver for Filesystem {
         durability: Durability,
     ) -> Result<(), Error> {
         self.run("write", key, move |shared, key| {
-            files::put(shared, key, &bytes, mode, durability)
+            files::put(shared, key, &bytes, mode, durability).inspect(|()| shared.wrote(&bytes))
         })
         .await
     }

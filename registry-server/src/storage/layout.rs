@@ -21,6 +21,11 @@ const REFERRERS: &str = "_referrers";
 const REVISIONS: &str = "_revisions";
 const WRITERS: &str = "writers";
 const PROBES: &str = "probes";
+const OWNER: &str = "owner";
+const TRASH: &str = "trash";
+const TRASHED: &str = "objects";
+const JOURNAL: &str = "journal";
+const INCOMING: &str = "incoming";
 const DATA: &str = "data";
 const SESSION: &str = "session";
 const LINK: &str = "link";
@@ -45,8 +50,12 @@ const LINK: &str = "link";
 ///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///   owner                                                               Owner
 ///   writers/<uuid>                                                      Writer
 ///   probes/<uuid>                                                       Probe
+///   trash/<uuid>/objects/<key below docker/registry>                    Trashed
+///   trash/<uuid>/journal/<number>                                       TrashJournal
+///   incoming/<uuid>                                                     Incoming
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -139,6 +148,8 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says whose store this is, as JSON.
+    Owner,
     /// Says that a server writes to this store. Holds who it is, as JSON.
     Writer {
         /// The server's run.
@@ -147,6 +158,25 @@ pub enum Place {
     /// Is written to learn what time the store says it is, and removed again.
     Probe {
         /// The asking.
+        id: Uuid,
+    },
+    /// What a repair took out of its place, as it was.
+    Trashed {
+        /// The repair.
+        run: Uuid,
+        /// Where it lay.
+        was: Box<Place>,
+    },
+    /// What a repair moves, written before it does. Holds a line of JSON.
+    TrashJournal {
+        /// The repair.
+        run: Uuid,
+        /// Which move of it.
+        number: u64,
+    },
+    /// The bytes of an object that is on its way in, before it has its name.
+    Incoming {
+        /// The bringing.
         id: Uuid,
     },
 }
@@ -213,8 +243,16 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::Owner => format!("{OURS}/{OWNER}"),
             Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
             Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
+            Self::Trashed { run, was } => {
+                let key = was.key();
+                let below = key.as_str().strip_prefix(TOP).unwrap_or_default();
+                format!("{OURS}/{TRASH}/{run}/{TRASHED}{below}")
+            }
+            Self::TrashJournal { run, number } => format!("{OURS}/{TRASH}/{run}/{JOURNAL}/{number:08}"),
+            Self::Incoming { id } => format!("{OURS}/{INCOMING}/{id}"),
         })
     }
 
@@ -237,7 +275,11 @@ impl Place {
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
-            | Self::Writer { .. } => OURS.to_owned(),
+            | Self::Owner
+            | Self::Writer { .. }
+            | Self::Trashed { .. }
+            | Self::TrashJournal { .. }
+            | Self::Incoming { .. } => OURS.to_owned(),
             // Whoever only asks may be another user than the server, who could not write into folders made so.
             Self::Probe { .. } => TOP.to_owned(),
         })
@@ -258,8 +300,19 @@ impl Place {
                 };
             }
             match rest.split('/').collect::<Vec<_>>().as_slice() {
+                ["", OWNER] => return Some(Self::Owner),
                 ["", WRITERS, id] => return Some(Self::Writer { id: run(id)? }),
                 ["", PROBES, id] => return Some(Self::Probe { id: run(id)? }),
+                ["", INCOMING, id] => return Some(Self::Incoming { id: run(id)? }),
+                ["", TRASH, id, JOURNAL, name] => {
+                    let (run, number) = (run(id)?, journal_number(name)?);
+                    return Some(Self::TrashJournal { run, number });
+                }
+                ["", TRASH, id, TRASHED, below @ ..] => {
+                    let was = StorageKey::parse(&format!("{TOP}/{}", below.join("/"))).ok()?;
+                    let was = Box::new(Self::parse(&was)?);
+                    return Some(Self::Trashed { run: run(id)?, was });
+                }
                 _ => {}
             }
             let (repository, rest) = split_repository(rest)?;
@@ -381,6 +434,16 @@ pub enum Area<'a> {
     Subjects(&'a RepositoryName, Algorithm),
     /// The servers that write to this store; [`run`] reads the names.
     Writers,
+    /// The repairs that moved anything; [`run`] reads the names.
+    Trash,
+    /// One repair, with what it moved.
+    TrashOf(Uuid),
+    /// The moves of one repair; [`journal_number`] reads the names.
+    TrashJournal(Uuid),
+    /// What is on its way in; [`run`] reads the names.
+    Incoming,
+    /// Everything our own index says of a repository.
+    Referrers(&'a RepositoryName),
 }
 
 impl Area<'_> {
@@ -422,6 +485,11 @@ impl Area<'_> {
                 format!("{}/subjects/{algorithm}", our_home(repository))
             }
             Self::Writers => format!("{OURS}/{WRITERS}"),
+            Self::Trash => format!("{OURS}/{TRASH}"),
+            Self::TrashOf(run) => format!("{OURS}/{TRASH}/{run}"),
+            Self::TrashJournal(run) => format!("{OURS}/{TRASH}/{run}/{JOURNAL}"),
+            Self::Incoming => format!("{OURS}/{INCOMING}"),
+            Self::Referrers(repository) => our_home(repository),
         })
     }
 }
@@ -468,7 +536,15 @@ pub fn listed_start(name: &str) -> Option<u8> {
         .filter(|start| format!("{start:02x}") == name)
 }
 
-/// The run of a server or of a probe, from its name.
+/// The number of a move in a repair's journal, from its name.
+pub fn journal_number(name: &str) -> Option<u64> {
+    // One spelling per number, so that the key can be built again.
+    name.parse()
+        .ok()
+        .filter(|number: &u64| format!("{number:08}") == name)
+}
+
+/// The run of a server, of a probe or of a repair, from its name.
 pub fn run(name: &str) -> Option<Uuid> {
     // One spelling, so that the key can be built again.
     Uuid::try_parse(name).ok().filter(|id| id.to_string() == name)

@@ -10,6 +10,7 @@
 //! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
+mod azure;
 mod marks;
 mod parts;
 mod s3;
@@ -18,26 +19,32 @@ mod trouble;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::client::ClientOptions;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
+    BackoffConfig, Certificate, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions,
+    PutPayload, PutResult, RetryConfig,
 };
 
-pub use s3::{S3Credentials, S3Encryption, S3Error, S3Options};
-use trouble::sort;
+pub use azure::{AzureCredentials, AzureOptions};
+pub use s3::{S3Credentials, S3Encryption, S3Options};
+use trouble::Sorter;
+
+use crate::fault::Fault;
 
 use super::{
-    Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
-    ReadRange, StorageKey, Swept, Trouble,
+    Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
+    ReadRange, StorageKey, Swept,
 };
 
 /// Everything the library can do with a store.
@@ -73,6 +80,121 @@ const LONG: Patience = Patience {
     ..QUICK
 };
 
+impl Patience {
+    fn client(self, skip_verify: bool) -> ClientOptions {
+        ClientOptions::new()
+            .with_allow_http(true)
+            // A blob may take hours to read; what counts is that something comes.
+            .with_timeout_disabled()
+            .with_connect_timeout(self.connect)
+            .with_read_timeout(self.silence)
+            .with_default_content_type("application/octet-stream")
+            .with_allow_invalid_certificates(skip_verify)
+    }
+
+    fn retry(self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: self.retries,
+            retry_timeout: self.all,
+        }
+    }
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The library takes the options for wrong.
+    #[error("cannot use `{section}`")]
+    Options {
+        /// Where they stand.
+        section: &'static str,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A value is no HTTP header.
+    #[error("`storage.s3.{key}` cannot be sent in a header")]
+    Header {
+        /// Which.
+        key: &'static str,
+    },
+    /// The certificates cannot be read.
+    #[error("cannot read `{key}`, `{}`", path.display())]
+    Certificates {
+        /// The configuration's key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The client for the calls the library lacks cannot be made.
+    #[error("cannot set up TLS for `storage.s3`")]
+    Tls(#[source] reqwest::Error),
+    /// The store was asked something at the start and did not answer.
+    #[error(transparent)]
+    Asked(Error),
+}
+
+impl StoreError {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Options { .. } | Self::Header { .. } | Self::Certificates { .. } | Self::Tls(_) => {
+                Fault::Caller
+            }
+            Self::Asked(error) => error.fault(),
+        }
+    }
+}
+
+/// Certificates that are believed beside the system's.
+struct Certificates(Vec<Vec<u8>>);
+
+impl Certificates {
+    fn read(key: &'static str, path: Option<&FilePath>) -> Result<Self, StoreError> {
+        use rustls_pki_types::CertificateDer;
+        use rustls_pki_types::pem::PemObject as _;
+        let Some(path) = path else {
+            return Ok(Self(Vec::new()));
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Certificates {
+            key,
+            path: path.to_owned(),
+            source,
+        };
+        let found = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| failed(error.into()))?;
+        if found.is_empty() {
+            return Err(failed("the file has no certificate".into()));
+        }
+        Ok(Self(
+            found
+                .into_iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        ))
+    }
+
+    fn believed_by(&self, mut client: ClientOptions) -> Result<ClientOptions, object_store::Error> {
+        for certificate in &self.0 {
+            client = client.with_root_certificate(Certificate::from_der(certificate)?);
+        }
+        Ok(client)
+    }
+}
+
+/// A root as what stands before every key.
+fn prefix(root: &str) -> String {
+    match root.trim_matches('/') {
+        "" => String::new(),
+        root => format!("{root}/"),
+    }
+}
+
 /// The same store with two kinds of patience, and with what is said of objects that are written.
 struct Clients {
     /// Looks, small objects, lists, removals.
@@ -89,6 +211,9 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
+    /// What stands before every name where the library does not say it: a slash in a tree of distribution 2's.
+    slash: &'static str,
+    sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
     /// Whether one request removes many objects.
@@ -108,6 +233,16 @@ impl fmt::Debug for Object {
 }
 
 impl Object {
+    /// The store's name for people.
+    pub fn name_in_full(&self) -> &str {
+        &self.sorter.store
+    }
+
+    #[cfg(all(test, feature = "stores"))]
+    pub(super) fn has_slash(&self) -> bool {
+        !self.slash.is_empty()
+    }
+
     fn text(&self, key: &StorageKey) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -126,7 +261,7 @@ impl Object {
         let found = self.clients.quick.get_opts(&self.path(key)?, options).await;
         found
             .map(|found| metadata(&found.meta))
-            .map_err(|error| sort(action, key, error))
+            .map_err(|error| self.sorter.sort(action, key, error))
     }
 
     /// One page of what lies below a prefix.
@@ -141,10 +276,10 @@ impl Object {
             page_token: token,
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}/", self.text(below));
+        let prefix = format!("{}{}/", self.slash, self.text(below));
         let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
-            .map_err(|error| sort("list", below, error))
+            .map_err(|error| self.sorter.sort("list", below, error))
     }
 }
 
@@ -171,7 +306,7 @@ impl Driver for Object {
 
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
         const ACTION: &str = "read";
-        let failed = |error| sort(ACTION, key, error);
+        let failed = |error| self.sorter.sort(ACTION, key, error);
         let path = self.path(key)?;
         let found = self
             .clients
@@ -214,7 +349,7 @@ impl Driver for Object {
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
             Ok(found) => found,
             Err(error) => {
-                return Err(match sort(ACTION, key, error) {
+                return Err(match self.sorter.sort(ACTION, key, error) {
                     Error::Remote { source, .. } if trouble::status(&*source) == Some(416) => {
                         behind(key, self.head(ACTION, key).await?.size)
                     }
@@ -227,7 +362,7 @@ impl Driver for Object {
             return Err(behind(key, metadata.size));
         }
         let length = range.end - range.start;
-        let (key, mut actual) = (key.clone(), 0);
+        let (key, sorter, mut actual) = (key.clone(), self.sorter.clone(), 0);
         let blocks = found.into_stream().map(Some).chain(stream::iter([None]));
         let blocks = blocks.filter_map(move |block| {
             let block = match block {
@@ -235,7 +370,7 @@ impl Driver for Object {
                     actual += block.len() as u64;
                     Some(Ok(block))
                 }
-                Some(Err(error)) => Some(Err(sort(ACTION, &key, error))),
+                Some(Err(error)) => Some(Err(sorter.sort(ACTION, &key, error))),
                 None => whole(&key, length, actual).err().map(Err),
             };
             async move { block }
@@ -334,7 +469,7 @@ impl Driver for Object {
             .signed_url(http::Method::GET, &self.path(key)?, REDIRECT_FOR)
             .await;
         url.map(|url| Some(url.into()))
-            .map_err(|error| sort("make a URL for", key, error))
+            .map_err(|error| self.sorter.sort("make a URL for", key, error))
     }
 
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
@@ -370,14 +505,18 @@ impl Object {
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
                 // A 404 on a write can only be the bucket's.
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    return Err(Error::Remote {
+                    return Err(self.sorter.noted(Error::Remote {
                         action: "write",
                         key: key.clone(),
-                        trouble: Trouble::NoBucket,
+                        cause: Cause::NoBucket,
                         source: Box::new(error),
-                    });
+                    }));
                 }
-                written => return written.map_err(|error| sort("write", key, error)),
+                Ok(written) => {
+                    self.sorter.wrote();
+                    return Ok(written);
+                }
+                Err(error) => return Err(self.sorter.sort("write", key, error)),
             }
         }
         Err(Error::Busy { key: key.clone() })
@@ -385,7 +524,7 @@ impl Object {
 
     /// Removes objects that may be there or not.
     async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
-        let failed = |error| sort(action, key, error);
+        let failed = |error| self.sorter.sort(action, key, error);
         if self.bulk_delete && paths.len() > 1 {
             let doomed = stream::iter(paths).map(Ok).boxed();
             return self
@@ -419,6 +558,8 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
+            slash: self.slash,
+            sorter: self.sorter.clone(),
         }
     }
 
@@ -474,6 +615,8 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
+    slash: &'static str,
+    sorter: Sorter,
 }
 
 impl Pager {
@@ -487,10 +630,10 @@ impl Pager {
             page_token: Some(token),
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{below}/", self.prefix);
+        let prefix = format!("{}{}{below}/", self.slash, self.prefix);
         let page = self.store.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
-            .map_err(|error| sort("list", below, error))
+            .map_err(|error| self.sorter.sort("list", below, error))
     }
 }
 

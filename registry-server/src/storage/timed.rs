@@ -21,9 +21,7 @@ use super::{
     Append, Condition, Content, Driver, Durability, Entry, Error, Expected, Intake, Listing, Metadata, Mode,
     Parts, ReadRange, Staged, StorageKey, Swept, Unfinished, Version, Writer,
 };
-
-/// The bounds Go's client library uses when none are given, in seconds.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use crate::telemetry::metrics::BUCKETS;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -239,15 +237,9 @@ impl Parts for Timed {
         self.parts().part(key, upload, number, blocks).await
     }
 
-    async fn complete(
-        &self,
-        key: &StorageKey,
-        upload: &str,
-        receipts: &[String],
-        size: u64,
-    ) -> Result<(), Error> {
+    async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
         let _span = Span::of(&self.r#move);
-        self.parts().complete(key, upload, receipts, size).await
+        self.parts().complete(key, upload, receipts).await
     }
 
     async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error> {

@@ -13,6 +13,9 @@ use prometheus_client::registry::Registry;
 /// The content type of what [`Metrics::text`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The bounds of a histogram that Go's client library uses when none are given, in seconds.
+pub const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// Everything registered.
 #[derive(Debug)]
 pub struct Metrics(Registry);

@@ -1,5 +1,6 @@
 //! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
 
+mod cache;
 mod commands;
 mod garbage;
 mod health;
@@ -7,8 +8,11 @@ mod htpasswd;
 mod listening;
 mod logging;
 mod metrics;
+mod owner;
 mod program;
+mod pushing;
 mod shipped;
 mod stopping;
+mod storage;
 mod tls;
 mod upkeep;

@@ -12,7 +12,7 @@ storage: {cache: {blobdescriptor: inmemory}, filesystem: {rootdirectory: /var/li
 http: {addr: ':5000', headers: {X-Content-Type-Options: [nosniff]}}
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
-        &["storage.cache.blobdescriptor"],
+        &[],
     ),
     (
         "the example of 2.8",
@@ -23,7 +23,7 @@ http: {addr: ':5000', headers: {X-Content-Type-Options: [nosniff]}}
 auth: {htpasswd: {realm: basic-realm, path: /etc/registry}}
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
-        &["storage.cache.blobdescriptor"],
+        &[],
     ),
     (
         "the development file of 2.8",
@@ -63,8 +63,7 @@ notifications:
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
         &[
-            "storage.cache.blobdescriptor",
-            "redis.addr",
+            "redis.pool.maxidle",
             "notifications.events.includereferences",
         ],
     ),
@@ -84,7 +83,7 @@ http:
   headers: {X-Content-Type-Options: [nosniff]}
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
-        &["storage.cache.blobdescriptor", "storage.tag.concurrencylimit"],
+        &["storage.tag.concurrencylimit"],
     ),
     (
         "the example of 3.1",
@@ -98,7 +97,7 @@ http: {addr: ':5000', headers: {X-Content-Type-Options: [nosniff]}}
 auth: {htpasswd: {realm: basic-realm, path: /etc/registry}}
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
-        &["storage.cache.blobdescriptor", "storage.tag.concurrencylimit"],
+        &["storage.tag.concurrencylimit"],
     ),
     (
         "Debian's docker-registry",
@@ -109,7 +108,7 @@ http: {addr: ':5000', headers: {X-Content-Type-Options: [nosniff]}}
 auth: {htpasswd: {realm: basic-realm, path: /etc/docker/registry}}
 health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
 ",
-        &["storage.cache.blobdescriptor"],
+        &[],
     ),
 ];
 

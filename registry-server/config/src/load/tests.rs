@@ -1,4 +1,4 @@
-use crate::model::{Config, Filesystem, Formatter, Htpasswd, Level, Tls, TlsVersion};
+use crate::model::{CacheKind, Config, Filesystem, Formatter, Htpasswd, Level, Tls, TlsVersion};
 use crate::{GoDuration, Secret, Tree, load};
 
 fn lines(text: &str) -> Result<Vec<String>, Vec<String>> {
@@ -87,10 +87,11 @@ health:
 
 #[test]
 fn the_files_that_distribution_ships_are_accepted() {
+    assert_eq!(lines(V2).unwrap(), [""; 0]);
+    let cache = load(V2, []).unwrap().config.storage.cache;
     assert_eq!(
-        lines(V2).unwrap(),
-        ["`storage.cache.blobdescriptor` (line 7) has no effect: \
-          descriptors are read from the store each time, which is never stale"]
+        (cache.kind(), cache.limit()),
+        (Some(CacheKind::Inmemory), Some(10_000))
     );
     let loaded = load(V3, []).unwrap();
     assert_eq!(loaded.config.log.level, Some(Level::Debug));
@@ -103,6 +104,61 @@ fn the_files_that_distribution_ships_are_accepted() {
     assert_eq!(loaded.config.http.headers["X-Content-Type-Options"], ["nosniff"]);
     assert_eq!(loaded.config.http.debug.addr.as_deref(), Some(":5001"));
     assert_eq!(loaded.config.health.storagedriver.threshold, Some(3));
+}
+
+#[test]
+fn a_cache_in_redis_has_an_address_in_the_words_of_either_line() {
+    let redis = |yaml: &str| {
+        let cache = "storage: {filesystem: {}, cache: {layerinfo: redis, blobdescriptorsize: 0}}";
+        load(&format!("version: 0.1\n{cache}\n{yaml}\n"), []).map(|loaded| loaded.config)
+    };
+    for (yaml, expected) in [
+        ("redis: {addr: 'localhost:6379'}", vec!["localhost:6379"]),
+        ("redis: {addrs: [a:1, b:2]}", vec!["a:1", "b:2"]),
+        ("redis: {addr: 'old:1', addrs: [new:2]}", vec!["new:2"]),
+        ("redis: {addrs: /run/redis.sock}", vec!["/run/redis.sock"]),
+    ] {
+        let config = redis(yaml).unwrap();
+        assert_eq!(config.redis.addresses(), expected, "{yaml}");
+        assert_eq!(config.storage.cache.kind(), Some(CacheKind::Redis));
+        assert_eq!(config.storage.cache.limit(), None);
+    }
+    for (yaml, expected) in [
+        ("", "`redis.addrs` is missing"),
+        ("redis: {addr: ''}", "`redis.addrs` is missing"),
+        (
+            "redis: {addrs: [localhost]}",
+            "`redis.addrs[0]`: `localhost` is not allowed",
+        ),
+        (
+            "redis: {addr: localhost}",
+            "`redis.addr` (line 3): `localhost` is not allowed",
+        ),
+        (
+            "redis: {addr: 'a:1', db: -1}",
+            "`redis.db` (line 3): `-1` is not allowed",
+        ),
+    ] {
+        let errors = redis(yaml).unwrap_err();
+        let [error] = errors.as_slice() else {
+            panic!("{yaml}: {errors:?}")
+        };
+        assert!(error.to_string().starts_with(expected), "{yaml}: {error}");
+    }
+    let redis = |yaml: &str| redis(&format!("redis: {{addr: 'a:1', {yaml}}}")).unwrap().redis;
+    let spans = |yaml: &str| {
+        let redis = redis(yaml);
+        (redis.dial().as_millis(), redis.patience().as_millis())
+    };
+    assert_eq!(spans(""), (5_000, 500));
+    assert_eq!(
+        spans("readtimeout: 10ms, writetimeout: 20ms, dialtimeout: 30ms"),
+        (30, 30)
+    );
+    // What is "for ever" in Redis's library for Go.
+    assert_eq!(spans("readtimeout: -1, dialtimeout: 0"), (5_000, 500));
+    assert!(!redis("").tls.is_on());
+    assert!(redis("tls: {rootcas: ca.crt}").tls.is_on());
 }
 
 #[test]
@@ -246,9 +302,9 @@ fn storage_must_be_one_driver() {
         ])
     );
     assert_eq!(
-        lines("version: 0.1\nstorage:\n  azure: {container: c}\n"),
+        lines("version: 0.1\nstorage:\n  gcs: {bucket: b}\n"),
         Err(vec![
-            "`storage.azure` (line 3) is not supported yet: data would not be stored in the container".into()
+            "`storage.gcs` (line 3) is not supported yet: data would not be stored in the bucket".into()
         ])
     );
     assert_eq!(lines("version: 0.1\nstorage: inmemory\n"), Ok(vec![]));

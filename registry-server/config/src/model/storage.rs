@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{S3, unset};
+use super::{Azure, S3, unset};
 use crate::GoDuration;
 
 /// `storage`: exactly one driver, and what holds for each of them.
@@ -20,6 +20,9 @@ pub struct Storage {
     /// A bucket of S3 or of a store that speaks its protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
+    /// A container of Azure Blob Storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
     /// Whether content may be deleted.
     #[serde(skip_serializing_if = "unset")]
     pub delete: Delete,
@@ -86,9 +89,41 @@ pub struct Redirect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cache {
-    /// `inmemory` or `redis`; accepted without effect.
+    /// Where descriptors are remembered; nowhere when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub blobdescriptor: Option<String>,
+    pub blobdescriptor: Option<CacheKind>,
+    /// The old name of `blobdescriptor`, read when that is unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layerinfo: Option<CacheKind>,
+    /// The most descriptors that are remembered in memory; 10,000 when unset, any number when 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blobdescriptorsize: Option<u64>,
+}
+
+impl Cache {
+    /// Where descriptors are remembered.
+    pub fn kind(&self) -> Option<CacheKind> {
+        self.blobdescriptor.or(self.layerinfo)
+    }
+
+    /// The most descriptors that are remembered in memory; `None` is any number.
+    pub fn limit(&self) -> Option<usize> {
+        match self.blobdescriptorsize {
+            Some(0) => None,
+            Some(limit) => Some(usize::try_from(limit).unwrap_or(usize::MAX)),
+            None => Some(10_000),
+        }
+    }
+}
+
+/// Where descriptors are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKind {
+    /// In the memory of the process.
+    Inmemory,
+    /// In Redis, for all replicas.
+    Redis,
 }
 
 /// `storage.maintenance`.
@@ -101,12 +136,21 @@ pub struct Maintenance {
     /// The purging of abandoned uploads.
     #[serde(skip_serializing_if = "unset")]
     pub uploadpurging: UploadPurging,
+    /// Whose store this is: the same for all servers of one registry and for no other's. A server whose store has
+    /// another owner does not start. A key of Berth, in the one section where distribution passes it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Maintenance {
     /// Whether nothing in the store may change.
     pub fn is_read_only(&self) -> bool {
         self.readonly.enabled == Some(true)
+    }
+
+    /// Whose store this is, if anybody says so.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref().filter(|owner| !owner.is_empty())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Output;
+use crate::cli::output::size;
 use crate::registry::{Collected, Eligible, Event, Removal};
 
 /// Time between two lines that say how far it is.
@@ -126,37 +127,9 @@ fn summary(collected: &Collected, removal: Removal, took: Duration) -> Vec<Strin
     lines
 }
 
-/// Bytes as people say them.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{bytes} {}", UNITS[0]),
-        _ => format!("{value:.1} {}", UNITS[unit]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_said_in_the_unit_people_use() {
-        for (bytes, expected) in [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (1024, "1.0 KiB"),
-            (20_000_000_000, "18.6 GiB"),
-            (u64::MAX, "16777216.0 TiB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-        }
-    }
 
     #[test]
     fn the_summary_says_what_was_done_or_would_be() {

@@ -13,11 +13,15 @@ use crate::health::Health;
 use crate::http::{Network, Options, Secrets};
 use crate::registry::{Children, Platform, References, Urls, Validation};
 use crate::storage::{
-    Driver, Filesystem, FilesystemOptions, InMemory, Object, S3Credentials, S3Encryption, S3Options,
+    AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, InMemory, Object, S3Credentials,
+    S3Encryption, S3Options, Trouble,
 };
 
-/// The store and its name for people.
-pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String), Error> {
+/// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
+pub(in crate::cli) async fn driver(
+    config: &Config,
+    trouble: &Trouble,
+) -> Result<(Arc<dyn Driver>, String), Error> {
     let storage = &config.storage;
     if let Some(filesystem) = &storage.filesystem {
         let root = filesystem.root();
@@ -25,22 +29,69 @@ pub(in crate::cli) fn driver(config: &Config) -> Result<(Arc<dyn Driver>, String
         let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
         let options = FilesystemOptions {
             max_threads,
+            trouble: trouble.clone(),
             ..defaults
         };
         let driver = Filesystem::new(root, &options).map_err(|source| Error::Storage {
             root: root.to_owned(),
             source,
         })?;
-        let name = format!("filesystem {}", driver.root().display());
+        let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }
     if let Some(s3) = &storage.s3 {
         let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::s3(&s3_options(s3, redirect))?;
-        return Ok((Arc::new(driver), format!("s3 {}", s3.bucket)));
+        let driver = Object::s3(&s3_options(s3, redirect), trouble.clone())?;
+        let name = driver.name_in_full().to_owned();
+        return Ok((Arc::new(driver), name));
+    }
+    if let Some(azure) = &storage.azure {
+        let redirect = storage.redirect.disable != Some(true);
+        let driver = Object::azure(&azure_options(azure, redirect), trouble.clone()).await?;
+        let name = driver.name_in_full().to_owned();
+        return Ok((Arc::new(driver), name));
     }
     // Exactly one driver is configured, and there is no other one.
     Ok((Arc::new(InMemory::default()), "inmemory".to_owned()))
+}
+
+/// How a container is reached.
+fn azure_options(azure: &registry_config::model::Azure, redirect: bool) -> AzureOptions {
+    use registry_config::model::AzureCredentialsKind as Kind;
+    let registry_config::model::AzureCredentials {
+        kind,
+        clientid,
+        tenantid,
+        secret,
+    } = &azure.credentials;
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    // The configuration's check found what each needs.
+    let credentials = match kind {
+        Some(Kind::ClientSecret) => AzureCredentials::Client {
+            tenant: text(tenantid).unwrap_or_default(),
+            client: text(clientid).unwrap_or_default(),
+            secret: secret
+                .as_ref()
+                .map(|secret| secret.expose().to_owned())
+                .unwrap_or_default(),
+        },
+        Some(Kind::DefaultCredentials) => AzureCredentials::Found,
+        Some(Kind::SharedKey) | None => {
+            AzureCredentials::Key(azure.key().map(|key| key.expose().to_owned()).unwrap_or_default())
+        }
+    };
+    AzureOptions {
+        account: azure.account(),
+        container: azure.container.clone(),
+        endpoint: azure.endpoint(),
+        credentials,
+        root: azure.rootdirectory.clone().unwrap_or_default(),
+        skip_verify: azure.skipverify == Some(true),
+        ca_file: text(&azure.cacert).map(Into::into),
+        redirect,
+        retries: azure.max_retries,
+        pause: azure.retry_delay.and_then(|delay| delay.positive()),
+    }
 }
 
 /// How a bucket is reached.
@@ -114,7 +165,7 @@ fn s3_options(s3: &registry_config::model::S3, redirect: bool) -> S3Options {
 }
 
 /// What pushed manifests must fulfil.
-pub(super) fn validation(config: &Config) -> Result<Validation, Error> {
+pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     use registry_config::model;
     let model::Validation { manifests, .. } = &config.validation;
     let references = match manifests.references.unwrap_or_default() {

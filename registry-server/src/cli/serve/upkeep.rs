@@ -137,6 +137,7 @@ mod tests {
             Purging::of(&Maintenance {
                 readonly,
                 uploadpurging,
+                owner: None,
             })
         };
         let purging = |purge| {

@@ -6,7 +6,7 @@ use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
 
 use super::*;
 use crate::registry::{Error, MissingReference};
-use crate::storage::StorageKey;
+use crate::storage::{self, StorageKey};
 
 /// OCI distribution 1.1, "Error Codes", in its order.
 const SPECIFICATION: [&str; 14] = [
@@ -273,6 +273,19 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
         ),
         (
             Error::Storage {
+                doing: "store a blob",
+                source: storage::Error::ReadOnly {
+                    action: "write",
+                    key: key(),
+                    source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
+                },
+            },
+            503,
+            "UNAVAILABLE",
+            r#""detail":"storage read-only""#,
+        ),
+        (
+            Error::Storage {
                 doing: "open an upload",
                 source: storage::Error::Busy { key: key() },
             },
@@ -284,7 +297,13 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
     ];
     for (error, status, code, detail) in rows {
         let row = error.to_string();
-        let (got, body, _) = answered(error.into()).await;
+        // Waiting does not make room.
+        let waiting_helps = error.refusal().is_none();
+        let (got, body, response) = answered(error.into()).await;
+        assert!(
+            waiting_helps || !response.headers().contains_key(RETRY_AFTER),
+            "{row}"
+        );
         assert_eq!(got, status, "{row}");
         assert!(
             body.starts_with(&format!(r#"{{"errors":[{{"code":"{code}","message":""#)),

@@ -176,6 +176,51 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
     }
 }
 
+/// Nobody but a garbage collection of distribution reads a tag's history, and a push must not trip over it.
+#[tokio::test]
+async fn a_broken_entry_of_a_tags_history_changes_nothing_and_is_healed() {
+    let long = "x".repeat(5000);
+    for content in ["", "\0\0\0\0", "sha256:short", &long] {
+        let server = server();
+        let digest = server.push_image("a", "v1", "content").await;
+        let entry = Place::TagIndex {
+            repository: RepositoryName::parse("a").unwrap(),
+            tag: Tag::parse("v1").unwrap(),
+            digest,
+        };
+        let current = Place::TagCurrent {
+            repository: RepositoryName::parse("a").unwrap(),
+            tag: Tag::parse("v1").unwrap(),
+        };
+        let by_digest = format!("/v2/a/manifests/{digest}");
+        server.write(&entry, content);
+        for path in ["/v2/a/manifests/v1", &by_digest] {
+            server.get(path).await.is(200, &[]);
+        }
+        let tags = server.get("/v2/a/tags/list").await.is(200, &[]).text();
+        assert_eq!(tags, "{\"name\":\"a\",\"tags\":[\"v1\"]}\n");
+        server.push_image("a", "v1", "content").await;
+        assert_eq!(
+            std::fs::read_to_string(server.path_of(&entry)).unwrap(),
+            digest.to_string()
+        );
+        for path in ["/v2/a/manifests/v1", &by_digest] {
+            server.write(&entry, content);
+            // The entry is older than what the tag means; a younger one belongs to whoever is moving the tag.
+            server.write(&current, &digest.to_string());
+            server.send("DELETE", path, &[], "").await.is(202, &[]);
+            let tags = server.get("/v2/a/tags/list").await.is(200, &[]).text();
+            assert_eq!(
+                tags,
+                "{\"name\":\"a\",\"tags\":[]}
+",
+                "{content:?} after DELETE {path}"
+            );
+            server.push_image("a", "v1", "content").await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn files_that_interrupted_writes_left_are_seen_nowhere() {
     let server = server();

@@ -1,10 +1,10 @@
 //! Why a collection did not take place. Apart from the room's other errors, because no request can meet these.
 
-use std::fmt;
 use std::io;
 
 use registry_oci::{Digest, RepositoryName};
 
+use super::super::writers::Named;
 use super::super::{Error, Seen};
 use crate::fault::Fault;
 
@@ -12,7 +12,7 @@ use crate::fault::Fault;
 #[derive(Debug, thiserror::Error)]
 pub enum GarbageError {
     /// Somebody writes to the store.
-    #[error("{} to this store", Writers(writers))]
+    #[error("{} to this store", Named(writers))]
     Written {
         /// Who.
         writers: Vec<Seen>,
@@ -69,28 +69,5 @@ impl GarbageError {
             Self::Scratch(_) => Some("TMPDIR chooses another folder".to_owned()),
             Self::Registry(_) => None,
         }
-    }
-}
-
-struct Writers<'a>(&'a [Seen]);
-
-impl fmt::Display for Writers<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Seen { writer, ago }) in self.0.iter().enumerate() {
-            let separator = if number == 0 { "" } else { ", " };
-            let ago = ago.as_secs();
-            match writer {
-                Some(writer) => write!(
-                    f,
-                    "{separator}process {} on {} (last seen {ago} s ago)",
-                    writer.process, writer.host
-                )?,
-                None => write!(
-                    f,
-                    "{separator}a server that does not say who it is (last seen {ago} s ago)"
-                )?,
-            }
-        }
-        f.write_str(if self.0.len() == 1 { " writes" } else { " write" })
     }
 }

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
 
 use super::reach::Edges;
@@ -366,37 +366,6 @@ impl Registry {
             }
         }
         Ok(marked)
-    }
-
-    /// With which bytes digests begin below an area.
-    pub(super) async fn starts(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
-        let failed = Error::storage("list blobs");
-        let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
-        let mut starts = Vec::new();
-        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
-            starts.extend(layout::listed_start(&entry.name));
-        }
-        Ok(starts)
-    }
-
-    /// The digests below an area, as they are found.
-    pub(super) async fn listed(
-        &self,
-        area: &Area<'_>,
-        algorithm: Algorithm,
-        doing: &'static str,
-    ) -> Result<stream::BoxStream<'static, Result<Digest, Error>>, Error> {
-        let listing = self
-            .driver
-            .list(&area.key())
-            .await
-            .map_err(Error::storage(doing))?;
-        Ok(listing
-            .map_err(Error::storage(doing))
-            .try_filter_map(move |entry| {
-                std::future::ready(Ok(layout::listed_digest(algorithm, &entry.name)))
-            })
-            .boxed())
     }
 }
 

@@ -203,7 +203,14 @@ impl Registry {
                     _ => Durability::PowerLoss,
                 };
                 let condition = Condition::Older(limit);
-                self.driver.delete_if(&key, &condition, &shelf, durability).await
+                if let Err(error) = self.forget_place(place).await {
+                    return Fate::Failed(error);
+                }
+                let removed = self.driver.delete_if(&key, &condition, &shelf, durability).await;
+                if let Err(error) = self.forget_place(place).await {
+                    return Fate::Failed(error);
+                }
+                removed
             }
         };
         match removed {

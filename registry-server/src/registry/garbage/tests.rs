@@ -9,20 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt as _, stream};
 use registry_oci::{MediaType, Reference};
 
 use super::*;
+use crate::registry::tests::content::{blob_of, descriptor, keys, name, path, push, push_blob, push_image};
 use crate::registry::tests::in_folder;
-use crate::registry::{Chunk, Offset, Settings, Writer};
+use crate::registry::{Settings, Writer};
 use crate::storage::layout::Place;
-use crate::storage::{Driver, Durability, EntryKind, InMemory, Mode, StorageKey};
+use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn name(text: &str) -> RepositoryName {
-    RepositoryName::parse(text).unwrap()
-}
 
 /// Whatever is there when it begins is old enough.
 fn at_once(untagged: Untagged) -> Collecting {
@@ -37,81 +33,6 @@ async fn collect(registry: &Registry, collecting: &Collecting) -> Collected {
     let collected = registry.collect_garbage(collecting, &mut |_| {}).await.unwrap();
     assert_eq!(collected.failed, 0, "{collected:?}");
     collected
-}
-
-async fn push_blob(registry: &Registry, repository: &RepositoryName, digest: &Digest, content: &Bytes) {
-    let id = registry.start_upload(repository).await.unwrap().id;
-    let chunk = Chunk {
-        offset: Offset::At(0),
-        length: None,
-        counted: false,
-    };
-    let body = stream::iter([Ok(content.clone())]);
-    registry
-        .finish_upload(repository, &id, chunk, digest, body)
-        .await
-        .unwrap();
-}
-
-/// Pushes a blob and gives back its descriptor.
-async fn blob_of(registry: &Registry, repository: &RepositoryName, content: &str) -> String {
-    let content = Bytes::from(content.to_owned());
-    let digest = Digest::sha256(&content);
-    push_blob(registry, repository, &digest, &content).await;
-    descriptor(&digest, content.len())
-}
-
-fn descriptor(digest: &Digest, size: usize) -> String {
-    format!(r#"{{"mediaType":"application/octet-stream","digest":"{digest}","size":{size}}}"#)
-}
-
-/// An image with one layer.
-async fn push_image(
-    registry: &Registry,
-    repository: &RepositoryName,
-    reference: &str,
-    layer: &str,
-) -> Digest {
-    let (config, layer) = (
-        blob_of(registry, repository, "{}").await,
-        blob_of(registry, repository, layer).await,
-    );
-    let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
-    push(registry, repository, reference, &MediaType::OCI_MANIFEST, text).await
-}
-
-async fn push(
-    registry: &Registry,
-    repository: &RepositoryName,
-    reference: &str,
-    media_type: &MediaType,
-    text: String,
-) -> Digest {
-    let digest = Digest::sha256(text.as_bytes());
-    let reference = match reference {
-        "" => Reference::Digest(digest),
-        tag => Reference::parse(tag).unwrap(),
-    };
-    let pushed = registry.put_manifest(repository, &reference, media_type, text.into(), &[]);
-    pushed.await.unwrap().digest
-}
-
-/// The key of every object of a store, sorted.
-async fn keys(driver: &Arc<dyn Driver>) -> Vec<String> {
-    let mut pending = vec![StorageKey::parse("docker").unwrap()];
-    let mut keys = Vec::new();
-    while let Some(prefix) = pending.pop() {
-        let entries: Vec<_> = driver.list(&prefix).await.unwrap().try_collect().await.unwrap();
-        for entry in entries {
-            let key = prefix.child(&entry.name).unwrap();
-            match entry.kind {
-                EntryKind::Prefix => pending.push(key),
-                EntryKind::Object => keys.push(key.to_string()),
-            }
-        }
-    }
-    keys.sort_unstable();
-    keys
 }
 
 /// Lets everything below a folder have been written that long ago.
@@ -129,10 +50,6 @@ fn age(folder: &Path, ago: Duration) {
 fn age_file(path: &Path, ago: Duration) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - ago).unwrap();
-}
-
-fn path(folder: &Path, place: &Place) -> std::path::PathBuf {
-    folder.join(place.key().as_str())
 }
 
 #[tokio::test]

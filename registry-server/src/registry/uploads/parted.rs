@@ -233,12 +233,13 @@ impl Registry {
                     .await
                     .map_err(failed)?;
             }
-            Taken::Upload(upload) => {
-                store
-                    .complete(&key, &upload.name, &upload.receipts, size)
-                    .await
-                    .map_err(failed)?;
-            }
+            Taken::Upload(upload) => match store.complete(&key, &upload.name, &upload.receipts).await {
+                Ok(()) => {}
+                Err(storage::Error::NotFound { .. }) => {
+                    self.check_together(repository, id, &key, size, digest).await?;
+                }
+                Err(source) => return Err(failed(source)),
+            },
         }
         let held = held(digest, digest, size);
         self.grant_blob(repository, &held).await?;
@@ -287,13 +288,11 @@ impl Registry {
                     .map_err(failed)?;
             }
             Ok(Taken::Upload(upload)) => {
-                match store
-                    .complete(&staged, &upload.name, &upload.receipts, size)
-                    .await
-                {
+                match store.complete(&staged, &upload.name, &upload.receipts).await {
                     Ok(()) => {}
                     Err(storage::Error::NotFound { .. }) => {
-                        self.check_staged(repository, id, size, stored_as).await?;
+                        self.check_together(repository, id, &staged, size, stored_as)
+                            .await?;
                     }
                     Err(source) => return Err(failed(source)),
                 }
@@ -301,7 +300,8 @@ impl Registry {
             }
             // A request before this one put the parts together and got no further.
             Err(storage::Error::NotFound { .. }) => {
-                self.check_staged(repository, id, size, stored_as).await?;
+                self.check_together(repository, id, &staged, size, stored_as)
+                    .await?;
                 self.publish_staged(finishing, &staged, &target, size).await?;
             }
             Err(source) => return Err(failed(source)),
@@ -545,20 +545,30 @@ impl Registry {
         Ok(held)
     }
 
-    /// Whether the bytes of a session were put together already, by a request that got no further: rare enough to
-    /// read them all.
-    async fn check_staged(
+    /// Whether parts were put together already, by a request that got no further or whose answer was lost: rare enough
+    /// to read them all.
+    async fn check_together(
         &self,
         repository: &RepositoryName,
         id: &UploadId,
+        key: &StorageKey,
         size: u64,
         expected: Digest,
     ) -> Result<(), Error> {
-        let hasher = self.hash_of_upload(repository, id, size).await?;
-        if hasher.length() == size && hasher.digest() == expected {
-            Ok(())
-        } else {
-            Err(unknown(repository, id))
+        let failed = Error::storage("read an upload");
+        let mut content = match self.driver.read(key, ReadRange::Full).await {
+            Ok(content) if content.size == size => content,
+            Ok(_) => return Err(unknown(repository, id)),
+            Err(error) if error.is_not_found() => return Err(unknown(repository, id)),
+            Err(source) => return Err(failed(source)),
+        };
+        let mut hasher = Hasher::new();
+        while let Some(block) = content.next().await {
+            hasher = hashing::update(hasher, block.map_err(&failed)?).await?;
+        }
+        match hasher.digest() == expected {
+            true => Ok(()),
+            false => Err(unknown(repository, id)),
         }
     }
 }

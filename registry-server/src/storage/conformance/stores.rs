@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use object_store::ObjectStoreExt as _;
+use object_store::azure::MicrosoftAzureBuilder;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Subject;
-use crate::storage::{Driver, Object, S3Credentials, S3Options};
+use crate::storage::{AzureCredentials, AzureOptions, Driver, Object, S3Credentials, S3Options, Trouble};
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     let text =
@@ -56,5 +58,51 @@ pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
         copy_piece: Some(5 << 20),
         ..S3Options::default()
     };
-    Arc::new(Object::s3(&options).unwrap())
+    Arc::new(Object::s3(&options, Trouble::default()).unwrap())
+}
+
+#[derive(Deserialize)]
+struct Azure {
+    endpoint: String,
+    accountname: String,
+    accountkey: String,
+    container: String,
+}
+
+/// A container of its own, or one with a tree as distribution 2 writes it, with a slash before each name.
+pub(super) async fn azure(slashes: bool) -> Subject {
+    let Azure {
+        endpoint,
+        accountname,
+        accountkey,
+        container,
+    } = variable("BERTH_TEST_AZURE");
+    let root = Uuid::new_v4().to_string();
+    if slashes {
+        // A container in the address and none in the path leaves an empty component: the slash.
+        let old = MicrosoftAzureBuilder::new()
+            .with_account(&accountname)
+            .with_access_key(&accountkey)
+            .with_endpoint(format!("{endpoint}/{container}"))
+            .with_container_name("")
+            .with_allow_http(true)
+            .build()
+            .unwrap();
+        let name = format!("{root}/docker/registry/v2/left");
+        old.put(&name.into(), "by distribution 2".into()).await.unwrap();
+    }
+    let options = AzureOptions {
+        endpoint,
+        account: accountname,
+        credentials: AzureCredentials::Key(accountkey),
+        container,
+        root,
+        ..AzureOptions::default()
+    };
+    let driver = Object::azure(&options, Trouble::default()).await.unwrap();
+    assert_eq!(driver.has_slash(), slashes);
+    Subject {
+        driver: Arc::new(driver),
+        _folder: None,
+    }
 }

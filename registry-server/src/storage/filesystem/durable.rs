@@ -82,6 +82,21 @@ impl Durable {
     }
 }
 
+/// Makes the names of the root and of the folders above it survive, which whoever made them may not have done: without
+/// them everything below is lost. What a program may not open, or is another file system's, was there before it.
+pub(super) fn sync_above(root: &Path) {
+    let device = |folder: &Path| fs::metadata(folder).map(|metadata| metadata.dev()).ok();
+    for folder in root
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| device(folder) == device(root))
+    {
+        if let Err(error) = sync_one(folder) {
+            tracing::debug!(folder = %folder.display(), %error, "a folder above the store cannot be synced");
+        }
+    }
+}
+
 fn sync_one(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -112,8 +112,9 @@ impl Writer for StagedFile {
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         let (file, offset, length) = (Arc::clone(&self.file), self.size, bytes.len() as u64);
         self.filesystem
-            .run("append to", &self.key, move |_, key| {
+            .run("append to", &self.key, move |shared, key| {
                 file.write_all_at(&bytes, offset)
+                    .map(|()| shared.wrote(&bytes))
                     .map_err(|error| Error::io("append to", key, error))
             })
             .await?;

@@ -107,6 +107,29 @@ fn every_object_has_distributions_key() {
             Place::BlobAlias { digest },
             format!("docker/registry/berth/v1/blobs/sha256/6c/{HEX}"),
         ),
+        (Place::Owner, "docker/registry/berth/v1/owner".to_owned()),
+        (
+            Place::Trashed {
+                run: RUN,
+                was: Box::new(Place::BlobData { digest }),
+            },
+            format!("docker/registry/berth/v1/trash/{RUN}/objects/v2/blobs/sha256/6c/{HEX}/data"),
+        ),
+        (
+            Place::Trashed {
+                run: RUN,
+                was: Box::new(Place::BlobAlias { digest }),
+            },
+            format!("docker/registry/berth/v1/trash/{RUN}/objects/berth/v1/blobs/sha256/6c/{HEX}"),
+        ),
+        (
+            Place::TrashJournal { run: RUN, number: 17 },
+            format!("docker/registry/berth/v1/trash/{RUN}/journal/00000017"),
+        ),
+        (
+            Place::Incoming { id: RUN },
+            format!("docker/registry/berth/v1/incoming/{RUN}"),
+        ),
     ];
     for (place, expected) in table {
         assert_eq!(place.key().as_str(), expected, "{place:?}");
@@ -284,7 +307,26 @@ fn every_area_holds_its_objects() {
             },
         ),
         (Area::Writers, Place::Writer { id: RUN }),
+        (Area::Incoming, Place::Incoming { id: RUN }),
+        (
+            Area::TrashJournal(RUN),
+            Place::TrashJournal { run: RUN, number: 1 },
+        ),
+        (
+            Area::Referrers(r),
+            Place::ReferrerKnown {
+                repository: r.clone(),
+                digest,
+            },
+        ),
     ];
+    let trashed = Place::Trashed {
+        run: RUN,
+        was: Box::new(Place::BlobData { digest }),
+    };
+    for area in [Area::Trash, Area::TrashOf(RUN)] {
+        assert!(trashed.key().as_str().starts_with(&format!("{}/", area.key())));
+    }
     for (area, place) in within {
         let (area_key, key) = (area.key(), place.key());
         assert!(
@@ -307,6 +349,8 @@ fn what_no_registry_wrote_is_not_recognised() {
         format!("{home}/_uploads/0193-ab/hashstates/sha256/007"),
         format!("docker/registry/v2/repositories/Library/Debian_/_layers/sha256/{HEX}/link"),
         format!("elsewhere/docker/registry/v2/blobs/sha256/6c/{HEX}/data"),
+        format!("docker/registry/berth/v1/trash/{RUN}/objects/v2/elsewhere"),
+        format!("docker/registry/berth/v1/trash/{RUN}/journal/17"),
     ] {
         assert_eq!(Place::parse(&StorageKey::parse(&text).unwrap()), None, "{text}");
     }
@@ -355,6 +399,7 @@ proptest! {
         tag in "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}",
         id in "[a-zA-Z0-9=_-]{1,40}",
         offset: u64,
+        number: u64,
         content: [u8; 4],
     ) {
         let repository = RepositoryName::parse(&name).unwrap();
@@ -374,8 +419,13 @@ proptest! {
                 Place::UploadHashState { repository: r(), id: i(), offset },
                 Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
                 Place::ReferrerKnown { repository: r(), digest },
+                Place::Owner,
                 Place::Writer { id: RUN },
                 Place::Probe { id: RUN },
+                Place::Incoming { id: RUN },
+                Place::TrashJournal { run: RUN, number },
+                Place::Trashed { run: RUN, was: Box::new(Place::LayerLink { repository: r(), digest }) },
+                Place::Trashed { run: RUN, was: Box::new(Place::TagCurrent { repository: r(), tag: t() }) },
             ] {
                 let (key, shelf) = (place.key(), place.shelf());
                 prop_assert!(key.as_str().starts_with(&format!("{shelf}/")), "{} {}", shelf, key);
@@ -390,6 +440,7 @@ proptest! {
         "docker/registry/v2/repositories/a/b/_layers/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/link",
         "docker/registry/v2/repositories/a/_manifests/tags/v1/current/link",
         "docker/registry/v2/repositories/a/_uploads/x/hashstates/sha256/1024",
+        "docker/registry/berth/v1/trash/0b1f9a2e-7c51-4c0e-9a3d-5f0e6d7c8b9a/objects/v2/repositories/a/_manifests/tags/v1/current/link",
     ])) {
         if let Ok(key) = StorageKey::parse(&text)
             && let Some(place) = Place::parse(&key)

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, schedule, sort, trouble, whole};
-use crate::storage::{Driver as _, Error, Expected, Parts, StorageKey, Unfinished, Version};
+use super::{Object, schedule, trouble, whole};
+use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
 impl Parts for Object {
@@ -16,7 +16,7 @@ impl Parts for Object {
 
     async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
         let begun = self.clients.write.create_multipart(&self.path(key)?).await;
-        begun.map_err(|error| sort("begin", key, error))
+        begun.map_err(|error| self.sorter.sort("begin", key, error))
     }
 
     async fn part(
@@ -33,17 +33,14 @@ impl Parts for Object {
             .put_part(&path, &upload, number, blocks.into_iter().collect());
         stored
             .await
-            .map(|part| part.content_id)
-            .map_err(|error| sort("store a part of", key, error))
+            .map(|part| {
+                self.sorter.wrote();
+                part.content_id
+            })
+            .map_err(|error| self.sorter.sort("store a part of", key, error))
     }
 
-    async fn complete(
-        &self,
-        key: &StorageKey,
-        upload: &str,
-        receipts: &[String],
-        size: u64,
-    ) -> Result<(), Error> {
+    async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
         let (path, upload) = (self.path(key)?, upload.to_owned());
         let parts = receipts.iter().map(|receipt| PartId {
             content_id: receipt.clone(),
@@ -53,13 +50,12 @@ impl Parts for Object {
             .write
             .complete_multipart(&path, &upload, parts.collect())
             .await;
-        match completed.map_err(|error| sort("complete", key, error)) {
+        match completed.map_err(|error| self.sorter.sort("complete", key, error)) {
             Ok(_) => Ok(()),
-            // A first answer that was lost on the way: the upload is gone because it became the object.
-            Err(error @ Error::NotFound { .. }) => match self.stat(key).await {
-                Ok(found) if found.size == size => Ok(()),
-                _ => Err(error),
-            },
+            // Azure's word for blocks that were put together already.
+            Err(Error::Remote { source, .. }) if trouble::says(&*source, &["InvalidBlockList"]) => {
+                Err(Error::NotFound { key: key.clone() })
+            }
             Err(error) => Err(error),
         }
     }
@@ -68,7 +64,7 @@ impl Parts for Object {
         let (path, upload) = (self.path(key)?, upload.to_owned());
         match self.clients.quick.abort_multipart(&path, &upload).await {
             Ok(()) => Ok(()),
-            Err(error) => match sort("abort", key, error) {
+            Err(error) => match self.sorter.sort("abort", key, error) {
                 Error::NotFound { .. } => Ok(()),
                 error => Err(error),
             },
@@ -87,7 +83,7 @@ impl Parts for Object {
             .write
             .copy_opts(&source, &target, CopyOptions::new())
             .await;
-        copied.map_err(|error| sort("copy", from, error))
+        copied.map_err(|error| self.sorter.sort("copy", from, error))
     }
 
     async fn put_blocks(
@@ -123,7 +119,7 @@ impl Parts for Object {
     }
 
     async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
-        let failed = |error| sort("read", key, error);
+        let failed = |error| self.sorter.sort("read", key, error);
         let path = self.path(key)?;
         let found = self
             .clients

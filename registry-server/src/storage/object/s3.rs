@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::ClientOptions;
-use object_store::{BackoffConfig, Certificate, RetryConfig};
 
 pub(super) use calls::Calls;
 
-use super::{Clients, LONG, Object, Patience, QUICK, schedule};
+use super::trouble::Sorter;
+use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, prefix, schedule};
+use crate::storage::Trouble;
 
 /// How a bucket is reached and what is written into it (`storage.s3`).
 #[derive(Debug, Clone, Default)]
@@ -92,32 +92,6 @@ pub enum S3Encryption {
     Kms(String),
 }
 
-/// Why a bucket cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum S3Error {
-    /// The library takes the options for wrong.
-    #[error("cannot use `storage.s3`")]
-    Options(#[source] object_store::Error),
-    /// A value is no HTTP header.
-    #[error("`storage.s3.{key}` cannot be sent in a header")]
-    Header {
-        /// Which.
-        key: &'static str,
-    },
-    /// The certificates cannot be read.
-    #[error("cannot read `storage.s3.cacert`, `{}`", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The client for the calls the library lacks cannot be made.
-    #[error("cannot set up TLS for `storage.s3`")]
-    Tls(#[source] reqwest::Error),
-}
-
 /// Objects above this size are copied in pieces, which go in parallel and each end within the deadline.
 const COPY_WHOLE_UP_TO: u64 = 128 << 20;
 const COPY_PIECE: u64 = 128 << 20;
@@ -127,12 +101,16 @@ const COPY_AT_ONCE: usize = 8;
 const COPY_MAX: u64 = 5 << 30;
 
 impl Object {
-    /// The store in a bucket. Nothing is sent yet.
+    /// The store in a bucket. Nothing is sent yet. What keeps it from answering is noted in `trouble`.
     ///
     /// # Errors
     /// When the options make no sense, or the certificates cannot be read.
-    pub fn s3(options: &S3Options) -> Result<Self, S3Error> {
-        let certificates = certificates(options)?;
+    pub fn s3(options: &S3Options, trouble: Trouble) -> Result<Self, StoreError> {
+        let sorter = Sorter {
+            store: format!("s3 {}", options.bucket).into(),
+            trouble,
+        };
+        let certificates = Certificates::read("storage.s3.cacert", options.ca_file.as_deref())?;
         let client = |patience: Patience, headers: HeaderMap, endpoint: Option<&str>| {
             options.client(patience, headers, endpoint, &certificates)
         };
@@ -151,6 +129,7 @@ impl Object {
             whole_up_to: options.copy_whole_up_to.unwrap_or(COPY_WHOLE_UP_TO).min(COPY_MAX),
             piece: options.copy_piece.unwrap_or(COPY_PIECE).min(COPY_MAX),
             at_once: options.copy_at_once.unwrap_or(COPY_AT_ONCE).max(1),
+            sorter: sorter.clone(),
         };
         Ok(Self {
             name: "s3",
@@ -160,6 +139,8 @@ impl Object {
                 write,
             },
             prefix: prefix(&options.root),
+            slash: "",
+            sorter,
             part: options.part_size.unwrap_or(schedule::PART),
             bulk_delete: true,
             s3: Some(calls),
@@ -168,56 +149,20 @@ impl Object {
     }
 }
 
-/// A root as what stands before every key.
-pub(super) fn prefix(root: &str) -> String {
-    match root.trim_matches('/') {
-        "" => String::new(),
-        root => format!("{root}/"),
-    }
-}
-
-fn certificates(options: &S3Options) -> Result<Vec<Vec<u8>>, S3Error> {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject as _;
-    let Some(path) = &options.ca_file else {
-        return Ok(Vec::new());
-    };
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| S3Error::Certificates {
-        path: path.clone(),
-        source,
-    };
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(error.into()))?;
-    if found.is_empty() {
-        return Err(failed("the file has no certificate".into()));
-    }
-    Ok(found
-        .into_iter()
-        .map(|certificate| certificate.to_vec())
-        .collect())
-}
-
 impl S3Options {
     fn client(
         &self,
         patience: Patience,
         headers: HeaderMap,
         endpoint: Option<&str>,
-        certificates: &[Vec<u8>],
-    ) -> Result<AmazonS3, S3Error> {
-        let mut client = ClientOptions::new()
-            .with_allow_http(true)
-            .with_timeout_disabled()
-            .with_connect_timeout(patience.connect)
-            .with_read_timeout(patience.silence)
-            .with_default_content_type("application/octet-stream")
-            .with_default_headers(headers)
-            .with_allow_invalid_certificates(self.skip_verify);
-        for certificate in certificates {
-            client =
-                client.with_root_certificate(Certificate::from_der(certificate).map_err(S3Error::Options)?);
-        }
+        certificates: &Certificates,
+    ) -> Result<AmazonS3, StoreError> {
+        let failed = |source| StoreError::Options {
+            section: "storage.s3",
+            source,
+        };
+        let client = patience.client(self.skip_verify).with_default_headers(headers);
+        let mut client = certificates.believed_by(client).map_err(failed)?;
         if let Some(agent) = &self.user_agent {
             client = client.with_user_agent(header("useragent", agent)?);
         }
@@ -239,11 +184,7 @@ impl S3Options {
             .with_bucket_name(&self.bucket)
             .with_region(self.region())
             .with_virtual_hosted_style_request(!path_style)
-            .with_retry(RetryConfig {
-                backoff: BackoffConfig::default(),
-                max_retries: patience.retries,
-                retry_timeout: patience.all,
-            })
+            .with_retry(patience.retry())
             .with_client_options(client)
             .with_allow_http(true)
             .with_endpoint(endpoint);
@@ -251,13 +192,12 @@ impl S3Options {
             S3Encryption::Bucket => builder,
             S3Encryption::Managed => {
                 // The key's own type is private; its name is not.
-                let key: AmazonS3ConfigKey =
-                    "aws_server_side_encryption".parse().map_err(S3Error::Options)?;
+                let key: AmazonS3ConfigKey = "aws_server_side_encryption".parse().map_err(failed)?;
                 builder.with_config(key, "AES256")
             }
             S3Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
         };
-        builder.build().map_err(S3Error::Options)
+        builder.build().map_err(failed)
     }
 
     fn region(&self) -> &str {
@@ -321,7 +261,7 @@ impl S3Options {
     }
 
     /// What is said of every object that is written.
-    fn written_with(&self) -> Result<HeaderMap, S3Error> {
+    fn written_with(&self) -> Result<HeaderMap, StoreError> {
         let mut headers = HeaderMap::new();
         if let Some(class) = &self.storage_class {
             headers.insert(
@@ -335,21 +275,21 @@ impl S3Options {
         Ok(headers)
     }
 
-    fn http(&self, certificates: &[Vec<u8>]) -> Result<reqwest::Client, S3Error> {
+    fn http(&self, certificates: &Certificates) -> Result<reqwest::Client, StoreError> {
         let mut client = reqwest::Client::builder()
             .connect_timeout(LONG.connect)
             .read_timeout(LONG.silence)
             .tls_danger_accept_invalid_certs(self.skip_verify);
-        for certificate in certificates {
-            let certificate = reqwest::Certificate::from_der(certificate).map_err(S3Error::Tls)?;
+        for certificate in &certificates.0 {
+            let certificate = reqwest::Certificate::from_der(certificate).map_err(StoreError::Tls)?;
             client = client.tls_certs_merge([certificate]);
         }
-        client.build().map_err(S3Error::Tls)
+        client.build().map_err(StoreError::Tls)
     }
 }
 
-fn header(key: &'static str, value: &str) -> Result<HeaderValue, S3Error> {
-    HeaderValue::from_str(value).map_err(|_| S3Error::Header { key })
+fn header(key: &'static str, value: &str) -> Result<HeaderValue, StoreError> {
+    HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
 }
 
 #[cfg(test)]
@@ -464,10 +404,13 @@ mod tests {
             }),
             ..S3Options::default()
         };
-        let driver = Object::s3(&S3Options {
-            bucket: "b".to_owned(),
-            ..options.clone()
-        })
+        let driver = Object::s3(
+            &S3Options {
+                bucket: "b".to_owned(),
+                ..options.clone()
+            },
+            Trouble::default(),
+        )
         .unwrap();
         assert!(!format!("{options:?}{driver:?}").contains("swordfish"));
     }

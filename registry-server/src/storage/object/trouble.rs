@@ -7,48 +7,74 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::storage::{Error, StorageKey, Trouble};
+use crate::storage::{Cause, Error, StorageKey, Trouble};
+
+/// Makes errors of ours of the library's, and tells of those that concern the whole store.
+#[derive(Debug, Clone)]
+pub(super) struct Sorter {
+    /// The store's name for people.
+    pub(super) store: std::sync::Arc<str>,
+    pub(super) trouble: Trouble,
+}
+
+impl Sorter {
+    /// An error of ours.
+    pub(super) fn sort(&self, action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
+        self.noted(sort(action, key, error))
+    }
+
+    /// An error that was sorted elsewhere.
+    pub(super) fn noted(&self, error: Error) -> Error {
+        self.trouble.failed(&self.store, &error);
+        error
+    }
+
+    /// A write that went well.
+    pub(super) fn wrote(&self) {
+        self.trouble.wrote(&self.store);
+    }
+}
 
 /// An error of ours for one of the library's.
-pub(super) fn sort(action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
+fn sort(action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
     let key = key.clone();
-    let trouble = match &error {
+    let cause = match &error {
         object_store::Error::NotFound { .. } if says(&error, &["NoSuchBucket", "ContainerNotFound"]) => {
-            Trouble::NoBucket
+            Cause::NoBucket
         }
         object_store::Error::NotFound { .. } => return Error::NotFound { key },
         object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
             return Error::AlreadyExists { key };
         }
-        error => trouble(error),
+        error => cause(error),
     };
     Error::Remote {
         action,
         key,
-        trouble,
+        cause,
         source: Box::new(error),
     }
 }
 
 /// What any failure comes down to.
-pub(super) fn trouble(error: &(dyn StdError + 'static)) -> Trouble {
+pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
     for cause in causes(error) {
         if let Some(error) = cause.downcast_ref::<HttpError>() {
             return match error.kind() {
-                HttpErrorKind::Connect => Trouble::Unreachable,
-                HttpErrorKind::Timeout => Trouble::TimedOut,
-                _ => Trouble::Failed,
+                HttpErrorKind::Connect => Cause::Unreachable,
+                HttpErrorKind::Timeout => Cause::TimedOut,
+                _ => Cause::Failed,
             };
         }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return if error.is_connect() {
-                Trouble::Unreachable
+                Cause::Unreachable
             } else if error.is_timeout() {
-                Trouble::TimedOut
+                Cause::TimedOut
             } else {
                 error
                     .status()
-                    .map_or(Trouble::Failed, |status| of_status(status.as_u16()))
+                    .map_or(Cause::Failed, |status| of_status(status.as_u16()))
             };
         }
     }
@@ -56,7 +82,7 @@ pub(super) fn trouble(error: &(dyn StdError + 'static)) -> Trouble {
         error,
         &["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"],
     ) {
-        return Trouble::NoBucket;
+        return Cause::NoBucket;
     }
     if says(
         error,
@@ -67,21 +93,21 @@ pub(super) fn trouble(error: &(dyn StdError + 'static)) -> Trouble {
             "IllegalLocationConstraint",
         ],
     ) {
-        return Trouble::WrongRegion;
+        return Cause::WrongRegion;
     }
     if says(error, &["SlowDown", "ServerBusy", "TooManyRequests"]) {
-        return Trouble::Overloaded;
+        return Cause::Overloaded;
     }
-    status(error).map_or(Trouble::Failed, of_status)
+    status(error).map_or(Cause::Failed, of_status)
 }
 
-fn of_status(status: u16) -> Trouble {
+fn of_status(status: u16) -> Cause {
     match status {
-        401 | 403 => Trouble::Refused,
-        301 | 307 => Trouble::WrongRegion,
-        408 | 504 => Trouble::TimedOut,
-        429 | 503 => Trouble::Overloaded,
-        _ => Trouble::Failed,
+        401 | 403 => Cause::Refused,
+        301 | 307 => Cause::WrongRegion,
+        408 | 504 => Cause::TimedOut,
+        429 | 503 => Cause::Overloaded,
+        _ => Cause::Failed,
     }
 }
 
@@ -94,7 +120,7 @@ pub(super) fn status(error: &(dyn StdError + 'static)) -> Option<u16> {
     })
 }
 
-fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
+pub(super) fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
     causes(error).any(|cause| {
         let text = cause.to_string();
         words.iter().any(|word| text.contains(word))

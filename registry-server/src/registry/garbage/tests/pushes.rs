@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use futures_util::TryStreamExt as _;
+
 use super::*;
 use crate::registry::{Accepts, Error};
 use crate::storage::ReadRange;

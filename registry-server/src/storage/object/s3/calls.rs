@@ -15,7 +15,8 @@ use object_store::signer::{SignedUrlOptions, Signer as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::storage::object::{Object, sort, trouble};
+use crate::storage::object::trouble::Sorter;
+use crate::storage::object::{Object, trouble};
 use crate::storage::{Error, StorageKey, Unfinished};
 
 /// A signed URL is used at once; its time covers clocks that differ.
@@ -40,6 +41,7 @@ pub(in crate::storage::object) struct Calls {
     pub(super) whole_up_to: u64,
     pub(super) piece: u64,
     pub(super) at_once: usize,
+    pub(super) sorter: Sorter,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +107,7 @@ impl Calls {
         loop {
             tried += 1;
             match self.ask_once(action, key, method.clone(), path, options).await {
-                Err(Error::Remote { trouble, .. }) if trouble.may_pass() && tried < TRIES => {
+                Err(Error::Remote { cause, .. }) if cause.may_pass() && tried < TRIES => {
                     // A pause, not a wait: an overloaded store has no condition that could be waited for.
                     tokio::time::sleep(Duration::from_millis(200 << tried)).await;
                 }
@@ -126,14 +128,14 @@ impl Calls {
             .store
             .signed_url_opts(method.clone(), path, SIGNED_FOR, options)
             .await;
-        let url = url.map_err(|error| sort(action, key, error))?;
+        let url = url.map_err(|error| self.sorter.sort(action, key, error))?;
         let failed = |error: reqwest::Error| {
             // Its URL is a key to the object.
             let error = error.without_url();
             Error::Remote {
                 action,
                 key: key.clone(),
-                trouble: trouble::trouble(&error),
+                cause: trouble::cause(&error),
                 source: Box::new(error),
             }
         };
@@ -151,13 +153,13 @@ impl Calls {
             };
             return Err(match status.as_u16() {
                 404 if !text.contains("NoSuchBucket") => Error::NotFound { key: key.clone() },
-                _ => sort(action, key, said),
+                _ => self.sorter.sort(action, key, said),
             });
         }
         quick_xml::de::from_str(&text).map_err(|error| Error::Remote {
             action,
             key: key.clone(),
-            trouble: crate::storage::Trouble::Failed,
+            cause: crate::storage::Cause::Failed,
             source: Box::new(error),
         })
     }
@@ -282,7 +284,7 @@ impl Object {
         to: &StorageKey,
         size: u64,
     ) -> Result<(), Error> {
-        let failed = |error| sort("copy", from, error);
+        let failed = |error| self.sorter.sort("copy", from, error);
         let (source, target) = (self.path(from)?, self.path(to)?);
         let upload = calls.store.create_multipart(&target).await.map_err(failed)?;
         let pieces = size.div_ceil(calls.piece);

@@ -1,0 +1,227 @@
+//! Compares what a server answers with what a [`World`] says has to be there.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::story::{HERE, Presence, Progress, Story, World};
+use super::teller::{Teller, location};
+use crate::protocol::digest;
+
+/// What an interruption was, and so what uploads it left may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// The process ended: what an upload is said to hold are the bytes that were sent.
+    Kill,
+    /// The machine ended: they may be others, and then no blob comes of them.
+    PowerLoss,
+}
+
+struct Answer {
+    status: StatusCode,
+    digest: Option<String>,
+    body: Bytes,
+}
+
+/// Looks at everything. What is not as it should be is an error that says what.
+///
+/// # Errors
+/// Something was lost, is half there, or is answered 5xx.
+pub(super) async fn check(teller: &Teller, story: &Story, world: &World, after: After) -> Result<()> {
+    for ((repository, name), presence) in &world.blobs {
+        let path = format!("/v2/{repository}/blobs/{name}");
+        whole_or_absent(teller, story, &path, name, *presence).await?;
+    }
+    for (name, presence) in &world.manifests {
+        let path = format!("/v2/{HERE}/manifests/{name}");
+        whole_or_absent(teller, story, &path, name, *presence).await?;
+    }
+    for (tag, meant) in &world.tags {
+        let path = format!("/v2/{HERE}/manifests/{tag}");
+        let answer = get(teller, &path).await?;
+        let found = match answer.status {
+            StatusCode::NOT_FOUND => None,
+            _ => answer.digest.clone(),
+        };
+        ensure!(
+            meant.contains(&found),
+            "tag {tag} means {found:?} ({}), of {meant:?}",
+            answer.status
+        );
+        if let Some(found) = found {
+            ensure!(answer.status == StatusCode::OK, "{path}: {}", answer.status);
+            is_whole(story, &path, &found, &answer.body)?;
+        }
+    }
+    lists(teller, story, world).await?;
+    for (number, upload) in world.uploads.iter().enumerate() {
+        // One that was begun and not answered is known to nobody.
+        if let Some(path) = teller.uploads.get(number).and_then(Option::as_ref) {
+            go_on(teller, path, &story.uploads[number], *upload, after)
+                .await
+                .with_context(|| format!("upload {number}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn whole_or_absent(
+    teller: &Teller,
+    story: &Story,
+    path: &str,
+    name: &str,
+    presence: Presence,
+) -> Result<()> {
+    let answer = get(teller, path).await?;
+    let expected = match presence {
+        Presence::Present => answer.status == StatusCode::OK,
+        Presence::Absent => answer.status == StatusCode::NOT_FOUND,
+        Presence::Maybe => matches!(answer.status, StatusCode::OK | StatusCode::NOT_FOUND),
+    };
+    ensure!(expected, "{path} should be {presence:?}: {}", answer.status);
+    let head = ask(teller, Method::HEAD, path, Bytes::new()).await?;
+    ensure!(
+        head.status == answer.status,
+        "{path}: GET {}, HEAD {}",
+        answer.status,
+        head.status
+    );
+    if answer.status == StatusCode::OK {
+        is_whole(story, path, name, &answer.body)?;
+    }
+    Ok(())
+}
+
+fn is_whole(story: &Story, path: &str, name: &str, body: &Bytes) -> Result<()> {
+    let expected = story.content.get(name).context("bytes nobody sent")?;
+    ensure!(
+        body == expected,
+        "{path}: {} bytes that are not those sent",
+        body.len()
+    );
+    Ok(())
+}
+
+async fn lists(teller: &Teller, story: &Story, world: &World) -> Result<()> {
+    let certain: BTreeSet<&str> = world
+        .tags
+        .iter()
+        .filter(|(_, meant)| !meant.contains(&None))
+        .map(|(tag, _)| *tag)
+        .collect();
+    let path = format!("/v2/{HERE}/tags/list");
+    let answer = get(teller, &path).await?;
+    let listed = match answer.status {
+        StatusCode::OK => texts(&answer.body, "tags")?,
+        // Before the first push there is no repository.
+        StatusCode::NOT_FOUND => BTreeSet::new(),
+        status => anyhow::bail!("{path}: {status}"),
+    };
+    ensure!(
+        certain.iter().all(|tag| listed.contains(*tag)),
+        "{path} lists {listed:?} without all of {certain:?}"
+    );
+    ensure!(
+        listed.iter().all(|tag| world.tags.contains_key(tag.as_str())),
+        "{path} lists {listed:?}, of which some are nobody's"
+    );
+    let answer = get(teller, "/v2/_catalog").await?;
+    ensure!(answer.status == StatusCode::OK, "the catalog: {}", answer.status);
+    let listed = texts(&answer.body, "repositories")?;
+    ensure!(
+        certain.is_empty() || listed.contains(HERE),
+        "the catalog lists {listed:?}"
+    );
+    let path = format!("/v2/{HERE}/referrers/{}", story.subject);
+    let answer = get(teller, &path).await?;
+    ensure!(answer.status == StatusCode::OK, "{path}: {}", answer.status);
+    let listed: Value = serde_json::from_slice(&answer.body)?;
+    let entries = listed["manifests"].as_array().context("no list of referrers")?;
+    let is_there = entries
+        .iter()
+        .any(|entry| entry["digest"] == story.referrer.as_str());
+    let expected = match world.manifests[&story.referrer] {
+        Presence::Present => is_there,
+        Presence::Absent => !is_there,
+        Presence::Maybe => true,
+    };
+    ensure!(expected, "{path}: {listed}");
+    Ok(())
+}
+
+fn texts(body: &[u8], field: &str) -> Result<BTreeSet<String>> {
+    let value: Value = serde_json::from_slice(body)?;
+    let list = value[field]
+        .as_array()
+        .with_context(|| format!("no list: {value}"))?;
+    list.iter()
+        .map(|text| text.as_str().map(str::to_owned).context("no text"))
+        .collect()
+}
+
+/// Asks where an upload stands, sends the rest, and looks at the blob.
+async fn go_on(teller: &Teller, path: &str, whole: &Bytes, expected: Progress, after: After) -> Result<()> {
+    let answer = teller.request(Method::GET, path, Bytes::new())?.send().await?;
+    let status = answer.status();
+    let possible = match expected.presence {
+        Presence::Present => status == StatusCode::NO_CONTENT,
+        Presence::Absent => status == StatusCode::NOT_FOUND,
+        Presence::Maybe => matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_FOUND),
+    };
+    ensure!(possible, "should be {expected:?}: {status}");
+    if status == StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    let range = answer.headers().get("range").context("no `Range`")?.to_str()?;
+    let last: usize = range.strip_prefix("0-").context("no range")?.parse()?;
+    // Nothing and one byte are both written `0-0`; no part of the story ends at one.
+    let held = if last == 0 { 0 } else { last + 1 };
+    ensure!(
+        (expected.least..=expected.most).contains(&held),
+        "should be {expected:?}: holds {held}"
+    );
+    let name = digest(whole);
+    let put = format!("{}&digest={name}", location(&answer)?);
+    let answer = ask(teller, Method::PUT, &put, whole.slice(held..)).await?;
+    match (answer.status, after) {
+        (StatusCode::CREATED, _) => {}
+        (StatusCode::BAD_REQUEST, After::PowerLoss) => {
+            let body: Value = serde_json::from_slice(&answer.body)?;
+            ensure!(body["errors"][0]["code"] == "DIGEST_INVALID", "finished: {body}");
+            return Ok(());
+        }
+        (status, _) => anyhow::bail!("finished from {held}: {status}"),
+    }
+    let blob = get(teller, &format!("/v2/{HERE}/blobs/{name}")).await?;
+    ensure!(
+        blob.status == StatusCode::OK && blob.body == *whole,
+        "finished from {held}: the blob is {} with {} bytes",
+        blob.status,
+        blob.body.len()
+    );
+    Ok(())
+}
+
+async fn get(teller: &Teller, path: &str) -> Result<Answer> {
+    ask(teller, Method::GET, path, Bytes::new()).await
+}
+
+async fn ask(teller: &Teller, method: Method, path: &str, body: Bytes) -> Result<Answer> {
+    let answer = teller.request(method.clone(), path, body)?.send().await?;
+    let status = answer.status();
+    let digest = answer.headers().get("docker-content-digest");
+    let digest = digest.and_then(|digest| digest.to_str().ok()).map(str::to_owned);
+    let body = answer
+        .bytes()
+        .await
+        .with_context(|| format!("{method} {path} broke off"))?;
+    ensure!(
+        !status.is_server_error(),
+        "{method} {path}: {status}: {:.300}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(Answer { status, digest, body })
+}

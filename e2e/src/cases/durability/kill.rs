@@ -1,0 +1,200 @@
+//! A server that is killed at each of its system calls that change the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::check::{After, check};
+use super::record::{Recorded, prepare, record};
+use super::story::Story;
+use super::teller::Told;
+use crate::runner::Bench;
+use crate::server::Setup;
+use crate::trace::Traced;
+use crate::volume::Volume;
+
+/// Room for a push and for what killed ones leave.
+const SIZE: u64 = 64 << 20;
+
+/// How often a moment is aimed at that was not met by counting.
+const TRIES: usize = 8;
+/// One moment of so many may not be met: other threads write too, to wake each other, and the first to come to a number
+/// dies of it; how often they do depends on how busy the machine is. What is on the disk at every single moment is looked
+/// at by the case about a loss of power.
+const MISSED_MAX: usize = 20;
+
+/// What every run needs: the program, a disk under it, and what is told to it.
+struct Killer {
+    program: PathBuf,
+    volume: Volume,
+    disk: PathBuf,
+    dir: PathBuf,
+    story: Story,
+}
+
+/// One run for each call of an undisturbed one.
+pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>) -> Result<()> {
+    let program = prepare(bench.dir)?;
+    let disk = bench.dir.join("disk");
+    std::fs::create_dir(&disk)?;
+    let killer = Killer {
+        program,
+        // What a kill leaves is what the kernel has, whatever disk it lies on; this one syncs in no time.
+        volume: Volume::new(&disk, SIZE).await?,
+        disk,
+        dir: bench.dir.to_owned(),
+        story: Story::new(),
+    };
+    let whole = killer.run(None).await?;
+    ensure!(
+        whole.told.done == killer.story.steps.len(),
+        "the undisturbed push broke off"
+    );
+    let all = whole.changes.len();
+    let mut killed: BTreeMap<String, usize> = BTreeMap::new();
+    let mut moments = BTreeSet::new();
+    let names: BTreeSet<&str> = whole.changes.iter().map(|call| call.name.as_str()).collect();
+    for name in names {
+        let calls: Vec<_> = whole.of_thread.iter().filter(|call| call.name == name).collect();
+        let mut number = 0;
+        loop {
+            number += 1;
+            // Of calls that only read, a kill would show the same as before the next one that writes. Writes are
+            // counted with those that wake a sleeping thread, of which there are not always as many.
+            let is_of_use = match calls.get(number - 1) {
+                Some(call) => {
+                    name == "write" || (call.succeeded() && call.changes() && call.touches(&killer.disk)?)
+                }
+                None => true,
+            };
+            if !is_of_use {
+                continue;
+            }
+            let seen = killer.killed(name, number).await?;
+            if seen.told.done == killer.story.steps.len() {
+                break;
+            }
+            *killed.entry(name.to_owned()).or_default() += 1;
+            moments.insert(seen.changes.len());
+        }
+    }
+    // Of a write that had one more or one less in front of it, a neighbour was met twice.
+    let mut missed = Vec::new();
+    for moment in whole.before..all {
+        let next = &whole.changes[moment];
+        let before = whole
+            .of_thread
+            .iter()
+            .filter(|call| call.name == next.name && call.begun < next.begun);
+        let mut number = before.count() + 1;
+        let mut tries = 0;
+        while !moments.contains(&moment) && tries < TRIES {
+            tries += 1;
+            let met = killer.killed(&next.name, number).await?.changes.len();
+            *killed.entry(next.name.clone()).or_default() += 1;
+            moments.insert(met);
+            number = if met < moment {
+                number + 1
+            } else {
+                number.saturating_sub(1).max(1)
+            };
+        }
+        if !moments.contains(&moment) {
+            missed.push(format!("{moment} ({})", next.name));
+        }
+    }
+    let met = all - whole.before - missed.len();
+    let runs: usize = killed.values().sum();
+    let by_name: Vec<String> = killed
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    bench.note(format!(
+        "{runs} kills ({}), at {met} of the {} moments before a call that changes the store: 0 losses",
+        by_name.join(", "),
+        all - whole.before
+    ));
+    ensure!(
+        missed.len() * MISSED_MAX < all,
+        "of {all} moments these were not met: {}",
+        missed.join(", ")
+    );
+    Ok(())
+}
+
+impl Killer {
+    /// One push, killed.
+    async fn killed(&self, name: &str, number: usize) -> Result<Recorded> {
+        self.run(Some((name.to_owned(), number)))
+            .await
+            .with_context(|| format!("killed at {name} {number}"))
+    }
+
+    /// One push on an empty disk, killed or not, and everything that has to hold behind it.
+    async fn run(&self, kill_at: Option<(String, usize)>) -> Result<Recorded> {
+        let outside = self.volume.outside().join("data");
+        match std::fs::remove_dir_all(&outside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot empty the disk");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let traced = Traced {
+            record: self.dir.join("record"),
+            with_data: false,
+            kill_at,
+        };
+        let data = self.disk.join("data");
+        let setup = || -> Result<Setup> {
+            let setup = Setup::new(&self.program, &self.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+            Ok(setup.keeping_data_in(&data).by(self.volume.inside()))
+        };
+        let seen = record(&setup()?, &traced, &data, &self.story).await?;
+        leftovers(&outside)?;
+        let Told { done, underway } = seen.told;
+        let successor = setup()?.start().await?;
+        let mut teller = seen.teller.at(successor.base());
+        let world = self.story.world(done, underway);
+        check(&teller, &self.story, &world, After::Kill)
+            .await
+            .with_context(|| format!("after {done} steps and {} changes", seen.changes.len()))?;
+        let told = teller.tell(&self.story).await.context("told again")?;
+        ensure!(!told.underway, "the successor ended at step {}", told.done);
+        let world = self.story.world(told.done, false);
+        check(&teller, &self.story, &world, After::Kill)
+            .await
+            .context("told again")?;
+        successor.kill().await?;
+        Ok(seen)
+    }
+}
+
+/// What a kill leaves beside the objects of the layout has a name that `Driver::sweep` removes when it is a day old,
+/// and is shown by no list.
+fn leftovers(folder: &Path) -> Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // It was killed before it had made one.
+        if !folder.exists() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(rest) = name.strip_suffix(".tmp") {
+                let id = rest.rsplit('.').next().unwrap_or_default();
+                ensure!(
+                    id.len() == 36 && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()),
+                    "nobody will remove `{}`",
+                    entry.path().display()
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! An undisturbed push against a server under strace: the calls below its folder and the moments of its answers.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Url;
+
+use super::story::Story;
+use super::teller::{Teller, Told};
+use crate::cases::server::binary;
+use crate::server::Setup;
+use crate::trace::{self, Call, Traced};
+
+/// How long strace may take to write its record when the server is gone.
+pub(super) const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// How many requests come before the push, each of which opens a file: more than the first thread opens before there
+/// is another one, so that the n-th call of a push is not the n-th of that thread, which would end the server early.
+const WARM_UP: usize = 80;
+
+const NOTHING: Told = Told {
+    done: 0,
+    underway: false,
+};
+
+/// What was seen.
+pub(super) struct Recorded {
+    /// Calls that changed something below the folder, in their order.
+    pub(super) changes: Vec<Call>,
+    /// All calls of the thread that made them.
+    pub(super) of_thread: Vec<Call>,
+    /// How many of them came before the push.
+    pub(super) before: usize,
+    /// Where in the record each answer of the push began.
+    pub(super) answers: Vec<usize>,
+    /// How far the story was told.
+    pub(super) told: Told,
+    /// Who told it.
+    pub(super) teller: Teller,
+}
+
+/// Tells the story to a server under strace, and ends both.
+///
+/// # Errors
+/// The story is not answered as it should be, or the server's file calls do not have one order.
+pub(super) async fn record(setup: &Setup, traced: &Traced, data: &Path, story: &Story) -> Result<Recorded> {
+    let setup = setup.clone().by(traced.words()).with("TOKIO_WORKER_THREADS", "1");
+    let server = match setup.start().await {
+        Ok(server) => server,
+        // Killed before it could answer.
+        Err(_) if traced.kill_at.is_some() && traced.record.exists() => {
+            let teller = Teller::new(&Url::parse("http://127.0.0.1:9/")?)?;
+            return seen(&traced.record, data, NOTHING, teller);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut teller = Teller::new(server.base())?;
+    let told = match teller.warm_up(WARM_UP).await {
+        Ok(()) => teller.tell(story).await?,
+        Err(_) if traced.kill_at.is_some() => NOTHING,
+        Err(error) => return Err(error),
+    };
+    if !told.underway {
+        end(&traced.record)?;
+    }
+    server.ended(END_LIMIT).await?;
+    seen(&traced.record, data, told, teller)
+}
+
+/// Ends the server itself: strace would leave it running, and end by itself when it is gone.
+fn end(record: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(record).context("strace left no record")?;
+    let first = text.split(' ').next().and_then(|id| id.parse().ok());
+    let id = first
+        .and_then(rustix::process::Pid::from_raw)
+        .context("no process in the record")?;
+    match rustix::process::kill_process(id, rustix::process::Signal::KILL) {
+        // It was killed by a call that came behind the last answer.
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot end the server"),
+    }
+}
+
+fn seen(record: &Path, data: &Path, told: Told, teller: Teller) -> Result<Recorded> {
+    let calls = trace::read(record)?;
+    // With the name of the folder itself.
+    let above = data.parent().context("a store is in a folder")?;
+    let main = calls.first().map(|call| call.thread);
+    let mut changes = Vec::new();
+    for call in &calls {
+        if call.succeeded() && call.changes() && call.touches(above)? {
+            changes.push(call.clone());
+        }
+    }
+    // The first thread makes the folder itself, before there is another one.
+    let threads: Vec<u32> = changes
+        .iter()
+        .map(|call| call.thread)
+        .filter(|thread| Some(*thread) != main)
+        .collect();
+    let thread = threads.first().copied();
+    ensure!(
+        threads.iter().all(|other| Some(*other) == thread),
+        "file calls were made by more than one thread: the limit of threads is not what it was"
+    );
+    let mut answers = Vec::new();
+    for call in &calls {
+        if call.answers()? {
+            answers.push(call.begun);
+        }
+    }
+    answers.sort_unstable();
+    // The first one is to the look whether it answers at all.
+    let begun = answers.get(WARM_UP).copied().unwrap_or(usize::MAX);
+    let answers = answers.split_off(answers.len().min(1 + WARM_UP));
+    let before = changes.iter().take_while(|call| call.ended < begun);
+    Ok(Recorded {
+        before: before.count(),
+        of_thread: calls
+            .into_iter()
+            .filter(|call| Some(call.thread) == thread)
+            .collect(),
+        changes,
+        answers,
+        told,
+        teller,
+    })
+}
+
+/// A folder for a traced server, which is nobody in particular: everybody may write there. And the server's program
+/// where nobody in particular can read it.
+pub(super) fn prepare(dir: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;
+    let program = dir.join("registry-server");
+    std::fs::copy(binary(), &program).context("cannot copy the server's program")?;
+    Ok(program)
+}

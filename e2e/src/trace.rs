@@ -1,0 +1,346 @@
+//! System calls of a server, recorded and killed at by Debian's strace.
+//!
+//! strace counts calls for each thread alone (`when=`), so a server whose file calls are spread over threads could only
+//! be killed at every n-th call of some thread. [`Traced`] therefore leaves the server one thread for file calls: it runs
+//! as a user of its own who may have no more threads. Its calls then have one order, and the n-th is the n-th of all.
+//!
+//! Start at [`Traced`] for how a server is run, at [`read`] for what is recorded.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// A user nobody else is, not even another run of the suite: the kernel counts threads by user, and root has no limit.
+#[must_use]
+pub fn user() -> u32 {
+    64_000 + std::process::id() % 1000
+}
+
+/// The first thread, two that write the log, one of the runtime, and one for file calls. The runtime goes on with the
+/// threads it has when it gets no more.
+const THREADS: &str = "--nproc=5";
+
+/// Every call that changes a file system, and those that answer requests.
+const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,pwritev,pwritev2,writev,rename,renameat,renameat2,link,linkat,\
+                     symlink,symlinkat,unlink,unlinkat,rmdir,fsync,fdatasync,sync_file_range,truncate,ftruncate,fallocate,\
+                     utimensat,copy_file_range,sendfile,splice,sendto,sendmsg";
+
+/// How a server is run under strace.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Where the record goes.
+    pub record: PathBuf,
+    /// Whether written bytes are recorded whole.
+    pub with_data: bool,
+    /// The name of a call, and which one of its thread shall not be made any more.
+    pub kill_at: Option<(String, usize)>,
+}
+
+impl Traced {
+    /// What stands before the server's own command.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        // Strings in hexadecimal, so that none has a quote or a comma; descriptors with their paths. Neither a filter of
+        // signals nor one by seccomp: with either, strace 6.1 sends none itself.
+        let mut words = ["/usr/bin/strace", "-f", "-y", "-xx"].map(str::to_owned).to_vec();
+        words.extend(["-o".to_owned(), self.record.display().to_string()]);
+        words.extend([
+            "-s".to_owned(),
+            if self.with_data { "4000000" } else { "32" }.to_owned(),
+        ]);
+        words.extend(["-e".to_owned(), format!("trace={CALLS}")]);
+        if let Some((name, number)) = &self.kill_at {
+            words.extend([
+                "-e".to_owned(),
+                format!("inject={name}:signal=KILL:when={number}"),
+            ]);
+        }
+        // The server must not outlive strace, which a test that fails kills.
+        let user = user().to_string();
+        words.extend(
+            [
+                "/usr/bin/setpriv",
+                "--reuid",
+                &user,
+                "--regid",
+                &user,
+                "--clear-groups",
+            ]
+            .map(str::to_owned),
+        );
+        words.extend(["--pdeathsig", "KILL", "/usr/bin/prlimit", THREADS, "--"].map(str::to_owned));
+        words
+    }
+}
+
+/// One system call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Who made it.
+    pub thread: u32,
+    /// Its name.
+    pub name: String,
+    /// What it was given, as strace writes it.
+    args: Vec<String>,
+    /// What it gave; nothing when it did not come back.
+    pub result: Option<i64>,
+    /// Where in the record it began, and where it came back.
+    pub begun: usize,
+    /// The same of its end; of one that did not come back, where the record ends.
+    pub ended: usize,
+}
+
+impl Call {
+    /// One of the arguments.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn arg(&self, index: usize) -> Result<&str> {
+        self.args
+            .get(index)
+            .map(String::as_str)
+            .with_context(|| format!("`{}` has no argument {index}: {:?}", self.name, self.args))
+    }
+
+    /// The bytes of an argument that is a string.
+    ///
+    /// # Errors
+    /// It is none, or was not recorded whole.
+    pub fn bytes(&self, index: usize) -> Result<Vec<u8>> {
+        let text = self.arg(index)?;
+        let inner = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .with_context(|| format!("not a whole string: {:.80}", text))?;
+        unescape(inner)
+    }
+
+    /// The path of a descriptor, `/a/b` of `7</a/b>`; nothing when it has none.
+    ///
+    /// # Errors
+    /// It is not readable.
+    pub fn descriptor(&self, index: usize) -> Result<Option<PathBuf>> {
+        path_of_descriptor(self.arg(index)?)
+    }
+
+    /// A path, which may be below a descriptor.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn path_below(&self, folder: usize, path: usize) -> Result<PathBuf> {
+        let path = PathBuf::from(String::from_utf8(self.bytes(path)?)?);
+        if path.is_absolute() {
+            return Ok(path);
+        }
+        let folder = self
+            .descriptor(folder)?
+            .context("a relative path below nothing")?;
+        Ok(folder.join(path))
+    }
+
+    /// A path of its own.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn path(&self, index: usize) -> Result<PathBuf> {
+        Ok(PathBuf::from(String::from_utf8(self.bytes(index)?)?))
+    }
+
+    /// Whether it went well.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.result.is_some_and(|result| result >= 0)
+    }
+
+    /// The first of its paths that lies below `root`, for those that have one.
+    ///
+    /// # Errors
+    /// A path is not readable.
+    pub fn touches(&self, root: &Path) -> Result<bool> {
+        for arg in &self.args {
+            let path = if arg.starts_with('"') && arg.ends_with('"') {
+                match unescape(&arg[1..arg.len() - 1]).map(String::from_utf8) {
+                    Ok(Ok(text)) => Some(PathBuf::from(text)),
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            } else {
+                path_of_descriptor(arg)?
+            };
+            if path.is_some_and(|path| path.starts_with(root)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether it is of a kind that changes files; of opening, only with `O_CREAT` or `O_TRUNC`.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        match self.name.as_str() {
+            "openat" => self
+                .args
+                .get(2)
+                .is_some_and(|flags| flags.contains("O_CREAT") || flags.contains("O_TRUNC")),
+            "sendto" | "sendmsg" => false,
+            _ => true,
+        }
+    }
+
+    /// Whether it begins an answer to a request.
+    ///
+    /// # Errors
+    /// It is not readable.
+    pub fn answers(&self) -> Result<bool> {
+        // `HTTP/1.1 ` in hexadecimal; in the first piece of a list, or alone.
+        const HEAD: &str = r#""\x48\x54\x54\x50\x2f\x31\x2e\x31\x20"#;
+        let said = self.args.get(1);
+        Ok(
+            matches!(self.name.as_str(), "write" | "writev" | "sendto" | "sendmsg")
+                && said.is_some_and(|said| said.contains(HEAD)),
+        )
+    }
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// It is not there, or has lines strace does not write.
+pub fn read(record: &Path) -> Result<Vec<Call>> {
+    let text = std::fs::read_to_string(record)
+        .with_context(|| format!("strace left no record at `{}`", record.display()))?;
+    let mut calls: Vec<Call> = Vec::new();
+    let mut open: HashMap<u32, (usize, String)> = HashMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let broken = || format!("line {} of the record: {line:.120}", number + 1);
+        let (thread, rest) = line.split_once(' ').with_context(broken)?;
+        let thread: u32 = thread.parse().with_context(broken)?;
+        let rest = rest.trim_start();
+        if rest.starts_with("+++") || rest.starts_with("---") {
+            continue;
+        }
+        if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+            open.insert(thread, (number, begun.trim_end().to_owned()));
+            continue;
+        }
+        let (begun, whole) = match rest.strip_prefix("<... ") {
+            None => (number, rest.to_owned()),
+            Some(resumed) => {
+                let (_, end) = resumed.split_once(" resumed>").with_context(broken)?;
+                let (begun, start) = open.remove(&thread).with_context(broken)?;
+                (begun, format!("{start}{end}"))
+            }
+        };
+        // The last ` = `: none is in a result, whatever stands before.
+        let (call, result) = whole.rsplit_once(" = ").with_context(broken)?;
+        let result = result
+            .split(|c: char| !c.is_ascii_digit() && c != '-')
+            .next()
+            .and_then(|number| number.parse().ok());
+        calls.push(parse(thread, call.trim_end(), result, begun, number).with_context(broken)?);
+    }
+    let end = text.lines().count();
+    for (thread, (begun, start)) in open {
+        calls.push(parse(thread, &start, None, begun, end)?);
+    }
+    calls.sort_by_key(|call| call.ended);
+    Ok(calls)
+}
+
+fn parse(thread: u32, text: &str, result: Option<i64>, begun: usize, ended: usize) -> Result<Call> {
+    let (name, args) = text.split_once('(').context("no call")?;
+    Ok(Call {
+        thread,
+        name: name.to_owned(),
+        args: split(args.strip_suffix(')').unwrap_or(args)),
+        result,
+        begun,
+        ended,
+    })
+}
+
+/// The arguments between top-level commas. Strings hold none: they are in hexadecimal.
+fn split(text: &str) -> Vec<String> {
+    let (mut args, mut depth, mut start) = (Vec::new(), 0_usize, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => {
+                args.push(text[start..at].trim().to_owned());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    args.push(text[start..].trim().to_owned());
+    args
+}
+
+fn path_of_descriptor(text: &str) -> Result<Option<PathBuf>> {
+    let Some((_, rest)) = text.split_once('<') else {
+        return Ok(None);
+    };
+    let Some((path, gone)) = rest.rsplit_once('>') else {
+        bail!("not a descriptor: {text:.80}");
+    };
+    let path = String::from_utf8(unescape(path)?)?;
+    // What has no name any more is nowhere.
+    Ok((path.starts_with('/') && !gone.contains("deleted")).then(|| PathBuf::from(path)))
+}
+
+fn unescape(text: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4);
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if *first == b'\\' {
+            let [b'x', high, low, tail @ ..] = tail else {
+                bail!("not in hexadecimal: {text:.80}");
+            };
+            let digit = |digit: &u8| char::from(*digit).to_digit(16).context("not a hexadecimal digit");
+            bytes.push((digit(high)? * 16 + digit(low)?) as u8);
+            rest = tail;
+        } else {
+            ensure!(first.is_ascii(), "not in hexadecimal: {text:.80}");
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_strace_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record");
+        let text = r#"7 mkdir("\x2f\x61\x2f\x62", 0777) = 0
+8 pwrite64(11<\x2f\x61\x2f\x62\x2f\x63>, "\x3d\x2c\x22", 3, 5 <unfinished ...>
+7 writev(9<\x73\x6f\x63\x6b\x65\x74\x3a\x5b\x31\x5d>, [{iov_base="\x48\x54\x54\x50\x2f\x31\x2e\x31\x20\x32", iov_len=10}], 1) = 10
+8 <... pwrite64 resumed>)              = 3
+8 unlinkat(4<\x2f\x61\x2f\x62>, "\x63", 0) = -1 ENOENT (No such file or directory)
+8 fsync(5<\x2f\x61\x2f\x62\x2f\x63>(deleted) <unfinished ...>
+8 +++ killed by SIGKILL +++
+"#;
+        std::fs::write(&record, text).unwrap();
+        let calls = read(&record).unwrap();
+        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+        assert_eq!(names, ["mkdir", "writev", "pwrite64", "unlinkat", "fsync"]);
+        assert_eq!(calls[0].path(0).unwrap(), Path::new("/a/b"));
+        assert!(calls[1].answers().unwrap() && !calls[2].answers().unwrap());
+        let write = &calls[2];
+        assert_eq!((write.thread, write.begun, write.ended), (8, 1, 3));
+        assert_eq!(write.descriptor(0).unwrap().unwrap(), Path::new("/a/b/c"));
+        assert_eq!(
+            (write.bytes(1).unwrap(), write.arg(3).unwrap()),
+            (b"=,\"".to_vec(), "5")
+        );
+        assert!(write.touches(Path::new("/a")).unwrap() && !write.touches(Path::new("/b")).unwrap());
+        assert_eq!(calls[3].path_below(0, 1).unwrap(), Path::new("/a/b/c"));
+        assert!(!calls[3].succeeded() && calls[4].result.is_none());
+        assert_eq!(calls[4].descriptor(0).unwrap(), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! A small disk of a case's own: a tmpfs in a mount namespace of its own.
+//!
+//! Guarantees: nothing is mounted where other processes of the machine look, and nothing stays mounted: the namespace
+//! ends with the process that holds it, and that one ends with its [`Volume`] or with the suite.
+//! Start at [`Volume::new`].
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::exec::Exec;
+
+/// Mounts `$1` with `$2` bytes, says so, and stays until standard input ends.
+const HOLD: &str = r#"mount -t tmpfs -o size="$2",mode=0777 tmpfs "$1" && echo mounted && exec cat"#;
+
+/// A mounted disk.
+#[derive(Debug)]
+pub struct Volume {
+    holder: Child,
+    process: u32,
+    folder: PathBuf,
+}
+
+impl Volume {
+    /// A disk of `size` bytes at `folder`, which must exist. It takes root to mount one.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub async fn new(folder: &Path, size: u64) -> Result<Self> {
+        let mut holder = Command::new("/usr/bin/unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", HOLD, "sh"])
+            .arg(folder)
+            .arg(size.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start `unshare`")?;
+        let output = holder.stdout.take().context("no standard output")?;
+        let mut said = String::new();
+        BufReader::new(output).read_line(&mut said).await?;
+        if said.trim() != "mounted" {
+            let status = holder.wait().await?;
+            bail!(
+                "cannot mount a tmpfs on `{}` ({status}): are you root?",
+                folder.display()
+            );
+        }
+        Ok(Self {
+            process: holder.id().context("the holder of a volume has ended")?,
+            holder,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// What stands before a command that shall see the disk at its folder. The command begins in `/`.
+    #[must_use]
+    pub fn inside(&self) -> Vec<String> {
+        let target = format!("--target={}", self.process);
+        vec!["/usr/bin/nsenter".to_owned(), target, "--mount".to_owned()]
+    }
+
+    /// Where everybody else finds what is on the disk.
+    #[must_use]
+    pub fn outside(&self) -> PathBuf {
+        let below = self.folder.strip_prefix("/").unwrap_or(&self.folder);
+        PathBuf::from(format!("/proc/{}/root", self.process)).join(below)
+    }
+
+    /// Mounts it anew with other options, such as `ro` or `size=`, under whoever uses it.
+    ///
+    /// # Errors
+    /// `mount`'s; it does not take write access from who writes at that moment.
+    pub async fn remount(&self, options: &str) -> Result<()> {
+        let [program, rest @ ..] = &self.inside()[..] else {
+            bail!("nothing stands before a command");
+        };
+        Exec::new(program)
+            .args(rest)
+            .args(["mount", "-o", &format!("remount,{options}")])
+            .arg(&self.folder)
+            .success()
+            .await
+            .map(drop)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When its holder cannot be waited for.
+    pub async fn end(mut self) -> Result<()> {
+        self.holder
+            .kill()
+            .await
+            .context("cannot end the holder of a volume")
+    }
+}

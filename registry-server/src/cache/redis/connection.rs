@@ -1,0 +1,381 @@
+//! How Redis is reached: one server, a master that sentinels know, or a cluster, as distribution's library decides.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue,
+    IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
+    cmd,
+};
+use registry_config::Secret;
+
+use crate::fault::Fault;
+
+/// Where Redis is, and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who is asked.
+    pub servers: Servers,
+    /// The number of the database.
+    pub database: i64,
+    /// Who logs in; Redis's default user when there is only a password.
+    pub username: Option<String>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// RESP3 rather than RESP2.
+    pub resp3: bool,
+    /// What the server calls the connections.
+    pub client_name: Option<String>,
+    /// Whether they say which library they are of.
+    pub identity: bool,
+    /// And what more.
+    pub identity_suffix: Option<String>,
+    /// Whether they are encrypted.
+    pub tls: Option<Tls>,
+    /// How long a connection may take.
+    pub dial: Duration,
+    /// How long an answer may take.
+    pub patience: Duration,
+}
+
+/// Who is asked; the addresses are `host:port`, and of one server also the path of a unix socket.
+#[derive(Debug, Clone)]
+pub enum Servers {
+    /// This one.
+    One(String),
+    /// The members of a cluster, or some of them.
+    Cluster(Vec<String>),
+    /// The master that these sentinels know under a name.
+    Sentinels {
+        /// Their addresses.
+        addresses: Vec<String>,
+        /// The name.
+        master: String,
+        /// Who logs in at the sentinels.
+        username: Option<String>,
+        /// With which password.
+        password: Option<Secret>,
+    },
+}
+
+/// The names of files, which are read anew for each connection: certificates are replaced while a server runs.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// A certificate to show, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The authorities that are believed; the system's when there are none.
+    pub authorities: Vec<PathBuf>,
+}
+
+/// Why Redis cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no connection.
+    #[error("Redis at {servers} does not answer")]
+    Away {
+        /// Where it should be.
+        servers: String,
+    },
+    /// Redis refused, or broke off.
+    #[error("Redis at {servers} did not do what it was asked")]
+    Redis {
+        /// Where it is.
+        servers: String,
+        /// What happened.
+        #[source]
+        source: RedisError,
+    },
+    /// A file of `redis.tls` cannot be read.
+    #[error("cannot read `{}` of `redis.tls`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings are none that Redis can be reached by.
+    #[error("cannot use `redis`")]
+    Settings(#[source] RedisError),
+}
+
+impl Error {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Away { .. } | Self::Redis { .. } => Fault::Transient {
+                retry_after: Some(Duration::from_secs(5)),
+            },
+            Self::File { .. } | Self::Settings(_) => Fault::Caller,
+        }
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(address) => f.write_str(address),
+            Self::Cluster(addresses) => f.write_str(&addresses.join(", ")),
+            Self::Sentinels {
+                addresses, master, ..
+            } => {
+                write!(f, "{} (sentinels of `{master}`)", addresses.join(", "))
+            }
+        }
+    }
+}
+
+/// A connection. A clone is the same one: what is asked at the same time is asked through one wire.
+#[derive(Clone)]
+pub(super) enum Connection {
+    One(MultiplexedConnection),
+    Cluster(Box<ClusterConnection>),
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "One",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+impl Connection {
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, question: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::One(connection) => question.query_async(connection).await,
+            Self::Cluster(connection) => question.query_async(&mut **connection).await,
+        }
+    }
+}
+
+impl Settings {
+    /// Looks whether the settings are some, and whether their files can be read. Asks nobody.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let certificates = match &self.tls {
+            Some(tls) => Some(tls.read()?),
+            None => None,
+        };
+        match &self.servers {
+            Servers::One(address) => self.client(address, certificates).map(drop),
+            Servers::Cluster(addresses) => self.cluster(addresses, certificates).build().map(drop),
+            Servers::Sentinels { .. } => self.sentinels(certificates).and_then(|all| all.build()).map(drop),
+        }
+        .map_err(Error::Settings)
+    }
+
+    /// Connects, and asks for a sign of life.
+    pub(super) async fn connect(&self) -> Result<Connection, Error> {
+        // Small files, seldom read; a thread that may block all the same.
+        let certificates = match self.tls.clone() {
+            Some(tls) => match tokio::task::spawn_blocking(move || tls.read()).await {
+                Ok(certificates) => Some(certificates?),
+                Err(_) => return Err(self.away()),
+            },
+            None => None,
+        };
+        let connecting = self.connect_with(certificates);
+        // Sentinels are asked one after the other, and a cluster's members all.
+        let longest = self.dial + self.patience * 8;
+        match tokio::time::timeout(longest, connecting).await {
+            Ok(connected) => connected.map_err(|source| self.error(source)),
+            Err(_) => Err(self.away()),
+        }
+    }
+
+    pub(super) fn away(&self) -> Error {
+        Error::Away {
+            servers: self.servers.to_string(),
+        }
+    }
+
+    pub(super) fn error(&self, source: RedisError) -> Error {
+        Error::Redis {
+            servers: self.servers.to_string(),
+            source,
+        }
+    }
+
+    async fn connect_with(&self, certificates: Option<TlsCertificates>) -> RedisResult<Connection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.dial))
+            .set_response_timeout(Some(self.patience));
+        let mut connection = match &self.servers {
+            Servers::One(address) => {
+                let client = self.client(address, certificates)?;
+                Connection::One(
+                    client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await?,
+                )
+            }
+            Servers::Cluster(addresses) => {
+                let client = self.cluster(addresses, certificates).build()?;
+                Connection::Cluster(Box::new(client.get_async_connection().await?))
+            }
+            Servers::Sentinels { .. } => {
+                let mut client = self.sentinels(certificates)?.build()?;
+                Connection::One(client.get_async_connection_with_config(&config).await?)
+            }
+        };
+        if let (Some(name), Connection::One(_)) = (&self.client_name, &connection) {
+            connection
+                .ask::<()>(cmd("CLIENT").arg("SETNAME").arg(name))
+                .await?;
+        }
+        connection.ask::<()>(&cmd("PING")).await?;
+        Ok(connection)
+    }
+
+    fn client(&self, address: &str, certificates: Option<TlsCertificates>) -> RedisResult<Client> {
+        let mut redis = self.redis();
+        if !self.identity {
+            redis = redis.set_skip_set_lib_name();
+        } else if let Some(suffix) = &self.identity_suffix {
+            redis = redis.set_lib_name(format!("berth({suffix})"), env!("CARGO_PKG_VERSION"));
+        }
+        let info = self
+            .address(address)
+            .into_connection_info()?
+            .set_redis_settings(redis);
+        match certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        }
+    }
+
+    fn cluster(&self, addresses: &[String], certificates: Option<TlsCertificates>) -> ClusterClientBuilder {
+        let nodes = addresses.iter().map(|address| self.address(address));
+        let mut builder = ClusterClientBuilder::new(nodes)
+            .connection_timeout(self.dial)
+            .response_timeout(self.patience)
+            // Redirections are followed within these; a question that fails is answered by the store.
+            .retries(3)
+            .max_retry_wait(50)
+            .overall_response_timeout(Some(self.patience))
+            .use_protocol(self.protocol());
+        if let Some(username) = &self.username {
+            builder = builder.username(username);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.password(password.expose());
+        }
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        builder
+    }
+
+    fn sentinels(&self, certificates: Option<TlsCertificates>) -> RedisResult<SentinelClientBuilder> {
+        let Servers::Sentinels {
+            addresses,
+            master,
+            username,
+            password,
+        } = &self.servers
+        else {
+            unreachable!("only asked for where there are sentinels")
+        };
+        let addresses = addresses.iter().map(|address| self.address(address));
+        let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+            .set_client_to_redis_db(self.database)
+            .set_client_to_redis_protocol(self.protocol());
+        if let Some(username) = &self.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.set_client_to_redis_password(password.expose());
+        }
+        if let Some(username) = username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = password {
+            builder = builder.set_client_to_sentinel_password(password.expose());
+        }
+        if let Some(certificates) = certificates {
+            builder = builder
+                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+        Ok(builder)
+    }
+
+    fn redis(&self) -> RedisConnectionInfo {
+        let mut redis = RedisConnectionInfo::default()
+            .set_db(self.database)
+            .set_protocol(self.protocol());
+        if let Some(username) = &self.username {
+            redis = redis.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            redis = redis.set_password(password.expose());
+        }
+        redis
+    }
+
+    fn protocol(&self) -> ProtocolVersion {
+        match self.resp3 {
+            true => ProtocolVersion::RESP3,
+            false => ProtocolVersion::RESP2,
+        }
+    }
+
+    /// The configuration's check took the same forms. Without a port, which it refuses, it would be Redis's own.
+    fn address(&self, text: &str) -> ConnectionAddr {
+        if text.starts_with('/') {
+            return ConnectionAddr::Unix(PathBuf::from(text));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let host = match host.trim_start_matches('[').trim_end_matches(']') {
+            // As in Go, no host is this one.
+            "" => "localhost",
+            host => host,
+        };
+        let (host, port) = (host.to_owned(), port.parse().unwrap_or(6379));
+        match self.tls {
+            Some(_) => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+            None => ConnectionAddr::Tcp(host, port),
+        }
+    }
+}
+
+impl Tls {
+    /// Reads the files. Blocks.
+    fn read(&self) -> Result<TlsCertificates, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|source| Error::File {
+                path: path.clone(),
+                source,
+            })
+        };
+        let client_tls = match &self.identity {
+            Some((certificate, key)) => Some(ClientTlsConfig {
+                client_cert: read(certificate)?,
+                client_key: read(key)?,
+            }),
+            None => None,
+        };
+        let mut authorities = Vec::new();
+        for path in &self.authorities {
+            authorities.extend(read(path)?);
+            authorities.push(b'\n');
+        }
+        Ok(TlsCertificates {
+            client_tls,
+            root_cert: Some(authorities).filter(|_| !self.authorities.is_empty()),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `storage`: commands that look at a store as a whole.
+
+mod check;
+mod copy;
+
+use clap::Subcommand;
+use registry_config::model::Config;
+
+use super::output::Output;
+use super::{exit, serve};
+use crate::fault::Fault;
+use crate::registry::{CheckError, CopyError, Registry, Settings, WhileWritten};
+use crate::storage::Trouble;
+use crate::telemetry;
+
+/// What can be done to a store.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Checks every link and blob, and moves what is broken to a trash folder if asked to.
+    #[command(after_help = check::HELP)]
+    Check(check::Arguments),
+    /// Copies everything from one store into another, and goes on where it broke off.
+    #[command(after_help = copy::HELP)]
+    Copy(copy::Arguments),
+}
+
+/// Does it.
+pub(super) fn run(command: Command, output: &Output) -> u8 {
+    match command {
+        Command::Check(arguments) => check::run(&arguments, output),
+        Command::Copy(arguments) => copy::run(&arguments, output),
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The store is the server's own memory.
+    #[error(
+        "a store in memory (`storage.inmemory`) ends with its server: nothing of it can be seen from outside"
+    )]
+    InMemory,
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] serve::Error),
+    /// The check or the repair ended.
+    #[error(transparent)]
+    Check(#[from] Box<CheckError>),
+    /// The copy ended.
+    #[error(transparent)]
+    Copy(#[from] Box<CopyError>),
+    /// The operating system gives no threads.
+    #[error("cannot start")]
+    System(#[source] std::io::Error),
+}
+
+impl Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::InMemory => Fault::Caller,
+            Self::Store(error) => error.fault(),
+            Self::Check(error) => error.fault(),
+            Self::Copy(error) => error.fault(),
+            Self::System(_) => Fault::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Check(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
+            Self::InMemory | Self::Store(_) | Self::System(_) => None,
+        }
+    }
+}
+
+/// Runs work with the log of a configuration, and turns what it gives into an exit code.
+fn finish(config: &Config, output: &Output, work: impl Future<Output = Result<u8, Error>>) -> u8 {
+    let result = telemetry::start(&config.log)
+        .map_err(Error::System)
+        .and_then(|log| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(Error::System)?;
+            let result = runtime.block_on(work);
+            log.finish();
+            result
+        });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error("", &error);
+            if let Some(hint) = error.hint() {
+                output.hint(hint);
+            }
+            exit::code(error.fault())
+        }
+    }
+}
+
+/// The registry of a configuration, and its store's name for people.
+async fn open(config: &Config) -> Result<(Registry, String), Error> {
+    if config.storage.inmemory.is_some() {
+        return Err(Error::InMemory);
+    }
+    let (driver, storage) = serve::driver(config, &Trouble::default()).await?;
+    let settings = Settings {
+        validation: serve::validation(config)?,
+        ..Settings::default()
+    };
+    Ok((Registry::new(driver, settings), storage))
+}
+
+/// What a live writer means. Whoever set the store read-only has done what a refusal asks for.
+fn while_written(config: &Config, force: bool) -> WhileWritten {
+    match force || config.storage.maintenance.is_read_only() {
+        true => WhileWritten::Collect,
+        false => WhileWritten::Refuse,
+    }
+}

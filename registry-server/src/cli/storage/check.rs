@@ -1,0 +1,350 @@
+//! `storage check`. Standard output has one line for each thing that is broken, in words or as JSON; what is being done,
+//! and the summary, are on standard error.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Output, exit};
+use crate::cli::output::size;
+use crate::cli::progress::Progress;
+use crate::cli::source;
+use crate::registry::{
+    About, CheckEvent, Checked, Checking, Digests, Fate, Finding, Repair, Undoing, Undone,
+};
+use crate::storage::layout::Area;
+
+/// What the flags alone cannot say.
+pub(super) const HELP: &str = "\
+Every repository, link, manifest and blob is looked at, and whether what manifests mention is there with the size they say. \
+The bytes of manifests are always read, those of blobs with --digests. A check writes nothing and may run beside servers; \
+what they change meanwhile may then be told although it is right a moment later.
+
+--repair moves what is broken to a trash folder in the store, so that it can be pushed again, and deletes nothing but \
+temporary files that are an hour old. For each move there is a line in the journal there, and --undo <run> puts \
+everything back. A repair can be cut off at any time and begun again.
+
+A server that writes to the store gives a sign of it every 30 seconds; beside one, nothing is repaired and the exit code is 4. \
+With --force it is: what is written anew meanwhile stays where it is. A server of distribution gives no sign.
+
+Exit codes: 0 nothing is broken, or all of it was repaired, 1 failed, 2 command line or configuration wrong, 3 something is \
+broken, 4 passing trouble or a live server.";
+
+/// The command line.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// The configuration file [default: as for `serve`]
+    config: Option<PathBuf>,
+    /// Reads the bytes of every blob
+    #[arg(long)]
+    digests: bool,
+    /// Moves what is broken to the trash, where that helps
+    #[arg(long)]
+    repair: bool,
+    /// Puts back what a repair moved
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["digests", "repair", "json"])]
+    undo: Option<Uuid>,
+    /// Repairs although a server writes to the store
+    #[arg(long)]
+    force: bool,
+    /// Prints findings as JSON, one a line, and a summary as the last one
+    #[arg(long)]
+    json: bool,
+    /// Prints findings and errors only
+    #[arg(short = 'q', long)]
+    quiet: bool,
+}
+
+/// Checks, or undoes a repair.
+pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
+    let found = match source::find(arguments.config.clone()) {
+        Ok(found) => found,
+        Err(error) => {
+            error.print(output);
+            return exit::CALLER;
+        }
+    };
+    let config = &found.loaded.config;
+    super::finish(config, output, async {
+        let (registry, _) = super::open(config).await?;
+        let while_written = super::while_written(config, arguments.force);
+        if let Some(run) = arguments.undo {
+            let mut watch = |undoing: Undoing<'_>| match undoing {
+                Undoing::Back(key) => output.data(&format!("put back: {key}\n")),
+                Undoing::InTheWay(key) => {
+                    output.data(&format!("something else is there, stays in the trash: {key}\n"))
+                }
+            };
+            let undone = registry.undo_repair(run, while_written, &mut watch);
+            return Ok(undone_is(undone.await.map_err(Box::new)?, arguments, output));
+        }
+        let checking = Checking {
+            digests: match arguments.digests {
+                true => Digests::Hashed,
+                false => Digests::Trusted,
+            },
+            repair: match arguments.repair {
+                true => Repair::Move,
+                false => Repair::Report,
+            },
+            while_written,
+        };
+        let mut report = Report {
+            output,
+            json: arguments.json,
+            progress: Progress::new(output, arguments.quiet),
+        };
+        let checked = registry
+            .check(checking, &mut |event| report.tell(event))
+            .await
+            .map_err(Box::new)?;
+        Ok(report.end(&checked, checking, arguments.quiet))
+    })
+}
+
+fn undone_is(undone: Undone, arguments: &Arguments, output: &Output) -> u8 {
+    if !arguments.quiet {
+        output.talk(&format!(
+            "   Undone   {} objects are back, {} had never left, {} stay in the trash",
+            undone.back, undone.never_left, undone.in_the_way
+        ));
+    }
+    match undone.in_the_way {
+        0 => exit::DONE,
+        _ => exit::FOUND,
+    }
+}
+
+/// What people and scripts see of a check.
+struct Report<'a> {
+    output: &'a Output,
+    json: bool,
+    progress: Progress<'a>,
+}
+
+/// A finding for scripts.
+#[derive(Serialize)]
+struct Line<'a> {
+    version: u32,
+    kind: &'a str,
+    fate: &'static str,
+    #[serde(flatten)]
+    about: About<'a>,
+    says: String,
+}
+
+/// The last line for scripts.
+#[derive(Serialize)]
+struct Summary<'a> {
+    version: u32,
+    kind: &'a str,
+    repositories: u64,
+    manifests: u64,
+    links: u64,
+    blobs: u64,
+    bytes: u64,
+    hashed: u64,
+    findings: u64,
+    repaired: u64,
+    open: u64,
+    failed: u64,
+    trash: Option<String>,
+}
+
+/// The version of both.
+const VERSION: u32 = 1;
+
+impl Report<'_> {
+    fn tell(&mut self, event: CheckEvent<'_>) {
+        match event {
+            CheckEvent::Blobs(checked, part) => {
+                let what = || match checked.hashed {
+                    0 => format!("   Checking {} blobs", checked.blobs),
+                    hashed => format!("   Checking {} blobs, {} read", checked.blobs, size(hashed)),
+                };
+                self.progress.at(what, Some(part));
+            }
+            CheckEvent::Repositories(checked) => {
+                let what = || {
+                    format!(
+                        "   Checking {} manifests and {} links in {} repositories",
+                        checked.manifests, checked.links, checked.repositories
+                    )
+                };
+                self.progress.at(what, None);
+            }
+            CheckEvent::Found(finding, fate) => {
+                self.progress.clear();
+                self.output.data(&match self.json {
+                    true => json(finding, &fate),
+                    false => format!("{}{finding}\n", said_of(&fate)),
+                });
+                if let Fate::Failed(error) = fate {
+                    self.output.error("cannot repair it", error);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, checked: &Checked, checking: Checking, quiet: bool) -> u8 {
+        self.progress.clear();
+        if self.json {
+            self.output.data(&json_line(&Summary {
+                version: VERSION,
+                kind: "summary",
+                repositories: checked.repositories,
+                manifests: checked.manifests,
+                links: checked.links,
+                blobs: checked.blobs,
+                bytes: checked.bytes,
+                hashed: checked.hashed,
+                findings: checked.findings,
+                repaired: checked.repaired,
+                open: checked.open(),
+                failed: checked.failed,
+                trash: checked.run.map(|run| run.to_string()),
+            }));
+        }
+        if !quiet {
+            for line in summary(checked, checking, self.progress.took().as_secs()) {
+                self.output.talk(&line);
+            }
+            if checking.repair == Repair::Report && checked.findings > 0 {
+                self.output.hint("`--repair` moves to the trash what that helps");
+            }
+        }
+        match &checked.first_failure {
+            Some(error) => exit::code(error.fault()),
+            None if checked.open() > 0 => exit::FOUND,
+            None => exit::DONE,
+        }
+    }
+}
+
+fn said_of(fate: &Fate<'_>) -> &'static str {
+    match fate {
+        Fate::Told => "",
+        Fate::Moved => "moved: ",
+        Fate::Left => "left: ",
+        Fate::Changed => "healed meanwhile: ",
+        Fate::Failed(_) => "failed: ",
+    }
+}
+
+fn json(finding: &Finding, fate: &Fate<'_>) -> String {
+    json_line(&Line {
+        version: VERSION,
+        kind: finding.kind(),
+        fate: match fate {
+            Fate::Told => "told",
+            Fate::Moved => "moved",
+            Fate::Left => "left",
+            Fate::Changed => "changed",
+            Fate::Failed(_) => "failed",
+        },
+        about: finding.about(),
+        says: finding.to_string(),
+    })
+}
+
+fn json_line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("a line has string keys only and is always JSON");
+    text + "\n"
+}
+
+fn summary(checked: &Checked, checking: Checking, seconds: u64) -> Vec<String> {
+    let read = match checking.digests {
+        Digests::Hashed => format!("{} read", size(checked.hashed)),
+        Digests::Trusted => "bytes not read".to_owned(),
+    };
+    let mut lines = vec![format!(
+        "   Checked  {} manifests and {} links in {} repositories, {} blobs with {} ({read}), in {seconds} s",
+        checked.manifests,
+        checked.links,
+        checked.repositories,
+        checked.blobs,
+        size(checked.bytes),
+    )];
+    lines.push(match (checked.findings, checking.repair) {
+        (0, _) => "   Found    nothing broken".to_owned(),
+        (findings, Repair::Report) => format!("   Found    {findings} broken"),
+        (findings, Repair::Move) => format!(
+            "   Found    {findings} broken: {} repaired ({} objects moved), {} healed meanwhile, {} left, {} failed",
+            checked.repaired,
+            checked.moved,
+            checked.changed,
+            checked.open() - checked.failed,
+            checked.failed,
+        ),
+    });
+    if checked.swept.objects > 0 {
+        lines.push(format!(
+            "   Swept    {} temporary files, {}",
+            checked.swept.objects,
+            size(checked.swept.bytes)
+        ));
+    }
+    if let Some(run) = checked.run {
+        lines.push(format!(
+            "   Trash    {}; `--undo {run}` puts it back",
+            Area::TrashOf(run).key()
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_oci::Digest;
+
+    use super::*;
+
+    const CHECKING: Checking = Checking {
+        digests: Digests::Hashed,
+        repair: Repair::Move,
+        while_written: crate::registry::WhileWritten::Refuse,
+    };
+
+    #[test]
+    fn the_summary_says_what_was_looked_at_found_and_done() {
+        let mut checked = Checked {
+            blobs: 3,
+            bytes: 5 << 20,
+            hashed: 5 << 20,
+            repositories: 1,
+            manifests: 2,
+            links: 9,
+            ..Checked::default()
+        };
+        let looked = "   Checked  2 manifests and 9 links in 1 repositories, 3 blobs with 5.0 MiB (5.0 MiB read), in 7 s";
+        assert_eq!(
+            summary(&checked, CHECKING, 7),
+            [looked, "   Found    nothing broken"]
+        );
+        (checked.findings, checked.repaired, checked.moved, checked.failed) = (5, 2, 3, 1);
+        checked.run = Some(Uuid::nil());
+        assert_eq!(
+            summary(&checked, CHECKING, 7),
+            [
+                looked,
+                "   Found    5 broken: 2 repaired (3 objects moved), 0 healed meanwhile, 2 left, 1 failed",
+                "   Trash    docker/registry/berth/v1/trash/00000000-0000-0000-0000-000000000000; \
+                 `--undo 00000000-0000-0000-0000-000000000000` puts it back",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_finding_for_scripts_has_its_kind_its_fate_and_what_it_is_about() {
+        let digest = Digest::sha256(b"");
+        let line = json(&Finding::BlobDamaged { digest, size: 0 }, &Fate::Told);
+        assert!(line.ends_with("\n") && !line.trim_end().contains('\n'), "{line}");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "version": 1, "kind": "blob-damaged", "fate": "told", "digest": digest.to_string(), "says": line["says"],
+        });
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,199 @@
+//! A check of the whole store: every payload, every link, every manifest with what it mentions; and its repair.
+//!
+//! What counts as broken is what a user would notice: see [`Finding`]. Quirks of other servers are none of that: empty
+//! folders, uploads, signatures beside schema 1 manifests, the history of a tag that speaks of deleted manifests, layers
+//! that lie elsewhere.
+//!
+//! Guarantees:
+//! - A check without repair writes nothing, and goes on behind what cannot be read.
+//! - **A repair deletes nothing.** What it takes out of its place goes into the trash of its run, a copy first; a line
+//!   of the journal is there before that. [`Registry::undo_repair`] puts it all back. It can be cut off anywhere and
+//!   begun again.
+//! - What somebody wrote anew since it was looked at stays where it is.
+//! - What follows from a repair is found by the same run: payloads come first, then the manifests, then the links of
+//!   blobs, then the tags of each repository. A check without repair finds the same, because what is broken counts
+//!   as gone.
+//! - Memory is a constant, and some hundred bytes for each damaged payload.
+//!
+//! Pushes and deletions that run meanwhile: what is missing is looked at twice before it is a finding. A repair does
+//! not begin beside a server that gives a sign of writing (see [`super::writers`]).
+//!
+//! Must not: renew what it looks at, or it would keep garbage alive.
+//! Start at [`Registry::check`]; `eye` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
+
+mod blobs;
+mod error;
+mod eye;
+mod finding;
+mod links;
+mod manifests;
+mod trash;
+mod work;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+pub use error::CheckError;
+pub use finding::{About, Finding, Lost};
+pub use trash::{Undoing, Undone};
+use work::Work;
+
+use super::{Error, Registry, WhileWritten};
+use crate::storage::layout::Area;
+use crate::storage::{Swept, incoming};
+
+/// How old a leftover of an interrupted write must be. Such a write takes seconds.
+const LEFTOVER: Duration = Duration::from_secs(3600);
+
+/// How a check goes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checking {
+    /// Whether the bytes of blobs are read.
+    pub digests: Digests,
+    /// What becomes of what is broken.
+    pub repair: Repair,
+    /// What a live writer means for a repair.
+    pub while_written: WhileWritten,
+}
+
+/// Whether the bytes of blobs are read. Those of manifests always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digests {
+    /// They are believed.
+    Trusted,
+    /// They are hashed.
+    Hashed,
+}
+
+/// What becomes of what is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// It is only told.
+    Report,
+    /// It goes to the trash, where that helps.
+    Move,
+}
+
+/// What became of one finding.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// It was only told.
+    Told,
+    /// It was moved to the trash.
+    Moved,
+    /// Moving does not help.
+    Left,
+    /// Somebody wrote it anew or removed it meanwhile.
+    Changed,
+    /// It could not be moved.
+    Failed(&'a Error),
+}
+
+/// What a check tells while it works.
+#[derive(Debug)]
+pub enum CheckEvent<'a> {
+    /// Payloads are being looked at; so much of all of them is behind it, from 0 to 1.
+    Blobs(&'a Checked, f64),
+    /// Repositories are being looked at.
+    Repositories(&'a Checked),
+    /// Something is broken.
+    Found(&'a Finding, Fate<'a>),
+}
+
+/// What a check looked at, found and did.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many payloads there are.
+    pub blobs: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// How many bytes were hashed.
+    pub hashed: u64,
+    /// How many repositories there are.
+    pub repositories: u64,
+    /// How many manifests were looked at, counted once for each repository and digest.
+    pub manifests: u64,
+    /// How many links were looked at.
+    pub links: u64,
+    /// How many findings there are.
+    pub findings: u64,
+    /// How many of them a repair took away.
+    pub repaired: u64,
+    /// How many objects are in the trash now.
+    pub moved: u64,
+    /// How many findings were gone when they were to be repaired.
+    pub changed: u64,
+    /// How many could not be repaired although that would have helped.
+    pub failed: u64,
+    /// Why the first of them could not.
+    pub first_failure: Option<Error>,
+    /// What interrupted writes had left, and a repair removed.
+    pub swept: Swept,
+    /// Under which name the trash of this run is; nothing when nothing was moved.
+    pub run: Option<Uuid>,
+}
+
+impl Checked {
+    /// How many findings are still there.
+    pub fn open(&self) -> u64 {
+        self.findings - self.repaired - self.changed
+    }
+}
+
+impl Registry {
+    /// Looks at everything in the store. `watch` is told what is going on.
+    ///
+    /// Dropping the future ends it between two steps; the next check goes on.
+    ///
+    /// # Errors
+    /// [`CheckError`]: somebody writes, or the store does not answer. One object that cannot be read is a finding.
+    pub async fn check(
+        &self,
+        checking: Checking,
+        watch: &mut (dyn FnMut(CheckEvent<'_>) + Send),
+    ) -> Result<Checked, CheckError> {
+        self.admit(checking).await?;
+        let mut work = Work::new(self, checking, watch);
+        work.payloads().await?;
+        work.aliases().await?;
+        // Hashing takes days on a large store: somebody may have started a server.
+        self.admit(checking).await?;
+        let mut walk = self.walk(Area::Repositories).await?;
+        while let Some(folder) = walk.next().await {
+            match folder {
+                Ok(folder) => work.folder(folder).await?,
+                Err(error) => work.trouble(error).await?,
+            }
+        }
+        if checking.repair == Repair::Move {
+            let failed = Error::storage("remove what interrupted writes left");
+            work.checked.swept = self.driver.sweep(LEFTOVER).await.map_err(&failed)?;
+            work.checked.swept.objects += incoming::clear(&*self.driver).await.map_err(&failed)?;
+        }
+        Ok(work.end())
+    }
+
+    async fn admit(&self, checking: Checking) -> Result<(), CheckError> {
+        match checking.repair {
+            Repair::Report => Ok(()),
+            Repair::Move => self.admit_repair(checking.while_written).await,
+        }
+    }
+
+    /// Refuses a repair beside a live writer.
+    async fn admit_repair(&self, while_written: WhileWritten) -> Result<(), CheckError> {
+        match while_written {
+            WhileWritten::Refuse => {}
+            WhileWritten::Collect => return Ok(()),
+        }
+        let writers = self.writers(self.store_time().await?).await?;
+        if writers.is_empty() {
+            return Ok(());
+        }
+        Err(CheckError::Written { writers })
+    }
+}
+
+#[cfg(test)]
+mod tests;

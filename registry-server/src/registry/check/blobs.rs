@@ -1,0 +1,148 @@
+//! Payloads, and the other digests they are known by.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use registry_oci::{Algorithm, Digest};
+
+use super::eye::Eye;
+use super::work::{Found, Work};
+use super::{CheckError, Digests, Finding};
+use crate::registry::Error;
+use crate::storage::layout::{Area, Place};
+
+/// How many payloads are looked at or hashed at once.
+const AT_ONCE: usize = 8;
+
+/// What was seen of a payload.
+struct Payload {
+    size: u64,
+    damaged: Option<(Digest, Found)>,
+}
+
+impl Work<'_> {
+    /// Every payload.
+    pub(super) async fn payloads(&mut self) -> Result<(), CheckError> {
+        let registry = self.registry;
+        for algorithm in Algorithm::ALL {
+            let mut starts = match registry.starts(&Area::BlobStarts(algorithm)).await {
+                Ok(starts) => starts,
+                Err(error) => {
+                    self.trouble(error).await?;
+                    continue;
+                }
+            };
+            starts.sort_unstable();
+            for start in starts {
+                let area = Area::Blobs(algorithm, start);
+                let digests = match registry.listed(&area, algorithm, "list blobs").await {
+                    Ok(digests) => digests,
+                    Err(error) => {
+                        self.trouble(error).await?;
+                        continue;
+                    }
+                };
+                let eye = Arc::clone(&self.eye);
+                let mut looks = digests
+                    // Under another start nobody would look for it.
+                    .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
+                    .map(|digest| {
+                        let eye = Arc::clone(&eye);
+                        async move { eye.look_at_payload(digest?).await }
+                    })
+                    .buffer_unordered(AT_ONCE)
+                    .boxed();
+                // Digests are spread evenly, so their first bytes tell how far it is.
+                let part = f64::from(start) / 256.0;
+                while let Some(look) = self.next(&mut looks, part).await {
+                    let mut found = Vec::new();
+                    match look {
+                        Ok(None) => {}
+                        Ok(Some(Payload { size, damaged })) => {
+                            self.checked.blobs += 1;
+                            self.checked.bytes += size;
+                            if let Some((digest, damage)) = damaged {
+                                self.eye.is_damaged_now(digest);
+                                found.push(damage);
+                            }
+                        }
+                        Err(error) => {
+                            self.trouble(error).await?;
+                            continue;
+                        }
+                    }
+                    self.deal(Ok(found)).await?;
+                }
+                self.say_blobs(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every other digest.
+    pub(super) async fn aliases(&mut self) -> Result<(), CheckError> {
+        let registry = self.registry;
+        for algorithm in Algorithm::ALL {
+            let starts = match registry.starts(&Area::BlobAliasStarts(algorithm)).await {
+                Ok(starts) => starts,
+                Err(error) => {
+                    self.trouble(error).await?;
+                    continue;
+                }
+            };
+            for start in starts {
+                let area = Area::BlobAliases(algorithm, start);
+                let listed = registry.listed(&area, algorithm, "list other digests").await;
+                let mut digests = match listed {
+                    Ok(digests) => digests,
+                    Err(error) => {
+                        self.trouble(error).await?;
+                        continue;
+                    }
+                };
+                while let Some(digest) = digests.next().await {
+                    let look = match digest {
+                        Ok(digest) => self.eye.link_to_blob(Place::BlobAlias { digest }, digest).await,
+                        Err(error) => Err(error),
+                    };
+                    self.checked.links += 1;
+                    self.deal(look).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Eye<'_> {
+    /// Looks at a payload; nothing when the folder of that name has none.
+    async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
+        let place = Place::BlobData { digest };
+        let key = place.key();
+        let found = match self.registry.driver.stat(&key).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(Error::storage("look at a blob")(source)),
+        };
+        let size = found.size;
+        let damaged = |seen| {
+            let finding = Finding::BlobDamaged { digest, size };
+            Some((digest, Found::at(finding, place, seen)))
+        };
+        // What a crash emptied is seen without reading.
+        let torn = size == 0 && Digest::of(digest.algorithm(), b"") != digest;
+        let damaged = match self.digests {
+            _ if torn => damaged(found.modified),
+            Digests::Trusted => None,
+            Digests::Hashed => {
+                let hashed = self.registry.hash_object(&key, digest.algorithm(), &self.hashed);
+                match hashed.await? {
+                    Some(actual) if actual.digest != digest => damaged(actual.modified),
+                    Some(_) => None,
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Payload { size, damaged }))
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a check or a repair did not take place.
+
+use uuid::Uuid;
+
+use super::super::writers::Named;
+use super::super::{Error, Seen};
+use crate::fault::Fault;
+
+/// Why nothing was checked, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// Somebody writes to the store.
+    #[error("{} to this store", Named(writers))]
+    Written {
+        /// Who.
+        writers: Vec<Seen>,
+    },
+    /// One look after the other failed.
+    #[error("the store does not answer: {failed} looks at it failed one after the other, the last")]
+    Silent {
+        /// How many.
+        failed: u32,
+        /// How the last one did.
+        #[source]
+        source: Error,
+    },
+    /// There is no such repair to undo.
+    #[error("no repair `{run}` is in the trash of this store")]
+    NoSuchRepair {
+        /// What was asked for.
+        run: Uuid,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Registry(#[from] Error),
+}
+
+impl CheckError {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            // Servers stop.
+            Self::Written { .. } => Fault::Transient { retry_after: None },
+            Self::NoSuchRepair { .. } => Fault::Caller,
+            Self::Silent { source, .. } | Self::Registry(source) => source.fault(),
+        }
+    }
+
+    /// What can be done.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Written { .. } => Some(
+                "stop the server, or set `storage.maintenance.readonly.enabled` for it and here, or use `--force` \
+                 after reading what that means in `help storage check`",
+            ),
+            Self::Silent { .. } | Self::NoSuchRepair { .. } | Self::Registry(_) => None,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What looks need that run at once: the store, what is known to be damaged, and what was hashed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use registry_oci::{Algorithm, Digest, RepositoryName};
+
+use super::Digests;
+use crate::registry::{Error, Registry};
+use crate::storage::layout::Place;
+
+/// How many digests of another algorithm are remembered, so that a blob that many repositories have is hashed once.
+const OTHERS_MAX: usize = 4096;
+
+/// Looks at one thing.
+pub(super) struct Eye<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) digests: Digests,
+    /// Bytes that are hashed, also of what is not done yet.
+    pub(super) hashed: AtomicU64,
+    /// Payloads that are there but count as gone.
+    damaged: Mutex<HashSet<Digest>>,
+    /// From a payload to its digest of another algorithm.
+    others: Mutex<HashMap<(Digest, Algorithm), Digest>>,
+}
+
+impl<'a> Eye<'a> {
+    pub(super) fn new(registry: &'a Registry, digests: Digests) -> Self {
+        Self {
+            registry,
+            digests,
+            hashed: AtomicU64::new(0),
+            damaged: Mutex::default(),
+            others: Mutex::default(),
+        }
+    }
+
+    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    fn damaged(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a payload as gone. Tells whether that is news.
+    pub(super) fn is_damaged_now(&self, digest: Digest) -> bool {
+        self.damaged().insert(digest)
+    }
+
+    pub(super) fn is_damaged(&self, digest: &Digest) -> bool {
+        self.damaged().contains(digest)
+    }
+
+    /// The size of a payload that is there and not known to be damaged.
+    pub(super) async fn payload(&self, stored_as: &Digest) -> Result<Option<u64>, Error> {
+        if self.is_damaged(stored_as) {
+            return Ok(None);
+        }
+        let key = Place::BlobData { digest: *stored_as }.key();
+        match self.registry.driver.stat(&key).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) => Err(Error::storage("look at a blob")(source)),
+        }
+    }
+
+    /// Whether a repository has a manifest, by what its links say, and the size of its payload. One that is known by
+    /// another digest too counts only while its first link is there, as when it is served.
+    pub(super) async fn revision(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
+        let link = |digest| Place::RevisionLink {
+            repository: repository.clone(),
+            digest,
+        };
+        let Some(stored_as) = self.right_target(&link(*digest), digest).await? else {
+            return Ok(None);
+        };
+        if stored_as != *digest && self.target(&link(stored_as)).await?.is_none() {
+            return Ok(None);
+        }
+        self.payload(&stored_as).await
+    }
+
+    /// Whether a repository has a blob, and its size.
+    pub(super) async fn layer(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
+        let place = Place::LayerLink {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        match self.right_target(&place, digest).await? {
+            Some(stored_as) => self.payload(&stored_as).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What the link of a digest holds, unless that is wrong: a repair takes such a link away.
+    async fn right_target(&self, link: &Place, digest: &Digest) -> Result<Option<Digest>, Error> {
+        let target = self.target(link).await?;
+        Ok(target.filter(|target| target.algorithm() != digest.algorithm() || target == digest))
+    }
+
+    /// What a link holds, without a word in the log.
+    pub(super) async fn target(&self, place: &Place) -> Result<Option<Digest>, Error> {
+        let found = self.registry.look_at_link(place).await?;
+        Ok(found.and_then(|(target, _)| target))
+    }
+
+    /// Whether a payload is what another digest says; believed unless digests are asked for.
+    pub(super) async fn is_also(&self, stored_as: &Digest, other: &Digest) -> Result<bool, Error> {
+        if self.digests == Digests::Trusted || stored_as == other {
+            return Ok(true);
+        }
+        let name = (*stored_as, other.algorithm());
+        let known = |eye: &Self| eye.others().get(&name).copied();
+        if let Some(known) = known(self) {
+            return Ok(known == *other);
+        }
+        let key = Place::BlobData { digest: *stored_as }.key();
+        let hashed = self.registry.hash_object(&key, other.algorithm(), &self.hashed);
+        let Some(actual) = hashed.await? else {
+            return Ok(true); // Gone meanwhile, which is another matter.
+        };
+        let mut others = self.others();
+        if others.len() >= OTHERS_MAX {
+            others.clear();
+        }
+        others.insert(name, actual.digest);
+        Ok(actual.digest == *other)
+    }
+
+    fn others(&self) -> MutexGuard<'_, HashMap<(Digest, Algorithm), Digest>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

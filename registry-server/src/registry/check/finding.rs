@@ -1,0 +1,430 @@
+//! What can be broken in a store, each with a sentence: the thing, what is wrong with it, what that means for users, and
+//! what a repair does.
+
+use std::fmt;
+
+use registry_oci::{Digest, RepositoryName, Tag};
+use serde::Serialize;
+
+use crate::storage::layout::Place;
+
+/// Something that is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The bytes of a payload are not its digest.
+    BlobDamaged {
+        /// Its name.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A link holds no digest: a crash emptied it, or something else wrote into it.
+    LinkEmpty {
+        /// Which.
+        link: Place,
+    },
+    /// A link holds another digest than its name says.
+    LinkWrong {
+        /// Which.
+        link: Place,
+        /// What it holds.
+        holds: Digest,
+    },
+    /// A link leads to a payload that is missing or damaged.
+    LinkDangling {
+        /// Which.
+        link: Place,
+        /// What it leads to.
+        target: Digest,
+    },
+    /// A tag means a manifest that the repository does not have.
+    TagDangling {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// What it means.
+        digest: Digest,
+    },
+    /// A tag does not say what it means.
+    TagUnset {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// Whether the repository still has something the tag once meant.
+        history: Lost,
+    },
+    /// A manifest has its digest but is no document that anybody can read.
+    ManifestUnreadable {
+        /// The repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A manifest mentions a blob that its repository does not have.
+    BlobMissing {
+        /// The repository.
+        repository: RepositoryName,
+        /// The manifest.
+        manifest: Digest,
+        /// The blob.
+        digest: Digest,
+    },
+    /// An index lists a manifest that its repository does not have.
+    ManifestMissing {
+        /// The repository.
+        repository: RepositoryName,
+        /// The index.
+        manifest: Digest,
+        /// The one that is missing.
+        digest: Digest,
+    },
+    /// What a manifest mentions has another size than it says.
+    WrongSize {
+        /// The repository.
+        repository: RepositoryName,
+        /// The manifest.
+        manifest: Digest,
+        /// What it mentions.
+        digest: Digest,
+        /// The size it says.
+        said: u64,
+        /// The size of what is there.
+        actual: u64,
+    },
+    /// An entry of the index of referrers cannot be read.
+    ReferrerUnreadable {
+        /// The repository.
+        repository: RepositoryName,
+        /// What is referred to.
+        subject: Digest,
+        /// The manifest that refers to it.
+        referrer: Digest,
+    },
+    /// A manifest is missing in the list of its subject's referrers.
+    ReferrerLost {
+        /// The repository.
+        repository: RepositoryName,
+        /// What is referred to.
+        subject: Digest,
+        /// The manifest that refers to it.
+        referrer: Digest,
+    },
+    /// A folder is a repository by what lies in it, but not by its name.
+    RepositoryStrange {
+        /// Its path below the repositories.
+        name: String,
+    },
+    /// The store does not give something away.
+    Unreadable {
+        /// What the store said, with the object.
+        cause: String,
+    },
+}
+
+/// What is left of a tag's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Something the tag once meant is there.
+    Partly,
+    /// Nothing.
+    Wholly,
+}
+
+impl Finding {
+    /// The fixed name of what is wrong, for scripts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BlobDamaged { .. } => "blob-damaged",
+            Self::LinkEmpty { .. } => "link-empty",
+            Self::LinkWrong { .. } => "link-wrong",
+            Self::LinkDangling { .. } => "link-dangling",
+            Self::TagDangling { .. } => "tag-dangling",
+            Self::TagUnset { .. } => "tag-unset",
+            Self::ManifestUnreadable { .. } => "manifest-unreadable",
+            Self::BlobMissing { .. } => "blob-missing",
+            Self::ManifestMissing { .. } => "manifest-missing",
+            Self::WrongSize { .. } => "wrong-size",
+            Self::ReferrerUnreadable { .. } => "referrer-unreadable",
+            Self::ReferrerLost { .. } => "referrer-lost",
+            Self::RepositoryStrange { .. } => "repository-strange",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+
+    /// What it is about, for scripts.
+    pub fn about(&self) -> About<'_> {
+        let mut about = About::default();
+        match self {
+            Self::BlobDamaged { digest, .. } => about.digest = Some(digest),
+            Self::LinkEmpty { link } | Self::LinkWrong { link, .. } | Self::LinkDangling { link, .. } => {
+                match link {
+                    Place::LayerLink { repository, digest } | Place::RevisionLink { repository, digest } => {
+                        about.repository = Some(repository.as_str());
+                        about.digest = Some(digest);
+                    }
+                    Place::TagIndex {
+                        repository,
+                        tag,
+                        digest,
+                    } => {
+                        about.repository = Some(repository.as_str());
+                        about.tag = Some(tag.as_str());
+                        about.digest = Some(digest);
+                    }
+                    Place::BlobAlias { digest } => about.digest = Some(digest),
+                    // No other place is a link that findings speak of.
+                    _ => {}
+                }
+            }
+            Self::TagDangling {
+                repository,
+                tag,
+                digest,
+            } => {
+                about.repository = Some(repository.as_str());
+                about.tag = Some(tag.as_str());
+                about.digest = Some(digest);
+            }
+            Self::TagUnset { repository, tag, .. } => {
+                about.repository = Some(repository.as_str());
+                about.tag = Some(tag.as_str());
+            }
+            Self::ManifestUnreadable {
+                repository, digest, ..
+            } => {
+                about.repository = Some(repository.as_str());
+                about.digest = Some(digest);
+            }
+            Self::BlobMissing {
+                repository,
+                manifest,
+                digest,
+            }
+            | Self::ManifestMissing {
+                repository,
+                manifest,
+                digest,
+            }
+            | Self::WrongSize {
+                repository,
+                manifest,
+                digest,
+                ..
+            } => {
+                about.repository = Some(repository.as_str());
+                about.manifest = Some(manifest);
+                about.digest = Some(digest);
+            }
+            Self::ReferrerUnreadable {
+                repository,
+                subject,
+                referrer,
+            }
+            | Self::ReferrerLost {
+                repository,
+                subject,
+                referrer,
+            } => {
+                about.repository = Some(repository.as_str());
+                about.manifest = Some(referrer);
+                about.digest = Some(subject);
+            }
+            Self::RepositoryStrange { name } => about.repository = Some(name),
+            Self::Unreadable { .. } => {}
+        }
+        about
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct About<'a> {
+    /// The repository, or the path of a folder that is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<&'a str>,
+    /// The tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<&'a str>,
+    /// The manifest that mentions the digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<&'a Digest>,
+    /// What is broken or missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<&'a Digest>,
+}
+
+impl Finding {
+    /// What a repair does about it, or who else can.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::BlobDamaged { .. } => {
+                "`--repair` moves it to the trash, so that the next push brings it again"
+            }
+            Self::LinkEmpty { .. } | Self::LinkWrong { .. } | Self::LinkDangling { .. } => {
+                "`--repair` moves the link to the trash"
+            }
+            Self::TagDangling { .. }
+            | Self::TagUnset {
+                history: Lost::Wholly,
+                ..
+            } => "`--repair` moves the tag to the trash",
+            Self::TagUnset {
+                history: Lost::Partly,
+                ..
+            } => {
+                "`--repair` leaves it, because its history may tell what it meant: push it again, or delete it"
+            }
+            Self::ManifestUnreadable { .. } => "`--repair` leaves it: delete it by its digest",
+            Self::BlobMissing { .. } => "`--repair` cannot help: push it again, or delete the manifest",
+            Self::ManifestMissing { .. } => "`--repair` cannot help: push it again, or delete the index",
+            Self::WrongSize { .. } => {
+                "`--repair` cannot help, but with `--digests` it moves the blob if that is what is damaged"
+            }
+            Self::ReferrerUnreadable { .. } => {
+                "`--repair` moves it to the trash, and the next list writes it anew"
+            }
+            Self::ReferrerLost { .. } => "`--repair` moves its mark to the trash, and the next list finds it",
+            Self::RepositoryStrange { .. } => "`--repair` leaves it: rename it, or move it out of the store",
+            Self::Unreadable { .. } => "`--repair` cannot help: look at the store",
+        }
+    }
+
+    /// The thing, what is wrong with it, and what that means for users.
+    pub fn wrong(&self) -> impl fmt::Display {
+        Wrong(self)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.wrong(), self.remedy())
+    }
+}
+
+struct Wrong<'a>(&'a Finding);
+
+impl fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Finding::BlobDamaged { digest, size } => write!(
+                f,
+                "blob {digest} is damaged: its {size} bytes have another digest, and clients refuse it"
+            ),
+            Finding::LinkEmpty { link } => write!(
+                f,
+                "{} holds no digest: it counts as missing until it is pushed again",
+                Link(link)
+            ),
+            Finding::LinkWrong { link, holds } => write!(
+                f,
+                "{} holds {holds}: clients get something else than they ask for, and refuse it",
+                Link(link)
+            ),
+            Finding::LinkDangling { link, target } => write!(
+                f,
+                "{} leads to {target}, which is missing or damaged: it cannot be pulled until it is pushed again",
+                Link(link)
+            ),
+            Finding::TagDangling {
+                repository,
+                tag,
+                digest,
+            } => write!(
+                f,
+                "tag {repository}:{tag} means manifest {digest}, which is not there: it is listed and cannot be pulled"
+            ),
+            Finding::TagUnset { repository, tag, .. } => write!(
+                f,
+                "tag {repository}:{tag} does not say what it means: it is listed and cannot be pulled"
+            ),
+            Finding::ManifestUnreadable {
+                repository,
+                digest,
+                reason,
+            } => write!(
+                f,
+                "manifest {digest} of {repository} cannot be read ({reason}): it cannot be pulled, and no garbage is \
+                 collected"
+            ),
+            Finding::BlobMissing {
+                repository,
+                manifest,
+                digest,
+            } => write!(
+                f,
+                "manifest {manifest} of {repository} mentions blob {digest}, which {repository} does not have: it \
+                 cannot be pulled whole"
+            ),
+            Finding::ManifestMissing {
+                repository,
+                manifest,
+                digest,
+            } => write!(
+                f,
+                "index {manifest} of {repository} lists manifest {digest}, which {repository} does not have: that \
+                 part of it cannot be pulled"
+            ),
+            Finding::WrongSize {
+                repository,
+                manifest,
+                digest,
+                said,
+                actual,
+            } => write!(
+                f,
+                "manifest {manifest} of {repository} says that {digest} has {said} bytes, but there are {actual}: \
+                 clients refuse it"
+            ),
+            Finding::ReferrerUnreadable {
+                repository,
+                subject,
+                referrer,
+            } => write!(
+                f,
+                "the entry of {referrer} among the referrers of {subject} in {repository} cannot be read: the list is \
+                 slower"
+            ),
+            Finding::ReferrerLost {
+                repository,
+                subject,
+                referrer,
+            } => write!(
+                f,
+                "manifest {referrer} of {repository} is missing among the referrers of {subject}: clients do not find \
+                 it there"
+            ),
+            Finding::RepositoryStrange { name } => write!(
+                f,
+                "folder `{}` lies among the repositories but has a name that none can have: nothing in it can be \
+                 pulled, and no garbage is collected",
+                name.escape_debug()
+            ),
+            Finding::Unreadable { cause } => write!(f, "{cause}: whoever asks for it gets an error"),
+        }
+    }
+}
+
+/// A link as people say it.
+struct Link<'a>(&'a Place);
+
+impl fmt::Display for Link<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place::LayerLink { repository, digest } => write!(f, "the link of {repository} to blob {digest}"),
+            Place::RevisionLink { repository, digest } => {
+                write!(f, "the link of {repository} to manifest {digest}")
+            }
+            Place::TagIndex {
+                repository,
+                tag,
+                digest,
+            } => write!(f, "the entry {digest} in the history of tag {repository}:{tag}"),
+            Place::BlobAlias { digest } => write!(f, "the link from the other digest {digest}"),
+            place => write!(f, "`{}`", place.key()),
+        }
+    }
+}

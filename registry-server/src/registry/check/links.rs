@@ -1,0 +1,391 @@
+//! Repositories: their manifests, the links to their blobs, their tags, and what our own index says of them.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, RepositoryName, Tag};
+
+use super::eye::Eye;
+use super::manifests::Memo;
+use super::work::{Found, Move, Work};
+use super::{CheckError, Finding, Lost};
+use crate::registry::Error;
+use crate::registry::verify::Small;
+use crate::registry::walk::Folder;
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{EntryKind, Listing};
+
+/// How many links or tags are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// How many manifests are: each may be as large as a stored one can be.
+const MANIFESTS: usize = 8;
+
+impl Work<'_> {
+    /// A folder, if it is a repository.
+    pub(super) async fn folder(&mut self, folder: Folder) -> Result<(), CheckError> {
+        if !folder.manifests && !folder.layers {
+            return Ok(());
+        }
+        let Some(repository) = folder.repository() else {
+            let finding = Finding::RepositoryStrange { name: folder.name };
+            return self.deal(Ok(vec![Found::beyond_repair(finding)])).await;
+        };
+        self.checked.repositories += 1;
+        self.say_repositories();
+        for algorithm in Algorithm::ALL {
+            if let Err(error) = self.revisions(&repository, algorithm).await? {
+                self.trouble(error).await?;
+            }
+        }
+        for algorithm in Algorithm::ALL {
+            if let Err(error) = self.layers(&repository, algorithm).await? {
+                self.trouble(error).await?;
+            }
+        }
+        if let Err(error) = self.tags(&repository).await? {
+            self.trouble(error).await?;
+        }
+        for algorithm in Algorithm::ALL {
+            if let Err(error) = self.referrers(&repository, algorithm).await? {
+                self.trouble(error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The inner error is a listing's, which keeps one area of one repository.
+    async fn revisions(
+        &mut self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Result<(), Error>, CheckError> {
+        let area = Area::Revisions(repository, algorithm);
+        let digests = match self.registry.listed(&area, algorithm, "list manifests").await {
+            Ok(digests) => digests,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (eye, memo) = (Arc::clone(&self.eye), Memo::default());
+        let mut looks = digests
+            .map(|digest| {
+                let (eye, memo) = (&eye, &memo);
+                async move { eye.manifest(repository, digest?, memo).await }
+            })
+            .buffer_unordered(MANIFESTS)
+            .boxed();
+        while let Some(look) = looks.next().await {
+            self.checked.manifests += 1;
+            self.checked.links += 1;
+            self.deal(look).await?;
+            self.say_repositories();
+        }
+        Ok(Ok(()))
+    }
+
+    async fn layers(
+        &mut self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Result<(), Error>, CheckError> {
+        let area = Area::LayersOf(repository, algorithm);
+        let doing = "list the blobs of a repository";
+        let digests = match self.registry.listed(&area, algorithm, doing).await {
+            Ok(digests) => digests,
+            Err(error) => return Ok(Err(error)),
+        };
+        let eye = Arc::clone(&self.eye);
+        let mut looks = digests
+            .map(|digest| {
+                let eye = &eye;
+                async move {
+                    let (repository, digest) = (repository.clone(), digest?);
+                    let place = Place::LayerLink { repository, digest };
+                    eye.link_to_blob(place, digest).await
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .boxed();
+        while let Some(look) = looks.next().await {
+            self.checked.links += 1;
+            self.deal(look).await?;
+            self.say_repositories();
+        }
+        Ok(Ok(()))
+    }
+
+    async fn tags(&mut self, repository: &RepositoryName) -> Result<Result<(), Error>, CheckError> {
+        let failed = Error::storage("list tags");
+        let listing = match self.registry.driver.list(&Area::Tags(repository).key()).await {
+            Ok(listing) => listing,
+            Err(source) => return Ok(Err(failed(source))),
+        };
+        let eye = Arc::clone(&self.eye);
+        let mut looks = listing
+            .try_filter_map(async |entry| {
+                Ok(Tag::parse(&entry.name)
+                    .ok()
+                    .filter(|_| entry.kind == EntryKind::Prefix))
+            })
+            .map(|tag| {
+                let (eye, failed) = (&eye, &failed);
+                async move { eye.tag(repository, &tag.map_err(failed)?).await }
+            })
+            .buffer_unordered(AT_ONCE)
+            .boxed();
+        while let Some(look) = looks.next().await {
+            let look = look.map(|(links, found)| {
+                self.checked.links += links;
+                found
+            });
+            self.deal(look).await?;
+            self.say_repositories();
+        }
+        Ok(Ok(()))
+    }
+
+    /// What our own index says of a repository.
+    async fn referrers(
+        &mut self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Result<(), Error>, CheckError> {
+        let area = Area::Subjects(repository, algorithm);
+        let mut subjects = match self.registry.listed(&area, algorithm, "list subjects").await {
+            Ok(subjects) => subjects,
+            Err(error) => return Ok(Err(error)),
+        };
+        while let Some(subject) = subjects.next().await {
+            let subject = match subject {
+                Ok(subject) => subject,
+                Err(error) => return Ok(Err(error)),
+            };
+            let failed = Error::storage("list referrers");
+            let area = Area::Subject(repository, &subject).key();
+            let entries: Listing = match self.registry.driver.list(&area).await {
+                Ok(entries) => entries,
+                Err(source) => return Ok(Err(failed(source))),
+            };
+            let eye = Arc::clone(&self.eye);
+            let mut looks = entries
+                .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
+                .map(|referrer| {
+                    let (eye, failed, subject) = (&eye, &failed, &subject);
+                    async move {
+                        eye.referrer(repository, subject, &referrer.map_err(failed)?)
+                            .await
+                    }
+                })
+                .buffer_unordered(MANIFESTS)
+                .boxed();
+            while let Some(look) = looks.next().await {
+                self.deal(look).await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl Eye<'_> {
+    /// A link of a repository to a blob, or one from another digest.
+    pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Found>, Error> {
+        let Some((target, seen)) = self.registry.look_at_link(&link).await? else {
+            return Ok(Vec::new());
+        };
+        let finding = match target {
+            None => Finding::LinkEmpty { link: link.clone() },
+            Some(holds) if self.payload(&holds).await?.is_none() => {
+                // Somebody may have removed both.
+                if self.target(&link).await? != target {
+                    return Ok(Vec::new());
+                }
+                Finding::LinkDangling {
+                    link: link.clone(),
+                    target: holds,
+                }
+            }
+            Some(holds)
+                if (holds.algorithm() == digest.algorithm() && holds != digest)
+                    || !self.is_also(&holds, &digest).await? =>
+            {
+                Finding::LinkWrong {
+                    link: link.clone(),
+                    holds,
+                }
+            }
+            Some(_) => return Ok(Vec::new()),
+        };
+        Ok(vec![Found::at(finding, link, seen)])
+    }
+
+    /// A tag, and how many links it has.
+    async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Found>), Error> {
+        let current = Place::TagCurrent {
+            repository: repository.clone(),
+            tag: tag.clone(),
+        };
+        let now = self.registry.look_at_link(&current).await?;
+        let history = self.history(repository, tag).await?;
+        let links = history.len() as u64 + u64::from(now.is_some());
+        let entry = |digest: &Digest| Place::TagIndex {
+            repository: repository.clone(),
+            tag: tag.clone(),
+            digest: *digest,
+        };
+        let whole_tag = |finding| {
+            // The history first: what the tag means says until the end what is being moved. All of it, because a tag
+            // is what has a folder.
+            let shelf = current.shelf();
+            let past = history.iter().map(|(digest, _, seen)| (entry(digest), *seen));
+            let all = past.chain(now.map(|(_, seen)| (current.clone(), seen)));
+            let moves = all.map(|(place, seen)| Move {
+                place,
+                seen,
+                shelf: shelf.clone(),
+            });
+            Found {
+                finding,
+                moves: moves.collect(),
+            }
+        };
+        let means = now.and_then(|(target, _)| target);
+        let Some(means) = means else {
+            if links == 0 {
+                return Ok((0, Vec::new())); // An empty folder.
+            }
+            // A push enters what a tag means into its history first.
+            if now.is_none() && self.target(&current).await?.is_some() {
+                return Ok((links, Vec::new()));
+            }
+            for (digest, ..) in &history {
+                if self.revision(repository, digest).await?.is_some() {
+                    let finding = unset(repository, tag, Lost::Partly);
+                    return Ok((links, vec![Found::beyond_repair(finding)]));
+                }
+            }
+            return Ok((links, vec![whole_tag(unset(repository, tag, Lost::Wholly))]));
+        };
+        if self.revision(repository, &means).await?.is_none() {
+            // Manifests are deleted after their tags.
+            if self.target(&current).await? != Some(means) {
+                return Ok((links, Vec::new()));
+            }
+            let finding = Finding::TagDangling {
+                repository: repository.clone(),
+                tag: tag.clone(),
+                digest: means,
+            };
+            return Ok((links, vec![whole_tag(finding)]));
+        }
+        // What the history speaks of may be deleted long since.
+        let wrong = history.iter().filter_map(|(digest, target, seen)| {
+            let link = entry(digest);
+            let finding = match target {
+                None => Finding::LinkEmpty { link: link.clone() },
+                Some(holds) if holds != digest => Finding::LinkWrong {
+                    link: link.clone(),
+                    holds: *holds,
+                },
+                Some(_) => return None,
+            };
+            Some(Found::at(finding, link, *seen))
+        });
+        Ok((links, wrong.collect()))
+    }
+
+    /// What a tag has meant: the name of each entry, what it holds, and when it was written.
+    async fn history(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Vec<(Digest, Option<Digest>, std::time::SystemTime)>, Error> {
+        let mut history = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let area = Area::TagHistory(repository, tag, algorithm);
+            let doing = "list the history of a tag";
+            let digests = self.registry.listed(&area, algorithm, doing).await?;
+            let mut entries = digests
+                .map_ok(async |digest| {
+                    let place = Place::TagIndex {
+                        repository: repository.clone(),
+                        tag: tag.clone(),
+                        digest,
+                    };
+                    let found = self.registry.look_at_link(&place).await?;
+                    Ok(found.map(|(target, seen)| (digest, target, seen)))
+                })
+                .try_buffer_unordered(4)
+                .boxed();
+            while let Some(entry) = entries.try_next().await? {
+                history.extend(entry);
+            }
+        }
+        Ok(history)
+    }
+
+    /// An entry of the index of referrers.
+    async fn referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<Vec<Found>, Error> {
+        // What speaks of a manifest that is gone is believed by nobody.
+        if self.revision(repository, referrer).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let entry = Place::ReferrerEntry {
+            repository: repository.clone(),
+            subject: *subject,
+            referrer: *referrer,
+        };
+        let seen = match self
+            .registry
+            .read_small(&entry.key(), MANIFEST_MAX as u64)
+            .await?
+        {
+            Small::Absent => return Ok(Vec::new()),
+            Small::Whole { bytes, modified } => match serde_json::from_slice::<Descriptor>(&bytes) {
+                Ok(entry) if entry.digest == *referrer => return Ok(Vec::new()),
+                Ok(_) | Err(_) => modified,
+            },
+            Small::TooLarge { modified } => modified,
+        };
+        let finding = Finding::ReferrerUnreadable {
+            repository: repository.clone(),
+            subject: *subject,
+            referrer: *referrer,
+        };
+        // The mark first: without it the next list looks at the manifest and writes the entry anew.
+        let mark = self.mark(repository, referrer).await?;
+        let moves = mark.into_iter().chain([Move::new(entry, seen)]);
+        Ok(vec![Found {
+            finding,
+            moves: moves.collect(),
+        }])
+    }
+
+    /// Where it is noted that a manifest was looked at for a subject.
+    pub(super) async fn mark(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Move>, Error> {
+        let mark = Place::ReferrerKnown {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        match self.registry.driver.stat(&mark.key()).await {
+            Ok(found) => Ok(Some(Move::new(mark, found.modified))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) => Err(Error::storage("look at a mark")(source)),
+        }
+    }
+}
+
+fn unset(repository: &RepositoryName, tag: &Tag, history: Lost) -> Finding {
+    Finding::TagUnset {
+        repository: repository.clone(),
+        tag: tag.clone(),
+        history,
+    }
+}

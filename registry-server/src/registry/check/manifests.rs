@@ -1,0 +1,308 @@
+//! Manifests, and whether what they mention is there.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, Mentions, RepositoryName};
+
+use super::Finding;
+use super::eye::Eye;
+use super::work::Found;
+use crate::registry::manifests::STORED_MAX;
+use crate::registry::validation::{Children, lies_elsewhere};
+use crate::registry::verify::Small;
+use crate::registry::{Error, hashing};
+use crate::storage::layout::Place;
+
+/// How many answers are remembered of one repository, whose images share most of their layers.
+const MEMO_MAX: usize = 64 * 1024;
+
+/// What a repository was seen to have: sizes by digest, or that there is nothing.
+#[derive(Default)]
+pub(super) struct Memo {
+    seen: Mutex<HashMap<(Digest, Kind), Option<u64>>>,
+}
+
+impl Memo {
+    fn get(&self, wanted: &(Digest, Kind)) -> Option<Option<u64>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(wanted).copied()
+    }
+
+    fn put(&self, wanted: (Digest, Kind), there: Option<u64>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MEMO_MAX {
+            seen.clear();
+        }
+        seen.insert(wanted, there);
+    }
+}
+
+/// What a mention is to its manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// A config or a layer.
+    Blob,
+    /// An entry of an index. Caches of builds list blobs there, and distribution takes them.
+    Child,
+}
+
+/// Something that must be there.
+struct Wanted {
+    digest: Digest,
+    kind: Kind,
+    /// What the manifest says; nothing when it says nothing that can be believed.
+    size: Option<u64>,
+}
+
+/// What a document asks for.
+struct Document {
+    wanted: Vec<Wanted>,
+    subject: Option<Digest>,
+    /// What the document is by the other algorithm, when it has a subject.
+    other: Option<Digest>,
+}
+
+impl Eye<'_> {
+    /// A manifest of a repository.
+    pub(super) async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+        memo: &Memo,
+    ) -> Result<Vec<Found>, Error> {
+        let link = Place::RevisionLink {
+            repository: repository.clone(),
+            digest,
+        };
+        let Some((target, seen)) = self.registry.look_at_link(&link).await? else {
+            return Ok(Vec::new());
+        };
+        let at_link = |finding| Found::at(finding, link.clone(), seen);
+        let Some(stored_as) = target else {
+            return Ok(vec![at_link(Finding::LinkEmpty { link: link.clone() })]);
+        };
+        if stored_as.algorithm() == digest.algorithm() && stored_as != digest {
+            return Ok(vec![at_link(Finding::LinkWrong {
+                link: link.clone(),
+                holds: stored_as,
+            })]);
+        }
+        let dangling = || {
+            at_link(Finding::LinkDangling {
+                link: link.clone(),
+                target: stored_as,
+            })
+        };
+        let unreadable = |reason: &str| {
+            Found::beyond_repair(Finding::ManifestUnreadable {
+                repository: repository.clone(),
+                digest,
+                reason: reason.to_owned(),
+            })
+        };
+        if self.is_damaged(&stored_as) {
+            return Ok(vec![dangling()]);
+        }
+        let payload = Place::BlobData { digest: stored_as };
+        let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
+            Small::Whole { bytes, modified } => (bytes, modified),
+            Small::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
+            // Somebody may have removed both.
+            Small::Absent if self.target(&link).await? != target => return Ok(Vec::new()),
+            Small::Absent => return Ok(vec![dangling()]),
+        };
+        let size = bytes.len() as u64;
+        let children = self.registry.settings.validation.children.clone();
+        let read = hashing::off_thread(move || read(&stored_as, digest, &bytes, &children)).await?;
+        let document = match read {
+            Read::Document(document) => document,
+            Read::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
+            // Known by a second digest that its bytes do not have.
+            Read::Other { holds } if holds == stored_as => {
+                return Ok(vec![at_link(Finding::LinkWrong {
+                    link: link.clone(),
+                    holds,
+                })]);
+            }
+            Read::Other { .. } => {
+                let finding = Finding::BlobDamaged {
+                    digest: stored_as,
+                    size,
+                };
+                // Another repository, or a look beside this one, may have told it.
+                let blob = self
+                    .is_damaged_now(stored_as)
+                    .then(|| Found::at(finding, payload, modified));
+                return Ok(blob.into_iter().chain([dangling()]).collect());
+            }
+        };
+        let mut found = Vec::new();
+        for wanted in &document.wanted {
+            if let Some(finding) = self.wanted(repository, &digest, wanted, memo).await? {
+                found.push(Found::beyond_repair(finding));
+            }
+        }
+        found.extend(self.lost_referrer(repository, digest, &document).await?);
+        Ok(found)
+    }
+
+    async fn wanted(
+        &self,
+        repository: &RepositoryName,
+        manifest: &Digest,
+        wanted: &Wanted,
+        memo: &Memo,
+    ) -> Result<Option<Finding>, Error> {
+        let Wanted { digest, kind, size } = wanted;
+        let there = match memo.get(&(*digest, *kind)) {
+            Some(there) => there,
+            None => {
+                let there = match kind {
+                    Kind::Blob => self.layer(repository, digest).await?,
+                    Kind::Child => match self.revision(repository, digest).await? {
+                        Some(size) => Some(size),
+                        None => self.layer(repository, digest).await?,
+                    },
+                };
+                memo.put((*digest, *kind), there);
+                there
+            }
+        };
+        let (repository, manifest, digest) = (repository.clone(), *manifest, *digest);
+        Ok(match (there, kind, size) {
+            (None, Kind::Blob, _) => Some(Finding::BlobMissing {
+                repository,
+                manifest,
+                digest,
+            }),
+            (None, Kind::Child, _) => Some(Finding::ManifestMissing {
+                repository,
+                manifest,
+                digest,
+            }),
+            (Some(actual), _, Some(said)) if actual != *said => Some(Finding::WrongSize {
+                repository,
+                manifest,
+                digest,
+                said: *said,
+                actual,
+            }),
+            (Some(_), _, _) => None,
+        })
+    }
+
+    /// A manifest that is marked as looked at, and is not among the referrers of its subject.
+    async fn lost_referrer(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+        document: &Document,
+    ) -> Result<Option<Found>, Error> {
+        let Some(subject) = document.subject else {
+            return Ok(None);
+        };
+        let Some(mark) = self.mark(repository, &digest).await? else {
+            return Ok(None);
+        };
+        // One that is known by two digests is entered under the one it was pushed by.
+        for referrer in [Some(digest), document.other].into_iter().flatten() {
+            let entry = Place::ReferrerEntry {
+                repository: repository.clone(),
+                subject,
+                referrer,
+            };
+            match self.registry.driver.stat(&entry.key()).await {
+                Ok(_) => return Ok(None),
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(Error::storage("look at a referrer")(source)),
+            }
+        }
+        Ok(Some(Found {
+            finding: Finding::ReferrerLost {
+                repository: repository.clone(),
+                subject,
+                referrer: digest,
+            },
+            moves: vec![mark],
+        }))
+    }
+}
+
+enum Read {
+    Document(Document),
+    /// The bytes have another digest than the one named here.
+    Other {
+        holds: Digest,
+    },
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// Takes a stored document apart. Blocks for milliseconds with a large one.
+fn read(stored_as: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> Read {
+    let actual = Digest::of(stored_as.algorithm(), bytes);
+    if actual != *stored_as {
+        return Read::Other { holds: actual };
+    }
+    if Digest::of(digest.algorithm(), bytes) != digest {
+        return Read::Other { holds: *stored_as };
+    }
+    // Sizes count only where every rule of a manifest is kept: else they are made up for what is not said.
+    let (manifest, right) = match Manifest::parse(bytes, None) {
+        Ok(manifest) => (manifest, true),
+        Err(_) => match Manifest::of_stored(bytes) {
+            Ok(manifest) => (manifest, false),
+            Err(error) => {
+                return Read::Unreadable {
+                    reason: error.to_string(),
+                };
+            }
+        },
+    };
+    let size = |size: u64| right.then_some(size);
+    let blobs = manifest.config.iter().chain(&manifest.layers);
+    let blobs = blobs.filter(|blob| !lies_elsewhere(blob)).map(|blob| Wanted {
+        digest: blob.digest,
+        kind: Kind::Blob,
+        size: size(blob.size),
+    });
+    let listed = manifest.manifests.iter();
+    let listed = listed
+        .filter(|child| children.must_be_there(child))
+        .map(|child| Wanted {
+            digest: child.digest,
+            kind: Kind::Child,
+            size: size(child.size),
+        });
+    let mut wanted: Vec<Wanted> = match manifest.kind {
+        ManifestKind::Image => blobs.collect(),
+        ManifestKind::Index => listed.collect(),
+        ManifestKind::Schema1 => {
+            let mentions = Mentions::read(bytes).unwrap_or_default();
+            let blobs = mentions.content.into_iter().map(|digest| Wanted {
+                digest,
+                kind: Kind::Blob,
+                size: None,
+            });
+            blobs.collect()
+        }
+    };
+    // An image that has the same layer twice is told once.
+    let mut seen = std::collections::HashSet::new();
+    wanted.retain(|wanted| seen.insert(wanted.digest));
+    let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+    Read::Document(Document {
+        wanted,
+        subject,
+        other: subject.map(|_| {
+            let other = match digest.algorithm() {
+                Algorithm::Sha256 => Algorithm::Sha512,
+                Algorithm::Sha512 => Algorithm::Sha256,
+            };
+            Digest::of(other, bytes)
+        }),
+    })
+}

@@ -1,0 +1,298 @@
+//! The trash: where a repair takes what is broken, and the way back.
+//!
+//! Each repair has a folder of its own in the trash, named by a UUID that grows with time: below `objects` what was
+//! moved lies under its old key, below `journal` there is one object with one line of JSON for each move.
+//!
+//! The order of a move is: the line of the journal, the copy, the removal; each durable before the next. Whatever
+//! cuts it off, the object is in its place, or in the trash with a line that says where it belongs, or both.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::work::Move;
+use super::{CheckError, Finding};
+use crate::registry::{Error, Registry, WhileWritten};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{self, Condition, Durability, Mode, ReadRange, StorageKey, incoming};
+
+/// More than a line ever has.
+const LINE_MAX: u64 = 64 * 1024;
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    version: u32,
+    /// When it was moved.
+    at: Timestamp,
+    /// What for.
+    kind: String,
+    /// The finding's sentence.
+    why: String,
+    /// The key it lay at.
+    from: String,
+    /// The key it lies at.
+    to: String,
+    size: u64,
+}
+
+const VERSION: u32 = 1;
+
+/// What became of a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    Yes,
+    /// Somebody wrote it anew, or removed it.
+    No,
+}
+
+/// The trash of one repair. Nothing is written before the first move.
+pub(super) struct Trash<'a> {
+    registry: &'a Registry,
+    run: Uuid,
+    moves: u64,
+}
+
+impl<'a> Trash<'a> {
+    pub(super) fn new(registry: &'a Registry) -> Self {
+        Self {
+            registry,
+            run: Uuid::now_v7(),
+            moves: 0,
+        }
+    }
+
+    /// Its name, if anything is in it.
+    pub(super) fn run(&self) -> Option<Uuid> {
+        (self.moves > 0).then_some(self.run)
+    }
+
+    /// Moves an object here.
+    pub(super) async fn take(&mut self, object: &Move, finding: &Finding) -> Result<Moved, Error> {
+        let Move { place, seen, shelf } = object;
+        let driver = &self.registry.driver;
+        let failed = Error::storage("move something to the trash");
+        let key = place.key();
+        let content = match driver.read(&key, ReadRange::Full).await {
+            Ok(content) if content.modified > *seen => return Ok(Moved::No),
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(Moved::No),
+            Err(source) => return Err(failed(source)),
+        };
+        let target = Place::Trashed {
+            run: self.run,
+            was: Box::new(place.clone()),
+        }
+        .key();
+        let line = Line {
+            version: VERSION,
+            at: Timestamp::now(),
+            kind: finding.kind().to_owned(),
+            why: finding.to_string(),
+            from: key.to_string(),
+            to: target.to_string(),
+            size: content.size,
+        };
+        let mut text = serde_json::to_vec(&line).expect("a line has string keys only and is always JSON");
+        text.push(b'\n');
+        let journal = Place::TrashJournal {
+            run: self.run,
+            number: self.moves,
+        };
+        driver
+            .put(&journal.key(), text.into(), Mode::Create, Durability::PowerLoss)
+            .await
+            .map_err(&failed)?;
+        self.moves += 1;
+        let size = content.size;
+        incoming::write(&**driver, &target, size, content)
+            .await
+            .map_err(&failed)?;
+        let condition = Condition::Older(*seen);
+        let removed = driver
+            .delete_if(&key, &condition, shelf, Durability::PowerLoss)
+            .await;
+        match removed {
+            Ok(Some(_)) => Ok(Moved::Yes),
+            // It was written anew while it was copied: the copy is nobody's.
+            Ok(None) => self.drop_copy(&journal, &target).await.map(|()| Moved::No),
+            Err(error) if error.is_not_found() => self.drop_copy(&journal, &target).await.map(|()| Moved::No),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    async fn drop_copy(&self, journal: &Place, target: &StorageKey) -> Result<(), Error> {
+        for key in [target, &journal.key()] {
+            self.registry.discard(key).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What an undoing tells.
+#[derive(Debug)]
+pub enum Undoing<'a> {
+    /// It is in its place again.
+    Back(&'a str),
+    /// Something else is in its place: it stays in the trash.
+    InTheWay(&'a str),
+}
+
+/// What an undoing did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Undone {
+    /// How many objects are in their places again.
+    pub back: u64,
+    /// How many had never left them.
+    pub never_left: u64,
+    /// How many stay in the trash, because something else is in their place.
+    pub in_the_way: u64,
+}
+
+impl Registry {
+    /// Puts back what a repair moved, in the order it was moved, so that no link is there before what it leads to.
+    /// What somebody wrote anew meanwhile stays, and what was moved from there stays in the trash.
+    ///
+    /// Dropping the future ends it between two steps; it can be asked for again.
+    ///
+    /// # Errors
+    /// [`CheckError::Written`], [`CheckError::NoSuchRepair`], or the store's.
+    pub async fn undo_repair(
+        &self,
+        run: Uuid,
+        while_written: WhileWritten,
+        watch: &mut (dyn FnMut(Undoing<'_>) + Send),
+    ) -> Result<Undone, CheckError> {
+        let failed = Error::storage("read the journal of a repair");
+        let mut numbers = Vec::new();
+        let area = Area::TrashJournal(run).key();
+        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            numbers.extend(layout::journal_number(&entry.name));
+        }
+        if numbers.is_empty() {
+            return Err(CheckError::NoSuchRepair { run });
+        }
+        self.admit_repair(while_written).await?;
+        numbers.sort_unstable();
+        let mut undone = Undone::default();
+        for number in numbers {
+            let journal = Place::TrashJournal { run, number }.key();
+            let bytes = match self.driver.get(&journal, LINE_MAX).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue, // Undone beside this.
+                Err(source) => return Err(failed(source).into()),
+            };
+            // A line that cannot be read was not written by a repair; what it speaks of stays.
+            let Some((from, to)) = read_line(run, &bytes) else {
+                undone.in_the_way += 1;
+                watch(Undoing::InTheWay(journal.as_str()));
+                continue;
+            };
+            match self.put_back(&from, &to).await? {
+                Back::Now => {
+                    undone.back += 1;
+                    watch(Undoing::Back(from.as_str()));
+                }
+                Back::Never => undone.never_left += 1,
+                Back::InTheWay => {
+                    undone.in_the_way += 1;
+                    watch(Undoing::InTheWay(from.as_str()));
+                    continue;
+                }
+            }
+            self.discard(&to).await?;
+            self.discard(&journal).await?;
+        }
+        Ok(undone)
+    }
+
+    async fn put_back(&self, from: &StorageKey, to: &StorageKey) -> Result<Back, Error> {
+        let failed = Error::storage("put something back");
+        let content = match self.driver.read(to, ReadRange::Full).await {
+            Ok(content) => content,
+            // The repair was cut off before the copy.
+            Err(error) if error.is_not_found() => return Ok(Back::Never),
+            Err(source) => return Err(failed(source)),
+        };
+        match self.driver.read(from, ReadRange::Full).await {
+            Ok(there) => {
+                return Ok(match same(there, content).await.map_err(&failed)? {
+                    true => Back::Never,
+                    false => Back::InTheWay,
+                });
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(failed(source)),
+        }
+        let content = self.driver.read(to, ReadRange::Full).await.map_err(&failed)?;
+        let size = content.size;
+        incoming::write(&*self.driver, from, size, content)
+            .await
+            .map_err(&failed)?;
+        Ok(Back::Now)
+    }
+
+    /// Removes an object of the trash, and the folders it leaves empty.
+    async fn discard(&self, key: &StorageKey) -> Result<(), Error> {
+        let any = Condition::Older(SystemTime::now() + std::time::Duration::from_secs(24 * 3600));
+        let shelf = Place::TrashJournal {
+            run: Uuid::nil(),
+            number: 0,
+        }
+        .shelf();
+        match self
+            .driver
+            .delete_if(key, &any, &shelf, Durability::PowerLoss)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(source) => Err(Error::storage("take something out of the trash")(source)),
+        }
+    }
+}
+
+/// Where an object is after an attempt to put it back.
+enum Back {
+    Now,
+    /// A repair that was cut off left it where it was.
+    Never,
+    InTheWay,
+}
+
+/// The keys in a line, if it is one of this run.
+fn read_line(run: Uuid, bytes: &Bytes) -> Option<(StorageKey, StorageKey)> {
+    let line: Line = serde_json::from_slice(bytes).ok()?;
+    let from = StorageKey::parse(&line.from).ok()?;
+    let to = StorageKey::parse(&line.to).ok()?;
+    let was = Box::new(Place::parse(&from)?);
+    (line.version == VERSION && Place::Trashed { run, was }.key() == to).then_some((from, to))
+}
+
+/// Whether two objects hold the same bytes.
+async fn same(mut one: storage::Content, mut other: storage::Content) -> Result<bool, storage::Error> {
+    if one.size != other.size {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (Bytes::new(), Bytes::new());
+    loop {
+        if left.is_empty() {
+            left = one.try_next().await?.unwrap_or_default();
+        }
+        if right.is_empty() {
+            right = other.try_next().await?.unwrap_or_default();
+        }
+        let length = left.len().min(right.len());
+        if length == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        if left.split_to(length) != right.split_to(length) {
+            return Ok(false);
+        }
+    }
+}

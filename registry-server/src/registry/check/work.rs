@@ -1,0 +1,185 @@
+//! A check under way: what was counted, what is known to be damaged, and what becomes of a finding.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use futures_util::Stream;
+
+use super::eye::Eye;
+use super::trash::{Moved, Trash};
+use super::{CheckError, CheckEvent, Checked, Checking, Fate, Finding, Repair};
+use crate::registry::pace::Pace;
+use crate::registry::{Error, Registry};
+use crate::storage::StorageKey;
+use crate::storage::layout::Place;
+
+/// Something that is broken, and what to move to mend that, in this order.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) finding: Finding,
+    pub(super) moves: Vec<Move>,
+}
+
+impl Found {
+    /// What no move mends.
+    pub(super) fn beyond_repair(finding: Finding) -> Self {
+        Self {
+            finding,
+            moves: Vec::new(),
+        }
+    }
+
+    /// What is mended by moving one object.
+    pub(super) fn at(finding: Finding, place: Place, seen: SystemTime) -> Self {
+        Self {
+            finding,
+            moves: vec![Move::new(place, seen)],
+        }
+    }
+}
+
+/// An object to be moved, unless it was written later than it was looked at.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) place: Place,
+    pub(super) seen: SystemTime,
+    /// What stays of the folders above it.
+    pub(super) shelf: StorageKey,
+}
+
+impl Move {
+    pub(super) fn new(place: Place, seen: SystemTime) -> Self {
+        let shelf = place.shelf();
+        Self { place, seen, shelf }
+    }
+}
+
+/// A check under way.
+pub(super) struct Work<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) eye: Arc<Eye<'a>>,
+    pub(super) checked: Checked,
+    repair: Repair,
+    watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
+    trash: Trash<'a>,
+    pace: Pace,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        registry: &'a Registry,
+        checking: Checking,
+        watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
+    ) -> Self {
+        Self {
+            registry,
+            eye: Arc::new(Eye::new(registry, checking.digests)),
+            checked: Checked::default(),
+            repair: checking.repair,
+            watch,
+            trash: Trash::new(registry),
+            pace: Pace::new(),
+        }
+    }
+
+    /// The next of some looks; while it takes, `watch` hears how far hashing is.
+    pub(super) async fn next<T>(
+        &mut self,
+        looks: &mut (impl Stream<Item = T> + Unpin),
+        part: f64,
+    ) -> Option<T> {
+        let Self {
+            pace,
+            checked,
+            eye,
+            watch,
+            ..
+        } = self;
+        let say = || {
+            checked.hashed = eye.hashed.load(Ordering::Relaxed);
+            watch(CheckEvent::Blobs(checked, part));
+        };
+        pace.next(looks, say).await
+    }
+
+    /// Says how far payloads are.
+    pub(super) fn say_blobs(&mut self, part: f64) {
+        self.checked.hashed = self.eye.hashed.load(Ordering::Relaxed);
+        (self.watch)(CheckEvent::Blobs(&self.checked, part));
+    }
+
+    pub(super) fn say_repositories(&mut self) {
+        (self.watch)(CheckEvent::Repositories(&self.checked));
+    }
+
+    /// Deals with what a look gave.
+    pub(super) async fn deal(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
+        match look {
+            Ok(found) => {
+                self.pace.answered();
+                for found in found {
+                    self.found(found).await;
+                }
+                Ok(())
+            }
+            Err(error) => self.trouble(error).await,
+        }
+    }
+
+    /// One object that cannot be looked at does not keep the others; a store that gives nothing away does.
+    pub(super) async fn trouble(&mut self, error: Error) -> Result<(), CheckError> {
+        if let Some(failed) = self.pace.is_silent() {
+            return Err(CheckError::Silent {
+                failed,
+                source: error,
+            });
+        }
+        let cause = crate::telemetry::chain(&error);
+        self.found(Found::beyond_repair(Finding::Unreadable { cause }))
+            .await;
+        Ok(())
+    }
+
+    async fn found(&mut self, Found { finding, moves }: Found) {
+        self.checked.findings += 1;
+        if self.repair == Repair::Report {
+            return (self.watch)(CheckEvent::Found(&finding, Fate::Told));
+        }
+        if moves.is_empty() {
+            return (self.watch)(CheckEvent::Found(&finding, Fate::Left));
+        }
+        let mut moved = 0;
+        for object in &moves {
+            match self.trash.take(object, &finding).await {
+                Ok(Moved::Yes) => moved += 1,
+                Ok(Moved::No) => {}
+                Err(error) => {
+                    self.checked.failed += 1;
+                    (self.watch)(CheckEvent::Found(&finding, Fate::Failed(&error)));
+                    self.checked.first_failure.get_or_insert(error);
+                    return;
+                }
+            }
+        }
+        self.checked.moved += moved;
+        let fate = match moved {
+            0 => {
+                self.checked.changed += 1;
+                Fate::Changed
+            }
+            _ => {
+                self.checked.repaired += 1;
+                Fate::Moved
+            }
+        };
+        (self.watch)(CheckEvent::Found(&finding, fate));
+    }
+
+    /// What was found.
+    pub(super) fn end(mut self) -> Checked {
+        self.checked.hashed = self.eye.hashed.load(Ordering::Relaxed);
+        self.checked.run = self.trash.run();
+        self.checked
+    }
+}

@@ -1,0 +1,120 @@
+//! A copy of everything one store holds into another, between any two drivers.
+//!
+//! Guarantees:
+//! - **A reader of the target never sees a link before what it leads to**: payloads first, then the links of blobs, then
+//!   manifests, then our own index, then tags; a link is written only when its payload is seen at the target.
+//! - **What does not have its digest is not copied**, nor what hangs on it; each is told. Payloads are hashed on the way.
+//! - **It goes on where it broke off**: a payload that is there with its size, and a link that holds the same, are
+//!   passed over. An object appears whole or not at all. What was deleted at the source since the last run stays.
+//! - Memory is a constant: a few payloads of up to four megabytes, or a block of each larger one.
+//!
+//! Not copied: uploads in progress, the trash, the signs of servers, and the signatures that servers before 2.5 kept
+//! beside manifests, which no server reads.
+//!
+//! A source that is written meanwhile is copied as far as it is seen; another run brings the rest. A target that is
+//! written meanwhile is refused: its tags would be put back to what the source says. While it runs the target has a
+//! sign of it, so that no garbage collection takes payloads whose links are yet to come; other copies into the same
+//! target do not mind it, and a copy that was killed can be begun again at once.
+//!
+//! Must not: judge what a manifest says; a check of the target does.
+//! Start at [`Registry::copy_to`]; `work` goes through the store, `objects` copies one thing.
+
+mod error;
+mod objects;
+mod work;
+
+pub use error::CopyError;
+
+use super::{Finding, Presence, Registry, WhileWritten, Writer};
+use crate::storage::incoming;
+use work::Work;
+
+/// What a copy tells while it works.
+#[derive(Debug)]
+pub enum CopyEvent<'a> {
+    /// Payloads are being copied; so much of all of them is behind it, from 0 to 1.
+    Blobs(&'a Copied, f64),
+    /// Repositories are being copied.
+    Repositories(&'a Copied),
+    /// Something is broken and stays behind.
+    LeftOut(&'a Finding),
+}
+
+/// What a copy did.
+#[derive(Debug, Default)]
+pub struct Copied {
+    /// How many repositories were gone through.
+    pub repositories: u64,
+    /// How many payloads were copied.
+    pub blobs: u64,
+    /// How many bytes they have, with those of payloads that are on their way.
+    pub bytes: u64,
+    /// How many payloads were at the target before.
+    pub blobs_there: u64,
+    /// How many links to blobs and manifests and entries of our own index were copied.
+    pub links: u64,
+    /// How many of them were at the target before.
+    pub links_there: u64,
+    /// How many tags were copied, with their history.
+    pub tags: u64,
+    /// How many of them were at the target before.
+    pub tags_there: u64,
+    /// How many things were left out, because they are broken.
+    pub left_out: u64,
+    /// How many uploads in progress stay behind.
+    pub uploads: u64,
+}
+
+impl Registry {
+    /// Copies everything into another registry's store. `watch` is told what is going on, and `copied` counts it, also
+    /// when it ends early.
+    ///
+    /// Dropping the future ends it between two steps; the next copy goes on.
+    ///
+    /// # Errors
+    /// [`CopyError`]. What is broken at the source is none.
+    pub async fn copy_to(
+        &self,
+        target: &Self,
+        while_written: WhileWritten,
+        copied: &mut Copied,
+        watch: &mut (dyn FnMut(CopyEvent<'_>) + Send),
+    ) -> Result<(), CopyError> {
+        let of_target = |error| CopyError::Target {
+            source: Box::new(error),
+        };
+        if target.shares_store_with(self).await.map_err(of_target)? {
+            return Err(CopyError::SameStore);
+        }
+        match while_written {
+            WhileWritten::Collect => {}
+            WhileWritten::Refuse => {
+                let now = target.store_time().await.map_err(of_target)?;
+                let mut writers = target.writers(now).await.map_err(of_target)?;
+                writers.retain(|seen| !seen.writer.as_ref().is_some_and(|writer| writer.copying));
+                if !writers.is_empty() {
+                    return Err(CopyError::Written { writers });
+                }
+            }
+        }
+        let writer = Writer::this_copy();
+        target.announce(&writer).await.map_err(of_target)?;
+        let presence = Presence::begin(target, writer);
+        let result = async {
+            incoming::clear(&*target.driver)
+                .await
+                .map_err(super::Error::storage("remove what an earlier copy left"))
+                .map_err(of_target)?;
+            let mut work = Work::new(self, target, copied, watch);
+            work.payloads().await?;
+            work.aliases().await?;
+            work.repositories().await
+        };
+        let result = result.await;
+        presence.end().await;
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Copies one thing: a payload, a link, an entry of our own index.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _, stream};
+use registry_oci::{Digest, MANIFEST_MAX};
+
+use crate::registry::verify::Verifier;
+use crate::registry::{Error, Finding, Registry};
+use crate::storage::layout::Place;
+use crate::storage::{self, Content, Durability, Mode, ReadRange, incoming};
+
+/// More than a link or an entry of our own index has.
+const SMALL_MAX: u64 = MANIFEST_MAX as u64;
+
+/// How many payloads are remembered to be at the target.
+const KNOWN_MAX: usize = 64 * 1024;
+
+/// The two stores, shared by what is copied at once.
+pub(super) struct Pair<'a> {
+    pub(super) source: &'a Registry,
+    pub(super) target: &'a Registry,
+    /// Bytes of payloads that were read, also of those on their way.
+    pub(super) bytes: AtomicU64,
+    /// Payloads that are at the target.
+    known: Mutex<HashSet<Digest>>,
+}
+
+/// What became of one thing.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Copied,
+    /// It was there before.
+    There,
+    /// Somebody removed it at the source.
+    Gone,
+    LeftOut(Box<Finding>),
+}
+
+/// Why one thing was not copied.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Another thing may still be read.
+    Read(Error),
+    /// Nothing can be written.
+    Write(Error),
+}
+
+/// What can end a payload's way.
+enum Cut {
+    Read(storage::Error),
+    Write(storage::Error),
+    Damaged,
+    Hash(Error),
+}
+
+impl From<storage::Error> for Cut {
+    /// The stream's own errors are made where they come from; the others are the target's.
+    fn from(error: storage::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl Outcome {
+    pub(super) fn left_out(finding: Finding) -> Self {
+        Self::LeftOut(Box::new(finding))
+    }
+}
+
+impl<'a> Pair<'a> {
+    pub(super) fn new(source: &'a Registry, target: &'a Registry) -> Self {
+        Self {
+            source,
+            target,
+            bytes: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Copies a payload.
+    pub(super) async fn payload(&self, digest: Digest) -> Result<Outcome, Trouble> {
+        let key = Place::BlobData { digest }.key();
+        let reading = Error::storage("read a blob");
+        let writing = Error::storage("write a blob");
+        let size = match self.source.driver.stat(&key).await {
+            Ok(found) => found.size,
+            Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
+            Err(source) => return Err(Trouble::Read(reading(source))),
+        };
+        match self.target.driver.stat(&key).await {
+            Ok(there) if there.size == size => return Ok(Outcome::There),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(Trouble::Write(writing(source))),
+        }
+        let content = match self.source.driver.read(&key, ReadRange::Full).await {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
+            Err(source) => return Err(Trouble::Read(reading(source))),
+        };
+        let size = content.size;
+        let stream = std::pin::pin!(verified(content, digest, &self.bytes));
+        match incoming::write(&*self.target.driver, &key, size, stream).await {
+            Ok(()) => Ok(Outcome::Copied),
+            Err(Cut::Damaged) => Ok(Outcome::left_out(Finding::BlobDamaged { digest, size })),
+            Err(Cut::Read(source)) => Err(Trouble::Read(reading(source))),
+            Err(Cut::Hash(error)) => Err(Trouble::Read(error)),
+            Err(Cut::Write(source)) => Err(Trouble::Write(writing(source))),
+        }
+    }
+
+    /// Copies the link of a digest, when what it leads to is at the target.
+    pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<Outcome, Trouble> {
+        let Some((target, _)) = self.source.look_at_link(&link).await.map_err(Trouble::Read)? else {
+            return Ok(Outcome::Gone);
+        };
+        let Some(target) = target else {
+            return Ok(Outcome::left_out(Finding::LinkEmpty { link }));
+        };
+        if target.algorithm() == digest.algorithm() && target != digest {
+            return Ok(Outcome::left_out(Finding::LinkWrong { link, holds: target }));
+        }
+        if !self.has_payload(&target).await? {
+            return Ok(Outcome::left_out(Finding::LinkDangling { link, target }));
+        }
+        self.write_link(&link, &target).await
+    }
+
+    /// Writes a link that holds a digest, unless it does.
+    pub(super) async fn write_link(&self, link: &Place, target: &Digest) -> Result<Outcome, Trouble> {
+        self.small(link, Bytes::from(target.to_string())).await
+    }
+
+    /// Copies an entry of our own index.
+    pub(super) async fn entry(&self, place: &Place) -> Result<Outcome, Trouble> {
+        match self.source.driver.get(&place.key(), SMALL_MAX).await {
+            Ok(bytes) => self.small(place, bytes).await,
+            Err(error) if error.is_not_found() => Ok(Outcome::Gone),
+            Err(source) => Err(Trouble::Read(Error::storage("read our own index")(source))),
+        }
+    }
+
+    /// Whether the target has a link that holds a digest.
+    pub(super) async fn has_link(&self, link: &Place) -> Result<bool, Trouble> {
+        let found = self.target.look_at_link(link).await.map_err(Trouble::Write)?;
+        Ok(found.is_some_and(|(target, _)| target.is_some()))
+    }
+
+    async fn small(&self, place: &Place, bytes: Bytes) -> Result<Outcome, Trouble> {
+        let (key, failed) = (place.key(), Error::storage("write a link"));
+        match self.target.driver.get(&key, SMALL_MAX).await {
+            Ok(there) if there == bytes => return Ok(Outcome::There),
+            Ok(_) | Err(storage::Error::TooLarge { .. }) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(Trouble::Write(failed(source))),
+        }
+        self.target
+            .driver
+            .put(&key, bytes, Mode::Replace, Durability::PowerLoss)
+            .await
+            .map_err(|source| Trouble::Write(failed(source)))?;
+        Ok(Outcome::Copied)
+    }
+
+    /// Whether the target has a payload. Nobody takes one away while a copy gives its sign.
+    async fn has_payload(&self, digest: &Digest) -> Result<bool, Trouble> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(digest) {
+            return Ok(true);
+        }
+        let key = Place::BlobData { digest: *digest }.key();
+        match self.target.driver.stat(&key).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(source) => return Err(Trouble::Write(Error::storage("look for a blob")(source))),
+        }
+        let mut known = known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(*digest);
+        Ok(true)
+    }
+}
+
+/// The bytes of a payload, the last block of which comes only when all of them have its digest.
+fn verified(
+    content: Content,
+    digest: Digest,
+    count: &AtomicU64,
+) -> impl Stream<Item = Result<Bytes, Cut>> + Send {
+    struct State {
+        content: Content,
+        /// Nothing once it is done.
+        verifier: Option<Verifier>,
+        /// A block that is hashed and not given away yet.
+        held: Option<Bytes>,
+    }
+    let state = State {
+        content,
+        verifier: Some(Verifier::new(digest.algorithm())),
+        held: None,
+    };
+    stream::try_unfold(state, move |mut state| async move {
+        while let Some(verifier) = state.verifier.take() {
+            let Some(block) = state.content.try_next().await.map_err(Cut::Read)? else {
+                if verifier.digest() != digest {
+                    return Err(Cut::Damaged);
+                }
+                break;
+            };
+            count.fetch_add(block.len() as u64, Ordering::Relaxed);
+            state.verifier = Some(verifier.update(block.clone()).await.map_err(Cut::Hash)?);
+            if let Some(held) = state.held.replace(block) {
+                return Ok(Some((held, state)));
+            }
+        }
+        Ok(state.held.take().map(|last| (last, state)))
+    })
+}

@@ -1,0 +1,372 @@
+//! Goes through the source in the order in which things may appear at the target.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
+
+use super::objects::{Outcome, Pair, Trouble};
+use super::{Copied, CopyError, CopyEvent};
+use crate::registry::check::Lost;
+use crate::registry::pace::Pace;
+use crate::registry::walk::Folder;
+use crate::registry::{Error, Finding, Registry};
+use crate::storage::EntryKind;
+use crate::storage::layout::{self, Area, Place};
+
+/// How many payloads are on their way at once. Small ones are held in memory whole.
+const PAYLOADS: usize = 8;
+
+/// How many links are.
+const LINKS: usize = 16;
+
+/// A copy under way.
+pub(super) struct Work<'a> {
+    pair: Arc<Pair<'a>>,
+    copied: &'a mut Copied,
+    watch: &'a mut (dyn FnMut(CopyEvent<'_>) + Send),
+    pace: Pace,
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+enum Sort {
+    Payload,
+    Link,
+    Tag,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        source: &'a Registry,
+        target: &'a Registry,
+        copied: &'a mut Copied,
+        watch: &'a mut (dyn FnMut(CopyEvent<'_>) + Send),
+    ) -> Self {
+        Self {
+            pair: Arc::new(Pair::new(source, target)),
+            copied,
+            watch,
+            pace: Pace::new(),
+        }
+    }
+
+    /// Every payload.
+    pub(super) async fn payloads(&mut self) -> Result<(), CopyError> {
+        let source = self.pair.source;
+        for algorithm in Algorithm::ALL {
+            let mut starts = self.whole(source.starts(&Area::BlobStarts(algorithm)).await)?;
+            starts.sort_unstable();
+            for start in starts {
+                let area = Area::Blobs(algorithm, start);
+                let digests = self.whole(source.listed(&area, algorithm, "list blobs").await)?;
+                let pair = Arc::clone(&self.pair);
+                let outcomes = digests
+                    // Under another start nobody would look for it.
+                    .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
+                    .map(|digest| {
+                        let pair = Arc::clone(&pair);
+                        async move { pair.payload(digest.map_err(Trouble::Read)?).await }
+                    })
+                    .buffer_unordered(PAYLOADS)
+                    .boxed();
+                // Digests are spread evenly, so their first bytes tell how far it is.
+                self.follow(outcomes, Sort::Payload, Some(f64::from(start) / 256.0))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every other digest.
+    pub(super) async fn aliases(&mut self) -> Result<(), CopyError> {
+        let source = self.pair.source;
+        for algorithm in Algorithm::ALL {
+            for start in self.whole(source.starts(&Area::BlobAliasStarts(algorithm)).await)? {
+                let area = Area::BlobAliases(algorithm, start);
+                let digests = self.whole(source.listed(&area, algorithm, "list other digests").await)?;
+                self.links(digests, |digest| Place::BlobAlias { digest }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every repository.
+    pub(super) async fn repositories(&mut self) -> Result<(), CopyError> {
+        let source = self.pair.source;
+        let mut walk = self.whole(source.walk(Area::Repositories).await)?;
+        while let Some(folder) = walk.next().await {
+            match folder {
+                Ok(folder) => self.folder(folder).await?,
+                Err(error) => self.unreadable(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn folder(&mut self, folder: Folder) -> Result<(), CopyError> {
+        if !folder.manifests && !folder.layers && !folder.uploads {
+            return Ok(());
+        }
+        let Some(repository) = folder.repository() else {
+            self.left_out(&Finding::RepositoryStrange { name: folder.name });
+            return Ok(());
+        };
+        if folder.uploads {
+            self.uploads(&repository).await?;
+        }
+        if !folder.manifests && !folder.layers {
+            return Ok(());
+        }
+        let source = self.pair.source;
+        self.copied.repositories += 1;
+        for algorithm in Algorithm::ALL {
+            let area = Area::LayersOf(&repository, algorithm);
+            let doing = "list the blobs of a repository";
+            let digests = self.whole(source.listed(&area, algorithm, doing).await)?;
+            let layer = |digest| Place::LayerLink {
+                repository: repository.clone(),
+                digest,
+            };
+            self.links(digests, layer).await?;
+        }
+        for algorithm in Algorithm::ALL {
+            let area = Area::Revisions(&repository, algorithm);
+            let digests = self.whole(source.listed(&area, algorithm, "list manifests").await)?;
+            let revision = |digest| revision(&repository, digest);
+            self.links(digests, revision).await?;
+        }
+        self.referrers(&repository).await?;
+        self.tags(&repository).await
+    }
+
+    /// What our own index says. The entries before the marks: what is marked is not looked at again.
+    async fn referrers(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
+        let source = self.pair.source;
+        for algorithm in Algorithm::ALL {
+            let area = Area::Subjects(repository, algorithm);
+            let mut subjects = self.whole(source.listed(&area, algorithm, "list subjects").await)?;
+            while let Some(subject) = subjects.next().await {
+                let subject = self.whole(subject)?;
+                let failed = Error::storage("list referrers");
+                let area = Area::Subject(repository, &subject).key();
+                let listing = self.whole(source.driver.list(&area).await.map_err(&failed))?;
+                let referrers = listing
+                    .map_err(failed)
+                    .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
+                    .boxed();
+                let entry = |referrer| Place::ReferrerEntry {
+                    repository: repository.clone(),
+                    subject,
+                    referrer,
+                };
+                self.entries(referrers, entry).await?;
+            }
+        }
+        for algorithm in Algorithm::ALL {
+            let area = Area::ReferrersKnown(repository, algorithm);
+            let marks = self.whole(source.listed(&area, algorithm, "list known manifests").await)?;
+            let mark = |digest| Place::ReferrerKnown {
+                repository: repository.clone(),
+                digest,
+            };
+            self.entries(marks, mark).await?;
+        }
+        Ok(())
+    }
+
+    async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
+        let failed = Error::storage("list tags");
+        let area = Area::Tags(repository).key();
+        let listing = self.whole(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        let pair = Arc::clone(&self.pair);
+        let outcomes = listing
+            .map_err(failed)
+            .try_filter_map(async |entry| {
+                Ok(Tag::parse(&entry.name)
+                    .ok()
+                    .filter(|_| entry.kind == EntryKind::Prefix))
+            })
+            .map(|tag| {
+                let pair = &pair;
+                async move { pair.tag(repository, tag.map_err(Trouble::Read)?).await }
+            })
+            .buffer_unordered(LINKS)
+            .boxed();
+        self.follow(outcomes, Sort::Tag, None).await
+    }
+
+    /// Uploads that stay behind.
+    async fn uploads(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
+        let failed = Error::storage("list the uploads of a repository");
+        let area = Area::Uploads(repository).key();
+        let mut listing = self.whole(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        while let Some(entry) = listing.next().await {
+            if self.whole(entry.map_err(&failed))?.kind == EntryKind::Prefix {
+                self.copied.uploads += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn links(
+        &mut self,
+        digests: impl Stream<Item = Result<Digest, Error>> + Send,
+        place: impl Fn(Digest) -> Place + Send + Sync,
+    ) -> Result<(), CopyError> {
+        let pair = Arc::clone(&self.pair);
+        let outcomes = digests
+            .map(|digest| {
+                let (pair, place) = (&pair, &place);
+                async move {
+                    let digest = digest.map_err(Trouble::Read)?;
+                    pair.link(place(digest), digest).await
+                }
+            })
+            .buffer_unordered(LINKS)
+            .boxed();
+        self.follow(outcomes, Sort::Link, None).await
+    }
+
+    async fn entries(
+        &mut self,
+        digests: impl Stream<Item = Result<Digest, Error>> + Send,
+        place: impl Fn(Digest) -> Place + Send + Sync,
+    ) -> Result<(), CopyError> {
+        let pair = Arc::clone(&self.pair);
+        let outcomes = digests
+            .map(|digest| {
+                let (pair, place) = (&pair, &place);
+                async move { pair.entry(&place(digest.map_err(Trouble::Read)?)).await }
+            })
+            .buffer_unordered(LINKS)
+            .boxed();
+        self.follow(outcomes, Sort::Link, None).await
+    }
+
+    /// Counts and tells what becomes of things.
+    async fn follow(
+        &mut self,
+        mut outcomes: impl Stream<Item = Result<Outcome, Trouble>> + Unpin,
+        sort: Sort,
+        part: Option<f64>,
+    ) -> Result<(), CopyError> {
+        loop {
+            let Self {
+                pair,
+                copied,
+                watch,
+                pace,
+            } = self;
+            let say = || {
+                copied.bytes = pair.bytes.load(Ordering::Relaxed);
+                watch(match part {
+                    Some(part) => CopyEvent::Blobs(copied, part),
+                    None => CopyEvent::Repositories(copied),
+                });
+            };
+            let Some(outcome) = pace.next(&mut outcomes, say).await else {
+                copied.bytes = pair.bytes.load(Ordering::Relaxed);
+                return Ok(());
+            };
+            match (outcome, sort) {
+                (Ok(Outcome::Copied), Sort::Payload) => self.copied.blobs += 1,
+                (Ok(Outcome::There), Sort::Payload) => self.copied.blobs_there += 1,
+                (Ok(Outcome::Copied), Sort::Link) => self.copied.links += 1,
+                (Ok(Outcome::There), Sort::Link) => self.copied.links_there += 1,
+                (Ok(Outcome::Copied), Sort::Tag) => self.copied.tags += 1,
+                (Ok(Outcome::There), Sort::Tag) => self.copied.tags_there += 1,
+                (Ok(Outcome::Gone), _) => {}
+                (Ok(Outcome::LeftOut(finding)), _) => self.left_out(&finding),
+                (Err(Trouble::Read(error)), _) => {
+                    self.unreadable(error)?;
+                    continue;
+                }
+                (Err(Trouble::Write(error)), _) => {
+                    return Err(CopyError::Target {
+                        source: Box::new(error),
+                    });
+                }
+            }
+            self.pace.answered();
+        }
+    }
+
+    fn left_out(&mut self, finding: &Finding) {
+        self.copied.left_out += 1;
+        (self.watch)(CopyEvent::LeftOut(finding));
+    }
+
+    /// One object that cannot be read does not keep the others; a store that gives nothing away does.
+    fn unreadable(&mut self, error: Error) -> Result<(), CopyError> {
+        if let Some(failed) = self.pace.is_silent() {
+            return Err(CopyError::Silent {
+                failed,
+                source: Box::new(error),
+            });
+        }
+        let cause = crate::telemetry::chain(&error);
+        self.left_out(&Finding::Unreadable { cause });
+        Ok(())
+    }
+
+    /// What cannot be listed would be left out without a word of what it is.
+    fn whole<T>(&self, listed: Result<T, Error>) -> Result<T, CopyError> {
+        listed.map_err(|error| CopyError::Source {
+            source: Box::new(error),
+        })
+    }
+}
+
+impl Pair<'_> {
+    /// Copies a tag with its history, when what it means is at the target. What it means goes last.
+    async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<Outcome, Trouble> {
+        let current = Place::TagCurrent {
+            repository: repository.clone(),
+            tag: tag.clone(),
+        };
+        // Before the history, in which it was entered before.
+        let Some((means, _)) = self.source.look_at_link(&current).await.map_err(Trouble::Read)? else {
+            return Ok(Outcome::Gone);
+        };
+        let (repository, tag) = (repository.clone(), tag);
+        let Some(digest) = means else {
+            return Ok(Outcome::left_out(Finding::TagUnset {
+                repository,
+                tag,
+                history: Lost::Partly,
+            }));
+        };
+        if !self.has_link(&revision(&repository, digest)).await? {
+            return Ok(Outcome::left_out(Finding::TagDangling {
+                repository,
+                tag,
+                digest,
+            }));
+        }
+        for algorithm in Algorithm::ALL {
+            let area = Area::TagHistory(&repository, &tag, algorithm);
+            let doing = "list the history of a tag";
+            let listed = self.source.listed(&area, algorithm, doing).await;
+            let mut history = listed.map_err(Trouble::Read)?;
+            while let Some(digest) = history.try_next().await.map_err(Trouble::Read)? {
+                let entry = Place::TagIndex {
+                    repository: repository.clone(),
+                    tag: tag.clone(),
+                    digest,
+                };
+                // Its name says what it holds, whatever a crash left of that.
+                self.write_link(&entry, &digest).await?;
+            }
+        }
+        self.write_link(&current, &digest).await
+    }
+}
+
+fn revision(repository: &RepositoryName, digest: Digest) -> Place {
+    Place::RevisionLink {
+        repository: repository.clone(),
+        digest,
+    }
+}

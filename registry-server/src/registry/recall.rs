@@ -1,0 +1,125 @@
+//! The one door to the cache of links: a read that goes on to open what a link leads to may believe what was read a
+//! moment ago.
+//!
+//! Nothing else may. A client that is told "it is there" does not send it, so [`super::holdings`] never comes here;
+//! what this door gives names a payload to be opened and is no [`super::Held`], which only the store makes.
+
+use registry_oci::{Digest, MediaType};
+
+use super::{Error, Registry};
+use crate::cache::{Descriptor, Kind, Link, Look, Ticket};
+use crate::storage::layout::Place;
+
+/// Whose word a read takes for it that a repository has something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The store's.
+    Store,
+    /// The cache's too: what is asked for is sent, or found to be gone.
+    Cache,
+}
+
+/// Where a link leads, or led a moment ago.
+#[derive(Debug)]
+pub(super) struct Recalled {
+    /// The digest of the payload to open.
+    pub(super) stored_as: Digest,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Cache,
+    Store(Option<Ticket>),
+}
+
+impl Registry {
+    /// Where a link leads, for a read that opens it.
+    pub(super) async fn recall(&self, link: &Link<'_>) -> Result<Option<Recalled>, Error> {
+        let ticket = match &self.cache {
+            Some(cache) => match cache.look(link).await {
+                Look::Known(stored_as) => {
+                    let source = Source::Cache;
+                    return Ok(Some(Recalled { stored_as, source }));
+                }
+                Look::Unknown(ticket) => Some(ticket),
+            },
+            None => None,
+        };
+        let stored_as = match link.kind {
+            Kind::Blob => self.granted(link.repository, link.digest).await?,
+            Kind::Manifest => self.revision(link.repository, link.digest).await?,
+        };
+        Ok(stored_as.map(|stored_as| Recalled {
+            stored_as,
+            source: Source::Store(ticket),
+        }))
+    }
+
+    /// Remembers a link whose payload could be opened.
+    pub(super) async fn remember(
+        &self,
+        link: &Link<'_>,
+        recalled: Recalled,
+        size: u64,
+        media_type: MediaType,
+    ) {
+        let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) else {
+            return;
+        };
+        let stored_as = recalled.stored_as;
+        // Of a manifest that is known by a second digest, a distribution server deletes the first and knows of none.
+        if link.kind == Kind::Manifest && *link.digest != stored_as {
+            return;
+        }
+        let descriptor = Descriptor {
+            stored_as,
+            size,
+            media_type,
+        };
+        cache.remember(link, ticket, &descriptor).await;
+    }
+
+    /// Forgets a link whose payload is gone, if it was remembered. Whoever asks again is told by the store.
+    pub(super) async fn disown(&self, link: &Link<'_>, recalled: &Recalled) {
+        if let (Some(cache), Source::Cache) = (&self.cache, &recalled.source)
+            && let Err(error) = cache.forget(link).await
+        {
+            let error = crate::telemetry::chain(&error);
+            tracing::debug!(
+                ?link,
+                error,
+                "a link without payload is remembered, and the next read finds out again"
+            );
+        }
+    }
+
+    /// Forgets a link that is taken away: before that, and again afterwards.
+    pub(super) async fn forget(&self, link: &Link<'_>) -> Result<(), Error> {
+        match &self.cache {
+            Some(cache) => cache
+                .forget(link)
+                .await
+                .map_err(|source| Error::Forget { source }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for whatever lies at a place; only some are links.
+    pub(super) async fn forget_place(&self, place: &Place) -> Result<(), Error> {
+        let (kind, repository, digest) = match place {
+            Place::LayerLink { repository, digest } => (Kind::Blob, repository, digest),
+            Place::RevisionLink { repository, digest } => (Kind::Manifest, repository, digest),
+            _ => return Ok(()),
+        };
+        let link = Link {
+            kind,
+            repository,
+            digest,
+        };
+        self.forget(&link).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Reading stored bytes to see whether they are what their digest says, for maintenance.
+//!
+//! Guarantees: memory is a block of the stream; hashing is done on threads that may block.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use registry_oci::{Algorithm, Digest, Hasher};
+use sha2::Digest as _;
+
+use super::{Error, Registry, hashing};
+use crate::storage::{ReadRange, StorageKey};
+
+/// A running hash under either algorithm.
+pub(super) enum Verifier {
+    Sha256(Hasher),
+    Sha512(sha2::Sha512),
+}
+
+impl Verifier {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(Hasher::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    pub(super) async fn update(self, block: Bytes) -> Result<Self, Error> {
+        match self {
+            Self::Sha256(hasher) => hashing::update(hasher, block).await.map(Self::Sha256),
+            Self::Sha512(hash) => hashing::off_thread(move || Self::Sha512(hash.chain_update(&block))).await,
+        }
+    }
+
+    pub(super) fn digest(self) -> Digest {
+        match self {
+            Self::Sha256(hasher) => hasher.digest(),
+            Self::Sha512(hash) => Digest::from_sha512(&hash.finalize().into()),
+        }
+    }
+}
+
+/// What an object is.
+pub(super) struct Hashed {
+    pub(super) digest: Digest,
+    pub(super) modified: SystemTime,
+}
+
+/// A small object.
+pub(super) enum Small {
+    Absent,
+    TooLarge { modified: SystemTime },
+    Whole { bytes: Bytes, modified: SystemTime },
+}
+
+impl Registry {
+    /// Hashes an object, and counts its bytes while it does; nothing when there is none.
+    pub(super) async fn hash_object(
+        &self,
+        key: &StorageKey,
+        algorithm: Algorithm,
+        count: &AtomicU64,
+    ) -> Result<Option<Hashed>, Error> {
+        let failed = Error::storage("read a blob");
+        let mut content = match self.driver.read(key, ReadRange::Full).await {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let modified = content.modified;
+        let mut verifier = Verifier::new(algorithm);
+        while let Some(block) = content.try_next().await.map_err(&failed)? {
+            let length = block.len() as u64;
+            verifier = verifier.update(block).await?;
+            count.fetch_add(length, Ordering::Relaxed);
+        }
+        Ok(Some(Hashed {
+            digest: verifier.digest(),
+            modified,
+        }))
+    }
+
+    /// Reads an object of at most `limit` bytes, with its time.
+    pub(super) async fn read_small(&self, key: &StorageKey, limit: u64) -> Result<Small, Error> {
+        let failed = Error::storage("read a manifest");
+        let mut content = match self.driver.read(key, ReadRange::Full).await {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Ok(Small::Absent),
+            Err(source) => return Err(failed(source)),
+        };
+        if content.size > limit {
+            return Ok(Small::TooLarge {
+                modified: content.modified,
+            });
+        }
+        let modified = content.modified;
+        let mut bytes = BytesMut::new();
+        while let Some(block) = content.try_next().await.map_err(&failed)? {
+            bytes.extend_from_slice(&block);
+        }
+        Ok(Small::Whole {
+            bytes: bytes.freeze(),
+            modified,
+        })
+    }
+}

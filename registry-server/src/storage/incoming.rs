@@ -1,0 +1,237 @@
+//! Objects of any size that come as a stream and whose size is known before.
+//!
+//! Guarantees: the object appears whole or not at all; memory is [`SMALL`] at most, and for larger ones a block of
+//! the stream, or a part where the store takes parts. What a crash leaves on the way lies where [`clear`] finds it, or
+//! is an unfinished upload of the store.
+//! Must not: judge the bytes. A stream that ends with an error leaves nothing behind.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt as _};
+use uuid::Uuid;
+
+use super::layout::{self, Area, Place};
+use super::{Append, Driver, Durability, Error, Intake, Mode, Parts, Staged, StorageKey};
+
+/// Up to this size an object is put in one step: one request to a store in a network, one rename in a folder.
+const SMALL: u64 = 4 << 20;
+
+/// Writes an object of `size` bytes, durably, whatever was there before.
+///
+/// # Errors
+/// The stream's, [`Error::Truncated`] when it has more or fewer bytes, or the store's.
+pub(crate) async fn write<E: From<Error>>(
+    driver: &dyn Driver,
+    key: &StorageKey,
+    size: u64,
+    stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+) -> Result<(), E> {
+    if size <= SMALL {
+        return write_small(driver, key, size, stream).await;
+    }
+    match driver.intake() {
+        Intake::Append(store) => {
+            let staged = Place::Incoming { id: Uuid::new_v4() }.key();
+            let written = append(store, &staged, key, size, stream).await;
+            if written.is_err() {
+                // The first trouble is the one to tell; what stays is found by the next clearing.
+                if let Err(error) = driver.delete_tree(&staged, Durability::Crash).await {
+                    tracing::debug!(key = %staged, %error, "what was on its way in is left behind");
+                }
+            }
+            written
+        }
+        Intake::Parts(store) => {
+            let upload = store.begin(key).await?;
+            let written = in_parts(store, key, &upload, size, stream).await;
+            if written.is_err()
+                && let Err(error) = store.abort(key, &upload).await
+            {
+                tracing::debug!(%key, %error, "an upload in parts is left behind");
+            }
+            written
+        }
+    }
+}
+
+async fn write_small<E: From<Error>>(
+    driver: &dyn Driver,
+    key: &StorageKey,
+    size: u64,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+) -> Result<(), E> {
+    let mut bytes = BytesMut::new();
+    while let Some(block) = stream.try_next().await? {
+        bytes.extend_from_slice(&block);
+        if bytes.len() as u64 > size {
+            break;
+        }
+    }
+    expect(key, size, bytes.len() as u64)?;
+    Ok(driver
+        .put(key, bytes.freeze(), Mode::Replace, Durability::PowerLoss)
+        .await?)
+}
+
+async fn append<E: From<Error>>(
+    store: &dyn Append,
+    staged: &StorageKey,
+    key: &StorageKey,
+    size: u64,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+) -> Result<(), E> {
+    let mut writer = store.stage(staged, Staged::New).await?;
+    while let Some(block) = stream.try_next().await? {
+        writer.write(block).await?;
+        if writer.size() > size {
+            break;
+        }
+    }
+    expect(key, size, writer.size())?;
+    drop(writer);
+    Ok(store.publish(staged, key, size).await?)
+}
+
+async fn in_parts<E: From<Error>>(
+    store: &dyn Parts,
+    key: &StorageKey,
+    upload: &str,
+    size: u64,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+) -> Result<(), E> {
+    let (mut receipts, mut stored, mut ended) = (Vec::new(), 0, false);
+    let mut rest = Bytes::new();
+    while !ended {
+        let wanted = store.part_size(stored);
+        let (mut blocks, mut held) = (Vec::new(), 0);
+        while held < wanted {
+            if rest.is_empty() {
+                match stream.try_next().await? {
+                    Some(block) => rest = block,
+                    None => {
+                        ended = true;
+                        break;
+                    }
+                }
+            }
+            let most = usize::try_from(wanted - held).unwrap_or(usize::MAX);
+            let block = rest.split_to(rest.len().min(most));
+            held += block.len() as u64;
+            blocks.push(block);
+        }
+        stored += held;
+        if ended || stored > size {
+            // Before the last part, so that nothing is stored in vain.
+            expect(key, size, stored)?;
+        }
+        if held > 0 {
+            receipts.push(store.part(key, upload, receipts.len(), blocks).await?);
+        }
+    }
+    Ok(store.complete(key, upload, &receipts).await?)
+}
+
+fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
+    if actual == expected {
+        return Ok(());
+    }
+    Err(Error::Truncated {
+        key: key.clone(),
+        expected,
+        actual,
+    })
+}
+
+/// Removes what processes that are gone left on its way in; gives how many.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
+    let Intake::Append(store) = driver.intake() else {
+        return Ok(0); // The purge of uploads knows which of those in parts are old.
+    };
+    let mut listing = driver.list(&Area::Incoming.key()).await?;
+    let mut cleared = 0;
+    while let Some(entry) = listing.try_next().await? {
+        let Some(id) = layout::run(&entry.name) else {
+            continue;
+        };
+        let key = Place::Incoming { id }.key();
+        // Who still writes holds the lock.
+        let lock = match store.stage(&key, Staged::AtEnd).await {
+            Ok(lock) => lock,
+            Err(Error::Busy { .. } | Error::NotFound { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        driver.delete_tree(&key, Durability::Crash).await?;
+        drop(lock);
+        cleared += 1;
+    }
+    Ok(cleared)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+    use crate::storage::{InMemory, ReadRange};
+
+    fn blocks(size: usize) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin {
+        let all = Bytes::from((0..size).map(|at| at as u8).collect::<Vec<_>>());
+        let cuts = (0..size).step_by(600_000);
+        stream::iter(
+            cuts.map(move |at| Ok(all.slice(at..(at + 600_000).min(size))))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[tokio::test]
+    async fn objects_of_any_size_arrive_whole_and_leave_nothing_on_the_way() {
+        let driver = InMemory::new();
+        for size in [0, 1, SMALL as usize, SMALL as usize + 1, 10_000_000] {
+            let key = StorageKey::parse(&format!("docker/{size}")).unwrap();
+            write(&driver, &key, size as u64, blocks(size)).await.unwrap();
+            let content = driver.read(&key, ReadRange::Full).await.unwrap();
+            let read: Vec<Bytes> = content.try_collect().await.unwrap();
+            let expected: Vec<Bytes> = blocks(size).try_collect().await.unwrap();
+            assert!(read.concat() == expected.concat(), "{size}");
+            assert_eq!(clear(&driver).await.unwrap(), 0, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_another_length_or_with_an_error_writes_nothing() {
+        let driver = InMemory::new();
+        let key = StorageKey::parse("docker/x").unwrap();
+        for (said, size) in [(9, 8), (8, 9), (10_000_000, 9_999_999), (9_999_999, 10_000_000)] {
+            let error = write(&driver, &key, said, blocks(size)).await.unwrap_err();
+            assert!(matches!(error, Error::Truncated { .. }), "{said}: {error:?}");
+        }
+        for size in [100, 10_000_000] {
+            let broken = stream::iter([
+                Ok(Bytes::from(vec![1; size - 1])),
+                Err(Error::NotFound { key: key.clone() }),
+            ]);
+            let error = write(&driver, &key, size as u64, broken).await.unwrap_err();
+            assert!(error.is_not_found(), "{error:?}");
+        }
+        assert!(driver.stat(&key).await.unwrap_err().is_not_found());
+        assert_eq!(clear(&driver).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_is_cleared_unless_somebody_writes_it() {
+        let driver = InMemory::new();
+        let keys: Vec<_> = (0..2)
+            .map(|_| Place::Incoming { id: Uuid::new_v4() }.key())
+            .collect();
+        let store = driver.intake().append().unwrap();
+        let mut open = store.stage(&keys[0], Staged::New).await.unwrap();
+        open.write(Bytes::from_static(b"x")).await.unwrap();
+        drop(store.stage(&keys[1], Staged::New).await.unwrap());
+        assert_eq!(clear(&driver).await.unwrap(), 1);
+        assert!(driver.stat(&keys[0]).await.is_ok());
+        drop(open);
+        assert_eq!(clear(&driver).await.unwrap(), 1);
+    }
+}

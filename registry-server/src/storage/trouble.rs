@@ -1,0 +1,126 @@
+//! What keeps a whole store from taking writes, said once: a full disk refuses every push, and a line for each of
+//! them would bury the one that matters.
+//!
+//! A driver tells what it meets; whoever asks whether the server is ready reads it. Start at [`Trouble`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Error;
+use crate::telemetry::chain;
+
+/// How long no write may have been refused before one that went well means that the trouble is over. On a disk with
+/// a little room left small objects fit and large ones do not, and neither the log nor readiness shall flicker.
+const CALM: Duration = Duration::from_secs(10);
+
+/// Whether a store takes writes, as far as the last ones show. Cheap to clone; clones are the same knowledge.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Whether there is any: read at every write, which must cost nothing.
+    known: AtomicBool,
+    refused: Mutex<Option<Refused>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    why: &'static str,
+    last: Instant,
+}
+
+impl Trouble {
+    /// Why the store takes no writes, if it takes none.
+    pub fn current(&self) -> Option<&'static str> {
+        self.refused().as_ref().map(|refused| refused.why)
+    }
+
+    /// Notes a call that failed. An error of one object alone is no trouble of the store.
+    pub(crate) fn failed(&self, store: &str, error: &Error) {
+        self.failed_at(store, error, Instant::now());
+    }
+
+    /// Notes a write of at least one byte that went well.
+    pub(super) fn wrote(&self, store: &str) {
+        if self.0.known.load(Ordering::Relaxed) {
+            self.wrote_at(store, Instant::now());
+        }
+    }
+
+    fn failed_at(&self, store: &str, error: &Error, now: Instant) {
+        let Some(why) = error.refusal() else { return };
+        let mut refused = self.refused();
+        if refused.as_ref().map(|refused| refused.why) != Some(why) {
+            tracing::error!(
+                store,
+                error = chain(error),
+                "{why}: nothing can be pushed until that changes"
+            );
+        }
+        *refused = Some(Refused { why, last: now });
+        self.0.known.store(true, Ordering::Relaxed);
+    }
+
+    fn wrote_at(&self, store: &str, now: Instant) {
+        let mut refused = self.refused();
+        if refused
+            .as_ref()
+            .is_some_and(|refused| now.saturating_duration_since(refused.last) >= CALM)
+        {
+            *refused = None;
+            self.0.known.store(false, Ordering::Relaxed);
+            tracing::info!(store, "the store takes writes again");
+        }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::storage::StorageKey;
+
+    fn error(kind: io::ErrorKind) -> Error {
+        Error::io("write", &StorageKey::parse("a").unwrap(), kind.into())
+    }
+
+    #[test]
+    fn a_refused_write_is_known_until_one_goes_well_some_time_after_the_last() {
+        let trouble = Trouble::default();
+        let start = Instant::now();
+        trouble.wrote("a store");
+        assert_eq!(trouble.current(), None);
+        trouble.failed_at("a store", &error(io::ErrorKind::StorageFull), start);
+        assert_eq!(trouble.current(), Some("storage full"));
+        // A small one may fit where a large one did not.
+        trouble.wrote_at("a store", start + CALM / 2);
+        assert_eq!(trouble.current(), Some("storage full"));
+        trouble.failed_at("a store", &error(io::ErrorKind::ReadOnlyFilesystem), start + CALM);
+        assert_eq!(trouble.clone().current(), Some("storage read-only"));
+        trouble.wrote_at("a store", start + CALM + CALM / 2);
+        assert_eq!(trouble.current(), Some("storage read-only"));
+        trouble.wrote_at("a store", start + CALM * 2);
+        assert_eq!(trouble.current(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_object_is_no_trouble_of_the_store() {
+        let trouble = Trouble::default();
+        for kind in [
+            io::ErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::Other,
+        ] {
+            trouble.failed("a store", &error(kind));
+            assert_eq!(trouble.current(), None, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! `storage`, beside servers and without them.
+
+mod check;
+mod copy;
