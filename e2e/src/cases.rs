@@ -18,6 +18,7 @@ mod lifecycle;
 mod object_storage;
 mod proxies;
 mod server;
+mod stores;
 
 /// All cases.
 #[must_use]
@@ -97,6 +98,31 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "an abandoned upload is purged by any server",
             both_ways::abandoned_uploads_are_purged
+        ),
+        case!(
+            machine Client,
+            "S3 is asked far less often than by registry:3",
+            stores::requests_are_counted
+        ),
+        case!(
+            machine Client,
+            "with a store that cannot be used everybody is told and nothing is acknowledged",
+            stores::a_store_that_cannot_be_used
+        ),
+        case!(
+            machine Client,
+            "a store in trouble costs time and nothing else",
+            stores::a_store_in_trouble
+        ),
+        case!(
+            machine Crash,
+            "three servers on one bucket lose nothing when one is killed",
+            stores::three_on_one_bucket
+        ),
+        case!(
+            machine Crash,
+            "three servers on one folder lose nothing when one is killed",
+            stores::three_on_one_folder
         ),
         case!(
             machine Client,

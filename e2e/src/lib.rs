@@ -40,4 +40,5 @@ mod npm;
 mod pki;
 pub mod protocol;
 mod proxy;
+mod relay;
 pub mod server;

@@ -108,14 +108,44 @@ impl Loopback {
     pub(crate) async fn push_image(
         &self,
         image: &str,
-        layers: u64,
+        layers: usize,
         bytes: usize,
         seed: u64,
     ) -> Result<String> {
+        self.push_layers(image, &vec![bytes; layers], seed).await
+    }
+
+    /// The same with layers of these sizes.
+    ///
+    /// # Errors
+    /// crane fails.
+    pub(crate) async fn push_layers(&self, image: &str, sizes: &[usize], seed: u64) -> Result<String> {
         let folder = tempfile::tempdir_in(&self.home)?;
-        let mut append = self.crane().args(["append", "--new_tag", image]);
-        for layer in 0..layers {
-            let path = folder.path().join(format!("layer{layer}.tar"));
+        let append = self.append(folder.path(), sizes, seed)?;
+        let said = append.args(["--new_tag", image]).success().await?;
+        let (_, digest) = said
+            .trim()
+            .rsplit_once('@')
+            .with_context(|| format!("crane told no digest: {said}"))?;
+        Ok(digest.to_owned())
+    }
+
+    /// The same image as a file that `docker load` and skopeo's `docker-archive:` read, named `name`.
+    ///
+    /// # Errors
+    /// crane fails.
+    pub(crate) async fn archive(&self, file: &Path, name: &str, sizes: &[usize], seed: u64) -> Result<()> {
+        let folder = tempfile::tempdir_in(&self.home)?;
+        let append = self.append(folder.path(), sizes, seed)?;
+        let append = append.args(["--new_tag", name, "--output"]).arg(file);
+        append.success().await.map(drop)
+    }
+
+    /// `crane append` of layers made in `folder`; where to is added by the caller.
+    fn append(&self, folder: &Path, sizes: &[usize], seed: u64) -> Result<Exec> {
+        let mut append = self.crane().arg("append");
+        for (layer, &bytes) in (0u64..).zip(sizes) {
+            let path = folder.join(format!("layer{layer}.tar"));
             let file =
                 std::fs::File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
             let mut tar = tar::Builder::new(file);
@@ -127,12 +157,17 @@ impl Loopback {
             tar.finish()?;
             append = append.arg("--new_layer").arg(path);
         }
-        let said = append.success().await?;
-        let (_, digest) = said
-            .trim()
-            .rsplit_once('@')
-            .with_context(|| format!("crane told no digest: {said}"))?;
-        Ok(digest.to_owned())
+        Ok(append)
+    }
+
+    /// Pulls an image whole into a file that is thrown away.
+    ///
+    /// # Errors
+    /// crane fails, also when a blob is not what its digest says.
+    pub(crate) async fn pull_image(&self, image: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new_in(&self.home)?;
+        let pull = self.crane().args(["pull", image]).arg(file.path());
+        pull.success().await.map(drop)
     }
 
     /// What crane says a reference leads to.

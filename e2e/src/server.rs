@@ -20,6 +20,10 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// What the file says beside the folder and the address. Each key means the same to registry:2, registry:3 and ours.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// The driver's section of `storage`, in place of a folder below the root: `s3: {bucket: …}`, for example.
+    pub storage: Option<String>,
+    /// `storage.cache.blobdescriptor: inmemory`
+    pub cache: bool,
     /// `storage.delete.enabled`
     pub delete: bool,
     /// `storage.maintenance.readonly.enabled`
@@ -38,10 +42,12 @@ pub struct Settings {
 
 impl Settings {
     fn file(&self, data: &Path, address: SocketAddr) -> String {
-        let mut text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n",
-            data.display()
-        );
+        let folder = || format!("filesystem: {{rootdirectory: {}}}", data.display());
+        let driver = self.storage.clone().unwrap_or_else(folder);
+        let mut text = format!("version: 0.1\nstorage:\n  {driver}\n");
+        if self.cache {
+            text += "  cache:\n    blobdescriptor: inmemory\n";
+        }
         if self.delete {
             text += "  delete:\n    enabled: true\n";
         }
@@ -227,6 +233,15 @@ impl Server {
     /// Where it answers.
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// The same as clients of registries write it.
+    ///
+    /// # Errors
+    /// None in practice: it was made from an address.
+    pub fn address(&self) -> Result<SocketAddr> {
+        let found = self.base.socket_addrs(|| None)?;
+        found.first().copied().context("the server's URL has no address")
     }
 
     /// One of its repositories.

@@ -149,6 +149,17 @@ impl Setup {
         &self.access
     }
 
+    /// How S3 is entered.
+    ///
+    /// # Errors
+    /// It is another store.
+    pub fn s3(&self) -> Result<&S3> {
+        match &self.access {
+            Access::S3(s3) => Ok(s3),
+            Access::Azure(_) | Access::Gcs(_) => anyhow::bail!("{} is no S3", self.kind),
+        }
+    }
+
     /// Where it answers.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -37,6 +37,23 @@ impl S3 {
         }
     }
 
+    /// The section of a registry's file for the part of the bucket below `root`; `endpoint` is the store's own, or that of
+    /// a proxy before it.
+    #[must_use]
+    pub fn section(&self, endpoint: SocketAddr, root: &str) -> String {
+        let Self {
+            region,
+            bucket,
+            accesskey,
+            secretkey,
+            ..
+        } = self;
+        format!(
+            "s3: {{regionendpoint: \"http://{endpoint}\", forcepathstyle: true, secure: false, region: {region}, \
+             bucket: {bucket}, rootdirectory: /{root}, accesskey: {accesskey}, secretkey: \"{secretkey}\"}}"
+        )
+    }
+
     pub(super) async fn program(
         &self,
         cache: &Cache,

@@ -14,8 +14,10 @@ const LINES: Duration = Duration::from_secs(10);
 const DRAWINGS: Duration = Duration::from_millis(100);
 /// What is done sooner needs no bar.
 const SHORT: Duration = Duration::from_secs(1);
-/// The width of the bar itself.
+/// The width of the bar itself, where there is room for it.
 const WIDTH: usize = 24;
+/// A shorter one says nothing.
+const SHORTEST: usize = 5;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +80,8 @@ impl<'a> Progress<'a> {
         self.told = Instant::now();
         match self.shown {
             Shown::Drawn => {
-                let line = line(&what(), part, self.began.elapsed());
-                self.output
-                    .draw(&line.chars().take(columns()).collect::<String>());
+                let line = line(&what(), part, self.began.elapsed(), columns());
+                self.output.draw(&line);
                 self.drawn = true;
             }
             Shown::Lines => match part {
@@ -109,14 +110,12 @@ fn percent(part: f64) -> String {
     format!("{:.0} %", part * 100.0)
 }
 
-fn line(what: &str, part: Option<f64>, took: Duration) -> String {
+fn line(what: &str, part: Option<f64>, took: Duration, columns: usize) -> String {
+    let fit = |text: &str| text.chars().take(columns).collect::<String>();
     let Some(part) = part else {
-        return what.to_owned();
+        return fit(what);
     };
     let part = part.clamp(0.0, 1.0);
-    let full = (part * WIDTH as f64) as usize;
-    let head = if full < WIDTH { ">" } else { "" };
-    let bar = format!("{:WIDTH$}", format!("{}{head}", "#".repeat(full)));
     // What is left is a guess from what was; too early it is none.
     let left = match part > 0.02 {
         true => {
@@ -125,7 +124,18 @@ fn line(what: &str, part: Option<f64>, took: Duration) -> String {
         }
         false => String::new(),
     };
-    format!("{what} [{bar}] {}{left}", percent(part))
+    let after = format!("{}{left}", percent(part));
+    // A blank, brackets and another blank.
+    let width = columns.saturating_sub(what.chars().count() + after.chars().count() + 4);
+    match width.min(WIDTH) {
+        0..SHORTEST => fit(&format!("{what} {after}")),
+        width => {
+            let full = (part * width as f64) as usize;
+            let head = if full < width { ">" } else { "" };
+            let bar = format!("{}{head}", "#".repeat(full));
+            format!("{what} [{bar:width$}] {after}")
+        }
+    }
 }
 
 /// How much fits on a line of the terminal.
@@ -157,13 +167,27 @@ mod tests {
     #[test]
     fn a_bar_says_what_how_far_and_how_long_still() {
         let took = Duration::from_secs(30);
-        for (part, expected) in [
-            (None, "   Copying"),
-            (Some(0.0), "   Copying [>                       ] 0 %"),
-            (Some(0.25), "   Copying [######>                 ] 25 % 1:30 left"),
-            (Some(1.0), "   Copying [########################] 100 % 0:00 left"),
+        for (part, columns, expected) in [
+            (None, 79, "   Copying"),
+            (None, 6, "   Cop"),
+            (Some(0.0), 79, "   Copying [>                       ] 0 %"),
+            (
+                Some(0.25),
+                79,
+                "   Copying [######>                 ] 25 % 1:30 left",
+            ),
+            (
+                Some(1.0),
+                79,
+                "   Copying [########################] 100 % 0:00 left",
+            ),
+            (Some(0.5), 36, "   Copying [####>   ] 50 % 0:30 left"),
+            (Some(0.5), 30, "   Copying 50 % 0:30 left"),
+            (Some(0.5), 15, "   Copying 50 %"),
         ] {
-            assert_eq!(line("   Copying", part, took), expected);
+            let line = line("   Copying", part, took, columns);
+            assert_eq!(line, expected, "{columns}");
+            assert!(line.len() <= columns);
         }
     }
 }

@@ -158,10 +158,14 @@ impl Problem {
 
     /// The server cannot answer now.
     pub(super) fn unavailable(retry_after: Option<std::time::Duration>) -> Self {
-        let problem = Self::new(Code::Unavailable);
-        match retry_after {
-            Some(wait) => problem.header(RETRY_AFTER, wait.as_secs().max(1)),
-            None => problem,
+        Self::new(Code::Unavailable).retry_after(retry_after)
+    }
+
+    /// The same with the time to wait, where waiting helps.
+    fn retry_after(self, wait: Option<std::time::Duration>) -> Self {
+        match wait {
+            Some(wait) => self.header(RETRY_AFTER, wait.as_secs().max(1)),
+            None => self,
         }
     }
 
@@ -273,10 +277,10 @@ impl From<registry::Error> for Problem {
 fn by_fault(error: &registry::Error) -> Problem {
     match error.fault() {
         Fault::Transient { retry_after } => match error.refusal() {
-            // Waiting does not help, and the store has said it in the log: a line for each request would bury that.
+            // The store has said it in the log: a line for each request would bury that.
             Some(why) => {
                 tracing::debug!(error = chain(error), "a request could not be answered now");
-                Problem::with(Code::Unavailable, why)
+                Problem::with(Code::Unavailable, why).retry_after(retry_after)
             }
             None => {
                 tracing::error!(error = chain(error), "a request could not be answered now");

@@ -5,6 +5,7 @@
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
 mod conditional;
+mod incoming;
 #[cfg(feature = "stores")]
 mod parted;
 mod staged;
@@ -22,6 +23,10 @@ use conditional::{
     deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
     what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
     what_was_refreshed_in_time_is_never_deleted,
+};
+use incoming::{
+    a_stream_of_another_length_or_with_an_error_writes_nothing,
+    a_stream_of_any_size_arrives_whole_and_replaces_what_is_there,
 };
 #[cfg(feature = "stores")]
 use parted::{
@@ -95,6 +100,8 @@ macro_rules! objects {
             deleting_or_refreshing_nothing_is_not_found,
             what_was_refreshed_in_time_is_never_deleted,
             an_object_that_was_replaced_is_not_deleted_for_what_it_held,
+            a_stream_of_any_size_arrives_whole_and_replaces_what_is_there,
+            a_stream_of_another_length_or_with_an_error_writes_nothing,
         }
     };
 }

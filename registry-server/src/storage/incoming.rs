@@ -171,53 +171,8 @@ pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-
     use super::*;
-    use crate::storage::{InMemory, ReadRange};
-
-    fn blocks(size: usize) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin {
-        let all = Bytes::from((0..size).map(|at| at as u8).collect::<Vec<_>>());
-        let cuts = (0..size).step_by(600_000);
-        stream::iter(
-            cuts.map(move |at| Ok(all.slice(at..(at + 600_000).min(size))))
-                .collect::<Vec<_>>(),
-        )
-    }
-
-    #[tokio::test]
-    async fn objects_of_any_size_arrive_whole_and_leave_nothing_on_the_way() {
-        let driver = InMemory::new();
-        for size in [0, 1, SMALL as usize, SMALL as usize + 1, 10_000_000] {
-            let key = StorageKey::parse(&format!("docker/{size}")).unwrap();
-            write(&driver, &key, size as u64, blocks(size)).await.unwrap();
-            let content = driver.read(&key, ReadRange::Full).await.unwrap();
-            let read: Vec<Bytes> = content.try_collect().await.unwrap();
-            let expected: Vec<Bytes> = blocks(size).try_collect().await.unwrap();
-            assert!(read.concat() == expected.concat(), "{size}");
-            assert_eq!(clear(&driver).await.unwrap(), 0, "{size}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_of_another_length_or_with_an_error_writes_nothing() {
-        let driver = InMemory::new();
-        let key = StorageKey::parse("docker/x").unwrap();
-        for (said, size) in [(9, 8), (8, 9), (10_000_000, 9_999_999), (9_999_999, 10_000_000)] {
-            let error = write(&driver, &key, said, blocks(size)).await.unwrap_err();
-            assert!(matches!(error, Error::Truncated { .. }), "{said}: {error:?}");
-        }
-        for size in [100, 10_000_000] {
-            let broken = stream::iter([
-                Ok(Bytes::from(vec![1; size - 1])),
-                Err(Error::NotFound { key: key.clone() }),
-            ]);
-            let error = write(&driver, &key, size as u64, broken).await.unwrap_err();
-            assert!(error.is_not_found(), "{error:?}");
-        }
-        assert!(driver.stat(&key).await.unwrap_err().is_not_found());
-        assert_eq!(clear(&driver).await.unwrap(), 0);
-    }
+    use crate::storage::InMemory;
 
     #[tokio::test]
     async fn what_a_crash_left_is_cleared_unless_somebody_writes_it() {

@@ -119,7 +119,8 @@ impl Report<'_> {
 
     fn end(&mut self, copied: &Copied, whole: bool, quiet: bool) {
         self.progress.clear();
-        if quiet {
+        // What was refused before it began has nothing to sum up.
+        if quiet || (!whole && is_empty(copied)) {
             return;
         }
         for line in summary(copied, self.progress.took().as_secs()) {

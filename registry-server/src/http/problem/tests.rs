@@ -286,6 +286,34 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
         ),
         (
             Error::Storage {
+                doing: "store a blob",
+                source: storage::Error::Remote {
+                    action: "write",
+                    key: key(),
+                    cause: storage::Cause::Overloaded,
+                    source: "fire".into(),
+                },
+            },
+            503,
+            "UNAVAILABLE",
+            r#""detail":"storage overloaded""#,
+        ),
+        (
+            Error::Storage {
+                doing: "store a blob",
+                source: storage::Error::Remote {
+                    action: "write",
+                    key: key(),
+                    cause: storage::Cause::NoBucket,
+                    source: "fire".into(),
+                },
+            },
+            503,
+            "UNAVAILABLE",
+            r#""detail":"storage misconfigured""#,
+        ),
+        (
+            Error::Storage {
                 doing: "open an upload",
                 source: storage::Error::Busy { key: key() },
             },
@@ -297,11 +325,12 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
     ];
     for (error, status, code, detail) in rows {
         let row = error.to_string();
-        // Waiting does not make room.
-        let waiting_helps = error.refusal().is_none();
+        // Waiting does not make room, nor a bucket.
+        let waiting_helps = matches!(error.fault(), Fault::Transient { retry_after: Some(_) });
         let (got, body, response) = answered(error.into()).await;
-        assert!(
-            waiting_helps || !response.headers().contains_key(RETRY_AFTER),
+        assert_eq!(
+            response.headers().contains_key(RETRY_AFTER),
+            waiting_helps,
             "{row}"
         );
         assert_eq!(got, status, "{row}");

@@ -356,7 +356,7 @@ impl fmt::Display for Wrong<'_> {
                 digest,
             } => write!(
                 f,
-                "manifest {manifest} of {repository} mentions blob {digest}, which {repository} does not have: it \
+                "manifest {manifest} of {repository} mentions blob {digest}, which is missing there or damaged: it \
                  cannot be pulled whole"
             ),
             Finding::ManifestMissing {
@@ -365,7 +365,7 @@ impl fmt::Display for Wrong<'_> {
                 digest,
             } => write!(
                 f,
-                "index {manifest} of {repository} lists manifest {digest}, which {repository} does not have: that \
+                "index {manifest} of {repository} lists manifest {digest}, which is missing there or damaged: that \
                  part of it cannot be pulled"
             ),
             Finding::WrongSize {

@@ -18,7 +18,7 @@ use super::work::Move;
 use super::{CheckError, Finding};
 use crate::registry::{Error, Registry, WhileWritten};
 use crate::storage::layout::{self, Area, Place};
-use crate::storage::{self, Condition, Durability, Mode, ReadRange, StorageKey, incoming};
+use crate::storage::{self, Condition, Durability, Intake, Mode, ReadRange, StorageKey, incoming};
 
 /// More than a line ever has.
 const LINE_MAX: u64 = 64 * 1024;
@@ -108,11 +108,17 @@ impl<'a> Trash<'a> {
             .await
             .map_err(&failed)?;
         self.moves += 1;
-        let size = content.size;
-        incoming::write(&**driver, &target, size, content)
+        self.registry
+            .duplicate(&key, &target, content)
             .await
             .map_err(&failed)?;
-        let condition = Condition::Older(*seen);
+        // It may have been made young, which heals nothing.
+        let touched = match driver.touched(&key).await {
+            Ok(touched) => touched.modified.max(*seen),
+            Err(error) if error.is_not_found() => *seen,
+            Err(source) => return Err(failed(source)),
+        };
+        let condition = Condition::Older(touched);
         let removed = driver
             .delete_if(&key, &condition, shelf, Durability::PowerLoss)
             .await;
@@ -230,11 +236,24 @@ impl Registry {
             Err(source) => return Err(failed(source)),
         }
         let content = self.driver.read(to, ReadRange::Full).await.map_err(&failed)?;
-        let size = content.size;
-        incoming::write(&*self.driver, from, size, content)
-            .await
-            .map_err(&failed)?;
+        self.duplicate(to, from, content).await.map_err(&failed)?;
         Ok(Back::Now)
+    }
+
+    /// Writes what was opened at one key under another one too; within the store, where it can do that.
+    async fn duplicate(
+        &self,
+        from: &StorageKey,
+        to: &StorageKey,
+        content: storage::Content,
+    ) -> Result<(), storage::Error> {
+        match self.driver.intake() {
+            Intake::Parts(store) => store.copy(from, to, content.size).await,
+            Intake::Append(_) => {
+                let size = content.size;
+                incoming::write(&*self.driver, to, size, content).await
+            }
+        }
     }
 
     /// Removes an object of the trash, and the folders it leaves empty.

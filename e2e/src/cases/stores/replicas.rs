@@ -1,0 +1,228 @@
+//! Three servers on one bucket, or on one folder, behind a balancer that sends every request to the next one.
+//!
+//! crane, skopeo and docker push and pull at once while one server is killed and comes back. What a client is told may be
+//! an error, but not one that a second or third try does not cure; afterwards each server serves each image, and each
+//! blob in the store is what its name says. Start at [`Site::prove`].
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{LocalBoxFuture, try_join_all};
+
+use super::verify_blobs;
+use crate::cache::Cache;
+use crate::engine::Engine;
+use crate::exec::Exec;
+use crate::loopback::Loopback;
+use crate::peers::Kind;
+use crate::relay::Relay;
+use crate::runner::Bench;
+use crate::server::{Server, Settings, Setup};
+use crate::stores::{self, BUCKET};
+use crate::wait::{Seen, wait_for};
+
+const MIB: usize = 1024 * 1024;
+
+/// Small layers, and one that is stored in parts.
+const LAYERS: [usize; 4] = [MIB / 16, MIB / 2, 3 * MIB, 20 * MIB];
+
+/// How many images each client pushes and pulls.
+const IMAGES: u64 = 4;
+
+/// How often a person would try. The balancer goes past a dead server at once.
+const TRIES: usize = 3;
+
+/// After how many requests one server is killed, and after how many more it comes back.
+const KILLED_AFTER: usize = 60;
+const BACK_AFTER: usize = 60;
+
+/// How long the clients may take that far.
+const LIMIT: Duration = Duration::from_secs(300);
+
+pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<()> {
+    let store = stores::Setup::new(stores::Kind::S3, bench.dir)?;
+    let _running = store.start(&Cache::open()?, |_| ()).await?;
+    let section = store.s3()?.section(store.address(), "shared");
+    let tree = store.data().join(BUCKET).join("shared");
+    Site::prove(bench, section, &tree).await
+}
+
+pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<()> {
+    let tree = bench.dir.join("shared");
+    let section = format!("filesystem: {{rootdirectory: {}}}", tree.display());
+    Site::prove(bench, section, &tree).await
+}
+
+struct Site<'a> {
+    bench: &'a Bench<'a>,
+    clients: Loopback,
+    relay: Relay,
+    /// How often a client had to be started again.
+    again: Cell<usize>,
+}
+
+impl<'a> Site<'a> {
+    async fn prove(bench: &'a Bench<'a>, section: String, tree: &Path) -> Result<()> {
+        let program = Kind::Ours.program(&Cache::open()?).await?;
+        let settings = Settings {
+            storage: Some(section),
+            cache: true,
+            ..Settings::default()
+        };
+        let mut setups = Vec::new();
+        for number in 0..3 {
+            let root = bench.dir.join(format!("server{number}"));
+            std::fs::create_dir_all(&root)?;
+            setups.push(Setup::new(&program, &root)?.configured(&settings));
+        }
+        let mut servers = try_join_all(setups.iter().map(Setup::start)).await?;
+        let site = Self {
+            bench,
+            clients: Loopback::new(&bench.dir.join("home"), "").await?,
+            relay: Relay::start(setups.iter().map(Setup::address).collect()).await?,
+            again: Cell::new(0),
+        };
+        Engine::during(bench.dir, async |engine| {
+            let clients: [LocalBoxFuture<'_, Result<()>>; 3] = [
+                Box::pin(site.crane()),
+                Box::pin(site.skopeo()),
+                Box::pin(site.docker(engine)),
+            ];
+            let killed = Cell::new(false);
+            let work = async {
+                try_join_all(clients).await?;
+                ensure!(killed.get(), "the clients were done before a server was killed");
+                anyhow::Ok(())
+            };
+            let accident = async {
+                site.requests(KILLED_AFTER).await?;
+                servers.swap_remove(0).kill().await?;
+                killed.set(true);
+                site.requests(KILLED_AFTER + BACK_AFTER).await?;
+                servers.push(setups[0].start().await?);
+                anyhow::Ok(())
+            };
+            tokio::try_join!(work, accident).map(drop)
+        })
+        .await?;
+        site.verify(&servers).await?;
+        let blobs = verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
+        bench.note(format!(
+            "{} images by each of crane, skopeo and docker, {} requests, one server killed and back: {} tries more than commands; \
+             {blobs} blobs are what their names say",
+            IMAGES,
+            site.relay.seen(),
+            site.again.get()
+        ));
+        Ok(())
+    }
+
+    /// Waits until the balancer has seen as many.
+    async fn requests(&self, count: usize) -> Result<()> {
+        wait_for(&format!("{count} requests"), LIMIT, async || {
+            let seen = self.relay.seen();
+            Ok(if seen >= count {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(seen.to_string())
+            })
+        })
+        .await
+    }
+
+    fn image(&self, client: &str, number: u64) -> String {
+        format!("{}/{}:1", self.relay.address(), repository(client, number))
+    }
+
+    /// Runs a client's command until it succeeds, as a person would.
+    async fn patiently(&self, command: &Exec) -> Result<String> {
+        for _ in 1..TRIES {
+            match command.success().await {
+                Ok(said) => return Ok(said),
+                Err(_) => self.again.set(self.again.get() + 1),
+            }
+        }
+        let last = command.success().await;
+        last.with_context(|| format!("a client failed {TRIES} times"))
+    }
+
+    async fn crane(&self) -> Result<()> {
+        for number in 0..IMAGES {
+            let file = self.archive("crane", number).await?;
+            let image = self.image("crane", number);
+            let push = self.clients.crane().arg("push").arg(&file).arg(&image);
+            self.patiently(&push).await?;
+            let pulled = file.with_extension("pulled");
+            let pull = self.clients.crane().args(["pull", &image]).arg(&pulled);
+            self.patiently(&pull).await?;
+        }
+        Ok(())
+    }
+
+    async fn skopeo(&self) -> Result<()> {
+        for number in 0..IMAGES {
+            let file = self.archive("skopeo", number).await?;
+            let image = format!("docker://{}", self.image("skopeo", number));
+            let plain = || {
+                let copy = self.clients.skopeo_copy();
+                copy.args(["--src-tls-verify=false", "--dest-tls-verify=false"])
+            };
+            let push = plain().args([&format!("docker-archive:{}", file.display()), &image]);
+            self.patiently(&push).await?;
+            let folder = file.with_extension("pulled");
+            self.patiently(&plain().args([&image, &format!("dir:{}", folder.display())]))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn docker(&self, engine: &Engine) -> Result<()> {
+        for number in 0..IMAGES {
+            let image = self.image("docker", number);
+            let file = self.archive("docker", number).await?;
+            let docker = |arguments: &[&str]| engine.docker().args(arguments);
+            docker(&["load", "--input"]).arg(&file).success().await?;
+            self.patiently(&docker(&["push", &image])).await?;
+            docker(&["image", "rm", &image]).success().await?;
+            self.patiently(&docker(&["pull", &image])).await?;
+        }
+        Ok(())
+    }
+
+    /// A fresh image in a file.
+    async fn archive(&self, client: &str, number: u64) -> Result<PathBuf> {
+        let file = self.bench.dir.join(format!("{client}{number}.tar"));
+        let seed = client.len() as u64 * 100 + number;
+        self.clients
+            .archive(&file, &self.image(client, number), &LAYERS, seed)
+            .await?;
+        Ok(file)
+    }
+
+    /// Every server serves every image whole, and all name it by one digest.
+    async fn verify(&self, servers: &[Server]) -> Result<()> {
+        for client in ["crane", "skopeo", "docker"] {
+            for number in 0..IMAGES {
+                let mut digests = Vec::new();
+                for server in servers {
+                    let address: SocketAddr = server.address()?;
+                    let image = format!("{address}/{}:1", repository(client, number));
+                    self.clients.pull_image(&image).await?;
+                    digests.push(self.clients.digest(&image).await?);
+                }
+                ensure!(
+                    digests.iter().all(|digest| *digest == digests[0]),
+                    "{client} {number} has several digests: {digests:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn repository(client: &str, number: u64) -> String {
+    format!("replicas/{client}{number}")
+}

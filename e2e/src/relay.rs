@@ -1,0 +1,284 @@
+//! A reverse proxy of the suite's own: between a registry and its store it counts and fails, before replicas it spreads.
+//!
+//! Guarantees: path, query, headers (`Host` too, which S3's signatures cover) and bodies pass as they are, streamed; every
+//! request goes to the next upstream, whoever sent it, and past one that does not accept connections; what is counted has
+//! arrived, whatever became of it. Must not: repeat a request that was sent. Start at [`Relay::start`].
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::header::CONNECTION;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+mod call;
+
+pub(crate) use call::{Call, Counts};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Body = BoxBody<Bytes, Failure>;
+
+/// What is done to a request instead of what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// An S3 error: status and code.
+    Answer(u16, &'static str),
+    /// The answer's body ends in the middle, with the connection.
+    Cut,
+    /// No answer, ever.
+    Hang,
+    /// Nobody listens, and connections that were there are gone.
+    Refuse,
+}
+
+/// Trouble for some kinds of requests, for some time.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    trouble: Trouble,
+    /// Which requests; none means all.
+    only: Option<Call>,
+    /// How many more.
+    left: usize,
+}
+
+/// A running proxy; it ends, connections and all, when it is dropped.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    upstreams: Vec<SocketAddr>,
+    next: AtomicUsize,
+    counts: Mutex<Counts>,
+    plan: watch::Sender<Option<Plan>>,
+}
+
+impl Relay {
+    /// Listens on a free port of the loopback interface, for `upstreams` in turn.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub(crate) async fn start(upstreams: Vec<SocketAddr>) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("no port is free")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            upstreams,
+            next: AtomicUsize::new(0),
+            counts: Mutex::default(),
+            plan: watch::Sender::new(None),
+        });
+        let task = tokio::spawn(accept(listener, address, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What arrived since the last call of this.
+    pub(crate) fn take_counts(&self) -> Counts {
+        std::mem::take(&mut *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many requests arrived since the last call of [`Relay::take_counts`].
+    pub(crate) fn seen(&self) -> usize {
+        let counts = self.shared.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).total()
+    }
+
+    /// Gives every request `trouble` until [`Relay::heal`].
+    pub(crate) fn trouble(&self, trouble: Trouble) {
+        self.plan(trouble, None, usize::MAX);
+    }
+
+    /// Gives the next `times` requests of one kind `trouble`.
+    pub(crate) fn trouble_for(&self, only: Call, times: usize, trouble: Trouble) {
+        self.plan(trouble, Some(only), times);
+    }
+
+    /// Lets everything pass again.
+    pub(crate) fn heal(&self) {
+        self.shared.plan.send_replace(None);
+    }
+
+    fn plan(&self, trouble: Trouble, only: Option<Call>, left: usize) {
+        let plan = Plan { trouble, only, left };
+        self.shared.plan.send_replace(Some(plan));
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // The task owns its connections: they go with it.
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    /// What is to be done to this request; used up when it was planned for a number of them.
+    fn trouble(&self, call: Call) -> Option<Trouble> {
+        let mut found = None;
+        self.plan.send_if_modified(|slot| {
+            if let Some(plan) = slot
+                && plan.only.is_none_or(|only| only == call)
+                && plan.left > 0
+            {
+                plan.left -= 1;
+                found = Some(plan.trouble);
+            }
+            // Nobody waits for a plan to be used up.
+            false
+        });
+        found
+    }
+
+    fn refuses(&self) -> bool {
+        self.plan
+            .borrow()
+            .is_some_and(|plan| plan.trouble == Trouble::Refuse)
+    }
+
+    /// A connection to the next upstream that takes one.
+    async fn connect(&self) -> Result<TcpStream> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut last = None;
+        for turn in 0..self.upstreams.len() {
+            match TcpStream::connect(self.upstreams[(first + turn) % self.upstreams.len()]).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| anyhow::anyhow!("no upstream"), Into::into))
+    }
+}
+
+async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
+    let mut changes = shared.plan.subscribe();
+    let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
+    loop {
+        changes.mark_unchanged();
+        if shared.refuses() {
+            drop(listener.take());
+            connections.shutdown().await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let open = match listener.take() {
+            Some(open) => open,
+            None => match TcpListener::bind(address).await {
+                Ok(open) => open,
+                // The old socket is still on its way out.
+                Err(_) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            },
+        };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            accepted = open.accept() => if let Ok((stream, _)) = accepted {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+                    // A client that hangs up, or a body that was cut: both are what the case wants.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            },
+            // What has ended is forgotten as we go.
+            Some(_) = connections.join_next() => {}
+        }
+        listener = Some(open);
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let call = Call::of(&request);
+    shared
+        .counts
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .add(call);
+    let trouble = shared.trouble(call);
+    match trouble {
+        Some(Trouble::Hang | Trouble::Refuse) => std::future::pending().await,
+        Some(Trouble::Answer(status, code)) => {
+            // Read to its end, as a store does: an early answer would be another trouble.
+            let _ = request.into_body().collect().await;
+            Ok(error(status, code))
+        }
+        Some(Trouble::Cut) | None => Ok(match forward(&shared, request).await {
+            Ok(answer) if trouble.is_some() => answer.map(cut),
+            Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed()),
+            Err(_) => error(502, "BadGateway"),
+        }),
+    }
+}
+
+async fn forward(shared: &Shared, request: Request<Incoming>) -> Result<Response<Incoming>> {
+    let stream = TokioIo::new(shared.connect().await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let mut answer = sender.send_request(request).await?;
+    // It speaks of the connection behind us.
+    answer.headers_mut().remove(CONNECTION);
+    Ok(answer)
+}
+
+/// The first half of a body, then an error, which ends the connection.
+fn cut(body: Incoming) -> Body {
+    let left = hyper::body::Body::size_hint(&body).lower() / 2;
+    let frames = stream::unfold((body.into_data_stream(), Some(left)), async |(mut data, left)| {
+        let left = left?;
+        let bytes = match data.next().await {
+            Some(Ok(bytes)) if left > 0 => bytes,
+            _ => {
+                // A body that has nothing yet is what makes hyper send what it has.
+                tokio::task::yield_now().await;
+                return Some((Err("cut".into()), (data, None)));
+            }
+        };
+        let taken = bytes.slice(..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let left = left - taken.len() as u64;
+        Some((Ok::<_, Failure>(Frame::data(taken)), (data, Some(left))))
+    });
+    BoxBody::new(StreamBody::new(frames))
+}
+
+/// An error as S3 writes them.
+fn error(status: u16, code: &str) -> Response<Body> {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>made by the suite</Message></Error>"
+    );
+    let mut answer = Response::new(Full::from(text).map_err(|never| match never {}).boxed());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+}
+
+#[cfg(test)]
+mod tests;
