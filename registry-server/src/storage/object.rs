@@ -133,6 +133,15 @@ pub enum StoreError {
     /// The client for the calls the library lacks cannot be made.
     #[error("cannot set up TLS for `storage.s3`")]
     Tls(#[source] reqwest::Error),
+    /// The container holds a tree of distribution 2's.
+    #[error(
+        "container `{container}` holds names with a slash before them, as registry:2 wrote them, which are not supported yet; \
+         take another container or `rootdirectory`, or bring its content to names without the slash first"
+    )]
+    Slashes {
+        /// Which.
+        container: String,
+    },
     /// The store was asked something at the start and did not answer.
     #[error(transparent)]
     Asked(Error),
@@ -142,9 +151,11 @@ impl StoreError {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Options { .. } | Self::Header { .. } | Self::Certificates { .. } | Self::Tls(_) => {
-                Fault::Caller
-            }
+            Self::Options { .. }
+            | Self::Header { .. }
+            | Self::Certificates { .. }
+            | Self::Slashes { .. }
+            | Self::Tls(_) => Fault::Caller,
             Self::Asked(error) => error.fault(),
         }
     }
@@ -211,8 +222,6 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
-    /// What stands before every name where the library does not say it: a slash in a tree of distribution 2's.
-    slash: &'static str,
     sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
@@ -236,11 +245,6 @@ impl Object {
     /// The store's name for people.
     pub fn name_in_full(&self) -> &str {
         &self.sorter.store
-    }
-
-    #[cfg(all(test, feature = "stores"))]
-    pub(super) fn has_slash(&self) -> bool {
-        !self.slash.is_empty()
     }
 
     fn text(&self, key: &StorageKey) -> String {
@@ -276,7 +280,7 @@ impl Object {
             page_token: token,
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{}/", self.slash, self.text(below));
+        let prefix = format!("{}/", self.text(below));
         let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))
@@ -349,12 +353,15 @@ impl Driver for Object {
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
             Ok(found) => found,
             Err(error) => {
-                return Err(match self.sorter.sort(ACTION, key, error) {
-                    Error::Remote { source, .. } if trouble::status(&*source) == Some(416) => {
-                        behind(key, self.head(ACTION, key).await?.size)
-                    }
-                    error => error,
-                });
+                let error = self.sorter.sort(ACTION, key, error);
+                // Stores differ in how they say that there is no such range; the object's size tells.
+                if let (false, Error::Remote { cause: Cause::Failed, .. }) = (range == ReadRange::Full, &error)
+                    && let size = self.head(ACTION, key).await?.size
+                    && range.resolve(size).is_none()
+                {
+                    return Err(behind(key, size));
+                }
+                return Err(error);
             }
         };
         let (metadata, range) = (metadata(&found.meta), found.range.clone());
@@ -427,6 +434,10 @@ impl Driver for Object {
         _: Durability,
     ) -> Result<Option<Metadata>, Error> {
         self.delete_unless_marked(key, condition).await
+    }
+
+    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+        self.stands_beside_marks(key).await
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
@@ -558,7 +569,6 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
-            slash: self.slash,
             sorter: self.sorter.clone(),
         }
     }
@@ -615,7 +625,6 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
-    slash: &'static str,
     sorter: Sorter,
 }
 
@@ -630,7 +639,7 @@ impl Pager {
             page_token: Some(token),
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{}{below}/", self.slash, self.prefix);
+        let prefix = format!("{}{below}/", self.prefix);
         let page = self.store.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))

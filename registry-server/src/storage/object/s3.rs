@@ -139,7 +139,6 @@ impl Object {
                 write,
             },
             prefix: prefix(&options.root),
-            slash: "",
             sorter,
             part: options.part_size.unwrap_or(schedule::PART),
             bulk_delete: true,
