@@ -355,7 +355,12 @@ impl Driver for Object {
             Err(error) => {
                 let error = self.sorter.sort(ACTION, key, error);
                 // Stores differ in how they say that there is no such range; the object's size tells.
-                if let (false, Error::Remote { cause: Cause::Failed, .. }) = (range == ReadRange::Full, &error)
+                if let (
+                    false,
+                    Error::Remote {
+                        cause: Cause::Failed, ..
+                    },
+                ) = (range == ReadRange::Full, &error)
                     && let size = self.head(ACTION, key).await?.size
                     && range.resolve(size).is_none()
                 {

@@ -333,11 +333,8 @@ impl Registry {
         if digest.algorithm() == Algorithm::Sha512 {
             let failed = Error::storage("read an upload");
             let content = self.driver.read(staged, ReadRange::Full).await.map_err(&failed)?;
-            self.check_sha512(
-                finishing,
-                content.map_err(Error::storage("read an upload")),
-            )
-            .await?;
+            self.check_sha512(finishing, content.map_err(Error::storage("read an upload")))
+                .await?;
         }
         store
             .copy(staged, target, size)

@@ -80,7 +80,11 @@ impl Object {
         let (folder, going) = (StorageKey::parse(folder)?, format!("{name}{GOING}"));
         loop {
             let (page, _) = self.page(&folder, true, None).await?;
-            let found = |name: &str| page.objects.iter().find(|found| found.location.filename() == Some(name));
+            let found = |name: &str| {
+                page.objects
+                    .iter()
+                    .find(|found| found.location.filename() == Some(name))
+            };
             let is_going = found(&going).is_some_and(|mark| {
                 let said: SystemTime = mark.last_modified.into();
                 SystemTime::now().duration_since(said).unwrap_or_default() <= GIVEN_UP
