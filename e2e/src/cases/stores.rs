@@ -28,12 +28,11 @@ const LAYERS: [usize; 10] = {
 };
 
 /// What is done with the image, and the most requests ours may make for it: through the server, and with redirects.
-/// Before a client is sent to the store it is looked whether the blob is there: the store would tell it in words that are
-/// none of a registry's.
+/// Before a client is sent to the store for the first time it is looked whether the blob is there, to remember it.
 const STEPS: [(&str, [usize; 2]); 3] = [
     ("push", [64, 64]),
     ("pull after a restart", [26, 37]),
-    ("pull again", [13, 24]),
+    ("pull again", [13, 13]),
 ];
 
 /// A fresh image is pushed, pulled after a restart, and pulled once more; all requests to the store are counted: with

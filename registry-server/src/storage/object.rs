@@ -75,8 +75,8 @@ const QUICK: Patience = Patience {
 
 /// For what moves a part, or copies a large object.
 const LONG: Patience = Patience {
-    silence: Duration::from_secs(120),
-    all: Duration::from_secs(180),
+    silence: Duration::from_secs(60),
+    all: Duration::from_secs(90),
     ..QUICK
 };
 
@@ -214,6 +214,8 @@ struct Clients {
     long: Arc<dyn Store>,
     /// Writes: with encryption, class and owner of new objects.
     write: Arc<dyn Store>,
+    /// The same for small ones.
+    jot: Arc<dyn Store>,
 }
 
 /// A store of objects in a bucket.
@@ -497,6 +499,9 @@ impl Driver for Object {
 /// How long a client may use a URL it was sent to; as in distribution.
 const REDIRECT_FOR: Duration = Duration::from_secs(20 * 60);
 
+/// What is written with little patience: links, records, marks.
+const SMALL: usize = 64 * 1024;
+
 /// How often an unconditional write is tried that meets another one.
 const CONFLICTS: usize = 8;
 
@@ -510,13 +515,12 @@ impl Object {
     ) -> Result<PutResult, Error> {
         let path = self.path(key)?;
         let unconditional = options.mode == PutMode::Overwrite;
+        let store = match payload.content_length() <= SMALL {
+            true => &self.clients.jot,
+            false => &self.clients.write,
+        };
         for _ in 0..CONFLICTS {
-            match self
-                .clients
-                .write
-                .put_opts(&path, payload.clone(), options.clone())
-                .await
-            {
+            match store.put_opts(&path, payload.clone(), options.clone()).await {
                 // Two writers at the same moment: S3 says 409 and means "again".
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
                 // A 404 on a write can only be the bucket's.

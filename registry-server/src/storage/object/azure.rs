@@ -90,6 +90,7 @@ impl Object {
                 quick: quick.clone(),
                 long: long.clone(),
                 write: long,
+                jot: quick.clone(),
             },
             prefix: prefix(&options.root),
             sorter,

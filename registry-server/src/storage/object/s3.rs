@@ -137,6 +137,7 @@ impl Object {
                 quick: Arc::new(quick),
                 long: Arc::new(long),
                 write,
+                jot: Arc::new(client(QUICK, options.written_with()?, None)?),
             },
             prefix: prefix(&options.root),
             sorter,
