@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 21] = [
+pub const PACKAGES: [Package; 22] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",

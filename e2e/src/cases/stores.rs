@@ -27,34 +27,44 @@ const LAYERS: [usize; 10] = {
     sizes
 };
 
-/// What is done with the image, and the most requests ours may make for it.
-const STEPS: [(&str, usize); 3] = [("push", 64), ("pull after a restart", 26), ("pull again", 13)];
+/// What is done with the image, and the most requests ours may make for it: through the server, and with redirects.
+/// Before a client is sent to the store for the first time it is looked whether the blob is there, to remember it.
+const STEPS: [(&str, [usize; 2]); 3] = [
+    ("push", [64, 64]),
+    ("pull after a restart", [26, 37]),
+    ("pull again", [13, 13]),
+];
 
-/// A fresh image is pushed, pulled after a restart, and pulled once more; all requests to the store are counted.
+/// A fresh image is pushed, pulled after a restart, and pulled once more; all requests to the store are counted: with
+/// every byte going through the server, and with clients sent to the store for blobs.
 pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
     let cache = Cache::open()?;
-    let peer = count(bench, &cache, Kind::V3).await?;
-    let ours = count(bench, &cache, Kind::Ours).await?;
-    for note in table(&peer, &ours) {
-        bench.note(note);
-    }
-    for ((step, most), counts) in STEPS.iter().zip(&ours) {
-        let total = counts.total();
-        ensure!(total > 0, "{step}: not one request was seen");
-        ensure!(total <= *most, "{step}: {total} requests, {most} are allowed");
+    for (how, redirect) in [("through the server", false), ("with redirects", true)] {
+        let peer = count(bench, &cache, Kind::V3, redirect).await?;
+        let ours = count(bench, &cache, Kind::Ours, redirect).await?;
+        bench.note(format!("requests to S3, {how}"));
+        for note in table(&peer, &ours) {
+            bench.note(note);
+        }
+        for ((step, most), ours) in STEPS.iter().zip(&ours) {
+            let (most, ours) = (most[usize::from(redirect)], ours.total());
+            ensure!(ours > 0, "{how}, {step}: not one request was seen");
+            ensure!(ours <= most, "{how}, {step}: {ours} requests, {most} are allowed");
+        }
     }
     Ok(())
 }
 
 /// The requests of each of [`STEPS`], on a store of its own.
-async fn count(bench: &Bench<'_>, cache: &Cache, kind: Kind) -> Result<[Counts; 3]> {
-    let root = bench.dir.join(kind.name());
+async fn count(bench: &Bench<'_>, cache: &Cache, kind: Kind, redirect: bool) -> Result<[Counts; 3]> {
+    let root = bench.dir.join(format!("{}-{redirect}", kind.name()));
     std::fs::create_dir_all(&root)?;
     let store = Setup::new(stores::Kind::S3, &root)?;
     let _running = store.start(cache, |_| ()).await?;
     let relay = Relay::start(vec![store.address()]).await?;
+    let section = store.s3()?.section(relay.address(), "registry");
     let settings = Settings {
-        storage: Some(store.s3()?.section(relay.address(), "registry")),
+        storage: Some(format!("{section}\n  redirect: {{disable: {}}}", !redirect)),
         cache: true,
         ..Settings::default()
     };
@@ -85,7 +95,7 @@ async fn count(bench: &Bench<'_>, cache: &Cache, kind: Kind) -> Result<[Counts; 
 
 /// One line for each kind of request, registry:3's beside ours for each step.
 fn table(peer: &[Counts; 3], ours: &[Counts; 3]) -> Vec<String> {
-    let mut head = format!("{:<18}", "requests to S3");
+    let mut head = format!("{:<18}", "");
     for (step, _) in STEPS {
         head += &format!("  {step:>20}");
     }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapKeySelector, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    Lifecycle, LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, ServiceAccount, SleepAction,
+    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecretKeySelector, SecurityContext, ServiceAccount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -27,11 +27,8 @@ pub(super) const SERVER_PORT_NAME: &str = "registry";
 const PROBE_PORT_NAME: &str = "probes";
 /// User and group the server runs as; the image's own is root.
 const USER: i64 = 65532;
-/// Time between the end of the drain and the kill.
+/// Time between a stop and the kill beyond the drain: [`crate::validate::config::TAKE_OVER`], and some to end in.
 const GRACE_BEYOND_DRAIN_SECONDS: u64 = 15;
-/// How long a Pod that is to end goes on as before where others take over: proxies and nodes have not all heard yet that
-/// it leads nowhere. A part of the time above.
-const TAKE_OVER_SECONDS: i64 = 5;
 /// Changes when something changes that the server does not follow by itself; the Pods are then replaced once.
 const CHECKSUM_ANNOTATION: &str = "berth.dev/inputs";
 
@@ -119,6 +116,7 @@ fn container(registry: &ValidatedRegistry) -> Container {
         // A start that has to read a large folder gets five minutes; after that ten seconds are long.
         startup_probe: Some(probe("/livez", 2, 150)),
         liveness_probe: Some(probe("/livez", 10, 3)),
+        // How soon it is heard that a Pod is to end hangs on it, and so does `TAKE_OVER`.
         readiness_probe: Some(probe("/readyz", 2, 2)),
         resources: Some(registry.pod.resources.clone().unwrap_or_else(modest_requests)),
         security_context: Some(SecurityContext {
@@ -133,16 +131,6 @@ fn container(registry: &ValidatedRegistry) -> Container {
         volume_mounts: Some(volumes::mounts(registry)),
         // The server's last words are then in the Pod's status, where `observe` finds them.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        // Without others there is nobody to take over, and waiting would only be longer without a registry.
-        lifecycle: registry.storage.shared().then(|| Lifecycle {
-            pre_stop: Some(LifecycleHandler {
-                sleep: Some(SleepAction {
-                    seconds: TAKE_OVER_SECONDS,
-                }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
         ..Default::default()
     }
 }

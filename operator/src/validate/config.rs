@@ -24,6 +24,9 @@ pub(crate) const HTPASSWD_FOLDER: &str = "/etc/berth/htpasswd";
 /// File with the users.
 pub(crate) const HTPASSWD_FILE: &str = "htpasswd";
 
+/// How long a Pod that is to end is served by where others take over. Ingress controllers go by readiness: two probes
+/// two seconds apart must fail (`build::pod`), and the news has to travel.
+pub(crate) const TAKE_OVER: GoDuration = GoDuration::from_secs(8);
 /// Stands for a value that a variable brings; Base64, as keys of Azure are.
 const PROVIDED: &str = "provided";
 
@@ -49,6 +52,8 @@ pub(super) struct Server<'a> {
     tls: bool,
     /// Whether the content is in a folder.
     folder: bool,
+    /// Whether several Pods can serve at the same time.
+    shared: bool,
     services: &'a Services,
 }
 
@@ -63,11 +68,12 @@ impl<'a> Server<'a> {
             spec,
             tls: tls.is_some(),
             folder: storage.location().is_none(),
+            shared: storage.shared(),
             services,
         }
     }
 
-    fn config(&self, registry: &str) -> Config {
+    fn config(&self, namespace: &str, registry: &str) -> Config {
         let spec = self.spec;
         let log = log(spec);
         let mut config = Config::default();
@@ -89,6 +95,8 @@ impl<'a> Server<'a> {
         });
         config.storage.delete.enabled = Some(spec.storage.deletion == Deletion::Enabled);
         config.storage.maintenance.readonly.enabled = Some(read_only(spec));
+        // No UID in it: a Registry that is deleted and applied again must be let into its own storage.
+        config.storage.maintenance.owner = Some(format!("{namespace}/{registry}"));
         config.auth.htpasswd = spec.auth.htpasswd.as_ref().map(|htpasswd| model::Htpasswd {
             realm: htpasswd.realm.clone().unwrap_or_else(|| registry.to_owned()),
             path: format!("{HTPASSWD_FOLDER}/{HTPASSWD_FILE}"),
@@ -99,6 +107,8 @@ impl<'a> Server<'a> {
             .as_ref()
             .map(|url| url.trim_end_matches('/').to_owned());
         config.http.draintimeout = GoDuration::try_from(drain_timeout(spec)).ok();
+        // Without others there is nobody to take over, and waiting would only be longer without a registry.
+        config.http.draindelay = self.shared.then_some(TAKE_OVER);
         config.http.headers = [("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()])]
             .into_iter()
             .collect();
@@ -129,7 +139,8 @@ pub(super) fn file(
     let name = registry.metadata.name.as_deref().unwrap_or_default();
     let spec = server.spec;
     let supplies = &server.services.supplies;
-    let mut tree = Tree::of(&server.config(name));
+    let namespace = registry.metadata.namespace.as_deref().unwrap_or_default();
+    let mut tree = Tree::of(&server.config(namespace, name));
     tree.merge(&parsed(&server.services.config)?);
     if let Some(overlay) = &spec.config {
         let overlay = Value::Object(overlay.clone());

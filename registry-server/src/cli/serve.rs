@@ -295,11 +295,25 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         // Nothing was answered until now but that the server is out of service.
         error = ownership.lost() => return Err(Box::new(error).into()),
     };
-    tracing::info!(signal, drain = ?drain, "stopping: no new connections, running requests finish");
     health.draining().store(true, Ordering::Relaxed);
-    stop.stop();
+    let delay = http.drain_delay();
+    let ended = async {
+        if !delay.is_zero() {
+            // Load balancers and proxies that go by readiness hear of it a probe or two later; whom they send until
+            // then must not be refused.
+            tracing::info!(
+                signal,
+                ?delay,
+                "stopping soon: unready, and still taking connections"
+            );
+            tokio::time::sleep(delay).await;
+        }
+        tracing::info!(signal, drain = ?drain, "stopping: no new connections, running requests finish");
+        stop.stop();
+        main.await.unwrap_or(0)
+    };
     let cut = tokio::select! {
-        cut = main => cut.unwrap_or(0),
+        cut = ended => cut,
         signal = signals.next() => {
             tracing::warn!(signal, "stopping at once, as asked a second time");
             return Ok(exit::INTERRUPTED);

@@ -4,7 +4,7 @@ mod check;
 mod copy;
 
 use clap::Subcommand;
-use registry_config::model::Config;
+use registry_config::model::{CacheKind, Config};
 
 use super::output::Output;
 use super::{exit, serve};
@@ -65,11 +65,12 @@ impl Error {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Check(error) => error.hint(),
-            Self::Copy(error) => error.hint(),
-            Self::InMemory | Self::Store(_) | Self::System(_) => None,
+            Self::Check(error) => error.hint().map(str::to_owned),
+            Self::Copy(error) => error.hint().map(str::to_owned),
+            Self::Store(error) => error.hint(),
+            Self::InMemory | Self::System(_) => None,
         }
     }
 }
@@ -92,14 +93,14 @@ fn finish(config: &Config, output: &Output, work: impl Future<Output = Result<u8
         Err(error) => {
             output.error("", &error);
             if let Some(hint) = error.hint() {
-                output.hint(hint);
+                output.hint(&hint);
             }
             exit::code(error.fault())
         }
     }
 }
 
-/// The registry of a configuration, and its store's name for people.
+/// The registry of a configuration, whose store must not be another owner's, and the store's name for people.
 async fn open(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
@@ -109,7 +110,19 @@ async fn open(config: &Config) -> Result<(Registry, String), Error> {
         validation: serve::validation(config)?,
         ..Settings::default()
     };
-    Ok((Registry::new(driver, settings), storage))
+    // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
+    let cache = match config.storage.cache.kind() {
+        Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,
+        Some(CacheKind::Inmemory) | None => None,
+    };
+    let registry = Registry::new(driver, settings).with_cache(cache);
+    if let Some(owner) = config.storage.maintenance.owner() {
+        registry
+            .check_owner(owner)
+            .await
+            .map_err(|error| serve::Error::from(Box::new(error)))?;
+    }
+    Ok((registry, storage))
 }
 
 /// What a live writer means. Whoever set the store read-only has done what a refusal asks for.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use registry_config::Secret;
 use registry_config::model::{self, ten_seconds_unless};
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::Effect;
 use crate::fault::Fault;
-use crate::storage::{self, Driver, StorageKey};
+use crate::storage::{Driver, StorageKey};
 use crate::telemetry::chain;
 
 /// How long a look may take that has no `timeout`.
@@ -191,13 +192,15 @@ pub(super) fn of_storage(driver: &str) -> String {
     format!("storagedriver_{driver}")
 }
 
-/// Whether the store answers. An empty one is a new one, and as good as any.
+/// Whether the store answers. An empty one is a new one, and as good as any. By a list: a look at one object cannot tell
+/// a bucket that is empty from one that is not there.
 async fn reachable(driver: &dyn Driver) -> Result<(), String> {
     let key = StorageKey::parse("docker").expect("one component is a key");
-    match driver.stat(&key).await {
-        Ok(_) | Err(storage::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(chain(&error)),
-    }
+    let listed = match driver.list(&key).await {
+        Ok(mut listing) => listing.try_next().await.map(drop),
+        Err(error) => Err(error),
+    };
+    listed.map_err(|error| chain(&error))
 }
 
 /// Whether there is no such file.

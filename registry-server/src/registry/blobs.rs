@@ -50,13 +50,15 @@ impl Registry {
             digest: recalled.stored_as,
         };
         let key = payload.key();
-        // The client would be told by the store that it is gone, in words that are none of a registry's.
-        let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
-            self.disown(&link, &recalled).await;
-            return Err(unknown(repository, digest));
-        };
-        self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
-            .await;
+        // A link whose payload is gone is rare, and then the store tells the client. What is to be remembered has to be
+        // looked at, once.
+        if recalled.is_news() {
+            let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
+                return Err(unknown(repository, digest));
+            };
+            self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
+                .await;
+        }
         self.driver.redirect(&key).await.map_err(failed)
     }
 

@@ -27,6 +27,13 @@ pub(super) struct Recalled {
     source: Source,
 }
 
+impl Recalled {
+    /// Whether a cache waits for what opening it shows.
+    pub(super) fn is_news(&self) -> bool {
+        matches!(self.source, Source::Store(Some(_)))
+    }
+}
+
 #[derive(Debug)]
 enum Source {
     Cache,

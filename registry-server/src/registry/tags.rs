@@ -96,8 +96,15 @@ impl Registry {
             digest: *digest,
         };
         self.write_link(&index, digest).await?;
-        self.write_link(&Place::TagCurrent { repository, tag }, digest)
-            .await
+        let current = Place::TagCurrent { repository, tag };
+        loop {
+            self.write_link(&current, digest).await?;
+            // Somebody may be deleting what the tag meant before.
+            let stands = self.driver.stands(&current.key()).await;
+            if stands.map_err(Error::storage("look at a tag"))? {
+                return Ok(());
+            }
+        }
     }
 
     /// The digest a tag means.

@@ -120,7 +120,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ///
     /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
     /// limit lies before that, and one that was replaced is not removed for what it held before, however the two
-    /// meet. A reader may miss an object for a moment in which the condition turns out not to hold.
+    /// meet; the latter where whoever replaces it asks [`Driver::stands`]. A reader may miss an object for a moment in which the condition turns out not to hold.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
@@ -131,6 +131,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         shelf: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error>;
+
+    /// Whether an object that was just put stands: a [`Driver::delete_if`] for what was there before may have met the
+    /// put half-way. `false` means that it took the new object as well, which then is to be put again.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn stands(&self, _key: &StorageKey) -> Result<bool, Error> {
+        // Where looking and removing are one step, there is no half-way.
+        Ok(true)
+    }
 
     /// What lies directly below a prefix, each name once, in no particular order, without what an interrupted
     /// write left behind. A prefix that does not exist is empty.

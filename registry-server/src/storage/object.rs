@@ -79,8 +79,8 @@ const QUICK: Patience = Patience {
 
 /// For what moves a part, or copies a large object.
 const LONG: Patience = Patience {
-    silence: Duration::from_secs(120),
-    all: Duration::from_secs(180),
+    silence: Duration::from_secs(60),
+    all: Duration::from_secs(90),
     ..QUICK
 };
 
@@ -160,6 +160,15 @@ pub enum StoreError {
         #[source]
         source: reqwest::Error,
     },
+    /// The container holds a tree of distribution 2's.
+    #[error(
+        "container `{container}` holds names with a slash before them, as registry:2 wrote them, which are not supported yet; \
+         take another container or `rootdirectory`, or bring its content to names without the slash first"
+    )]
+    Slashes {
+        /// Which.
+        container: String,
+    },
     /// The store was asked something at the start and did not answer.
     #[error(transparent)]
     Asked(Error),
@@ -174,6 +183,7 @@ impl StoreError {
             | Self::Certificates { .. }
             | Self::Key { .. }
             | Self::KeyFile { .. }
+            | Self::Slashes { .. }
             | Self::Tls { .. } => Fault::Caller,
             Self::Asked(error) => error.fault(),
         }
@@ -237,6 +247,8 @@ struct Clients {
     long: Arc<dyn Store>,
     /// Writes: with encryption, class and owner of new objects.
     write: Arc<dyn Store>,
+    /// The same for small ones.
+    jot: Arc<dyn Store>,
 }
 
 /// What a vendor's store does beyond the library, or otherwise.
@@ -252,8 +264,6 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
-    /// What stands before every name where the library does not say it: a slash in a tree of distribution 2's.
-    slash: &'static str,
     sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
@@ -276,11 +286,6 @@ impl Object {
     /// The store's name for people.
     pub fn name_in_full(&self) -> &str {
         &self.sorter.store
-    }
-
-    #[cfg(all(test, feature = "stores"))]
-    pub(super) fn has_slash(&self) -> bool {
-        !self.slash.is_empty()
     }
 
     fn text(&self, key: &StorageKey) -> String {
@@ -316,7 +321,7 @@ impl Object {
             page_token: token,
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{}/", self.slash, self.text(below));
+        let prefix = format!("{}/", self.text(below));
         let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))
@@ -389,12 +394,20 @@ impl Driver for Object {
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
             Ok(found) => found,
             Err(error) => {
-                return Err(match self.sorter.sort(ACTION, key, error) {
-                    Error::Remote { source, .. } if trouble::status(&*source) == Some(416) => {
-                        behind(key, self.head(ACTION, key).await?.size)
-                    }
-                    error => error,
-                });
+                let error = self.sorter.sort(ACTION, key, error);
+                // Stores differ in how they say that there is no such range; the object's size tells.
+                if let (
+                    false,
+                    Error::Remote {
+                        cause: Cause::Failed, ..
+                    },
+                ) = (range == ReadRange::Full, &error)
+                    && let size = self.head(ACTION, key).await?.size
+                    && range.resolve(size).is_none()
+                {
+                    return Err(behind(key, size));
+                }
+                return Err(error);
             }
         };
         let (metadata, range) = (metadata(&found.meta), found.range.clone());
@@ -469,6 +482,10 @@ impl Driver for Object {
         self.delete_unless_marked(key, condition).await
     }
 
+    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+        self.stands_beside_marks(key).await
+    }
+
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let first = self.page(prefix, true, None).await?;
         let (pages, prefix) = (self.pager(), prefix.clone());
@@ -521,6 +538,9 @@ impl Driver for Object {
 /// How long a client may use a URL it was sent to; as in distribution.
 const REDIRECT_FOR: Duration = Duration::from_secs(20 * 60);
 
+/// What is written with little patience: links, records, marks.
+const SMALL: usize = 64 * 1024;
+
 /// How often an unconditional write is tried that meets another one.
 const CONFLICTS: usize = 8;
 
@@ -534,13 +554,12 @@ impl Object {
     ) -> Result<PutResult, Error> {
         let path = self.path(key)?;
         let unconditional = options.mode == PutMode::Overwrite;
+        let store = match payload.content_length() <= SMALL {
+            true => &self.clients.jot,
+            false => &self.clients.write,
+        };
         for _ in 0..CONFLICTS {
-            match self
-                .clients
-                .write
-                .put_opts(&path, payload.clone(), options.clone())
-                .await
-            {
+            match store.put_opts(&path, payload.clone(), options.clone()).await {
                 // Two writers at the same moment: S3 says 409 and means "again".
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
                 // A 404 on a write can only be the bucket's.
@@ -598,7 +617,6 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
-            slash: self.slash,
             sorter: self.sorter.clone(),
         }
     }
@@ -655,7 +673,6 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
-    slash: &'static str,
     sorter: Sorter,
 }
 
@@ -670,7 +687,7 @@ impl Pager {
             page_token: Some(token),
             ..PaginatedListOptions::default()
         };
-        let prefix = format!("{}{}{below}/", self.slash, self.prefix);
+        let prefix = format!("{}{below}/", self.prefix);
         let page = self.store.list_paginated(Some(&prefix), options).await;
         page.map(|page| (page.result, page.page_token))
             .map_err(|error| self.sorter.sort("list", below, error))

@@ -145,6 +145,11 @@ impl Driver for Timed {
         self.inner.delete_if(key, condition, shelf, durability).await
     }
 
+    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.stands(key).await
+    }
+
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
         self.inner.delete_tree(prefix, durability).await

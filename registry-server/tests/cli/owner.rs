@@ -46,7 +46,11 @@ fn replicas_share_a_storage_and_another_registry_is_refused_with_a_sentence_and_
     let marker: serde_json::Value =
         serde_json::from_slice(&fs::read(shared.path().join(MARKER)).unwrap()).unwrap();
     assert_eq!(marker["owner"], "ci/main");
-    for arguments in [&["serve"][..], &["garbage-collect", "--force"]] {
+    for arguments in [
+        &["serve"][..],
+        &["garbage-collect", "--force"],
+        &["storage", "check"],
+    ] {
         let said = refused(arguments, shared.path(), "owner: qa/other");
         let since = marker["since"].as_str().unwrap();
         for part in [

@@ -61,6 +61,30 @@ fn a_running_upload_finishes_after_the_signal_and_nobody_new_is_let_in() {
 }
 
 #[test]
+fn within_the_drain_delay_new_clients_are_served_by_a_server_that_says_it_is_unready() {
+    let http = |delay: &str| {
+        format!("http: {{addr: \"127.0.0.1:0\", debug: {{addr: \"127.0.0.1:0\"}}, draindelay: {delay}}}\n")
+    };
+    let mut server = Server::start(&http("1h"));
+    server.signal(Signal::TERM);
+    let answer = server.wait_probe("/readyz", 503);
+    assert_eq!(answer.body, "draining: the server is stopping\n");
+    let late = server.ask("GET /v2/ HTTP/1.1\r\n");
+    assert_eq!((late.status, late.header("connection")), (200, Some("close")));
+    // Who cannot wait says so again.
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), (Some(130), None));
+
+    let mut server = Server::start(&http("300ms"));
+    let mut upload = half_an_upload(&server);
+    server.signal(Signal::TERM);
+    refuses_connections(&server.address);
+    upload.write_all(b"world").unwrap();
+    assert_eq!(Answer::read(upload).status, 202);
+    assert_eq!(server.wait(), (Some(0), None));
+}
+
+#[test]
 fn what_outlives_the_drain_timeout_is_cut() {
     let mut server =
         Server::start("http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\"}, draintimeout: 300ms}\n");

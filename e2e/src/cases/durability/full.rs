@@ -117,6 +117,7 @@ impl Refusing {
         on.push(&Bytes::from_static(b"{}")).await?;
         on.tag("before", &on.image, StatusCode::CREATED).await?;
         on.tag("referrer", &on.referrer, StatusCode::CREATED).await?;
+        on.tag("spare", &on.image, StatusCode::CREATED).await?;
         // As another server leaves it: ours enters a referrer it does not know when it is asked.
         fs::remove_dir_all(on.store.join("docker/registry/berth/v1/repositories"))?;
         let (status, answer) = on.ask(Method::POST, &uploads(""), Bytes::new()).await?;
@@ -154,6 +155,12 @@ impl Refusing {
                 );
             }
             self.pulls().await?;
+        }
+        if !deletes_too {
+            // Whoever makes room by deleting must be able to.
+            let path = format!("/v2/{HERE}/manifests/spare");
+            let (status, _) = self.ask(Method::DELETE, &path, Bytes::new()).await?;
+            ensure!(status == StatusCode::ACCEPTED, "DELETE {path}: {status}");
         }
         self.await_ready(StatusCode::SERVICE_UNAVAILABLE).await?;
         let (status, _) = self.probe("/livez").await?;

@@ -282,3 +282,45 @@ fn what_a_service_needs_must_be_there_and_hold_what_it_must() {
         assert_eq!(got, expected, "{storage} {cache}");
     }
 }
+
+#[test]
+fn the_server_takes_what_each_store_and_cache_becomes_without_a_word() {
+    let s3 = |more: &str| format!("{{s3: {{bucket: cargo, region: a, {more}}}}}");
+    let azure = |credentials: &str| {
+        format!(
+            "{{azure: {{accountName: hold, container: cargo, prefix: deck, credentials: {{{credentials}}}}}}}"
+        )
+    };
+    let bundle = "caBundle: {configMapKeyRef: {name: seals, key: ca.pem}}";
+    let everything = Fixture::parse(include_str!("../../fixtures/s3.yaml"))
+        .registry
+        .spec;
+    let everything_of_s3 = serde_json::to_string(&everything.storage).unwrap();
+    let everything_of_redis = serde_json::to_string(&everything.cache).unwrap();
+    for (storage, cache) in [
+        (s3("credentials: {workloadIdentity: {}}"), "null"),
+        (everything_of_s3, everything_of_redis.as_str()),
+        (azure("secret: {name: papers, accountKeyKey: key}"), "null"),
+        (
+            azure("clientSecret: {clientID: mate, tenantID: ship, secretKeyRef: {name: papers, key: key}}"),
+            "null",
+        ),
+        (
+            azure("workloadIdentity: {clientID: mate, tenantID: ship}")
+                .replace("prefix: deck", &format!("prefix: deck, {bundle}")),
+            "{redis: {addresses: ['a:1'], tls: {}}}",
+        ),
+        (
+            azure("workloadIdentity: {}"),
+            "{redis: {addresses: ['a:1', 'b:2'], mode: Cluster}}",
+        ),
+        (
+            "{emptyDir: {}}".to_owned(),
+            "{redis: {addresses: ['a:1'], credentials: {secret: {name: log, usernameKey: user, passwordKey: word}}}}",
+        ),
+    ] {
+        let fixture = around(&storage, &format!("  cache: {cache}\n"));
+        let notes = fixture.validate().unwrap().notes;
+        assert_eq!(notes, Vec::<String>::new(), "{storage} {cache}");
+    }
+}

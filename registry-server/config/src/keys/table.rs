@@ -228,6 +228,7 @@ pub const KEYS: &[Key] = &[
     key("http.previoussecrets[]", Berth, Secret, Acted, "secrets used before: uploads signed with one of them go on"),
     key("http.relativeurls", Both, Bool, Acted, "Location headers hold path and query only"),
     key("http.draintimeout", Both, Duration, Acted, "how long running requests may take after a stop signal; 30s when unset, where distribution does not wait"),
+    key("http.draindelay", Berth, Duration, Acted, "how long after a stop signal new connections are still taken, while `/readyz` fails already: for those who send clients here and have not heard; none when unset"),
     key("http.trustedproxies[]", Berth, Network, Acted, "peers whose forwarding headers are believed, for URLs and for the logged address; everybody's when unset, as in distribution"),
     key("http.tls.certificate", Both, Text, Acted, "PEM file with certificate and chain, re-read when it changes"),
     key("http.tls.key", Both, Text, Acted, "PEM file with the private key, re-read when it changes"),

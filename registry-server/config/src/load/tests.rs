@@ -255,8 +255,8 @@ fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
     refuses(
         "http: 5000",
         &[
-            "`http` (line 3): `5000` is not allowed; allowed: a section with `addr`, `debug`, `draintimeout`, `h2c`, \
-         `headers`, `host`, `http2`, `net`, `prefix`, `previoussecrets`, `relativeurls`, `secret`, `tls`, \
+            "`http` (line 3): `5000` is not allowed; allowed: a section with `addr`, `debug`, `draindelay`, \
+         `draintimeout`, `h2c`, `headers`, `host`, `http2`, `net`, `prefix`, `previoussecrets`, `relativeurls`, `secret`, `tls`, \
          `trustedproxies`",
         ],
     );

@@ -37,6 +37,10 @@ pub struct Http {
     /// Distribution's default is not to wait at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draintimeout: Option<GoDuration>,
+    /// How long after a stop signal new connections are still taken, while readiness fails already; none when unset.
+    /// A key of Berth, unknown to distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draindelay: Option<GoDuration>,
     /// Peers (CIDR) whose forwarding headers are believed; everybody's when unset, as in distribution. Never
     /// an empty list. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +69,13 @@ impl Http {
             Some(span) => span.positive().unwrap_or_default(),
             None => Duration::from_secs(30),
         }
+    }
+
+    /// How long a stop goes on taking connections. Negative means not at all.
+    pub fn drain_delay(&self) -> Duration {
+        self.draindelay
+            .and_then(|span| span.positive())
+            .unwrap_or_default()
     }
 }
 

@@ -119,9 +119,11 @@ impl<'a> Trash<'a> {
             Err(source) => return Err(failed(source)),
         };
         let condition = Condition::Older(touched);
+        self.registry.forget_place(place).await?;
         let removed = driver
             .delete_if(&key, &condition, shelf, Durability::PowerLoss)
             .await;
+        self.registry.forget_place(place).await?;
         match removed {
             Ok(Some(_)) => Ok(Moved::Yes),
             // It was written anew while it was copied: the copy is nobody's.

@@ -20,7 +20,7 @@ mod writer;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -333,11 +333,8 @@ impl Registry {
         if digest.algorithm() == Algorithm::Sha512 {
             let failed = Error::storage("read an upload");
             let content = self.driver.read(staged, ReadRange::Full).await.map_err(&failed)?;
-            self.check_sha512(
-                finishing,
-                content.map(|block| block.map_err(Error::storage("read an upload"))),
-            )
-            .await?;
+            self.check_sha512(finishing, content.map_err(Error::storage("read an upload")))
+                .await?;
         }
         store
             .copy(staged, target, size)
@@ -529,7 +526,7 @@ impl Registry {
                 let key = Place::BlobData { digest: stored_as }.key();
                 let failed = Error::storage("read an upload");
                 let content = self.driver.read(&key, ReadRange::Full).await.map_err(&failed)?;
-                sha512(content.map(|block| block.map_err(Error::storage("read an upload")))).await?
+                sha512(content.map_err(Error::storage("read an upload"))).await?
             }
         };
         if actual != digest {

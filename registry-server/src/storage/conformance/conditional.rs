@@ -112,7 +112,14 @@ pub(super) async fn an_object_that_was_replaced_is_not_deleted_for_what_it_held(
     for round in 0..200 {
         put(&driver, "a/b/link", "one").await;
         let other = Arc::clone(&driver);
-        let moved = tokio::spawn(async move { put(&other, "a/b/link", "two").await });
+        let moved = tokio::spawn(async move {
+            loop {
+                put(&other, "a/b/link", "two").await;
+                if other.stands(&key("a/b/link")).await.unwrap() {
+                    break;
+                }
+            }
+        });
         let condition = holds("one");
         let deleted = driver
             .delete_if(&name, &condition, &shelf, Durability::Crash)

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Subject;
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options,
-    Trouble,
+    StoreError, Trouble,
 };
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
@@ -72,40 +72,28 @@ struct Azure {
     container: String,
 }
 
-/// A container of its own, or one with a tree as distribution 2 writes it, with a slash before each name.
-pub(super) async fn azure(slashes: bool) -> Subject {
+/// A place of its own in the container.
+fn azure_options() -> AzureOptions {
     let Azure {
         endpoint,
         accountname,
         accountkey,
         container,
     } = variable("BERTH_TEST_AZURE");
-    let root = Uuid::new_v4().to_string();
-    if slashes {
-        // A container in the address and none in the path leaves an empty component: the slash.
-        let old = MicrosoftAzureBuilder::new()
-            .with_account(&accountname)
-            .with_access_key(&accountkey)
-            .with_endpoint(format!("{endpoint}/{container}"))
-            .with_container_name("")
-            .with_allow_http(true)
-            .build()
-            .unwrap();
-        let name = format!("{root}/docker/registry/v2/left");
-        old.put(&name.into(), "by distribution 2".into()).await.unwrap();
-    }
-    let options = AzureOptions {
+    AzureOptions {
         endpoint,
         account: accountname,
         credentials: AzureCredentials::Key(accountkey),
         container,
-        root,
+        root: Uuid::new_v4().to_string(),
         ..AzureOptions::default()
-    };
-    let driver = Object::azure(&options, Trouble::default()).await.unwrap();
-    assert_eq!(driver.has_slash(), slashes);
+    }
+}
+
+pub(super) async fn azure() -> Subject {
+    let options = azure_options();
     Subject {
-        driver: Arc::new(driver),
+        driver: Arc::new(Object::azure(&options, Trouble::default()).await.unwrap()),
         _folder: None,
     }
 }
@@ -141,4 +129,23 @@ pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
         ..GcsOptions::default()
     };
     Arc::new(Object::gcs(&options, Trouble::default()).unwrap())
+}
+
+#[tokio::test]
+async fn a_container_with_names_of_distribution_2_is_refused() {
+    let options = azure_options();
+    // A container in the address and none in the path leaves an empty component: the slash.
+    let old = MicrosoftAzureBuilder::new()
+        .with_account(&options.account)
+        .with_endpoint(format!("{}/{}", options.endpoint, options.container))
+        .with_container_name("")
+        .with_allow_http(true);
+    let AzureCredentials::Key(key) = &options.credentials else {
+        panic!("another kind of credentials");
+    };
+    let old = old.with_access_key(key).build().unwrap();
+    let name = format!("{}/docker/registry/v2/left", options.root);
+    old.put(&name.into(), "by distribution 2".into()).await.unwrap();
+    let error = Object::azure(&options, Trouble::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Slashes { .. }), "{error}");
 }

@@ -2,8 +2,8 @@
 //!
 //! Uploads in parts are blocks of the blob itself, which Azure forgets a week after the last one; nothing of it can be
 //! listed, and nothing needs to be aborted.
-//! Distribution 2 wrote names with a slash before them, version 3 does not. A container that has such names is gone on
-//! with in the same way.
+//! Distribution 2 wrote names with a slash before them, version 3 does not, and the library cannot remove the former. A
+//! container with such names is refused rather than taken for empty.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,28 +69,30 @@ impl Object {
     /// The store in a container. What keeps it from answering is noted in `trouble`.
     ///
     /// # Errors
-    /// When the options make no sense, the certificates cannot be read, or the container does not answer: how its blobs
-    /// are named has to be known.
+    /// When the options make no sense, the certificates cannot be read, the container holds a tree of distribution 2's, or
+    /// does not answer: that has to be known.
     pub async fn azure(options: &AzureOptions, trouble: Trouble) -> Result<Self, StoreError> {
         let certificates = Certificates::read("storage.azure.cacert", options.ca_file.as_deref())?;
         let sorter = Sorter {
             store: format!("azure {}/{}", options.account, options.container).into(),
             trouble,
         };
-        let plain = options.client(QUICK, false, &certificates)?;
-        let slash = has_slashes(&plain, &prefix(&options.root), &sorter).await?;
-        let client = |patience| options.client(patience, slash, &certificates);
-        let quick = Arc::new(client(QUICK)?);
-        let long = Arc::new(client(LONG)?);
+        let quick = Arc::new(options.client(QUICK, &certificates)?);
+        let long = Arc::new(options.client(LONG, &certificates)?);
+        if has_slashes(&quick, &prefix(&options.root), &sorter).await? {
+            return Err(StoreError::Slashes {
+                container: options.container.clone(),
+            });
+        }
         Ok(Self {
             name: "azure",
             clients: Clients {
                 quick: quick.clone(),
                 long: long.clone(),
                 write: long,
+                jot: quick.clone(),
             },
             prefix: prefix(&options.root),
-            slash: if slash { "/" } else { "" },
             sorter,
             part: schedule::PART,
             bulk_delete: false,
@@ -115,12 +117,7 @@ async fn has_slashes(client: &MicrosoftAzure, prefix: &str, sorter: &Sorter) -> 
 }
 
 impl AzureOptions {
-    fn client(
-        &self,
-        patience: Patience,
-        slash: bool,
-        certificates: &Certificates,
-    ) -> Result<MicrosoftAzure, StoreError> {
+    fn client(&self, patience: Patience, certificates: &Certificates) -> Result<MicrosoftAzure, StoreError> {
         let failed = |source| StoreError::Options {
             section: "storage.azure",
             source,
@@ -135,12 +132,6 @@ impl AzureOptions {
         if let Some(pause) = self.pause {
             retry.backoff.init_backoff = pause;
         }
-        let endpoint = self.endpoint.trim_end_matches('/');
-        // The container as a part of the address leaves an empty component before each name: the slash.
-        let (endpoint, container) = match slash {
-            true => (format!("{endpoint}/{}", self.container), ""),
-            false => (endpoint.to_owned(), self.container.as_str()),
-        };
         let builder = match &self.credentials {
             AzureCredentials::Found => MicrosoftAzureBuilder::from_env(),
             AzureCredentials::Key(key) => MicrosoftAzureBuilder::new().with_access_key(key),
@@ -152,8 +143,8 @@ impl AzureOptions {
         };
         builder
             .with_account(&self.account)
-            .with_container_name(container)
-            .with_endpoint(endpoint)
+            .with_container_name(&self.container)
+            .with_endpoint(self.endpoint.trim_end_matches('/').to_owned())
             .with_retry(retry)
             .with_client_options(client)
             .with_allow_http(true)

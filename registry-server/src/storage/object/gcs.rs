@@ -128,9 +128,9 @@ impl Object {
                 quick: quick.clone(),
                 long: long.clone(),
                 write: long,
+                jot: quick.clone(),
             },
             prefix: prefix(&options.root),
-            slash: "",
             sorter: Sorter {
                 store: format!("gcs {}", options.bucket).into(),
                 trouble,

@@ -4,6 +4,8 @@
 //! refreshes writes its mark first and then looks for one that says the object is about to go; whoever removes writes
 //! that one first and then looks for a refresh. Since a store shows every write at once to everybody, one of the two
 //! sees the other: the remover lets the object be, or the refresher waits until it is gone and says so.
+//! Whoever replaces an object that others may be removing for what it held (`Driver::stands`) looks for that mark as
+//! well, and puts it again if it went.
 //! A mark lies beside its object under its name and an ending no registry gives, and goes with it.
 
 use std::time::{Duration, SystemTime};
@@ -67,6 +69,32 @@ impl Object {
             tokio::time::sleep(LOOK).await;
         }
         self.stat(key).await.map(drop)
+    }
+
+    /// Whether an object that was just written outlives whoever was about to remove what was there before. One list
+    /// shows it and the mark at the same moment.
+    pub(super) async fn stands_beside_marks(&self, key: &StorageKey) -> Result<bool, Error> {
+        let Some((folder, name)) = key.as_str().rsplit_once('/') else {
+            return Ok(true);
+        };
+        let (folder, going) = (StorageKey::parse(folder)?, format!("{name}{GOING}"));
+        loop {
+            let (page, _) = self.page(&folder, true, None).await?;
+            let found = |name: &str| {
+                page.objects
+                    .iter()
+                    .find(|found| found.location.filename() == Some(name))
+            };
+            let is_going = found(&going).is_some_and(|mark| {
+                let said: SystemTime = mark.last_modified.into();
+                SystemTime::now().duration_since(said).unwrap_or_default() <= GIVEN_UP
+            });
+            if !is_going {
+                return Ok(found(name).is_some());
+            }
+            // Another process removes it, or finds that it is another one: nobody here could tell when.
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Removes an object if a condition holds, and nobody refreshed it.

@@ -51,6 +51,10 @@ impl Driver for Ending {
         self.inner.delete(key).await
     }
 
+    async fn stands(&self, key: &StorageKey) -> Result<bool, storage::Error> {
+        self.inner.stands(key).await
+    }
+
     async fn touched(&self, key: &StorageKey) -> Result<Metadata, storage::Error> {
         self.inner.touched(key).await
     }
