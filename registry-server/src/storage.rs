@@ -30,7 +30,7 @@ pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use object::{
     AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, Object, S3Credentials, S3Encryption,
-    S3Options, StoreError,
+    S3Options, ServiceAccount, StoreError,
 };
 pub use timed::Timed;
 pub use trouble::Trouble;

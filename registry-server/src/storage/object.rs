@@ -40,7 +40,7 @@ use object_store::{
 };
 
 pub use azure::{AzureCredentials, AzureOptions};
-pub use gcs::{GcsCredentials, GcsOptions};
+pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 use trouble::Sorter;
 
@@ -143,11 +143,11 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The credentials are no service account's. What the parser says is not told: it may quote the key.
-    #[error("`{key}` is not a service account's key: {lacks}")]
+    /// The key file is no service account's. What the parser says is not told: it may quote the key.
+    #[error("`storage.gcs.keyfile`, `{}`, is not a service account's key: {lacks}", path.display())]
     Key {
-        /// The configuration's key.
-        key: &'static str,
+        /// The file.
+        path: PathBuf,
         /// What is missing.
         lacks: &'static str,
     },

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Subject;
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options,
-    StoreError, Trouble,
+    ServiceAccount, StoreError, Trouble,
 };
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
@@ -102,7 +102,7 @@ pub(super) async fn azure() -> Subject {
 struct Gcs {
     endpoint: String,
     bucket: String,
-    credentials: serde_json::Value,
+    credentials: ServiceAccount,
 }
 
 /// A place of its own in the bucket.
@@ -123,7 +123,7 @@ pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
     let options = GcsOptions {
         endpoint: Some(endpoint),
         bucket,
-        credentials: GcsCredentials::Key(credentials.to_string()),
+        credentials: GcsCredentials::Key(credentials),
         root: root.to_owned(),
         redirect: true,
         ..GcsOptions::default()

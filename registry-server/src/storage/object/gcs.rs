@@ -10,7 +10,7 @@ mod json;
 mod parts;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ pub enum GcsCredentials {
     Found,
     /// A file with a service account's key.
     KeyFile(PathBuf),
-    /// The text of such a file.
-    Key(String),
+    /// What would stand in such a file.
+    Key(ServiceAccount),
 }
 
 impl fmt::Debug for GcsCredentials {
@@ -84,23 +84,32 @@ impl fmt::Debug for GcsCredentials {
 }
 
 /// What counts of a service account's key file.
-#[derive(Deserialize, Serialize)]
-struct ServiceAccount {
-    #[serde(default)]
-    client_email: String,
-    #[serde(default)]
-    private_key: String,
-    #[serde(default)]
-    private_key_id: String,
-    #[serde(default, skip_serializing)]
-    universe_domain: String,
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ServiceAccount {
+    /// The account.
+    pub client_email: String,
+    /// Its key, in PEM.
+    pub private_key: String,
+    /// The key's id.
+    pub private_key_id: String,
+    /// Where Google's addresses end, when not in `googleapis.com`.
+    #[serde(skip_serializing)]
+    pub universe_domain: String,
 }
 
 impl ServiceAccount {
-    fn parse(key: &'static str, text: &str) -> Result<Self, StoreError> {
-        let wrong = |lacks| StoreError::Key { key, lacks };
+    fn read(path: &FilePath) -> Result<Self, StoreError> {
+        let wrong = |lacks| StoreError::Key {
+            path: path.to_owned(),
+            lacks,
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| StoreError::KeyFile {
+            path: path.to_owned(),
+            source,
+        })?;
         let account: Self =
-            serde_json::from_str(text).map_err(|_| wrong("it is not a JSON object with texts"))?;
+            serde_json::from_str(&text).map_err(|_| wrong("it is not a JSON object of texts"))?;
         if account.client_email.is_empty() {
             return Err(wrong("it has no `client_email`"));
         }
@@ -147,14 +156,8 @@ impl GcsOptions {
     fn account(&self) -> Result<Option<ServiceAccount>, StoreError> {
         match &self.credentials {
             GcsCredentials::Found => Ok(None),
-            GcsCredentials::KeyFile(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| StoreError::KeyFile {
-                    path: path.clone(),
-                    source,
-                })?;
-                ServiceAccount::parse("storage.gcs.keyfile", &text).map(Some)
-            }
-            GcsCredentials::Key(text) => ServiceAccount::parse("storage.gcs.credentials", text).map(Some),
+            GcsCredentials::KeyFile(path) => ServiceAccount::read(path).map(Some),
+            GcsCredentials::Key(account) => Ok(Some(account.clone())),
         }
     }
 
