@@ -37,6 +37,33 @@ pub(super) async fn parts_become_one_object_in_order(driver: Arc<dyn Driver>) {
     assert!(found == bytes[bytes.len() - 20_000..]);
 }
 
+/// More than Google puts together at once, twice over.
+pub(super) async fn a_thousand_small_parts_become_one_object_and_leave_nothing(driver: Arc<dyn Driver>) {
+    use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+    const COUNT: usize = 32 * 32 + 1;
+    let bytes = pattern(COUNT * 7);
+    let (name, store) = (key("docker/up/data"), parts(&driver));
+    let upload = store.begin(&name).await.unwrap();
+    let stored = bytes.chunks(7).enumerate().map(|(number, part)| {
+        let (name, upload, part) = (&name, &upload, Bytes::copy_from_slice(part));
+        async move { store.part(name, upload, number, vec![part]).await }
+    });
+    let receipts: Vec<String> = stream::iter(stored.collect::<Vec<_>>())
+        .buffered(16)
+        .try_collect()
+        .await
+        .unwrap();
+    store.complete(&name, &upload, &receipts).await.unwrap();
+    assert!(get(&driver, "docker/up/data").await == bytes);
+    assert_eq!(unfinished(store).await, []);
+    let names: Vec<String> = super::list(&driver, "docker")
+        .await
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(names, ["up"]);
+}
+
 pub(super) async fn an_upload_is_nothing_until_it_is_complete(driver: Arc<dyn Driver>) {
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();

@@ -8,6 +8,8 @@
 
 mod json;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
@@ -215,8 +217,14 @@ impl Gcs {
                 })?;
                 GoogleCloudStorageBuilder::new().with_service_account_key(text)
             }
-            // A file the environment names or `gcloud` left, or what the machine's metadata say.
-            None => GoogleCloudStorageBuilder::from_env(),
+            // A file the environment names, or `gcloud` left, or what the machine's metadata say. The library would
+            // read more variables, which Google's own programs do not know.
+            None => match std::env::var("GOOGLE_APPLICATION_CREDENTIALS") {
+                Ok(path) if !path.is_empty() => {
+                    GoogleCloudStorageBuilder::new().with_application_credentials(path)
+                }
+                _ => GoogleCloudStorageBuilder::new(),
+            },
         };
         let xml = builder
             .with_bucket_name(&options.bucket)

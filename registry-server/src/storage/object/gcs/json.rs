@@ -388,3 +388,48 @@ fn failed(path: &str, failure: Failure) -> Error {
         _ => Error::Generic { store: "GCS", source },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_that_is_told_on_two_pages_counts_once() {
+        let page = |text: &str, last: &str| serde_json::from_str::<Listed>(text).unwrap().page(last, None);
+        let item = |name: &str| {
+            format!(r#"{{"name":"{name}","size":"5","updated":"2026-01-02T03:04:05.678Z","generation":"7"}}"#)
+        };
+        let first = page(
+            &format!(
+                r#"{{"prefixes":["a/b/","a/d/"],"items":[{}],"nextPageToken":"t"}}"#,
+                item("a/c")
+            ),
+            "",
+        );
+        let token = first.page_token.unwrap();
+        let (theirs, last) = token.split_once(BEHIND).unwrap();
+        assert_eq!((theirs, last), ("t", "a/d/"));
+        let second = page(
+            &format!(r#"{{"prefixes":["a/d/","a/f/"],"items":[{}]}}"#, item("a/e")),
+            last,
+        );
+        let names: Vec<&str> = second.result.common_prefixes.iter().map(AsRef::as_ref).collect();
+        assert_eq!(names, ["a/f"]);
+        let [found] = second.result.objects.as_slice() else {
+            panic!("{:?}", second.result.objects);
+        };
+        assert_eq!((found.location.as_ref(), found.size), ("a/e", 5));
+        assert_eq!(found.version.as_deref(), Some("7"));
+        assert_eq!(found.last_modified.to_rfc3339(), "2026-01-02T03:04:05.678+00:00");
+        assert_eq!(second.page_token, None);
+    }
+
+    #[test]
+    fn a_page_may_be_empty_and_go_on() {
+        let page = serde_json::from_str::<Listed>(r#"{"nextPageToken":"u"}"#)
+            .unwrap()
+            .page("a/d/", None);
+        assert!(page.result.objects.is_empty());
+        assert_eq!(page.page_token.as_deref(), Some("u\na/d/"));
+    }
+}

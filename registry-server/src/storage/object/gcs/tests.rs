@@ -1,0 +1,276 @@
+//! What cannot be seen on an emulator: how a bucket that fails, waits or is not there is spoken to.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::storage::{Cause, Driver as _, Durability, Expected, Mode, Parts as _, StorageKey};
+
+/// An answer: a status and a body, or a connection that ends without one.
+type Answer = Option<(u16, &'static str)>;
+
+const WRITTEN: Answer = Some((200, r#"{"generation":"7"}"#));
+
+/// Gives these answers in order, and keeps the first line of each request with its body.
+async fn answering(answers: impl IntoIterator<Item = Answer>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (asked, answers) = (Arc::clone(&seen), answers.into_iter().collect::<Vec<_>>());
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            assert!(head.contains("\r\nauthorization: bearer "), "{head}");
+            let length = head
+                .split_once("\r\ncontent-length: ")
+                .and_then(|(_, rest)| rest.split("\r\n").next())
+                .map_or(0, |length| length.parse().unwrap());
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            let line = head.lines().next().unwrap().trim_end_matches(" http/1.1");
+            let request = format!("{line} {}", String::from_utf8(body).unwrap());
+            asked.lock().unwrap().push(request.trim_end().to_owned());
+            if let Some((status, body)) = answer {
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    (address, seen)
+}
+
+fn account() -> ServiceAccount {
+    ServiceAccount {
+        client_email: "ship@yard.example".to_owned(),
+        private_key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().serialize_pem(),
+        ..ServiceAccount::default()
+    }
+}
+
+fn bucket(address: &str) -> Object {
+    let options = GcsOptions {
+        bucket: "hold".to_owned(),
+        endpoint: Some(address.to_owned()),
+        credentials: GcsCredentials::Key(account()),
+        root: "deck".to_owned(),
+        redirect: true,
+        ..GcsOptions::default()
+    };
+    Object::gcs(&options, Trouble::default()).unwrap()
+}
+
+fn key(text: &str) -> StorageKey {
+    StorageKey::parse(text).unwrap()
+}
+
+async fn put(bucket: &Object, mode: Mode) -> Result<(), crate::storage::Error> {
+    bucket
+        .put(
+            &key("a/b"),
+            Bytes::from_static(b"hello"),
+            mode,
+            Durability::PowerLoss,
+        )
+        .await
+}
+
+const PUT: &str = "post /upload/storage/v1/b/hold/o?uploadtype=media&fields=generation&name=deck%2fa%2fb";
+
+#[tokio::test]
+async fn a_bucket_that_is_overloaded_or_does_not_answer_is_asked_again() {
+    for trouble in [Some((503, "")), Some((429, "")), Some((408, "")), None] {
+        let (address, seen) = answering([trouble, trouble, WRITTEN]).await;
+        put(&bucket(&address), Mode::Replace).await.unwrap();
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [
+                format!("{PUT} hello"),
+                format!("{PUT} hello"),
+                format!("{PUT} hello")
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_conditional_write_whose_answer_got_lost_is_not_sent_again() {
+    let (address, seen) = answering([None, WRITTEN]).await;
+    let error = put(&bucket(&address), Mode::Create).await.unwrap_err();
+    assert!(matches!(error, crate::storage::Error::Remote { .. }), "{error:?}");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [format!("{PUT}&ifgenerationmatch=0 hello")]
+    );
+    // What the bucket answers that it did not do may be asked again.
+    let (address, seen) = answering([Some((503, "")), WRITTEN]).await;
+    let version = bucket(&address)
+        .put_blocks(&key("a/b"), vec![Bytes::from_static(b"hello")], Expected::Nothing)
+        .await
+        .unwrap();
+    assert_eq!(version.number.as_deref(), Some("7"));
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_asked_once_and_says_who_must_act() {
+    let gone = r#"{"error":{"code":404,"message":"The specified bucket does not exist."}}"#;
+    for (answer, cause) in [
+        ((401, ""), Cause::Refused),
+        ((403, ""), Cause::Refused),
+        ((404, gone), Cause::NoBucket),
+        ((400, ""), Cause::Failed),
+    ] {
+        let (address, seen) = answering([Some(answer)]).await;
+        let error = put(&bucket(&address), Mode::Replace).await.unwrap_err();
+        assert!(
+            matches!(error, crate::storage::Error::Remote { cause: found, .. } if found == cause),
+            "{answer:?}: {error:?}"
+        );
+        assert_eq!(seen.lock().unwrap().len(), 1, "{answer:?}");
+    }
+    let (address, _) = answering([Some((404, "{}"))]).await;
+    let Err(error) = bucket(&address).list(&key("a")).await else {
+        panic!("a bucket that is not there was listed");
+    };
+    assert!(
+        matches!(
+            error,
+            crate::storage::Error::Remote {
+                cause: Cause::NoBucket,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_large_copy_goes_on_until_it_is_done() {
+    let (address, seen) = answering([
+        Some((200, r#"{"done":false,"rewriteToken":"x/y="}"#)),
+        Some((503, "")),
+        Some((200, r#"{"done":true}"#)),
+    ])
+    .await;
+    bucket(&address)
+        .copy(&key("a/b"), &key("c"), 1 << 40)
+        .await
+        .unwrap();
+    let line = "post /storage/v1/b/hold/o/deck%2fa%2fb/rewriteto/b/hold/o/deck%2fc?fields=done,rewritetoken";
+    let again = format!("{line}&rewritetoken=x%2fy%3d");
+    assert_eq!(*seen.lock().unwrap(), [line.to_owned(), again.clone(), again]);
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_with_the_token_of_the_one_before() {
+    let (address, seen) = answering([
+        Some((200, r#"{"prefixes":["deck/a/x/"],"nextPageToken":"t="}"#)),
+        Some((200, r#"{"prefixes":["deck/a/x/","deck/a/y/"]}"#)),
+    ])
+    .await;
+    let listing = bucket(&address).list(&key("a")).await.unwrap();
+    let names: Vec<String> = listing.map(|entry| entry.unwrap().name).collect().await;
+    assert_eq!(names, ["x", "y"]);
+    let seen = seen.lock().unwrap();
+    let line = "get /storage/v1/b/hold/o?fields=prefixes,items(name,size,updated,generation),nextpagetoken&prefix=deck%2fa%2f";
+    assert_eq!(
+        *seen,
+        [
+            format!("{line}&delimiter=%2f"),
+            format!("{line}&pagetoken=t%3d&delimiter=%2f")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_a_signed_url_that_tells_no_key() {
+    let bucket = bucket("http://store.example");
+    let url = bucket.redirect(&key("a/b")).await.unwrap().unwrap();
+    assert!(url.starts_with("http://store.example/hold/deck/a/b?"), "{url}");
+    assert!(
+        url.contains("X-Goog-Expires=1200") && url.contains("X-Goog-Signature="),
+        "{url}"
+    );
+}
+
+#[test]
+fn a_bucket_lies_at_googles_address_at_its_universes_or_at_an_emulators() {
+    let address = |endpoint: Option<&str>, universe: &str| {
+        let options = GcsOptions {
+            endpoint: endpoint.map(str::to_owned),
+            ..GcsOptions::default()
+        };
+        let account = ServiceAccount {
+            universe_domain: universe.to_owned(),
+            ..ServiceAccount::default()
+        };
+        options.address(Some(&account))
+    };
+    assert_eq!(address(None, ""), "https://storage.googleapis.com");
+    assert_eq!(address(None, "cloud.example"), "https://storage.cloud.example");
+    assert_eq!(
+        address(Some("http://127.0.0.1:4443/"), ""),
+        "http://127.0.0.1:4443"
+    );
+    assert_eq!(
+        address(Some("store.example"), "cloud.example"),
+        "https://store.example"
+    );
+}
+
+#[test]
+fn a_key_file_that_is_none_is_refused_without_a_word_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.json");
+    let read = |text: Option<&str>| {
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        let options = GcsOptions {
+            bucket: "hold".to_owned(),
+            credentials: GcsCredentials::KeyFile(path.clone()),
+            ..GcsOptions::default()
+        };
+        let error = Object::gcs(&options, Trouble::default()).unwrap_err();
+        let text = crate::telemetry::chain(&error);
+        assert!(!text.contains("swordfish"), "{text}");
+        text.replace(&path.display().to_string(), "key.json")
+    };
+    let none = "`storage.gcs.keyfile`, `key.json`, is not a service account's key: ";
+    assert_eq!(
+        read(None),
+        "cannot read `storage.gcs.keyfile`, `key.json`: No such file or directory (os error 2)"
+    );
+    assert_eq!(
+        read(Some("\"swordfish\"")),
+        format!("{none}it is not a JSON object of texts")
+    );
+    assert_eq!(
+        read(Some(r#"{"client_email": ["swordfish"]}"#)),
+        format!("{none}it is not a JSON object of texts")
+    );
+    assert_eq!(
+        read(Some(r#"{"private_key": "swordfish"}"#)),
+        format!("{none}it has no `client_email`")
+    );
+    assert_eq!(
+        read(Some(r#"{"client_email": "e", "type": "swordfish"}"#)),
+        format!("{none}it has no `private_key`")
+    );
+    let text = read(Some(r#"{"client_email": "e", "private_key": "swordfish"}"#));
+    assert!(text.starts_with("cannot use `storage.gcs`: "), "{text}");
+    let shown = format!("{:?}", GcsCredentials::Key(account()));
+    assert_eq!(shown, "GcsCredentials(..)");
+}
