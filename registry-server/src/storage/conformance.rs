@@ -30,7 +30,8 @@ use incoming::{
 };
 #[cfg(feature = "stores")]
 use parted::{
-    a_conditional_write_meets_what_it_expects_or_changes_nothing, a_part_stored_again_counts_by_its_receipt,
+    a_conditional_write_meets_what_it_expects_or_changes_nothing,
+    a_part_stored_after_the_end_changes_nothing_and_does_not_stay, a_part_stored_again_counts_by_its_receipt,
     a_thousand_small_parts_become_one_object_and_leave_nothing, an_aborted_upload_is_gone,
     an_upload_is_nothing_until_it_is_complete, complete_may_be_asked_again,
     concurrent_writers_of_one_version_have_one_winner, copies_are_whole_at_every_size,
@@ -139,6 +140,7 @@ macro_rules! parts {
             an_upload_is_nothing_until_it_is_complete,
             a_part_stored_again_counts_by_its_receipt,
             complete_may_be_asked_again,
+            a_part_stored_after_the_end_changes_nothing_and_does_not_stay,
             an_aborted_upload_is_gone,
             a_conditional_write_meets_what_it_expects_or_changes_nothing,
             concurrent_writers_of_one_version_have_one_winner,

@@ -109,6 +109,28 @@ pub(super) async fn complete_may_be_asked_again(driver: Arc<dyn Driver>) {
     assert_eq!(get(&driver, "docker/up/data").await, "all");
 }
 
+/// As by a server that does not know that another one has finished.
+pub(super) async fn a_part_stored_after_the_end_changes_nothing_and_does_not_stay(driver: Arc<dyn Driver>) {
+    let (name, store) = (key("docker/up/data"), parts(&driver));
+    let upload = store.begin(&name).await.unwrap();
+    let part = async |number| {
+        store
+            .part(&name, &upload, number, vec![Bytes::from_static(b"all")])
+            .await
+    };
+    let first = part(0).await.unwrap();
+    let receipts = std::slice::from_ref(&first);
+    store.complete(&name, &upload, receipts).await.unwrap();
+    let late = match part(1).await {
+        Ok(receipt) => store.complete(&name, &upload, &[first, receipt]).await,
+        Err(error) => Err(error),
+    };
+    let error = late.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    assert_eq!(get(&driver, "docker/up/data").await, "all");
+    assert_eq!(unfinished(store).await, []);
+}
+
 pub(super) async fn what_was_never_begun_cannot_be_completed(driver: Arc<dyn Driver>) {
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();

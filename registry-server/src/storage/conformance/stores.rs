@@ -125,6 +125,7 @@ pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
         bucket,
         credentials: GcsCredentials::Key(credentials),
         root: root.to_owned(),
+        part_size: Some(5 << 20),
         redirect: true,
         ..GcsOptions::default()
     };

@@ -69,6 +69,13 @@ impl Gcs {
         removed.try_for_each(|_| async { Ok(()) }).await
     }
 
+    /// Removes what lies in the folder of an upload that is over. The purge would do it as well, only later.
+    async fn forget(&self, path: &Path, folder: &str) {
+        if let Err(error) = self.clear(folder).await {
+            tracing::debug!(%path, %error, "the parts of an upload that is over could not be removed");
+        }
+    }
+
     /// Makes an object of parts.
     async fn join(&self, folder: &str, mut parts: Vec<Path>, target: &Path) -> Result<()> {
         while parts.len() > COMPOSED {
@@ -163,17 +170,17 @@ impl MultipartStore for Gcs {
             // Whatever the store said: without its parts there is no upload.
             let found = self.below(&folder).await?;
             let found: BTreeSet<Path> = found.into_iter().map(|part| part.location).collect();
-            return Err(match parts.iter().find(|part| !found.contains(*part)) {
-                Some(missing) => Error::NotFound {
-                    path: missing.to_string(),
-                    source: Box::new(error),
-                },
-                None => error,
+            let Some(missing) = parts.iter().find(|part| !found.contains(*part)) else {
+                return Err(error);
+            };
+            // What was stored after it ended would lie there until the purge.
+            self.forget(path, &folder).await;
+            return Err(Error::NotFound {
+                path: missing.to_string(),
+                source: Box::new(error),
             });
         }
-        if let Err(error) = self.clear(&folder).await {
-            tracing::debug!(%path, %error, "parts that are put together could not be removed; the purge of uploads will");
-        }
+        self.forget(path, &folder).await;
         Ok(PutResult {
             e_tag: None,
             version: None,
