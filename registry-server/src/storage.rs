@@ -29,7 +29,8 @@ pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use object::{
-    AzureCredentials, AzureOptions, Object, S3Credentials, S3Encryption, S3Options, StoreError,
+    AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, Object, S3Credentials, S3Encryption,
+    S3Options, ServiceAccount, StoreError,
 };
 pub use timed::Timed;
 pub use trouble::Trouble;

@@ -222,6 +222,21 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             }
         }
     }
+    if let Some(gcs) = &config.storage.gcs {
+        required("storage.gcs.bucket", &gcs.bucket, "the name of a bucket");
+        if let Some(credentials) = gcs.credentials() {
+            required(
+                "storage.gcs.credentials.client_email",
+                credentials.client_email.as_deref().unwrap_or_default(),
+                "the service account",
+            );
+            required(
+                "storage.gcs.credentials.private_key",
+                credentials.private_key.as_ref().map_or("", Secret::expose),
+                "the service account's key",
+            );
+        }
+    }
     let health = &config.health;
     for (index, check) in health.file.iter().enumerate() {
         required(
@@ -287,6 +302,18 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             );
         }
     }
+    let chunksize = config.storage.gcs.as_ref().and_then(|gcs| gcs.chunksize);
+    formed(
+        "storage.gcs.chunksize",
+        chunksize.map(|size| size.to_string()).as_deref(),
+        |text| {
+            text.parse().is_ok_and(|size: u64| {
+                size.is_multiple_of(model::Gcs::GRAIN)
+                    && (model::Gcs::GRAIN..=model::Gcs::PART_MAX).contains(&size)
+            })
+        },
+        "a multiple of 262144 (256 KiB) up to 5368709120 (5 GiB)",
+    );
     // A negative age would take uploads that are being written, and no interval is a purge without end.
     let purging = &config.storage.maintenance.uploadpurging;
     formed(

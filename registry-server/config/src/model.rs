@@ -6,6 +6,7 @@
 //! Start at [`Config`].
 
 mod azure;
+mod gcs;
 mod health;
 mod http;
 mod log;
@@ -17,6 +18,7 @@ mod validation;
 use serde::{Deserialize, Serialize};
 
 pub use azure::{Azure, AzureCredentials, AzureCredentialsKind, ConnectionString};
+pub use gcs::{Gcs, GcsCredentials, GcsCredentialsKind};
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};

@@ -34,7 +34,8 @@ use parted::{
     an_aborted_upload_is_gone, an_upload_is_nothing_until_it_is_complete, complete_may_be_asked_again,
     concurrent_writers_of_one_version_have_one_winner, copies_are_whole_at_every_size,
     delete_all_takes_what_is_there, parts_become_one_object_in_order,
-    unfinished_uploads_are_told_with_their_last_part, what_was_never_begun_cannot_be_completed,
+    unfinished_uploads_are_told_with_their_last_part, uploads_without_a_part_are_told_too,
+    what_was_never_begun_cannot_be_completed,
 };
 use staged::{
     a_staged_object_can_be_read_back, an_empty_object_may_be_staged,
@@ -157,6 +158,16 @@ macro_rules! unfinished {
     };
 }
 
+/// What a driver does whose store keeps an upload before it has a part.
+#[cfg(feature = "stores")]
+macro_rules! begun {
+    ($make:expr) => {
+        tests! { $make;
+            uploads_without_a_part_are_told_too,
+        }
+    };
+}
+
 macro_rules! driver {
     ($driver:ident: $make:expr, $($kind:ident)*) => {
         mod $driver {
@@ -171,9 +182,11 @@ driver! { filesystem_without_sync: super::filesystem(crate::storage::Sync::Never
 driver! { inmemory: super::inmemory(), objects append }
 driver! { timed: super::timed(), objects append }
 #[cfg(feature = "stores")]
-driver! { s3: super::stores::s3(), objects parts unfinished }
+driver! { s3: super::stores::s3(), objects parts unfinished begun }
 #[cfg(feature = "stores")]
 driver! { azure: super::stores::azure().await, objects parts }
+#[cfg(feature = "stores")]
+driver! { gcs: super::stores::gcs(), objects parts unfinished }
 
 fn inmemory() -> Subject {
     Subject {

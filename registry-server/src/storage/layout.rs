@@ -26,6 +26,7 @@ const TRASH: &str = "trash";
 const TRASHED: &str = "objects";
 const JOURNAL: &str = "journal";
 const INCOMING: &str = "incoming";
+const PARTS: &str = "parts";
 const DATA: &str = "data";
 const SESSION: &str = "session";
 const LINK: &str = "link";
@@ -56,6 +57,7 @@ const LINK: &str = "link";
 ///   trash/<uuid>/objects/<key below docker/registry>                    Trashed
 ///   trash/<uuid>/journal/<number>                                       TrashJournal
 ///   incoming/<uuid>                                                     Incoming
+///   parts/<key>/<upload>/<part>                                         a driver's, of the object that will be at the key
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -442,6 +444,8 @@ pub enum Area<'a> {
     TrashJournal(Uuid),
     /// What is on its way in; [`run`] reads the names.
     Incoming,
+    /// Parts of objects, where a store keeps none of its own; a driver's, which alone knows what lies there.
+    Parts,
     /// Everything our own index says of a repository.
     Referrers(&'a RepositoryName),
 }
@@ -489,6 +493,7 @@ impl Area<'_> {
             Self::TrashOf(run) => format!("{OURS}/{TRASH}/{run}"),
             Self::TrashJournal(run) => format!("{OURS}/{TRASH}/{run}/{JOURNAL}"),
             Self::Incoming => format!("{OURS}/{INCOMING}"),
+            Self::Parts => format!("{OURS}/{PARTS}"),
             Self::Referrers(repository) => our_home(repository),
         })
     }

@@ -10,7 +10,9 @@
 //! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
+mod again;
 mod azure;
+mod gcs;
 mod marks;
 mod parts;
 mod s3;
@@ -26,6 +28,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use http::HeaderValue;
 use object_store::client::ClientOptions;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::MultipartStore;
@@ -37,6 +40,7 @@ use object_store::{
 };
 
 pub use azure::{AzureCredentials, AzureOptions};
+pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 use trouble::Sorter;
 
@@ -114,9 +118,9 @@ pub enum StoreError {
         source: object_store::Error,
     },
     /// A value is no HTTP header.
-    #[error("`storage.s3.{key}` cannot be sent in a header")]
+    #[error("`{key}` cannot be sent in a header")]
     Header {
-        /// Which.
+        /// The configuration's key.
         key: &'static str,
     },
     /// The certificates cannot be read.
@@ -130,9 +134,32 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The key file cannot be read.
+    #[error("cannot read `storage.gcs.keyfile`, `{}`", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The key file is no service account's. What the parser says is not told: it may quote the key.
+    #[error("`storage.gcs.keyfile`, `{}`, is not a service account's key: {lacks}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        lacks: &'static str,
+    },
     /// The client for the calls the library lacks cannot be made.
-    #[error("cannot set up TLS for `storage.s3`")]
-    Tls(#[source] reqwest::Error),
+    #[error("cannot set up TLS for `{section}`")]
+    Tls {
+        /// Where its options stand.
+        section: &'static str,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
     /// The container holds a tree of distribution 2's.
     #[error(
         "container `{container}` holds names with a slash before them, as registry:2 wrote them, which are not supported yet; \
@@ -154,8 +181,10 @@ impl StoreError {
             Self::Options { .. }
             | Self::Header { .. }
             | Self::Certificates { .. }
+            | Self::Key { .. }
+            | Self::KeyFile { .. }
             | Self::Slashes { .. }
-            | Self::Tls(_) => Fault::Caller,
+            | Self::Tls { .. } => Fault::Caller,
             Self::Asked(error) => error.fault(),
         }
     }
@@ -198,6 +227,10 @@ impl Certificates {
     }
 }
 
+fn header(key: &'static str, value: &str) -> Result<HeaderValue, StoreError> {
+    HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
+}
+
 /// A root as what stands before every key.
 fn prefix(root: &str) -> String {
     match root.trim_matches('/') {
@@ -218,6 +251,13 @@ struct Clients {
     jot: Arc<dyn Store>,
 }
 
+/// What a vendor's store does beyond the library, or otherwise.
+enum Vendor {
+    S3(s3::Calls),
+    Azure,
+    Gcs(Arc<gcs::Gcs>),
+}
+
 /// A store of objects in a bucket.
 pub struct Object {
     name: &'static str,
@@ -229,8 +269,7 @@ pub struct Object {
     part: u64,
     /// Whether one request removes many objects.
     bulk_delete: bool,
-    /// Calls the library does not have.
-    s3: Option<s3::Calls>,
+    vendor: Vendor,
     redirects: Option<Arc<dyn Store>>,
 }
 

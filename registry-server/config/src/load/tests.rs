@@ -302,9 +302,9 @@ fn storage_must_be_one_driver() {
         ])
     );
     assert_eq!(
-        lines("version: 0.1\nstorage:\n  gcs: {bucket: b}\n"),
+        lines("version: 0.1\nstorage: inmemory\nauth:\n  token: {realm: r}\n"),
         Err(vec![
-            "`storage.gcs` (line 3) is not supported yet: data would not be stored in the bucket".into()
+            "`auth.token` (line 4) is not supported yet: tokens are not checked".into()
         ])
     );
     assert_eq!(lines("version: 0.1\nstorage: inmemory\n"), Ok(vec![]));
@@ -344,6 +344,45 @@ fn a_bucket_needs_what_names_it_and_both_keys_or_none() {
                 .into()
         ])
     );
+}
+
+#[test]
+fn a_bucket_of_googles_needs_its_name_and_whole_credentials_or_none() {
+    let of = |keys: &str| lines(&format!("version: 0.1\nstorage:\n  gcs: {{{keys}}}\n"));
+    let missing = |path: &str, allowed: &str| format!("`storage.gcs.{path}` is missing; allowed: {allowed}");
+    assert_eq!(of("bucket: b"), Ok(vec![]));
+    assert_eq!(
+        of("bucket: b, keyfile: /key.json, credentials: {client_email: e}"),
+        Ok(vec![])
+    );
+    assert_eq!(
+        of("keyfile: /key.json"),
+        Err(vec![missing("bucket", "the name of a bucket")])
+    );
+    assert_eq!(
+        of("bucket: b, credentials: {type: service_account}"),
+        Err(vec![
+            missing("credentials.client_email", "the service account"),
+            missing("credentials.private_key", "the service account's key"),
+        ])
+    );
+    assert_eq!(
+        of("bucket: b, credentials: {type: authorized_user, client_email: e, private_key: k}"),
+        Err(vec![
+            "`storage.gcs.credentials.type` (line 3): `authorized_user` is not allowed; allowed: `service_account`"
+                .into()
+        ])
+    );
+    for size in ["0", "262143", "300000", "5368971264"] {
+        assert_eq!(
+            of(&format!("bucket: b, chunksize: {size}")),
+            Err(vec![format!(
+                "`storage.gcs.chunksize` (line 3): `{size}` is not allowed; \
+                 allowed: a multiple of 262144 (256 KiB) up to 5368709120 (5 GiB)"
+            )])
+        );
+    }
+    assert_eq!(of("bucket: b, chunksize: 524288"), Ok(vec![]));
 }
 
 #[test]

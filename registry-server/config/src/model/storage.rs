@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Azure, S3, unset};
+use super::{Azure, Gcs, S3, unset};
 use crate::GoDuration;
 
 /// `storage`: exactly one driver, and what holds for each of them.
@@ -23,6 +23,9 @@ pub struct Storage {
     /// A container of Azure Blob Storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub azure: Option<Azure>,
+    /// A bucket of Google Cloud Storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gcs: Option<Gcs>,
     /// Whether content may be deleted.
     #[serde(skip_serializing_if = "unset")]
     pub delete: Delete,

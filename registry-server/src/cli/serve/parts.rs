@@ -13,8 +13,8 @@ use crate::health::Health;
 use crate::http::{Network, Options, Secrets};
 use crate::registry::{Children, Platform, References, Urls, Validation};
 use crate::storage::{
-    AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, InMemory, Object, S3Credentials,
-    S3Encryption, S3Options, Trouble,
+    AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
+    InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, Trouble,
 };
 
 /// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
@@ -48,6 +48,12 @@ pub(in crate::cli) async fn driver(
     if let Some(azure) = &storage.azure {
         let redirect = storage.redirect.disable != Some(true);
         let driver = Object::azure(&azure_options(azure, redirect), trouble.clone()).await?;
+        let name = driver.name_in_full().to_owned();
+        return Ok((Arc::new(driver), name));
+    }
+    if let Some(gcs) = &storage.gcs {
+        let redirect = storage.redirect.disable != Some(true);
+        let driver = Object::gcs(&gcs_options(gcs, redirect), trouble.clone())?;
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }
@@ -91,6 +97,45 @@ fn azure_options(azure: &registry_config::model::Azure, redirect: bool) -> Azure
         redirect,
         retries: azure.max_retries,
         pause: azure.retry_delay.and_then(|delay| delay.positive()),
+    }
+}
+
+/// How a bucket of Google's is reached.
+fn gcs_options(gcs: &registry_config::model::Gcs, redirect: bool) -> GcsOptions {
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let credentials = match (gcs.keyfile(), gcs.credentials()) {
+        (Some(path), _) => GcsCredentials::KeyFile(path.into()),
+        (None, Some(credentials)) => {
+            // Its only kind is known.
+            let registry_config::model::GcsCredentials {
+                kind: _,
+                private_key_id,
+                private_key,
+                client_email,
+                universe_domain,
+            } = credentials;
+            let said = |text: &Option<String>| text.clone().unwrap_or_default();
+            GcsCredentials::Key(ServiceAccount {
+                client_email: said(client_email),
+                private_key: private_key
+                    .as_ref()
+                    .map(|key| key.expose().to_owned())
+                    .unwrap_or_default(),
+                private_key_id: said(private_key_id),
+                universe_domain: said(universe_domain),
+            })
+        }
+        (None, None) => GcsCredentials::Found,
+    };
+    GcsOptions {
+        bucket: gcs.bucket.clone(),
+        endpoint: text(&gcs.endpoint),
+        credentials,
+        root: gcs.rootdirectory.clone().unwrap_or_default(),
+        part_size: gcs.chunksize,
+        ca_file: text(&gcs.cacert).map(Into::into),
+        user_agent: text(&gcs.useragent),
+        redirect,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{get, key, pattern, put};
-use crate::storage::{Driver, Error, Expected, Parts, ReadRange};
+use crate::storage::{Driver, Error, Expected, Parts, ReadRange, StorageKey};
 
 /// What every store takes as a part.
 const PART: usize = 5 << 20;
@@ -195,34 +195,49 @@ pub(super) async fn delete_all_takes_what_is_there(driver: Arc<dyn Driver>) {
 
 pub(super) async fn unfinished_uploads_are_told_with_their_last_part(driver: Arc<dyn Driver>) {
     let store = parts(&driver);
-    let (with, without) = (key("docker/with/data"), key("docker/without/data"));
-    let upload = store.begin(&with).await.unwrap();
+    let (name, other) = (key("docker/with/data"), key("docker/with"));
+    let upload = store.begin(&name).await.unwrap();
     store
-        .part(&with, &upload, 0, blocks(&pattern(PART)))
+        .part(&name, &upload, 0, blocks(&pattern(PART)))
         .await
         .unwrap();
     store
-        .part(&with, &upload, 1, vec![Bytes::from_static(b"tail")])
+        .part(&name, &upload, 1, vec![Bytes::from_static(b"tail")])
         .await
         .unwrap();
-    let other = store.begin(&without).await.unwrap();
-    let mut found = store.unfinished().await.unwrap();
-    found.sort_by(|a, b| a.key.cmp(&b.key));
-    let told: Vec<_> = found
-        .iter()
-        .map(|found| (&found.key, found.upload.as_str(), found.bytes))
-        .collect();
+    let second = store.begin(&other).await.unwrap();
+    store
+        .part(&other, &second, 0, vec![Bytes::from_static(b"x")])
+        .await
+        .unwrap();
+    let found = unfinished(store).await;
     assert_eq!(
-        told,
+        found,
         [
-            (&with, upload.as_str(), PART as u64 + 4),
-            (&without, other.as_str(), 0)
+            (other.clone(), second.clone(), 1),
+            (name, upload, PART as u64 + 4)
         ]
     );
-    for upload in found {
+    store.abort(&other, &second).await.unwrap();
+    assert_eq!(unfinished(store).await, found[1..]);
+}
+
+pub(super) async fn uploads_without_a_part_are_told_too(driver: Arc<dyn Driver>) {
+    let (name, store) = (key("docker/without/data"), parts(&driver));
+    let upload = store.begin(&name).await.unwrap();
+    assert_eq!(unfinished(store).await, [(name, upload, 0)]);
+}
+
+/// Keys, names and sizes, all of them young.
+async fn unfinished(store: &dyn Parts) -> Vec<(StorageKey, String, u64)> {
+    let mut found = store.unfinished().await.unwrap();
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    let told = found.into_iter().map(|found| {
         let age = SystemTime::now()
-            .duration_since(upload.modified)
+            .duration_since(found.modified)
             .unwrap_or_default();
         assert!(age < Duration::from_secs(600), "{age:?}");
-    }
+        (found.key, found.upload, found.bytes)
+    });
+    told.collect()
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::Subject;
 use crate::storage::{
-    AzureCredentials, AzureOptions, Driver, Object, S3Credentials, S3Options, StoreError, Trouble,
+    AzureCredentials, AzureOptions, Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options,
+    ServiceAccount, StoreError, Trouble,
 };
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
@@ -95,6 +96,39 @@ pub(super) async fn azure() -> Subject {
         driver: Arc::new(Object::azure(&options, Trouble::default()).await.unwrap()),
         _folder: None,
     }
+}
+
+#[derive(Deserialize)]
+struct Gcs {
+    endpoint: String,
+    bucket: String,
+    credentials: ServiceAccount,
+}
+
+/// A place of its own in the bucket.
+pub(super) fn gcs() -> Subject {
+    Subject {
+        driver: gcs_below(&Uuid::new_v4().to_string()),
+        _folder: None,
+    }
+}
+
+/// A place in the bucket.
+pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
+    let Gcs {
+        endpoint,
+        bucket,
+        credentials,
+    } = variable("BERTH_TEST_GCS");
+    let options = GcsOptions {
+        endpoint: Some(endpoint),
+        bucket,
+        credentials: GcsCredentials::Key(credentials),
+        root: root.to_owned(),
+        redirect: true,
+        ..GcsOptions::default()
+    };
+    Arc::new(Object::gcs(&options, Trouble::default()).unwrap())
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 
 use super::trouble::Sorter;
-use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, prefix, schedule};
+use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule};
 use crate::storage::{Error, StorageKey, Trouble};
 
 /// How a container is reached (`storage.azure`).
@@ -96,7 +96,7 @@ impl Object {
             sorter,
             part: schedule::PART,
             bulk_delete: false,
-            s3: None,
+            vendor: Vendor::Azure,
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, schedule, trouble, whole};
+use super::{Object, Vendor, schedule, trouble, whole};
 use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
@@ -72,7 +72,7 @@ impl Parts for Object {
     }
 
     async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error> {
-        if let Some(calls) = &self.s3
+        if let Vendor::S3(calls) = &self.vendor
             && size > calls.copy_whole_up_to()
         {
             return self.copy_in_parts(calls, from, to, size).await;
@@ -151,10 +151,11 @@ impl Parts for Object {
     }
 
     async fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
-        match &self.s3 {
-            Some(calls) => calls.unfinished(&self.prefix).await,
+        match &self.vendor {
+            Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
             // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
-            None => Ok(Vec::new()),
+            Vendor::Azure => Ok(Vec::new()),
+            Vendor::Gcs(store) => store.unfinished(&self.sorter).await,
         }
     }
 }

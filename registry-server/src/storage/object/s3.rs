@@ -5,13 +5,15 @@ mod calls;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 
 pub(super) use calls::Calls;
 
 use super::trouble::Sorter;
-use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, prefix, schedule};
+use super::{
+    Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix, schedule,
+};
 use crate::storage::Trouble;
 
 /// How a bucket is reached and what is written into it (`storage.s3`).
@@ -143,7 +145,7 @@ impl Object {
             sorter,
             part: options.part_size.unwrap_or(schedule::PART),
             bulk_delete: true,
-            s3: Some(calls),
+            vendor: Vendor::S3(calls),
             redirects: redirects.map(|store| store as Arc<dyn super::Store>),
         })
     }
@@ -164,7 +166,7 @@ impl S3Options {
         let client = patience.client(self.skip_verify).with_default_headers(headers);
         let mut client = certificates.believed_by(client).map_err(failed)?;
         if let Some(agent) = &self.user_agent {
-            client = client.with_user_agent(header("useragent", agent)?);
+            client = client.with_user_agent(header("storage.s3.useragent", agent)?);
         }
         let builder = match &self.credentials {
             Some(keys) => {
@@ -266,30 +268,25 @@ impl S3Options {
         if let Some(class) = &self.storage_class {
             headers.insert(
                 HeaderName::from_static("x-amz-storage-class"),
-                header("storageclass", class)?,
+                header("storage.s3.storageclass", class)?,
             );
         }
         if let Some(acl) = &self.acl {
-            headers.insert(HeaderName::from_static("x-amz-acl"), header("objectacl", acl)?);
+            headers.insert(
+                HeaderName::from_static("x-amz-acl"),
+                header("storage.s3.objectacl", acl)?,
+            );
         }
         Ok(headers)
     }
 
     fn http(&self, certificates: &Certificates) -> Result<reqwest::Client, StoreError> {
-        let mut client = reqwest::Client::builder()
-            .connect_timeout(LONG.connect)
-            .read_timeout(LONG.silence)
-            .tls_danger_accept_invalid_certs(self.skip_verify);
-        for certificate in &certificates.0 {
-            let certificate = reqwest::Certificate::from_der(certificate).map_err(StoreError::Tls)?;
-            client = client.tls_certs_merge([certificate]);
-        }
-        client.build().map_err(StoreError::Tls)
+        let section = "storage.s3";
+        let client = LONG.http(section, self.skip_verify, certificates)?;
+        client
+            .build()
+            .map_err(|source| StoreError::Tls { section, source })
     }
-}
-
-fn header(key: &'static str, value: &str) -> Result<HeaderValue, StoreError> {
-    HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
 }
 
 #[cfg(test)]

@@ -15,15 +15,13 @@ use object_store::signer::{SignedUrlOptions, Signer as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+use crate::storage::object::again::again;
 use crate::storage::object::trouble::Sorter;
-use crate::storage::object::{Object, trouble};
+use crate::storage::object::{LONG, Object, trouble};
 use crate::storage::{Error, StorageKey, Unfinished};
 
 /// A signed URL is used at once; its time covers clocks that differ.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-
-/// How often a piece is asked for when the answer may be better the next time.
-const TRIES: u32 = 4;
 
 /// What stands in a path as it is.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -103,17 +101,12 @@ impl Calls {
         path: &Path,
         options: &SignedUrlOptions,
     ) -> Result<T, Error> {
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            match self.ask_once(action, key, method.clone(), path, options).await {
-                Err(Error::Remote { cause, .. }) if cause.may_pass() && tried < TRIES => {
-                    // A pause, not a wait: an overloaded store has no condition that could be waited for.
-                    tokio::time::sleep(Duration::from_millis(200 << tried)).await;
-                }
-                result => return result,
-            }
-        }
+        again(
+            LONG,
+            |error| matches!(error, Error::Remote { cause, .. } if cause.may_pass()),
+            || self.ask_once(action, key, method.clone(), path, options),
+        )
+        .await
     }
 
     async fn ask_once<T: for<'de> Deserialize<'de>>(

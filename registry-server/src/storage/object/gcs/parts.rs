@@ -1,0 +1,187 @@
+//! Uploads in parts: each part is an object of ours, and in the end they are put together where the blob will be.
+//!
+//! An upload is a name and nothing else until it has a part. A part is written under a name nobody else has, which is
+//! its receipt: what is stored again for the same number lies beside it, and a write that comes late changes nothing.
+//! Nothing is copied: Google puts objects together by reference, 32 at a time and those again.
+//! When the object is there the parts are removed; what is left of them by a crash is an unfinished upload, which the
+//! purge of uploads removes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{Error, MultipartId, ObjectMeta, ObjectStore as _, PutPayload, PutResult, Result};
+use uuid::Uuid;
+
+use super::Gcs;
+use super::json::COMPOSED;
+use crate::storage::layout::Area;
+use crate::storage::object::trouble::Sorter;
+use crate::storage::{self, StorageKey, Unfinished};
+
+/// How many are put together at once.
+const AT_ONCE: usize = 8;
+
+/// What the name of something that was put together of parts begins with.
+const JOINED: &str = "joined-";
+
+impl Gcs {
+    /// Where all parts lie, with a slash behind.
+    fn parts(&self) -> String {
+        format!("{}{}/", self.prefix, Area::Parts.key())
+    }
+
+    /// Where an upload's parts lie, with a slash behind.
+    fn folder(&self, path: &Path, id: &str) -> String {
+        let key = path.as_ref();
+        format!(
+            "{}{}/{id}/",
+            self.parts(),
+            key.strip_prefix(&self.prefix).unwrap_or(key)
+        )
+    }
+
+    /// Everything that begins with a prefix.
+    async fn below(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            let options = PaginatedListOptions {
+                page_token: token,
+                ..PaginatedListOptions::default()
+            };
+            let page = self.list_paginated(Some(prefix), options).await?;
+            found.extend(page.result.objects);
+            token = page.page_token;
+            if token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Removes what lies in an upload's folder.
+    async fn clear(&self, folder: &str) -> Result<()> {
+        let found = self.below(folder).await?;
+        let paths = found.into_iter().map(|part| Ok(part.location));
+        let removed = self.delete_stream(stream::iter(paths.collect::<Vec<_>>()).boxed());
+        removed.try_for_each(|_| async { Ok(()) }).await
+    }
+
+    /// Makes an object of parts.
+    async fn join(&self, folder: &str, mut parts: Vec<Path>, target: &Path) -> Result<()> {
+        while parts.len() > COMPOSED {
+            let joined = parts.chunks(COMPOSED).map(|chunk| async move {
+                if let [single] = chunk {
+                    return Ok(single.clone());
+                }
+                // A name that was never written, of which Google takes as many a second as there are.
+                let joined = Path::parse(format!("{folder}{JOINED}{}", Uuid::new_v4().simple()))?;
+                self.json.compose(chunk, &joined).await?;
+                Ok::<_, Error>(joined)
+            });
+            let joined = stream::iter(joined.collect::<Vec<_>>()).buffered(AT_ONCE);
+            parts = joined.try_collect().await?;
+        }
+        self.json.compose(&parts, target).await
+    }
+
+    /// The uploads below this root that have parts.
+    pub(in crate::storage::object) async fn unfinished(
+        &self,
+        sorter: &Sorter,
+    ) -> Result<Vec<Unfinished>, storage::Error> {
+        let top = self.parts();
+        let found = self.below(&top).await;
+        let found = found
+            .map_err(|error| sorter.sort("list the unfinished uploads of", &Area::Parts.key(), error))?;
+        let mut uploads = BTreeMap::<(StorageKey, String), Unfinished>::new();
+        for part in found {
+            let name = part.location.as_ref();
+            let Some((folder, name)) = name.strip_prefix(&top).and_then(|name| name.rsplit_once('/')) else {
+                continue;
+            };
+            let Some((key, upload)) = folder.rsplit_once('/') else {
+                continue;
+            };
+            // What we never wrote is not ours to judge.
+            let Ok(key) = StorageKey::parse(key) else { continue };
+            let modified = part.last_modified.into();
+            let known = uploads
+                .entry((key.clone(), upload.to_owned()))
+                .or_insert(Unfinished {
+                    key,
+                    upload: upload.to_owned(),
+                    modified,
+                    bytes: 0,
+                });
+            known.modified = known.modified.max(modified);
+            // What was put together has no bytes of its own.
+            if !name.starts_with(JOINED) {
+                known.bytes += part.size;
+            }
+        }
+        Ok(uploads.into_values().collect())
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Gcs {
+    async fn create_multipart(&self, _: &Path) -> Result<MultipartId> {
+        Ok(Uuid::new_v4().to_string())
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        number: usize,
+        data: PutPayload,
+    ) -> Result<PartId> {
+        let name = format!("{number:05}-{}", Uuid::new_v4().simple());
+        let part = Path::parse(format!("{}{name}", self.folder(path, id)))?;
+        self.json.put(&part, data, None).await?;
+        Ok(PartId { content_id: name })
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        let folder = self.folder(path, id);
+        let parts = parts
+            .iter()
+            .map(|part| Path::parse(format!("{folder}{}", part.content_id)));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        if parts.is_empty() {
+            // Nothing cannot be put together.
+            self.json.put(path, PutPayload::new(), None).await?;
+        } else if let Err(error) = self.join(&folder, parts.clone(), path).await {
+            // Whatever the store said: without its parts there is no upload.
+            let found = self.below(&folder).await?;
+            let found: BTreeSet<Path> = found.into_iter().map(|part| part.location).collect();
+            return Err(match parts.iter().find(|part| !found.contains(*part)) {
+                Some(missing) => Error::NotFound {
+                    path: missing.to_string(),
+                    source: Box::new(error),
+                },
+                None => error,
+            });
+        }
+        if let Err(error) = self.clear(&folder).await {
+            tracing::debug!(%path, %error, "parts that are put together could not be removed; the purge of uploads will");
+        }
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+            extensions: http::Extensions::default(),
+        })
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        self.clear(&self.folder(path, id)).await
+    }
+}
