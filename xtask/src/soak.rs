@@ -75,7 +75,7 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
     let large = out
         .step("Running", case, async |_| {
             let finished = command.output().await?;
-            let notes = String::from_utf8_lossy(&finished.stderr).into_owned();
+            let notes = &finished.stderr;
             out.text(
                 notes
                     .lines()

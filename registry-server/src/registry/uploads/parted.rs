@@ -86,12 +86,13 @@ impl State {
 }
 
 impl Registry {
-    pub(super) fn start_parted() -> Progress {
-        Progress {
+    pub(super) async fn start_parted(store: &dyn Parts) -> Result<Progress, Error> {
+        store.answers().await.map_err(Error::storage("begin an upload"))?;
+        Ok(Progress {
             id: UploadId::unique(),
             size: 0,
             resume: Some(Resume::Fresh),
-        }
+        })
     }
 
     pub(super) async fn parted_progress(
