@@ -236,6 +236,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Crash,
+            "a large layer goes to a bucket in parts, in bounded memory",
+            stores::a_large_layer
+        ),
+        case!(
+            machine Crash,
             "a full disk refuses pushes, serves pulls, says it once and recovers by itself",
             durability::full_disk
         ),

@@ -66,6 +66,31 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
         total.passed += ran.passed;
         total.failed += ran.failed;
     }
+    let case = "6 GiB to a bucket, more than one request copies";
+    let command = Exec::new(std::env::current_exe()?)
+        .args(["test", "--only", "a large layer"])
+        .env("BERTH_LARGE_LAYER_MIB", "6144")
+        .dir(checkout())
+        .deadline(DEADLINE);
+    let large = out
+        .step("Running", case, async |_| {
+            let finished = command.output().await?;
+            let notes = &finished.stderr;
+            out.text(
+                notes
+                    .lines()
+                    .filter(|line| line.contains(" MiB; "))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+                    .as_str(),
+            );
+            Ok(finished.status.success())
+        })
+        .await?;
+    match large {
+        true => total.passed += 1,
+        false => total.failed += 1,
+    }
     let mut text = String::from("\ntimes\n");
     for (step, time) in out.times() {
         text.push_str(&format!("{:>14}  {step}\n", seconds(time)));

@@ -1,6 +1,7 @@
 //! The server on an object store, alone and with others. Start at [`requests_are_counted`].
 
 mod broken;
+mod large;
 mod replicas;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::server::{Server, Settings};
 use crate::stores::{self, Setup};
 
 pub(super) use broken::{a_store_in_trouble, a_store_that_cannot_be_used};
+pub(super) use large::a_large_layer;
 pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
 
 const KIB: usize = 1024;

@@ -82,7 +82,7 @@ impl Registry {
     pub async fn start_upload(&self, repository: &RepositoryName) -> Result<Progress, Error> {
         match self.driver.intake() {
             Intake::Append(store) => self.start_appended(store, repository).await,
-            Intake::Parts(_) => Ok(Self::start_parted()),
+            Intake::Parts(store) => Self::start_parted(store).await,
         }
     }
 

@@ -230,6 +230,13 @@ pub trait Parts: Send + Sync {
     /// as whoever began. Every part but the last has exactly this size.
     fn part_size(&self, offset: u64) -> u64;
 
+    /// Whether the store answers, as far as that is in doubt: it is asked only when something failed lately. For whoever
+    /// is to promise something that needs no request.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn answers(&self) -> Result<(), Error>;
+
     /// Begins an upload of an object and names it.
     ///
     /// # Errors

@@ -226,6 +226,10 @@ impl Parts for Timed {
         self.parts().part_size(offset)
     }
 
+    async fn answers(&self) -> Result<(), Error> {
+        self.parts().answers().await
+    }
+
     async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
         let _span = Span::of(&self.writer);
         self.parts().begin(key).await

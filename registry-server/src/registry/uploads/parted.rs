@@ -14,23 +14,23 @@
 //! Memory: a part that fills, one that is on its way, and two blocks of the body.
 //! Start at [`Resume`].
 
+mod finishing;
 mod record;
 mod writer;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
+use futures_util::Stream;
+use registry_oci::{Digest, Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 
-use super::{Chunk, Offset, Progress, Session, data, trouble, unknown, upload_error};
-use crate::registry::receive::{BodyError, Received, receive};
-use crate::registry::{Error, Held, Registry, hashing};
+use super::{Chunk, Offset, Progress, Session, data, trouble, unknown};
+use crate::registry::receive::{BodyError, receive};
+use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
-use crate::storage::{self, Expected, Parts, ReadRange, StorageKey, Version};
-use record::{Record, Upload};
+use crate::storage::{self, Expected, Parts, StorageKey, Version};
+use record::{Record, Upload, read_record, write_record};
 use writer::PartWriter;
 
 /// What the client of a session hands back with its next request. It is signed on its way, and says nothing its client
@@ -86,12 +86,13 @@ impl State {
 }
 
 impl Registry {
-    pub(super) fn start_parted() -> Progress {
-        Progress {
+    pub(super) async fn start_parted(store: &dyn Parts) -> Result<Progress, Error> {
+        store.answers().await.map_err(Error::storage("begin an upload"))?;
+        Ok(Progress {
             id: UploadId::unique(),
             size: 0,
             resume: Some(Resume::Fresh),
-        }
+        })
     }
 
     pub(super) async fn parted_progress(
@@ -149,220 +150,6 @@ impl Registry {
                 resume: Some(resume),
             }),
         }
-    }
-
-    pub(super) async fn finish_parted<B>(
-        &self,
-        store: &dyn Parts,
-        repository: &RepositoryName,
-        session: Session<'_>,
-        chunk: Chunk,
-        digest: Digest,
-        mut body: B,
-    ) -> Result<Held, Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let id = session.id;
-        let state = open(store, repository, session, chunk.offset).await?;
-        let first = next_block(&mut body).await;
-        if let (None, Tail::Blob(stored_as), Some(Resume::Whole { stored, .. })) =
-            (&first, &state.tail, session.resume)
-        {
-            if let Some(trouble) = trouble(id, Received::NOTHING, chunk.length) {
-                return Err(trouble);
-            }
-            return self
-                .finish_whole(repository, id, digest, *stored_as, state.size(), *stored)
-                .await;
-        }
-        let body = stream::iter(first).chain(body);
-        let finishing = Finishing {
-            store,
-            repository,
-            id,
-            digest,
-            announced: chunk.length,
-        };
-        let straight =
-            state.size() == 0 && state.version.is_none() && digest.algorithm() == Algorithm::Sha256;
-        if straight {
-            self.finish_straight(&finishing, state, body).await
-        } else {
-            self.finish_session(&finishing, state, body).await
-        }
-    }
-
-    /// Stores a blob of which nothing is stored yet and whose digest is known.
-    async fn finish_straight<B>(
-        &self,
-        finishing: &Finishing<'_>,
-        state: State,
-        mut body: B,
-    ) -> Result<Held, Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let Finishing {
-            store,
-            repository,
-            id,
-            digest,
-            announced,
-        } = *finishing;
-        let key = Place::BlobData { digest }.key();
-        let mut taking = self.taking(key.clone(), state).await?;
-        let received = receive(&mut taking.writer, &mut taking.hasher, &mut body).await;
-        let trouble = match received {
-            Ok(received) => trouble(id, received, announced),
-            Err(error) => Some(error),
-        };
-        let (size, actual) = (taking.hasher.length(), taking.hasher.digest());
-        let trouble =
-            trouble.or_else(|| (actual != digest).then(|| mismatch(repository, id, digest, actual)));
-        if let Some(trouble) = trouble {
-            // Parts of a blob are of no use to a session that may become another one.
-            taking.abort(store, &key).await;
-            return Err(trouble);
-        }
-        let failed = Error::storage("store a blob");
-        match taking.finish().await.map_err(&failed)? {
-            Taken::Blocks(blocks) => {
-                store
-                    .put_blocks(&key, blocks, Expected::Anything)
-                    .await
-                    .map_err(failed)?;
-            }
-            Taken::Upload(upload) => match store.complete(&key, &upload.name, &upload.receipts).await {
-                Ok(()) => {}
-                Err(storage::Error::NotFound { .. }) => {
-                    self.check_together(repository, id, &key, size, digest).await?;
-                }
-                Err(source) => return Err(failed(source)),
-            },
-        }
-        let held = held(digest, digest, size);
-        self.grant_blob(repository, &held).await?;
-        Ok(held)
-    }
-
-    /// Goes on with a session and makes it a blob.
-    async fn finish_session<B>(
-        &self,
-        finishing: &Finishing<'_>,
-        state: State,
-        mut body: B,
-    ) -> Result<Held, Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let Finishing {
-            store,
-            repository,
-            id,
-            digest,
-            announced,
-        } = *finishing;
-        let staged = data(repository, id).key();
-        let mut taking = self.taking(staged.clone(), state).await?;
-        let received = receive(&mut taking.writer, &mut taking.hasher, &mut body).await?;
-        if let Some(trouble) = trouble(id, received, announced) {
-            self.record(store, repository, id, taking).await?;
-            return Err(trouble);
-        }
-        let (size, stored_as) = (taking.hasher.length(), taking.hasher.digest());
-        if digest.algorithm() == Algorithm::Sha256 && digest != stored_as {
-            taking.abort(store, &staged).await;
-            self.remove_upload(repository, id).await?;
-            return Err(mismatch(repository, id, digest, stored_as));
-        }
-        let target = Place::BlobData { digest: stored_as }.key();
-        let failed = |source| upload_error("store a blob", repository, id, source);
-        match taking.finish().await {
-            Ok(Taken::Blocks(blocks)) => {
-                self.check_sha512(finishing, stream::iter(blocks.iter().cloned().map(Ok)))
-                    .await?;
-                store
-                    .put_blocks(&target, blocks, Expected::Anything)
-                    .await
-                    .map_err(failed)?;
-            }
-            Ok(Taken::Upload(upload)) => {
-                match store.complete(&staged, &upload.name, &upload.receipts).await {
-                    Ok(()) => {}
-                    Err(storage::Error::NotFound { .. }) => {
-                        self.check_together(repository, id, &staged, size, stored_as)
-                            .await?;
-                    }
-                    Err(source) => return Err(failed(source)),
-                }
-                self.publish_staged(finishing, &staged, &target, size).await?;
-            }
-            // A request before this one put the parts together and got no further.
-            Err(storage::Error::NotFound { .. }) => {
-                self.check_together(repository, id, &staged, size, stored_as)
-                    .await?;
-                self.publish_staged(finishing, &staged, &target, size).await?;
-            }
-            Err(source) => return Err(failed(source)),
-        }
-        let held = held(digest, stored_as, size);
-        self.grant_blob(repository, &held).await?;
-        if let Err(error) = store.delete_all(&[session_key(repository, id), staged]).await {
-            // The blob is there; what is left of the session is a matter for the next purge.
-            tracing::warn!(%repository, %id, %error, "a finished upload could not be cleaned up");
-        }
-        Ok(held)
-    }
-
-    /// Copies what was put together to where blobs lie.
-    async fn publish_staged(
-        &self,
-        finishing: &Finishing<'_>,
-        staged: &StorageKey,
-        target: &StorageKey,
-        size: u64,
-    ) -> Result<(), Error> {
-        let Finishing {
-            store,
-            repository,
-            id,
-            digest,
-            ..
-        } = *finishing;
-        if digest.algorithm() == Algorithm::Sha512 {
-            let failed = Error::storage("read an upload");
-            let content = self.driver.read(staged, ReadRange::Full).await.map_err(&failed)?;
-            self.check_sha512(finishing, content.map_err(Error::storage("read an upload")))
-                .await?;
-        }
-        store
-            .copy(staged, target, size)
-            .await
-            .map_err(|source| upload_error("store a blob", repository, id, source))
-    }
-
-    /// Cancels a session that was sent as a SHA-512 its bytes do not have.
-    async fn check_sha512(
-        &self,
-        finishing: &Finishing<'_>,
-        blocks: impl Stream<Item = Result<Bytes, Error>> + Unpin,
-    ) -> Result<(), Error> {
-        let Finishing {
-            repository,
-            id,
-            digest,
-            ..
-        } = *finishing;
-        if digest.algorithm() != Algorithm::Sha512 {
-            return Ok(());
-        }
-        let actual = sha512(blocks).await?;
-        if actual == digest {
-            return Ok(());
-        }
-        self.remove_upload(repository, id).await?;
-        Err(mismatch(repository, id, digest, actual))
     }
 
     pub(super) async fn cancel_parted(
@@ -509,75 +296,6 @@ impl Registry {
             (source, _) => Err(failed(source)),
         }
     }
-
-    /// Turns bytes that lie under their digest already into a blob of the repository.
-    async fn finish_whole(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-        digest: Digest,
-        stored_as: Digest,
-        size: u64,
-        stored: u64,
-    ) -> Result<Held, Error> {
-        let actual = match digest.algorithm() {
-            Algorithm::Sha256 => stored_as,
-            Algorithm::Sha512 => {
-                let key = Place::BlobData { digest: stored_as }.key();
-                let failed = Error::storage("read an upload");
-                let content = self.driver.read(&key, ReadRange::Full).await.map_err(&failed)?;
-                sha512(content.map_err(Error::storage("read an upload"))).await?
-            }
-        };
-        if actual != digest {
-            return Err(mismatch(repository, id, digest, actual));
-        }
-        let age = now().saturating_sub(stored);
-        if age > YOUNG.as_secs() && self.stored(&digest, stored_as).await?.is_none() {
-            // So long ago that it was collected.
-            return Err(unknown(repository, id));
-        }
-        let held = held(digest, stored_as, size);
-        self.grant_blob(repository, &held).await?;
-        Ok(held)
-    }
-
-    /// Whether parts were put together already, by a request that got no further or whose answer was lost: rare enough
-    /// to read them all.
-    async fn check_together(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-        key: &StorageKey,
-        size: u64,
-        expected: Digest,
-    ) -> Result<(), Error> {
-        let failed = Error::storage("read an upload");
-        let mut content = match self.driver.read(key, ReadRange::Full).await {
-            Ok(content) if content.size == size => content,
-            Ok(_) => return Err(unknown(repository, id)),
-            Err(error) if error.is_not_found() => return Err(unknown(repository, id)),
-            Err(source) => return Err(failed(source)),
-        };
-        let mut hasher = Hasher::new();
-        while let Some(block) = content.next().await {
-            hasher = hashing::update(hasher, block.map_err(&failed)?).await?;
-        }
-        match hasher.digest() == expected {
-            true => Ok(()),
-            false => Err(unknown(repository, id)),
-        }
-    }
-}
-
-/// What is to be made of a session.
-struct Finishing<'a> {
-    store: &'a dyn Parts,
-    repository: &'a RepositoryName,
-    id: &'a UploadId,
-    digest: Digest,
-    /// How many bytes the request said it has.
-    announced: Option<u64>,
 }
 
 /// A session with a writer where it ends.
@@ -585,36 +303,6 @@ struct Taking {
     writer: PartWriter,
     hasher: Hasher,
     version: Option<Version>,
-}
-
-/// What a session's bytes came to.
-enum Taken {
-    /// Too few for a part.
-    Blocks(Vec<Bytes>),
-    /// All of them stored in parts.
-    Upload(Upload),
-}
-
-impl Taking {
-    /// Stores what is left.
-    async fn finish(self) -> Result<Taken, storage::Error> {
-        if self.writer.is_unstored() {
-            return Ok(Taken::Blocks(self.writer.into_blocks()));
-        }
-        Ok(match self.writer.finish().await? {
-            Some(upload) => Taken::Upload(upload),
-            None => Taken::Blocks(Vec::new()),
-        })
-    }
-
-    /// Gives up the parts, as far as that can be done now; the purge finds what stays.
-    async fn abort(self, store: &dyn Parts, key: &StorageKey) {
-        if let Some(upload) = self.writer.into_upload().await
-            && let Err(error) = store.abort(key, &upload.name).await
-        {
-            tracing::debug!(%key, %error, "parts that are of no use any more stay for the purge");
-        }
-    }
 }
 
 /// Where a session stands, if that is where the client goes on.
@@ -659,88 +347,6 @@ async fn open(
             actual: state.size(),
         }),
         Offset::At(_) | Offset::End => Ok(state),
-    }
-}
-
-fn session_key(repository: &RepositoryName, id: &UploadId) -> StorageKey {
-    Place::UploadSession {
-        repository: repository.clone(),
-        id: id.clone(),
-    }
-    .key()
-}
-
-/// The record of a session, with the bytes behind its last part and its version.
-async fn read_record(
-    store: &dyn Parts,
-    repository: &RepositoryName,
-    id: &UploadId,
-) -> Result<Option<(Record, (Bytes, Version))>, Error> {
-    let key = session_key(repository, id);
-    match store.get_version(&key, record::MAX).await {
-        Ok((bytes, version)) => match Record::read(&bytes) {
-            Some((record, tail)) => Ok(Some((record, (tail, version)))),
-            None => {
-                tracing::warn!(%key, "what is recorded of an upload cannot be read; the upload counts as unknown");
-                Ok(None)
-            }
-        },
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(source) => Err(Error::storage("look for an upload")(source)),
-    }
-}
-
-async fn write_record(
-    store: &dyn Parts,
-    repository: &RepositoryName,
-    id: &UploadId,
-    record: &Record,
-    tail: Vec<Bytes>,
-    expected: Expected<'_>,
-) -> Result<Version, storage::Error> {
-    let blocks = std::iter::once(record.head()).chain(tail).collect();
-    store
-        .put_blocks(&session_key(repository, id), blocks, expected)
-        .await
-}
-
-/// The next block of a body that is not empty.
-async fn next_block<B>(body: &mut B) -> Option<Result<Bytes, BodyError>>
-where
-    B: Stream<Item = Result<Bytes, BodyError>> + Unpin,
-{
-    loop {
-        match body.next().await {
-            Some(Ok(block)) if block.is_empty() => {}
-            next => return next,
-        }
-    }
-}
-
-async fn sha512(mut blocks: impl Stream<Item = Result<Bytes, Error>> + Unpin) -> Result<Digest, Error> {
-    let mut hash = sha2::Sha512::new();
-    while let Some(block) = blocks.next().await {
-        let block = block?;
-        hash = hashing::off_thread(move || hash.chain_update(&block)).await?;
-    }
-    Ok(Digest::from_sha512(&hash.finalize().into()))
-}
-
-fn held(digest: Digest, stored_as: Digest, size: u64) -> Held {
-    Held {
-        digest,
-        stored_as,
-        size,
-        modified: SystemTime::now(),
-    }
-}
-
-fn mismatch(repository: &RepositoryName, id: &UploadId, claimed: Digest, actual: Digest) -> Error {
-    Error::DigestMismatch {
-        repository: repository.clone(),
-        id: id.clone(),
-        claimed,
-        actual,
     }
 }
 

@@ -3,8 +3,12 @@
 //! Both are one object, so that they change together.
 
 use bytes::Bytes;
-use registry_oci::Hasher;
+use registry_oci::{Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
+
+use crate::registry::Error;
+use crate::storage::layout::Place;
+use crate::storage::{self, Expected, Parts, StorageKey, Version};
 
 /// More than a record ever has: a part in the last stretch of the largest object, and the receipts of all parts.
 pub(super) const MAX: u64 = 6 << 30;
@@ -50,6 +54,48 @@ impl Record {
         let parts = record.upload.as_ref().map_or(0, |upload| upload.size);
         (parts.checked_add(tail.len() as u64) == Some(record.hash.length())).then_some((record, tail))
     }
+}
+
+pub(super) fn session_key(repository: &RepositoryName, id: &UploadId) -> StorageKey {
+    Place::UploadSession {
+        repository: repository.clone(),
+        id: id.clone(),
+    }
+    .key()
+}
+
+/// The record of a session, with the bytes behind its last part and its version.
+pub(super) async fn read_record(
+    store: &dyn Parts,
+    repository: &RepositoryName,
+    id: &UploadId,
+) -> Result<Option<(Record, (Bytes, Version))>, Error> {
+    let key = session_key(repository, id);
+    match store.get_version(&key, MAX).await {
+        Ok((bytes, version)) => match Record::read(&bytes) {
+            Some((record, tail)) => Ok(Some((record, (tail, version)))),
+            None => {
+                tracing::warn!(%key, "what is recorded of an upload cannot be read; the upload counts as unknown");
+                Ok(None)
+            }
+        },
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(source) => Err(Error::storage("look for an upload")(source)),
+    }
+}
+
+pub(super) async fn write_record(
+    store: &dyn Parts,
+    repository: &RepositoryName,
+    id: &UploadId,
+    record: &Record,
+    tail: Vec<Bytes>,
+    expected: Expected<'_>,
+) -> Result<Version, storage::Error> {
+    let blocks = std::iter::once(record.head()).chain(tail).collect();
+    store
+        .put_blocks(&session_key(repository, id), blocks, expected)
+        .await
 }
 
 /// A hash as the state Go's programs have of it, in base64.

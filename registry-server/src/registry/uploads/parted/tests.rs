@@ -1,16 +1,17 @@
 //! Sessions on a real object store, gone on with by two servers that know nothing of each other.
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use registry_oci::{Digest, RepositoryName};
+use registry_oci::{Algorithm, Digest, RepositoryName};
 
 use super::super::{Chunk, Offset, Progress};
+use super::record::read_record;
 use super::*;
-use crate::registry::{Purge, Settings};
+use crate::registry::{Held, Purge, Settings};
 use crate::storage::conformance::stores;
-use crate::storage::{Driver, EntryKind};
+use crate::storage::{Driver, EntryKind, ReadRange};
 
 /// Two servers on one store.
 fn replicas() -> [Registry; 2] {

@@ -1,0 +1,116 @@
+//! A layer of many parts.
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Url;
+
+use crate::cache::Cache;
+use crate::cases::server::{PEAK_MEMORY_MAX, binary};
+use crate::exec::Exec;
+use crate::runner::Bench;
+use crate::server::{Settings, Setup};
+use crate::stores::{self, Setup as Store};
+
+/// In MiB: enough for parts, and for a copy in pieces. `cargo xtask soak` asks for more.
+const SIZE: &str = "BERTH_LARGE_LAYER_MIB";
+const ORDINARY: u64 = 300;
+
+/// A layer is sent in one chunk, put together, copied within the store and pulled, and the server holds little of it.
+pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
+    let mib = match std::env::var(SIZE) {
+        Ok(text) => text.parse().with_context(|| format!("{SIZE} is no number"))?,
+        Err(_) => ORDINARY,
+    };
+    let cache = Cache::open()?;
+    let store = Store::new(stores::Kind::S3, bench.dir)?;
+    let _store = store.start(&cache, |_| ()).await?;
+    let settings = Settings {
+        storage: Some(format!(
+            "{}\n  redirect: {{disable: true}}",
+            store.s3()?.section(store.address(), "registry")
+        )),
+        ..Settings::default()
+    };
+    let root = bench.dir.join("server");
+    std::fs::create_dir_all(&root)?;
+    let running = Setup::new(&binary(), &root)?
+        .configured(&settings)
+        .start()
+        .await?;
+    // A sparse file: what is sent is zeros, which neither server nor store treats better than noise.
+    let source = bench.dir.join("layer");
+    std::fs::File::create(&source)?.set_len(mib << 20)?;
+    let sum = Exec::new("sha256sum").arg(&source).success().await?;
+    let sum = sum
+        .split_whitespace()
+        .next()
+        .context("`sha256sum` printed nothing")?;
+
+    let session = running.repository("large/layer").start().await?;
+    let sent = curl()
+        .args([
+            "--request",
+            "PATCH",
+            "--header",
+            "Content-Type: application/octet-stream",
+        ])
+        .args([
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code} %header{location}",
+        ])
+        .arg("--upload-file")
+        .arg(&source)
+        .arg(session.location.as_str())
+        .success()
+        .await?;
+    let location = sent
+        .strip_prefix("202 ")
+        .with_context(|| format!("the chunk was answered {sent}"))?;
+    let mut location: Url = location.trim().parse()?;
+    location
+        .query_pairs_mut()
+        .append_pair("digest", &format!("sha256:{sum}"));
+    let done = curl()
+        .args([
+            "--request",
+            "PUT",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+        ])
+        .arg(location.as_str())
+        .success()
+        .await?;
+    ensure!(done == "201", "the end of the push was answered {done}");
+    let pushed = running.peak_memory()?;
+
+    let url = format!("{}v2/large/layer/blobs/sha256:{sum}", running.base());
+    let pulled = Exec::new("sh")
+        .args([
+            "-c",
+            "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum",
+            "sh",
+        ])
+        .arg(&url)
+        .success()
+        .await?;
+    ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
+    let peak = running.peak_memory()?;
+    ensure!(
+        peak <= PEAK_MEMORY_MAX,
+        "VmHWM {} KiB is over 64 MiB",
+        peak / 1024
+    );
+    bench.note(format!(
+        "{mib} MiB; VmHWM {} KiB after the push, {} KiB after its pull",
+        pushed / 1024,
+        peak / 1024
+    ));
+    Ok(())
+}
+
+fn curl() -> Exec {
+    Exec::new("curl").args(["--silent", "--show-error", "--noproxy", "*"])
+}
