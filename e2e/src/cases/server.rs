@@ -14,7 +14,7 @@ use crate::server::Setup;
 const MIB: usize = 1024 * 1024;
 
 /// The bound the issue of the first release set for a push of any size.
-pub(super) const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
+const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
 /// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
 pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()> {

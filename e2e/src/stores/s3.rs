@@ -64,7 +64,11 @@ impl S3 {
         // A folder below the root is a bucket.
         let bucket = data.join(&self.bucket);
         std::fs::create_dir_all(&bucket).with_context(|| format!("cannot make `{}`", bucket.display()))?;
-        let address = address.to_string();
+        // Beside the data and not in attributes of its files: those hold the list of an upload's parts too, and ext4 has
+        // room for some hundred parts there.
+        let beside = data.with_extension("metadata");
+        std::fs::create_dir_all(&beside).with_context(|| format!("cannot make `{}`", beside.display()))?;
+        let (address, beside) = (address.to_string(), beside.display().to_string());
         let options = [
             "--port",
             &address,
@@ -74,6 +78,8 @@ impl S3 {
             "/health",
             "--quiet",
             "posix",
+            "--sidecar",
+            &beside,
         ];
         Ok(Program {
             path: Tool::VersityGw.path(cache, say).await?,

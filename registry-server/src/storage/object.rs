@@ -5,13 +5,14 @@
 //!
 //! Guarantees beyond [`Driver`]'s: keys are distribution's, so that either server goes on with the other's bucket;
 //! nothing outside `rootdirectory` is read, written or removed; every call ends, by an answer or after the deadlines of
-//! [`Patience`]; an object is never read back to be published.
+//! `Patience`; an object is never read back to be published.
 //! An object's time cannot be renewed in a bucket without writing it again. So [`Driver::refresh`] leaves a mark beside
 //! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
 mod again;
 mod azure;
+mod client;
 mod gcs;
 mod marks;
 mod parts;
@@ -21,30 +22,26 @@ mod trouble;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::HeaderValue;
-use object_store::client::ClientOptions;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    BackoffConfig, Certificate, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions,
-    PutPayload, PutResult, RetryConfig,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
 };
 
 pub use azure::{AzureCredentials, AzureOptions};
+pub use client::StoreError;
+use client::{Certificates, LONG, Patience, QUICK, header, prefix};
 pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 use trouble::Sorter;
-
-use crate::fault::Fault;
 
 use super::{
     Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
@@ -54,190 +51,6 @@ use super::{
 /// Everything the library can do with a store.
 trait Store: ObjectStore + MultipartStore + PaginatedListStore + Signer {}
 impl<T: ObjectStore + MultipartStore + PaginatedListStore + Signer> Store for T {}
-
-/// How long a store may take. A request that fails in a way that may pass is tried again, with growing pauses, as long
-/// as there is time.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    /// To be connected.
-    connect: Duration,
-    /// For the next byte of an answer.
-    silence: Duration,
-    /// For all tries together.
-    all: Duration,
-    /// How often it is tried again.
-    retries: usize,
-}
-
-/// For looks, small objects and lists.
-const QUICK: Patience = Patience {
-    connect: Duration::from_secs(5),
-    silence: Duration::from_secs(10),
-    all: Duration::from_secs(20),
-    retries: 5,
-};
-
-/// For what moves a part, or copies a large object.
-const LONG: Patience = Patience {
-    silence: Duration::from_secs(60),
-    all: Duration::from_secs(90),
-    ..QUICK
-};
-
-impl Patience {
-    fn client(self, skip_verify: bool) -> ClientOptions {
-        ClientOptions::new()
-            .with_allow_http(true)
-            // A blob may take hours to read; what counts is that something comes.
-            .with_timeout_disabled()
-            .with_connect_timeout(self.connect)
-            .with_read_timeout(self.silence)
-            .with_default_content_type("application/octet-stream")
-            .with_allow_invalid_certificates(skip_verify)
-    }
-
-    fn retry(self) -> RetryConfig {
-        RetryConfig {
-            backoff: BackoffConfig::default(),
-            max_retries: self.retries,
-            retry_timeout: self.all,
-        }
-    }
-}
-
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The library takes the options for wrong.
-    #[error("cannot use `{section}`")]
-    Options {
-        /// Where they stand.
-        section: &'static str,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-    /// A value is no HTTP header.
-    #[error("`{key}` cannot be sent in a header")]
-    Header {
-        /// The configuration's key.
-        key: &'static str,
-    },
-    /// The certificates cannot be read.
-    #[error("cannot read `{key}`, `{}`", path.display())]
-    Certificates {
-        /// The configuration's key.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The key file cannot be read.
-    #[error("cannot read `storage.gcs.keyfile`, `{}`", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The key file is no service account's. What the parser says is not told: it may quote the key.
-    #[error("`storage.gcs.keyfile`, `{}`, is not a service account's key: {lacks}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        lacks: &'static str,
-    },
-    /// The client for the calls the library lacks cannot be made.
-    #[error("cannot set up TLS for `{section}`")]
-    Tls {
-        /// Where its options stand.
-        section: &'static str,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The container holds a tree of distribution 2's.
-    #[error(
-        "container `{container}` holds names with a slash before them, as registry:2 wrote them, which are not supported yet; \
-         take another container or `rootdirectory`, or bring its content to names without the slash first"
-    )]
-    Slashes {
-        /// Which.
-        container: String,
-    },
-    /// The store was asked something at the start and did not answer.
-    #[error(transparent)]
-    Asked(Error),
-}
-
-impl StoreError {
-    /// Who must act.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Options { .. }
-            | Self::Header { .. }
-            | Self::Certificates { .. }
-            | Self::Key { .. }
-            | Self::KeyFile { .. }
-            | Self::Slashes { .. }
-            | Self::Tls { .. } => Fault::Caller,
-            Self::Asked(error) => error.fault(),
-        }
-    }
-}
-
-/// Certificates that are believed beside the system's.
-struct Certificates(Vec<Vec<u8>>);
-
-impl Certificates {
-    fn read(key: &'static str, path: Option<&FilePath>) -> Result<Self, StoreError> {
-        use rustls_pki_types::CertificateDer;
-        use rustls_pki_types::pem::PemObject as _;
-        let Some(path) = path else {
-            return Ok(Self(Vec::new()));
-        };
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Certificates {
-            key,
-            path: path.to_owned(),
-            source,
-        };
-        let found = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| failed(error.into()))?;
-        if found.is_empty() {
-            return Err(failed("the file has no certificate".into()));
-        }
-        Ok(Self(
-            found
-                .into_iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
-        ))
-    }
-
-    fn believed_by(&self, mut client: ClientOptions) -> Result<ClientOptions, object_store::Error> {
-        for certificate in &self.0 {
-            client = client.with_root_certificate(Certificate::from_der(certificate)?);
-        }
-        Ok(client)
-    }
-}
-
-fn header(key: &'static str, value: &str) -> Result<HeaderValue, StoreError> {
-    HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
-}
-
-/// A root as what stands before every key.
-fn prefix(root: &str) -> String {
-    match root.trim_matches('/') {
-        "" => String::new(),
-        root => format!("{root}/"),
-    }
-}
 
 /// The same store with two kinds of patience, and with what is said of objects that are written.
 struct Clients {
