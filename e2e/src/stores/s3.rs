@@ -66,7 +66,7 @@ impl S3 {
         std::fs::create_dir_all(&bucket).with_context(|| format!("cannot make `{}`", bucket.display()))?;
         // Beside the data and not in attributes of its files: those hold the list of an upload's parts too, and ext4 has
         // room for some hundred parts there.
-        let beside = data.with_extension("metadata");
+        let beside = data.with_file_name("metadata");
         std::fs::create_dir_all(&beside).with_context(|| format!("cannot make `{}`", beside.display()))?;
         let (address, beside) = (address.to_string(), beside.display().to_string());
         let options = [
