@@ -18,7 +18,7 @@ use registry_oci::{RepositoryName, UploadId};
 
 use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{self, EntryKind, Intake, Parts, Staged, StorageKey, Unfinished};
+use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
 
 /// What becomes of an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Registry {
         let store = match self.driver.intake() {
             Intake::Append(store) => store,
             // Nothing is ever open there: what another request does to it meanwhile shows in its record.
-            Intake::Parts(store) => return self.purge_recorded(store, repository, id, age, purge).await,
+            Intake::Parts(_) => return self.purge_remains(repository, id, age, purge).await,
         };
         let data = Place::UploadData {
             repository: repository.clone(),
@@ -152,26 +152,6 @@ impl Registry {
         let removed = self.remove_upload(repository, id).await;
         drop(lock);
         removed.map(|()| Verdict::Abandoned { bytes })
-    }
-
-    /// A session in an object store: a record, and what was put together and not published.
-    async fn purge_recorded(
-        &self,
-        store: &dyn Parts,
-        repository: &RepositoryName,
-        id: &UploadId,
-        age: Duration,
-        purge: Purge,
-    ) -> Result<Verdict, Error> {
-        let newest = self.newest(Area::Upload(repository, id).key()).await?;
-        if !newest.is_some_and(|newest| is_old(newest, age)) {
-            return Ok(Verdict::Kept);
-        }
-        match purge {
-            Purge::DryRun => {}
-            Purge::Remove => self.purge_parted(store, repository, id).await?,
-        }
-        Ok(Verdict::Abandoned { bytes: 0 })
     }
 
     /// Parts that no record speaks of, or only an old one: what a server left that ended in the middle of a request, be
@@ -218,7 +198,8 @@ impl Registry {
         Ok(found.is_some_and(|found| !is_old(found.modified, age)))
     }
 
-    /// A session without data: it was cut off while it began, or its blob was published and the rest stayed.
+    /// A session without a file of data: it was cut off while it began, or its blob was published and the rest stayed, or
+    /// its store takes parts.
     async fn purge_remains(
         &self,
         repository: &RepositoryName,
@@ -232,7 +213,10 @@ impl Registry {
         }
         match purge {
             Purge::DryRun => {}
-            Purge::Remove => self.remove_upload(repository, id).await?,
+            Purge::Remove => match self.driver.intake() {
+                Intake::Append(_) => self.remove_upload(repository, id).await?,
+                Intake::Parts(store) => self.purge_parted(store, repository, id).await?,
+            },
         }
         Ok(Verdict::Abandoned { bytes: 0 })
     }

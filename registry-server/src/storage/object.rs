@@ -23,7 +23,7 @@ mod trouble;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -122,6 +122,32 @@ impl Object {
             .map_err(|error| self.sorter.sort(action, key, error))
     }
 
+    /// An object, whole, by the patience of a client of ours.
+    async fn fetch(
+        &self,
+        store: &dyn Store,
+        key: &StorageKey,
+        limit: u64,
+    ) -> Result<(Bytes, ObjectMeta), Error> {
+        let failed = |error| self.sorter.sort("read", key, error);
+        let path = self.path(key)?;
+        let found = store
+            .get_opts(&path, GetOptions::default())
+            .await
+            .map_err(failed)?;
+        let meta = found.meta.clone();
+        if meta.size > limit {
+            return Err(Error::TooLarge {
+                key: key.clone(),
+                size: meta.size,
+                limit,
+            });
+        }
+        let bytes = found.bytes().await.map_err(failed)?;
+        whole(key, meta.size, bytes.len() as u64)?;
+        Ok((bytes, meta))
+    }
+
     /// One page of what lies below a prefix.
     async fn page(
         &self,
@@ -129,15 +155,7 @@ impl Object {
         delimiter: bool,
         token: Option<String>,
     ) -> Result<(object_store::ListResult, Option<String>), Error> {
-        let options = PaginatedListOptions {
-            delimiter: delimiter.then(|| "/".into()),
-            page_token: token,
-            ..PaginatedListOptions::default()
-        };
-        let prefix = format!("{}/", self.text(below));
-        let page = self.clients.quick.list_paginated(Some(&prefix), options).await;
-        page.map(|page| (page.result, page.page_token))
-            .map_err(|error| self.sorter.sort("list", below, error))
+        self.pager().page(below, delimiter, token).await
     }
 }
 
@@ -163,26 +181,8 @@ impl Driver for Object {
     }
 
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
-        const ACTION: &str = "read";
-        let failed = |error| self.sorter.sort(ACTION, key, error);
-        let path = self.path(key)?;
-        let found = self
-            .clients
-            .quick
-            .get_opts(&path, GetOptions::default())
-            .await
-            .map_err(failed)?;
-        let size = found.meta.size;
-        if size > limit {
-            return Err(Error::TooLarge {
-                key: key.clone(),
-                size,
-                limit,
-            });
-        }
-        let bytes = found.bytes().await.map_err(failed)?;
-        whole(key, size, bytes.len() as u64)?;
-        Ok(bytes)
+        let fetched = self.fetch(&*self.clients.quick, key, limit).await;
+        fetched.map(|(bytes, _)| bytes)
     }
 
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
@@ -314,7 +314,7 @@ impl Driver for Object {
                             return Ok(Some((entry, (names, token))));
                         }
                         let Some(current) = token else { return Ok(None) };
-                        let (page, next) = pages.page(&prefix, current).await?;
+                        let (page, next) = pages.page(&prefix, true, Some(current)).await?;
                         (names, token) = (entries(page), next);
                     }
                 }
@@ -481,7 +481,7 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
     StorageKey::parse(common).ok()
 }
 
-/// What a listing needs to read on.
+/// Lists by page; a listing takes it along to read on.
 #[derive(Clone)]
 struct Pager {
     store: Arc<dyn Store>,
@@ -493,11 +493,12 @@ impl Pager {
     async fn page(
         &self,
         below: &StorageKey,
-        token: String,
+        delimiter: bool,
+        token: Option<String>,
     ) -> Result<(object_store::ListResult, Option<String>), Error> {
         let options = PaginatedListOptions {
-            delimiter: Some("/".into()),
-            page_token: Some(token),
+            delimiter: delimiter.then(|| "/".into()),
+            page_token: token,
             ..PaginatedListOptions::default()
         };
         let prefix = format!("{}{below}/", self.prefix);
@@ -539,9 +540,4 @@ fn whole(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
             actual,
         })
     }
-}
-
-/// How old something is by two of the store's own times.
-fn is_later(modified: SystemTime, limit: SystemTime) -> bool {
-    modified > limit
 }

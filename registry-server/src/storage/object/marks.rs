@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_store::PutOptions;
 
-use super::{Object, is_later};
+use super::Object;
 use crate::storage::{Condition, Driver as _, Error, Metadata, StorageKey};
 
 const REFRESHED: &str = ".refreshed";
@@ -134,10 +134,10 @@ impl Object {
 
     async fn holds(&self, key: &StorageKey, found: &Metadata, condition: &Condition) -> Result<bool, Error> {
         match condition {
-            Condition::Older(limit) if is_later(found.modified, *limit) => Ok(false),
+            Condition::Older(limit) if found.modified > *limit => Ok(false),
             Condition::Older(limit) => {
                 let mark = self.look(&self.beside(key, REFRESHED)?).await?;
-                Ok(!mark.is_some_and(|mark| is_later(mark.modified, *limit)))
+                Ok(mark.is_none_or(|mark| mark.modified <= *limit))
             }
             Condition::Holds(bytes) if found.size != bytes.len() as u64 => Ok(false),
             Condition::Holds(bytes) => match self.get(key, found.size).await {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::multipart::PartId;
-use object_store::{CopyOptions, GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
+use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, Vendor, schedule, trouble, whole};
+use super::{Object, Vendor, schedule, trouble};
 use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
@@ -127,28 +127,11 @@ impl Parts for Object {
     }
 
     async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
-        let failed = |error| self.sorter.sort("read", key, error);
-        let path = self.path(key)?;
-        let found = self
-            .clients
-            .long
-            .get_opts(&path, GetOptions::default())
-            .await
-            .map_err(failed)?;
-        let size = found.meta.size;
-        if size > limit {
-            return Err(Error::TooLarge {
-                key: key.clone(),
-                size,
-                limit,
-            });
-        }
+        let (bytes, meta) = self.fetch(&*self.clients.long, key, limit).await?;
         let version = Version {
-            e_tag: found.meta.e_tag.clone(),
-            number: found.meta.version.clone(),
+            e_tag: meta.e_tag,
+            number: meta.version,
         };
-        let bytes = found.bytes().await.map_err(failed)?;
-        whole(key, size, bytes.len() as u64)?;
         Ok((bytes, version))
     }
 

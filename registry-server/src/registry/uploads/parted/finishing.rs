@@ -116,13 +116,7 @@ impl Registry {
                     .await
                     .map_err(failed)?;
             }
-            Taken::Upload(upload) => match store.complete(&key, &upload.name, &upload.receipts).await {
-                Ok(()) => {}
-                Err(storage::Error::NotFound { .. }) => {
-                    self.check_together(repository, id, &key, size, digest).await?;
-                }
-                Err(source) => return Err(failed(source)),
-            },
+            Taken::Upload(upload) => self.put_together(finishing, &key, &upload, size, digest).await?,
         }
         let held = held(digest, digest, size);
         self.grant_blob(repository, &held).await?;
@@ -171,14 +165,8 @@ impl Registry {
                     .map_err(failed)?;
             }
             Ok(Taken::Upload(upload)) => {
-                match store.complete(&staged, &upload.name, &upload.receipts).await {
-                    Ok(()) => {}
-                    Err(storage::Error::NotFound { .. }) => {
-                        self.check_together(repository, id, &staged, size, stored_as)
-                            .await?;
-                    }
-                    Err(source) => return Err(failed(source)),
-                }
+                self.put_together(finishing, &staged, &upload, size, stored_as)
+                    .await?;
                 self.publish_staged(finishing, &staged, &target, size).await?;
             }
             // A request before this one put the parts together and got no further.
@@ -278,6 +266,29 @@ impl Registry {
         let held = held(digest, stored_as, size);
         self.grant_blob(repository, &held).await?;
         Ok(held)
+    }
+
+    /// Puts the parts of an upload together, unless that was done before.
+    async fn put_together(
+        &self,
+        finishing: &Finishing<'_>,
+        key: &StorageKey,
+        upload: &Upload,
+        size: u64,
+        expected: Digest,
+    ) -> Result<(), Error> {
+        match finishing
+            .store
+            .complete(key, &upload.name, &upload.receipts)
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(storage::Error::NotFound { .. }) => {
+                let (repository, id) = (finishing.repository, finishing.id);
+                self.check_together(repository, id, key, size, expected).await
+            }
+            Err(source) => Err(Error::storage("store a blob")(source)),
+        }
     }
 
     /// Whether parts were put together already, by a request that got no further or whose answer was lost: rare enough
