@@ -98,6 +98,11 @@ pub(super) async fn azure() -> Subject {
     }
 }
 
+/// The same for other rooms.
+pub(crate) async fn azure_driver() -> Arc<dyn Driver> {
+    azure().await.driver
+}
+
 #[derive(Deserialize)]
 struct Gcs {
     endpoint: String,
