@@ -173,7 +173,7 @@ async fn collect(
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, _) = serve::driver(config, &Trouble::default()).await?;
+    let (driver, _) = serve::driver(config, &Trouble::default())?;
     // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
     let cache = match config.storage.cache.kind() {
         Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,

@@ -147,7 +147,6 @@ impl Object {
                 trouble,
             },
             part: options.part_size.unwrap_or(schedule::PART),
-            bulk_delete: true,
             vendor: Vendor::Gcs(quick.clone()),
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })
