@@ -14,6 +14,7 @@ mod again;
 #[cfg(test)]
 mod answers;
 mod azure;
+mod beside;
 mod client;
 mod gcs;
 mod marks;
@@ -70,7 +71,7 @@ struct Clients {
 enum Vendor {
     S3(s3::Calls),
     Azure,
-    Gcs(Arc<gcs::Gcs>),
+    Gcs,
 }
 
 /// A store of objects in a bucket.

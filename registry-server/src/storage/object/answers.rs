@@ -8,6 +8,9 @@ use tokio::net::TcpListener;
 /// An answer: a status and a body, or a connection that ends without one.
 pub(super) type Answer = Option<(u16, &'static str)>;
 
+/// What every store says of an object.
+const VERSION: &str = "ETag: \"7\"\r\nLast-Modified: Wed, 02 Sep 2020 07:40:43 GMT\r\n";
+
 /// Gives these answers in order, and keeps the first line of each request with its body.
 pub(super) async fn answering(
     answers: impl IntoIterator<Item = Answer>,
@@ -37,7 +40,7 @@ pub(super) async fn answering(
             if let Some((status, body)) = answer {
                 let length = body.len();
                 let answer = format!(
-                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\n{VERSION}Content-Length: {length}\r\n\r\n{body}"
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }

@@ -1,12 +1,13 @@
 //! Azure Blob Storage: the options of `storage.azure`.
 //!
 //! Uploads in parts are blocks of the blob itself, which Azure forgets a week after the last one; nothing of it can be
-//! listed, and nothing needs to be aborted.
+//! listed, and nothing needs to be aborted. Where distribution's appended blobs are in the way, see `kinds`.
 //! Distribution 2 wrote names with a slash before them, version 3 does not. Whichever a container holds is gone on with
 //! (`container`); what the library cannot say about the former is said by `calls`.
 
 mod calls;
 mod container;
+mod kinds;
 #[cfg(test)]
 mod tests;
 

@@ -19,15 +19,15 @@ use object_store::client::{
     ReqwestConnector,
 };
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
-use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use super::calls::Calls;
+use super::kinds;
 use super::{AzureOptions, Certificates, Patience, StoreError, prefix};
 
 /// How many objects are removed at once.
@@ -46,7 +46,7 @@ pub(in crate::storage::object) struct TwoTrees {
 /// How the names of a container begin.
 pub(super) struct Names {
     asks: MicrosoftAzure,
-    prefix: String,
+    pub(super) prefix: String,
     slash: OnceLock<bool>,
 }
 
@@ -61,7 +61,7 @@ impl Names {
 
     /// Whether there is a slash before them. Those who ask at the same time do not wait for each other, lest each of
     /// them waits for a store that answers none.
-    async fn slash(&self) -> Result<bool> {
+    pub(super) async fn slash(&self) -> Result<bool> {
         if let Some(slash) = self.slash.get() {
             return Ok(*slash);
         }
@@ -102,8 +102,8 @@ impl Names {
 pub(super) struct Container {
     plain: MicrosoftAzure,
     slashed: MicrosoftAzure,
-    calls: Arc<Calls>,
-    names: Arc<Names>,
+    pub(super) calls: Arc<Calls>,
+    pub(super) names: Arc<Names>,
 }
 
 impl Container {
@@ -130,7 +130,7 @@ impl Container {
     }
 
     /// The client for requests that name an object.
-    async fn named(&self) -> Result<&MicrosoftAzure> {
+    pub(super) async fn named(&self) -> Result<&MicrosoftAzure> {
         match self.names.slash().await? {
             true => Ok(&self.slashed),
             false => Ok(&self.plain),
@@ -156,7 +156,18 @@ impl fmt::Display for Container {
 #[async_trait]
 impl ObjectStore for Container {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.named().await?.put_opts(location, payload, options).await
+        let unconditional = options.mode == PutMode::Overwrite;
+        let written = self
+            .named()
+            .await?
+            .put_opts(location, payload.clone(), options)
+            .await;
+        match written {
+            Err(error) if unconditional && kinds::is_other(&error) => {
+                self.put_over_other(location, payload).await
+            }
+            written => written,
+        }
     }
 
     async fn put_multipart_opts(
@@ -197,37 +208,11 @@ impl ObjectStore for Container {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.named().await?.copy_opts(from, to, options).await
-    }
-}
-
-#[async_trait]
-impl MultipartStore for Container {
-    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
-        self.named().await?.create_multipart(path).await
-    }
-
-    async fn put_part(
-        &self,
-        path: &Path,
-        id: &MultipartId,
-        number: usize,
-        data: PutPayload,
-    ) -> Result<PartId> {
-        self.named().await?.put_part(path, id, number, data).await
-    }
-
-    async fn complete_multipart(
-        &self,
-        path: &Path,
-        id: &MultipartId,
-        parts: Vec<PartId>,
-    ) -> Result<PutResult> {
-        self.named().await?.complete_multipart(path, id, parts).await
-    }
-
-    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
-        self.named().await?.abort_multipart(path, id).await
+        let unconditional = options.mode == CopyMode::Overwrite;
+        match self.named().await?.copy_opts(from, to, options).await {
+            Err(error) if unconditional && kinds::is_other(&error) => self.copy_over_other(from, to).await,
+            copied => copied,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::object::answers::{Answer, answering};
-use crate::storage::{Cause, Driver as _, Error, Parts as _, StorageKey};
+use crate::storage::{Cause, Driver as _, Durability, Error, Mode, Parts as _, StorageKey};
 
 /// A page of a list with a name in it, without one, and one that is not the last.
 const FOUND: Answer = Some((
@@ -102,6 +102,84 @@ async fn an_object_is_removed_again_while_that_may_pass() {
         assert!(
             matches!(&error, Error::Remote { cause, .. } if *cause == expected),
             "{answer:?}: {error:?}"
+        );
+    }
+}
+
+const OTHER_KIND: Answer = Some((409, "<Error><Code>InvalidBlobType</Code></Error>"));
+
+async fn put(container: &Object, mode: Mode) -> Result<(), Error> {
+    let bytes = bytes::Bytes::from_static(b"hello");
+    container.put(&key("a"), bytes, mode, Durability::PowerLoss).await
+}
+
+#[tokio::test]
+async fn an_appended_blob_is_made_young_by_a_write_of_what_it_holds() {
+    let (address, seen) = answering([NOTHING, OTHER_KIND, Some((200, "hello")), Some((200, ""))]).await;
+    put(&container(&address), Mode::Replace).await.unwrap();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            WITH_SLASH,
+            "put /ship/hold/deck/a hello",
+            "get /ship/hold/deck/a",
+            "put /ship/hold/deck/a?comp=metadata"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_appended_blob_that_holds_something_else_is_removed_before_it_is_written() {
+    for held in ["hellO", "hello, world"] {
+        let answers = [NOTHING, OTHER_KIND, Some((200, held)), REMOVED, Some((201, ""))];
+        let (address, seen) = answering(answers).await;
+        put(&container(&address), Mode::Replace).await.unwrap();
+        assert_eq!(
+            seen.lock().unwrap()[1..],
+            [
+                "put /ship/hold/deck/a hello",
+                "get /ship/hold/deck/a",
+                "delete /ship/hold/deck/a",
+                "put /ship/hold/deck/a hello"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_appended_blob_is_never_removed_for_a_write_that_expects_none() {
+    let (address, seen) = answering([NOTHING, OTHER_KIND]).await;
+    let error = put(&container(&address), Mode::Create).await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_copy_meets_an_appended_blob() {
+    for (held, expected) in [
+        (12, vec!["put /ship/hold/deck/a?comp=metadata"]),
+        (5, vec!["delete /ship/hold/deck/a", "put /ship/hold/deck/a"]),
+    ] {
+        let text = &"hello, world"[..held];
+        let head = [
+            NOTHING,
+            OTHER_KIND,
+            Some((200, "hello, world")),
+            Some((200, text)),
+        ];
+        let (address, seen) = answering(head.into_iter().chain([Some((202, "")); 2])).await;
+        container(&address).copy(&key("b"), &key("a"), 12).await.unwrap();
+        assert_eq!(
+            seen.lock().unwrap()[1..],
+            [
+                vec![
+                    "put /ship/hold/deck/a",
+                    "head /ship/hold/deck/b",
+                    "head /ship/hold/deck/a"
+                ],
+                expected
+            ]
+            .concat()
         );
     }
 }
