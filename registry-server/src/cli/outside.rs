@@ -90,7 +90,7 @@ pub(super) async fn open(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, storage) = serve::driver(config, &Trouble::default()).await?;
+    let (driver, storage) = serve::driver(config, &Trouble::default())?;
     let settings = Settings {
         validation: serve::validation(config)?,
         ..Settings::default()
