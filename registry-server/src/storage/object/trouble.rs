@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::azure::TwoTrees;
 use crate::storage::{Cause, Error, StorageKey, Trouble};
 
 /// Makes errors of ours of the library's, and tells of those that concern the whole store.
@@ -59,6 +60,9 @@ fn sort(action: &'static str, key: &StorageKey, error: object_store::Error) -> E
 /// What any failure comes down to.
 pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
     for cause in causes(error) {
+        if cause.is::<TwoTrees>() {
+            return Cause::TwoTrees;
+        }
         if let Some(error) = cause.downcast_ref::<HttpError>() {
             return match error.kind() {
                 HttpErrorKind::Connect => Cause::Unreachable,

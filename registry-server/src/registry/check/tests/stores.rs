@@ -21,7 +21,7 @@ async fn what_is_broken_in_s3_is_found_moved_and_brought_back() {
 
 #[tokio::test]
 async fn what_is_broken_in_azure_is_found_moved_and_brought_back() {
-    is_mended(stores::azure_driver().await).await;
+    is_mended(stores::in_azure()).await;
 }
 
 #[tokio::test]
