@@ -133,6 +133,12 @@ impl Relay {
         counts.unwrap_or_else(PoisonError::into_inner).total()
     }
 
+    /// How many of one kind did.
+    pub(crate) fn seen_of(&self, call: Call) -> usize {
+        let counts = self.shared.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).of(call)
+    }
+
     /// Gives every request `trouble` until [`Relay::heal`].
     pub(crate) fn trouble(&self, trouble: Trouble) {
         self.plan(trouble, None, 0, usize::MAX);
