@@ -12,7 +12,9 @@ use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 
 use super::trouble::Sorter;
-use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule};
+use super::{
+    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule,
+};
 use crate::storage::{Error, StorageKey, Trouble};
 
 /// How a container is reached (`storage.azure`).
@@ -96,6 +98,7 @@ impl Object {
             sorter,
             part: schedule::PART,
             bulk_delete: false,
+            conditions: Conditions::default(),
             vendor: Vendor::Azure,
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })

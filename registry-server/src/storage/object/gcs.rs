@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use super::trouble::{self, Sorter};
 use super::{
-    Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix, schedule,
+    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
+    schedule,
 };
 use crate::storage::Trouble;
 use json::Calls;
@@ -148,6 +149,7 @@ impl Object {
             },
             part: options.part_size.unwrap_or(schedule::PART),
             bulk_delete: true,
+            conditions: Conditions::default(),
             vendor: Vendor::Gcs(quick.clone()),
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })
