@@ -40,5 +40,6 @@ mod npm;
 mod pki;
 pub mod protocol;
 mod proxy;
+mod python;
 mod relay;
 pub mod server;
