@@ -103,13 +103,13 @@ impl CredentialProvider for Identity {
 /// Whoever gives credentials gave none.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot get credentials for the store")]
-pub(in crate::storage::object) struct NoCredentials(
-    #[source] pub(super) Box<dyn std::error::Error + Send + Sync>,
-);
+pub(in crate::storage::object) struct NoCredentials(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Cause;
+    use crate::storage::object::trouble;
 
     /// What a builder knows by a key.
     fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
@@ -148,6 +148,35 @@ mod tests {
         ];
         for (key, expected) in table {
             assert_eq!(said(&builder, key).as_deref(), expected, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_are_refused_need_a_person_and_others_time() {
+        let table = [
+            ("status code: 403 Forbidden: AccessDenied", Cause::Refused),
+            (
+                "status code: 400 Bad Request: InvalidIdentityToken",
+                Cause::Refused,
+            ),
+            ("status code: 400 Bad Request: Throttling", Cause::NoCredentials),
+            ("status code: 503 Service Unavailable", Cause::NoCredentials),
+            ("Failed to read token file", Cause::NoCredentials),
+        ];
+        for (said, expected) in table {
+            let error = object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(NoCredentials(said.into())),
+            };
+            assert_eq!(trouble::cause(&error), expected, "{said}");
+        }
+        let told = |text: &str| object_store::Error::Generic {
+            store: "S3",
+            source: text.to_owned().into(),
+        };
+        for code in ["ExpiredToken", "InvalidToken"] {
+            let error = told(&format!("status code: 400 Bad Request: <Code>{code}</Code>"));
+            assert_eq!(trouble::cause(&error), Cause::Refused, "{code}");
         }
     }
 
