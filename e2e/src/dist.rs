@@ -16,18 +16,17 @@ use crate::output::Step;
 
 /// Where Debian keeps the root certificates as one file.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// The server: package and program have the same name.
-pub const SERVER: &str = "registry-server";
-/// Both programs.
-pub const PROGRAMS: [&str; 2] = ["operator", SERVER];
+/// The operator and the server: packages and programs have the same names.
+pub const PROGRAMS: [&str; 2] = ["operator", "registry-server"];
 /// All dependencies, optimised, on two busy cores.
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 
-/// Compiles programs, some or all of [`PROGRAMS`], and refreshes them in `dist/`.
+/// Compiles both programs and refreshes them in `dist/`. Always both: alone, each would have its dependencies compiled once
+/// more, with the few features the other asks of them left out.
 ///
 /// # Errors
 /// They do not compile, or a file cannot be written.
-pub async fn fill(programs: &[&str], step: &Step) -> Result<()> {
+pub async fn fill(step: &Step) -> Result<()> {
     let root = checkout();
     let target = host_target().await?;
     let cargo = || Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).dir(&root);
@@ -38,7 +37,7 @@ pub async fn fill(programs: &[&str], step: &Step) -> Result<()> {
         target.to_uppercase().replace(['-', '.'], "_")
     );
     let mut build = cargo().args(["build", "--release", "--locked", "--target", &target]);
-    for program in programs {
+    for program in PROGRAMS {
         build = build.args(["--package", program]);
     }
     build
@@ -47,7 +46,7 @@ pub async fn fill(programs: &[&str], step: &Step) -> Result<()> {
         .deadline(BUILD_DEADLINE)
         .watched(|line| step.note(line.trim()))
         .await
-        .with_context(|| format!("cannot compile {}", programs.join(" and ")))?;
+        .with_context(|| format!("cannot compile {}", PROGRAMS.join(" and ")))?;
     let metadata = cargo()
         .args(["metadata", "--format-version=1", "--no-deps"])
         .success()
@@ -59,7 +58,7 @@ pub async fn fill(programs: &[&str], step: &Step) -> Result<()> {
     let release = Path::new(folder).join(&target).join("release");
     let dist = root.join("dist");
     fs::create_dir_all(&dist).with_context(|| format!("cannot create `{}`", dist.display()))?;
-    for program in programs {
+    for program in PROGRAMS {
         refresh(&release.join(program), &dist.join(program))?;
     }
     refresh(Path::new(CERTIFICATES), &dist.join("ca-certificates.crt"))

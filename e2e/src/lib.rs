@@ -25,6 +25,7 @@ pub mod packages;
 pub mod peers;
 pub mod provider;
 pub mod runner;
+pub mod sample;
 pub mod stores;
 pub mod suite;
 pub mod tools;

@@ -35,13 +35,8 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
         || cases
             .iter()
             .any(|case| case.needs_cluster() && case.is_meant(only));
-    let programs: &[&str] = if needs_cluster {
-        &dist::PROGRAMS
-    } else {
-        &[dist::SERVER]
-    };
-    out.step("Building", &programs.join(" and "), async |step| {
-        dist::fill(programs, &step).await
+    out.step("Building", &dist::PROGRAMS.join(" and "), async |step| {
+        dist::fill(&step).await
     })
     .await?;
     // Reports of an earlier run would look like this one's.

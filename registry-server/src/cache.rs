@@ -152,6 +152,18 @@ impl Cache {
         }
     }
 
+    /// Whether others read it too, who take sizes and types from it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kept, Kept::Redis(_))
+    }
+
+    /// Remembers where a link leads, without what opening it would show: only in memory, since others would miss it.
+    pub fn remember_place(&self, link: &Link<'_>, ticket: &Ticket, stored_as: Digest) {
+        if let Kept::Memory(memory) = &self.kept {
+            memory.remember(link, ticket, stored_as, Instant::now());
+        }
+    }
+
     /// Remembers what the store said since a ticket was given.
     pub async fn remember(&self, link: &Link<'_>, ticket: Ticket, descriptor: &Descriptor) {
         match &self.kept {

@@ -12,6 +12,7 @@ mod gc;
 mod htpasswd;
 mod keys;
 mod output;
+mod outside;
 mod progress;
 mod serve;
 mod source;

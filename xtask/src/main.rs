@@ -107,7 +107,7 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
             attached(&running(&cluster.name).await?.kubectl().args(command)).await
         }
         Task::Dist => {
-            let fill = async |step: Step| e2e::dist::fill(&e2e::dist::PROGRAMS, &step).await;
+            let fill = async |step: Step| e2e::dist::fill(&step).await;
             out.step("Building", "the operator and the server into dist/", fill)
                 .await?;
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use anyhow::Result;
 use e2e::exec::Exec;
 use e2e::images::checkout;
 use e2e::output::{Output, seconds};
+use e2e::sample;
 
 use super::test::{Counts, count, failures};
 
@@ -33,6 +34,62 @@ const SOAKS: [Soak; 1] = [Soak {
     variable: "PROPTEST_CASES",
     value: "200000",
 }];
+
+/// A case of the suite that takes how much it does from the environment.
+struct CaseSoak {
+    name: &'static str,
+    /// What only its sentence contains.
+    case: &'static str,
+    variable: &'static str,
+    value: &'static str,
+}
+
+const CASES: [CaseSoak; 3] = [
+    CaseSoak {
+        name: "6 GiB to a bucket, more than one request copies",
+        case: "a large layer goes to a bucket",
+        variable: "BERTH_LARGE_LAYER_MIB",
+        value: "6144",
+    },
+    CaseSoak {
+        name: "a kill before every call that changes the store",
+        case: "a kill at any system call",
+        variable: sample::VARIABLE,
+        value: "all",
+    },
+    CaseSoak {
+        name: "a loss of power at every moment",
+        case: "a loss of power at any moment",
+        variable: sample::VARIABLE,
+        value: "all",
+    },
+];
+
+impl CaseSoak {
+    /// Runs it in a suite of its own, and prints what it noted; whether it passed.
+    async fn run(&self, out: &Output) -> Result<bool> {
+        let command = Exec::new(std::env::current_exe()?)
+            .args(["test", "--only", self.case])
+            .env(self.variable, self.value)
+            .dir(checkout())
+            .deadline(DEADLINE);
+        out.step("Running", self.name, async |_| {
+            let finished = command.output().await?;
+            let success = finished.status.success();
+            if success {
+                let notes = finished
+                    .stderr
+                    .lines()
+                    .filter(|line| line.trim_start().starts_with('·'));
+                out.text(&notes.collect::<Vec<_>>().join("\n"));
+            } else {
+                out.text(&finished.all());
+            }
+            Ok(success)
+        })
+        .await
+    }
+}
 
 pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
     let mut total = Counts::default();
@@ -66,30 +123,11 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
         total.passed += ran.passed;
         total.failed += ran.failed;
     }
-    let case = "6 GiB to a bucket, more than one request copies";
-    let command = Exec::new(std::env::current_exe()?)
-        .args(["test", "--only", "a large layer"])
-        .env("BERTH_LARGE_LAYER_MIB", "6144")
-        .dir(checkout())
-        .deadline(DEADLINE);
-    let large = out
-        .step("Running", case, async |_| {
-            let finished = command.output().await?;
-            let notes = &finished.stderr;
-            out.text(
-                notes
-                    .lines()
-                    .filter(|line| line.contains(" MiB; "))
-                    .collect::<Vec<_>>()
-                    .join("\n")
-                    .as_str(),
-            );
-            Ok(finished.status.success())
-        })
-        .await?;
-    match large {
-        true => total.passed += 1,
-        false => total.failed += 1,
+    for soak in &CASES {
+        match soak.run(out).await? {
+            true => total.passed += 1,
+            false => total.failed += 1,
+        }
     }
     let mut text = String::from("\ntimes\n");
     for (step, time) in out.times() {

@@ -29,7 +29,7 @@ pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
         })
         .await?;
     out.step("Building", "the operator and the server", async |step| {
-        dist::fill(&dist::PROGRAMS, &step).await
+        dist::fill(&step).await
     })
     .await?;
     let local = Local::start(&cache, name, programs, out).await?;

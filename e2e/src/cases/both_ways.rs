@@ -117,6 +117,28 @@ impl<'a> Store<'a> {
         self.data.join("docker/registry/v2")
     }
 
+    /// Looks at every link and every byte with our `storage check`, which has to find nothing.
+    async fn check(&self) -> Result<()> {
+        let config = self.data.with_file_name("check.yml");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n",
+            self.data.display()
+        );
+        std::fs::write(&config, text)?;
+        let checked = Exec::new(Kind::Ours.program(&self.cache).await?)
+            .args(["storage", "check", "--digests"])
+            .arg(&config)
+            .output()
+            .await?;
+        ensure!(
+            checked.status.success(),
+            "`storage check` of the tree ended with {}:\n{}",
+            checked.status,
+            checked.all()
+        );
+        Ok(())
+    }
+
     /// Every file below the tree with its size, in order.
     async fn files(&self) -> Result<String> {
         let find = Exec::new("find")
@@ -151,6 +173,7 @@ async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
         let ours = store.serve(Kind::Ours).await?;
         let Compared { same, wanted } = compare::answers(&store, peer, &writer, &ours).await?;
         written::is_pulled(&store, &ours, engine).await?;
+        store.check().await?;
         ensure!(
             store.files().await? == before,
             "reading changed {}'s tree",
@@ -168,6 +191,7 @@ async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
     let writer = store.serve(Kind::Ours).await?;
     written::everything(&store, Kind::Ours, &writer, engine).await?;
     written::beyond_theirs(&store, &writer).await?;
+    store.check().await?;
     let before = store.files().await?;
     for peer in PEERS {
         let reader = store.serve(peer).await?;

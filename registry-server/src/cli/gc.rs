@@ -10,17 +10,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use registry_config::GoDuration;
-use registry_config::model::CacheKind;
 
 use super::output::Output;
-use super::serve;
-use super::{exit, source};
-use crate::fault::Fault;
-use crate::registry::{
-    Collected, Collecting, GarbageError, Registry, Removal, Settings, Untagged, WhileWritten,
-};
-use crate::storage::Trouble;
-use crate::telemetry;
+use super::{exit, outside, source};
+use crate::registry::{Collected, Collecting, Removal, Untagged};
 use report::Report;
 
 /// What the flags alone cannot say.
@@ -85,44 +78,6 @@ fn min_age(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "allowed: a duration such as `1h` or `90m`, or `0`".to_owned())
 }
 
-/// Why nothing was collected.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    /// The store is the server's own memory.
-    #[error(
-        "a store in memory (`storage.inmemory`) ends with its server: there is nothing to collect from outside"
-    )]
-    InMemory,
-    /// The store cannot be used.
-    #[error(transparent)]
-    Store(#[from] serve::Error),
-    /// The collection ended.
-    #[error(transparent)]
-    Garbage(#[from] Box<GarbageError>),
-    /// The operating system gives no threads.
-    #[error("cannot start")]
-    System(#[source] std::io::Error),
-}
-
-impl Error {
-    fn fault(&self) -> Fault {
-        match self {
-            Self::InMemory => Fault::Caller,
-            Self::Store(error) => error.fault(),
-            Self::Garbage(error) => error.fault(),
-            Self::System(_) => Fault::Permanent,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Garbage(error) => error.hint(),
-            Self::Store(error) => error.hint(),
-            Self::InMemory | Self::System(_) => None,
-        }
-    }
-}
-
 /// Collects garbage.
 pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
     let found = match source::find(arguments.config.clone()) {
@@ -132,85 +87,43 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    let result = telemetry::start(&found.loaded.config.log)
-        .map_err(Error::System)
-        .and_then(|log| {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .map_err(Error::System)?;
-            let result = runtime.block_on(collect(&found.loaded.config, &arguments, output));
-            log.finish();
-            result
-        });
-    match result {
-        Ok(collected) => match collected.first_failure {
-            None => exit::DONE,
-            Some(error) => {
-                let failed = format!(
-                    "{} removals failed, and nothing behind them was tried; the first",
-                    collected.failed
-                );
-                output.error(&failed, &error);
-                exit::code(error.fault())
-            }
-        },
-        Err(error) => {
-            output.error("", &error);
-            if let Some(hint) = error.hint() {
-                output.hint(&hint);
-            }
-            exit::code(error.fault())
-        }
-    }
+    let config = &found.loaded.config;
+    outside::finish(config, output, async {
+        let (registry, _) = outside::open(config).await?;
+        let collecting = Collecting {
+            untagged: match arguments.delete_untagged {
+                true => Untagged::Delete,
+                false => Untagged::Keep,
+            },
+            removal: match arguments.dry_run {
+                true => Removal::DryRun,
+                false => Removal::Remove,
+            },
+            while_written: outside::while_written(config, arguments.force),
+            min_age: arguments.min_age,
+            ..Collecting::default()
+        };
+        let mut report = Report::new(output, arguments.quiet, collecting.removal);
+        let collected = registry
+            .collect_garbage(&collecting, &mut |event| report.tell(event))
+            .await
+            .map_err(Box::new)?;
+        report.end(&collected);
+        Ok(ended(&collected, output))
+    })
 }
 
-async fn collect(
-    config: &registry_config::model::Config,
-    arguments: &Arguments,
-    output: &Output,
-) -> Result<Collected, Error> {
-    if config.storage.inmemory.is_some() {
-        return Err(Error::InMemory);
-    }
-    let (driver, _) = serve::driver(config, &Trouble::default()).await?;
-    // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
-    let cache = match config.storage.cache.kind() {
-        Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,
-        Some(CacheKind::Inmemory) | None => None,
+/// What a collection that came to its end is to a script.
+fn ended(collected: &Collected, output: &Output) -> u8 {
+    let Some(error) = &collected.first_failure else {
+        return exit::DONE;
     };
-    let read_only = config.storage.maintenance.is_read_only();
-    let collecting = Collecting {
-        untagged: match arguments.delete_untagged {
-            true => Untagged::Delete,
-            false => Untagged::Keep,
-        },
-        removal: match arguments.dry_run {
-            true => Removal::DryRun,
-            false => Removal::Remove,
-        },
-        // Whoever set it read-only has done what the refusal asks for.
-        while_written: match arguments.force || read_only {
-            true => WhileWritten::Collect,
-            false => WhileWritten::Refuse,
-        },
-        min_age: arguments.min_age,
-        ..Collecting::default()
-    };
-    let mut report = Report::new(output, arguments.quiet, collecting.removal);
-    let registry = Registry::new(driver, Settings::default()).with_cache(cache);
-    if let Some(owner) = config.storage.maintenance.owner() {
-        registry
-            .check_owner(owner)
-            .await
-            .map_err(|error| serve::Error::from(Box::new(error)))?;
-    }
-    let collected = registry
-        .collect_garbage(&collecting, &mut |event| report.tell(event))
-        .await
-        .map_err(Box::new)?;
-    report.end(&collected);
-    Ok(collected)
+    let failed = format!(
+        "{} removals failed, and nothing behind them was tried; the first",
+        collected.failed
+    );
+    output.error(&failed, error);
+    exit::code(error.fault())
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
     let trouble = Trouble::default();
-    let (driver, storage) = driver(config, &trouble).await?;
+    let (driver, storage) = driver(config, &trouble)?;
     let cache = cache(config)?;
     let gate = gate(config)?;
     let http2 = http.http2.disabled != Some(true);

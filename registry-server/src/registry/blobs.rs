@@ -50,14 +50,16 @@ impl Registry {
             digest: recalled.stored_as,
         };
         let key = payload.key();
-        // A link whose payload is gone is rare, and then the store tells the client. What is to be remembered has to be
-        // looked at, once.
-        if recalled.is_news() {
+        // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
+        // has to be looked at, once.
+        if self.wants_size(&recalled) {
             let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
                 return Err(unknown(repository, digest));
             };
             self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
                 .await;
+        } else {
+            self.remember_place(&link, recalled);
         }
         self.driver.redirect(&key).await.map_err(failed)
     }

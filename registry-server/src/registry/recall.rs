@@ -27,13 +27,6 @@ pub(super) struct Recalled {
     source: Source,
 }
 
-impl Recalled {
-    /// Whether a cache waits for what opening it shows.
-    pub(super) fn is_news(&self) -> bool {
-        matches!(self.source, Source::Store(Some(_)))
-    }
-}
-
 #[derive(Debug)]
 enum Source {
     Cache,
@@ -61,6 +54,19 @@ impl Registry {
             stored_as,
             source: Source::Store(ticket),
         }))
+    }
+
+    /// Whether somebody else may read from the cache what a payload's size is, and does not know yet.
+    pub(super) fn wants_size(&self, recalled: &Recalled) -> bool {
+        matches!(recalled.source, Source::Store(Some(_)))
+            && self.cache.as_ref().is_some_and(|cache| cache.is_shared())
+    }
+
+    /// Remembers where a link of a blob leads that is opened elsewhere, if nobody else reads the cache.
+    pub(super) fn remember_place(&self, link: &Link<'_>, recalled: Recalled) {
+        if let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) {
+            cache.remember_place(link, &ticket, recalled.stored_as);
+        }
     }
 
     /// Remembers a link whose payload could be opened.

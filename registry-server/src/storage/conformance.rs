@@ -197,7 +197,9 @@ driver! { timed: super::timed(), objects append }
 #[cfg(feature = "stores")]
 driver! { s3: super::stores::s3(), objects parts unfinished begun }
 #[cfg(feature = "stores")]
-driver! { azure: super::stores::azure().await, objects parts small }
+driver! { azure: super::stores::azure::plain(), objects parts small }
+#[cfg(feature = "stores")]
+driver! { azure_names_with_a_slash: super::stores::azure::with_slash().await, objects parts small }
 #[cfg(feature = "stores")]
 driver! { gcs: super::stores::gcs(), objects parts unfinished small }
 

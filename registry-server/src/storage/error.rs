@@ -142,6 +142,11 @@ pub enum Cause {
     /// The bucket lies elsewhere.
     #[error("the bucket lies in another region, or at another endpoint")]
     WrongRegion,
+    /// It holds two registries under one root, by names with a slash before them and by names without.
+    #[error(
+        "the store holds two registries under one root, by names with a slash before them and by names without"
+    )]
+    TwoTrees,
     /// Nobody answers.
     #[error("the store cannot be reached")]
     Unreachable,
@@ -160,7 +165,7 @@ impl Cause {
     /// In words that tell a stranger nothing.
     fn in_words(self) -> &'static str {
         match self {
-            Self::Refused | Self::NoBucket | Self::WrongRegion => "storage misconfigured",
+            Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => "storage misconfigured",
             Self::NoCredentials => "storage credentials unavailable",
             Self::Unreachable => "storage unreachable",
             Self::TimedOut => "storage does not answer",
@@ -177,7 +182,7 @@ impl Cause {
     /// After which time the same request may work; nothing where a person must act first.
     fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Refused | Self::NoBucket | Self::WrongRegion => None,
+            Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => None,
             Self::NoCredentials | Self::Unreachable | Self::TimedOut | Self::Overloaded | Self::Failed => {
                 Some(Duration::from_secs(5))
             }

@@ -11,7 +11,10 @@
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
 mod again;
+#[cfg(test)]
+mod answers;
 mod azure;
+mod beside;
 mod client;
 mod conditions;
 mod gcs;
@@ -70,7 +73,7 @@ struct Clients {
 enum Vendor {
     S3(s3::Calls),
     Azure,
-    Gcs(Arc<gcs::Gcs>),
+    Gcs,
 }
 
 /// A store of objects in a bucket.
@@ -82,8 +85,6 @@ pub struct Object {
     sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
-    /// Whether one request removes many objects.
-    bulk_delete: bool,
     conditions: Conditions,
     vendor: Vendor,
     redirects: Option<Arc<dyn Store>>,
@@ -418,33 +419,9 @@ impl Object {
     /// Removes objects that may be there or not.
     async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
         let failed = |error| self.sorter.sort(action, key, error);
-        if self.bulk_delete && paths.len() > 1 {
-            let doomed = stream::iter(paths).map(Ok).boxed();
-            return self
-                .clients
-                .quick
-                .delete_stream(doomed)
-                .try_for_each(|_| async { Ok(()) })
-                .await
-                .map_err(failed);
-        }
-        for path in paths {
-            let doomed = stream::iter([Ok(path)]).boxed();
-            match self
-                .clients
-                .quick
-                .delete_stream(doomed)
-                .try_for_each(|_| async { Ok(()) })
-                .await
-            {
-                Ok(()) => {}
-                Err(error) => match failed(error) {
-                    Error::NotFound { .. } => {}
-                    error => return Err(error),
-                },
-            }
-        }
-        Ok(())
+        let doomed = stream::iter(paths).map(Ok).boxed();
+        let removed = self.clients.quick.delete_stream(doomed);
+        removed.try_for_each(|_| async { Ok(()) }).await.map_err(failed)
     }
 
     fn pager(&self) -> Pager {

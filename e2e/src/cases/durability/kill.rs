@@ -1,4 +1,4 @@
-//! A server that is killed at each of its system calls that change the store.
+//! A server that is killed at each of its system calls that change the store, or at a sample of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use super::record::{Recorded, prepare, record};
 use super::story::Story;
 use super::teller::Told;
 use crate::runner::Bench;
+use crate::sample::Sample;
 use crate::server::Setup;
 use crate::trace::Traced;
 use crate::volume::Volume;
@@ -17,12 +18,12 @@ use crate::volume::Volume;
 /// Room for a push and for what killed ones leave.
 const SIZE: u64 = 64 << 20;
 
-/// How often a moment is aimed at that was not met by counting.
+/// How often a moment is aimed at.
 const TRIES: usize = 8;
 /// One moment of so many may not be met: other threads write too, to wake each other, and the first to come to a number
 /// dies of it; how often they do depends on how busy the machine is. What is on the disk at every single moment is looked
 /// at by the case about a loss of power.
-const MISSED_MAX: usize = 20;
+const MISSED_MAX: usize = 10;
 
 /// What every run needs: the program, a disk under it, and what is told to it.
 struct Killer {
@@ -33,8 +34,9 @@ struct Killer {
     story: Story,
 }
 
-/// One run for each call of an undisturbed one.
+/// One run for each moment before a call that changes the store, or for a sample of them.
 pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>) -> Result<()> {
+    let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
     let disk = bench.dir.join("disk");
     std::fs::create_dir(&disk)?;
@@ -51,73 +53,52 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
         whole.told.done == killer.story.steps.len(),
         "the undisturbed push broke off"
     );
-    let all = whole.changes.len();
-    let mut killed: BTreeMap<String, usize> = BTreeMap::new();
-    let mut moments = BTreeSet::new();
-    let names: BTreeSet<&str> = whole.changes.iter().map(|call| call.name.as_str()).collect();
-    for name in names {
-        let calls: Vec<_> = whole.of_thread.iter().filter(|call| call.name == name).collect();
-        let mut number = 0;
-        loop {
-            number += 1;
-            // Of calls that only read, a kill would show the same as before the next one that writes. Writes are
-            // counted with those that wake a sleeping thread, of which there are not always as many.
-            let is_of_use = match calls.get(number - 1) {
-                Some(call) => {
-                    name == "write" || (call.succeeded() && call.changes() && call.touches(&killer.disk)?)
-                }
-                None => true,
-            };
-            if !is_of_use {
-                continue;
-            }
-            let seen = killer.killed(name, number).await?;
-            if seen.told.done == killer.story.steps.len() {
-                break;
-            }
-            *killed.entry(name.to_owned()).or_default() += 1;
-            moments.insert(seen.changes.len());
-        }
-    }
-    // Of a write that had one more or one less in front of it, a neighbour was met twice.
-    let mut missed = Vec::new();
-    for moment in whole.before..all {
-        let next = &whole.changes[moment];
+    let all = whole.before..whole.changes.len();
+    let aims: Vec<usize> = all.clone().filter(|moment| sample.has(*moment)).collect();
+    let mut kills: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut met = BTreeSet::new();
+    for aim in &aims {
+        let next = &whole.changes[*aim];
         let before = whole
             .of_thread
             .iter()
             .filter(|call| call.name == next.name && call.begun < next.begun);
         let mut number = before.count() + 1;
-        let mut tries = 0;
-        while !moments.contains(&moment) && tries < TRIES {
-            tries += 1;
-            let met = killer.killed(&next.name, number).await?.changes.len();
-            *killed.entry(next.name.clone()).or_default() += 1;
-            moments.insert(met);
-            number = if met < moment {
+        for _ in 0..TRIES {
+            if met.contains(aim) {
+                break;
+            }
+            let died = killer.killed(&next.name, number).await?.changes.len();
+            *kills.entry(&next.name).or_default() += 1;
+            met.insert(died);
+            // Of a write that had one more or one less in front of it, a neighbour is met.
+            number = if died < *aim {
                 number + 1
             } else {
                 number.saturating_sub(1).max(1)
             };
         }
-        if !moments.contains(&moment) {
-            missed.push(format!("{moment} ({})", next.name));
-        }
     }
-    let met = all - whole.before - missed.len();
-    let runs: usize = killed.values().sum();
-    let by_name: Vec<String> = killed
+    let missed: Vec<String> = aims
+        .iter()
+        .filter(|aim| !met.contains(*aim))
+        .map(|aim| format!("{aim} ({})", whole.changes[*aim].name))
+        .collect();
+    let by_name: Vec<String> = kills
         .iter()
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     bench.note(format!(
-        "{runs} kills ({}), at {met} of the {} moments before a call that changes the store: 0 losses",
+        "{} kills ({}), at {} of the {} moments before a call that changes the store (sample {sample}): 0 losses",
+        kills.values().sum::<usize>(),
         by_name.join(", "),
-        all - whole.before
+        met.range(all.clone()).count(),
+        all.len(),
     ));
     ensure!(
-        missed.len() * MISSED_MAX < all,
-        "of {all} moments these were not met: {}",
+        missed.len() * MISSED_MAX < aims.len(),
+        "of {} moments these were not met: {}",
+        aims.len(),
         missed.join(", ")
     );
     Ok(())

@@ -16,6 +16,7 @@ use super::record::{prepare, record};
 use super::story::Story;
 use super::teller::Teller;
 use crate::runner::Bench;
+use crate::sample::Sample;
 use crate::server::Setup;
 use crate::trace::Traced;
 use crate::volume::Volume;
@@ -34,8 +35,9 @@ const TOLD: usize = 5;
 
 const SIZE: u64 = 64 << 20;
 
-/// Records a push on a real disk, then looks at every disk there could be.
+/// Records a push on a real disk, then looks at every disk there could be, or at those of a sample of the moments.
 pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -> Result<()> {
+    let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
     let setup = || -> Result<Setup> {
         Ok(Setup::new(&program, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true"))
@@ -77,17 +79,17 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
     let mut disk = Disk::new(&real);
     let mut chance = StdRng::seed_from_u64(SEED);
     let mut before = Vec::new();
-    let moments = seen.changes.len() + 1 - seen.before;
+    let mut moments = 0;
     for moment in 0..=seen.changes.len() {
-        if moment >= seen.before {
+        let slots = disk.slots();
+        if moment >= seen.before && sample.has(moment) {
+            moments += 1;
             let next = seen.changes.get(moment).map_or(usize::MAX, |call| call.begun);
             let done = seen.answers.iter().filter(|answer| **answer < next).count();
             // Whether anything was done since the last answer.
             let since = done.checked_sub(1).map_or(0, |last| seen.answers[last]);
             let underway = moment > seen.before && seen.changes[moment - 1].begun > since;
-            let slots = disk.slots();
             let choices = choices(&slots, &before, &mut chance);
-            before.clone_from(&slots);
             for answers in choices {
                 let state = disk.state(&slots, &answers);
                 looks
@@ -96,13 +98,15 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
                     .with_context(|| format!("at moment {moment}"))?;
             }
         }
+        before = slots;
         if let Some(call) = seen.changes.get(moment) {
             disk.apply(call)?;
         }
     }
     let states = looks.seen.len();
     bench.note(format!(
-        "{states} states of a disk at {moments} moments: {} losses",
+        "{states} states of a disk at {moments} of {} moments (sample {sample}): {} losses",
+        seen.changes.len() + 1 - seen.before,
         looks.losses
     ));
     ensure!(

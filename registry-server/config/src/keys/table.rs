@@ -114,7 +114,7 @@ pub const KEYS: &[Key] = &[
     key("storage.s3aws.usefipsendpoint", V3, Bool, Acted, "as `storage.s3.usefipsendpoint`"),
     key("storage.s3aws.loglevel", V3, Text, Accepted, "what is sent to the store is not logged; its errors are"),
     key("storage.s3aws.redirectendpoint", V3, Text, Acted, "as `storage.s3.redirectendpoint`"),
-    key("storage.azure", Both, Section, Acted, "a container of Azure Blob Storage, with distribution's keys; one with names that begin with a slash, as version 2 wrote them, is refused"),
+    key("storage.azure", Both, Section, Acted, "a container of Azure Blob Storage, with distribution's keys; names that begin with a slash, as version 2 wrote them, are kept"),
     key("storage.azure.accountname", Both, Text, Acted, "the account"),
     key("storage.azure.accountkey", Both, Secret, Acted, "the account's key"),
     key("storage.azure.container", Both, Text, Acted, "the container"),

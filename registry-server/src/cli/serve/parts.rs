@@ -18,10 +18,7 @@ use crate::storage::{
 };
 
 /// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
-pub(in crate::cli) async fn driver(
-    config: &Config,
-    trouble: &Trouble,
-) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(in crate::cli) fn driver(config: &Config, trouble: &Trouble) -> Result<(Arc<dyn Driver>, String), Error> {
     let storage = &config.storage;
     if let Some(filesystem) = &storage.filesystem {
         let root = filesystem.root();
@@ -47,7 +44,7 @@ pub(in crate::cli) async fn driver(
     }
     if let Some(azure) = &storage.azure {
         let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::azure(&azure_options(azure, redirect), trouble.clone()).await?;
+        let driver = Object::azure(&azure_options(azure, redirect), trouble.clone())?;
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }

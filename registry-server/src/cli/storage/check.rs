@@ -7,10 +7,9 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Output, exit};
-use crate::cli::output::size;
+use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::source;
+use crate::cli::{exit, outside, source};
 use crate::registry::{
     About, CheckEvent, Checked, Checking, Digests, Fate, Finding, Repair, Undoing, Undone,
 };
@@ -67,9 +66,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         }
     };
     let config = &found.loaded.config;
-    super::finish(config, output, async {
-        let (registry, _) = super::open(config).await?;
-        let while_written = super::while_written(config, arguments.force);
+    outside::finish(config, output, async {
+        let (registry, _) = outside::open(config).await?;
+        let while_written = outside::while_written(config, arguments.force);
         if let Some(run) = arguments.undo {
             let mut watch = |undoing: Undoing<'_>| match undoing {
                 Undoing::Back(key) => output.data(&format!("put back: {key}\n")),

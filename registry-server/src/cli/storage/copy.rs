@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, exit};
-use crate::cli::output::size;
+use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::source;
+use crate::cli::{exit, outside, source};
 use crate::registry::{Copied, CopyEvent};
 
 /// What the flags alone cannot say.
@@ -55,9 +54,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    super::finish(&from, output, async {
-        let (source, source_name) = super::open(&from).await?;
-        let (target, target_name) = super::open(&to).await?;
+    outside::finish(&from, output, async {
+        let (source, source_name) = outside::open(&from).await?;
+        let (target, target_name) = outside::open(&to).await?;
         if !arguments.quiet {
             output.talk(&format!("   Copying  {source_name} to {target_name}"));
         }
@@ -66,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             progress: Progress::new(output, arguments.quiet),
         };
         let mut copied = Copied::default();
-        let while_written = super::while_written(&to, arguments.force);
+        let while_written = outside::while_written(&to, arguments.force);
         let result = source
             .copy_to(&target, while_written, &mut copied, &mut |event| {
                 report.tell(event)

@@ -1,16 +1,15 @@
 //! Real object stores. Where they are is told by variables, which `cargo xtask test` and `cargo xtask stores` set.
 
+pub(super) mod azure;
+
 use std::sync::Arc;
 
-use object_store::ObjectStoreExt as _;
-use object_store::azure::MicrosoftAzureBuilder;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Subject;
 use crate::storage::{
-    AzureCredentials, AzureOptions, Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options,
-    ServiceAccount, StoreError, Trouble,
+    Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options, ServiceAccount, Trouble,
 };
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
@@ -65,40 +64,6 @@ pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
 }
 
 #[derive(Deserialize)]
-struct Azure {
-    endpoint: String,
-    accountname: String,
-    accountkey: String,
-    container: String,
-}
-
-/// A place of its own in the container.
-fn azure_options() -> AzureOptions {
-    let Azure {
-        endpoint,
-        accountname,
-        accountkey,
-        container,
-    } = variable("BERTH_TEST_AZURE");
-    AzureOptions {
-        endpoint,
-        account: accountname,
-        credentials: AzureCredentials::Key(accountkey),
-        container,
-        root: Uuid::new_v4().to_string(),
-        ..AzureOptions::default()
-    }
-}
-
-pub(super) async fn azure() -> Subject {
-    let options = azure_options();
-    Subject {
-        driver: Arc::new(Object::azure(&options, Trouble::default()).await.unwrap()),
-        _folder: None,
-    }
-}
-
-#[derive(Deserialize)]
 struct Gcs {
     endpoint: String,
     bucket: String,
@@ -130,23 +95,4 @@ pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
         ..GcsOptions::default()
     };
     Arc::new(Object::gcs(&options, Trouble::default()).unwrap())
-}
-
-#[tokio::test]
-async fn a_container_with_names_of_distribution_2_is_refused() {
-    let options = azure_options();
-    // A container in the address and none in the path leaves an empty component: the slash.
-    let old = MicrosoftAzureBuilder::new()
-        .with_account(&options.account)
-        .with_endpoint(format!("{}/{}", options.endpoint, options.container))
-        .with_container_name("")
-        .with_allow_http(true);
-    let AzureCredentials::Key(key) = &options.credentials else {
-        panic!("another kind of credentials");
-    };
-    let old = old.with_access_key(key).build().unwrap();
-    let name = format!("{}/docker/registry/v2/left", options.root);
-    old.put(&name.into(), "by distribution 2".into()).await.unwrap();
-    let error = Object::azure(&options, Trouble::default()).await.unwrap_err();
-    assert!(matches!(error, StoreError::Slashes { .. }), "{error}");
 }

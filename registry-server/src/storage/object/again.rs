@@ -6,8 +6,7 @@ use rand::Rng as _;
 
 use super::{Certificates, Patience, StoreError};
 
-/// The first pause between two tries, and the longest.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// Asks, and asks again while the failure is one that may pass, as often and as long as there is patience.
@@ -17,7 +16,7 @@ pub(super) async fn again<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
 ) -> Result<T, E> {
     let begun = Instant::now();
-    let mut longest = PAUSE;
+    let mut longest = patience.pause;
     for _ in 0..patience.retries {
         match ask().await {
             Err(error) if may_pass(&error) && begun.elapsed() + longest < patience.all => {
@@ -65,6 +64,7 @@ mod tests {
         silence: Duration::from_secs(1),
         all: Duration::from_secs(60),
         retries: 2,
+        pause: Duration::from_millis(1),
     };
 
     #[tokio::test]

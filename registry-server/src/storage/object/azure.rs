@@ -1,21 +1,32 @@
 //! Azure Blob Storage: the options of `storage.azure`.
 //!
 //! Uploads in parts are blocks of the blob itself, which Azure forgets a week after the last one; nothing of it can be
-//! listed, and nothing needs to be aborted.
-//! Distribution 2 wrote names with a slash before them, version 3 does not, and the library cannot remove the former. A
-//! container with such names is refused rather than taken for empty.
+//! listed, and nothing needs to be aborted. Where distribution's appended blobs are in the way, see `kinds`.
+//! Distribution 2 wrote names with a slash before them, version 3 does not. Whichever a container holds is gone on with
+//! (`container`); what the library cannot say about the former is said by `calls`.
+
+mod calls;
+mod container;
+mod kinds;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
-use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+
+pub(super) use container::TwoTrees;
 
 use super::trouble::Sorter;
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule,
 };
-use crate::storage::{Error, StorageKey, Trouble};
+use crate::storage::Trouble;
+use container::{Container, Names};
+
+/// The section of the configuration.
+const SECTION: &str = "storage.azure";
 
 /// How a container is reached (`storage.azure`).
 #[derive(Debug, Clone, Default)]
@@ -68,25 +79,40 @@ impl std::fmt::Debug for AzureCredentials {
 }
 
 impl Object {
-    /// The store in a container. What keeps it from answering is noted in `trouble`.
+    /// The store in a container. Nothing is sent yet. What keeps it from answering is noted in `trouble`.
     ///
     /// # Errors
-    /// When the options make no sense, the certificates cannot be read, the container holds a tree of distribution 2's, or
-    /// does not answer: that has to be known.
-    pub async fn azure(options: &AzureOptions, trouble: Trouble) -> Result<Self, StoreError> {
-        let certificates = Certificates::read("storage.azure.cacert", options.ca_file.as_deref())?;
-        let sorter = Sorter {
-            store: format!("azure {}/{}", options.account, options.container).into(),
-            trouble,
+    /// When the options make no sense, or the certificates cannot be read.
+    pub fn azure(options: &AzureOptions, trouble: Trouble) -> Result<Self, StoreError> {
+        options.open(trouble, |builder| builder)
+    }
+}
+
+fn failed(source: object_store::Error) -> StoreError {
+    StoreError::Options {
+        section: SECTION,
+        source,
+    }
+}
+
+impl AzureOptions {
+    /// The store, by clients that `known` may still change.
+    fn open(
+        &self,
+        trouble: Trouble,
+        known: impl FnOnce(MicrosoftAzureBuilder) -> MicrosoftAzureBuilder,
+    ) -> Result<Object, StoreError> {
+        let certificates = Certificates::read("storage.azure.cacert", self.ca_file.as_deref())?;
+        let quick = self.client(known(self.builder()), QUICK, &certificates)?;
+        // One token is enough for all.
+        let builder = self.builder().with_credentials(Arc::clone(quick.credentials()));
+        let names = Arc::new(Names::new(quick.clone(), &self.root));
+        let container = |patience, plain| {
+            Container::new(self, &builder, patience, &certificates, plain, Arc::clone(&names)).map(Arc::new)
         };
-        let quick = Arc::new(options.client(QUICK, &certificates)?);
-        let long = Arc::new(options.client(LONG, &certificates)?);
-        if has_slashes(&quick, &prefix(&options.root), &sorter).await? {
-            return Err(StoreError::Slashes {
-                container: options.container.clone(),
-            });
-        }
-        Ok(Self {
+        let long = container(LONG, self.client(builder.clone(), LONG, &certificates)?)?;
+        let quick = container(QUICK, quick)?;
+        Ok(Object {
             name: "azure",
             clients: Clients {
                 quick: quick.clone(),
@@ -94,47 +120,24 @@ impl Object {
                 write: long,
                 jot: quick.clone(),
             },
-            prefix: prefix(&options.root),
-            sorter,
+            prefix: prefix(&self.root),
+            sorter: Sorter {
+                store: format!("azure {}/{}", self.account, self.container).into(),
+                trouble,
+            },
             part: schedule::PART,
-            bulk_delete: false,
             conditions: Conditions::default(),
             vendor: Vendor::Azure,
-            redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
+            redirects: self.redirect.then_some(quick as Arc<dyn super::Store>),
         })
     }
-}
 
-/// Whether the container holds a tree as distribution 2 wrote it.
-async fn has_slashes(client: &MicrosoftAzure, prefix: &str, sorter: &Sorter) -> Result<bool, Error> {
-    let options = PaginatedListOptions {
-        max_keys: Some(1),
-        ..PaginatedListOptions::default()
-    };
-    let top = StorageKey::parse("docker/registry/v2")?;
-    let page = client
-        .list_paginated(Some(&format!("/{prefix}{top}/")), options)
-        .await;
-    let page = page.map_err(|error| sorter.sort("list", &top, error))?;
-    Ok(!page.result.objects.is_empty())
-}
+    /// Where the account is, without a slash behind.
+    fn address(&self) -> &str {
+        self.endpoint.trim_end_matches('/')
+    }
 
-impl AzureOptions {
-    fn client(&self, patience: Patience, certificates: &Certificates) -> Result<MicrosoftAzure, StoreError> {
-        let failed = |source| StoreError::Options {
-            section: "storage.azure",
-            source,
-        };
-        let client = certificates
-            .believed_by(patience.client(self.skip_verify))
-            .map_err(failed)?;
-        let mut retry = patience.retry();
-        if let Some(retries) = self.retries {
-            retry.max_retries = retries;
-        }
-        if let Some(pause) = self.pause {
-            retry.backoff.init_backoff = pause;
-        }
+    fn builder(&self) -> MicrosoftAzureBuilder {
         let builder = match &self.credentials {
             AzureCredentials::Found => MicrosoftAzureBuilder::from_env(),
             AzureCredentials::Key(key) => MicrosoftAzureBuilder::new().with_access_key(key),
@@ -147,17 +150,30 @@ impl AzureOptions {
         builder
             .with_account(&self.account)
             .with_container_name(&self.container)
-            .with_endpoint(self.endpoint.trim_end_matches('/').to_owned())
-            .with_retry(retry)
-            .with_client_options(client)
+            .with_endpoint(self.address().to_owned())
+    }
+
+    fn client(
+        &self,
+        builder: MicrosoftAzureBuilder,
+        patience: Patience,
+        certificates: &Certificates,
+    ) -> Result<MicrosoftAzure, StoreError> {
+        let patience = self.patience(patience);
+        let client = certificates.believed_by(patience.client(self.skip_verify));
+        builder
+            .with_retry(patience.retry())
+            .with_client_options(client.map_err(failed)?)
             .with_allow_http(true)
             .build()
             .map_err(failed)
     }
-}
 
-impl From<Error> for StoreError {
-    fn from(error: Error) -> Self {
-        Self::Asked(error)
+    fn patience(&self, patience: Patience) -> Patience {
+        Patience {
+            retries: self.retries.unwrap_or(patience.retries),
+            pause: self.pause.unwrap_or(patience.pause),
+            ..patience
+        }
     }
 }

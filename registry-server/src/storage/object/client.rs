@@ -9,7 +9,6 @@ use object_store::client::ClientOptions;
 use object_store::{BackoffConfig, Certificate, RetryConfig};
 
 use crate::fault::Fault;
-use crate::storage::Error;
 
 /// How long a store may take. A request that fails in a way that may pass is tried again, with growing pauses, as long
 /// as there is time.
@@ -23,6 +22,8 @@ pub(super) struct Patience {
     pub(super) all: Duration,
     /// How often it is tried again.
     pub(super) retries: usize,
+    /// The first pause between two tries.
+    pub(super) pause: Duration,
 }
 
 /// For looks, small objects and lists.
@@ -31,6 +32,7 @@ pub(super) const QUICK: Patience = Patience {
     silence: Duration::from_secs(10),
     all: Duration::from_secs(20),
     retries: 5,
+    pause: Duration::from_millis(100),
 };
 
 /// For what moves a part, or copies a large object.
@@ -54,7 +56,10 @@ impl Patience {
 
     pub(super) fn retry(self) -> RetryConfig {
         RetryConfig {
-            backoff: BackoffConfig::default(),
+            backoff: BackoffConfig {
+                init_backoff: self.pause,
+                ..BackoffConfig::default()
+            },
             max_retries: self.retries,
             retry_timeout: self.all,
         }
@@ -116,18 +121,6 @@ pub enum StoreError {
         #[source]
         source: reqwest::Error,
     },
-    /// The container holds a tree of distribution 2's.
-    #[error(
-        "container `{container}` holds names with a slash before them, as registry:2 wrote them, which are not supported yet; \
-         take another container or `rootdirectory`, or bring its content to names without the slash first"
-    )]
-    Slashes {
-        /// Which.
-        container: String,
-    },
-    /// The store was asked something at the start and did not answer.
-    #[error(transparent)]
-    Asked(Error),
 }
 
 impl StoreError {
@@ -139,9 +132,7 @@ impl StoreError {
             | Self::Certificates { .. }
             | Self::Key { .. }
             | Self::KeyFile { .. }
-            | Self::Slashes { .. }
             | Self::Tls { .. } => Fault::Caller,
-            Self::Asked(error) => error.fault(),
         }
     }
 }

@@ -148,9 +148,8 @@ impl Object {
                 trouble,
             },
             part: options.part_size.unwrap_or(schedule::PART),
-            bulk_delete: true,
             conditions: Conditions::default(),
-            vendor: Vendor::Gcs(quick.clone()),
+            vendor: Vendor::Gcs,
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })
     }

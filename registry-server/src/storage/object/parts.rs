@@ -5,7 +5,7 @@ use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, Vendor, schedule, trouble};
+use super::{Object, Vendor, beside, schedule, trouble};
 use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
@@ -138,8 +138,9 @@ impl Parts for Object {
         match &self.vendor {
             Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
             // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
-            Vendor::Azure => Ok(Vec::new()),
-            Vendor::Gcs(store) => store.unfinished(&self.sorter).await,
+            Vendor::Azure | Vendor::Gcs => {
+                beside::unfinished(&*self.clients.quick, &self.prefix, &self.sorter).await
+            }
         }
     }
 }

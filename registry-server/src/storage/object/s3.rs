@@ -151,7 +151,6 @@ impl Object {
             prefix: prefix(&options.root),
             sorter,
             part: options.part_size.unwrap_or(schedule::PART),
-            bulk_delete: true,
             conditions: Conditions::default(),
             vendor: Vendor::S3(calls),
             redirects: redirects.map(|store| store as Arc<dyn super::Store>),

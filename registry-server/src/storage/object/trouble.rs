@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::azure::TwoTrees;
 use super::s3::NoCredentials;
 use crate::storage::{Cause, Error, StorageKey, Trouble};
 
@@ -67,6 +68,9 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
         };
     }
     for cause in causes(error) {
+        if cause.is::<TwoTrees>() {
+            return Cause::TwoTrees;
+        }
         if let Some(error) = cause.downcast_ref::<HttpError>() {
             return match error.kind() {
                 HttpErrorKind::Connect => Cause::Unreachable,

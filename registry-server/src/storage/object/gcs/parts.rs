@@ -6,64 +6,31 @@
 //! When the object is there the parts are removed; what is left of them by a crash is an unfinished upload, which the
 //! purge of uploads removes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{Error, MultipartId, ObjectMeta, ObjectStore as _, PutPayload, PutResult, Result};
+use object_store::{Error, MultipartId, ObjectStore as _, PutPayload, PutResult, Result};
 use uuid::Uuid;
 
 use super::Gcs;
 use super::json::COMPOSED;
-use crate::storage::layout::Area;
-use crate::storage::object::trouble::Sorter;
-use crate::storage::{self, StorageKey, Unfinished};
+use crate::storage::object::beside::{self, JOINED};
 
 /// How many are put together at once.
 const AT_ONCE: usize = 8;
 
-/// What the name of something that was put together of parts begins with.
-const JOINED: &str = "joined-";
-
 impl Gcs {
-    /// Where all parts lie, with a slash behind.
-    fn parts(&self) -> String {
-        format!("{}{}/", self.prefix, Area::Parts.key())
-    }
-
     /// Where an upload's parts lie, with a slash behind.
     fn folder(&self, path: &Path, id: &str) -> String {
-        let key = path.as_ref();
-        format!(
-            "{}{}/{id}/",
-            self.parts(),
-            key.strip_prefix(&self.prefix).unwrap_or(key)
-        )
-    }
-
-    /// Everything that begins with a prefix.
-    async fn below(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
-        let (mut found, mut token) = (Vec::new(), None);
-        loop {
-            let options = PaginatedListOptions {
-                page_token: token,
-                ..PaginatedListOptions::default()
-            };
-            let page = self.list_paginated(Some(prefix), options).await?;
-            found.extend(page.result.objects);
-            token = page.page_token;
-            if token.is_none() {
-                return Ok(found);
-            }
-        }
+        beside::folder(&self.prefix, path, id)
     }
 
     /// Removes what lies in an upload's folder.
     async fn clear(&self, folder: &str) -> Result<()> {
-        let found = self.below(folder).await?;
+        let found = beside::below(self, folder).await?;
         let paths = found.into_iter().map(|part| Ok(part.location));
         let removed = self.delete_stream(stream::iter(paths.collect::<Vec<_>>()).boxed());
         removed.try_for_each(|_| async { Ok(()) }).await
@@ -92,44 +59,6 @@ impl Gcs {
             parts = joined.try_collect().await?;
         }
         self.json.compose(&parts, target).await
-    }
-
-    /// The uploads below this root that have parts.
-    pub(in crate::storage::object) async fn unfinished(
-        &self,
-        sorter: &Sorter,
-    ) -> Result<Vec<Unfinished>, storage::Error> {
-        let top = self.parts();
-        let found = self.below(&top).await;
-        let found = found
-            .map_err(|error| sorter.sort("list the unfinished uploads of", &Area::Parts.key(), error))?;
-        let mut uploads = BTreeMap::<(StorageKey, String), Unfinished>::new();
-        for part in found {
-            let name = part.location.as_ref();
-            let Some((folder, name)) = name.strip_prefix(&top).and_then(|name| name.rsplit_once('/')) else {
-                continue;
-            };
-            let Some((key, upload)) = folder.rsplit_once('/') else {
-                continue;
-            };
-            // What we never wrote is not ours to judge.
-            let Ok(key) = StorageKey::parse(key) else { continue };
-            let modified = part.last_modified.into();
-            let known = uploads
-                .entry((key.clone(), upload.to_owned()))
-                .or_insert(Unfinished {
-                    key,
-                    upload: upload.to_owned(),
-                    modified,
-                    bytes: 0,
-                });
-            known.modified = known.modified.max(modified);
-            // What was put together has no bytes of its own.
-            if !name.starts_with(JOINED) {
-                known.bytes += part.size;
-            }
-        }
-        Ok(uploads.into_values().collect())
     }
 }
 
@@ -168,7 +97,7 @@ impl MultipartStore for Gcs {
             self.json.put(path, PutPayload::new(), None).await?;
         } else if let Err(error) = self.join(&folder, parts.clone(), path).await {
             // Whatever the store said: without its parts there is no upload.
-            let found = self.below(&folder).await?;
+            let found = beside::below(self, &folder).await?;
             let found: BTreeSet<Path> = found.into_iter().map(|part| part.location).collect();
             let Some(missing) = parts.iter().find(|part| !found.contains(*part)) else {
                 return Err(error);

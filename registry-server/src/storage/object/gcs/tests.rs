@@ -1,55 +1,13 @@
 //! What cannot be seen on an emulator: how a bucket that fails, waits or is not there is spoken to.
 
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 
 use super::*;
+use crate::storage::object::answers::{Answer, answering};
 use crate::storage::{Cause, Driver as _, Durability, Expected, Mode, Parts as _, StorageKey};
 
-/// An answer: a status and a body, or a connection that ends without one.
-type Answer = Option<(u16, &'static str)>;
-
 const WRITTEN: Answer = Some((200, r#"{"generation":"7"}"#));
-
-/// Gives these answers in order, and keeps the first line of each request with its body.
-async fn answering(answers: impl IntoIterator<Item = Answer>) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (asked, answers) = (Arc::clone(&seen), answers.into_iter().collect::<Vec<_>>());
-    tokio::spawn(async move {
-        for answer in answers {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
-            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-            assert!(head.contains("\r\nauthorization: bearer "), "{head}");
-            let length = head
-                .split_once("\r\ncontent-length: ")
-                .and_then(|(_, rest)| rest.split("\r\n").next())
-                .map_or(0, |length| length.parse().unwrap());
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).await.unwrap();
-            let line = head.lines().next().unwrap().trim_end_matches(" http/1.1");
-            let request = format!("{line} {}", String::from_utf8(body).unwrap());
-            asked.lock().unwrap().push(request.trim_end().to_owned());
-            if let Some((status, body)) = answer {
-                let length = body.len();
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-                );
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        }
-    });
-    (address, seen)
-}
 
 fn account() -> ServiceAccount {
     ServiceAccount {

@@ -1,0 +1,283 @@
+//! A container as a [`Store`](super::super::Store), whichever way its names begin.
+//!
+//! Distribution 2 names an object `/docker/…`, version 3 and everybody else `docker/…`; to Azure these are two objects.
+//! Which it is in a container is looked up before the first request that names something, and remembered. A store that
+//! does not answer that is asked again by the next request: nothing is decided by a failure.
+//! A container in which both are found below one root is not served: half of the content would be missing, and nobody
+//! but its owner knows which half.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::calls::Calls;
+use super::kinds;
+use super::{AzureOptions, Certificates, Patience, StoreError, prefix};
+
+/// How many objects are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
+
+/// A container holds a registry under names with a slash before them, and one under names without.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "both `/{prefix}docker` and `{prefix}docker` hold a registry, as distribution 2 and 3 name them: move one of them to another \
+     container, or take another `rootdirectory`"
+)]
+pub(in crate::storage::object) struct TwoTrees {
+    prefix: String,
+}
+
+/// How the names of a container begin.
+pub(super) struct Names {
+    asks: MicrosoftAzure,
+    pub(super) prefix: String,
+    slash: OnceLock<bool>,
+}
+
+impl Names {
+    pub(super) fn new(asks: MicrosoftAzure, root: &str) -> Self {
+        Self {
+            asks,
+            prefix: prefix(root),
+            slash: OnceLock::new(),
+        }
+    }
+
+    /// Whether there is a slash before them. Those who ask at the same time do not wait for each other, lest each of
+    /// them waits for a store that answers none.
+    pub(super) async fn slash(&self) -> Result<bool> {
+        if let Some(slash) = self.slash.get() {
+            return Ok(*slash);
+        }
+        let prefix = &self.prefix;
+        let slash = self.any(&format!("/{prefix}docker/")).await?;
+        if slash && self.any(&format!("{prefix}docker/registry/v2/")).await? {
+            return Err(Error::Generic {
+                store: "Azure",
+                source: Box::new(TwoTrees {
+                    prefix: prefix.clone(),
+                }),
+            });
+        }
+        Ok(*self.slash.get_or_init(|| slash))
+    }
+
+    /// Whether a name begins like this.
+    async fn any(&self, prefix: &str) -> Result<bool> {
+        let mut options = PaginatedListOptions {
+            max_keys: Some(1),
+            ..PaginatedListOptions::default()
+        };
+        loop {
+            let page = self.asks.list_paginated(Some(prefix), options.clone()).await?;
+            if !page.result.objects.is_empty() {
+                return Ok(true);
+            }
+            // A page may be empty and not the last.
+            match page.page_token {
+                Some(token) => options.page_token = Some(token),
+                None => return Ok(false),
+            }
+        }
+    }
+}
+
+/// A container.
+pub(super) struct Container {
+    plain: MicrosoftAzure,
+    slashed: MicrosoftAzure,
+    pub(super) calls: Arc<Calls>,
+    pub(super) names: Arc<Names>,
+}
+
+impl Container {
+    pub(super) fn new(
+        options: &AzureOptions,
+        builder: &MicrosoftAzureBuilder,
+        patience: Patience,
+        certificates: &Certificates,
+        plain: MicrosoftAzure,
+        names: Arc<Names>,
+    ) -> Result<Self, StoreError> {
+        // The container as a part of the address leaves an empty component before each name: the slash.
+        let slashed = builder
+            .clone()
+            .with_endpoint(format!("{}/{}", options.address(), options.container))
+            .with_container_name("")
+            .with_http_connector(Delegating);
+        Ok(Self {
+            slashed: options.client(slashed, patience, certificates)?,
+            calls: Arc::new(Calls::new(options, patience, certificates, &plain)?),
+            plain,
+            names,
+        })
+    }
+
+    /// The client for requests that name an object.
+    pub(super) async fn named(&self) -> Result<&MicrosoftAzure> {
+        match self.names.slash().await? {
+            true => Ok(&self.slashed),
+            false => Ok(&self.plain),
+        }
+    }
+}
+
+impl fmt::Debug for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Container")
+            .field("prefix", &self.names.prefix)
+            .field("slash", &self.names.slash.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plain.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Container {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let unconditional = options.mode == PutMode::Overwrite;
+        let written = self
+            .named()
+            .await?
+            .put_opts(location, payload.clone(), options)
+            .await;
+        match written {
+            Err(error) if unconditional && kinds::is_other(&error) => {
+                self.put_over_other(location, payload).await
+            }
+            written => written,
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.named().await?.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.named().await?.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (calls, names) = (Arc::clone(&self.calls), Arc::clone(&self.names));
+        locations
+            .map(move |location| {
+                let (calls, names) = (Arc::clone(&calls), Arc::clone(&names));
+                async move {
+                    let location = location?;
+                    calls.remove(&location, names.slash().await?).await?;
+                    Ok(location)
+                }
+            })
+            .buffered(REMOVED_AT_ONCE)
+            .boxed()
+    }
+
+    /// By names without a slash alone; everything here lists by pages.
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.plain.list(prefix)
+    }
+
+    /// By names without a slash alone; everything here lists by pages.
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.plain.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let unconditional = options.mode == CopyMode::Overwrite;
+        match self.named().await?.copy_opts(from, to, options).await {
+            Err(error) if unconditional && kinds::is_other(&error) => self.copy_over_other(from, to).await,
+            copied => copied,
+        }
+    }
+}
+
+#[async_trait]
+impl PaginatedListStore for Container {
+    async fn list_paginated(
+        &self,
+        prefix: Option<&str>,
+        options: PaginatedListOptions,
+    ) -> Result<PaginatedListResult> {
+        let slash = match self.names.slash().await? {
+            true => "/",
+            false => "",
+        };
+        let prefix = format!("{slash}{}", prefix.unwrap_or_default());
+        self.plain.list_paginated(Some(&prefix), options).await
+    }
+}
+
+#[async_trait]
+impl Signer for Container {
+    async fn signed_url(
+        &self,
+        method: http::Method,
+        path: &Path,
+        expires_in: Duration,
+    ) -> Result<reqwest::Url> {
+        self.named().await?.signed_url(method, path, expires_in).await
+    }
+}
+
+/// Makes the HTTP client of the library's client whose address ends in the container. What is asked of the account, the
+/// key by which a token's owner signs URLs, it would ask of the container.
+#[derive(Debug)]
+struct Delegating;
+
+impl HttpConnector for Delegating {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Delegated(client)))
+    }
+}
+
+#[derive(Debug)]
+struct Delegated(HttpClient);
+
+#[async_trait]
+impl HttpService for Delegated {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(account) = of_account(request.uri()) {
+            *request.uri_mut() = account;
+        }
+        self.0.execute(request).await
+    }
+}
+
+/// Where a request for a key is sent instead.
+fn of_account(uri: &http::Uri) -> Option<http::Uri> {
+    let query = uri.query()?;
+    if !query.split('&').any(|pair| pair == "comp=userdelegationkey") {
+        return None;
+    }
+    let (account, _container) = uri.path().trim_end_matches('/').rsplit_once('/')?;
+    let account = if account.is_empty() { "/" } else { account };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{account}?{query}").parse().ok()?);
+    http::Uri::from_parts(parts).ok()
+}
