@@ -101,7 +101,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "S3 is asked far less often than by registry:3",
+            "a store is asked far less often than by registry:3",
             stores::requests_are_counted
         ),
         case!(
@@ -143,6 +143,11 @@ pub fn all() -> Vec<Case> {
             machine Crash,
             "three servers on one folder lose nothing when one is killed",
             stores::three_on_one_folder
+        ),
+        case!(
+            machine Crash,
+            "a tree goes round all stores by copies that are killed and gone on with",
+            stores::a_tree_goes_round
         ),
         case!(
             machine Client,

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: path, query, headers (`Host` too, which S3's signatures cover) and bodies pass as they are, streamed; every
 //! request goes to the next upstream, whoever sent it, and past one that does not accept connections; what is counted has
-//! arrived, whatever became of it. Must not: repeat a request that was sent. Start at [`Relay::start`].
+//! arrived, whatever became of it; an error of its own is written as the store would that the request is meant for.
+//! Must not: repeat a request that was sent. Start at [`Relay::start`].
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,20 +13,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::header::CONNECTION;
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HOST};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 mod call;
 
-pub(crate) use call::{Call, Counts};
+pub(crate) use call::{Call, Counts, Dialect};
+
+use crate::stores;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = BoxBody<Bytes, Failure>;
@@ -33,7 +37,7 @@ type Body = BoxBody<Bytes, Failure>;
 /// What is done to a request instead of what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// An S3 error: status and code.
+    /// An error of the store's: status and code.
     Answer(u16, &'static str),
     /// The answer's body ends in the middle, with the connection.
     Cut,
@@ -48,7 +52,9 @@ pub(crate) enum Trouble {
 struct Plan {
     trouble: Trouble,
     /// Which requests; none means all.
-    only: Option<Call>,
+    only: Option<&'static [Call]>,
+    /// How many pass before.
+    first: usize,
     /// How many more.
     left: usize,
 }
@@ -62,6 +68,8 @@ pub(crate) struct Relay {
 
 struct Shared {
     upstreams: Vec<SocketAddr>,
+    /// What `Host` says instead of what it said.
+    host: Option<HeaderValue>,
     next: AtomicUsize,
     counts: Mutex<Counts>,
     plan: watch::Sender<Option<Plan>>,
@@ -73,12 +81,30 @@ impl Relay {
     /// # Errors
     /// No port is free.
     pub(crate) async fn start(upstreams: Vec<SocketAddr>) -> Result<Self> {
+        Self::named(upstreams, None).await
+    }
+
+    /// The same before one store. fake-gcs-server goes by `Host`, which Google's signatures of requests leave out: there
+    /// it is the store's own.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub(crate) async fn before(store: &stores::Setup) -> Result<Self> {
+        let host = match store.kind() {
+            stores::Kind::Gcs => Some(HeaderValue::from_str(&store.address().to_string())?),
+            stores::Kind::Azure | stores::Kind::S3 => None,
+        };
+        Self::named(vec![store.address()], host).await
+    }
+
+    async fn named(upstreams: Vec<SocketAddr>, host: Option<HeaderValue>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("no port is free")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             upstreams,
+            host,
             next: AtomicUsize::new(0),
             counts: Mutex::default(),
             plan: watch::Sender::new(None),
@@ -109,12 +135,22 @@ impl Relay {
 
     /// Gives every request `trouble` until [`Relay::heal`].
     pub(crate) fn trouble(&self, trouble: Trouble) {
-        self.plan(trouble, None, usize::MAX);
+        self.plan(trouble, None, 0, usize::MAX);
     }
 
-    /// Gives the next `times` requests of one kind `trouble`.
-    pub(crate) fn trouble_for(&self, only: Call, times: usize, trouble: Trouble) {
-        self.plan(trouble, Some(only), times);
+    /// Lets some requests pass, and gives every one behind them `trouble` until [`Relay::heal`].
+    pub(crate) fn trouble_after(&self, first: usize, trouble: Trouble) {
+        self.plan(trouble, None, first, usize::MAX);
+    }
+
+    /// Gives the next `times` requests of these kinds `trouble`.
+    pub(crate) fn trouble_for(&self, only: &'static [Call], times: usize, trouble: Trouble) {
+        self.plan(trouble, Some(only), 0, times);
+    }
+
+    /// How many of the requests that were to be given trouble have not come; nothing when none are.
+    pub(crate) fn trouble_left(&self) -> Option<usize> {
+        self.shared.plan.borrow().map(|plan| plan.left)
     }
 
     /// Lets everything pass again.
@@ -122,8 +158,13 @@ impl Relay {
         self.shared.plan.send_replace(None);
     }
 
-    fn plan(&self, trouble: Trouble, only: Option<Call>, left: usize) {
-        let plan = Plan { trouble, only, left };
+    fn plan(&self, trouble: Trouble, only: Option<&'static [Call]>, first: usize, left: usize) {
+        let plan = Plan {
+            trouble,
+            only,
+            first,
+            left,
+        };
         self.shared.plan.send_replace(Some(plan));
     }
 }
@@ -141,11 +182,16 @@ impl Shared {
         let mut found = None;
         self.plan.send_if_modified(|slot| {
             if let Some(plan) = slot
-                && plan.only.is_none_or(|only| only == call)
+                && plan.only.is_none_or(|only| only.contains(&call))
                 && plan.left > 0
             {
-                plan.left -= 1;
-                found = Some(plan.trouble);
+                match plan.first.checked_sub(1) {
+                    Some(first) => plan.first = first,
+                    None => {
+                        plan.left -= 1;
+                        found = Some(plan.trouble);
+                    }
+                }
             }
             // Nobody waits for a plan to be used up.
             false
@@ -217,8 +263,8 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    let call = Call::of(&request);
+async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (call, dialect) = (Call::of(&request), Dialect::of(&request));
     shared
         .counts
         .lock()
@@ -230,13 +276,18 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         Some(Trouble::Answer(status, code)) => {
             // Read to its end, as a store does: an early answer would be another trouble.
             let _ = request.into_body().collect().await;
-            Ok(error(status, code))
+            Ok(error(dialect, status, code))
         }
-        Some(Trouble::Cut) | None => Ok(match forward(&shared, request).await {
-            Ok(answer) if trouble.is_some() => answer.map(cut),
-            Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed()),
-            Err(_) => error(502, "BadGateway"),
-        }),
+        Some(Trouble::Cut) | None => {
+            if let Some(host) = &shared.host {
+                request.headers_mut().insert(HOST, host.clone());
+            }
+            Ok(match forward(&shared, request).await {
+                Ok(answer) if trouble.is_some() => answer.map(cut),
+                Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed()),
+                Err(_) => error(dialect, 502, "BadGateway"),
+            })
+        }
     }
 }
 
@@ -270,13 +321,26 @@ fn cut(body: Incoming) -> Body {
     BoxBody::new(StreamBody::new(frames))
 }
 
-/// An error as S3 writes them.
-fn error(status: u16, code: &str) -> Response<Body> {
-    let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>made by the suite</Message></Error>"
-    );
+/// An error as the store writes them.
+fn error(dialect: Dialect, status: u16, code: &'static str) -> Response<Body> {
+    const SAID: &str = "made by the suite";
+    let text = match dialect {
+        Dialect::Azure | Dialect::S3 => format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{SAID}</Message></Error>"
+        ),
+        Dialect::Google => json!({"error": {
+            "code": status,
+            "message": SAID,
+            "errors": [{"domain": "global", "reason": code, "message": SAID}],
+        }})
+        .to_string(),
+    };
     let mut answer = Response::new(Full::from(text).map_err(|never| match never {}).boxed());
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if dialect == Dialect::Azure {
+        let code = HeaderValue::from_static(code);
+        answer.headers_mut().insert("x-ms-error-code", code);
+    }
     answer
 }
 

@@ -151,14 +151,26 @@ impl Setup {
         &self.access
     }
 
-    /// How S3 is entered.
+    /// The section of a registry's file for what lies below `root`; `endpoint` is the store's own address, or that of a
+    /// proxy before it.
     ///
     /// # Errors
-    /// It is another store.
-    pub fn s3(&self) -> Result<&S3> {
+    /// None in practice: it is made of strings.
+    pub fn section(&self, endpoint: SocketAddr, root: &str) -> Result<String> {
         match &self.access {
-            Access::S3(s3) => Ok(s3),
-            Access::Azure(_) | Access::Gcs(_) => anyhow::bail!("{} is no S3", self.kind),
+            Access::Azure(azure) => Ok(azure.section(endpoint, root)),
+            Access::Gcs(gcs) => gcs.section(endpoint, root),
+            Access::S3(s3) => Ok(s3.section(endpoint, root)),
+        }
+    }
+
+    /// What the server's log calls it when its bucket or container has that name.
+    #[must_use]
+    pub fn logged(&self, bucket: &str) -> String {
+        match &self.access {
+            Access::Azure(azure) => format!("azure {}/{bucket}", azure.accountname),
+            Access::Gcs(_) => format!("gcs {bucket}"),
+            Access::S3(_) => format!("s3 {bucket}"),
         }
     }
 

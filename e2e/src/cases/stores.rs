@@ -4,6 +4,7 @@ mod asked;
 mod broken;
 mod large;
 mod replicas;
+mod round;
 mod site;
 mod ways_in;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cache::Cache;
+use crate::exec::Exec;
 use crate::loopback::Loopback;
 use crate::peers::Kind;
 use crate::relay::{Call, Counts, Relay};
@@ -23,6 +25,7 @@ pub(super) use asked::{a_store_without_conditions, every_object_is_kept_as_confi
 pub(super) use broken::{a_store_in_trouble, a_store_that_cannot_be_used};
 pub(super) use large::a_large_layer;
 pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
+pub(super) use round::a_tree_goes_round;
 pub(super) use ways_in::{a_session_is_needed_and_told, temporary_credentials_are_found_and_renewed};
 
 const KIB: usize = 1024;
@@ -34,26 +37,77 @@ const LAYERS: [usize; 10] = {
     sizes
 };
 
-/// What is done with the image, and the most requests ours may make for it.
-const STEPS: [(&str, usize); 3] = [("push", 64), ("pull after a restart", 26), ("pull again", 13)];
+/// What is done with the image.
+const STEPS: [&str; 3] = ["push", "pull after a restart", "pull again"];
+
+/// Who is counted on which store, and the most requests ours may make in each of [`STEPS`].
+struct Count {
+    kind: stores::Kind,
+    redirect: bool,
+    peer: Option<Kind>,
+    most: [usize; 3],
+}
+
+const COUNTS: [Count; 4] = [
+    Count {
+        kind: stores::Kind::S3,
+        redirect: false,
+        peer: Some(Kind::V3),
+        most: [64, 26, 13],
+    },
+    Count {
+        kind: stores::Kind::S3,
+        redirect: true,
+        peer: Some(Kind::V3),
+        most: [64, 26, 13],
+    },
+    Count {
+        kind: stores::Kind::Azure,
+        redirect: false,
+        peer: Some(Kind::V3),
+        most: [64, 26, 13],
+    },
+    // registry:3 uploads to Google's own address, whatever it is configured with. What is removed there is removed one
+    // by one.
+    Count {
+        kind: stores::Kind::Gcs,
+        redirect: false,
+        peer: None,
+        most: [76, 28, 14],
+    },
+];
 
 /// A fresh image is pushed, pulled after a restart, and pulled once more; all requests to the store are counted: with
 /// every byte going through the server, and with clients sent to the store for blobs.
 pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
     let cache = Cache::open()?;
-    for (how, redirect) in [("through the server", false), ("with redirects", true)] {
-        let peer = count(bench, &cache, Kind::V3, redirect).await?;
-        let ours = count(bench, &cache, Kind::Ours, redirect).await?;
-        bench.note(format!("requests to S3, {how}"));
-        for note in table(&peer, &ours) {
+    for row in COUNTS {
+        let Count {
+            kind,
+            redirect,
+            peer,
+            most,
+        } = row;
+        let how = if redirect {
+            "with redirects"
+        } else {
+            "through the server"
+        };
+        let theirs = match peer {
+            Some(peer) => Some(count(bench, &cache, peer, kind, redirect).await?),
+            None => None,
+        };
+        let ours = count(bench, &cache, Kind::Ours, kind, redirect).await?;
+        bench.note(format!("requests to {kind}, {how}"));
+        for note in table(theirs.as_ref(), &ours) {
             bench.note(note);
         }
-        for ((step, most), ours) in STEPS.iter().zip(&ours) {
+        for ((step, most), ours) in STEPS.iter().zip(most).zip(&ours) {
             let ours = ours.total();
-            ensure!(ours > 0, "{how}, {step}: not one request was seen");
+            ensure!(ours > 0, "{kind}, {how}, {step}: not one request was seen");
             ensure!(
-                ours <= *most,
-                "{how}, {step}: {ours} requests, {most} are allowed"
+                ours <= most,
+                "{kind}, {how}, {step}: {ours} requests, {most} are allowed"
             );
         }
     }
@@ -61,13 +115,21 @@ pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
 }
 
 /// The requests of each of [`STEPS`], on a store of its own.
-async fn count(bench: &Bench<'_>, cache: &Cache, kind: Kind, redirect: bool) -> Result<[Counts; 3]> {
-    let root = bench.dir.join(format!("{}-{redirect}", kind.name()));
+async fn count(
+    bench: &Bench<'_>,
+    cache: &Cache,
+    server: Kind,
+    kind: stores::Kind,
+    redirect: bool,
+) -> Result<[Counts; 3]> {
+    let root = bench
+        .dir
+        .join(format!("{}-{}-{redirect}", kind.variable(), server.name()));
     std::fs::create_dir_all(&root)?;
-    let store = Setup::new(stores::Kind::S3, &root)?;
+    let store = Setup::new(kind, &root)?;
     let _running = store.start(cache, |_| ()).await?;
-    let relay = Relay::start(vec![store.address()]).await?;
-    let section = store.s3()?.section(relay.address(), "registry");
+    let relay = Relay::before(&store).await?;
+    let section = store.section(relay.address(), "registry")?;
     let settings = Settings {
         storage: Some(format!("{section}\n  redirect: {{disable: {}}}", !redirect)),
         cache: true,
@@ -76,53 +138,84 @@ async fn count(bench: &Bench<'_>, cache: &Cache, kind: Kind, redirect: bool) -> 
     let clients = Loopback::new(&root.join("home"), "").await?;
     let image = |server: &Server| -> Result<String> { Ok(format!("{}/counted/image:1", server.address()?)) };
 
-    let server = kind.start(cache, &root, &settings).await?;
+    let running = server.start(cache, &root, &settings).await?;
     // What a server does when it starts is not what a push costs.
     relay.take_counts();
-    let digest = clients.push_layers(&image(&server)?, &LAYERS, 5).await?;
+    let digest = clients.push_layers(&image(&running)?, &LAYERS, 5).await?;
     let push = relay.take_counts();
-    server.kill().await?;
+    running.kill().await?;
 
-    let server = kind.start(cache, &root, &settings).await?;
+    let running = server.start(cache, &root, &settings).await?;
     relay.take_counts();
-    clients.pull_image(&image(&server)?).await?;
+    clients.pull_image(&image(&running)?).await?;
     let cold = relay.take_counts();
-    clients.pull_image(&image(&server)?).await?;
+    clients.pull_image(&image(&running)?).await?;
     let warm = relay.take_counts();
-    let served = clients.digest(&image(&server)?).await?;
+    let served = clients.digest(&image(&running)?).await?;
     ensure!(
         served == digest,
         "{}: pushed {digest}, serves {served}",
-        kind.name()
+        server.name()
     );
     Ok([push, cold, warm])
 }
 
-/// One line for each kind of request, registry:3's beside ours for each step.
-fn table(peer: &[Counts; 3], ours: &[Counts; 3]) -> Vec<String> {
+/// One line for each kind of request, registry:3's beside ours for each step where it can be counted.
+fn table(peer: Option<&[Counts; 3]>, ours: &[Counts; 3]) -> Vec<String> {
     let mut head = format!("{:<18}", "");
-    for (step, _) in STEPS {
+    for step in STEPS {
         head += &format!("  {step:>20}");
     }
     let mut columns = format!("{:<18}", "");
     for _ in STEPS {
-        columns += &format!("  {:>20}", "registry:3 / ours");
+        let who = if peer.is_some() {
+            "registry:3 / ours"
+        } else {
+            "ours"
+        };
+        columns += &format!("  {who:>20}");
     }
     let line = |name: &str, of: &dyn Fn(&Counts) -> usize| {
         let mut line = format!("{name:<18}");
-        for (peer, ours) in peer.iter().zip(ours) {
-            line += &format!("  {:>20}", format!("{} / {}", of(peer), of(ours)));
+        for (step, ours) in ours.iter().enumerate() {
+            let said = match peer {
+                Some(peer) => format!("{} / {}", of(&peer[step]), of(ours)),
+                None => of(ours).to_string(),
+            };
+            line += &format!("  {said:>20}");
         }
         line
     };
     let mut lines = vec![head, columns];
     for call in Call::ALL {
-        if peer.iter().chain(ours).any(|counts| counts.of(call) > 0) {
+        if peer
+            .into_iter()
+            .flatten()
+            .chain(ours)
+            .any(|counts| counts.of(call) > 0)
+        {
             lines.push(line(&call.to_string(), &|counts| counts.of(call)));
         }
     }
     lines.push(line("all", &Counts::total));
     lines
+}
+
+/// Lets the program look at every byte of the store of a server whose folder `root` is; gives what it says in the end.
+async fn check(root: &Path) -> Result<String> {
+    let program = Kind::Ours.program(&Cache::open()?).await?;
+    let command = Exec::new(program)
+        .args(["storage", "check", "--digests"])
+        .arg(root.join("config.yml"));
+    let done = command.output().await?;
+    ensure!(
+        done.status.success(),
+        "the check of the store ends with {}:\n{}",
+        done.status,
+        done.all()
+    );
+    let said = done.stderr.lines().find(|line| line.contains("Checked"));
+    Ok(said.context("the check does not sum up")?.trim().to_owned())
 }
 
 /// Compares every blob of a tree with its name; gives how many there are.

@@ -1,40 +1,69 @@
-//! What a request to an S3 store is for, by method, path and query. Start at [`Call::of`].
+//! What a request to a store is for, by method, path, query and headers. Start at [`Call::of`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{Method, Request};
 
-/// A kind of request, in the words of S3's API reference.
+/// The protocol of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Azure's.
+    Azure,
+    /// Google's JSON.
+    Google,
+    /// S3's, and Google's XML, which is S3's for what is asked in it here.
+    S3,
+}
+
+impl Dialect {
+    /// By what only that protocol has.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path();
+        if request.headers().contains_key("x-ms-version") {
+            Self::Azure
+        } else if path.starts_with(JSON) || path.starts_with(UPLOADS) {
+            Self::Google
+        } else {
+            Self::S3
+        }
+    }
+}
+
+/// Where Google's JSON protocol begins, and its uploads.
+const JSON: &str = "/storage/v1/";
+const UPLOADS: &str = "/upload/storage/v1/";
+
+/// A kind of request, in the words of S3's API reference, Azure's and Google's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Call {
-    /// `GetObject`
+    /// `GetObject`, `Get Blob`
     Get,
-    /// `HeadObject`
+    /// `HeadObject`, `Get Blob Properties`
     Head,
-    /// `PutObject`
+    /// `PutObject`, `Put Blob`, `Objects: insert`
     Put,
-    /// `ListObjects`, `ListObjectsV2`
+    /// `ListObjects`, `ListObjectsV2`, `List Blobs`, `Objects: list`
     List,
     /// `CreateMultipartUpload`
     Create,
-    /// `UploadPart`
+    /// `UploadPart`, `Put Block`, `Append Block`
     Part,
     /// `UploadPartCopy`
     PartCopy,
-    /// `CompleteMultipartUpload`
+    /// `CompleteMultipartUpload`, `Put Block List`, `Objects: compose`
     Complete,
     /// `AbortMultipartUpload`
     Abort,
-    /// `ListParts`
+    /// `ListParts`, `Get Block List`
     ListParts,
     /// `ListMultipartUploads`
     ListUploads,
-    /// `CopyObject`
+    /// `CopyObject`, `Copy Blob`, `Objects: rewrite`
     Copy,
-    /// `DeleteObject`
+    /// `DeleteObject`, `Delete Blob`
     Delete,
-    /// `DeleteObjects`
+    /// `DeleteObjects`, `Blob Batch`
     BulkDelete,
     /// Anything else: the bucket itself, another protocol.
     Other,
@@ -60,12 +89,72 @@ impl Call {
         Call::Other,
     ];
 
-    /// The kind of a request to a bucket that is named in the path.
+    /// Those that change something.
+    pub(crate) const WRITES: &[Call] = &[
+        Call::Put,
+        Call::Create,
+        Call::Part,
+        Call::PartCopy,
+        Call::Complete,
+        Call::Copy,
+        Call::Delete,
+        Call::BulkDelete,
+    ];
+
+    /// The kind of a request to a bucket or container that is named in the path.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        match Dialect::of(request) {
+            Dialect::Azure => Self::of_azure(request),
+            Dialect::Google => Self::of_google(request),
+            Dialect::S3 => Self::of_s3(request),
+        }
+    }
+
+    /// Account, container and name stand in the path.
+    fn of_azure<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path().trim_start_matches('/');
+        let object = path.splitn(3, '/').nth(2).is_some_and(|name| !name.is_empty());
+        let component = pairs(request).find_map(|(name, value)| (name == "comp").then_some(value));
+        let copies = request.headers().contains_key("x-ms-copy-source");
+        match (request.method(), object, component) {
+            (&Method::GET, true, None) => Self::Get,
+            (&Method::HEAD, true, None) => Self::Head,
+            (&Method::PUT, true, None) if copies => Self::Copy,
+            (&Method::PUT, true, None) => Self::Put,
+            (&Method::PUT, true, Some("block" | "appendblock")) => Self::Part,
+            (&Method::PUT, true, Some("blocklist")) => Self::Complete,
+            (&Method::GET, true, Some("blocklist")) => Self::ListParts,
+            (&Method::DELETE, true, None) => Self::Delete,
+            (&Method::GET, false, Some("list")) => Self::List,
+            (&Method::POST, false, Some("batch")) => Self::BulkDelete,
+            _ => Self::Other,
+        }
+    }
+
+    /// A name is one component, its slashes encoded.
+    fn of_google<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path();
+        let (upload, rest) = match (path.strip_prefix(UPLOADS), path.strip_prefix(JSON)) {
+            (Some(rest), _) => (true, rest),
+            (None, rest) => (false, rest.unwrap_or_default()),
+        };
+        // `b`, the bucket, `o`, the name, and what is done to it.
+        let words: Vec<&str> = rest.split('/').skip(2).collect();
+        match (request.method(), upload, words.as_slice()) {
+            (&Method::POST, true, ["o"]) => Self::Put,
+            (&Method::GET, false, ["o"]) => Self::List,
+            (&Method::GET, false, ["o", _]) => Self::Head,
+            (&Method::DELETE, false, ["o", _]) => Self::Delete,
+            (&Method::POST, false, ["o", _, "compose"]) => Self::Complete,
+            (&Method::POST, false, ["o", _, "rewriteTo", ..]) => Self::Copy,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_s3<B>(request: &Request<B>) -> Self {
         let path = request.uri().path().trim_start_matches('/');
         let object = path.split_once('/').is_some_and(|(_, key)| !key.is_empty());
-        let query = request.uri().query().unwrap_or_default();
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+        let has = |name: &str| pairs(request).any(|(found, _)| found == name);
         let copies = request.headers().contains_key("x-amz-copy-source");
         match (request.method(), object) {
             (&Method::GET, true) if has("uploadId") => Self::ListParts,
@@ -85,6 +174,14 @@ impl Call {
             _ => Self::Other,
         }
     }
+}
+
+/// Names and values of a query, as they stand.
+fn pairs<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &str)> {
+    let query = request.uri().query().unwrap_or_default();
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 impl fmt::Display for Call {
@@ -173,6 +270,66 @@ mod tests {
                 request = request.header("x-amz-copy-source", "b/a");
             }
             let request = request.body(()).unwrap();
+            assert_eq!(Call::of(&request), expected, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn azures_and_googles_requests_are_told_apart_too() {
+        let azure = [
+            ("GET", "/account/c/a/data", Call::Get),
+            ("HEAD", "/account/c/a/data", Call::Head),
+            ("PUT", "/account/c/a/data", Call::Put),
+            ("PUT", "/account/c/a/data?comp=block&blockid=MQ==", Call::Part),
+            ("PUT", "/account/c/a/data?comp=blocklist", Call::Complete),
+            (
+                "GET",
+                "/account/c/a/data?comp=blocklist&blocklisttype=all",
+                Call::ListParts,
+            ),
+            ("DELETE", "/account/c/a/data", Call::Delete),
+            (
+                "GET",
+                "/account/c?restype=container&comp=list&prefix=a",
+                Call::List,
+            ),
+            (
+                "POST",
+                "/account/c?restype=container&comp=batch",
+                Call::BulkDelete,
+            ),
+            ("HEAD", "/account/c?restype=container", Call::Other),
+        ];
+        for (method, uri, expected) in azure {
+            let request = Request::builder()
+                .method(method)
+                .uri(uri)
+                .header("x-ms-version", "1");
+            assert_eq!(Call::of(&request.body(()).unwrap()), expected, "{method} {uri}");
+        }
+        let copy = Request::put("/account/c/b")
+            .header("x-ms-version", "1")
+            .header("x-ms-copy-source", "a");
+        assert_eq!(Call::of(&copy.body(()).unwrap()), Call::Copy);
+        let google = [
+            (
+                "POST",
+                "/upload/storage/v1/b/c/o?uploadType=media&name=a",
+                Call::Put,
+            ),
+            ("GET", "/storage/v1/b/c/o?prefix=a", Call::List),
+            ("GET", "/storage/v1/b/c/o/a%2Fdata", Call::Head),
+            ("DELETE", "/storage/v1/b/c/o/a%2Fdata", Call::Delete),
+            ("POST", "/storage/v1/b/c/o/a%2Fdata/compose", Call::Complete),
+            ("POST", "/storage/v1/b/c/o/a/rewriteTo/b/c/o/b", Call::Copy),
+            ("GET", "/storage/v1/b/c", Call::Other),
+            // In XML.
+            ("GET", "/c/a/data", Call::Get),
+            ("HEAD", "/c/a/data", Call::Head),
+            ("DELETE", "/c/a/data", Call::Delete),
+        ];
+        for (method, uri, expected) in google {
+            let request = Request::builder().method(method).uri(uri).body(()).unwrap();
             assert_eq!(Call::of(&request), expected, "{method} {uri}");
         }
     }

@@ -64,9 +64,12 @@ async fn trouble_comes_as_ordered_and_goes_again() {
     let client = client();
     let status = async || client.get(&url).send().await.unwrap().status().as_u16();
 
-    relay.trouble_for(Call::Get, 2, Trouble::Answer(503, "SlowDown"));
+    relay.trouble_for(&[Call::Get], 2, Trouble::Answer(503, "SlowDown"));
     assert_eq!(client.head(&url).send().await.unwrap().status(), 200);
     assert_eq!([status().await, status().await, status().await], [503, 503, 200]);
+
+    relay.trouble_after(2, Trouble::Answer(500, "InternalError"));
+    assert_eq!([status().await, status().await, status().await], [200, 200, 500]);
 
     relay.trouble(Trouble::Cut);
     let answer = client.get(&url).send().await.unwrap();
@@ -79,7 +82,7 @@ async fn trouble_comes_as_ordered_and_goes_again() {
     tokio::pin!(asked);
     let arrived = wait_for("the request that hangs", LIMIT, async || {
         let seen = relay.shared.counts.lock().unwrap().of(Call::Get);
-        Ok(if seen == 5 {
+        Ok(if seen == 8 {
             Seen::Done(())
         } else {
             Seen::NotYet(seen.to_string())

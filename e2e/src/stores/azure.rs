@@ -43,6 +43,20 @@ impl Azure {
         }
     }
 
+    /// The section of a registry's file, for distribution's servers too.
+    pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> String {
+        let Self {
+            accountname,
+            accountkey,
+            container,
+            ..
+        } = self;
+        format!(
+            "azure: {{accountname: {accountname}, accountkey: \"{accountkey}\", container: {container}, \
+             serviceurl: \"http://{endpoint}/{accountname}\", rootdirectory: {root}, credentials: {{type: shared_key}}}}"
+        )
+    }
+
     pub(super) async fn program(
         &self,
         cache: &Cache,

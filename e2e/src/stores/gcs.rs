@@ -50,6 +50,17 @@ impl Gcs {
         })
     }
 
+    /// The section of a registry's file. `endpoint` is a key that distribution does not have.
+    pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> Result<String> {
+        // JSON is YAML.
+        let credentials =
+            serde_json::to_string(&self.credentials).context("a service account's key is no JSON")?;
+        let bucket = &self.bucket;
+        Ok(format!(
+            "gcs: {{bucket: {bucket}, endpoint: \"http://{endpoint}\", rootdirectory: {root}, credentials: {credentials}}}"
+        ))
+    }
+
     pub(super) async fn program(
         &self,
         cache: &Cache,

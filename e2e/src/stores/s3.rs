@@ -37,10 +37,8 @@ impl S3 {
         }
     }
 
-    /// The section of a registry's file for the part of the bucket below `root`; `endpoint` is the store's own, or that of
-    /// a proxy before it.
-    #[must_use]
-    pub fn section(&self, endpoint: SocketAddr, root: &str) -> String {
+    /// The section of a registry's file, for distribution's servers too.
+    pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> String {
         let Self {
             region,
             bucket,

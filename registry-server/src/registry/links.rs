@@ -3,12 +3,11 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use registry_oci::Digest;
 
 use super::{Error, Registry};
 use crate::storage::layout::Place;
-use crate::storage::{self, Durability, Mode, ReadRange, StorageKey};
+use crate::storage::{self, Durability, Mode, StorageKey};
 
 /// Longer than any digest; a link of more bytes is none.
 const LINK_MAX: u64 = 1024;
@@ -54,19 +53,16 @@ impl Registry {
     ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
-        let mut content = match self.driver.read(&key, ReadRange::Full).await {
-            Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => return Err(failed(source)),
-        };
-        let (size, modified) = (content.size, content.modified);
-        let mut bytes = Vec::new();
-        while size <= LINK_MAX
-            && let Some(block) = content.try_next().await.map_err(&failed)?
-        {
-            bytes.extend_from_slice(&block);
+        match self.driver.get_dated(&key, LINK_MAX).await {
+            Ok((bytes, found)) => Ok(Some((parse(&bytes), found.modified))),
+            // Whatever it is, it is no link.
+            Err(storage::Error::TooLarge { .. }) => {
+                let found = self.driver.look(&key).await.map_err(failed)?;
+                Ok(found.map(|found| (None, found.modified)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) => Err(failed(source)),
         }
-        Ok(Some((parse(&bytes), modified)))
     }
 
     /// The digest in a link's bytes. One that has none is said.

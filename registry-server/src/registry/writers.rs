@@ -27,6 +27,9 @@ const BEAT: Duration = Duration::from_secs(30);
 /// A server that said nothing for so long is gone.
 const FRESH: Duration = Duration::from_secs(3 * BEAT.as_secs());
 
+/// A probe lives for a few requests. One that is older was left by a process that was killed.
+const PROBE_MAX: Duration = Duration::from_secs(3600);
+
 /// More than a sign ever has.
 const SIGN_MAX: u64 = 16 * 1024;
 
@@ -110,11 +113,36 @@ impl Registry {
         }
     }
 
-    /// What time it is by the store's clock.
+    /// What time it is by the store's clock. What killed processes left that asked the same goes on the way.
     pub(super) async fn store_time(&self) -> Result<SystemTime, Error> {
         let failed = Error::storage("ask the store for its time");
         let found = self.probe(async |key| self.driver.stat(key).await).await?;
-        Ok(found.map_err(failed)?.modified)
+        let now = found.map_err(failed)?.modified;
+        self.remove_probes(now - PROBE_MAX).await?;
+        Ok(now)
+    }
+
+    /// Removes probes that are older than a time of the store's.
+    async fn remove_probes(&self, limit: SystemTime) -> Result<(), Error> {
+        let failed = Error::storage("remove what looks at the store left");
+        let mut listing = self.driver.list(&Area::Probes.key()).await.map_err(&failed)?;
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            let Some(id) = layout::run(&entry.name) else {
+                continue;
+            };
+            let place = Place::Probe { id };
+            let old = Condition::Older(limit);
+            match self
+                .driver
+                .delete_if(&place.key(), &old, &place.shelf(), Durability::Crash)
+                .await
+            {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Ok(())
     }
 
     /// Whether another registry is on the same store, whatever way leads to either.
@@ -211,5 +239,47 @@ impl fmt::Display for Named<'_> {
             }
         }
         f.write_str(if self.0.len() == 1 { " writes" } else { " write" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::registry::tests::content::{keys, path};
+    use crate::registry::tests::in_folder;
+
+    #[tokio::test]
+    async fn a_look_at_the_store_leaves_nothing_and_removes_what_killed_ones_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = in_folder(folder.path());
+        let left = async |ago: Duration| {
+            let place = Place::Probe { id: Uuid::new_v4() };
+            registry
+                .driver
+                .put(&place.key(), Bytes::new(), Mode::Create, Durability::Crash)
+                .await
+                .unwrap();
+            let file = File::options()
+                .write(true)
+                .open(path(folder.path(), &place))
+                .unwrap();
+            file.set_modified(SystemTime::now() - ago).unwrap();
+            place.key().to_string()
+        };
+        left(PROBE_MAX * 2).await;
+        // Somebody may be looking this moment.
+        let young = left(PROBE_MAX / 2).await;
+        registry.store_time().await.unwrap();
+        assert_eq!(keys(registry.driver()).await, [young]);
+        registry
+            .remove_probes(SystemTime::now() + PROBE_MAX)
+            .await
+            .unwrap();
+        assert!(
+            !folder.path().join("docker/registry/berth").exists(),
+            "a folder stays"
+        );
     }
 }

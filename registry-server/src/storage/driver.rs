@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
@@ -65,6 +65,24 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Error::NotFound`], [`Error::TooLarge`] when it has more than `limit` bytes, or the store's own.
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error>;
+
+    /// The same, and when it was written.
+    ///
+    /// # Errors
+    /// As [`Driver::get`].
+    async fn get_dated(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Metadata), Error> {
+        let mut content = self.read(key, ReadRange::Full).await?;
+        let (size, modified) = (content.size, content.modified);
+        if size > limit {
+            let key = key.clone();
+            return Err(Error::TooLarge { key, size, limit });
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(block) = content.try_next().await? {
+            bytes.extend_from_slice(&block);
+        }
+        Ok((bytes.freeze(), Metadata { size, modified }))
+    }
 
     /// An object or a part of it as a stream. The stream belongs to the version that was there at the call, even
     /// when the object is replaced or deleted while it is read.

@@ -436,6 +436,8 @@ pub enum Area<'a> {
     Subjects(&'a RepositoryName, Algorithm),
     /// The servers that write to this store; [`run`] reads the names.
     Writers,
+    /// What was written only to look at the store; [`run`] reads the names.
+    Probes,
     /// The repairs that moved anything; [`run`] reads the names.
     Trash,
     /// One repair, with what it moved.
@@ -489,6 +491,7 @@ impl Area<'_> {
                 format!("{}/subjects/{algorithm}", our_home(repository))
             }
             Self::Writers => format!("{OURS}/{WRITERS}"),
+            Self::Probes => format!("{OURS}/{PROBES}"),
             Self::Trash => format!("{OURS}/{TRASH}"),
             Self::TrashOf(run) => format!("{OURS}/{TRASH}/{run}"),
             Self::TrashJournal(run) => format!("{OURS}/{TRASH}/{run}/{JOURNAL}"),

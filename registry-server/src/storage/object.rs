@@ -195,6 +195,12 @@ impl Driver for Object {
         fetched.map(|(bytes, _)| bytes)
     }
 
+    // With little patience, as any look: the library would give a stream.
+    async fn get_dated(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Metadata), Error> {
+        let (bytes, meta) = self.fetch(&*self.clients.quick, key, limit).await?;
+        Ok((bytes, metadata(&meta)))
+    }
+
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
         const ACTION: &str = "read";
         let asked = match range {

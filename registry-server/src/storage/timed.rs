@@ -103,6 +103,11 @@ impl Driver for Timed {
         self.inner.get(key, limit).await
     }
 
+    async fn get_dated(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Metadata), Error> {
+        let _span = Span::of(&self.get_content);
+        self.inner.get_dated(key, limit).await
+    }
+
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
         let _span = Span::of(&self.reader);
         self.inner.read(key, range).await

@@ -29,7 +29,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
     let settings = Settings {
         storage: Some(format!(
             "{}\n  redirect: {{disable: true}}",
-            store.s3()?.section(store.address(), "registry")
+            store.section(store.address(), "registry")?
         )),
         ..Settings::default()
     };

@@ -1,4 +1,4 @@
-//! Three servers on one bucket, or on one folder, behind a balancer that sends every request to the next one.
+//! Three servers on one bucket of each kind, or on one folder, behind a balancer that sends every request to the next one.
 //!
 //! crane, skopeo and docker push and pull at once while one server is killed and comes back. What a client is told may be
 //! an error, but not one that a second or third try does not cure; afterwards each server serves each image, and each
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{LocalBoxFuture, try_join_all};
 
-use super::verify_blobs;
+use super::{check, verify_blobs};
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::exec::Exec;
@@ -30,7 +30,7 @@ const MIB: usize = 1024 * 1024;
 const LAYERS: [usize; 4] = [MIB / 16, MIB / 2, 3 * MIB, 20 * MIB];
 
 /// How many images each client pushes and pulls.
-const IMAGES: u64 = 4;
+const IMAGES: u64 = 2;
 
 /// How often a person would try. The balancer goes past a dead server at once.
 const TRIES: usize = 3;
@@ -43,21 +43,40 @@ const BACK_AFTER: usize = 60;
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<()> {
-    let store = stores::Setup::new(stores::Kind::S3, bench.dir)?;
-    let _running = store.start(&Cache::open()?, |_| ()).await?;
-    let section = store.s3()?.section(store.address(), "shared");
-    let tree = store.data().join(BUCKET).join("shared");
-    Site::prove(bench, section, &tree).await
+    Engine::during(bench.dir, async |engine| {
+        for kind in stores::Kind::ALL {
+            let root = bench.dir.join(kind.variable());
+            let store = stores::Setup::new(kind, &root)?;
+            let _running = store.start(&Cache::open()?, |_| ()).await?;
+            let section = store.section(store.address(), "shared")?;
+            let proved = Site::prove(&root, engine, section).await;
+            let said = proved.with_context(|| kind.to_string())?;
+            if kind == stores::Kind::S3 {
+                // Seen from outside: it is a folder.
+                let tree = store.data().join(BUCKET).join("shared");
+                verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
+            }
+            bench.note(format!("{kind}: {said}"));
+        }
+        Ok(())
+    })
+    .await
 }
 
 pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<()> {
     let tree = bench.dir.join("shared");
     let section = format!("filesystem: {{rootdirectory: {}}}", tree.display());
-    Site::prove(bench, section, &tree).await
+    Engine::during(bench.dir, async |engine| {
+        let said = Site::prove(bench.dir, engine, section).await?;
+        verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
+        bench.note(said);
+        Ok(())
+    })
+    .await
 }
 
 struct Site<'a> {
-    bench: &'a Bench<'a>,
+    root: &'a Path,
     clients: Loopback,
     relay: Relay,
     /// How often a client had to be started again.
@@ -65,59 +84,56 @@ struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    async fn prove(bench: &'a Bench<'a>, section: String, tree: &Path) -> Result<()> {
+    /// Gives what there is to say.
+    async fn prove(root: &'a Path, engine: &Engine, section: String) -> Result<String> {
         let program = Kind::Ours.program(&Cache::open()?).await?;
         let settings = Settings {
             storage: Some(section),
             cache: true,
             ..Settings::default()
         };
+        let folders = [0, 1, 2].map(|number| root.join(format!("server{number}")));
         let mut setups = Vec::new();
-        for number in 0..3 {
-            let root = bench.dir.join(format!("server{number}"));
-            std::fs::create_dir_all(&root)?;
-            setups.push(Setup::new(&program, &root)?.configured(&settings));
+        for folder in &folders {
+            std::fs::create_dir_all(folder)?;
+            setups.push(Setup::new(&program, folder)?.configured(&settings));
         }
         let mut servers = try_join_all(setups.iter().map(Setup::start)).await?;
         let site = Self {
-            bench,
-            clients: Loopback::new(&bench.dir.join("home"), "").await?,
+            root,
+            clients: Loopback::new(&root.join("home"), "").await?,
             relay: Relay::start(setups.iter().map(Setup::address).collect()).await?,
             again: Cell::new(0),
         };
-        Engine::during(bench.dir, async |engine| {
-            let clients: [LocalBoxFuture<'_, Result<()>>; 3] = [
-                Box::pin(site.crane()),
-                Box::pin(site.skopeo()),
-                Box::pin(site.docker(engine)),
-            ];
-            let killed = Cell::new(false);
-            let work = async {
-                try_join_all(clients).await?;
-                ensure!(killed.get(), "the clients were done before a server was killed");
-                anyhow::Ok(())
-            };
-            let accident = async {
-                site.requests(KILLED_AFTER).await?;
-                servers.swap_remove(0).kill().await?;
-                killed.set(true);
-                site.requests(KILLED_AFTER + BACK_AFTER).await?;
-                servers.push(setups[0].start().await?);
-                anyhow::Ok(())
-            };
-            tokio::try_join!(work, accident).map(drop)
-        })
-        .await?;
+        let clients: [LocalBoxFuture<'_, Result<()>>; 3] = [
+            Box::pin(site.crane()),
+            Box::pin(site.skopeo()),
+            Box::pin(site.docker(engine)),
+        ];
+        let killed = Cell::new(false);
+        let work = async {
+            try_join_all(clients).await?;
+            ensure!(killed.get(), "the clients were done before a server was killed");
+            anyhow::Ok(())
+        };
+        let accident = async {
+            site.requests(KILLED_AFTER).await?;
+            servers.swap_remove(0).kill().await?;
+            killed.set(true);
+            site.requests(KILLED_AFTER + BACK_AFTER).await?;
+            servers.push(setups[0].start().await?);
+            anyhow::Ok(())
+        };
+        tokio::try_join!(work, accident)?;
         site.verify(&servers).await?;
-        let blobs = verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
-        bench.note(format!(
-            "{} images by each of crane, skopeo and docker, {} requests, one server killed and back: {} tries more than commands; \
-             {blobs} blobs are what their names say",
+        Ok(format!(
+            "{} images by each of crane, skopeo and docker, {} requests, one server killed and back: {} tries more than \
+             commands; {}",
             IMAGES,
             site.relay.seen(),
-            site.again.get()
-        ));
-        Ok(())
+            site.again.get(),
+            check(&folders[0]).await?
+        ))
     }
 
     /// Waits until the balancer has seen as many.
@@ -194,7 +210,7 @@ impl<'a> Site<'a> {
 
     /// A fresh image in a file.
     async fn archive(&self, client: &str, number: u64) -> Result<PathBuf> {
-        let file = self.bench.dir.join(format!("{client}{number}.tar"));
+        let file = self.root.join(format!("{client}{number}.tar"));
         let seed = client.len() as u64 * 100 + number;
         self.clients
             .archive(&file, &self.image(client, number), &LAYERS, seed)

@@ -2,6 +2,8 @@
 
 mod cut;
 mod healthy;
+#[cfg(feature = "stores")]
+mod stores;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -21,7 +21,7 @@ pub(in crate::registry) async fn push_blob(
     digest: &Digest,
     content: &Bytes,
 ) {
-    let id = registry.start_upload(repository).await.unwrap().id;
+    let begun = registry.start_upload(repository).await.unwrap();
     let chunk = Chunk {
         offset: Offset::At(0),
         length: None,
@@ -29,7 +29,7 @@ pub(in crate::registry) async fn push_blob(
     };
     let body = stream::iter([Ok(content.clone())]);
     registry
-        .finish_upload(repository, &id, chunk, digest, body)
+        .finish_upload(repository, &begun, chunk, digest, body)
         .await
         .unwrap();
 }

@@ -63,6 +63,11 @@ pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
     Arc::new(Object::s3(&options, Trouble::default()).unwrap())
 }
 
+/// A place of its own in the container.
+pub(crate) fn in_azure() -> Arc<dyn Driver> {
+    azure::plain().driver
+}
+
 #[derive(Deserialize)]
 struct Gcs {
     endpoint: String,

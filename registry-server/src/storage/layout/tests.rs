@@ -307,6 +307,7 @@ fn every_area_holds_its_objects() {
             },
         ),
         (Area::Writers, Place::Writer { id: RUN }),
+        (Area::Probes, Place::Probe { id: RUN }),
         (Area::Incoming, Place::Incoming { id: RUN }),
         (
             Area::TrashJournal(RUN),

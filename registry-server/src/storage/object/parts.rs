@@ -120,7 +120,7 @@ impl Parts for Object {
     }
 
     async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
-        let (bytes, meta) = self.fetch(&*self.clients.long, key, limit).await?;
+        let (bytes, meta) = self.fetch(&*self.clients.quick, key, limit).await?;
         let version = Version {
             e_tag: meta.e_tag,
             number: meta.version,

@@ -1,0 +1,218 @@
+//! One server on a store that may not work, and what it is asked. Start at [`Site`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::cache::Cache;
+use crate::peers::Kind;
+use crate::protocol::{digest, noise};
+use crate::server::{Server, Settings, Setup};
+use crate::wait::{Seen, wait_for};
+
+/// How long readiness may take to follow, and a client to be told. Generous: the machine may be building beside us.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A repository that has an image, once there is a store.
+pub(super) const NAME: &str = "broken/store";
+
+/// One server on a store that may not work.
+pub(super) struct Site {
+    pub(super) server: Server,
+    client: Client,
+    /// Where readiness is asked for.
+    ready: Url,
+    log: PathBuf,
+}
+
+impl Site {
+    pub(super) async fn start(root: &Path, what: &str, section: String) -> Result<Self> {
+        let root = root.join(what);
+        std::fs::create_dir_all(&root)?;
+        let program = Kind::Ours.program(&Cache::open()?).await?;
+        // Only for its port, which was free a moment ago.
+        let debug = Setup::new(&program, Path::new("/"))?.address();
+        let settings = Settings {
+            storage: Some(section),
+            ..Settings::default()
+        };
+        let setup = Setup::new(&program, &root)?
+            .configured(&settings)
+            .with("REGISTRY_HEALTH_STORAGEDRIVER_INTERVAL", "1s")
+            .with("REGISTRY_HEALTH_STORAGEDRIVER_THRESHOLD", "1")
+            .with("REGISTRY_HTTP_DEBUG_ADDR", &debug.to_string());
+        Ok(Self {
+            log: root.join("server.log"),
+            server: setup.start().await?,
+            client: Client::builder().no_proxy().timeout(LIMIT).build()?,
+            ready: Url::parse(&format!("http://{debug}/readyz"))?,
+        })
+    }
+
+    pub(super) fn manifest(&self) -> String {
+        format!("v2/{NAME}/manifests/1")
+    }
+
+    /// Everything that needs the store is refused, and told to wait when that helps. Another `seed` is another blob.
+    pub(super) async fn refuses(&self, seed: u64, helps: bool) -> Result<()> {
+        let blob = noise(seed, 5000);
+        let known = digest(&blob);
+        let manifest = Bytes::from_static(
+            br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
+        );
+        let empty = Bytes::new();
+        let asks = [
+            ("a manifest", Method::GET, self.manifest(), empty.clone()),
+            (
+                "the tags",
+                Method::GET,
+                format!("v2/{NAME}/tags/list"),
+                empty.clone(),
+            ),
+            (
+                "the catalog",
+                Method::GET,
+                "v2/_catalog".to_owned(),
+                empty.clone(),
+            ),
+            (
+                "a blob's head",
+                Method::HEAD,
+                format!("v2/{NAME}/blobs/{known}"),
+                empty,
+            ),
+            (
+                "a manifest's push",
+                Method::PUT,
+                format!("v2/{NAME}/manifests/{seed}"),
+                manifest,
+            ),
+            (
+                "a blob's push",
+                Method::POST,
+                format!("v2/{NAME}/blobs/uploads/?digest={known}"),
+                blob,
+            ),
+        ];
+        // At once: each is tried for some time before it is refused.
+        let told = asks
+            .into_iter()
+            .map(async |(what, method, path, body)| self.told(what, method, &path, body, helps).await);
+        try_join_all(told).await.map(drop)
+    }
+
+    /// One request is refused as the specification and the issue want it.
+    pub(super) async fn told(
+        &self,
+        what: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        helps: bool,
+    ) -> Result<()> {
+        let head = method == Method::HEAD;
+        let request = self
+            .client
+            .request(method, self.server.base().join(path)?)
+            .body(body);
+        let request = request.header("content-type", "application/vnd.oci.image.index.v1+json");
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("{what} was not answered"))?;
+        let (status, waits) = (answer.status(), answer.headers().contains_key(RETRY_AFTER));
+        let text = answer.text().await?;
+        ensure!(
+            status == StatusCode::SERVICE_UNAVAILABLE,
+            "{what}: {status}\n{text}"
+        );
+        ensure!(
+            waits == helps,
+            "{what}: waiting helps: {helps}, `Retry-After` is there: {waits}\n{text}"
+        );
+        if !head {
+            let said: Value = serde_json::from_str(&text).with_context(|| format!("{what}: {text}"))?;
+            ensure!(said["errors"][0]["code"] == "UNAVAILABLE", "{what}: {text}");
+        }
+        Ok(())
+    }
+
+    /// The process lives.
+    pub(super) async fn answers_without_a_store(&self) -> Result<()> {
+        let answer = self.client.get(self.server.base().join("v2/")?).send().await?;
+        ensure!(answer.status() == StatusCode::OK, "`/v2/`: {}", answer.status());
+        Ok(())
+    }
+
+    /// The log says once which store it is and what is wrong.
+    pub(super) fn logged_once(&self, store: &str, cause: &str) -> Result<()> {
+        let log = std::fs::read_to_string(&self.log)?;
+        let store = format!("store=\"{store}\"");
+        let told = log
+            .lines()
+            .filter(|line| line.contains(cause) && line.contains(&store));
+        let told = told.count();
+        ensure!(
+            told == 1,
+            "{told} lines of the log say {store} and `{cause}`:\n{log}"
+        );
+        Ok(())
+    }
+
+    /// Readiness follows, and says why.
+    pub(super) async fn ready(&self, status: StatusCode, words: &[&str]) -> Result<()> {
+        wait_for(
+            &format!("readiness to be {status} by one of {words:?}"),
+            LIMIT,
+            async || {
+                let answer = self.client.get(self.ready.clone()).send().await?;
+                let (now, text) = (answer.status(), answer.text().await?);
+                Ok(if now == status && words.iter().any(|word| text.contains(word)) {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet(format!("{now}: {text}"))
+                })
+            },
+        )
+        .await
+    }
+
+    /// Pushes a blob by one request; whether it was acknowledged.
+    pub(super) async fn push(&self, seed: u64) -> Result<bool> {
+        let blob = noise(seed, 5000);
+        let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
+        let answer = self
+            .client
+            .post(self.server.base().join(&path)?)
+            .body(blob)
+            .send()
+            .await?;
+        Ok(answer.status() == StatusCode::CREATED)
+    }
+
+    /// With the store back, the same process does what it refused; a blob that was acknowledged is there before.
+    pub(super) async fn recovers(&self, seed: u64) -> Result<()> {
+        self.ready(StatusCode::OK, &["ok"]).await?;
+        let answer = self
+            .client
+            .get(self.server.base().join(&self.manifest())?)
+            .send()
+            .await?;
+        ensure!(
+            answer.status() == StatusCode::OK,
+            "a manifest after that: {}",
+            answer.status()
+        );
+        ensure!(self.push(seed).await?, "a push after that is refused");
+        let blob = noise(seed, 5000);
+        let read = self.server.repository(NAME).blob(&digest(&blob)).await?;
+        ensure!(read == blob, "the blob read back differs");
+        Ok(())
+    }
+}

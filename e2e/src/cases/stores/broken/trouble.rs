@@ -1,0 +1,214 @@
+//! A store that fails for a while, in every way: what is refused meanwhile, what goes on, and that it is over by itself.
+//!
+//! Start at [`in_trouble`].
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use reqwest::{Method, StatusCode};
+
+use super::site::{NAME, Site};
+use crate::cache::Cache;
+use crate::cases::stores::{check, verify_blobs};
+use crate::loopback::Loopback;
+use crate::protocol::{digest, noise};
+use crate::relay::{Call, Relay, Trouble};
+use crate::runner::Bench;
+use crate::stores::{self, BUCKET};
+
+/// A small layer, and one that is stored in parts.
+const LAYERS: [usize; 2] = [100_000, 9_000_000];
+
+/// Stores fail for a while, in every way.
+pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()> {
+    let kinds = stores::Kind::ALL.map(async |kind| {
+        let proved = in_trouble(bench, kind).await;
+        proved.with_context(|| kind.to_string())
+    });
+    for note in try_join_all(kinds).await? {
+        bench.note(note);
+    }
+    Ok(())
+}
+
+async fn in_trouble(bench: &Bench<'_>, kind: stores::Kind) -> Result<String> {
+    let root = bench.dir.join(kind.variable());
+    let store = stores::Setup::new(kind, &root)?;
+    let _running = store.start(&Cache::open()?, |_| ()).await?;
+    let clients = Loopback::new(&root.join("home"), "").await?;
+    let server = Relayed::start(&root, "server", &store).await?;
+    clients.push_layers(&server.image()?, &LAYERS, 1).await?;
+
+    let overloaded = match kind {
+        stores::Kind::Azure => Trouble::Answer(503, "ServerBusy"),
+        stores::Kind::Gcs => Trouble::Answer(429, "rateLimitExceeded"),
+        stores::Kind::S3 => Trouble::Answer(503, "SlowDown"),
+    };
+    let troubles = [
+        (
+            "500",
+            Trouble::Answer(500, "InternalError"),
+            "the store failed",
+            "storage failed",
+        ),
+        (
+            "slow-down",
+            overloaded,
+            "the store is overloaded",
+            "storage overloaded",
+        ),
+        (
+            "refused",
+            Trouble::Refuse,
+            "cannot be reached",
+            "storage unreachable",
+        ),
+        (
+            "hang",
+            Trouble::Hang,
+            "does not answer in time",
+            "no answer within",
+        ),
+    ];
+    // At once, and each with a server of its own: nearly all of the time is that of tries and of calm.
+    let lasting = (10..)
+        .zip(troubles)
+        .map(async |(seed, (what, trouble, cause, words))| {
+            let proved = async {
+                let Relayed { relay, site } = Relayed::start(&root, what, &store).await?;
+                site.ready(StatusCode::OK, &["ok"]).await?;
+                relay.trouble(trouble);
+                site.refuses(seed, true).await?;
+                site.ready(StatusCode::SERVICE_UNAVAILABLE, &[cause, words])
+                    .await?;
+                site.answers_without_a_store().await?;
+                site.logged_once(&store.logged(BUCKET), cause)?;
+                relay.heal();
+                site.recovers(seed).await
+            };
+            proved.await.with_context(|| format!("with {trouble:?}"))
+        });
+    tokio::try_join!(
+        try_join_all(lasting),
+        is_cut(&root, &store, &clients),
+        takes_no_writes(&root, &store, &clients, overloaded),
+        passes_soon(&server, &clients, kind),
+    )?;
+    clients.pull_image(&server.image()?).await?;
+    if kind == stores::Kind::S3 {
+        // Seen from outside: it is a folder.
+        let tree = store.data().join(BUCKET);
+        verify_blobs(&tree.join("registry/docker/registry/v2/blobs/sha256"))?;
+    }
+    Ok(format!("{kind}: {}", check(&root.join("server")).await?))
+}
+
+/// A body that ends early never looks like a whole one, and what is acknowledged all the same is there.
+async fn is_cut(root: &Path, store: &stores::Setup, clients: &Loopback) -> Result<()> {
+    let server = Relayed::start(root, "cut", store).await?;
+    let (site, relay) = (&server.site, &server.relay);
+    relay.trouble(Trouble::Cut);
+    let manifest = site.manifest();
+    site.told("a cut manifest", Method::GET, &manifest, Bytes::new(), true)
+        .await?;
+    let pulled = clients.pull_image(&server.image()?).await;
+    ensure!(
+        pulled.is_err(),
+        "an image was pulled from a store that cuts all answers"
+    );
+    site.push(20).await?;
+    relay.heal();
+    site.recovers(20).await
+}
+
+/// A store that answers reads alone: pulls go on, pushes are refused.
+async fn takes_no_writes(
+    root: &Path,
+    store: &stores::Setup,
+    clients: &Loopback,
+    trouble: Trouble,
+) -> Result<()> {
+    let server = Relayed::start(root, "no-writes", store).await?;
+    server.relay.trouble_for(Call::WRITES, usize::MAX, trouble);
+    let blob = noise(21, 5000);
+    let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
+    let told = server.site.told("a blob's push", Method::POST, &path, blob, true);
+    tokio::try_join!(told, async { clients.pull_image(&server.image()?).await })?;
+    server.relay.heal();
+    server.site.recovers(21).await
+}
+
+/// What passes soon is seen by nobody.
+async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::Kind) -> Result<()> {
+    // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
+    let calls: &[&[Call]] = match kind {
+        stores::Kind::Azure => &[
+            &[Call::Put],
+            &[Call::Part],
+            &[Call::Complete],
+            &[Call::Copy],
+            &[Call::Head],
+        ],
+        // A part is an object.
+        stores::Kind::Gcs => &[&[Call::Put], &[Call::Complete], &[Call::Head]],
+        stores::Kind::S3 => &[
+            &[Call::Put],
+            &[Call::Create],
+            &[Call::Part],
+            &[Call::Complete],
+            &[Call::Copy],
+            &[Call::Head],
+        ],
+    };
+    let image = server.image()?;
+    // Another seed is another image: what is there is not pushed again.
+    let mut seeds = 30..;
+    for only in calls {
+        for (trouble, seed) in [
+            Trouble::Answer(500, "InternalError"),
+            Trouble::Answer(503, "SlowDown"),
+        ]
+        .into_iter()
+        .zip(&mut seeds)
+        {
+            server.relay.trouble_for(only, 1, trouble);
+            let pushed = clients.push_layers(&image, &LAYERS, seed).await;
+            pushed.with_context(|| format!("one {} met {trouble:?}", only[0]))?;
+            ensure!(
+                server.relay.trouble_left() == Some(0),
+                "no {} met {trouble:?}",
+                only[0]
+            );
+        }
+    }
+    server.relay.trouble_for(&[Call::Get], 1, Trouble::Cut);
+    let pulled = clients.pull_image(&image).await;
+    pulled.context("one answer was cut")?;
+    ensure!(server.relay.trouble_left() == Some(0), "no answer was cut");
+    server.relay.heal();
+    Ok(())
+}
+
+/// A server that reaches its store through a proxy that fails on demand.
+struct Relayed {
+    relay: Relay,
+    site: Site,
+}
+
+impl Relayed {
+    async fn start(root: &Path, what: &str, store: &stores::Setup) -> Result<Self> {
+        let relay = Relay::before(store).await?;
+        let section = store.section(relay.address(), "registry")?;
+        // Or a pull would not come by here.
+        let section = format!("{section}\n  redirect: {{disable: true}}");
+        let site = Site::start(root, what, section).await?;
+        Ok(Self { relay, site })
+    }
+
+    /// An image that is there after the first push.
+    fn image(&self) -> Result<String> {
+        Ok(format!("{}/{NAME}:1", self.site.server.address()?))
+    }
+}
