@@ -115,6 +115,26 @@ pub fn all() -> Vec<Case> {
             stores::a_store_in_trouble
         ),
         case!(
+            machine Client,
+            "S3 is told how to encrypt and keep every object, and keeps it so",
+            stores::every_object_is_kept_as_configured
+        ),
+        case!(
+            machine Client,
+            "temporary credentials for S3 are found, asked for once, and renewed",
+            stores::temporary_credentials_are_found_and_renewed
+        ),
+        case!(
+            machine Client,
+            "a session opens S3 and another one does not, and missing credentials are told",
+            stores::a_session_is_needed_and_told
+        ),
+        case!(
+            machine Client,
+            "on S3 without conditional writes pushes work and a second owner is refused",
+            stores::a_store_without_conditions
+        ),
+        case!(
             machine Crash,
             "three servers on one bucket lose nothing when one is killed",
             stores::three_on_one_bucket

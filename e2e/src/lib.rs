@@ -41,5 +41,6 @@ mod npm;
 mod pki;
 pub mod protocol;
 mod proxy;
+mod python;
 mod relay;
 pub mod server;

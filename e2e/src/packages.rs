@@ -21,7 +21,7 @@ pub struct Package {
 }
 
 /// Everything used, in the order in which it is told.
-pub const PACKAGES: [Package; 22] = [
+pub const PACKAGES: [Package; 23] = [
     Package {
         name: "containerd",
         purpose: "runs the Pods",
@@ -121,6 +121,11 @@ pub const PACKAGES: [Package; 22] = [
         name: "npm",
         purpose: "installs Azurite",
         file: "/usr/bin/npm",
+    },
+    Package {
+        name: "python3-venv",
+        purpose: "installs and runs moto, Amazon's services on this machine",
+        file: "/usr/lib/python3.11/ensurepip/__init__.py",
     },
     Package {
         name: "mmdebstrap",

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: each has a folder, a port, a bucket (or container) and credentials of its own, made up on the spot; S3 and
 //! Azure check signatures; a store is killed when it is dropped, its content stays with the folder, and started again it
-//! is at the same address with the same credentials. Must not: know what is tested. Start at [`Setup`].
+//! is at the same address with the same credentials. Must not: know what is tested. Start at [`Setup`]; what versitygw
+//! lacks of Amazon's is in [`cloud`].
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,6 +20,7 @@ use crate::cache::Cache;
 use crate::wait::{Seen, wait_for};
 
 mod azure;
+pub(crate) mod cloud;
 mod gcs;
 mod s3;
 
@@ -197,20 +199,7 @@ impl Setup {
             Access::S3(s3) => s3.program(cache, &data, self.address, say).await,
         }?;
         let log = self.folder.join(format!("{}.log", self.kind.name()));
-        let output = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("cannot write `{}`", log.display()))?;
-        let mut process = Command::new(&program.path)
-            .args(&program.arguments)
-            .envs(program.variables)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.kind))?;
+        let mut process = launch(&program, &log).with_context(|| format!("cannot start {}", self.kind))?;
         let client = Client::builder().no_proxy().build()?;
         wait_for(
             &format!("{}'s first answer", self.kind),
@@ -235,6 +224,24 @@ impl Setup {
         .await?;
         Ok(Store { process })
     }
+}
+
+/// Starts a program that prints to `log` and ends with the caller's interest in it.
+fn launch(program: &Program, log: &Path) -> Result<Child> {
+    let output = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write `{}`", log.display()))?;
+    Command::new(&program.path)
+        .args(&program.arguments)
+        .envs(program.variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", program.path.display()))
 }
 
 /// A running store.

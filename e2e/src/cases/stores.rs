@@ -1,9 +1,12 @@
 //! The server on an object store, alone and with others. Start at [`requests_are_counted`].
 
+mod asked;
 mod broken;
 mod large;
 mod replicas;
 mod round;
+mod site;
+mod ways_in;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +23,12 @@ use crate::server::{Server, Settings};
 use crate::stores::{self, Setup};
 use crate::wait::{Seen, wait_for};
 
+pub(super) use asked::{a_store_without_conditions, every_object_is_kept_as_configured};
 pub(super) use broken::{a_store_in_trouble, a_store_that_cannot_be_used};
 pub(super) use large::a_large_layer;
 pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
 pub(super) use round::a_tree_goes_round;
+pub(super) use ways_in::{a_session_is_needed_and_told, temporary_credentials_are_found_and_renewed};
 
 const KIB: usize = 1024;
 

@@ -252,9 +252,8 @@ fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
         // Distribution takes an empty text for the default.
         Shape::OneOf(_) if text.is_empty() => Ok(()),
         Shape::OneOf(allowed) => {
-            let lower = text.to_ascii_lowercase();
-            if allowed.contains(&lower.as_str()) {
-                *text = lower;
+            if let Some(one) = allowed.iter().find(|one| one.eq_ignore_ascii_case(text)) {
+                *text = (*one).to_owned();
                 return Ok(());
             }
             Err(allowed

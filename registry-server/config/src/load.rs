@@ -171,6 +171,8 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
                 false => "storage.s3.accesskey",
             };
             required(missing, "", "both keys, or neither");
+        } else if set(&s3.sessiontoken) && !set(&s3.accesskey) {
+            required("storage.s3.accesskey", "", "both keys beside `sessiontoken`");
         }
         if s3.keyid.as_ref().is_some_and(|key| !key.is_empty()) && s3.encrypt != Some(true) {
             required("storage.s3.encrypt", "", "`true` beside `keyid`");

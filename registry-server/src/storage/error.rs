@@ -133,6 +133,9 @@ pub enum Cause {
     /// Who we say we are is not who may do this.
     #[error("the store refuses the credentials or what they may do")]
     Refused,
+    /// Whoever gives credentials gave none.
+    #[error("no credentials for the store can be had")]
+    NoCredentials,
     /// The bucket or container does not exist.
     #[error("the store has no such bucket or container")]
     NoBucket,
@@ -163,6 +166,7 @@ impl Cause {
     fn in_words(self) -> &'static str {
         match self {
             Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => "storage misconfigured",
+            Self::NoCredentials => "storage credentials unavailable",
             Self::Unreachable => "storage unreachable",
             Self::TimedOut => "storage does not answer",
             Self::Overloaded => "storage overloaded",
@@ -179,7 +183,7 @@ impl Cause {
     fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => None,
-            Self::Unreachable | Self::TimedOut | Self::Overloaded | Self::Failed => {
+            Self::NoCredentials | Self::Unreachable | Self::TimedOut | Self::Overloaded | Self::Failed => {
                 Some(Duration::from_secs(5))
             }
         }

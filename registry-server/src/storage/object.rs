@@ -16,6 +16,7 @@ mod answers;
 mod azure;
 mod beside;
 mod client;
+mod conditions;
 mod gcs;
 mod marks;
 mod parts;
@@ -42,6 +43,7 @@ use object_store::{
 pub use azure::{AzureCredentials, AzureOptions};
 pub use client::StoreError;
 use client::{Certificates, LONG, Patience, QUICK, header, prefix};
+use conditions::Conditions;
 pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 use trouble::Sorter;
@@ -59,9 +61,9 @@ impl<T: ObjectStore + MultipartStore + PaginatedListStore + Signer> Store for T 
 struct Clients {
     /// Looks, small objects, lists, removals.
     quick: Arc<dyn Store>,
-    /// Reads of large objects.
+    /// Reads of large objects, parts.
     long: Arc<dyn Store>,
-    /// Writes: with encryption, class and owner of new objects.
+    /// What makes a new object: with its encryption, class and owner.
     write: Arc<dyn Store>,
     /// The same for small ones.
     jot: Arc<dyn Store>,
@@ -83,6 +85,7 @@ pub struct Object {
     sorter: Sorter,
     /// How many bytes the first parts of an upload have.
     part: u64,
+    conditions: Conditions,
     vendor: Vendor,
     redirects: Option<Arc<dyn Store>>,
 }
@@ -117,10 +120,16 @@ impl Object {
             head: true,
             ..GetOptions::default()
         };
-        let found = self.clients.quick.get_opts(&self.path(key)?, options).await;
-        found
-            .map(|found| metadata(&found.meta))
-            .map_err(|error| self.sorter.sort(action, key, error))
+        match self.clients.quick.get_opts(&self.path(key)?, options).await {
+            Ok(found) => Ok(metadata(&found.meta)),
+            Err(error) => {
+                // Credentials that are over, another region: the answer to a HEAD has no words, that to a list has.
+                if trouble::status(&error) == Some(400) {
+                    self.page(key, false, None).await?;
+                }
+                Err(self.sorter.sort(action, key, error))
+            }
+        }
     }
 
     /// An object, whole, by the patience of a client of ours.
@@ -373,6 +382,11 @@ impl Object {
         options: PutOptions,
     ) -> Result<PutResult, Error> {
         let path = self.path(key)?;
+        let mut options = options;
+        if options.mode != PutMode::Overwrite && self.conditions.are_unknown() {
+            self.meets(key, &options.mode).await?;
+            options.mode = PutMode::Overwrite;
+        }
         let unconditional = options.mode == PutMode::Overwrite;
         let store = match payload.content_length() <= SMALL {
             true => &self.clients.jot,
@@ -382,6 +396,13 @@ impl Object {
             match store.put_opts(&path, payload.clone(), options.clone()).await {
                 // Two writers at the same moment: S3 says 409 and means "again".
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
+                Err(error) if !unconditional && trouble::status(&error) == Some(501) => {
+                    self.meets(key, &options.mode).await?;
+                    options.mode = PutMode::Overwrite;
+                    let written = Box::pin(self.write(key, payload, options)).await?;
+                    self.conditions.turned_out_unknown(&self.sorter.store);
+                    return Ok(written);
+                }
                 // A 404 on a write can only be the bucket's.
                 Err(error @ object_store::Error::NotFound { .. }) => {
                     return Err(self.sorter.noted(Error::Remote {

@@ -21,6 +21,19 @@ const fn key(
     }
 }
 
+/// The classes distribution takes: those whose objects can be read at once.
+const STORAGE_CLASS: super::Shape = OneOf(&[
+    "NONE",
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+]);
+
 /// Every key of distribution 2.8 and 3.1 and of ours.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
@@ -65,7 +78,7 @@ pub const KEYS: &[Key] = &[
     key("storage.s3.multipartcopymaxconcurrency", Both, Integer(1), Acted, "how many pieces are copied at once; 8 when unset"),
     key("storage.s3.multipartcopythresholdsize", Both, Integer(0), Acted, "objects of more bytes are copied in pieces; 128 MiB when unset"),
     key("storage.s3.rootdirectory", Both, Text, Acted, "what every key begins with"),
-    key("storage.s3.storageclass", Both, Text, Acted, "the class of new objects; the bucket's when unset"),
+    key("storage.s3.storageclass", Both, STORAGE_CLASS, Acted, "the class of new objects; none is sent when unset, `STANDARD` or `NONE`"),
     key("storage.s3.useragent", Both, Text, Acted, "what the server calls itself to the store"),
     key("storage.s3.objectacl", Both, Text, Acted, "the canned access control list of new objects; none is sent when unset or `private`"),
     key("storage.s3.sessiontoken", Both, Secret, Acted, "the session the keys belong to"),
@@ -92,7 +105,7 @@ pub const KEYS: &[Key] = &[
     key("storage.s3aws.multipartcopymaxconcurrency", Both, Integer(1), Acted, "as `storage.s3.multipartcopymaxconcurrency`"),
     key("storage.s3aws.multipartcopythresholdsize", Both, Integer(0), Acted, "as `storage.s3.multipartcopythresholdsize`"),
     key("storage.s3aws.rootdirectory", Both, Text, Acted, "as `storage.s3.rootdirectory`"),
-    key("storage.s3aws.storageclass", Both, Text, Acted, "as `storage.s3.storageclass`"),
+    key("storage.s3aws.storageclass", Both, STORAGE_CLASS, Acted, "as `storage.s3.storageclass`"),
     key("storage.s3aws.useragent", Both, Text, Acted, "as `storage.s3.useragent`"),
     key("storage.s3aws.objectacl", Both, Text, Acted, "as `storage.s3.objectacl`"),
     key("storage.s3aws.sessiontoken", Both, Secret, Acted, "as `storage.s3.sessiontoken`"),

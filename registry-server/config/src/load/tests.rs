@@ -338,6 +338,21 @@ fn a_bucket_needs_what_names_it_and_both_keys_or_none() {
         missing("encrypt", "`true` beside `keyid`")
     );
     assert_eq!(
+        of("bucket: b, region: r, sessiontoken: t"),
+        missing("accesskey", "both keys beside `sessiontoken`")
+    );
+    assert_eq!(of("bucket: b, region: r, storageclass: standard_ia"), Ok(vec![]));
+    // What lies there cannot be read at once.
+    assert_eq!(
+        of("bucket: b, region: r, storageclass: GLACIER"),
+        Err(vec![
+            "`storage.s3.storageclass` (line 3): `GLACIER` is not allowed; allowed: `NONE`, `STANDARD`, \
+             `REDUCED_REDUNDANCY`, `STANDARD_IA`, `ONEZONE_IA`, `INTELLIGENT_TIERING`, `OUTPOSTS`, `GLACIER_IR`, \
+             `EXPRESS_ONEZONE`"
+                .into()
+        ])
+    );
+    assert_eq!(
         of("bucket: b, region: r, chunksize: 1000"),
         Err(vec![
             "`storage.s3.chunksize` (line 3): `1000` is not allowed; allowed: 5242880 (5 MiB) to 5368709120 (5 GiB)"

@@ -59,7 +59,7 @@ pub struct S3 {
     /// What every key begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootdirectory: Option<String>,
-    /// The class of new objects; the bucket's when unset.
+    /// The class of new objects; none is sent when unset, `STANDARD` or `NONE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storageclass: Option<String>,
     /// The canned access control list of new objects; none is sent when unset.

@@ -19,7 +19,9 @@ use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 pub(super) use container::TwoTrees;
 
 use super::trouble::Sorter;
-use super::{Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule};
+use super::{
+    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule,
+};
 use crate::storage::Trouble;
 use container::{Container, Names};
 
@@ -124,6 +126,7 @@ impl AzureOptions {
                 trouble,
             },
             part: schedule::PART,
+            conditions: Conditions::default(),
             vendor: Vendor::Azure,
             redirects: self.redirect.then_some(quick as Arc<dyn super::Store>),
         })

@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use super::trouble::{self, Sorter};
 use super::{
-    Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix, schedule,
+    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
+    schedule,
 };
 use crate::storage::Trouble;
 use json::Calls;
@@ -147,6 +148,7 @@ impl Object {
                 trouble,
             },
             part: options.part_size.unwrap_or(schedule::PART),
+            conditions: Conditions::default(),
             vendor: Vendor::Gcs,
             redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
         })

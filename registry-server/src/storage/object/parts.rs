@@ -37,7 +37,7 @@ impl Parts for Object {
         let (path, upload) = (self.path(key)?, upload.to_owned());
         let stored = self
             .clients
-            .write
+            .long
             .put_part(&path, &upload, number, blocks.into_iter().collect());
         stored
             .await
@@ -55,7 +55,7 @@ impl Parts for Object {
         });
         let completed = self
             .clients
-            .write
+            .long
             .complete_multipart(&path, &upload, parts.collect())
             .await;
         match completed.map_err(|error| self.sorter.sort("complete", key, error)) {
@@ -112,14 +112,7 @@ impl Parts for Object {
             ..PutOptions::default()
         };
         let payload: PutPayload = blocks.into_iter().collect();
-        let conditional = options.mode != PutMode::Overwrite;
-        let written = match self.write(key, payload.clone(), options).await {
-            Err(Error::Remote { source, .. }) if conditional && trouble::status(&*source) == Some(501) => {
-                // The store knows no conditions: the last writer wins.
-                self.write(key, payload, PutOptions::default()).await?
-            }
-            written => written?,
-        };
+        let written = self.write(key, payload, options).await?;
         Ok(Version {
             e_tag: written.e_tag,
             number: written.version,

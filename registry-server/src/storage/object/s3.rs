@@ -1,18 +1,23 @@
 //! S3 and what speaks its protocol: the options of `storage.s3`, and the calls the library lacks.
 
 mod calls;
+mod identity;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider};
+use object_store::client::ClientOptions;
 
 pub(super) use calls::Calls;
+use identity::Identity;
+pub(super) use identity::NoCredentials;
 
 use super::trouble::Sorter;
 use super::{
-    Certificates, Clients, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix, schedule,
+    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
+    schedule,
 };
 use crate::storage::Trouble;
 
@@ -33,7 +38,7 @@ pub struct S3Options {
     pub skip_verify: bool,
     /// A file of certificates that are believed beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// Who we are; found in the environment, a web identity or the machine's metadata when unset.
+    /// Who we are; when unset, as the environment, a web identity or the machine's metadata say.
     pub credentials: Option<S3Credentials>,
     /// What every key begins with.
     pub root: String,
@@ -113,11 +118,12 @@ impl Object {
             trouble,
         };
         let certificates = Certificates::read("storage.s3.cacert", options.ca_file.as_deref())?;
+        let identity = options.identity(&certificates)?;
         let client = |patience: Patience, headers: HeaderMap, endpoint: Option<&str>| {
-            options.client(patience, headers, endpoint, &certificates)
+            options.client(patience, headers, endpoint, &certificates, &identity)
         };
         let quick = client(QUICK, HeaderMap::new(), None)?;
-        let long = client(LONG, HeaderMap::new(), None)?;
+        let long = Arc::new(client(LONG, HeaderMap::new(), None)?);
         let write = Arc::new(client(LONG, options.written_with()?, None)?);
         let redirects = match (&options.redirect_endpoint, options.redirect) {
             (_, false) => None,
@@ -125,7 +131,8 @@ impl Object {
             (None, true) => Some(Arc::new(quick.clone())),
         };
         let calls = Calls {
-            store: Arc::clone(&write),
+            store: Arc::clone(&long),
+            write: Arc::clone(&write),
             http: options.http(&certificates)?,
             bucket: options.bucket.clone(),
             whole_up_to: options.copy_whole_up_to.unwrap_or(COPY_WHOLE_UP_TO).min(COPY_MAX),
@@ -137,13 +144,14 @@ impl Object {
             name: "s3",
             clients: Clients {
                 quick: Arc::new(quick),
-                long: Arc::new(long),
+                long,
                 write,
                 jot: Arc::new(client(QUICK, options.written_with()?, None)?),
             },
             prefix: prefix(&options.root),
             sorter,
             part: options.part_size.unwrap_or(schedule::PART),
+            conditions: Conditions::default(),
             vendor: Vendor::S3(calls),
             redirects: redirects.map(|store| store as Arc<dyn super::Store>),
         })
@@ -151,22 +159,8 @@ impl Object {
 }
 
 impl S3Options {
-    fn client(
-        &self,
-        patience: Patience,
-        headers: HeaderMap,
-        endpoint: Option<&str>,
-        certificates: &Certificates,
-    ) -> Result<AmazonS3, StoreError> {
-        let failed = |source| StoreError::Options {
-            section: "storage.s3",
-            source,
-        };
-        let client = patience.client(self.skip_verify).with_default_headers(headers);
-        let mut client = certificates.believed_by(client).map_err(failed)?;
-        if let Some(agent) = &self.user_agent {
-            client = client.with_user_agent(header("storage.s3.useragent", agent)?);
-        }
+    /// Who we are, to be shared by all clients.
+    fn identity(&self, certificates: &Certificates) -> Result<AwsCredentialProvider, StoreError> {
         let builder = match &self.credentials {
             Some(keys) => {
                 let builder = AmazonS3Builder::new()
@@ -177,28 +171,47 @@ impl S3Options {
                     None => builder,
                 }
             }
-            // Variables, a web identity, what the machine's metadata say.
-            None => AmazonS3Builder::from_env(),
+            None => identity::of_environment(self.region(), |name| std::env::var(name).ok()),
         };
+        let builder = builder
+            .with_bucket_name(&self.bucket)
+            .with_region(self.region())
+            .with_retry(QUICK.retry())
+            .with_client_options(self.options(QUICK, certificates)?);
+        let known = builder.build().map_err(failed)?;
+        Ok(Identity::new(known.credentials()))
+    }
+
+    /// A client that says `headers` with every request.
+    fn client(
+        &self,
+        patience: Patience,
+        headers: HeaderMap,
+        endpoint: Option<&str>,
+        certificates: &Certificates,
+        identity: &AwsCredentialProvider,
+    ) -> Result<AmazonS3, StoreError> {
         let (endpoint, path_style) = self.address(endpoint);
-        let mut builder = builder
+        let options = self.options(patience, certificates)?;
+        let builder = AmazonS3Builder::new()
+            .with_credentials(Arc::clone(identity))
             .with_bucket_name(&self.bucket)
             .with_region(self.region())
             .with_virtual_hosted_style_request(!path_style)
             .with_retry(patience.retry())
-            .with_client_options(client)
-            .with_allow_http(true)
+            .with_client_options(options.with_default_headers(headers))
             .with_endpoint(endpoint);
-        builder = match &self.encryption {
-            S3Encryption::Bucket => builder,
-            S3Encryption::Managed => {
-                // The key's own type is private; its name is not.
-                let key: AmazonS3ConfigKey = "aws_server_side_encryption".parse().map_err(failed)?;
-                builder.with_config(key, "AES256")
-            }
-            S3Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
-        };
         builder.build().map_err(failed)
+    }
+
+    fn options(&self, patience: Patience, certificates: &Certificates) -> Result<ClientOptions, StoreError> {
+        let options = certificates
+            .believed_by(patience.client(self.skip_verify))
+            .map_err(failed)?;
+        Ok(match &self.user_agent {
+            Some(agent) => options.with_user_agent(header("storage.s3.useragent", agent)?),
+            None => options,
+        })
     }
 
     fn region(&self) -> &str {
@@ -261,20 +274,30 @@ impl S3Options {
         }
     }
 
-    /// What is said of every object that is written.
+    /// What is said of a new object by the request that makes it: a put, the beginning of an upload in parts, a copy.
+    /// Requests for parts do not say it, since S3 refuses some of it there.
     fn written_with(&self) -> Result<HeaderMap, StoreError> {
         let mut headers = HeaderMap::new();
+        let mut say = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        const ENCRYPTION: &str = "x-amz-server-side-encryption";
+        match &self.encryption {
+            S3Encryption::Bucket => {}
+            S3Encryption::Managed => say(ENCRYPTION, HeaderValue::from_static("AES256")),
+            S3Encryption::Kms(key) => {
+                say(ENCRYPTION, HeaderValue::from_static("aws:kms"));
+                say(
+                    "x-amz-server-side-encryption-aws-kms-key-id",
+                    header("storage.s3.keyid", key)?,
+                );
+            }
+        }
         if let Some(class) = &self.storage_class {
-            headers.insert(
-                HeaderName::from_static("x-amz-storage-class"),
-                header("storage.s3.storageclass", class)?,
-            );
+            say("x-amz-storage-class", header("storage.s3.storageclass", class)?);
         }
         if let Some(acl) = &self.acl {
-            headers.insert(
-                HeaderName::from_static("x-amz-acl"),
-                header("storage.s3.objectacl", acl)?,
-            );
+            say("x-amz-acl", header("storage.s3.objectacl", acl)?);
         }
         Ok(headers)
     }
@@ -285,6 +308,13 @@ impl S3Options {
         client
             .build()
             .map_err(|source| StoreError::Tls { section, source })
+    }
+}
+
+fn failed(source: object_store::Error) -> StoreError {
+    StoreError::Options {
+        section: "storage.s3",
+        source,
     }
 }
 

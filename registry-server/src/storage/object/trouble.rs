@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::azure::TwoTrees;
+use super::s3::NoCredentials;
 use crate::storage::{Cause, Error, StorageKey, Trouble};
 
 /// Makes errors of ours of the library's, and tells of those that concern the whole store.
@@ -59,6 +60,13 @@ fn sort(action: &'static str, key: &StorageKey, error: object_store::Error) -> E
 
 /// What any failure comes down to.
 pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
+    if causes(error).any(|cause| cause.is::<NoCredentials>()) {
+        // The store was not asked. Whoever gives credentials may have refused them: then waiting does not help.
+        return match status(error) {
+            Some(400 | 401 | 403 | 404) if !says(error, &["Throttl"]) => Cause::Refused,
+            _ => Cause::NoCredentials,
+        };
+    }
     for cause in causes(error) {
         if cause.is::<TwoTrees>() {
             return Cause::TwoTrees;
@@ -98,6 +106,10 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
         ],
     ) {
         return Cause::WrongRegion;
+    }
+    // Of temporary credentials; told by a 400.
+    if says(error, &["InvalidToken", "ExpiredToken"]) {
+        return Cause::Refused;
     }
     if says(error, &["SlowDown", "ServerBusy", "TooManyRequests"]) {
         return Cause::Overloaded;

@@ -34,6 +34,8 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 /// What is needed for the calls.
 pub(in crate::storage::object) struct Calls {
     pub(super) store: Arc<AmazonS3>,
+    /// Says of new objects what is configured.
+    pub(super) write: Arc<AmazonS3>,
     pub(super) http: reqwest::Client,
     pub(super) bucket: String,
     pub(super) whole_up_to: u64,
@@ -279,7 +281,7 @@ impl Object {
     ) -> Result<(), Error> {
         let failed = |error| self.sorter.sort("copy", from, error);
         let (source, target) = (self.path(from)?, self.path(to)?);
-        let upload = calls.store.create_multipart(&target).await.map_err(failed)?;
+        let upload = calls.write.create_multipart(&target).await.map_err(failed)?;
         let pieces = size.div_ceil(calls.piece);
         let copied = stream::iter(0..pieces)
             .map(|number| {

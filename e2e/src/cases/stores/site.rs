@@ -1,0 +1,144 @@
+//! A server before [`Cloud`], and clients that follow it there. Start at [`Site::start`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, StatusCode};
+
+use crate::cache::Cache;
+use crate::loopback::Loopback;
+use crate::peers::Kind;
+use crate::protocol::{Repository, digest, noise};
+use crate::runner::Bench;
+use crate::server::{Server, Settings, Setup};
+use crate::stores::cloud::{Cloud, Request};
+use crate::wait::{Seen, wait_for};
+
+/// Small layers, and one that is stored in parts and copied.
+pub(super) const LAYERS: [usize; 3] = [100_000, 200_000, 9_000_000];
+
+/// How long a change of credentials may take to be followed. Generous: the machine may be building beside us.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+
+/// What the keys of a copy in pieces are: the large layer is more than one of them.
+pub(super) const IN_PIECES: &str = "multipartcopythresholdsize: 5242880, multipartcopychunksize: 5242880";
+
+/// What a request is for, as far as it matters here.
+pub(super) fn call(request: &Request) -> &'static str {
+    let has = |name: &str| request.query.iter().any(|one| one == name);
+    let copies = request.headers.contains_key("x-amz-copy-source");
+    match (request.method.as_str(), request.key.is_empty()) {
+        ("PUT", false) if has("partNumber") && copies => "part by copy",
+        ("PUT", false) if has("partNumber") => "part",
+        ("PUT", false) if copies => "copy",
+        ("PUT", false) => "put",
+        ("POST", false) if has("uploads") => "create",
+        ("POST", false) => "complete",
+        _ => "other",
+    }
+}
+
+/// A server, and clients that follow it to the store.
+pub(super) struct Site {
+    server: Server,
+    clients: Loopback,
+    client: Client,
+    folder: PathBuf,
+}
+
+impl Site {
+    /// With a file that has `section`, and in this environment.
+    pub(super) async fn start(
+        bench: &Bench<'_>,
+        name: &str,
+        cloud: &Cloud,
+        section: String,
+        variables: &[(&'static str, String)],
+    ) -> Result<Self> {
+        let folder = bench.dir.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let program = Kind::Ours.program(&Cache::open()?).await?;
+        let settings = Settings {
+            storage: Some(section),
+            ..Settings::default()
+        };
+        let mut setup = Setup::new(&program, &folder)?.configured(&settings);
+        for (variable, value) in variables {
+            setup = setup.with(variable, value);
+        }
+        Ok(Self {
+            server: setup.start().await?,
+            clients: Loopback::new(&folder.join("home"), &cloud.authority).await?,
+            client: Client::builder()
+                .no_proxy()
+                .timeout(LIMIT)
+                .tls_certs_only([reqwest::Certificate::from_pem(cloud.authority.as_bytes())?])
+                .build()?,
+            folder,
+        })
+    }
+
+    fn image(&self) -> Result<String> {
+        Ok(format!("{}/ways/in:1", self.server.address()?))
+    }
+
+    /// A repository, spoken to by hand.
+    pub(super) fn repository(&self, name: &str) -> Repository {
+        Repository::new(self.client.clone(), self.server.base().clone(), name, None)
+    }
+
+    /// Pushes an image, another one for another `seed`.
+    pub(super) async fn pushes(&self, seed: u64) -> Result<()> {
+        self.clients
+            .push_layers(&self.image()?, &LAYERS, seed)
+            .await
+            .map(drop)
+    }
+
+    /// Pulls the last one.
+    pub(super) async fn pulls(&self) -> Result<()> {
+        self.clients.pull_image(&self.image()?).await
+    }
+
+    /// What the server said.
+    pub(super) fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("server.log"))?)
+    }
+
+    /// A push of a blob: its status, and whether waiting is said to help.
+    async fn push(&self) -> Result<(StatusCode, bool)> {
+        let blob = noise(99, 5000);
+        let path = format!("v2/ways/in/blobs/uploads/?digest={}", digest(&blob));
+        let url = self.server.base().join(&path)?;
+        let answer = self.client.post(url).body(blob).send().await?;
+        Ok((answer.status(), answer.headers().contains_key(RETRY_AFTER)))
+    }
+
+    /// Pushes are answered 503, and the log says why.
+    pub(super) async fn refuses(&self, why: &str, helps: bool) -> Result<()> {
+        wait_for(&format!("`{why}` in the log"), LIMIT, async || {
+            let (status, waits) = self.push().await?;
+            let log = self.log()?;
+            Ok(match log.lines().find(|line| line.contains(why)) {
+                Some(_) if status == StatusCode::SERVICE_UNAVAILABLE && waits == helps => Seen::Done(()),
+                Some(line) => Seen::NotYet(format!("{status}, `Retry-After`: {waits}; {line}")),
+                None => Seen::NotYet(format!("{status}, `Retry-After`: {waits}; {log}")),
+            })
+        })
+        .await
+    }
+
+    /// Pushes are taken again.
+    pub(super) async fn recovers(&self) -> Result<()> {
+        wait_for("a push to be taken again", LIMIT, async || {
+            let (status, _) = self.push().await?;
+            Ok(match status {
+                StatusCode::CREATED => Seen::Done(()),
+                other => Seen::NotYet(other.to_string()),
+            })
+        })
+        .await
+    }
+}

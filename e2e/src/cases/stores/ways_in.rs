@@ -1,0 +1,204 @@
+//! The ways to credentials for S3, before a store that checks them as Amazon's does.
+//!
+//! Start at [`temporary_credentials_are_found_and_renewed`].
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+
+use super::site::{IN_PIECES, LAYERS, LIMIT, Site, call};
+use crate::cache::Cache;
+use crate::runner::Bench;
+use crate::stores::cloud::{Cloud, ROLE, Request};
+use crate::wait::{Seen, wait_for};
+
+/// A way to temporary credentials.
+struct Way {
+    /// What the cloud calls it.
+    how: &'static str,
+    /// The variables that lead there.
+    variables: Vec<(&'static str, String)>,
+}
+
+/// Credentials that end are found where Amazon's SDKs find them, asked for once, and again before they end.
+pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench: &Bench<'_>) -> Result<()> {
+    let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
+    let token = bench.dir.join("token");
+    let file = token.display().to_string();
+    let ways = [
+        Way {
+            how: "web identity",
+            variables: vec![
+                ("AWS_ROLE_ARN", ROLE.to_owned()),
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", file.clone()),
+                ("AWS_ENDPOINT_URL_STS", format!("https://{}", cloud.tls)),
+            ],
+        },
+        Way {
+            how: "container",
+            variables: vec![
+                (
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                    format!("http://{}/container", cloud.address),
+                ),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file),
+            ],
+        },
+        Way {
+            how: "instance",
+            variables: vec![(
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+                format!("http://{}/", cloud.address),
+            )],
+        },
+    ];
+    for way in ways {
+        let proved = async {
+            let root = way.how.replace(' ', "-");
+            lasts(bench, &cloud, &way, &root, &token).await?;
+            ends(bench, &cloud, &way, &root, &token).await
+        };
+        proved.await.with_context(|| format!("by {}", way.how))?;
+    }
+    Ok(())
+}
+
+/// Expects `text` of whoever has a token, and puts it into the file.
+async fn rotate(cloud: &Cloud, file: &PathBuf, text: &str) -> Result<()> {
+    cloud.want(&json!({"token": text})).await?;
+    std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// With credentials for an hour a server asks for them once, whatever it does.
+async fn lasts(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &PathBuf) -> Result<()> {
+    cloud.want(&json!({"lifetime": 3600})).await?;
+    rotate(cloud, token, "the first token").await?;
+    cloud.given().await?;
+    let section = cloud.section(root, IN_PIECES);
+    let site = Site::start(bench, &format!("{root}-lasts"), cloud, section, &way.variables).await?;
+    cloud.requests().await?;
+    site.pushes(1).await?;
+    site.pulls().await?;
+    let given = cloud.given().await?;
+    let [one] = given.as_slice() else {
+        bail!("credentials were given {} times: {given:?}", given.len());
+    };
+    ensure!(one.how == way.how, "given by {}", one.how);
+    let requests = cloud.requests().await?;
+    let strangers: Vec<&Request> = requests
+        .iter()
+        .filter(|request| request.refused.is_some() || request.by.as_ref() != Some(&one.key))
+        .collect();
+    ensure!(strangers.is_empty(), "not by these credentials: {strangers:?}");
+    // The clients themselves, at the store, by URLs of the temporary credentials; and the server's own copies.
+    let by_url = |call_of: &str| {
+        requests
+            .iter()
+            .filter(|request| request.signed == "url" && call(request) == call_of)
+            .count()
+    };
+    let (reads, copies) = (
+        requests
+            .iter()
+            .filter(|request| request.signed == "url" && request.method == "GET")
+            .count(),
+        by_url("part by copy"),
+    );
+    ensure!(
+        reads >= LAYERS.len() && copies >= 2,
+        "{reads} reads and {copies} copies by URL"
+    );
+    bench.note(format!(
+        "{}: {} requests by credentials that were asked for once",
+        way.how,
+        requests.len()
+    ));
+    Ok(())
+}
+
+/// With credentials that end at once, and a token that is rotated, a server goes on.
+async fn ends(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &PathBuf) -> Result<()> {
+    cloud.want(&json!({"lifetime": 4})).await?;
+    let section = cloud.section(root, "");
+    let site = Site::start(bench, &format!("{root}-ends"), cloud, section, &way.variables).await?;
+    site.pulls().await?;
+    rotate(cloud, token, "the second token").await?;
+    let before: BTreeSet<String> = cloud.given().await?.into_iter().map(|given| given.key).collect();
+    ensure!(!before.is_empty(), "no credentials were given");
+    // Each look is a push, whose requests bring new credentials; what was given before is refused by then.
+    let mut seed = 10;
+    wait_for("credentials after those that ended", LIMIT, async || {
+        seed += 1;
+        site.pushes(seed).await?;
+        let requests = cloud.requests().await?;
+        let refused: Vec<&Request> = requests
+            .iter()
+            .filter(|request| request.refused.is_some())
+            .collect();
+        if !refused.is_empty() {
+            return Ok(Seen::Never(anyhow::anyhow!("refused: {refused:?}")));
+        }
+        let fresh = requests
+            .iter()
+            .filter_map(|request| request.by.as_ref())
+            .filter(|by| !before.contains(*by))
+            .collect::<BTreeSet<_>>()
+            .len();
+        Ok(if fresh >= 3 {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("{fresh} new credentials"))
+        })
+    })
+    .await?;
+    if way.how == "instance" {
+        return Ok(());
+    }
+    // A token that is refused is told as what it is; the right one mends it, without a restart.
+    std::fs::write(token, "nobody's token")?;
+    site.refuses("cannot get credentials", false).await?;
+    rotate(cloud, token, "the third token").await?;
+    site.recovers().await
+}
+
+/// Keys with a session open the bucket, and do not without it; where nobody gives credentials that is what is said.
+pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) -> Result<()> {
+    let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
+    let given = cloud.credentials().await?;
+    let keys = |token: &str| {
+        format!(
+            "accesskey: {}, secretkey: \"{}\", sessiontoken: \"{token}\"",
+            given.access_key_id, given.secret_access_key
+        )
+    };
+    let section = cloud.section("session", &keys(&given.token));
+    let site = Site::start(bench, "session", &cloud, section, &[]).await?;
+    cloud.requests().await?;
+    site.pushes(1).await?;
+    site.pulls().await?;
+    let requests = cloud.requests().await?;
+    let by = Some(&given.access_key_id);
+    ensure!(!requests.is_empty(), "the store saw no request");
+    for request in &requests {
+        ensure!(
+            request.refused.is_none() && request.by.as_ref() == by,
+            "{request:?}"
+        );
+    }
+
+    let section = cloud.section("session", &keys("another session"));
+    let site = Site::start(bench, "another-session", &cloud, section, &[]).await?;
+    site.refuses("the store refuses the credentials", false).await?;
+
+    // A port where nobody listens stands for a machine without metadata.
+    let nobody = (
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "http://127.0.0.1:1".to_owned(),
+    );
+    let section = cloud.section("session", "");
+    let site = Site::start(bench, "nobody", &cloud, section, &[nobody]).await?;
+    site.refuses("no credentials for the store can be had", true)
+        .await
+}

@@ -1,0 +1,196 @@
+//! Who we are to a bucket: the keys of the configuration, or whom the environment leads to.
+//!
+//! Guarantees: all clients of a bucket share one identity, so that temporary credentials are asked for once, and again
+//! before they end; the environment says who we are and nothing else, never where the bucket is or how it is written
+//! to; every question ends, by an answer or after [`LIMIT`]. Credentials that cannot be had are told apart from
+//! credentials that the store refuses. Must not: print a credential. Start at [`Identity`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::CredentialProvider;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
+
+/// How long credentials may take. Requests wait for them in a line, and each would give up only after its own tries.
+const LIMIT: Duration = Duration::from_secs(25);
+
+/// The variables that say who we are, as every SDK of Amazon's knows them, and what the library calls their values.
+const VARIABLES: [(&str, AmazonS3ConfigKey); 11] = [
+    ("AWS_ACCESS_KEY_ID", AmazonS3ConfigKey::AccessKeyId),
+    ("AWS_SECRET_ACCESS_KEY", AmazonS3ConfigKey::SecretAccessKey),
+    ("AWS_SESSION_TOKEN", AmazonS3ConfigKey::Token),
+    (
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        AmazonS3ConfigKey::WebIdentityTokenFile,
+    ),
+    ("AWS_ROLE_ARN", AmazonS3ConfigKey::RoleArn),
+    ("AWS_ROLE_SESSION_NAME", AmazonS3ConfigKey::RoleSessionName),
+    (STS, AmazonS3ConfigKey::StsEndpoint),
+    (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
+    ),
+    (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        AmazonS3ConfigKey::ContainerCredentialsFullUri,
+    ),
+    (
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        AmazonS3ConfigKey::ContainerAuthorizationTokenFile,
+    ),
+    (
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        AmazonS3ConfigKey::MetadataEndpoint,
+    ),
+];
+
+/// Where a web identity is exchanged for credentials.
+const STS: &str = "AWS_ENDPOINT_URL_STS";
+
+/// A builder that knows who we are as far as the variables say it; what they do not say, the machine's metadata do.
+pub(super) fn of_environment(region: &str, variable: impl Fn(&str) -> Option<String>) -> AmazonS3Builder {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let mut builder = AmazonS3Builder::new();
+    for (name, key) in VARIABLES {
+        if let Some(value) = variable(name) {
+            builder = builder.with_config(key, value.trim_end_matches('/'));
+        }
+    }
+    // The library knows one domain only.
+    if region.starts_with("cn-") && variable(STS).is_none() {
+        let china = format!("https://sts.{region}.amazonaws.com.cn");
+        builder = builder.with_config(AmazonS3ConfigKey::StsEndpoint, china);
+    }
+    builder
+}
+
+/// Credentials, wherever they come from.
+pub(super) struct Identity(AwsCredentialProvider);
+
+impl Identity {
+    /// What `credentials` gives, within [`LIMIT`] and with errors of ours.
+    pub(super) fn new(credentials: &AwsCredentialProvider) -> Arc<Self> {
+        Arc::new(Self(Arc::clone(credentials)))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(..)")
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for Identity {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let given = tokio::time::timeout(LIMIT, self.0.get_credential());
+        let why: Box<dyn std::error::Error + Send + Sync> = match given.await {
+            Ok(Ok(credential)) => return Ok(credential),
+            Ok(Err(error)) => error.into(),
+            Err(elapsed) => elapsed.into(),
+        };
+        Err(object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(NoCredentials(why)),
+        })
+    }
+}
+
+/// Whoever gives credentials gave none.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get credentials for the store")]
+pub(in crate::storage::object) struct NoCredentials(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Cause;
+    use crate::storage::object::trouble;
+
+    /// What a builder knows by a key.
+    fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
+        builder.get_config_value(&key)
+    }
+
+    #[test]
+    fn the_environment_says_who_we_are_and_nothing_else() {
+        let variable = |name: &str| {
+            let value = match name {
+                "AWS_ACCESS_KEY_ID" => "id",
+                "AWS_SECRET_ACCESS_KEY" => "key",
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT" => "http://[fd00:ec2::254]/",
+                "AWS_ROLE_ARN" => "",
+                // Everything else is set, also what the library would follow.
+                _ => "elsewhere",
+            };
+            Some(value.to_owned())
+        };
+        let builder = of_environment("eu-central-1", variable);
+        let table = [
+            (AmazonS3ConfigKey::AccessKeyId, Some("id")),
+            (AmazonS3ConfigKey::SecretAccessKey, Some("key")),
+            (AmazonS3ConfigKey::Token, Some("elsewhere")),
+            (
+                AmazonS3ConfigKey::MetadataEndpoint,
+                Some("http://[fd00:ec2::254]"),
+            ),
+            (AmazonS3ConfigKey::RoleArn, None),
+            (AmazonS3ConfigKey::Bucket, None),
+            (AmazonS3ConfigKey::Region, None),
+            (AmazonS3ConfigKey::Endpoint, None),
+            (AmazonS3ConfigKey::S3Endpoint, None),
+            (AmazonS3ConfigKey::SkipSignature, Some("false")),
+            (AmazonS3ConfigKey::RequestPayer, Some("false")),
+        ];
+        for (key, expected) in table {
+            assert_eq!(said(&builder, key).as_deref(), expected, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_are_refused_need_a_person_and_others_time() {
+        let table = [
+            ("status code: 403 Forbidden: AccessDenied", Cause::Refused),
+            (
+                "status code: 400 Bad Request: InvalidIdentityToken",
+                Cause::Refused,
+            ),
+            ("status code: 400 Bad Request: Throttling", Cause::NoCredentials),
+            ("status code: 503 Service Unavailable", Cause::NoCredentials),
+            ("Failed to read token file", Cause::NoCredentials),
+        ];
+        for (said, expected) in table {
+            let error = object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(NoCredentials(said.into())),
+            };
+            assert_eq!(trouble::cause(&error), expected, "{said}");
+        }
+        let told = |text: &str| object_store::Error::Generic {
+            store: "S3",
+            source: text.to_owned().into(),
+        };
+        for code in ["ExpiredToken", "InvalidToken"] {
+            let error = told(&format!("status code: 400 Bad Request: <Code>{code}</Code>"));
+            assert_eq!(trouble::cause(&error), Cause::Refused, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_web_identity_is_exchanged_in_the_regions_own_domain() {
+        let of = |region: &str, endpoint: Option<&str>| {
+            let builder = of_environment(region, |name| endpoint.filter(|_| name == STS).map(str::to_owned));
+            said(&builder, AmazonS3ConfigKey::StsEndpoint)
+        };
+        // The library's own: https://sts.<region>.amazonaws.com
+        assert_eq!(of("eu-central-1", None), None);
+        let china = "https://sts.cn-north-1.amazonaws.com.cn";
+        assert_eq!(of("cn-north-1", None).as_deref(), Some(china));
+        let own = "https://sts.example";
+        assert_eq!(of("cn-north-1", Some(own)).as_deref(), Some(own));
+    }
+}
