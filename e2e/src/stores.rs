@@ -106,6 +106,7 @@ pub struct Setup {
     folder: PathBuf,
     address: SocketAddr,
     access: Access,
+    many_parts: bool,
 }
 
 /// What to run, and in which environment.
@@ -133,10 +134,19 @@ impl Setup {
             folder: folder.to_owned(),
             address,
             access,
+            many_parts: false,
         };
         let data = setup.data();
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make `{}`", data.display()))?;
         Ok(setup)
+    }
+
+    /// Keeps what versitygw knows of an upload beside the data, and not in attributes of its files, where ext4 has room for
+    /// some hundred parts. Not for everybody: two requests that empty one folder at the same moment may then fail.
+    #[must_use]
+    pub fn for_many_parts(mut self) -> Self {
+        self.many_parts = true;
+        self
     }
 
     /// Which store it is.
@@ -196,7 +206,7 @@ impl Setup {
         let program = match &self.access {
             Access::Azure(azure) => azure.program(cache, &data, self.address, say).await,
             Access::Gcs(gcs) => gcs.program(cache, &data, self.address, say).await,
-            Access::S3(s3) => s3.program(cache, &data, self.address, say).await,
+            Access::S3(s3) => s3.program(cache, &data, self.address, self.many_parts, say).await,
         }?;
         let log = self.folder.join(format!("{}.log", self.kind.name()));
         let mut process = launch(&program, &log).with_context(|| format!("cannot start {}", self.kind))?;

@@ -57,16 +57,13 @@ impl S3 {
         cache: &Cache,
         data: &Path,
         address: SocketAddr,
+        many_parts: bool,
         say: impl FnOnce(&str),
     ) -> Result<Program> {
         // A folder below the root is a bucket.
         let bucket = data.join(&self.bucket);
         std::fs::create_dir_all(&bucket).with_context(|| format!("cannot make `{}`", bucket.display()))?;
-        // Beside the data and not in attributes of its files: those hold the list of an upload's parts too, and ext4 has
-        // room for some hundred parts there.
-        let beside = data.with_file_name("metadata");
-        std::fs::create_dir_all(&beside).with_context(|| format!("cannot make `{}`", beside.display()))?;
-        let (address, beside) = (address.to_string(), beside.display().to_string());
+        let address = address.to_string();
         let options = [
             "--port",
             &address,
@@ -76,16 +73,18 @@ impl S3 {
             "/health",
             "--quiet",
             "posix",
-            "--sidecar",
-            &beside,
         ];
+        let mut arguments: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        if many_parts {
+            let beside = data.with_file_name("metadata");
+            std::fs::create_dir_all(&beside)
+                .with_context(|| format!("cannot make `{}`", beside.display()))?;
+            arguments.extend(["--sidecar".to_owned(), beside.display().to_string()]);
+        }
+        arguments.push(data.display().to_string());
         Ok(Program {
             path: Tool::VersityGw.path(cache, say).await?,
-            arguments: options
-                .iter()
-                .map(|&option| option.to_owned())
-                .chain([data.display().to_string()])
-                .collect(),
+            arguments,
             // By the environment: arguments are everybody's to read.
             variables: vec![
                 ("ROOT_ACCESS_KEY", self.accesskey.clone()),
