@@ -4,7 +4,7 @@ use crate::check::{self, value_error};
 use crate::decode::decode;
 use crate::model::{self, CacheKind, Net};
 use crate::tree::{Node, Origin, Tree, Value};
-use crate::{Config, Error, Secret, Warning, overlay};
+use crate::{Config, Error, GoDuration, Secret, Warning, overlay};
 
 /// A configuration that passed every check.
 #[derive(Debug, Clone)]
@@ -336,6 +336,38 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
     }
     let addr = config.redis.addr.as_deref().filter(|addr| !addr.is_empty());
     formed("redis.addr", addr, is_redis_address, REDIS_ADDRESS);
+    let limits = &config.http.limits;
+    let sizes = [
+        ("http.limits.requestmemory", limits.requestmemory),
+        ("http.limits.responsememory", limits.responsememory),
+    ];
+    for (path, size) in sizes {
+        formed(
+            path,
+            size.map(|size| size.to_string()).as_deref(),
+            |text| {
+                text.parse()
+                    .is_ok_and(|size: u64| size >= model::Limits::MEMORY_MIN)
+            },
+            "8388608 (8 MiB) or more",
+        );
+    }
+    let timeouts = [
+        ("http.limits.bodytimeout", limits.bodytimeout),
+        ("http.limits.writetimeout", limits.writetimeout),
+    ];
+    for (path, span) in timeouts {
+        let long_enough = |text: &str| {
+            let span = GoDuration::parse(text).ok().and_then(GoDuration::positive);
+            span.is_some_and(|span| span >= model::Limits::TIMEOUT_MIN)
+        };
+        formed(
+            path,
+            span.map(|span| span.to_string()).as_deref(),
+            long_enough,
+            "a second or more, such as `90s`",
+        );
+    }
     let http = &config.http;
     if http.net != Some(Net::Unix) {
         formed("http.addr", http.addr.as_deref(), is_address, ADDRESS);

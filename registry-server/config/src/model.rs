@@ -9,6 +9,7 @@ mod azure;
 mod gcs;
 mod health;
 mod http;
+mod limits;
 mod log;
 mod redis;
 mod s3;
@@ -21,6 +22,7 @@ pub use azure::{Azure, AzureCredentials, AzureCredentialsKind, ConnectionString}
 pub use gcs::{Gcs, GcsCredentials, GcsCredentialsKind};
 pub use health::{FileCheck, Health, HttpCheck, StorageHealth, TcpCheck, ten_seconds_unless};
 pub use http::{ClientAuth, Debug, H2c, Http, Http2, Net, Prometheus, Tls, TlsVersion};
+pub use limits::Limits;
 pub use log::{AccessLog, Formatter, Hook, HookKind, HookLevel, Level, Log, MailOptions, Smtp};
 pub use redis::{Redis, RedisTls};
 pub use s3::S3;

@@ -256,7 +256,7 @@ fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
         "http: 5000",
         &[
             "`http` (line 3): `5000` is not allowed; allowed: a section with `addr`, `debug`, `draindelay`, \
-         `draintimeout`, `h2c`, `headers`, `host`, `http2`, `net`, `prefix`, `previoussecrets`, `relativeurls`, `secret`, `tls`, \
+         `draintimeout`, `h2c`, `headers`, `host`, `http2`, `limits`, `net`, `prefix`, `previoussecrets`, `relativeurls`, `secret`, `tls`, \
          `trustedproxies`",
         ],
     );
@@ -584,4 +584,28 @@ fn a_pattern_that_is_none_is_refused_with_its_place() {
         "validation: {manifests: {urls: {allow: ['^https://', '(']}}}",
         &["`validation.manifests.urls.allow[1]` (line 3): `(` is not allowed; allowed: a regular expression"],
     );
+}
+
+#[test]
+fn limits_that_would_stop_the_server_from_serving_are_refused() {
+    let refused = |yaml: &str| {
+        let text = format!("version: 0.1\nstorage: {{inmemory: {{}}}}\nhttp: {{limits: {{{yaml}}}}}");
+        load(&text, []).err().map(|errors| errors[0].to_string())
+    };
+    assert_eq!(
+        refused("connections: 10000, writetimeout: 1s, responsememory: 8388608"),
+        None
+    );
+    for (yaml, allowed) in [
+        ("connections: 0", "a whole number, 1 or more"),
+        ("connectionsperclient: 0", "a whole number, 1 or more"),
+        ("streams: 0", "a whole number, 1 or more"),
+        ("requestmemory: 8388607", "8388608 (8 MiB) or more"),
+        ("responsememory: 0", "8388608 (8 MiB) or more"),
+        ("bodytimeout: 0s", "a second or more, such as `90s`"),
+        ("writetimeout: -90s", "a second or more, such as `90s`"),
+    ] {
+        let error = refused(yaml).unwrap_or_else(|| panic!("{yaml} was taken"));
+        assert!(error.contains(allowed), "{yaml}: {error}");
+    }
 }

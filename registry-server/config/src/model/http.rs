@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::{Limits, unset};
 use crate::{GoDuration, Secret};
 
 /// `http`.
@@ -60,6 +60,9 @@ pub struct Http {
     /// HTTP/2 without TLS.
     #[serde(skip_serializing_if = "unset")]
     pub h2c: H2c,
+    /// How much clients may take of the server. A section of Berth, unknown to distribution.
+    #[serde(skip_serializing_if = "unset")]
+    pub limits: Limits,
 }
 
 impl Http {
