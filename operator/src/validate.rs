@@ -158,7 +158,7 @@ pub fn registry(
 
     let storage = storage::backend(registry, &names, facts, &mut notes)?;
     let replicas = storage::replicas(spec.replicas, &storage, &mut notes);
-    let mut provided = secrets::Provided::check(spec, facts)?;
+    let mut provided = secrets::Provided::check(spec, facts, &mut notes)?;
     let services = services::Services::check(spec, facts)?;
     let tls = secrets::server_tls(spec, facts, &names, namespace, &mut notes)?;
     let ingress = ingress(spec.ingress.as_ref(), tls.is_some(), &names, facts)?;

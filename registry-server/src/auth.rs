@@ -1,18 +1,25 @@
 //! Who may do what.
 //!
 //! Guarantees: a request is let through only after [`Gate::authorize`] said so for every access it asks; a password
-//! is in no log, error or `Debug`; checking one never blocks an async thread, and its cost is bounded however many
-//! ask at once.
+//! is in no log, error or `Debug`; checking one never blocks an async thread; its cost is bounded however many ask at
+//! once, is shared fairly among the addresses they ask from, and tells nobody which users there are.
 //! Must not: know a route or a body.
 //! Start at [`Gate`]; the one way to prove who one is, so far, is `htpasswd`.
 
+mod credential_cache;
 mod htpasswd;
-mod verified;
+mod login_queue;
+mod metrics;
+mod password;
+mod users;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
+use registry_config::htpasswd::COSTS;
 use registry_oci::RepositoryName;
 
 use crate::fault::Fault;
@@ -60,7 +67,7 @@ pub enum Refusal {
         /// The `WWW-Authenticate` header.
         www_authenticate: String,
     },
-    /// Too many logins wait for their verdict.
+    /// The client's address sends more logins than can be checked.
     TooMany {
         /// When to come back.
         retry_after: Duration,
@@ -91,7 +98,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file holds lines, but none that can be accepted.
-    #[error("`auth.htpasswd.path`, `{}`, holds no user with a bcrypt hash; allowed: lines made by `htpasswd -B`", path.display())]
+    #[error("`auth.htpasswd.path`, `{}`, holds no user with a bcrypt hash that is accepted; allowed: lines made by `htpasswd -B`, with a cost of {} to {}", path.display(), COSTS.start(), COSTS.end())]
     NoUsers {
         /// The file.
         path: PathBuf,
@@ -150,12 +157,43 @@ impl Gate {
         }
     }
 
-    /// Decides whether the client that sent `headers` may have every one of `access`. Dropping the future half-way
+    /// Counts logins from now on.
+    pub fn register(&self, registry: &mut Registry) {
+        match &*self.0 {
+            Kind::Open | Kind::Silly { .. } => {}
+            Kind::Htpasswd(users) => users.register(registry),
+        }
+    }
+
+    /// Reads the users again whenever their file changes, for as long as the future is polled.
+    pub async fn follow(self) {
+        match &*self.0 {
+            Kind::Open | Kind::Silly { .. } => {}
+            Kind::Htpasswd(users) => users.follow().await,
+        }
+    }
+
+    /// Reads the users again now. Once it returns, whoever is no longer in the file is not let in; a file that cannot be
+    /// used is logged and changes nothing.
+    pub async fn reload(&self) {
+        match &*self.0 {
+            Kind::Open | Kind::Silly { .. } => {}
+            Kind::Htpasswd(users) => users.reload().await,
+        }
+    }
+
+    /// Decides whether the client that sent `headers` may have every one of `access`. `client` is the address that it
+    /// shares the capacity for logins by: one that it cannot choose; nothing on a unix socket. Dropping the future half-way
     /// is safe.
     ///
     /// # Errors
     /// A [`Refusal`] when it may not, or when that cannot be told. The challenges are distribution's, to the byte.
-    pub async fn authorize(&self, headers: &http::HeaderMap, access: &[Access]) -> Result<Identity, Refusal> {
+    pub async fn authorize(
+        &self,
+        headers: &http::HeaderMap,
+        access: &[Access],
+        client: Option<IpAddr>,
+    ) -> Result<Identity, Refusal> {
         let authorization = headers
             .get(http::header::AUTHORIZATION)
             .map(http::HeaderValue::as_bytes);
@@ -170,7 +208,7 @@ impl Gate {
                 }),
             },
             Kind::Htpasswd(users) => match authorization.and_then(basic) {
-                Some((user, password)) => users.check(user, password).await,
+                Some((user, password)) => users.check(user, password, client).await,
                 None => Err(users.challenge()),
             },
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use operator_api::{RegistrySpec, SecretKeyRef};
+use registry_config::htpasswd::{self, Htpasswd, RefusedLine};
 
 use super::{Error, HTTP_SECRET_MIN, ServerTls};
 use crate::material::{CA_CERTIFICATE, Certificate, TLS_CERTIFICATE, TLS_KEY, key_pair};
@@ -25,17 +26,18 @@ pub(super) struct Provided {
 }
 
 impl Provided {
-    pub(super) fn check(spec: &RegistrySpec, facts: &Facts) -> Result<Self, Error> {
+    pub(super) fn check(spec: &RegistrySpec, facts: &Facts, notes: &mut Vec<String>) -> Result<Self, Error> {
         let mut inputs = BTreeMap::new();
         if let Some(htpasswd) = &spec.auth.htpasswd {
             let (name, key) = (&htpasswd.secret_key_ref.name, &htpasswd.secret_key_ref.key);
             let field = "spec.auth.htpasswd.secretKeyRef";
-            users(value(name, key, field, facts)?).map_err(|problem| Error::SecretInvalid {
+            let refused = users(value(name, key, field, facts)?).map_err(|problem| Error::SecretInvalid {
                 name: name.clone(),
                 key: key.clone(),
                 field,
                 problem,
             })?;
+            notes.extend(refused_users(name, key, &refused));
         }
         let mut http_secret = |reference: &SecretKeyRef, field: &'static str| {
             let bytes = value(&reference.name, &reference.key, field, facts)?;
@@ -230,37 +232,30 @@ fn config_map<'a>(name: &str, field: &'static str, facts: &'a Facts) -> Result<&
     })
 }
 
-/// At least one user the server will accept: the server knows bcrypt only.
-fn users(bytes: &[u8]) -> Result<(), &'static str> {
+/// At least one user the server will accept; gives the lines that it will not.
+fn users(bytes: &[u8]) -> Result<Vec<RefusedLine>, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not text")?;
-    let users = || {
-        text.lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    };
-    if users().any(|line| {
-        line.split_once(':')
-            .is_some_and(|(user, hash)| !user.is_empty() && is_bcrypt(hash))
-    }) {
-        return Ok(());
+    let Htpasswd { users, refused } = htpasswd::parse(text);
+    match users.is_empty() {
+        true => Err("holds no user with a bcrypt hash of a cost from 4 to 16, as `htpasswd -B` writes them"),
+        false => Ok(refused),
     }
-    Err("holds no user with a bcrypt hash, as `htpasswd -B` writes them")
 }
 
-/// `$2y$05$` and 53 characters of salt and hash.
-fn is_bcrypt(hash: &str) -> bool {
-    let mut parts = hash.split('$');
-    let (before, version, cost, rest) = (parts.next(), parts.next(), parts.next(), parts.next());
-    before == Some("")
-        && matches!(version, Some("2a" | "2b" | "2y"))
-        && cost.is_some_and(|cost| cost.len() == 2 && cost.bytes().all(|b| b.is_ascii_digit()))
-        && rest.is_some_and(|rest| {
-            rest.len() == 53
-                && rest
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
-        })
-        && parts.next().is_none()
+/// The first line that the server will not accept, and how many more there are.
+fn refused_users(name: &str, key: &str, refused: &[RefusedLine]) -> Option<String> {
+    let (RefusedLine { line, user, problem }, others) = refused.split_first()?;
+    let user = user
+        .as_ref()
+        .map_or(String::new(), |user| format!(", of user `{user}`,"));
+    let others = match others.len() {
+        0 => String::new(),
+        1 => "; nor is 1 more line".to_owned(),
+        others => format!("; nor are {others} more lines"),
+    };
+    Some(format!(
+        "Line {line}{user} of key `{key}` of Secret `{name}` is not accepted by the server: {problem}{others}"
+    ))
 }
 
 fn signing_secret(bytes: &[u8]) -> Result<(), &'static str> {

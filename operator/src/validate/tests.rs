@@ -77,14 +77,27 @@ fn what_is_named_must_be_there_and_hold_what_it_must() {
         "alice:$apr1$x$y",
         "alice",
         ":$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
+        "alice:$2y$31$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
     ] {
         let line = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
         check_refused(
             &change(line, not_bcrypt),
-            "key `list` of Secret `crew` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash, as \
-             `htpasswd -B` writes them; correct it; what was good before stays in use",
+            "key `list` of Secret `crew` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash of a \
+             cost from 4 to 16, as `htpasswd -B` writes them; correct it; what was good before stays in use",
         );
     }
+}
+
+#[test]
+fn a_user_whom_the_server_will_not_accept_is_named_and_the_others_can_log_in() {
+    let line = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
+    let dear = line.replace("alice:$2y$05", "bob:$2y$18");
+    let everything = include_str!("../fixtures/everything.yaml");
+    let fixture = Fixture::parse(&everything.replace(line, &format!("{line}\\n{dear}\\nsecret")));
+    let notes = fixture.validate().unwrap().notes;
+    let note = "Line 2, of user `bob`, of key `list` of Secret `crew` is not accepted by the server: its bcrypt hash has a \
+                cost of 18; allowed: 4 to 16; make it anew with `htpasswd -B -C 10`; nor is 1 more line";
+    assert!(notes.iter().any(|other| other == note), "{notes:?}");
 }
 
 #[test]

@@ -35,8 +35,8 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
         ),
         (
             "SecretInvalid",
-            "Key `htpasswd` of Secret `users` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash, as \
-             `htpasswd -B` writes them; correct it; what was good before stays in use",
+            "Key `htpasswd` of Secret `users` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash of \
+             a cost from 4 to 16, as `htpasswd -B` writes them; correct it; what was good before stays in use",
             ("htpasswd", USERS),
         ),
     ];

@@ -13,6 +13,7 @@ mod check;
 mod decode;
 mod duration;
 mod error;
+pub mod htpasswd;
 pub mod keys;
 mod load;
 pub mod model;

@@ -9,6 +9,8 @@ mod password;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use registry_config::htpasswd::{BcryptHash, COSTS, Problem};
+
 use super::output::Output;
 
 /// Apache's exit codes.
@@ -35,7 +37,7 @@ const USAGE: &str = "Usage:
  -i  Read password from stdin without verification (for script usage).
  -B  Use bcrypt (the only kind the registry accepts, and the default).
  -C  Set the computing time used for bcrypt
-     (higher is more secure but slower, default: 5, valid: 4 to 17).
+     (higher is more secure but slower, default: 5, valid: 4 to 16).
  -D  Delete the specified user.
  -v  Verify password for the specified user.
 Exit codes: 0 done, 1 file trouble, 2 command line wrong, 3 password does not match, 4 interrupted,
@@ -71,6 +73,12 @@ enum Error {
     },
     #[error("The file {} does not appear to be a valid htpasswd file.", path.display())]
     InvalidFile { path: PathBuf },
+    #[error("the password of user {user} is not accepted by the registry")]
+    Unusable {
+        user: String,
+        #[source]
+        problem: Problem,
+    },
     #[error("password verification failed")]
     Mismatch,
     #[error("interrupted while a password was asked for")]
@@ -87,7 +95,8 @@ impl Error {
             Self::Colon | Self::NoUser | Self::Unknown { .. } => code::USER,
             Self::Missing { .. } | Self::File { .. } | Self::Hash(_) => code::FILE,
             Self::InvalidFile { .. } => code::INVALID_FILE,
-            Self::Mismatch => code::MISMATCH,
+            // Apache's answer to a hash that it does not know.
+            Self::Unusable { .. } | Self::Mismatch => code::MISMATCH,
             Self::Interrupted(_) => code::INTERRUPTED,
         }
     }
@@ -199,8 +208,13 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
         Action::Verify { path } => {
             let text = file::read(&path)?;
             let hash = file::hash_of(&text, &user).ok_or(Error::Unknown { user: user.clone() })?;
+            // Before asking for a password that could not be checked, or not within days.
+            let hash = BcryptHash::parse(hash).map_err(|problem| Error::Unusable {
+                user: user.clone(),
+                problem,
+            })?;
             let password = password::read_once(password, output)?;
-            if !bcrypt::verify(password, hash).unwrap_or(false) {
+            if !bcrypt::verify(password, hash.expose()).unwrap_or(false) {
                 return Err(Error::Mismatch);
             }
             output.talk(&format!("Password for user {user} correct."));
@@ -249,9 +263,13 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
                     cost = value
                         .parse()
                         .ok()
-                        .filter(|cost| (4..=17).contains(cost))
+                        .filter(|cost| COSTS.contains(cost))
                         .ok_or_else(|| {
-                            Error::Syntax(format!("`{value}` is not a cost for -C; allowed: 4 to 17"))
+                            Error::Syntax(format!(
+                                "`{value}` is not a cost for -C; allowed: {} to {}",
+                                COSTS.start(),
+                                COSTS.end()
+                            ))
                         })?;
                 }
                 'm' | 'd' | 's' | 'p' | '2' | '5' | 'r' => {

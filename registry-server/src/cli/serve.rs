@@ -171,7 +171,13 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let trouble = Trouble::default();
     let (driver, storage) = driver(config, &trouble)?;
     let cache = cache(config)?;
-    let gate = gate(config)?;
+    let gate = tokio::select! {
+        gate = gate(config) => gate?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the users were read");
+            return Ok(exit::DONE);
+        }
+    };
     let http2 = http.http2.disabled != Some(true);
     let tls = Tls::load(&http.tls, http2)?;
     let listener = Listener::bind(
@@ -192,6 +198,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let driver: Arc<dyn Driver> = match &mut metrics {
         Some(metrics) => {
             log.register(metrics);
+            gate.register(metrics);
             if let Some(cache) = &cache {
                 cache.register(metrics);
             }
@@ -209,6 +216,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
+    tokio::spawn(gate.clone().follow());
     let maintenance = &config.storage.maintenance;
     let registry = Registry::new(
         Arc::clone(&driver),

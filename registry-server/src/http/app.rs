@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::call::{Call, Peer};
-use super::forwarded::Forwarded;
+use super::forwarded::{accountable_address, client_address};
 use super::leftover::{Leftover, Waiting};
 use super::location::Locations;
 use super::metrics::Handler;
@@ -67,9 +67,7 @@ impl App {
     /// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket
     /// without either.
     pub fn client_address(&self, headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
-        Forwarded::of(&self.inner.options.trusted_proxies, headers, peer)
-            .client
-            .or_else(|| peer.address.map(|address| address.ip()))
+        client_address(&self.inner.options.trusted_proxies, headers, peer)
     }
 
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
@@ -150,7 +148,11 @@ impl Inner {
         let name = name_of(&route)?;
         let access = access(&route, name.as_ref(), &parts.method, &query);
         let identity = gate
-            .authorize(&parts.headers, &access)
+            .authorize(
+                &parts.headers,
+                &access,
+                accountable_address(&options.trusted_proxies, &parts.headers, peer),
+            )
             .await
             .map_err(|refusal| match refusal {
                 Refusal::Challenge { www_authenticate } => {

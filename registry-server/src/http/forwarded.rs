@@ -5,7 +5,7 @@
 //! The rules are distribution's where it has one. Scheme and host: `Forwarded` (RFC 7239), else `X-Forwarded-Proto`
 //! and `X-Forwarded-Host`. Address: `X-Forwarded-For`, else `X-Real-IP`, and only then `Forwarded`, which distribution
 //! does not ask: most proxies set the former and let a client's own `Forwarded` pass.
-//! Must not: know a URL. Start at [`Forwarded::of`].
+//! Must not: know a URL. Start at [`Forwarded::of`] and [`client_address`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -79,6 +79,23 @@ impl Forwarded {
             host: host.and_then(Host::parse),
             client,
         }
+    }
+}
+
+/// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket without
+/// either.
+pub(super) fn client_address(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+    Forwarded::of(trusted, headers, peer)
+        .client
+        .or_else(|| peer.address.map(|address| address.ip()))
+}
+
+/// The address that answers for a request where clients share what the server can do. Without a list of proxies everybody
+/// is believed who names a client, and a client could name another one with each request: then it is the peer's.
+pub(super) fn accountable_address(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+    match peer.address {
+        Some(address) if trusted.is_empty() => Some(address.ip()),
+        _ => client_address(trusted, headers, peer),
     }
 }
 

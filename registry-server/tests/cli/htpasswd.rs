@@ -149,6 +149,37 @@ fn a_server_challenges_and_lets_the_users_of_the_file_in() {
     }
 }
 
+/// The server made such a hash itself at the start, which takes days, and heard no signal meanwhile.
+#[test]
+fn a_hash_that_takes_days_to_check_holds_up_neither_the_start_nor_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    let made = command(APACHE).args(["-nbB", "ann", "s3cret"]).output().unwrap();
+    let line = String::from_utf8(made.stdout).unwrap();
+    let slow = line.replace("ann:", "slow:").replace("$05$", "$31$");
+    std::fs::write(&users, format!("{}\n{}\n", slow.trim(), line.trim())).unwrap();
+    let ours = binary(folder.path(), "htpasswd");
+    let said = run(command(ours).arg("-vb").arg(&users).args(["slow", "s3cret"]));
+    assert_eq!(said.0, 3, "{said:?}");
+    let configuration = format!("auth: {{htpasswd: {{realm: Berth, path: \"%/users\"}}}}\n{HTTP}");
+    let mut server = Server::start_in(folder, &configuration);
+    let warning = server.log().wait("htpasswd line is not accepted");
+    let warning: serde_json::Value = serde_json::from_str(&warning).unwrap();
+    assert_eq!(
+        (warning["line"].as_u64(), warning["user"].as_str()),
+        (Some(1), Some("slow")),
+        "{warning}"
+    );
+    for _ in 0..4 {
+        assert_eq!(server.ask(&login("slow", "s3cret")).status, 401);
+    }
+    assert_eq!(server.ask(&login("ann", "s3cret")).status, 200);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait(), (Some(0), None));
+    let written = server.log().all();
+    assert!(!written.contains("$31$"), "{written}");
+}
+
 #[test]
 fn a_missing_file_is_made_and_its_password_works() {
     let server = Server::start(&format!(

@@ -80,9 +80,9 @@ fn what_is_wrong_has_apaches_exit_code() {
     refuses("-cbn f ann pw", 2, "only one of -c -n -v -D may be specified");
     refuses("-bin ann pw", 2, "only one of -b and -i may be specified");
     refuses(
-        "-BbnC 99 ann pw",
+        "-BbnC 17 ann pw",
         2,
-        "`99` is not a cost for -C; allowed: 4 to 17",
+        "`17` is not a cost for -C; allowed: 4 to 16",
     );
     refuses("-BnC", 2, "-C needs a cost");
     refuses("-bn a:b pw", 6, "username contains illegal character ':'");

@@ -235,9 +235,12 @@ pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
 }
 
 /// Who is let in.
-pub(super) fn gate(config: &Config) -> Result<Gate, Error> {
-    if let Some(htpasswd) = &config.auth.htpasswd {
-        return Ok(Gate::htpasswd(Htpasswd::open(&htpasswd.realm, &htpasswd.path)?));
+pub(super) async fn gate(config: &Config) -> Result<Gate, Error> {
+    if let Some(registry_config::model::Htpasswd { realm, path }) = config.auth.htpasswd.clone() {
+        // A file on a network may take its time, and a signal that comes meanwhile must be heard.
+        let opened = tokio::task::spawn_blocking(move || Htpasswd::open(realm, path)).await;
+        let users = opened.map_err(|error| Error::System(error.into()))??;
+        return Ok(Gate::htpasswd(users));
     }
     if let Some(silly) = &config.auth.silly {
         tracing::warn!("`auth.silly` lets everybody in who sends any Authorization header; it is for tests");

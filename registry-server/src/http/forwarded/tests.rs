@@ -200,3 +200,30 @@ proptest! {
         prop_assert_eq!(found.client, Some(client.to_canonical()));
     }
 }
+
+#[test]
+fn a_client_answers_for_its_requests_with_an_address_that_it_cannot_choose() {
+    let claimed = headers(&[("x-forwarded-for", "192.0.2.1")]);
+    let socket = Peer::default();
+    for (what, trusted, peer, expected) in [
+        ("nobody is trusted", &[][..], peer(), Some("10.0.0.1")),
+        (
+            "the peer is trusted",
+            &["10.0.0.0/8"][..],
+            peer(),
+            Some("192.0.2.1"),
+        ),
+        (
+            "another is trusted",
+            &["172.16.0.0/12"][..],
+            peer(),
+            Some("10.0.0.1"),
+        ),
+        ("a unix socket", &[][..], socket, Some("192.0.2.1")),
+    ] {
+        let trusted: Vec<Network> = trusted.iter().map(|text| Network::parse(text).unwrap()).collect();
+        let address = accountable_address(&trusted, &claimed, &peer);
+        assert_eq!(address, expected.map(|text| text.parse().unwrap()), "{what}");
+    }
+    assert_eq!(accountable_address(&[], &HeaderMap::new(), &socket), None);
+}
