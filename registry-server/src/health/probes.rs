@@ -4,10 +4,11 @@
 //! What changes the server or shows its inside is for those on the same machine; distribution shows its inside to
 //! everybody who reaches the address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
@@ -65,6 +66,12 @@ impl Probes {
             let text = format!("{path} is answered to this machine only: over loopback or a unix socket\n");
             return answer(StatusCode::FORBIDDEN, TEXT, text);
         }
+        if inside && is_led_here(request, peer) {
+            let text = format!(
+                "{path} is answered to no page of a browser; allowed as host: localhost, 127.0.0.1 and [::1]\n"
+            );
+            return answer(StatusCode::FORBIDDEN, TEXT, text);
+        }
         let allowed: &[Method] = match path {
             "/debug/health/down" | "/debug/health/up" => &[Method::POST],
             _ => &[Method::GET, Method::HEAD],
@@ -116,6 +123,41 @@ impl Probes {
             }
             _ => answer(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".to_owned()),
         }
+    }
+}
+
+/// Whether a page of somebody else may have made a browser on this machine send a request: its origin is another one
+/// (cross-site request forgery), or it knows this machine by a name of its own (DNS rebinding).
+fn is_led_here<B>(request: &Request<B>, peer: Option<SocketAddr>) -> bool {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("?"))
+    };
+    let host = request
+        .uri()
+        .authority()
+        .map(Authority::as_str)
+        .or_else(|| header(header::HOST));
+    // No browser speaks over a unix socket, and those who do name any host.
+    let is_renamed = peer.is_some() && host.is_some_and(|host| !is_this_machine(host));
+    let is_foreign = header(header::ORIGIN).is_some_and(|origin| {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        authority.is_none() || authority != host
+    });
+    is_renamed || is_foreign
+}
+
+/// Whether a host is a name that no name server can give to a stranger's page.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
     }
 }
 

@@ -260,3 +260,60 @@ fn two_checks_of_one_thing_are_told_apart() {
         ["storagedriver_inmemory", "db:5432", "db:5432 (2)", "db:5432 (3)"]
     );
 }
+
+#[tokio::test]
+async fn a_page_of_a_browser_cannot_take_the_server_down() {
+    let down = async |headers: &[(&str, &str)], peer: Option<SocketAddr>| {
+        let health = Health::default();
+        let mut request = Request::post("/debug/health/down");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let probes = Probes::new(health.clone());
+        let response = probes.respond(request.body(()).unwrap(), peer).await;
+        let status = response.status().as_u16();
+        assert_eq!(health.is_out_of_service(), status == 200, "{headers:?}");
+        status
+    };
+    for host in [
+        "localhost",
+        "LOCALHOST:5001",
+        "localhost.",
+        "debug.localhost:5001",
+        "127.0.0.1:5001",
+        "127.1.2.3",
+        "[::1]:5001",
+    ] {
+        assert_eq!(down(&[("host", host)], LOCAL).await, 200, "{host}");
+        let origin = format!("http://{host}");
+        assert_eq!(
+            down(&[("host", host), ("origin", &origin)], LOCAL).await,
+            200,
+            "{host}"
+        );
+    }
+    for host in [
+        "attacker.example:5001",
+        "localhost.attacker.example",
+        "127.0.0.1.attacker.example",
+        "192.0.2.7",
+        "[::ffff:192.0.2.7]",
+        "local host",
+        "",
+    ] {
+        assert_eq!(down(&[("host", host)], LOCAL).await, 403, "{host}");
+    }
+    let host = ("host", "localhost:5001");
+    for origin in [
+        "https://attacker.example",
+        "http://localhost:3000",
+        "http://localhost",
+        "null",
+        "",
+    ] {
+        assert_eq!(down(&[host, ("origin", origin)], LOCAL).await, 403, "{origin}");
+        assert_eq!(down(&[host, ("origin", origin)], None).await, 403, "{origin}");
+    }
+    assert_eq!(down(&[("host", "anything")], None).await, 200);
+    assert_eq!(down(&[("host", "localhost")], STRANGER).await, 403);
+}
