@@ -1,12 +1,15 @@
 //! What a registry has to know of a manifest or an index.
 
+mod artifact;
 mod recall;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{Descriptor, Digest, Error, MediaType};
+use crate::{Descriptor, Error, MediaType};
+
+pub use artifact::{ARTIFACT_TYPE_MAX, is_same_type};
 
 /// The largest manifest in bytes: 4 MiB (distribution's limit; OCI distribution main branch, "Pushing
 /// manifests", asks that at least this much is accepted).
@@ -152,29 +155,6 @@ impl Manifest {
         }
     }
 
-    /// The entry this document has in the list of its subject's referrers (OCI distribution 1.1, "Listing
-    /// Referrers"): an image manifest without `artifactType` is known by the type of its config.
-    pub fn referrer(&self, digest: Digest, size: u64) -> Descriptor {
-        let artifact_type = self
-            .artifact_type
-            .clone()
-            .filter(|kind| !kind.is_empty())
-            .or_else(|| {
-                self.config
-                    .as_ref()
-                    .map(|config| config.media_type.as_str().to_owned())
-            });
-        Descriptor {
-            media_type: self.media_type.clone(),
-            digest,
-            size,
-            artifact_type,
-            annotations: self.annotations.clone(),
-            urls: Vec::new(),
-            platform: None,
-        }
-    }
-
     fn schema1(signed: bool) -> Self {
         let media_type = if signed {
             MediaType::DOCKER_SCHEMA1_SIGNED
@@ -209,6 +189,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Digest;
 
     const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
 
@@ -222,26 +203,6 @@ pub(crate) mod tests {
         assert!(
             error.contains(expected),
             "input: {text}\nexpected: {expected}\ngot: {error}"
-        );
-    }
-
-    #[test]
-    fn an_artifact_is_known_by_its_config_type_unless_it_says_otherwise() {
-        let text = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[]}}"#);
-        let manifest = parse(&text, Some(&MediaType::OCI_MANIFEST)).unwrap();
-        let entry = manifest.referrer(Digest::sha256(b"m"), 7);
-        assert_eq!(
-            entry.artifact_type.as_deref(),
-            Some("application/vnd.oci.empty.v1+json")
-        );
-        let text = format!(r#"{{"schemaVersion":2,"artifactType":"app/sbom","config":{EMPTY},"layers":[]}}"#);
-        let manifest = parse(&text, Some(&MediaType::OCI_MANIFEST)).unwrap();
-        assert_eq!(
-            manifest
-                .referrer(Digest::sha256(b"m"), 7)
-                .artifact_type
-                .as_deref(),
-            Some("app/sbom")
         );
     }
 
@@ -334,7 +295,7 @@ pub(crate) mod tests {
         fn no_mutated_document_panics(bytes in registry_mutation::mutated(SEEDS)) {
             for declared in [None, Some(&MediaType::OCI_MANIFEST), Some(&MediaType::OCI_INDEX), Some(&MediaType::DOCKER_LIST)] {
                 if let Ok(manifest) = Manifest::parse(&bytes, declared) {
-                    let _ = manifest.referrer(Digest::sha256(&bytes), bytes.len() as u64);
+                    let _ = manifest.referrer(Digest::sha256(&bytes), &bytes);
                 }
             }
         }

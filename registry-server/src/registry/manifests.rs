@@ -104,8 +104,7 @@ impl Registry {
             .await
             .map_err(Error::storage("store a manifest"))?;
         // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
-        self.index_referrer(repository, digest, &manifest, bytes.len() as u64)
-            .await?;
+        self.index_referrer(repository, digest, &manifest, &bytes).await?;
         self.grant_manifest(repository, digest, stored_as).await?;
         self.mark_referrers_known(repository, [digest, stored_as]).await?;
         let by_tag = match reference {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName};
+use registry_oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, is_same_type};
 
 use super::{Error, Page, Registry};
 use crate::storage::layout::{self, Area, Place};
@@ -56,7 +56,10 @@ impl Registry {
                 .buffered(LOOKUPS)
         );
         let wanted = |entry: &Descriptor| match artifact_type {
-            Some(wanted) => entry.artifact_type.as_deref() == Some(wanted),
+            Some(wanted) => entry
+                .artifact_type
+                .as_deref()
+                .is_some_and(|kind| is_same_type(kind, wanted)),
             None => true,
         };
         let mut page = Page {
@@ -93,12 +96,12 @@ impl Registry {
         repository: &RepositoryName,
         digest: Digest,
         manifest: &Manifest,
-        size: u64,
+        bytes: &Bytes,
     ) -> Result<(), Error> {
         let Some(subject) = &manifest.subject else {
             return Ok(());
         };
-        let entry = manifest.referrer(digest, size);
+        let entry = manifest.referrer(digest, bytes);
         let bytes = serde_json::to_vec(&entry).expect("a descriptor has string keys only and is always JSON");
         let place = Place::ReferrerEntry {
             repository: repository.clone(),
@@ -206,7 +209,7 @@ impl Registry {
             Some(_) | None => Ok(self
                 .load_manifest(repository, referrer)
                 .await?
-                .map(|(stored, manifest)| manifest.referrer(*referrer, stored.bytes.len() as u64))),
+                .map(|(stored, manifest)| manifest.referrer(*referrer, &stored.bytes))),
         }
     }
 
@@ -233,11 +236,11 @@ impl Registry {
             for digest in unknown {
                 match self.load_manifest(repository, &digest).await {
                     Ok(Some((stored, manifest))) => {
-                        let size = stored.bytes.len() as u64;
+                        let bytes = &stored.bytes;
                         let is_entered = !self.settings.read_only
-                            && self.enter(repository, digest, &manifest, size).await?;
+                            && self.enter(repository, digest, &manifest, bytes).await?;
                         if !is_entered && stored.subject.as_ref() == Some(subject) {
-                            learned.push(manifest.referrer(digest, size));
+                            learned.push(manifest.referrer(digest, bytes));
                         }
                     }
                     Ok(None) => continue,
@@ -259,10 +262,10 @@ impl Registry {
         repository: &RepositoryName,
         digest: Digest,
         manifest: &Manifest,
-        size: u64,
+        bytes: &Bytes,
     ) -> Result<bool, Error> {
         let entered = async {
-            self.index_referrer(repository, digest, manifest, size).await?;
+            self.index_referrer(repository, digest, manifest, bytes).await?;
             self.mark_referrers_known(repository, [digest]).await
         };
         match entered.await {
