@@ -9,9 +9,11 @@
 mod app;
 mod blobs;
 mod body;
+mod byte_ranges;
 mod call;
 mod catalog;
 mod conditional;
+mod cors;
 mod forwarded;
 mod leftover;
 mod location;

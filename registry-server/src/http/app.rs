@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::call::{Call, Peer};
+use super::cors::Configured;
 use super::forwarded::{accountable_address, client_address};
 use super::leftover::{Leftover, Waiting};
 use super::location::Locations;
@@ -43,6 +44,7 @@ struct Inner {
     registry: Registry,
     gate: Gate,
     options: Options,
+    headers: Configured,
 }
 
 impl App {
@@ -50,6 +52,7 @@ impl App {
     pub fn new(registry: Registry, gate: Gate, options: Options) -> Self {
         Self {
             inner: Arc::new(Inner {
+                headers: Configured::new(&options.headers),
                 registry,
                 gate,
                 options,
@@ -76,22 +79,24 @@ impl App {
     pub async fn respond<B: RequestBody>(&self, request: Request<B>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let (head, version, waiting) = (parts.method == Method::HEAD, parts.version, Waiting::of(&parts));
+        let origin = parts.headers.get(ORIGIN).cloned();
         let (body, leftover) = Leftover::of(body);
-        let answer = match host_fault(&parts) {
-            Some(fault) => Ok(bad_request(fault)),
-            None => self.inner.answer(parts, body, &peer).await,
+        let answer = match (has_unknown_coding(&parts), host_fault(&parts)) {
+            (true, _) => Ok(refused(
+                StatusCode::NOT_IMPLEMENTED,
+                "Unsupported transfer encoding".to_owned(),
+            )),
+            (false, Some(fault)) => Ok(refused(
+                StatusCode::BAD_REQUEST,
+                format!("400 Bad Request: {fault}"),
+            )),
+            (false, None) => self.inner.answer(parts, body, &peer).await,
         };
         leftover.discard(&waiting).await;
         let mut response = answer.unwrap_or_else(Response::from);
-        let options = &self.inner.options;
-        for (name, value) in &options.headers {
-            // What an answer says of itself is not said twice.
-            if response.headers().get(name) != Some(value) {
-                response.headers_mut().append(name, value.clone());
-            }
-        }
+        self.add_headers(origin.as_ref(), response.headers_mut());
         // HTTP/2 says it with a frame of its own.
-        if options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
+        if self.inner.options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -101,6 +106,12 @@ impl App {
         } else {
             response
         }
+    }
+
+    /// Adds the configured headers to an answer to a request from `origin`; for answers that are not
+    /// [`App::respond`]'s.
+    pub fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        self.inner.headers.add(origin, headers);
     }
 }
 
@@ -143,7 +154,12 @@ impl Inner {
             registry,
             gate,
             options,
+            headers,
         } = self;
+        // Browsers send no login with it, and the real request is asked for one.
+        if headers.is_preflight(parts) {
+            return Ok(Reply::new(StatusCode::OK).finish());
+        }
         let query = Query::parse(parts.uri.query());
         let name = name_of(&route)?;
         let access = access(&route, name.as_ref(), &parts.method, &query);
@@ -280,17 +296,29 @@ fn host_fault(parts: &Parts) -> Option<&'static str> {
     }
 }
 
-fn bad_request(fault: &str) -> Response<Body> {
-    Reply::with_body(
-        StatusCode::BAD_REQUEST,
-        Body::whole(format!("400 Bad Request: {fault}")),
-    )
-    .value(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    )
-    .value(CONNECTION, HeaderValue::from_static("close"))
-    .finish()
+/// Whether the body of an HTTP/1.1 request is coded in another way than `chunked`, the one coding that is undone: its
+/// bytes would be taken for the content (RFC 9112, section 6.1).
+fn has_unknown_coding(parts: &Parts) -> bool {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => {
+            !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+                && parts.version <= Version::HTTP_11
+        }
+        (Some(_), Some(_)) => parts.version <= Version::HTTP_11,
+    }
+}
+
+/// An answer to what is hardly HTTP, in the words of Go's server.
+fn refused(status: StatusCode, text: String) -> Response<Body> {
+    Reply::with_body(status, Body::whole(text))
+        .value(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        )
+        .value(CONNECTION, HeaderValue::from_static("close"))
+        .finish()
 }
 
 fn not_found() -> Response<Body> {

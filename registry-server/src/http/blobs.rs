@@ -1,16 +1,22 @@
 //! `/v2/<name>/blobs/<digest>` ("Pulling blobs" and "Deleting Blobs", OCI distribution 1.1).
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
+use super::byte_ranges::ByteRanges;
 use super::call::Call;
 use super::problem::{Code, Problem};
+use super::range::{Asked, Selected};
 use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
 use super::{Body, conditional, range};
+use crate::registry::Error;
 use crate::storage::ReadRange;
+
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub(super) async fn respond(
     call: &Call<'_>,
@@ -33,15 +39,31 @@ async fn head(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result
     if conditional::is_fresh(call.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    let asked = match held.size {
-        0 => ReadRange::Full,
-        _ => asked_range(call, digest),
+    let not_satisfiable = || Error::RangeNotSatisfiable { size: held.size };
+    let asked = match asked(call, digest) {
+        // Of nothing, the whole is as good as any part.
+        _ if held.size == 0 => ReadRange::Full,
+        Asked::One(range) => range,
+        Asked::Several(ranges) => match range::select(&ranges, held.size) {
+            Selected::Whole => ReadRange::Full,
+            Selected::One(part) => ReadRange::Between(part.start, part.end - 1),
+            Selected::Nothing => return Err(not_satisfiable().into()),
+            Selected::Several(parts) => {
+                let parts = ByteRanges::new(parts, held.size);
+                let reply = Reply::new(StatusCode::PARTIAL_CONTENT).value(CONTENT_LENGTH, parts.length());
+                return Ok(content_headers(reply, digest, parts.content_type()).finish());
+            }
+        },
     };
-    let range = asked
-        .resolve(held.size)
-        .ok_or(crate::registry::Error::RangeNotSatisfiable { size: held.size })?;
+    let range = asked.resolve(held.size).ok_or_else(not_satisfiable)?;
     let reply = Reply::new(status(asked)).value(CONTENT_LENGTH, range.end - range.start);
-    Ok(content_headers(reply, digest, asked, &range, held.size).finish())
+    Ok(with_range(
+        content_headers(reply, digest, OCTET_STREAM),
+        asked,
+        &range,
+        held.size,
+    )
+    .finish())
 }
 
 async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
@@ -53,6 +75,19 @@ async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<
         call.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
+    match asked(call, digest) {
+        Asked::One(range) => get_one(call, name, digest, range).await,
+        Asked::Several(ranges) => get_several(call, name, digest, &ranges).await,
+    }
+}
+
+/// The whole, or one part of it.
+async fn get_one(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+    asked: ReadRange,
+) -> Result<Response<Body>, Problem> {
     if let Some(url) = call.registry.redirect_blob(name, digest).await? {
         // Nobody may keep it: the URL is good for minutes.
         return Ok(Reply::new(StatusCode::TEMPORARY_REDIRECT)
@@ -60,10 +95,18 @@ async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<
             .header(LOCATION, url)
             .finish());
     }
-    let mut asked = asked_range(call, digest);
+    send_one(call, name, digest, asked).await
+}
+
+async fn send_one(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+    mut asked: ReadRange,
+) -> Result<Response<Body>, Problem> {
     let content = match call.registry.get_blob(name, digest, asked).await {
         // Of nothing, the whole is as good as any part.
-        Err(crate::registry::Error::RangeNotSatisfiable { size: 0 }) => {
+        Err(Error::RangeNotSatisfiable { size: 0 }) => {
             asked = ReadRange::Full;
             call.registry.get_blob(name, digest, asked).await?.content
         }
@@ -71,7 +114,34 @@ async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<
     };
     let (range, size) = (content.range.clone(), content.size);
     let reply = Reply::with_body(status(asked), Body::content(content));
-    Ok(content_headers(reply, digest, asked, &range, size).finish())
+    Ok(with_range(content_headers(reply, digest, OCTET_STREAM), asked, &range, size).finish())
+}
+
+/// Several parts. They are never had from the store itself: S3, Azure and Google Cloud Storage answer a request for
+/// several ranges with the whole.
+async fn get_several(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+    ranges: &[ReadRange],
+) -> Result<Response<Body>, Problem> {
+    let held = call.registry.head_blob(name, digest).await?;
+    match range::select(ranges, held.size) {
+        Selected::Whole => get_one(call, name, digest, ReadRange::Full).await,
+        Selected::Nothing if held.size == 0 => get_one(call, name, digest, ReadRange::Full).await,
+        Selected::Nothing => Err(Error::RangeNotSatisfiable { size: held.size }.into()),
+        Selected::One(part) => {
+            send_one(call, name, digest, ReadRange::Between(part.start, part.end - 1)).await
+        }
+        Selected::Several(parts) => {
+            let contents = call.registry.blob_parts(&held, parts.clone());
+            let parts = ByteRanges::new(parts, held.size);
+            let content_type = parts.content_type();
+            let body = Body::byte_ranges(parts, contents);
+            let reply = Reply::with_body(StatusCode::PARTIAL_CONTENT, body);
+            Ok(content_headers(reply, digest, content_type).finish())
+        }
+    }
 }
 
 async fn delete(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
@@ -84,11 +154,11 @@ async fn delete(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Resu
         .finish())
 }
 
-fn asked_range(call: &Call<'_>, digest: &Digest) -> ReadRange {
+fn asked(call: &Call<'_>, digest: &Digest) -> Asked {
     call.headers
         .get(RANGE)
         .filter(|_| conditional::range_counts(call.headers, digest))
-        .map_or(ReadRange::Full, range::parse)
+        .map_or(Asked::One(ReadRange::Full), range::parse)
 }
 
 fn status(asked: ReadRange) -> StatusCode {
@@ -105,16 +175,17 @@ fn describe(reply: Reply, digest: &Digest) -> Reply {
         .value(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"))
 }
 
-fn content_headers(
-    reply: Reply,
-    digest: &Digest,
-    asked: ReadRange,
-    range: &std::ops::Range<u64>,
-    size: u64,
-) -> Reply {
-    let reply = describe(reply, digest)
+/// The headers of an answer with content. A blob is whatever somebody pushed, a web page with scripts as well: a
+/// browser must neither guess its type nor show it as a page of the registry's origin.
+fn content_headers(reply: Reply, digest: &Digest, content_type: HeaderValue) -> Reply {
+    describe(reply, digest)
         .value(ACCEPT_RANGES, HeaderValue::from_static("bytes"))
-        .value(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        .value(CONTENT_TYPE, content_type)
+        .value(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        .value(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"))
+}
+
+fn with_range(reply: Reply, asked: ReadRange, range: &std::ops::Range<u64>, size: u64) -> Reply {
     match asked {
         ReadRange::Full => reply,
         ReadRange::From(_) | ReadRange::Between(..) | ReadRange::Last(_) => reply.header(

@@ -5,8 +5,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream as _;
+use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
+use super::byte_ranges::{ByteRanges, Sending};
 use crate::storage::{self, Content};
 
 /// What a body says when it breaks off.
@@ -23,7 +25,7 @@ impl<B> RequestBody for B where
 {
 }
 
-/// The body of an answer: nothing, some bytes, or stored content as it is read.
+/// The body of an answer: nothing, some bytes, or stored content or parts of it as it is read.
 ///
 /// A type of ours rather than a boxed stream, so that the listener may one day hand a file to the kernel.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Content { content: Content, left: u64 },
+    ByteRanges(Box<Sending>),
 }
 
 impl Body {
@@ -59,11 +62,22 @@ impl Body {
         }
     }
 
+    /// Several parts of stored content, which are opened one after the other.
+    pub(super) fn byte_ranges(
+        parts: ByteRanges,
+        contents: BoxStream<'static, Result<Content, storage::Error>>,
+    ) -> Self {
+        Self {
+            kind: Kind::ByteRanges(Box::new(Sending::new(parts, contents))),
+        }
+    }
+
     fn left(&self) -> u64 {
         match &self.kind {
             Kind::Empty => 0,
             Kind::Whole(bytes) => bytes.len() as u64,
             Kind::Content { left, .. } => *left,
+            Kind::ByteRanges(sending) => sending.left(),
         }
     }
 }
@@ -94,6 +108,13 @@ impl http_body::Body for Body {
                     Poll::Ready(Some(Err(error)))
                 }
                 None => Poll::Ready(None),
+            },
+            Kind::ByteRanges(sending) => match ready!(sending.poll_next(context)) {
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a part of content could not be read to its end");
+                    Poll::Ready(Some(Err(error)))
+                }
+                other => Poll::Ready(other.map(|bytes| bytes.map(Frame::data))),
             },
         }
     }

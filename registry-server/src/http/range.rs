@@ -1,28 +1,83 @@
 //! Byte ranges: of answers (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in
 //! chunks").
 
+use std::ops::Range;
+
 use http::HeaderValue;
 
 use crate::storage::ReadRange;
 
-/// Reads a `Range` header. More than one range is answered with the whole, which a client must expect; what
-/// breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which distribution answers with. An
-/// empty header asks for nothing, and an empty element of the list is none (RFC 9110, section 5.6.1).
-pub(super) fn parse(value: &HeaderValue) -> ReadRange {
+/// How many ranges one request may ask for. A partial pull of a large layer asks for hundreds; more than this is
+/// answered with the whole (RFC 9110, section 14.2).
+pub(super) const RANGES_MAX: usize = 1024;
+
+/// What a `Range` header asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// One part, or everything.
+    One(ReadRange),
+    /// Several parts, in the order they were asked for.
+    Several(Vec<ReadRange>),
+}
+
+/// What is sent of content of a known size when several parts were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Selected {
+    /// Everything: the parts together are larger than that.
+    Whole,
+    /// One part: the others lie behind the end.
+    One(Range<u64>),
+    /// Several parts.
+    Several(Vec<Range<u64>>),
+    /// Nothing: all of them lie behind the end.
+    Nothing,
+}
+
+/// Reads a `Range` header. What breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which
+/// distribution answers with. An empty header asks for nothing, and an empty element of the list is none (RFC 9110,
+/// section 5.6.1).
+pub(super) fn parse(value: &HeaderValue) -> Asked {
     let Ok(text) = value.to_str() else {
-        return NOWHERE;
+        return Asked::One(NOWHERE);
     };
     let text = text.trim();
     if text.is_empty() {
-        return ReadRange::Full;
+        return Asked::One(ReadRange::Full);
     }
     let Some(list) = text.strip_prefix("bytes=") else {
-        return NOWHERE;
+        return Asked::One(NOWHERE);
     };
-    let mut ranges = list.split(',').map(str::trim).filter(|range| !range.is_empty());
-    match (ranges.next(), ranges.next()) {
-        (Some(range), None) => one(range).unwrap_or(NOWHERE),
-        (_, _) => ReadRange::Full,
+    let elements = list.split(',').map(str::trim).filter(|range| !range.is_empty());
+    let ranges: Option<Vec<ReadRange>> = elements.take(RANGES_MAX + 1).map(one).collect();
+    match ranges.as_deref() {
+        None => Asked::One(NOWHERE),
+        Some([]) => Asked::One(ReadRange::Full),
+        Some([range]) => Asked::One(*range),
+        Some(ranges) if ranges.len() > RANGES_MAX => Asked::One(ReadRange::Full),
+        Some(ranges) => Asked::Several(ranges.to_vec()),
+    }
+}
+
+/// Chooses the parts that content of `size` bytes has, as Go's `ServeContent` does: parts behind the end are left
+/// out, and a part that ends before it begins makes the whole request one for nothing.
+pub(super) fn select(ranges: &[ReadRange], size: u64) -> Selected {
+    let mut found = Vec::with_capacity(ranges.len());
+    let mut sum = 0_u128;
+    for range in ranges {
+        match range {
+            ReadRange::Between(first, last) if *first < size && first > last => return Selected::Nothing,
+            _ => {}
+        }
+        if let Some(part) = range.resolve(size) {
+            sum += u128::from(part.end - part.start);
+            found.push(part);
+        }
+    }
+    match found.len() {
+        0 => Selected::Nothing,
+        _ if sum > u128::from(size) => Selected::Whole,
+        1 => Selected::One(found.remove(0)),
+        _ => Selected::Several(found),
     }
 }
 
@@ -78,26 +133,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_range_is_read_several_mean_the_whole_and_a_broken_one_is_nowhere() {
+    fn one_range_is_read_several_are_a_list_and_a_broken_one_is_nowhere() {
+        use Asked::{One, Several};
+        use ReadRange::{Between, From, Full, Last};
         for (text, expected) in [
-            ("bytes=0-0", ReadRange::Between(0, 0)),
-            ("bytes=5-", ReadRange::From(5)),
-            ("bytes=-5", ReadRange::Last(5)),
-            ("bytes=2-9", ReadRange::Between(2, 9)),
-            ("bytes=500-0", ReadRange::Between(500, 0)),
-            ("bytes=99999999999999999999-", ReadRange::From(u64::MAX)),
-            ("bytes=0-1,3-4", ReadRange::Full),
-            ("bytes=0-1,", ReadRange::Between(0, 1)),
-            ("", ReadRange::Full),
-            ("bytes=a-b", NOWHERE),
-            ("bytes=-", NOWHERE),
-            ("bytes=", ReadRange::Full),
-            ("lines=0-1", NOWHERE),
-            ("bytes=+1-2", NOWHERE),
+            ("bytes=0-0", One(Between(0, 0))),
+            ("bytes=5-", One(From(5))),
+            ("bytes=-5", One(Last(5))),
+            ("bytes=2-9", One(Between(2, 9))),
+            ("bytes=500-0", One(Between(500, 0))),
+            ("bytes=99999999999999999999-", One(From(u64::MAX))),
+            ("bytes=0-1,3-4", Several(vec![Between(0, 1), Between(3, 4)])),
+            (
+                "bytes=0-1 , -4,9-",
+                Several(vec![Between(0, 1), Last(4), From(9)]),
+            ),
+            ("bytes=0-1,", One(Between(0, 1))),
+            ("", One(Full)),
+            ("bytes=a-b", One(NOWHERE)),
+            ("bytes=0-1,a-b", One(NOWHERE)),
+            ("bytes=-", One(NOWHERE)),
+            ("bytes=", One(Full)),
+            ("bytes=,,", One(Full)),
+            ("lines=0-1", One(NOWHERE)),
+            ("bytes=+1-2", One(NOWHERE)),
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), expected, "{text}");
         }
         assert_eq!(NOWHERE.resolve(u64::MAX), None);
+    }
+
+    #[test]
+    fn so_many_ranges_are_read_and_more_mean_the_whole() {
+        let list = |count: usize| {
+            let ranges: Vec<String> = (0..count)
+                .map(|at| format!("{}-{}", at * 10, at * 10 + 1))
+                .collect();
+            parse(&HeaderValue::from_str(&format!("bytes={}", ranges.join(","))).unwrap())
+        };
+        assert!(matches!(list(RANGES_MAX), Asked::Several(ranges) if ranges.len() == RANGES_MAX));
+        assert_eq!(list(RANGES_MAX + 1), Asked::One(ReadRange::Full));
+    }
+
+    #[test]
+    fn parts_behind_the_end_are_left_out_and_too_many_bytes_mean_the_whole() {
+        let select = |text: &str, size: u64| match parse(&HeaderValue::from_str(text).unwrap()) {
+            Asked::Several(ranges) => select(&ranges, size),
+            Asked::One(_) => panic!("{text} is one range"),
+        };
+        assert_eq!(select("bytes=0-1,3-4", 10), Selected::Several(vec![0..2, 3..5]));
+        assert_eq!(select("bytes=3-4,0-1", 10), Selected::Several(vec![3..5, 0..2]));
+        assert_eq!(select("bytes=0-1,0-1", 10), Selected::Several(vec![0..2, 0..2]));
+        assert_eq!(select("bytes=8-99,-1", 10), Selected::Several(vec![8..10, 9..10]));
+        assert_eq!(select("bytes=0-1,30-40", 10), Selected::One(0..2));
+        assert_eq!(select("bytes=0-1,-0", 10), Selected::One(0..2));
+        assert_eq!(select("bytes=30-31,40-", 10), Selected::Nothing);
+        assert_eq!(select("bytes=0-1,5-3", 10), Selected::Nothing);
+        assert_eq!(select("bytes=0-1,50-3", 10), Selected::One(0..2));
+        assert_eq!(select("bytes=0-4,5-9", 10), Selected::Several(vec![0..5, 5..10]));
+        assert_eq!(select("bytes=0-4,4-9", 10), Selected::Whole);
+        assert_eq!(select("bytes=0-,0-", u64::MAX), Selected::Whole);
+        assert_eq!(select("bytes=0-1,-1", 0), Selected::Nothing);
     }
 
     #[test]
@@ -132,9 +228,16 @@ mod tests {
         #[test]
         fn no_mutated_range_panics(bytes in registry_mutation::mutated(&["bytes=0-99", "bytes=-5", "bytes=5-", "bytes=0-1,3-4", "0-1023"])) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                let range = parse(&value);
-                if let Some(resolved) = range.resolve(1000) {
-                    prop_assert!(resolved.end <= 1000, "{:?}", resolved);
+                let selected = match parse(&value) {
+                    Asked::One(range) => range.resolve(1000).into_iter().collect(),
+                    Asked::Several(ranges) => match select(&ranges, 1000) {
+                        Selected::Several(parts) => parts,
+                        Selected::One(part) => vec![part],
+                        Selected::Whole | Selected::Nothing => Vec::new(),
+                    },
+                };
+                for part in selected {
+                    prop_assert!(part.start < part.end && part.end <= 1000, "{:?}", part);
                 }
                 if let Some(chunk) = ChunkRange::parse(&value) {
                     prop_assert!(chunk.length > 0 && chunk.start.checked_add(chunk.length - 1).is_some());

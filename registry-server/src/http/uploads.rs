@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyDataStream;
 use jiff::Timestamp;
 use registry_oci::{Digest, RepositoryName, UploadId};
@@ -106,15 +106,14 @@ async fn patch<B: RequestBody>(
     body: B,
 ) -> Result<Response<Body>, Problem> {
     let state = state(call, name, id)?;
-    check_content_type(call.headers)?;
-    let chunk = chunk(call.headers, &state)?;
+    let chunk = chunk(call, name, id, &state).await?;
     let appended = call
         .registry
         .append_upload(name, state.session(id), chunk, chunks(body))
         .await;
     match appended {
         Ok(progress) => Ok(accepted(call, name, &progress, StatusCode::ACCEPTED, Some(state))),
-        Err(error) => Err(with_way_on(call, name, id, state, error)),
+        Err(error) => Err(with_way_on(call, name, id, &state, error)),
     }
 }
 
@@ -133,14 +132,14 @@ async fn put<B: RequestBody>(
         ));
     }
     let digest = Digest::parse(digest)?;
-    let chunk = chunk(call.headers, &state)?;
+    let chunk = chunk(call, name, id, &state).await?;
     match call
         .registry
         .finish_upload(name, state.session(id), chunk, &digest, chunks(body))
         .await
     {
         Ok(held) => Ok(created(call, name, &held)),
-        Err(error) => Err(with_way_on(call, name, id, state, error)),
+        Err(error) => Err(with_way_on(call, name, id, &state, error)),
     }
 }
 
@@ -158,10 +157,15 @@ fn state(call: &Call<'_>, name: &RepositoryName, id: &UploadId) -> Result<Upload
 }
 
 /// Where the body belongs: where `Content-Range` says, which is newer than the token; else where the token says.
-fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
-    let length = content_length(headers);
+async fn chunk(
+    call: &Call<'_>,
+    name: &RepositoryName,
+    id: &UploadId,
+    state: &UploadState,
+) -> Result<Chunk, Problem> {
+    let length = content_length(call.headers);
     // An empty header says nothing.
-    let Some(value) = headers.get(CONTENT_RANGE).filter(|value| !value.is_empty()) else {
+    let Some(value) = call.headers.get(CONTENT_RANGE).filter(|value| !value.is_empty()) else {
         return Ok(Chunk {
             offset: Offset::At(state.offset),
             length,
@@ -171,13 +175,25 @@ fn chunk(headers: &HeaderMap, state: &UploadState) -> Result<Chunk, Problem> {
     let malformed = || Problem::with(Code::RangeInvalid, "`Content-Range` is written `<first>-<last>`");
     let range = ChunkRange::parse(value).ok_or_else(malformed)?;
     match length {
-        Some(length) if length != range.length => Err(Problem::with(
-            Code::SizeInvalid,
-            format!(
-                "`Content-Range` has {} bytes, `Content-Length` {length}",
-                range.length
-            ),
-        )),
+        Some(length) if length != range.length => {
+            // A chunk out of order is 416, whatever else is wrong with it ("Pushing a blob in chunks").
+            let progress = call.registry.upload_progress(name, state.session(id)).await?;
+            if progress.size != range.start {
+                let error = Error::UploadOffset {
+                    id: id.clone(),
+                    expected: range.start,
+                    actual: progress.size,
+                };
+                return Err(with_way_on(call, name, id, state, error));
+            }
+            Err(Problem::with(
+                Code::SizeInvalid,
+                format!(
+                    "`Content-Range` has {} bytes, `Content-Length` {length}",
+                    range.length
+                ),
+            ))
+        }
         Some(_) | None => Ok(Chunk {
             offset: Offset::At(range.start),
             length: Some(range.length),
@@ -191,13 +207,13 @@ fn with_way_on(
     call: &Call<'_>,
     name: &RepositoryName,
     id: &UploadId,
-    state: UploadState,
+    state: &UploadState,
     error: Error,
 ) -> Problem {
     match &error {
         Error::UploadOffset { actual, .. } => {
             let resume = state.session(id).resume.map(|_| Resume::Recorded);
-            let state = UploadState::new(name, id, *actual, state.started_at, resume);
+            let state = UploadState::new(name, id, *actual, state.started_at.clone(), resume);
             let location = call
                 .locations
                 .upload(name, id, &state.seal(&call.options.secrets));
@@ -206,16 +222,6 @@ fn with_way_on(
                 .header(DOCKER_UPLOAD_UUID, id)
         }
         _ => Problem::from(error),
-    }
-}
-
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
-        None | Some(Ok("" | "application/octet-stream")) => Ok(()),
-        Some(_) => Err(
-            Problem::with(Code::Unsupported, "a chunk is sent as `application/octet-stream`")
-                .status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        ),
     }
 }
 

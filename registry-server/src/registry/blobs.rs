@@ -1,12 +1,19 @@
 //! Blobs: pull, mount, delete ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
 //! OCI distribution 1.1).
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use registry_oci::{Digest, MediaType, RepositoryName};
 
 use super::{Error, Held, Registry};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{self, Content, Durability, ReadRange};
+use crate::storage::{self, Content, Durability, Intake, ReadRange};
+
+/// How many parts of a blob are opened before they are sent, where opening one takes long.
+const PARTS_AHEAD: usize = 4;
 
 /// An opened blob.
 #[derive(Debug)]
@@ -101,6 +108,35 @@ impl Registry {
                 source,
             }),
         }
+    }
+
+    /// Parts of a blob that was looked at, opened one after the other as the stream is read.
+    pub fn blob_parts(
+        &self,
+        held: &Held,
+        parts: Vec<Range<u64>>,
+    ) -> BoxStream<'static, Result<Content, storage::Error>> {
+        let key = Place::BlobData {
+            digest: held.stored_as,
+        }
+        .key();
+        // A file is open at once. A request to another machine takes its time, which a few others need not wait for.
+        let ahead = match self.driver.intake() {
+            Intake::Append(_) => 1,
+            Intake::Parts(_) => PARTS_AHEAD,
+        };
+        let driver = Arc::clone(&self.driver);
+        stream::iter(parts)
+            .map(move |part| {
+                let (driver, key) = (Arc::clone(&driver), key.clone());
+                async move {
+                    driver
+                        .read(&key, ReadRange::Between(part.start, part.end - 1))
+                        .await
+                }
+            })
+            .buffered(ahead)
+            .boxed()
     }
 
     /// Grants a repository a blob that another one has, or, without `from` and where the settings allow it, that

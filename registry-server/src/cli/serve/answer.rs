@@ -59,7 +59,10 @@ impl Front {
         let about = telemetry::request::Request::new(&request, client.address, address);
         let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
         let mut response = if self.health.is_out_of_service() {
-            out_of_service(request.method())
+            let mut response = out_of_service(request.method());
+            let origin = request.headers().get(http::header::ORIGIN);
+            self.app.add_headers(origin, response.headers_mut());
+            response
         } else {
             let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
             Arc::clone(&about).scope(self.app.respond(request, peer)).await

@@ -64,10 +64,156 @@ async fn a_part_of_a_blob_is_pulled_by_range() {
             .is(416, &expected);
         server.send("HEAD", &path, &asked, "").await.is(416, &expected);
     }
-    server
-        .send("GET", &path, &[("range", "bytes=0-1,3-4")], "")
+}
+
+/// The parts of a `multipart/byteranges` body, as a client reads them: their `Content-Range` and their bytes.
+fn parts(answer: &Answer) -> Vec<(String, String)> {
+    let content_type = answer.header("content-type");
+    let boundary = content_type
+        .strip_prefix("multipart/byteranges; boundary=")
+        .expect(content_type);
+    let text = answer.text();
+    let text = text.strip_prefix(&format!("--{boundary}")).unwrap();
+    let text = text.strip_suffix(&format!("\r\n--{boundary}--\r\n")).unwrap();
+    let separator = format!("\r\n--{boundary}");
+    let parts = text.split(&separator);
+    let part = |part: &str| {
+        let (head, bytes) = part.split_once("\r\n\r\n").unwrap();
+        let range = head
+            .strip_prefix("\r\nContent-Range: ")
+            .and_then(|head| head.strip_suffix("\r\nContent-Type: application/octet-stream"));
+        (range.unwrap().to_owned(), bytes.to_owned())
+    };
+    parts.map(part).collect()
+}
+
+#[tokio::test]
+async fn several_parts_of_a_blob_are_pulled_at_once() {
+    let server = server();
+    server.push_blob("a", CONTENT).await;
+    let path = format!("/v2/a/blobs/{DIGEST}");
+    for (range, expected) in [
+        (
+            "bytes=0-1,3-4",
+            &[("bytes 0-1/10", "01"), ("bytes 3-4/10", "34")][..],
+        ),
+        ("bytes=8-,0-0", &[("bytes 8-9/10", "89"), ("bytes 0-0/10", "0")]),
+        ("bytes=0-1,0-1", &[("bytes 0-1/10", "01"), ("bytes 0-1/10", "01")]),
+        (
+            "bytes=-1, 2-2 ,50-60,4-5",
+            &[
+                ("bytes 9-9/10", "9"),
+                ("bytes 2-2/10", "2"),
+                ("bytes 4-5/10", "45"),
+            ],
+        ),
+        (
+            "bytes=0-4,5-99",
+            &[("bytes 0-4/10", "01234"), ("bytes 5-9/10", "56789")],
+        ),
+    ] {
+        let headers = [
+            ("content-range", "-"),
+            ("accept-ranges", "bytes"),
+            ("docker-content-digest", DIGEST),
+        ];
+        let asked = [("range", range)];
+        let answer = server.send("GET", &path, &asked, "").await.is(206, &headers);
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(range, bytes)| ((*range).to_owned(), (*bytes).to_owned()))
+            .collect();
+        assert_eq!(parts(&answer), expected, "{range}");
+        let length = answer.body.len().to_string();
+        assert_eq!(answer.header("content-length"), length, "{range}");
+        let head = server.send("HEAD", &path, &asked, "").await.is(206, &headers);
+        assert_eq!(head.header("content-length"), length, "{range}");
+        assert_eq!(head.body, "");
+    }
+}
+
+#[tokio::test]
+async fn of_several_parts_those_behind_the_end_are_left_out_and_too_many_bytes_are_the_whole() {
+    let server = server();
+    server.push_blob("a", CONTENT).await;
+    let path = format!("/v2/a/blobs/{DIGEST}");
+    for method in ["GET", "HEAD"] {
+        let ask = async |range: &str| server.send(method, &path, &[("range", range)], "").await;
+        ask("bytes=0-1,30-40").await.is(
+            206,
+            &[
+                ("content-range", "bytes 0-1/10"),
+                ("content-type", "application/octet-stream"),
+            ],
+        );
+        for range in ["bytes=0-,0-", "bytes=0-5,5-9"] {
+            ask(range)
+                .await
+                .is(200, &[("content-length", "10"), ("content-range", "-")]);
+        }
+        for range in ["bytes=30-31,40-41", "bytes=0-1,5-3", "bytes=0-1,x"] {
+            ask(range).await.is(416, &[("content-range", "bytes */10")]);
+        }
+        let other = [("range", "bytes=0-1,3-4"), ("if-range", "\"other\"")];
+        server
+            .send(method, &path, &other, "")
+            .await
+            .is(200, &[("content-length", "10")]);
+    }
+    let empty = server.push_blob("a", b"").await;
+    let path = format!("/v2/a/blobs/{empty}");
+    for method in ["GET", "HEAD"] {
+        server
+            .send(method, &path, &[("range", "bytes=0-1,3-4")], "")
+            .await
+            .is(200, &[("content-length", "0")]);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_parts_of_a_large_blob_are_pulled_at_once() {
+    let server = server();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|at| b'a' + (at % 23) as u8).collect();
+    let digest = server.push_blob("a", &content).await;
+    let ranges: Vec<(usize, usize)> = (0..1024)
+        .map(|at| (2_000_000 + at * 900, 2_000_000 + at * 900 + at))
+        .collect();
+    let list: Vec<String> = ranges
+        .iter()
+        .map(|(first, last)| format!("{first}-{last}"))
+        .collect();
+    let header = format!("bytes={}", list.join(","));
+    assert!(header.len() > 16_000, "as long as those of partial pulls");
+    let path = format!("/v2/a/blobs/{digest}");
+    let answer = server
+        .send("GET", &path, &[("range", &header)], "")
         .await
-        .is(200, &[("content-length", "10")]);
+        .is(206, &[]);
+    assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+    let parts = parts(&answer);
+    assert_eq!(parts.len(), ranges.len());
+    for ((first, last), (range, bytes)) in ranges.into_iter().zip(parts) {
+        assert_eq!(range, format!("bytes {first}-{last}/3000000"));
+        assert!(bytes.as_bytes() == &content[first..=last], "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_neither_guesses_the_type_of_a_blob_nor_shows_it() {
+    let server = server();
+    let digest = server.push_blob("a", b"<script>alert(1)</script>").await;
+    let path = format!("/v2/a/blobs/{digest}");
+    for method in ["GET", "HEAD"] {
+        for headers in [&[][..], &[("range", "bytes=0-3")], &[("range", "bytes=0-3,5-6")]] {
+            let safe = [
+                ("x-content-type-options", "nosniff"),
+                ("content-disposition", "attachment"),
+            ];
+            let answer = server.send(method, &path, headers, "").await;
+            let status = answer.status;
+            answer.is(status, &safe);
+        }
+    }
 }
 
 #[tokio::test]

@@ -280,3 +280,102 @@ async fn the_host_of_an_absolute_target_outweighs_the_header() {
         "{location}"
     );
 }
+
+/// A server that asks for a password, with the headers that a registry's web page needs.
+fn for_pages(folder: &std::path::Path, origins: &[&'static str]) -> App {
+    let users = folder.join("htpasswd");
+    std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap())).unwrap();
+    let driver = Filesystem::new(folder.join("store"), &FilesystemOptions::default()).unwrap();
+    let mut options = Options::new(Secrets::new("secret", []));
+    for origin in origins {
+        let name = http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
+        options.headers.append(name, HeaderValue::from_static(origin));
+    }
+    let methods = HeaderValue::from_static("HEAD, GET, OPTIONS, DELETE");
+    options
+        .headers
+        .append(http::header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    App::new(
+        Registry::new(Arc::new(driver), Settings::default()),
+        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        options,
+    )
+}
+
+#[tokio::test]
+async fn a_browser_asks_before_a_request_of_a_page_and_needs_no_login_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = for_pages(folder.path(), &["https://ui.example"]);
+    let origin = ("origin", "https://ui.example");
+    let asks = [origin, ("access-control-request-method", "DELETE")];
+    for path in ["/v2/", "/v2/_catalog", "/v2/a/manifests/v1", "/v2/a/tags/list"] {
+        let allowed = [
+            ("access-control-allow-origin", "https://ui.example"),
+            ("access-control-allow-methods", "HEAD, GET, OPTIONS, DELETE"),
+            ("www-authenticate", "-"),
+        ];
+        send(&app, "OPTIONS", path, &asks, "").await.is(200, &allowed);
+        // The page can read why the real request is refused.
+        let answer = send(&app, "GET", path, &[origin], "")
+            .await
+            .is(401, &[("access-control-allow-origin", "https://ui.example")]);
+        assert!(answer.header("www-authenticate").starts_with("Basic"));
+        // No preflight: the question is somebody else's.
+        send(&app, "OPTIONS", path, &[origin], "").await.is(401, &[]);
+        send(&app, "DELETE", path, &asks, "").await.is(401, &[]);
+    }
+    let closed = for_pages(folder.path(), &[]);
+    send(&closed, "OPTIONS", "/v2/", &asks, "").await.is(401, &[]);
+}
+
+#[tokio::test]
+async fn of_several_pages_that_may_ask_an_answer_names_the_one_that_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = for_pages(folder.path(), &["https://one.example", "https://two.example"]);
+    let login = ("authorization", "Basic YW5uOnB3");
+    for (method, more, status) in [
+        ("GET", login, 200),
+        ("GET", ("x-none", ""), 401),
+        ("OPTIONS", ("access-control-request-method", "GET"), 200),
+    ] {
+        for origin in ["https://one.example", "https://two.example"] {
+            let answer = send(&app, method, "/v2/", &[("origin", origin), more], "").await;
+            let named: Vec<_> = answer
+                .headers
+                .get_all("access-control-allow-origin")
+                .iter()
+                .collect();
+            assert_eq!(named, [origin], "{method}");
+            answer.is(status, &[("vary", "Origin")]);
+        }
+        let strange = [("origin", "https://three.example"), more];
+        send(&app, method, "/v2/", &strange, "").await.is(
+            status,
+            &[("vary", "Origin"), ("access-control-allow-origin", "-")],
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_a_coding_that_is_not_undone_is_refused() {
+    let server = server();
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(b"content"));
+    for coding in [
+        "gzip, chunked",
+        "gzip",
+        "chunked, chunked",
+        "identity",
+        "xchunked",
+    ] {
+        let answer = server
+            .send("POST", &path, &[("transfer-encoding", coding)], "content")
+            .await
+            .is(501, &[("connection", "close")]);
+        assert_eq!(answer.text(), "Unsupported transfer encoding", "{coding}");
+    }
+    let twice = [("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")];
+    server.send("POST", &path, &twice, "content").await.is(501, &[]);
+    assert_eq!(server.files(), BTreeMap::new());
+    let chunked = [("transfer-encoding", "Chunked")];
+    server.send("POST", &path, &chunked, "content").await.is(201, &[]);
+}

@@ -129,11 +129,33 @@ async fn the_catalog_is_sorted_by_components_and_paged() {
         let answer = server.get(&format!("/v2/_catalog?{query}")).await;
         assert_eq!(answer.json()["repositories"], expected, "{query}");
     }
-    for n in ["1001", "-1", "x"] {
+    for n in ["1001", "100000", "99999999999999999999"] {
+        let answer = server
+            .get(&format!("/v2/_catalog?n={n}"))
+            .await
+            .is(200, &[("link", "-")]);
+        assert_eq!(answer.json()["repositories"], all, "{n}");
+    }
+    for n in ["-1", "x"] {
         server
             .get(&format!("/v2/_catalog?n={n}"))
             .await
             .refuses(400, "PAGINATION_NUMBER_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn too_large_a_page_of_the_catalog_is_cut_to_the_limit() {
+    let server = server_with(Settings::default(), |options| options.catalog_max = 1);
+    server.push_image("a", "v1", "one").await;
+    server.push_image("b", "v1", "two").await;
+    let link = "</v2/_catalog?last=a&n=1>; rel=\"next\"";
+    for query in ["", "?n=100000", "?n=99999999999999999999"] {
+        let answer = server
+            .get(&format!("/v2/_catalog{query}"))
+            .await
+            .is(200, &[("link", link)]);
+        assert_eq!(answer.json()["repositories"], json!(["a"]), "{query}");
     }
 }
 
@@ -205,6 +227,55 @@ async fn referrers_are_listed_with_their_type_and_annotations() {
         .get("/v2/a/referrers/sha256:abc")
         .await
         .refuses(400, "DIGEST_INVALID");
+}
+
+#[tokio::test]
+async fn a_type_is_asked_for_in_any_case_and_with_a_plus_as_people_type_it() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let path = format!("/v2/a/referrers/{subject}");
+    let sbom = push_referrer(&server, "a", &subject, "application/SPDX+json").await;
+    push_referrer(&server, "a", &subject, "application/other").await;
+    for filter in [
+        "application/spdx+json",
+        "application/spdx%2Bjson",
+        "application%2FSPDX%2bjson",
+        "application/spdx%20json",
+    ] {
+        let answer = server.get(&format!("{path}?artifactType={filter}")).await;
+        assert_eq!(digests(&answer), [sbom.as_str()], "{filter}");
+        assert_eq!(
+            answer.json()["manifests"][0]["artifactType"],
+            "application/SPDX+json"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_config_type_is_listed_as_it_was_written() {
+    let server = server();
+    let subject = Digest::sha256(b"subject");
+    let path = format!("/v2/a/referrers/{subject}");
+    let config = server.push_blob("a", b"{}").await;
+    let written = "Application/Vnd.Example+JSON; charset=utf-8";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{written}","digest":"{config}","size":2}},"layers":[],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}}}}"#
+    );
+    let digest = Digest::sha256(manifest.as_bytes()).to_string();
+    let headers = [("content-type", OCI_MANIFEST)];
+    server
+        .send("PUT", &format!("/v2/a/manifests/{digest}"), &headers, manifest)
+        .await
+        .is(201, &[]);
+    for filter in [
+        "",
+        "?artifactType=application/vnd.example+json;%20charset=utf-8",
+        "?artifactType=Application/Vnd.Example%2BJSON%3B+charset%3Dutf-8",
+    ] {
+        let answer = server.get(&format!("{path}{filter}")).await.is(200, &[]);
+        assert_eq!(digests(&answer), [digest.as_str()], "{filter}");
+        assert_eq!(answer.json()["manifests"][0]["artifactType"], written, "{filter}");
+    }
 }
 
 #[tokio::test]

@@ -200,21 +200,68 @@ async fn unknown_uploads_are_unknown() {
 }
 
 #[tokio::test]
-async fn a_chunk_of_another_type_is_refused() {
+async fn a_chunk_is_taken_whatever_its_type_says() {
     let server = server();
-    let location = start(&server, "a").await;
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let mut location = start(&server, "a").await;
+    let types = [
+        "application/octet-stream; charset=utf-8",
+        "Application/Octet-Stream",
+        "APPLICATION/OCTET-STREAM;charset=UTF-8",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "nonsense",
+    ];
+    for kind in types {
+        let headers = [("content-type", kind)];
+        location = server
+            .send("PATCH", &location, &headers, "x")
+            .await
+            .is(202, &[])
+            .location();
+    }
+    let digest = Digest::sha256("x".repeat(types.len()).as_bytes());
     server
-        .send("PATCH", &location, &headers, "x")
+        .send("PUT", &format!("{location}&digest={digest}"), &[], "")
         .await
-        .refuses(415, "UNSUPPORTED");
+        .is(201, &[]);
+}
+
+#[tokio::test]
+async fn a_chunk_out_of_order_is_told_so_also_when_its_length_is_wrong() {
+    let server = server();
+    let first = start(&server, "a").await;
+    let begun = server
+        .send("PATCH", &first, &[], "01234")
+        .await
+        .is(202, &[])
+        .location();
+    // The place is compared with what is there, not with what an old location says.
+    for location in [&first, &begun] {
+        for wrong in ["6-9", "0-9", "4-4"] {
+            let headers = [("content-range", wrong)];
+            let put = format!("{location}&digest={DIGEST}");
+            for (method, target) in [("PATCH", location), ("PUT", &put)] {
+                let answer = server
+                    .send(method, target, &headers, "567")
+                    .await
+                    .refuses(416, "RANGE_INVALID")
+                    .is(416, &[("range", "0-4")]);
+                assert!(answer.location().contains("_state="), "{method} {wrong}");
+            }
+        }
+        let headers = [("content-range", "5-9")];
+        server
+            .send("PATCH", location, &headers, "567")
+            .await
+            .refuses(400, "SIZE_INVALID");
+    }
     server
         .send(
-            "PATCH",
-            &location,
-            &[("content-type", "application/octet-stream")],
-            "x",
+            "PUT",
+            &format!("{first}&digest={DIGEST}"),
+            &[("content-range", "5-9")],
+            "56789",
         )
         .await
-        .is(202, &[]);
+        .is(201, &[]);
 }

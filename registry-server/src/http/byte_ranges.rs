@@ -1,0 +1,169 @@
+//! Several parts of a blob as one body: `multipart/byteranges` (RFC 9110, section 14.6).
+//!
+//! Guarantees: the form is that of Go's `ServeContent`, with which distribution answers, to the byte but for the
+//! boundary; the length is known before the first byte; memory is the list of ranges and one block.
+//! Start at [`ByteRanges`], which knows the form; [`Sending`] writes it.
+
+use std::fmt;
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use http::HeaderValue;
+use uuid::Uuid;
+
+use crate::storage::{self, Content};
+
+/// How many characters a boundary has: as many as Go's.
+const BOUNDARY: usize = 60;
+
+/// Parts of content, and what stands between them.
+#[derive(Debug)]
+pub(super) struct ByteRanges {
+    /// Drawn for each answer: whoever pushed the content must not know it.
+    boundary: String,
+    ranges: Vec<Range<u64>>,
+    /// How many bytes the whole content has.
+    size: u64,
+}
+
+impl ByteRanges {
+    /// Parts of content of `size` bytes, in the order in which they are sent.
+    pub(super) fn new(ranges: Vec<Range<u64>>, size: u64) -> Self {
+        let mut boundary = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        boundary.truncate(BOUNDARY);
+        Self {
+            boundary,
+            ranges,
+            size,
+        }
+    }
+
+    /// The `Content-Type` of the whole body.
+    pub(super) fn content_type(&self) -> HeaderValue {
+        HeaderValue::try_from(format!("multipart/byteranges; boundary={}", self.boundary))
+            .expect("hexadecimal digits are fit for a header")
+    }
+
+    /// How many bytes the body has.
+    pub(super) fn length(&self) -> u64 {
+        let parts = self.ranges.iter().enumerate();
+        let parts = parts.map(|(index, range)| self.head(index).len() as u64 + (range.end - range.start));
+        parts.sum::<u64>() + self.tail().len() as u64
+    }
+
+    /// What stands in front of a part.
+    fn head(&self, index: usize) -> String {
+        let Self { boundary, size, .. } = self;
+        let range = &self.ranges[index];
+        let separator = if index == 0 { "" } else { "\r\n" };
+        format!(
+            "{separator}--{boundary}\r\nContent-Range: bytes {}-{}/{size}\r\nContent-Type: application/octet-stream\r\n\r\n",
+            range.start,
+            range.end - 1,
+        )
+    }
+
+    /// What stands behind the last part.
+    fn tail(&self) -> String {
+        format!("\r\n--{}--\r\n", self.boundary)
+    }
+}
+
+/// A body that is being sent.
+pub(super) struct Sending {
+    parts: ByteRanges,
+    /// The contents of the parts, opened when they are asked for.
+    contents: BoxStream<'static, Result<Content, storage::Error>>,
+    next: Next,
+    left: u64,
+}
+
+/// What is sent next.
+#[derive(Debug)]
+enum Next {
+    /// The head of a part, or the end when there is no such part.
+    Head(usize),
+    /// The content of a part, which is still to be opened.
+    Open(usize),
+    /// The content of a part.
+    Content(usize, Content),
+    /// Nothing.
+    Done,
+}
+
+impl Sending {
+    pub(super) fn new(
+        parts: ByteRanges,
+        contents: BoxStream<'static, Result<Content, storage::Error>>,
+    ) -> Self {
+        let left = parts.length();
+        Self {
+            parts,
+            contents,
+            next: Next::Head(0),
+            left,
+        }
+    }
+
+    /// How many bytes are still to be sent.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next bytes.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, storage::Error>>> {
+        loop {
+            let (bytes, next) = match &mut self.next {
+                Next::Head(index) if *index == self.parts.ranges.len() => {
+                    (Bytes::from(self.parts.tail()), Next::Done)
+                }
+                Next::Head(index) => (Bytes::from(self.parts.head(*index)), Next::Open(*index)),
+                Next::Open(index) => {
+                    self.next = match ready!(self.contents.poll_next_unpin(context)) {
+                        Some(Ok(content)) => Next::Content(*index, content),
+                        Some(Err(error)) => return self.broken(error),
+                        None => Next::Done,
+                    };
+                    continue;
+                }
+                Next::Content(index, content) => match ready!(content.poll_next_unpin(context)) {
+                    Some(Ok(bytes)) => {
+                        self.left = self.left.saturating_sub(bytes.len() as u64);
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                    Some(Err(error)) => return self.broken(error),
+                    None => {
+                        self.next = Next::Head(*index + 1);
+                        continue;
+                    }
+                },
+                Next::Done => return Poll::Ready(None),
+            };
+            self.left = self.left.saturating_sub(bytes.len() as u64);
+            self.next = next;
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+    }
+
+    /// The status is long sent: all that is left is to break the connection off.
+    fn broken(&mut self, error: storage::Error) -> Poll<Option<Result<Bytes, storage::Error>>> {
+        self.next = Next::Done;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending")
+            .field("parts", &self.parts)
+            .field("next", &self.next)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

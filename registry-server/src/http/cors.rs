@@ -1,0 +1,141 @@
+//! Configured headers (`http.headers`), and with them what browsers ask of a server that pages of other origins use
+//! (the Fetch standard, "CORS protocol").
+//!
+//! Guarantees: every answer carries the configured headers, errors as well, so that a page can read why; a preflight
+//! is answered without a login, because browsers send none with it; of several allowed origins an answer names the one
+//! that asked, the only form browsers take.
+//! Must not: allow an origin that is not configured.
+
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// The headers of every answer.
+#[derive(Debug)]
+pub(super) struct Configured {
+    /// Those that are the same on every answer.
+    fixed: Vec<(HeaderName, HeaderValue)>,
+    /// The allowed origins, when there are several.
+    origins: Vec<String>,
+    is_cross_origin: bool,
+}
+
+impl Configured {
+    /// Takes the configured headers apart.
+    pub(super) fn new(headers: &HeaderMap) -> Self {
+        let origins: Vec<String> = headers
+            .get_all(ACCESS_CONTROL_ALLOW_ORIGIN)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            // No origin has a comma or a space in it, and lists are written with both.
+            .flat_map(|value| value.split([',', ' ']))
+            .filter(|origin| !origin.is_empty())
+            .map(ToOwned::to_owned)
+            .collect();
+        let is_listed = origins.len() > 1;
+        let fixed = headers
+            .iter()
+            .filter(|(name, _)| !(is_listed && **name == ACCESS_CONTROL_ALLOW_ORIGIN))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        Self {
+            fixed,
+            is_cross_origin: !origins.is_empty(),
+            origins: if is_listed { origins } else { Vec::new() },
+        }
+    }
+
+    /// Whether a request is a browser's question whether a page of another origin may send the real one, and there are
+    /// such pages.
+    pub(super) fn is_preflight(&self, parts: &Parts) -> bool {
+        self.is_cross_origin
+            && parts.method == Method::OPTIONS
+            && parts.headers.contains_key(ORIGIN)
+            && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// Adds the headers to an answer to a request from `origin`.
+    pub(super) fn add(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        for (name, value) in &self.fixed {
+            // What an answer says of itself is not said twice.
+            if headers.get(name) != Some(value) {
+                headers.append(name, value.clone());
+            }
+        }
+        if self.origins.is_empty() {
+            return;
+        }
+        // Caches must not give one page the answer to another, the answer to no page included.
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
+            headers.append(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        }
+    }
+
+    fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        let text = origin.to_str().ok()?;
+        // A slash behind the host is a common slip and part of no origin.
+        let is_named = |allowed: &String| allowed.trim_end_matches('/').eq_ignore_ascii_case(text);
+        if self.origins.iter().any(is_named) {
+            return Some(origin.clone());
+        }
+        let any = self.origins.iter().any(|allowed| allowed == "*");
+        any.then(|| HeaderValue::from_static("*"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(configured: &[&'static str], origin: Option<&'static str>) -> (Vec<String>, Vec<String>) {
+        let headers = configured
+            .iter()
+            .map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(value)))
+            .collect();
+        let mut answer = HeaderMap::new();
+        Configured::new(&headers).add(origin.map(HeaderValue::from_static).as_ref(), &mut answer);
+        let all = |name| {
+            let values = answer.get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        (all(ACCESS_CONTROL_ALLOW_ORIGIN), all(VARY))
+    }
+
+    #[test]
+    fn of_several_origins_the_one_that_asked_is_named_and_caches_are_told() {
+        let both = &["https://one.example", "https://two.example/"][..];
+        let list = &["https://one.example, https://two.example"][..];
+        for configured in [both, list] {
+            for (origin, named) in [
+                (Some("https://one.example"), Some("https://one.example")),
+                (Some("https://two.example"), Some("https://two.example")),
+                (Some("https://three.example"), None),
+                (Some("null"), None),
+                (None, None),
+            ] {
+                let named: Vec<String> = named.into_iter().map(ToOwned::to_owned).collect();
+                assert_eq!(
+                    answer(configured, origin),
+                    (named, vec!["Origin".to_owned()]),
+                    "{origin:?}"
+                );
+            }
+        }
+        let (named, _) = answer(&["https://one.example", "*"], Some("https://three.example"));
+        assert_eq!(named, ["*"]);
+    }
+
+    #[test]
+    fn one_origin_is_said_as_it_is_configured() {
+        for configured in ["*", "https://one.example"] {
+            for origin in [None, Some("https://three.example")] {
+                assert_eq!(
+                    answer(&[configured], origin),
+                    (vec![configured.to_owned()], vec![])
+                );
+            }
+        }
+        assert_eq!(answer(&[], Some("https://one.example")), (vec![], vec![]));
+    }
+}
