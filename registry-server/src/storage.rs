@@ -25,6 +25,8 @@ pub use driver::{
     Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
 pub use error::{Cause, Error};
+#[cfg(test)]
+pub(crate) use filesystem::calls::Calls;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;

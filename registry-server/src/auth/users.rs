@@ -127,9 +127,11 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    file.write_all(line.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
+    if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_all()) {
+        // The next start makes another one: nobody ever saw the password of this.
+        let _ = std::fs::remove_file(path);
+        return Err(failed(error));
+    }
     // The one password that is ever logged, because nobody could log in otherwise.
     tracing::warn!(path = %path.display(), user = FIRST_USER, %password, "htpasswd is missing: made one with a random password; replace it");
     Ok(())

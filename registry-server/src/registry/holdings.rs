@@ -159,9 +159,14 @@ impl Registry {
         }
     }
 
-    /// Makes an object young that was written at a time. Tells whether it is there still.
+    /// Makes an object young that was written at a time. Tells whether it is there still. One that is young may have been
+    /// put there by a process that did not come to make it durable.
     async fn renewed(&self, key: &StorageKey, written: SystemTime) -> Result<bool, Error> {
-        if self.settings.read_only || is_young(written) {
+        if self.settings.read_only {
+            return Ok(true);
+        }
+        if is_young(written) {
+            self.persist(std::slice::from_ref(key)).await?;
             return Ok(true);
         }
         match self.driver.refresh(key).await {
@@ -172,6 +177,18 @@ impl Registry {
                 tracing::debug!(%key, %error, "what is there cannot be renewed");
                 Ok(true)
             }
+        }
+    }
+
+    /// Makes what a client will not send survive power loss. A registry that may not write is not pushed to.
+    pub(super) async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
+        if self.settings.read_only {
+            return Ok(());
+        }
+        match self.driver.persist(keys).await {
+            // A volume that cannot be written to is pulled from all the same, and no push to it ends well.
+            Ok(()) | Err(crate::storage::Error::ReadOnly { .. }) => Ok(()),
+            Err(source) => Err(Error::storage("make durable what is there")(source)),
         }
     }
 

@@ -147,8 +147,26 @@ impl Registry {
         reference: &Reference,
         accepts: &Accepts,
     ) -> Result<Stored, Error> {
-        self.find_manifest(repository, reference, accepts, Word::Store)
-            .await
+        let stored = self
+            .find_manifest(repository, reference, accepts, Word::Store)
+            .await?;
+        let mut keys = vec![
+            Place::RevisionLink {
+                repository: repository.clone(),
+                digest: stored.digest,
+            }
+            .key(),
+        ];
+        if let Reference::Tag(tag) = reference {
+            let (repository, tag) = (repository.clone(), tag.clone());
+            keys.push(Place::TagCurrent { repository, tag }.key());
+        }
+        if stored.digest.algorithm() == Algorithm::Sha256 {
+            let digest = stored.digest;
+            keys.push(Place::BlobData { digest }.key());
+        }
+        self.persist(&keys).await?;
+        Ok(stored)
     }
 
     async fn find_manifest(

@@ -1,6 +1,7 @@
 //! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
 
 pub(in crate::registry) mod content;
+mod durable;
 
 use std::path::Path;
 use std::sync::Arc;

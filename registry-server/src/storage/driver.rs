@@ -133,6 +133,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// [`Error::NotFound`], or the store's own.
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error>;
 
+    /// Makes objects that are there survive power loss, where a process that was killed, or whose sync failed, may have
+    /// put them there. For whoever tells a client that it need not send them. Those that are not there are no error.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn persist(&self, _keys: &[StorageKey]) -> Result<(), Error> {
+        // Where nothing is seen before it is durable, there is nothing to do.
+        Ok(())
+    }
+
     /// Removes one object if a condition holds; gives what was removed, and nothing when it does not hold. Prefixes
     /// that become empty go too, where there are such, up to `shelf`, which stays.
     ///
@@ -236,7 +246,8 @@ pub trait Append: Send + Sync {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::OffsetMismatch`] when somebody appended meanwhile, [`Error::Busy`],
-    /// [`Error::Full`], or the store's own. After an error the staged object is still there unless `target` is.
+    /// [`Error::Full`], or the store's own. After an error the staged object is still there unless `target` is;
+    /// [`Error::Lost`]: neither is.
     async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error>;
 }
 
@@ -373,7 +384,7 @@ pub trait Writer: Send {
     /// Makes everything written so far survive power loss.
     ///
     /// # Errors
-    /// The store's own.
+    /// [`Error::Lost`]: the staged object is gone and must not be written to any more.
     async fn sync(&mut self) -> Result<(), Error>;
 }
 

@@ -32,6 +32,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The whole store is gone that was there when the server started: it was renamed, removed or unmounted.
+    #[error("cannot {action} `{key}`: the folder of the store is gone")]
+    Gone {
+        /// What was being done.
+        action: &'static str,
+        /// To which object.
+        key: StorageKey,
+        /// What is there instead.
+        #[source]
+        source: io::Error,
+    },
     /// The text is no storage key.
     #[error("`{given}` is not a storage key")]
     InvalidKey {
@@ -44,6 +55,16 @@ pub enum Error {
         /// What was being done.
         action: &'static str,
         /// To which object.
+        key: StorageKey,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes of a staged object could not be made to survive a loss of power. They are given up: the object is
+    /// gone, and its writer begins again.
+    #[error("the bytes of `{key}` could not be written to the disk and are given up")]
+    Lost {
+        /// Which object.
         key: StorageKey,
         /// What the operating system said.
         #[source]
@@ -127,6 +148,11 @@ pub enum Error {
     },
 }
 
+const FULL: &str = "storage full";
+const READ_ONLY: &str = "storage read-only";
+/// Why a store takes no writes that is gone as a whole.
+pub(super) const GONE: &str = "storage missing";
+
 /// What the failure of a store over the network comes down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
@@ -201,9 +227,11 @@ impl Error {
                 retry_after: cause.retry_after(),
             },
             // Waiting does not empty a disk, but somebody may, and then the same request works.
-            Self::Full { .. } | Self::ReadOnly { .. } | Self::Io { .. } => {
-                Fault::Transient { retry_after: None }
-            }
+            Self::Full { .. }
+            | Self::Gone { .. }
+            | Self::Io { .. }
+            | Self::Lost { .. }
+            | Self::ReadOnly { .. } => Fault::Transient { retry_after: None },
             Self::OffsetMismatch { .. } | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::AlreadyExists { .. }
             | Self::InvalidKey { .. }
@@ -222,8 +250,15 @@ impl Error {
     /// every object: whoever meets it first says it for all ([`super::Trouble`]).
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
-            Self::Full { .. } => Some("storage full"),
-            Self::ReadOnly { .. } => Some("storage read-only"),
+            Self::Full { .. } => Some(FULL),
+            Self::ReadOnly { .. } => Some(READ_ONLY),
+            Self::Gone { .. } => Some(GONE),
+            // The disk may have no room for what the system had taken in already.
+            Self::Lost { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(FULL),
+                io::ErrorKind::ReadOnlyFilesystem => Some(READ_ONLY),
+                _ => None,
+            },
             Self::Remote { cause, .. } => Some(cause.in_words()),
             Self::AlreadyExists { .. }
             | Self::Busy { .. }

@@ -3,30 +3,41 @@
 //! Guarantees beyond [`Driver`]'s: every file is written under a temporary name, synced, renamed, and then every
 //! directory up to the root that is not known to be is synced, so that an acknowledged name survives power loss whoever created its
 //! directories; several processes may share the folder, and exclusive locks on staged files keep two writers
-//! apart wherever the file system's locks reach; directories are made with mode 0777 and files with 0666 before
+//! apart wherever the file system's locks reach; no file is closed on an async thread; when the folder that was there at
+//! the start is gone, every call says so and nothing is written; directories are made with mode 0777 and files with 0666 before
 //! the umask, as distribution makes them.
 //! Temporary files are named `<name>.<uuid>.tmp` beside their target, where distribution 3.1 leaves its own; no
 //! listing shows them and [`Driver::sweep`] removes old ones.
 //! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
-//! Start at [`Filesystem::new`]; the steps of a write are in `files`.
+//! Start at [`Filesystem::new`]; the steps of a write are in `files`, what a file system may lack in `capabilities`.
 
+mod aside;
+pub(crate) mod calls;
+mod capabilities;
 mod conditional;
 mod durable;
 mod files;
+mod handle;
+mod presence;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+
+use calls::{Calls, System};
+use capabilities::Capabilities;
 
 use super::{
     Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
@@ -75,8 +86,12 @@ struct Shared {
     /// For people.
     name: String,
     root: PathBuf,
+    presence: presence::Presence,
+    capabilities: Capabilities,
     sync: Sync,
     durable: durable::Durable,
+    /// Files whose bytes were lost and whose names could not be removed: device and number.
+    lost: Mutex<HashSet<(u64, u64)>>,
     threads: Arc<Semaphore>,
     trouble: Trouble,
 }
@@ -89,19 +104,32 @@ impl Filesystem {
     /// # Errors
     /// The operating system's, when the folder cannot be made or is no folder.
     pub fn new(root: impl Into<PathBuf>, options: &FilesystemOptions) -> io::Result<Self> {
+        Self::with_calls(root, options, Arc::new(System))
+    }
+
+    /// The same by system calls that may be others than the system's.
+    pub(crate) fn with_calls(
+        root: impl Into<PathBuf>,
+        options: &FilesystemOptions,
+        calls: Arc<dyn Calls>,
+    ) -> io::Result<Self> {
         let root = root.into();
         fs::create_dir_all(&root)?;
         let root = fs::canonicalize(root)?;
+        let name = format!("filesystem {}", root.display());
         if options.sync == Sync::Always {
             durable::sync_above(&root);
         }
         let threads = Arc::new(Semaphore::new(options.max_threads.max(1)));
         Ok(Self {
             shared: Arc::new(Shared {
-                name: format!("filesystem {}", root.display()),
+                presence: presence::Presence::new(&root)?,
+                capabilities: Capabilities::new(&name, calls),
+                name,
                 root,
                 sync: options.sync,
                 durable: durable::Durable::default(),
+                lost: Mutex::default(),
                 threads,
                 trouble: options.trouble.clone(),
             }),
@@ -135,9 +163,13 @@ impl Filesystem {
             .await
             .map_err(|_| stopping())?;
         let (shared, owned_key) = (Arc::clone(&self.shared), key.clone());
-        let task = spawn_blocking(move || {
+        let task = handle::blocking(move || {
             let _permit = permit;
-            let done = work(&shared, &owned_key);
+            let done = shared.is_there(action, &owned_key).and_then(|()| {
+                // What is missing, or fails, may have gone with the whole folder.
+                work(&shared, &owned_key)
+                    .map_err(|error| shared.is_there(action, &owned_key).err().unwrap_or(error))
+            });
             if let Err(error) = &done {
                 shared.trouble.failed(&shared.name, error);
             }
@@ -166,6 +198,37 @@ impl Shared {
         self.root.join(key.as_str())
     }
 
+    /// The key of a path below the root.
+    fn key(&self, path: &Path) -> Option<StorageKey> {
+        let below = path.strip_prefix(&self.root).ok()?.to_str()?;
+        StorageKey::parse(below).ok()
+    }
+
+    /// Whether the folder that was there at the start is there.
+    fn is_there(&self, action: &'static str, key: &StorageKey) -> Result<(), Error> {
+        self.presence
+            .check(&self.root)
+            .map_err(|error| presence::error(action, key, error))?;
+        self.trouble.is_back(&self.name);
+        Ok(())
+    }
+
+    fn is_lost(&self, file: &fs::File) -> bool {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        !lost.is_empty() && presence::identity(file).is_ok_and(|identity| lost.contains(&identity))
+    }
+
+    /// Notes whether a file whose bytes were lost still has a name. Numbers are given again to other files.
+    fn remember_lost(&self, file: &fs::File, has_name: bool) {
+        if let Ok(identity) = presence::identity(file) {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            match has_name {
+                true => lost.insert(identity),
+                false => lost.remove(&identity),
+            };
+        }
+    }
+
     /// Notes that bytes could be written.
     fn wrote(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
@@ -183,20 +246,25 @@ impl Driver for Filesystem {
     async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
         const ACTION: &str = "stat";
         self.run(ACTION, key, |shared, key| {
-            let metadata = fs::metadata(shared.path(key)).map_err(|error| Error::io(ACTION, key, error))?;
-            files::object_metadata(key, &metadata)
+            aside::or_restored(shared, key, || {
+                let metadata =
+                    fs::metadata(shared.path(key)).map_err(|error| Error::io(ACTION, key, error))?;
+                files::object_metadata(key, &metadata)
+            })
         })
         .await
     }
 
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
-        self.run("read", key, move |shared, key| files::get(shared, key, limit))
-            .await
+        self.run("read", key, move |shared, key| {
+            aside::or_restored(shared, key, || files::get(shared, key, limit))
+        })
+        .await
     }
 
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
         self.run("read", key, move |shared, key| {
-            reader::open(&shared.path(key), key, range)
+            aside::or_restored(shared, key, || reader::open(&shared.path(key), key, range))
         })
         .await
     }
@@ -218,21 +286,35 @@ impl Driver for Filesystem {
         const ACTION: &str = "delete";
         self.run(ACTION, key, |shared, key| {
             let path = shared.path(key);
-            match fs::remove_file(&path) {
+            aside::or_restored(shared, key, || match fs::remove_file(&path) {
                 // A folder is no object: unlinking one says so differently on each system.
                 Err(error) if path.is_dir() => {
                     tracing::debug!(%key, %error, "a folder was asked to be deleted as an object");
                     Err(Error::NotFound { key: key.clone() })
                 }
-                Err(error) => Err(Error::io(ACTION, key, error)),
-                Ok(()) => files::sync_ancestors(shared, key, &path),
-            }
+                result => result.map_err(|error| Error::io(ACTION, key, error)),
+            })?;
+            files::sync_ancestors(shared, key, &path, None)
         })
         .await
     }
 
     async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
-        self.run("refresh", key, conditional::refresh).await
+        self.run("refresh", key, |shared, key| {
+            aside::or_restored(shared, key, || conditional::refresh(shared, key))
+        })
+        .await
+    }
+
+    async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
+        let Some(first) = keys.first() else {
+            return Ok(());
+        };
+        let keys = keys.to_vec();
+        self.run("sync", first, move |shared, _| {
+            keys.iter().try_for_each(|key| files::persist(shared, key))
+        })
+        .await
     }
 
     async fn delete_if(
@@ -271,10 +353,8 @@ impl Driver for Filesystem {
 
     async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
         let root = StorageKey::parse("docker")?;
-        self.run("sweep", &root, move |shared, _| {
-            Ok(files::sweep(&shared.root, age))
-        })
-        .await
+        self.run("sweep", &root, move |shared, _| Ok(files::sweep(shared, age)))
+            .await
     }
 }
 

@@ -139,6 +139,10 @@ impl Driver for Timed {
         self.inner.refresh(key).await
     }
 
+    async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
+        self.inner.persist(keys).await
+    }
+
     async fn delete_if(
         &self,
         key: &StorageKey,

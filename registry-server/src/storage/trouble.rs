@@ -8,11 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::error::GONE;
 use crate::telemetry::chain;
 
 /// How long no write may have been refused before one that went well means that the trouble is over. On a disk with
 /// a little room left small objects fit and large ones do not, and neither the log nor readiness shall flicker.
 const CALM: Duration = Duration::from_secs(10);
+
+/// The same for reads, which show less: a store may refuse writes alone. A server that writes tries to more often than
+/// that, so this is for one that does not.
+const CALM_OF_READS: Duration = Duration::from_secs(60);
 
 /// Whether a store takes writes, as far as the last ones show. Cheap to clone; clones are the same knowledge.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +50,27 @@ impl Trouble {
     /// Notes a write of at least one byte that went well.
     pub(super) fn wrote(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
-            self.wrote_at(store, Instant::now());
+            self.over_at(store, Instant::now(), CALM);
+        }
+    }
+
+    /// Notes a read that went well.
+    pub(super) fn gave(&self, store: &str) {
+        if self.0.known.load(Ordering::Relaxed) {
+            self.over_at(store, Instant::now(), CALM_OF_READS);
+        }
+    }
+
+    /// Notes that the store is there, for one that was gone. No write need show that.
+    pub(super) fn is_back(&self, store: &str) {
+        if !self.0.known.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut refused = self.refused();
+        if refused.as_ref().is_some_and(|refused| refused.why == GONE) {
+            *refused = None;
+            self.0.known.store(false, Ordering::Relaxed);
+            tracing::info!(store, "the store is there again");
         }
     }
 
@@ -63,11 +88,11 @@ impl Trouble {
         self.0.known.store(true, Ordering::Relaxed);
     }
 
-    fn wrote_at(&self, store: &str, now: Instant) {
+    fn over_at(&self, store: &str, now: Instant, calm: Duration) {
         let mut refused = self.refused();
         if refused
             .as_ref()
-            .is_some_and(|refused| now.saturating_duration_since(refused.last) >= CALM)
+            .is_some_and(|refused| now.saturating_duration_since(refused.last) >= calm)
         {
             *refused = None;
             self.0.known.store(false, Ordering::Relaxed);
@@ -100,13 +125,24 @@ mod tests {
         trouble.failed_at("a store", &error(io::ErrorKind::StorageFull), start);
         assert_eq!(trouble.current(), Some("storage full"));
         // A small one may fit where a large one did not.
-        trouble.wrote_at("a store", start + CALM / 2);
+        trouble.over_at("a store", start + CALM / 2, CALM);
         assert_eq!(trouble.current(), Some("storage full"));
         trouble.failed_at("a store", &error(io::ErrorKind::ReadOnlyFilesystem), start + CALM);
         assert_eq!(trouble.clone().current(), Some("storage read-only"));
-        trouble.wrote_at("a store", start + CALM + CALM / 2);
+        trouble.over_at("a store", start + CALM + CALM / 2, CALM);
         assert_eq!(trouble.current(), Some("storage read-only"));
-        trouble.wrote_at("a store", start + CALM * 2);
+        trouble.over_at("a store", start + CALM * 2, CALM);
+        assert_eq!(trouble.current(), None);
+    }
+
+    #[test]
+    fn a_server_that_only_reads_is_ready_again_once_reads_go_well_for_a_while() {
+        let trouble = Trouble::default();
+        let start = Instant::now();
+        trouble.failed_at("a store", &error(io::ErrorKind::StorageFull), start);
+        trouble.over_at("a store", start + CALM * 2, CALM_OF_READS);
+        assert_eq!(trouble.current(), Some("storage full"));
+        trouble.over_at("a store", start + CALM_OF_READS, CALM_OF_READS);
         assert_eq!(trouble.current(), None);
     }
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod commands;
+mod disk;
 mod garbage;
 mod health;
 mod htpasswd;

@@ -11,7 +11,7 @@ use registry_oci::{Digest, MANIFEST_MAX};
 use crate::registry::verify::Verifier;
 use crate::registry::{Error, Finding, Registry};
 use crate::storage::layout::Place;
-use crate::storage::{self, Content, Durability, Mode, ReadRange, incoming};
+use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, incoming};
 
 /// More than a link or an entry of our own index has.
 const SMALL_MAX: u64 = MANIFEST_MAX as u64;
@@ -91,7 +91,7 @@ impl<'a> Pair<'a> {
             Err(source) => return Err(Trouble::Read(reading(source))),
         };
         match self.target.driver.stat(&key).await {
-            Ok(there) if there.size == size => return Ok(Outcome::There),
+            Ok(there) if there.size == size => return self.there(&key).await,
             Ok(_) => {}
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(Trouble::Write(writing(source))),
@@ -152,7 +152,7 @@ impl<'a> Pair<'a> {
     async fn small(&self, place: &Place, bytes: Bytes) -> Result<Outcome, Trouble> {
         let (key, failed) = (place.key(), Error::storage("write a link"));
         match self.target.driver.get(&key, SMALL_MAX).await {
-            Ok(there) if there == bytes => return Ok(Outcome::There),
+            Ok(there) if there == bytes => return self.there(&key).await,
             Ok(_) | Err(storage::Error::TooLarge { .. }) => {}
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(Trouble::Write(failed(source))),
@@ -163,6 +163,12 @@ impl<'a> Pair<'a> {
             .await
             .map_err(|source| Trouble::Write(failed(source)))?;
         Ok(Outcome::Copied)
+    }
+
+    /// What a copy passes over, which one that was killed may have put there without making it durable.
+    async fn there(&self, key: &StorageKey) -> Result<Outcome, Trouble> {
+        let persisted = self.target.persist(std::slice::from_ref(key)).await;
+        persisted.map(|()| Outcome::There).map_err(Trouble::Write)
     }
 
     /// Whether the target has a payload. Nobody takes one away while a copy gives its sign.

@@ -121,9 +121,10 @@ impl Registry {
         // be noticed.
         let target = Place::BlobData { digest: stored_as }.key();
         let staged = data(repository, id).key();
-        let_go(|| store.publish(&staged, &target, size))
+        let published = let_go(|| store.publish(&staged, &target, size))
             .await
-            .map_err(|source| upload_error("store a blob", repository, id, source))?;
+            .map_err(|source| upload_error("store a blob", repository, id, source));
+        self.ended_if_lost(repository, id, published).await?;
         let held = Held {
             digest,
             stored_as,
@@ -148,6 +149,25 @@ impl Registry {
             .delete_tree(&area, Durability::Crash)
             .await
             .map_err(Error::storage("delete an upload"))
+    }
+
+    /// Removes what is left of a session whose bytes the disk has lost: nothing that comes later can be trusted to be
+    /// there, so its client begins again.
+    async fn ended_if_lost(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        result: Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Err(Error::Storage {
+            source: storage::Error::Lost { .. },
+            ..
+        }) = &result
+            && let Err(error) = self.remove_upload(repository, id).await
+        {
+            tracing::warn!(%repository, %id, %error, "an upload whose bytes were lost could not be cleaned up");
+        }
+        result
     }
 
     /// Opens the session, continues its hash and stores the body. Returns with the writer still open, so that
@@ -186,7 +206,8 @@ impl Registry {
         saved: u64,
         writer: &mut dyn Writer,
     ) -> Result<(), Error> {
-        self.save_hash(repository, id, hasher, saved, writer).await?;
+        let kept = self.save_hash(repository, id, hasher, saved, writer).await;
+        self.ended_if_lost(repository, id, kept).await?;
         // After the state is saved, not before: either this look finds the session gone, or the cancelling
         // takes the state along.
         let found = self.appended_progress(repository, id).await;

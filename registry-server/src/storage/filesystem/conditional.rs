@@ -1,17 +1,22 @@
 //! Removing a file in one step with a look at it.
 //!
 //! Between a look at a file and its removal somebody may replace it, or refresh it and be told that it is there. So
-//! the file is set aside first and looked at then. Whoever refreshes it looks again whether the name is there, after the time is set: then either
-//! the name is gone, and so is the file, or the setting aside comes later, sees the time, and puts the file back. What
-//! a loss of power leaves aside is a temporary file.
+//! the file is set aside first and looked at then. A refresh looks again whether the name is there, after the time is
+//! set: then either the name is gone, and so is the file, or the setting aside comes later, sees the time, and puts the
+//! file back. A removal that is cut off leaves the file aside, from where it comes back by itself: see `aside`.
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
-use super::{Shared, files};
+use super::{Shared, aside, files};
 use crate::storage::{Condition, Durability, Error, Metadata, StorageKey};
+
+/// How long a removal waits for another one of the same object, and how often it looks.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Sets the time of a file to now.
 pub(super) fn refresh(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
@@ -36,30 +41,71 @@ pub(super) fn delete(
     shelf: &StorageKey,
     durability: Durability,
 ) -> Result<Option<Metadata>, Error> {
-    let failed = |error| Error::io("delete", key, error);
     let path = shared.path(key);
-    // Most of what stays is seen without touching it.
-    if !holds(&path, key, condition)?.1 {
-        return Ok(None);
-    }
-    let aside = files::temporary_beside(&path);
-    fs::rename(&path, &aside).map_err(failed)?;
-    let (found, holds) = holds(&aside, key, condition)?;
-    if !holds {
-        // Not by renaming: what was written under the name meanwhile is as good and younger.
-        match fs::hard_link(&aside, &path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            Ok(()) | Err(_) => files::remove_quietly(&aside),
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        match delete_once(shared, key, &path, condition) {
+            Ok(Attempt::Stays) => return Ok(None),
+            Ok(Attempt::Removed(found)) => {
+                remove_empty(&path, &shared.path(shelf));
+                match durability {
+                    Durability::PowerLoss => files::sync_ancestors(shared, key, &path, None)?,
+                    Durability::Crash => {}
+                }
+                return Ok(Some(found));
+            }
+            Ok(Attempt::Again) if Instant::now() < deadline => {}
+            Ok(Attempt::Again) => return Err(Error::Busy { key: key.clone() }),
+            // Another removal of it is under way, or its publishing. This thread may block.
+            Err(Error::Busy { .. }) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Err(error) => return Err(error),
         }
-        return Ok(None);
     }
-    fs::remove_file(&aside).map_err(failed)?;
-    remove_empty(&path, &shared.path(shelf));
-    match durability {
-        Durability::PowerLoss => files::sync_ancestors(shared, key, &path)?,
-        Durability::Crash => {}
+}
+
+enum Attempt {
+    Removed(Metadata),
+    Stays,
+    /// Somebody replaced the file meanwhile.
+    Again,
+}
+
+fn delete_once(
+    shared: &Shared,
+    key: &StorageKey,
+    path: &Path,
+    condition: &Condition,
+) -> Result<Attempt, Error> {
+    let failed = |error| Error::io("delete", key, error);
+    // Most of what stays is seen without touching it.
+    if !aside::or_restored(shared, key, || holds(path, key, condition))?.1 {
+        return Ok(Attempt::Stays);
     }
-    Ok(Some(found))
+    // Held until this returns: whoever meets the file aside and unlocked puts it back.
+    let held = aside::hold(shared, key, path)?;
+    let aside = aside::name(path);
+    fs::rename(path, &aside).map_err(failed)?;
+    if let Some(held) = &held
+        && !is_same(held, &aside).map_err(failed)?
+    {
+        aside::put_back(shared, &aside, path).map_err(failed)?;
+        return Ok(Attempt::Again);
+    }
+    let (found, holds) = holds(&aside, key, condition)?;
+    if holds {
+        shared.capabilities.remove(&aside).map_err(failed)?;
+        return Ok(Attempt::Removed(found));
+    }
+    // Never over what was written under the name meanwhile, which is as good and younger.
+    aside::put_back(shared, &aside, path).map_err(failed)?;
+    Ok(Attempt::Stays)
+}
+
+/// Whether an open file is the one at a path.
+fn is_same(file: &fs::File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (ours, named) = (file.metadata()?, fs::metadata(path)?);
+    Ok((ours.dev(), ours.ino()) == (named.dev(), named.ino()))
 }
 
 /// Looks at a file.

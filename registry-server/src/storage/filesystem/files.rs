@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Shared, Sync};
+use super::durable::Identity;
+use super::{Shared, Sync, aside};
 use crate::storage::{Durability, Entry, EntryKind, Error, Metadata, Mode, StorageKey, Swept};
 
 /// The ending of temporary names, ours and distribution 3.1's.
@@ -16,6 +18,9 @@ const TEMPORARY: &str = ".tmp";
 
 /// How often a write is begun again when somebody removes its folder under it.
 const ATTEMPTS: usize = 100;
+
+/// After this time a system has written out a name by itself; Linux takes half a minute.
+const WRITTEN_OUT: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn object_metadata(key: &StorageKey, metadata: &fs::Metadata) -> Result<Metadata, Error> {
     if !metadata.is_file() {
@@ -55,18 +60,39 @@ pub(super) fn put(
 ) -> Result<(), Error> {
     let path = shared.path(key);
     let mut attempt = 1;
-    loop {
+    let written = loop {
         match put_once(shared, &path, bytes, mode, durability) {
-            Ok(()) => break,
+            Ok(written) => break written,
             // A deletion of the folder took the temporary file with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(Error::io("write", key, error)),
         }
-    }
+    };
     match durability {
-        Durability::PowerLoss => sync_ancestors(shared, key, &path),
+        Durability::PowerLoss => sync_ancestors(shared, key, &path, written),
         Durability::Crash => Ok(()),
     }
+}
+
+/// Makes the name of an object that is there survive a loss of power, unless this process knows that it does, or the
+/// object is so old that the system has written it out long ago.
+pub(super) fn persist(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
+    let path = shared.path(key);
+    let found = match fs::metadata(&path) {
+        Ok(found) => found,
+        Err(error) if is_absence(&error) => return Ok(()),
+        Err(error) => return Err(Error::io("look at", key, error)),
+    };
+    let identity = Identity::in_metadata(&found);
+    let written_out = found.modified().is_ok_and(|modified| {
+        SystemTime::now()
+            .duration_since(modified)
+            .is_ok_and(|age| age >= WRITTEN_OUT)
+    });
+    if written_out || identity.is_some_and(|identity| shared.durable.knows(&identity)) {
+        return Ok(());
+    }
+    sync_ancestors(shared, key, &path, identity)
 }
 
 fn put_once(
@@ -75,8 +101,8 @@ fn put_once(
     bytes: &[u8],
     mode: Mode,
     durability: Durability,
-) -> io::Result<()> {
-    let (temporary, mut file) = create_beside(path)?;
+) -> io::Result<Option<Identity>> {
+    let (temporary, mut file) = create_beside(shared, path)?;
     let written = file
         .write_all(bytes)
         .and_then(|()| {
@@ -86,29 +112,25 @@ fn put_once(
                 Ok(())
             }
         })
-        .and_then(|()| rename(&temporary, path, mode));
+        .and_then(|()| match mode {
+            Mode::Replace => shared.capabilities.rename(&temporary, path),
+            Mode::Create => shared.capabilities.rename_to_free(&temporary, path),
+        });
     if written.is_err() {
+        // Whatever was not written or synced: no later write uses this file again.
         remove_quietly(&temporary);
     }
-    written
-}
-
-fn rename(from: &Path, to: &Path, mode: Mode) -> io::Result<()> {
-    match mode {
-        Mode::Replace => fs::rename(from, to),
-        // A hard link fails when the name is taken, on every file system that has links; the flag of renameat2
-        // that would do the same is unknown to some network file systems.
-        Mode::Create => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-    }
+    written?;
+    Ok(file
+        .metadata()
+        .ok()
+        .and_then(|found| Identity::in_metadata(&found)))
 }
 
 /// A new temporary file beside `path`, making the folders on the way.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+fn create_beside(shared: &Shared, path: &Path) -> io::Result<(PathBuf, File)> {
     let temporary = temporary_beside(path);
-    let file = retry_in_folder(path, || {
+    let file = retry_in_folder(shared, path, || {
         OpenOptions::new().write(true).create_new(true).open(&temporary)
     })?;
     Ok((temporary, file))
@@ -123,14 +145,18 @@ pub(super) fn temporary_beside(path: &Path) -> PathBuf {
 
 /// Does something that needs the folder of `path`, making it first where it is missing, and again when a
 /// deletion took it away in between.
-pub(super) fn retry_in_folder<T>(path: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn retry_in_folder<T>(
+    shared: &Shared,
+    path: &Path,
+    mut act: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     let mut attempt = 1;
     loop {
         match act() {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
                 attempt += 1;
                 if let Some(folder) = path.parent()
-                    && let Err(error) = fs::create_dir_all(folder)
+                    && let Err(error) = make_folders(&shared.root, folder)
                     && error.kind() != io::ErrorKind::NotFound
                 {
                     return Err(error);
@@ -141,19 +167,43 @@ pub(super) fn retry_in_folder<T>(path: &Path, mut act: impl FnMut() -> io::Resul
     }
 }
 
+/// Makes a folder and those above it, but never the root: when that is gone, the store is.
+fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder == root {
+        return Err(Errno::STALE.into());
+    }
+    let make = || match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        result => result,
+    };
+    match (make(), folder.parent()) {
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+            make_folders(root, above)?;
+            make()
+        }
+        (result, _) => result,
+    }
+}
+
 pub(super) fn sync(shared: &Shared, file: &File) -> io::Result<()> {
     match shared.sync {
-        Sync::Always => file.sync_all(),
+        Sync::Always => shared.capabilities.sync_file(file),
         Sync::Never => Ok(()),
     }
 }
 
-/// Makes the name of `path` survive a loss of power, with every directory up to the root.
-pub(super) fn sync_ancestors(shared: &Shared, key: &StorageKey, path: &Path) -> Result<(), Error> {
+/// Makes the name of `path` survive a loss of power, with every directory up to the root. Remembers the file that has
+/// this name now, if it is known which.
+pub(super) fn sync_ancestors(
+    shared: &Shared,
+    key: &StorageKey,
+    path: &Path,
+    file: Option<Identity>,
+) -> Result<(), Error> {
     match (shared.sync, path.parent()) {
         (Sync::Always, Some(folder)) => shared
             .durable
-            .sync(folder, &shared.root)
+            .sync(&shared.capabilities, folder, &shared.root, file)
             .map_err(|error| Error::io("sync the folders of", key, error)),
         (Sync::Always, None) | (Sync::Never, _) => Ok(()),
     }
@@ -179,7 +229,7 @@ pub(super) fn delete_tree(shared: &Shared, prefix: &StorageKey, durability: Dura
         }
     }
     match durability {
-        Durability::PowerLoss => sync_ancestors(shared, prefix, &path),
+        Durability::PowerLoss => sync_ancestors(shared, prefix, &path, None),
         Durability::Crash => Ok(()),
     }
 }
@@ -188,7 +238,10 @@ pub(super) fn list(shared: &Shared, prefix: &StorageKey) -> Result<Vec<Entry>, E
     let failed = |error| Error::io("list", prefix, error);
     let entries = match fs::read_dir(shared.path(prefix)) {
         Ok(entries) => entries,
-        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        Err(error) if is_absence(&error) => {
+            shared.is_there("list", prefix)?;
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut found = Vec::new();
@@ -210,19 +263,30 @@ pub(super) fn list(shared: &Shared, prefix: &StorageKey) -> Result<Vec<Entry>, E
             Err(error) if is_absence(&error) => continue,
             Err(error) => return Err(failed(error)),
         };
-        if kind == EntryKind::Object && name.ends_with(TEMPORARY) {
-            continue;
+        if kind == EntryKind::Object {
+            if name.ends_with(TEMPORARY) {
+                continue;
+            }
+            if let Some(was) = aside::original(&name) {
+                if aside::restore(shared, &entry.path(), &entry.path().with_file_name(was)) {
+                    found.push(Entry {
+                        name: was.to_owned(),
+                        kind,
+                    });
+                }
+                continue;
+            }
         }
         found.push(Entry { name, kind });
     }
     Ok(found)
 }
 
-/// Removes temporary files older than `age` below `folder`. What cannot be looked at or removed is left for the
-/// next time: a sweep is housekeeping and must not fail a start.
-pub(super) fn sweep(folder: &Path, age: Duration) -> Swept {
+/// Removes temporary files older than `age`, and puts back what a killed removal had set aside. What cannot be looked at
+/// or removed is left for the next time: a sweep is housekeeping and must not fail a start.
+pub(super) fn sweep(shared: &Shared, age: Duration) -> Swept {
     let mut swept = Swept::default();
-    let mut folders = vec![folder.to_owned()];
+    let mut folders = vec![shared.root.clone()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -244,6 +308,11 @@ pub(super) fn sweep(folder: &Path, age: Duration) -> Swept {
                     if old && fs::remove_file(entry.path()).is_ok() {
                         swept.objects += 1;
                         swept.bytes += metadata.len();
+                    }
+                }
+                Ok(kind) if kind.is_file() => {
+                    if let Some(was) = entry.file_name().to_str().and_then(aside::original) {
+                        aside::restore(shared, &entry.path(), &entry.path().with_file_name(was));
                     }
                 }
                 Ok(_) | Err(_) => {}

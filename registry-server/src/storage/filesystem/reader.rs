@@ -11,8 +11,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
+use super::handle::{Handle, blocking};
 use super::{files, finished};
 use crate::storage::{Content, Error, ReadRange, StorageKey};
 
@@ -23,7 +24,7 @@ const BLOCK: u64 = 256 * 1024;
 /// Opens a file and reads its first block, so that a small object needs no second trip to a blocking thread.
 pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
     let failed = |error| Error::io("read", key, error);
-    let file = Arc::new(File::open(path).map_err(failed)?);
+    let file = Arc::new(Handle::new(File::open(path).map_err(failed)?));
     let metadata = files::object_metadata(key, &file.metadata().map_err(failed)?)?;
     let Some(range) = range.resolve(metadata.size) else {
         return Err(Error::RangeNotSatisfiable {
@@ -32,21 +33,22 @@ pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Co
         });
     };
     let mut blocks = Blocks {
-        file,
+        file: Some(file),
         key: key.clone(),
         left: range.clone(),
         ready: None,
         reading: None,
     };
-    if let Some(next) = blocks.next_block() {
-        blocks.ready = Some(read_block(&blocks.file, &blocks.key, next)?);
+    if let Some((file, next)) = blocks.next_block() {
+        blocks.ready = Some(read_block(&file, &blocks.key, next)?);
     }
     Ok(Content::new(metadata, range, blocks))
 }
 
 /// A file in blocks, one being read while the one before it is being sent.
 struct Blocks {
-    file: Arc<File>,
+    /// Nothing once the last block was begun, whose reader closes it: on a thread that may block, like all readers.
+    file: Option<Arc<Handle>>,
     key: StorageKey,
     /// What no block was begun for.
     left: Range<u64>,
@@ -55,19 +57,23 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn next_block(&mut self) -> Option<Range<u64>> {
+    fn next_block(&mut self) -> Option<(Arc<Handle>, Range<u64>)> {
         if self.left.is_empty() {
             return None;
         }
         let block = self.left.start..self.left.end.min(self.left.start + BLOCK);
         self.left.start = block.end;
-        Some(block)
+        let file = match self.left.is_empty() {
+            true => self.file.take(),
+            false => self.file.clone(),
+        };
+        file.map(|file| (file, block))
     }
 
     fn read_ahead(&mut self) {
-        if let Some(block) = self.next_block() {
-            let (file, key) = (Arc::clone(&self.file), self.key.clone());
-            self.reading = Some(spawn_blocking(move || read_block(&file, &key, block)));
+        if let Some((file, block)) = self.next_block() {
+            let key = self.key.clone();
+            self.reading = Some(blocking(move || read_block(&file, &key, block)));
         }
     }
 }

@@ -1,20 +1,26 @@
 //! Staged files: appended to under a lock, then renamed into place.
+//!
+//! Linux tells once that bytes could not be written to the disk, and then takes them for written: the next sync of the
+//! same file succeeds. So a staged file whose sync failed is given up at once, for every process and for good: it loses
+//! its name, and whoever goes on with it finds nothing.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::durable::Identity;
+use super::handle::Handle;
 use super::{Filesystem, Shared, files};
 use crate::storage::{Error, Staged, StorageKey, Writer};
 
 /// An opened, locked staged file.
 pub(super) struct Opened {
     key: StorageKey,
-    file: File,
+    file: Handle,
     size: u64,
 }
 
@@ -27,11 +33,16 @@ pub(super) fn open(shared: &Shared, key: &StorageKey, staged: Staged) -> Result<
     let file = match staged {
         Staged::New => {
             options.create_new(true);
-            files::retry_in_folder(&path, || options.open(&path)).map_err(failed)?
+            files::retry_in_folder(shared, &path, || options.open(&path)).map_err(failed)?
         }
         Staged::At(_) | Staged::AtEnd => options.open(&path).map_err(failed)?,
     };
-    lock(key, &file, &path)?;
+    let file = Handle::locked(&shared.capabilities, key, file, &path)?;
+    if shared.is_lost(&file) {
+        // It could not be removed when its sync failed.
+        give_up(shared, key, &file, &path);
+        return Err(Error::NotFound { key: key.clone() });
+    }
     let size = file.metadata().map_err(failed)?.len();
     match staged {
         Staged::At(expected) if expected != size => Err(Error::OffsetMismatch {
@@ -47,22 +58,29 @@ pub(super) fn open(shared: &Shared, key: &StorageKey, staged: Staged) -> Result<
     }
 }
 
-/// Takes the lock that keeps a second writer out. The kernel drops it with the file, and so with the process.
-///
-/// The name is looked at again once the lock is held: a file that was renamed into place between the opening and
-/// the locking is a blob now, and must never be written to.
-fn lock(key: &StorageKey, file: &File, path: &Path) -> Result<(), Error> {
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Busy { key: key.clone() }),
-        Err(TryLockError::Error(error)) => return Err(Error::io("lock", key, error)),
-    }
-    let ours = file.metadata().map_err(|error| Error::io("lock", key, error))?;
-    let named = fs::metadata(path).map_err(|error| Error::io("lock", key, error))?;
-    if (ours.dev(), ours.ino()) == (named.dev(), named.ino()) {
-        Ok(())
-    } else {
-        Err(Error::Busy { key: key.clone() })
+/// Makes the bytes of a staged file survive power loss, or gives the file up.
+fn sync(shared: &Shared, key: &StorageKey, file: &Handle) -> Result<(), Error> {
+    files::sync(shared, file).map_err(|source| {
+        give_up(shared, key, file, &shared.path(key));
+        let key = key.clone();
+        Error::Lost { key, source }
+    })
+}
+
+/// Takes a staged file its name, while its lock is held. Where that cannot be done this process remembers the file.
+fn give_up(shared: &Shared, key: &StorageKey, file: &Handle, path: &Path) {
+    let removed = shared
+        .capabilities
+        .remove(path)
+        .or_else(|_| shared.capabilities.rename(path, &files::temporary_beside(path)));
+    let failed = removed.err().filter(|error| !files::is_absence(error));
+    shared.remember_lost(file, failed.is_some());
+    if let Some(error) = failed {
+        tracing::error!(
+            %key,
+            %error,
+            "an upload whose bytes were lost cannot be removed: no other server may go on with it"
+        );
     }
 }
 
@@ -75,19 +93,23 @@ pub(super) fn publish(
     size: u64,
 ) -> Result<(), Error> {
     let Opened { file, .. } = open(shared, staged, Staged::At(size))?;
-    files::sync(shared, &file).map_err(|error| Error::io("sync", staged, error))?;
+    sync(shared, staged, &file)?;
     let (from, to) = (shared.path(staged), shared.path(target));
-    files::retry_in_folder(&to, || fs::rename(&from, &to))
+    files::retry_in_folder(shared, &to, || shared.capabilities.rename(&from, &to))
         .map_err(|error| Error::io("publish", target, error))?;
+    let identity = file
+        .metadata()
+        .ok()
+        .and_then(|found| Identity::in_metadata(&found));
     // The lock is still held: whoever waits for it finds the name gone.
-    files::sync_ancestors(shared, target, &to)
+    files::sync_ancestors(shared, target, &to, identity)
 }
 
 /// A staged file as a [`Writer`].
 pub(super) struct StagedFile {
     filesystem: Filesystem,
     key: StorageKey,
-    file: Arc<File>,
+    file: Arc<Handle>,
     size: u64,
 }
 
@@ -125,9 +147,7 @@ impl Writer for StagedFile {
     async fn sync(&mut self) -> Result<(), Error> {
         let file = Arc::clone(&self.file);
         self.filesystem
-            .run("sync", &self.key, move |shared, key| {
-                files::sync(shared, &file).map_err(|error| Error::io("sync", key, error))
-            })
+            .run("sync", &self.key, move |shared, key| sync(shared, key, &file))
             .await
     }
 }

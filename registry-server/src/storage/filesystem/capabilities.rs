@@ -1,0 +1,158 @@
+//! What the driver does on a file system that does not know a call: hard links, `renameat2`, locks, syncs of folders.
+//!
+//! Each is said once in the log, with what is given up. Nothing is asked beforehand: a call that is not known fails, and
+//! then the next best is done.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::calls::Calls;
+
+/// The calls of a store's file system.
+#[derive(Debug)]
+pub(super) struct Capabilities {
+    /// The store's name, for log lines.
+    store: String,
+    calls: Arc<dyn Calls>,
+    no_links: AtomicBool,
+    no_free_rename: AtomicBool,
+    no_locks: AtomicBool,
+    no_folder_sync: AtomicBool,
+    /// Held while a name is looked at and then taken, where no call does both.
+    renaming: Mutex<()>,
+}
+
+/// Whether a lock reaches other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The file system has locks.
+    Everybody,
+    /// It has none.
+    ThisProcess,
+}
+
+impl Capabilities {
+    pub(super) fn new(store: &str, calls: Arc<dyn Calls>) -> Self {
+        Self {
+            store: store.to_owned(),
+            calls,
+            no_links: AtomicBool::new(false),
+            no_free_rename: AtomicBool::new(false),
+            no_locks: AtomicBool::new(false),
+            no_folder_sync: AtomicBool::new(false),
+            renaming: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.calls.sync_file(file)
+    }
+
+    /// Writes a folder's names to the disk, where the file system can. A folder that is gone has none to keep.
+    pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        match self.calls.sync_folder(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if is_unknown_call(&error) => {
+                self.warn_once(
+                    &self.no_folder_sync,
+                    &error,
+                    "the file system cannot sync folders: what is pushed may be lost with the power until the \
+                     system has written it out by itself",
+                );
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.calls.rename(from, to)
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.calls.remove(path)
+    }
+
+    /// Gives a file another name, which must be free.
+    ///
+    /// A hard link comes first: every local file system but FAT has it, and so have network file systems that do not
+    /// know the flag of `renameat2`. A crash between the link and the removal leaves the old name too.
+    pub(super) fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let unlinkable = match self.calls.link(from, to) {
+            Ok(()) => return self.calls.remove(from),
+            Err(error) if may_be_unknown_link(&error) => error,
+            Err(error) => return Err(error),
+        };
+        let unknown = match self.calls.rename_to_free(from, to) {
+            Err(error) if is_unknown_call(&error) => error,
+            result => {
+                if result.is_ok() {
+                    self.warn_once(
+                        &self.no_links,
+                        &unlinkable,
+                        "the file system refuses hard links: files are renamed to names that are free instead",
+                    );
+                }
+                return result;
+            }
+        };
+        self.warn_once(
+            &self.no_free_rename,
+            &unknown,
+            "the file system knows neither hard links nor a rename that replaces nothing: of two servers on this \
+             folder that create one object in the same moment, both may believe that theirs is there",
+        );
+        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::symlink_metadata(to) {
+            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.calls.rename(from, to),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks a file against other processes, where the file system can.
+    pub(super) fn lock(&self, file: &File) -> Result<Reach, TryLockError> {
+        match self.calls.lock(file) {
+            Ok(()) => Ok(Reach::Everybody),
+            Err(TryLockError::Error(error)) if is_unknown_lock(&error) => {
+                self.warn_once(
+                    &self.no_locks,
+                    &error,
+                    "the file system has no locks: two servers on this folder can write to one upload at once, whose \
+                     digest then does not match",
+                );
+                Ok(Reach::ThisProcess)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn warn_once(&self, said: &AtomicBool, error: &io::Error, what: &str) {
+        if !said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(store = self.store, %error, "{what}");
+        }
+    }
+}
+
+/// Whether the file system, or the kernel, does not know a call or its flag. `EINVAL`, `EOPNOTSUPP`, `ENOSYS`.
+fn is_unknown_call(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
+/// Whether a link may be refused because there are none. FAT says `EPERM`; so does Linux of a file that is another
+/// user's (`fs.protected_hardlinks`), which can be renamed as well.
+fn may_be_unknown_link(error: &io::Error) -> bool {
+    is_unknown_call(error)
+        || matches!(
+            error.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::TooManyLinks
+        )
+}
+
+/// Whether the file system has no locks: `ENOLCK` of NFS without its lock service, and the rest.
+fn is_unknown_lock(error: &io::Error) -> bool {
+    is_unknown_call(error) || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
+}

@@ -1,0 +1,332 @@
+//! Open files that are closed where that may take long, and locks that go with them.
+//!
+//! On a network file system closing a file writes out everything that was written to it. So a [`Handle`] that is
+//! dropped on an async thread, by a request that is cut for example, hands its file to a thread that may block.
+//!
+//! A lock has two halves. One is a table of this process, which also holds where a file system has no locks; the other
+//! is the kernel's, for other processes. Both go when the file is closed. Whoever wants a file whose closing is due or
+//! under way closes it or waits, so that dropping a handle lets the next one in at once.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::capabilities::{Capabilities, Reach};
+use crate::storage::{Error, StorageKey};
+
+thread_local! {
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work on a thread that may block, where handles are closed on the spot.
+pub(super) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    spawn_blocking(move || marked(work))
+}
+
+fn marked<T>(work: impl FnOnce() -> T) -> T {
+    struct Marked;
+    impl Drop for Marked {
+        fn drop(&mut self) {
+            MAY_BLOCK.set(false);
+        }
+    }
+    MAY_BLOCK.set(true);
+    let _marked = Marked;
+    work()
+}
+
+/// A file, apart from every other one that is open.
+type Id = (u64, u64);
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// Nothing only while it is dropped.
+    file: Option<File>,
+    /// The lock on it, if it has one.
+    locked: Option<Id>,
+    reach: Reach,
+}
+
+impl Handle {
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file: Some(file),
+            locked: None,
+            reach: Reach::ThisProcess,
+        }
+    }
+
+    /// Locks a file that was opened by a path against every other writer.
+    ///
+    /// The path is looked at again once the lock is held: a file that was renamed between the opening and the locking
+    /// may be a blob now, and must never be written to.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when somebody has the lock, or the path leads to another file now; [`Error::NotFound`] when it
+    /// leads nowhere; or the system's.
+    pub(super) fn locked(
+        capabilities: &Capabilities,
+        key: &StorageKey,
+        file: File,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let failed = |error| Error::io("lock", key, error);
+        let busy = || Error::Busy { key: key.clone() };
+        let mut handle = Self::new(file);
+        let ours = id(&handle.metadata().map_err(failed)?);
+        if !LOCKS.take(ours) {
+            return Err(busy());
+        }
+        handle.locked = Some(ours);
+        handle.reach = match capabilities.lock(&handle) {
+            Ok(reach) => reach,
+            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        };
+        if id(&fs::metadata(path).map_err(failed)?) != ours {
+            return Err(busy());
+        }
+        Ok(handle)
+    }
+
+    /// Whether other processes see its lock.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+}
+
+fn id(metadata: &fs::Metadata) -> Id {
+    (metadata.dev(), metadata.ino())
+}
+
+impl Deref for Handle {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.file
+            .as_ref()
+            .expect("a handle has its file until it is dropped")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        let closing = match self.locked {
+            Some(id) => {
+                LOCKS.give_back(id, file);
+                Closing::Locked(id)
+            }
+            None => Closing::Unlocked(Some(file)),
+        };
+        match Runtime::try_current() {
+            Ok(runtime) if !MAY_BLOCK.get() => {
+                drop(runtime.spawn_blocking(move || marked(|| drop(closing))));
+            }
+            Ok(_) | Err(_) => drop(closing),
+        }
+    }
+}
+
+/// A file that is closed when this is dropped, by a runtime that ends too.
+enum Closing {
+    Unlocked(Option<File>),
+    Locked(Id),
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        match self {
+            Self::Unlocked(file) => {
+                if let Some(file) = file.take() {
+                    close(file);
+                }
+            }
+            Self::Locked(id) => LOCKS.close(*id),
+        }
+    }
+}
+
+/// Closes a file, which may take as long as writing it out does.
+fn close(file: File) {
+    #[cfg(test)]
+    tests::note_close(&file);
+    drop(file);
+}
+
+static LOCKS: LazyLock<Locks> = LazyLock::new(Locks::default);
+
+/// How long the closing of a file is waited for that somebody wants to open.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+
+/// The locks of this process.
+#[derive(Default)]
+struct Locks {
+    files: Mutex<HashMap<Id, State>>,
+    closed: Condvar,
+}
+
+enum State {
+    /// A handle has it.
+    Held,
+    /// The handle was dropped, and the file waits for a thread that may block.
+    Dropped(File),
+    /// The file is being closed.
+    Closing,
+}
+
+impl State {
+    fn close(self) {
+        match self {
+            Self::Dropped(file) => close(file),
+            Self::Held | Self::Closing => {}
+        }
+    }
+}
+
+impl Locks {
+    /// Takes the lock on a file; `false` when a handle has it. Blocks while the handle before is being closed.
+    fn take(&self, id: Id) -> bool {
+        let deadline = Instant::now() + CLOSING_MAX;
+        let mut files = self.files();
+        loop {
+            match files.get_mut(&id) {
+                None => {
+                    files.insert(id, State::Held);
+                    return true;
+                }
+                Some(State::Held) => return false,
+                Some(state @ State::Dropped(_)) => {
+                    let dropped = std::mem::replace(state, State::Closing);
+                    drop(files);
+                    dropped.close();
+                    self.files().insert(id, State::Held);
+                    self.closed.notify_all();
+                    return true;
+                }
+                Some(State::Closing) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    let waited = self.closed.wait_timeout(files, left);
+                    files = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    /// The handle was dropped.
+    fn give_back(&self, id: Id, file: File) {
+        self.files().insert(id, State::Dropped(file));
+    }
+
+    /// Closes a dropped file, unless somebody did who wanted it.
+    fn close(&self, id: Id) {
+        let mut files = self.files();
+        let Some(state @ State::Dropped(_)) = files.get_mut(&id) else {
+            return;
+        };
+        let dropped = std::mem::replace(state, State::Closing);
+        drop(files);
+        dropped.close();
+        self.files().remove(&id);
+        self.closed.notify_all();
+    }
+
+    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    fn files(&self) -> MutexGuard<'_, HashMap<Id, State>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
+
+    use super::*;
+    use crate::storage::{
+        Driver as _, Durability, Filesystem, FilesystemOptions, Intake, Mode, ReadRange, Staged,
+    };
+
+    /// Which files were closed, and whether the thread that closed them may block.
+    static CLOSED: Mutex<Vec<(Id, bool)>> = Mutex::new(Vec::new());
+
+    pub(super) fn note_close(file: &File) {
+        let closed = (id(&file.metadata().unwrap()), MAY_BLOCK.get());
+        CLOSED.lock().unwrap().push(closed);
+    }
+
+    /// Waits until a file was closed, after so many others, and tells whether that was where it may take long.
+    async fn closed_where_it_may_block(file: Id, before: usize) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let closed = CLOSED.lock().unwrap()[before..].to_vec();
+            match closed.into_iter().find(|(id, _)| *id == file) {
+                Some((_, may_block)) => return may_block,
+                None => assert!(Instant::now() < deadline, "the file was never closed"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_cut_request_had_open_is_closed_where_that_may_take_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap();
+        let key = |text| StorageKey::parse(text).unwrap();
+        let of = |name| id(&fs::metadata(folder.path().join(name)).unwrap());
+
+        let closed = || CLOSED.lock().unwrap().len();
+        let Intake::Append(append) = store.intake() else {
+            panic!("a folder appends")
+        };
+        let before = closed();
+        let mut writer = append.stage(&key("staged"), Staged::New).await.unwrap();
+        writer.write(Bytes::from_static(b"x")).await.unwrap();
+        drop(writer);
+        assert!(closed_where_it_may_block(of("staged"), before).await);
+
+        let large = Bytes::from(vec![7; 1 << 20]);
+        store
+            .put(&key("large"), large, Mode::Replace, Durability::Crash)
+            .await
+            .unwrap();
+        let before = closed();
+        let mut content = store.read(&key("large"), ReadRange::Full).await.unwrap();
+        content.next().await.unwrap().unwrap();
+        drop(content);
+        assert!(closed_where_it_may_block(of("large"), before).await);
+    }
+
+    #[tokio::test]
+    async fn who_comes_next_has_the_lock_of_a_dropped_writer_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap());
+        let key = StorageKey::parse("staged").unwrap();
+        let Intake::Append(append) = store.intake() else {
+            panic!("a folder appends")
+        };
+        drop(append.stage(&key, Staged::New).await.unwrap());
+        for _ in 0..200 {
+            let writer = append.stage(&key, Staged::AtEnd).await.unwrap();
+            assert!(matches!(
+                append.stage(&key, Staged::AtEnd).await.err(),
+                Some(Error::Busy { .. })
+            ));
+            drop(writer);
+        }
+    }
+}
