@@ -15,6 +15,7 @@ mod again;
 mod answers;
 mod azure;
 mod beside;
+mod bucket;
 mod client;
 mod conditions;
 mod gcs;
@@ -121,13 +122,16 @@ impl Object {
             ..GetOptions::default()
         };
         match self.clients.quick.get_opts(&self.path(key)?, options).await {
-            Ok(found) => Ok(metadata(&found.meta)),
+            Ok(found) => {
+                self.sorter.gave();
+                Ok(metadata(&found.meta))
+            }
             Err(error) => {
                 // Credentials that are over, another region: the answer to a HEAD has no words, that to a list has.
                 if trouble::status(&error) == Some(400) {
                     self.page(key, false, None).await?;
                 }
-                Err(self.sorter.sort(action, key, error))
+                Err(self.unread(action, key, error).await)
             }
         }
     }
@@ -141,10 +145,11 @@ impl Object {
     ) -> Result<(Bytes, ObjectMeta), Error> {
         let failed = |error| self.sorter.sort("read", key, error);
         let path = self.path(key)?;
-        let found = store
-            .get_opts(&path, GetOptions::default())
-            .await
-            .map_err(failed)?;
+        let found = match store.get_opts(&path, GetOptions::default()).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.unread("read", key, error).await),
+        };
+        self.sorter.gave();
         let meta = found.meta.clone();
         if meta.size > limit {
             return Err(Error::TooLarge {
@@ -221,9 +226,12 @@ impl Driver for Object {
             ..GetOptions::default()
         };
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
-            Ok(found) => found,
+            Ok(found) => {
+                self.sorter.gave();
+                found
+            }
             Err(error) => {
-                let error = self.sorter.sort(ACTION, key, error);
+                let error = self.unread(ACTION, key, error).await;
                 // Stores differ in how they say that there is no such range; the object's size tells.
                 if let (
                     false,
@@ -506,9 +514,20 @@ impl Pager {
             ..PaginatedListOptions::default()
         };
         let prefix = format!("{}{below}/", self.prefix);
-        let page = self.store.list_paginated(Some(&prefix), options).await;
-        page.map(|page| (page.result, page.page_token))
-            .map_err(|error| self.sorter.sort("list", below, error))
+        match self.store.list_paginated(Some(&prefix), options).await {
+            Ok(page) => {
+                self.sorter.gave();
+                Ok((page.result, page.page_token))
+            }
+            // A prefix without objects is an empty list, so it is the bucket that is not there.
+            Err(error @ object_store::Error::NotFound { .. }) => Err(self.sorter.noted(Error::Remote {
+                action: "list",
+                key: below.clone(),
+                cause: Cause::NoBucket,
+                source: Box::new(error),
+            })),
+            Err(error) => Err(self.sorter.sort("list", below, error)),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 
 pub(super) use container::TwoTrees;
 
+use super::bucket::Seen;
 use super::trouble::Sorter;
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule,
@@ -124,6 +125,7 @@ impl AzureOptions {
             sorter: Sorter {
                 store: format!("azure {}/{}", self.account, self.container).into(),
                 trouble,
+                seen: Seen::default(),
             },
             part: schedule::PART,
             conditions: Conditions::default(),

@@ -48,7 +48,7 @@ impl Object {
         };
         let found = match self.clients.quick.get_opts(&self.path(key)?, options).await {
             Ok(found) => Some(found.meta),
-            Err(error) => match self.sorter.sort("look at", key, error) {
+            Err(error) => match self.unread("look at", key, error).await {
                 Error::NotFound { .. } => None,
                 error => return Err(error),
             },

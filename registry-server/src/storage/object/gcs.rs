@@ -30,6 +30,7 @@ use object_store::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::bucket::Seen;
 use super::trouble::{self, Sorter};
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
@@ -146,6 +147,7 @@ impl Object {
             sorter: Sorter {
                 store: format!("gcs {}", options.bucket).into(),
                 trouble,
+                seen: Seen::default(),
             },
             part: options.part_size.unwrap_or(schedule::PART),
             conditions: Conditions::default(),

@@ -6,9 +6,11 @@
 //! sees the other: the remover lets the object be, or the refresher waits until it is gone and says so.
 //! Whoever replaces an object that others may be removing for what it held (`Driver::stands`) looks for that mark as
 //! well, and puts it again if it went.
+//! How long ago a mark was written is told by the store's clock alone: the age of one object is the time of a younger one
+//! less its own. A server's clock may be wrong.
 //! A mark lies beside its object under its name and an ending no registry gives, and goes with it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use object_store::PutOptions;
@@ -19,9 +21,12 @@ use crate::storage::{Condition, Driver as _, Error, Metadata, StorageKey};
 const REFRESHED: &str = ".refreshed";
 const GOING: &str = ".going";
 
-/// After this time, whoever said that an object is about to go has died before it removed it. Longer than all tries
-/// of its requests take together.
+/// After this time, by the store's clock, whoever said that an object is about to go has died before it removed it.
 const GIVEN_UP: Duration = Duration::from_secs(120);
+
+/// After this time, by its own clock, a remover does not remove any more what it said is about to go: also when its
+/// machine slept. All tries of the removal end before [`GIVEN_UP`].
+const REMOVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether an object is gone.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,6 +34,25 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Whether a name is that of a mark.
 pub(super) fn is_mark(name: &str) -> bool {
     name.ends_with(REFRESHED) || name.ends_with(GOING)
+}
+
+/// What time it is by the store's clock, from the time of an object that was written a moment ago.
+#[derive(Debug, Clone, Copy)]
+struct StoreClock {
+    then: SystemTime,
+    read: Instant,
+}
+
+impl StoreClock {
+    fn at(then: SystemTime) -> Self {
+        let read = Instant::now();
+        Self { then, read }
+    }
+
+    fn age(&self, written: SystemTime) -> Duration {
+        let before = self.then.duration_since(written).unwrap_or_default();
+        before + self.read.elapsed()
+    }
 }
 
 impl Object {
@@ -56,13 +80,15 @@ impl Object {
     pub(super) async fn mark(&self, key: &StorageKey) -> Result<(), Error> {
         // What is not there gets no mark.
         self.stat(key).await?;
-        self.write_mark(&self.beside(key, REFRESHED)?).await?;
-        let going = self.beside(key, GOING)?;
+        let (refreshed, going) = (self.beside(key, REFRESHED)?, self.beside(key, GOING)?);
+        self.write_mark(&refreshed).await?;
+        let mut clock = None;
         while let Some(said) = self.look(&going).await? {
-            let age = SystemTime::now()
-                .duration_since(said.modified)
-                .unwrap_or_default();
-            if age > GIVEN_UP {
+            let clock = match clock {
+                Some(clock) => clock,
+                None => *clock.insert(StoreClock::at(self.stat(&refreshed).await?.modified)),
+            };
+            if clock.age(said.modified) > GIVEN_UP {
                 break;
             }
             // Another process removes it, or finds our mark: nobody here could tell when.
@@ -78,6 +104,7 @@ impl Object {
             return Ok(true);
         };
         let (folder, going) = (StorageKey::parse(folder)?, format!("{name}{GOING}"));
+        let mut clock = None;
         loop {
             let (page, _) = self.page(&folder, true, None).await?;
             let found = |name: &str| {
@@ -87,7 +114,9 @@ impl Object {
             };
             let is_going = found(&going).is_some_and(|mark| {
                 let said: SystemTime = mark.last_modified.into();
-                SystemTime::now().duration_since(said).unwrap_or_default() <= GIVEN_UP
+                // The object was put a moment ago. If it is gone already, the mark is at least as old as this look.
+                let put = found(name).map_or(said, |put| put.last_modified.into());
+                clock.get_or_insert_with(|| StoreClock::at(put)).age(said) <= GIVEN_UP
             });
             if !is_going {
                 return Ok(found(name).is_some());
@@ -109,8 +138,9 @@ impl Object {
             return Ok(None);
         }
         let going = self.beside(key, GOING)?;
+        let begun = Instant::now();
         self.write_mark(&going).await?;
-        let removed = self.delete_marked(key, condition).await;
+        let removed = self.delete_marked(key, condition, begun).await;
         let unmarked = self.remove("unmark", key, vec![self.path(&going)?]).await;
         let removed = removed?;
         unmarked?;
@@ -121,9 +151,10 @@ impl Object {
         &self,
         key: &StorageKey,
         condition: &Condition,
+        begun: Instant,
     ) -> Result<Option<Metadata>, Error> {
         let found = self.stat(key).await?;
-        if !self.holds(key, &found, condition).await? {
+        if !self.holds(key, &found, condition).await? || begun.elapsed() > REMOVES_WITHIN {
             return Ok(None);
         }
         let refreshed = self.path(&self.beside(key, REFRESHED)?)?;

@@ -18,8 +18,7 @@ impl Parts for Object {
         if self.sorter.trouble.current().is_none() {
             return Ok(());
         }
-        let top = StorageKey::parse("docker")?;
-        self.page(&top, true, None).await.map(drop)
+        self.list_top().await
     }
 
     async fn begin(&self, key: &StorageKey) -> Result<String, Error> {

@@ -14,6 +14,7 @@ pub(super) use calls::Calls;
 use identity::Identity;
 pub(super) use identity::NoCredentials;
 
+use super::bucket::Seen;
 use super::trouble::Sorter;
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
@@ -116,6 +117,7 @@ impl Object {
         let sorter = Sorter {
             store: format!("s3 {}", options.bucket).into(),
             trouble,
+            seen: Seen::default(),
         };
         let certificates = Certificates::read("storage.s3.cacert", options.ca_file.as_deref())?;
         let identity = options.identity(&certificates)?;

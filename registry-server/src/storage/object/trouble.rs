@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::azure::TwoTrees;
+use super::bucket::Seen;
 use super::s3::NoCredentials;
 use crate::storage::{Cause, Error, StorageKey, Trouble};
 
@@ -17,6 +18,8 @@ pub(super) struct Sorter {
     /// The store's name for people.
     pub(super) store: std::sync::Arc<str>,
     pub(super) trouble: Trouble,
+    /// When the bucket was seen last.
+    pub(super) seen: Seen,
 }
 
 impl Sorter {
@@ -33,7 +36,14 @@ impl Sorter {
 
     /// A write that went well.
     pub(super) fn wrote(&self) {
+        self.seen.now();
         self.trouble.wrote(&self.store);
+    }
+
+    /// A read or a list that went well.
+    pub(super) fn gave(&self) {
+        self.seen.now();
+        self.trouble.gave(&self.store);
     }
 }
 

@@ -232,3 +232,36 @@ fn a_key_file_that_is_none_is_refused_without_a_word_of_it() {
     let shown = format!("{:?}", GcsCredentials::Key(account()));
     assert_eq!(shown, "GcsCredentials(..)");
 }
+
+/// What the store says of an object that is there, or of its mark; it was written in the year 2020, by the store's clock.
+const THERE: Answer = Some((200, ""));
+const MISSING: Answer = Some((404, ""));
+
+#[tokio::test]
+async fn a_removal_under_way_is_waited_for_however_wrong_our_clock_is() {
+    // The object, our mark, the sign that it goes, the time of our mark; then both are gone.
+    let (address, seen) = answering([THERE, WRITTEN, THERE, THERE, MISSING, MISSING]).await;
+    let error = bucket(&address).refresh(&key("a/b")).await.unwrap_err();
+    assert!(error.is_not_found(), "{error:?}");
+    assert_eq!(seen.lock().unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_gone_is_no_missing_object() {
+    const LISTED: Answer = Some((200, r#"{"items":[]}"#));
+    const GONE: Answer = Some((404, r#"{"error":{"code":404}}"#));
+    for (list, gone) in [(LISTED, false), (GONE, true)] {
+        let (address, _) = answering([MISSING, list]).await;
+        let error = bucket(&address).stat(&key("a/b")).await.unwrap_err();
+        assert_eq!(error.is_not_found(), !gone, "{error:?}");
+        let (address, _) = answering([MISSING, list]).await;
+        let error = bucket(&address).get(&key("a/b"), 9).await.unwrap_err();
+        assert_eq!(error.is_not_found(), !gone, "{error:?}");
+    }
+    // What it gave a moment ago shows that it is there, without a request more.
+    let (address, seen) = answering([THERE, MISSING, LISTED]).await;
+    let bucket = bucket(&address);
+    bucket.stat(&key("a/b")).await.unwrap();
+    assert!(bucket.stat(&key("a/c")).await.unwrap_err().is_not_found());
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
