@@ -27,6 +27,8 @@ use crate::files::Version;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When a client that was turned away should come back.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// bcrypt looks at no more bytes of a password than these.
+const BCRYPT_BYTES: usize = 72;
 /// How often a login is checked anew because its user changed meanwhile.
 const CHECKS_MAX: usize = 3;
 
@@ -138,10 +140,13 @@ impl Htpasswd {
     pub(super) async fn check(
         &self,
         user: String,
-        password: Vec<u8>,
+        mut password: Vec<u8>,
         client: Option<IpAddr>,
     ) -> Result<Identity, Refusal> {
         let shared = &self.shared;
+        // What bcrypt does not look at need not wait.
+        password.truncate(BCRYPT_BYTES);
+        password.shrink_to_fit();
         let attempt = Arc::new(Attempt { user, password });
         for _ in 0..CHECKS_MAX {
             let users = shared.users.load_full();

@@ -147,6 +147,20 @@ async fn a_folder_in_place_of_the_file_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_password_counts_as_far_as_bcrypt_looks_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let long = "p".repeat(72);
+    std::fs::write(&path, line("ann", &format!("{long}and more"))).unwrap();
+    let users = open(&path);
+    assert_eq!(check(&users, "ann", &long[1..]).await, Err(users.challenge()));
+    assert_eq!(
+        check(&users, "ann", &format!("{long}or less")).await.ok(),
+        name("ann")
+    );
+}
+
+#[tokio::test]
 async fn logins_are_counted_by_what_became_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");

@@ -214,6 +214,31 @@ async fn whoever_logged_in_is_known_to_the_access_log_also_when_the_answer_is_an
 }
 
 #[tokio::test]
+async fn an_address_that_sends_too_many_logins_is_told_when_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("htpasswd");
+    std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap())).unwrap();
+    let driver = Filesystem::new(folder.path().join("store"), &FilesystemOptions::default()).unwrap();
+    let app = App::new(
+        Registry::new(Arc::new(driver), Settings::default()),
+        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Options::new(Secrets::new("secret", [])),
+    );
+    // `ann:no`
+    let wrong = [("authorization", "Basic YW5uOm5v")];
+    let storm = (0..600).map(|_| send(&app, "GET", "/v2/", &wrong, ""));
+    let answers = futures_util::future::join_all(storm).await;
+    let told: Vec<_> = answers
+        .into_iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    assert!(!told.is_empty(), "nobody was told");
+    for answer in told {
+        answer.is(429, &[("retry-after", "5")]);
+    }
+}
+
+#[tokio::test]
 async fn a_request_of_http_1_1_has_one_host_that_can_be_one() {
     let server = server();
     let ask = async |hosts: &[&str], version: http::Version| {
