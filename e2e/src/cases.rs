@@ -6,6 +6,7 @@
 use crate::case;
 use crate::runner::Case;
 
+pub mod attacks;
 mod basics;
 mod both_ways;
 mod clients;
@@ -63,6 +64,11 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "memory stays bounded over a 2 GiB push",
             server::memory_stays_bounded
+        ),
+        case!(
+            machine Client,
+            "nobody holds the server up",
+            attacks::nobody_holds_the_server_up
         ),
         case!(
             machine Client,

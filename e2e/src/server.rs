@@ -274,14 +274,39 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn peak_memory(&self) -> Result<u64> {
-        let id = self.process.id().context("the server has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        self.memory_of("VmHWM:")
+    }
+
+    /// The memory the process holds now, in bytes (`VmRSS`).
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn memory(&self) -> Result<u64> {
+        self.memory_of("VmRSS:")
+    }
+
+    /// Makes [`Server::peak_memory`] begin anew.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn forget_peak_memory(&self) -> Result<()> {
+        // proc(5): 5 resets the peak resident set size.
+        std::fs::write(format!("/proc/{}/clear_refs", self.id()?), "5")
+            .context("cannot reset the peak of the server's memory")
+    }
+
+    fn memory_of(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("no `VmHWM`")?;
+            .find_map(|line| line.strip_prefix(field))
+            .with_context(|| format!("no `{field}`"))?;
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kibibytes * 1024)
+    }
+
+    fn id(&self) -> Result<u32> {
+        self.process.id().context("the server has ended")
     }
 
     /// Ends it the way a power switch would, as far as a process can tell (SIGKILL), and waits until it is gone.

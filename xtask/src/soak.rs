@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use e2e::cases::attacks;
 use e2e::exec::Exec;
 use e2e::images::checkout;
 use e2e::output::{Output, seconds};
@@ -44,12 +45,18 @@ struct CaseSoak {
     value: &'static str,
 }
 
-const CASES: [CaseSoak; 3] = [
+const CASES: [CaseSoak; 4] = [
     CaseSoak {
         name: "6 GiB to a bucket, more than one request copies",
         case: "a large layer goes to a bucket",
         variable: "BERTH_LARGE_LAYER_MIB",
         value: "6144",
+    },
+    CaseSoak {
+        name: "every attack with the numbers seen in the wild",
+        case: "nobody holds the server up",
+        variable: attacks::VARIABLE,
+        value: "long",
     },
     CaseSoak {
         name: "a kill before every call that changes the store",

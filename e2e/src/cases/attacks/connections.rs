@@ -1,0 +1,89 @@
+//! Connections that are opened and left alone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpStream;
+
+use super::Field;
+use super::tree::{EMPTY, Tree};
+use super::watch::{Row, Watch};
+use super::wire::{ask_on, connect};
+
+/// How long the server may take to let one more in.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The attacker needs as many files as it has connections.
+pub(super) fn raise_file_limit() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
+}
+
+/// A server with few files is asked by one who came before 400 idle ones, and one without that limit holds 2,000.
+pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
+    let few = field.root.join("few");
+    std::fs::create_dir(&few)?;
+    let blob = Tree::at(&few.join("data")).blob("a", EMPTY)?;
+    let words = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
+    let server = crate::server::Setup::new(&super::binary(), &few)?
+        .by(words)
+        .start()
+        .await?;
+    let address = server.address()?;
+    let before = connect(address).await?;
+    let crowd = crowd(address, 400).await;
+    let mut faults = Vec::new();
+    let path = format!("/v2/a/blobs/{blob}");
+    match ask_on(before, "GET", &path, &[], b"").await {
+        Ok(answer) if answer.status == 200 => {}
+        Ok(answer) => faults.push(format!(
+            "256 files: one who was let in is answered {}",
+            answer.status
+        )),
+        // Idle itself until then, it may have been closed to make room; then it comes again.
+        Err(_) => match ask_on(connect(address).await?, "GET", &path, &[], b"").await {
+            Ok(answer) if answer.status == 200 => {}
+            Ok(answer) => faults.push(format!(
+                "256 files: one who came again is answered {}",
+                answer.status
+            )),
+            Err(error) => faults.push(format!(
+                "256 files: one who came again is not answered: {error:#}"
+            )),
+        },
+    }
+    drop(crowd);
+    drop(server);
+
+    let server = field.setup()?.start().await?;
+    let (address, resident) = (server.address()?, server.memory()?);
+    let watch = Watch::begin(&server)?;
+    let crowd = self::crowd(address, 2000).await;
+    tokio::time::sleep(field.hold()).await;
+    let each = server.memory()?.saturating_sub(resident) as usize / crowd.len().max(1);
+    let note = format!(
+        "{} connections, {:.1} KiB each",
+        crowd.len(),
+        each as f64 / 1024.0
+    );
+    drop(crowd);
+    watch.end(note, faults).await
+}
+
+/// As many connections as the server takes.
+async fn crowd(address: SocketAddr, number: usize) -> Vec<TcpStream> {
+    let mut crowd = Vec::new();
+    for _ in 0..number {
+        match tokio::time::timeout(PATIENCE, connect(address)).await {
+            Ok(Ok(stream)) => crowd.push(stream),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    crowd
+}

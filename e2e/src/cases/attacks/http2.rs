@@ -1,0 +1,98 @@
+//! HTTP/2 in the clear, with windows of the attacker's choice.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use h2::client::{self, ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{Method, Request, Response};
+use tokio::task::JoinHandle;
+
+use super::wire;
+
+/// How long the server may take to say how many streams it takes, or to take one more.
+const READY: Duration = Duration::from_millis(300);
+
+/// One connection.
+pub(super) struct Connection {
+    requests: SendRequest<Bytes>,
+    driver: JoinHandle<()>,
+}
+
+/// One request that was sent, with everything that keeps it open.
+pub(super) struct Stream {
+    response: ResponseFuture,
+    body: SendStream<Bytes>,
+}
+
+impl Connection {
+    /// Connects; `window` is what a stream of the server may send before it is given more.
+    pub(super) async fn open(address: SocketAddr, window: u32) -> Result<Self> {
+        let stream = wire::connect(address).await?;
+        let (requests, connection) = client::Builder::new()
+            .initial_window_size(window)
+            .handshake(stream)
+            .await
+            .context("no HTTP/2 was spoken")?;
+        let driver = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(Self { requests, driver })
+    }
+
+    /// Sends a request whose body goes on; nothing when the server takes no more of them.
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        login: Option<&str>,
+        has_body: bool,
+    ) -> Result<Option<Stream>> {
+        let ready = tokio::time::timeout(READY, self.requests.clone().ready()).await;
+        let Ok(Ok(mut requests)) = ready else {
+            return Ok(None);
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://attack.example{path}"));
+        if let Some((name, value)) = login.and_then(|login| login.split_once(": ")) {
+            request = request.header(name, value);
+        }
+        let Ok((response, body)) = requests.send_request(request.body(())?, !has_body) else {
+            return Ok(None);
+        };
+        Ok(Some(Stream { response, body }))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Stream {
+    /// Sends of `bytes` what the server's windows allow until nothing more is allowed for a moment; how much that was.
+    pub(super) async fn fill(&mut self, mut bytes: Bytes) -> usize {
+        let whole = bytes.len();
+        while !bytes.is_empty() {
+            self.body.reserve_capacity(bytes.len());
+            let capacity = std::future::poll_fn(|context| self.body.poll_capacity(context));
+            let Ok(Some(Ok(capacity))) = tokio::time::timeout(READY, capacity).await else {
+                break;
+            };
+            let part = bytes.split_to(capacity.min(bytes.len()));
+            if self.body.send_data(part, false).is_err() {
+                break;
+            }
+        }
+        whole - bytes.len()
+    }
+
+    /// The head of the answer, if it comes in time.
+    pub(super) async fn answer(self, patience: Duration) -> Option<Response<RecvStream>> {
+        tokio::time::timeout(patience, self.response).await.ok()?.ok()
+    }
+}

@@ -1,0 +1,166 @@
+//! Passwords.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Method;
+
+use super::Field;
+use super::http2::Connection;
+use super::watch::{Row, Watch};
+use super::wire::{ask, ask_on, connect_from, login};
+use crate::server::{Server, Settings};
+
+/// What Apache's documentation recommends and registry:2's image makes is 5; people who took care have 10.
+const COST: u32 = 10;
+const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
+const UPLOADS: &str = "/v2/a/blobs/uploads/";
+/// The address of somebody who attacks nobody.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A server with users whose password is `right`, and more lines in their file.
+async fn start(field: &Field<'_>, more: &str) -> Result<(Server, PathBuf)> {
+    let path = field.root.join("users");
+    let mut text = more.to_owned();
+    for user in USERS {
+        text += &format!("{user}:{}\n", bcrypt::hash("right", COST)?);
+    }
+    std::fs::write(&path, text)?;
+    let settings = Settings {
+        htpasswd: Some(path.clone()),
+        ..Settings::default()
+    };
+    let setup = field
+        .setup()?
+        .with("REGISTRY_HTTP_H2C_ENABLED", "true")
+        .configured(&settings);
+    Ok((setup.start().await?, path))
+}
+
+/// Each connection sends as much of its bodies as it may while its passwords are checked.
+pub(super) async fn filled_windows(field: &Field<'_>) -> Result<Row> {
+    let (server, _) = start(field, "").await?;
+    let address = server.address()?;
+    let (connections, streams) = (field.number(40, 100), field.number(4, 8));
+    let body = Bytes::from(vec![0; 4 << 20]);
+    let watch = Watch::begin(&server)?;
+    let attackers = (0..connections).map(|number| {
+        let body = body.clone();
+        tokio::spawn(async move {
+            let mut connection = Connection::open(address, 65_535).await?;
+            let mut sent = 0;
+            let mut open = Vec::new();
+            for stream in 0..streams {
+                let wrong = login("ann", &format!("{number}-{stream}"));
+                let Some(mut stream) = connection.send(Method::POST, UPLOADS, Some(&wrong), true).await?
+                else {
+                    break;
+                };
+                sent += stream.fill(body.clone()).await;
+                open.push(stream);
+            }
+            anyhow::Ok((connection, open, sent))
+        })
+    });
+    let mut open = Vec::new();
+    for attacker in join_all(attackers).await {
+        open.push(attacker??);
+    }
+    tokio::time::sleep(field.hold()).await;
+    let sent: usize = open.iter().map(|(_, _, sent)| sent).sum();
+    drop(open);
+    let note = format!("{connections} × {streams}, {} MB were taken", sent / 1_000_000);
+    watch.end(note, Vec::new()).await
+}
+
+/// The start, logins as that user, others' logins, and a user who is taken out.
+pub(super) async fn costly_hash(field: &Field<'_>) -> Result<Row> {
+    let dear = bcrypt::hash("right", 4)?.replacen("$04$", "$31$", 1);
+    let (server, path) = start(field, &format!("slow:{dear}\n")).await?;
+    let address = server.address()?;
+    let watch = Watch::begin(&server)?;
+    let mut faults = Vec::new();
+    let base = async |user: &str| ask(address, "GET", "/v2/", &[&login(user, "right")], b"").await;
+    let begun = Instant::now();
+    let slow = join_all((0..4).map(|_| base("slow"))).await;
+    for answer in slow {
+        answer?.is(&[401])?;
+    }
+    let said = begun.elapsed();
+    for user in USERS {
+        base(user).await?.is(&[200])?;
+    }
+    let text = std::fs::read_to_string(&path)?;
+    let others: String = text
+        .lines()
+        .filter(|line| !line.starts_with("ann:"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(&path, others)?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while base("ann").await?.status == 200 {
+        if Instant::now() > deadline {
+            faults.push("a user who was taken out is still let in".to_owned());
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    base("ben").await?.is(&[200])?;
+    watch.end(format!("refused within {said:.1?}"), faults).await
+}
+
+/// Many wrong logins at any moment from one address, and the first logins of others from another.
+pub(super) async fn storm(field: &Field<'_>) -> Result<Row> {
+    let (server, _) = start(field, "").await?;
+    let address = server.address()?;
+    let watch = Watch::begin(&server)?;
+    let attackers: Vec<_> = (0..200)
+        .map(|number| {
+            tokio::spawn(async move {
+                let mut told = 0_usize;
+                for round in 0.. {
+                    let wrong = login("ann", &format!("{number}-{round}"));
+                    let answered = ask(address, "GET", "/v2/", &[&wrong], b"").await;
+                    told += usize::from(answered.is_ok_and(|answer| answer.status == 429));
+                    if told > 0 {
+                        // As a client that was told to come back.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    tokio::time::sleep(field.hold()).await;
+    let mut slowest = Duration::ZERO;
+    let mut faults = Vec::new();
+    for user in USERS {
+        let begun = Instant::now();
+        let stream = connect_from(ELSEWHERE, address).await?;
+        let answer = ask_on(stream, "GET", "/v2/", &[&login(user, "right")], b"").await?;
+        slowest = slowest.max(begun.elapsed());
+        if answer.status != 200 {
+            faults.push(format!(
+                "a first login from elsewhere is answered {}",
+                answer.status
+            ));
+        }
+    }
+    // From the attacker's own address, which may as well be that of a proxy in front of both.
+    let begun = Instant::now();
+    let same = ask(address, "GET", "/v2/", &[&login("ben", "right")], b"").await;
+    let same = same.context("no answer at the attacker's address")?;
+    let note = format!(
+        "4 first logins: {slowest:.1?} at most; at the attacker's address {} in {:.1?}",
+        same.status,
+        begun.elapsed()
+    );
+    for attacker in attackers {
+        attacker.abort();
+    }
+    watch.end(note, faults).await
+}
