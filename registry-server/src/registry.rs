@@ -19,6 +19,7 @@ mod hashing;
 mod holdings;
 mod links;
 mod manifests;
+pub mod offload;
 mod owner;
 mod pace;
 mod parsing;
@@ -46,6 +47,7 @@ pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
 pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};
+pub use referrers::Referrers;
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
@@ -89,6 +91,10 @@ pub struct Registry {
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
     broken: Arc<broken::Broken>,
+    /// The room for pages of referrers.
+    pages: referrers::Pages,
+    /// Manifests that the index of referrers does not know.
+    unindexed: Arc<referrers::Unindexed>,
 }
 
 impl Registry {
@@ -100,6 +106,8 @@ impl Registry {
             cache: None,
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
             broken: Arc::default(),
+            pages: referrers::Pages::default(),
+            unindexed: Arc::default(),
         }
     }
 

@@ -22,7 +22,7 @@ pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest};
 pub use error::Error;
 pub use hasher::{GO_STATE_LENGTH, Hasher};
-pub use manifest::{ARTIFACT_TYPE_MAX, MANIFEST_MAX, Manifest, ManifestKind, is_same_type};
+pub use manifest::{ARTIFACT_TYPE_MAX, MANIFEST_MAX, Manifest, ManifestKind, Referrer, is_same_type};
 pub use media_type::MediaType;
 pub use mentions::Mentions;
 pub use reference::{Reference, TAG_MAX, Tag};

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{Descriptor, Error, MediaType};
 
-pub use artifact::{ARTIFACT_TYPE_MAX, is_same_type};
+pub use artifact::{ARTIFACT_TYPE_MAX, Referrer, is_same_type};
 
 /// The largest manifest in bytes: 4 MiB (distribution's limit; OCI distribution main branch, "Pushing
 /// manifests", asks that at least this much is accepted).

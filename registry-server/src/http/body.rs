@@ -1,5 +1,6 @@
 //! Bodies of requests and of answers.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -37,6 +38,7 @@ pub struct Body {
 enum Kind {
     Empty,
     Whole(Bytes),
+    Chunks(VecDeque<Bytes>),
     Content { content: Content, left: u64 },
     ByteRanges(Box<Sending>),
 }
@@ -51,6 +53,14 @@ impl Body {
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self {
             kind: Kind::Whole(bytes.into()),
+        }
+    }
+
+    /// These bytes, one after the other.
+    pub(super) fn chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+        let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
+        Self {
+            kind: Kind::Chunks(chunks.collect()),
         }
     }
 
@@ -76,6 +86,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => 0,
             Kind::Whole(bytes) => bytes.len() as u64,
+            Kind::Chunks(chunks) => chunks.iter().map(|chunk| chunk.len() as u64).sum(),
             Kind::Content { left, .. } => *left,
             Kind::ByteRanges(sending) => sending.left(),
         }
@@ -97,6 +108,7 @@ impl http_body::Body for Body {
                 self.kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
+            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
             Kind::Content { content, left } => match ready!(Pin::new(content).poll_next(context)) {
                 Some(Ok(bytes)) => {
                     *left = left.saturating_sub(bytes.len() as u64);

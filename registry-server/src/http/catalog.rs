@@ -8,6 +8,7 @@ use super::call::Call;
 use super::problem::Problem;
 use super::reply::Reply;
 use super::{Body, tags};
+use crate::registry::offload;
 
 /// How many repositories a page has when the client does not say.
 const PAGE: usize = 100;
@@ -21,13 +22,14 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     // Asked for with too large a number, the list comes in the largest pages there are.
     let limit = tags::number(call)?.unwrap_or(PAGE).min(call.options.catalog_max);
     let page = call.registry.catalog(call.query.get("last"), limit).await?;
-    let repositories: Vec<&str> = page.items.iter().map(RepositoryName::as_str).collect();
-    let last = repositories.last().copied().filter(|_| page.more);
-    let reply = Reply::json(
-        StatusCode::OK,
-        &List {
-            repositories: repositories.clone(),
-        },
-    );
-    Ok(tags::linked(call, reply, last, Some(limit)))
+    let last = page.items.last().filter(|_| page.more).cloned();
+    let repositories = page.items;
+    let reply = offload::of_many(repositories.len(), move || {
+        let list = List {
+            repositories: repositories.iter().map(RepositoryName::as_str).collect(),
+        };
+        Reply::json(StatusCode::OK, &list)
+    });
+    let last = last.as_ref().map(RepositoryName::as_str);
+    Ok(tags::linked(call, reply.await?, last, Some(limit)))
 }

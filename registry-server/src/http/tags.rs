@@ -2,13 +2,14 @@
 
 use http::header::LINK;
 use http::{Response, StatusCode};
-use registry_oci::RepositoryName;
+use registry_oci::{RepositoryName, Tag};
 use serde::Serialize;
 
 use super::Body;
 use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
+use crate::registry::offload;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -20,20 +21,16 @@ pub(super) async fn respond(call: &Call<'_>, name: &RepositoryName) -> Result<Re
     // Asked for without a number, the list is whole; asked for with too large a one, it comes in pages.
     let limit = number(call)?.map(|number| number.min(call.options.tags_max));
     let page = call.registry.tags(name, call.query.get("last"), limit).await?;
-    let tags: Vec<&str> = page.items.iter().map(registry_oci::Tag::as_str).collect();
-    let last = tags.last().copied().filter(|_| page.more);
-    Ok(linked(
-        call,
-        Reply::json(
-            StatusCode::OK,
-            &List {
-                name: name.as_str(),
-                tags: tags.clone(),
-            },
-        ),
-        last,
-        limit,
-    ))
+    let last = page.items.last().filter(|_| page.more).cloned();
+    let (name, tags) = (name.clone(), page.items);
+    let reply = offload::of_many(tags.len(), move || {
+        let list = List {
+            name: name.as_str(),
+            tags: tags.iter().map(Tag::as_str).collect(),
+        };
+        Reply::json(StatusCode::OK, &list)
+    });
+    Ok(linked(call, reply.await?, last.as_ref().map(Tag::as_str), limit))
 }
 
 /// The `n` parameter.

@@ -5,6 +5,7 @@ use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, MediaType, Refer
 
 use super::parsing::Parsed;
 use super::recall::Word;
+use super::uploads::detached;
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
@@ -94,6 +95,7 @@ impl Registry {
             }
         };
         let notices = self.validate(repository, &manifest).await?;
+        let referrer = self.referrer_entry(digest, &manifest, &bytes).await?;
         self.driver
             .put(
                 &Place::BlobData { digest: stored_as }.key(),
@@ -104,7 +106,9 @@ impl Registry {
             .await
             .map_err(Error::storage("store a manifest"))?;
         // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
-        self.index_referrer(repository, digest, &manifest, &bytes).await?;
+        if let Some(entry) = referrer {
+            self.index_referrer(repository, digest, entry).await?;
+        }
         self.grant_manifest(repository, digest, stored_as).await?;
         self.mark_referrers_known(repository, [digest, stored_as]).await?;
         let by_tag = match reference {
@@ -215,11 +219,21 @@ impl Registry {
         }
     }
 
-    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection.
+    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection. Once begun it
+    /// goes on to its end, also when the client that asked is gone.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::Forget`], or the store's.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
+        detached(async move { registry.remove_manifest(&repository, &digest).await }).await
+    }
+
+    pub(super) async fn remove_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), Error> {
         let link = Place::RevisionLink {
             repository: repository.clone(),
             digest: *digest,

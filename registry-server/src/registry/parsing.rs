@@ -21,15 +21,35 @@ pub(super) const AT_ONCE: usize = 4;
 /// A manifest taken apart. A large one keeps its turn until it is dropped, so whoever holds one must not ask for
 /// another.
 pub(super) struct Parsed {
-    manifest: Manifest,
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Taken out when this is dropped, and not before.
+    manifest: Option<Arc<Manifest>>,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Parsed {
+    /// Another handle of it, for another thread.
+    pub(super) fn share(&self) -> Arc<Manifest> {
+        Arc::clone(self.manifest.as_ref().expect("it is taken out by `drop` alone"))
+    }
+}
+
+impl Drop for Parsed {
+    /// A map of hundreds of thousands of annotations takes long to take down, so a large one goes on another thread.
+    fn drop(&mut self) {
+        let (manifest, turn) = (self.manifest.take(), self.turn.take());
+        if turn.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop((manifest, turn)));
+        }
+    }
 }
 
 impl Deref for Parsed {
     type Target = Manifest;
 
     fn deref(&self) -> &Manifest {
-        &self.manifest
+        self.manifest.as_ref().expect("it is taken out by `drop` alone")
     }
 }
 
@@ -44,8 +64,8 @@ impl Registry {
         if bytes.len() <= SMALL {
             let parsed = look_into(bytes, declared);
             return Ok(parsed.map(|manifest| Parsed {
-                manifest,
-                _turn: None,
+                manifest: Some(Arc::new(manifest)),
+                turn: None,
             }));
         }
         let turn = Arc::clone(&self.parsing)
@@ -55,8 +75,8 @@ impl Registry {
         let (bytes, declared) = (bytes.clone(), declared.cloned());
         hashing::off_thread(move || {
             look_into(&bytes, declared.as_ref()).map(|manifest| Parsed {
-                manifest,
-                _turn: Some(turn),
+                manifest: Some(Arc::new(manifest)),
+                turn: Some(turn),
             })
         })
         .await

@@ -3,29 +3,62 @@
 //! The list is built from an index of our own that distribution never visits. The revision links stay the
 //! truth: an entry counts only while its manifest is there, because another server may have deleted it; and a
 //! manifest the index does not know, because another server pushed it or the index was lost, is looked at when
-//! the list is asked for. So the index may be deleted at any time and is never wrong.
+//! the list is asked for ([`unindexed`]). So the index may be deleted and is never wrong.
+//!
+//! Guarantees: a page is bounded in bytes and in number, and so are the bytes of all pages that are being made or sent;
+//! what is large is read one by one.
+
+mod page;
+mod unindexed;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, is_same_type};
+use registry_oci::{ARTIFACT_TYPE_MAX, Digest, Manifest, Referrer, RepositoryName, is_same_type};
 
-use super::{Error, Page, Registry};
+use super::parsing::Parsed;
+use super::{Error, Registry, hashing, offload};
 use crate::storage::layout::{self, Area, Place};
-use crate::storage::{Durability, Mode};
+use crate::storage::{self, Durability, Mode};
+pub(super) use page::Pages;
+use page::{DESCRIPTOR_MAX, Entry, Page};
+pub(super) use unindexed::Unindexed;
 
-/// An entry holds one descriptor with its annotations; a manifest's own limit bounds them.
-const ENTRY_MAX: u64 = registry_oci::MANIFEST_MAX as u64;
+/// Up to this size entries are read several at a time for each of many clients; larger ones are read one by one, when
+/// their turn in the list has come and there is room for them.
+const SMALL: u64 = 16 * 1024;
 
-/// How many objects are read at once. Each may be as large as a manifest.
-const LOOKUPS: usize = 4;
+/// Up to this size a manifest is written as a descriptor in a fraction of a millisecond.
+const QUICK: usize = 64 * 1024;
 
-/// A page ends behind the descriptor with which its annotations become longer than this. Their length is whatever
-/// was pushed: 25 referrers of 3 MB made one answer cost 1.5 GB.
-const PAGE_BYTES: usize = registry_oci::MANIFEST_MAX;
+/// How many small ones are read at once.
+const LOOKUPS: usize = 16;
+
+/// How many referrers a page has at most.
+const PAGE_ENTRIES: usize = 1000;
+
+/// How many are looked at for one page, when most are of another type than the one that is asked for.
+const PAGE_LOOKUPS: usize = 4 * PAGE_ENTRIES;
+
+/// A page of the referrers of a subject.
+#[derive(Debug)]
+pub struct Referrers {
+    /// Their descriptors as JSON, with commas between them, sorted by digest.
+    pub descriptors: Bytes,
+    /// Behind which digest the next page begins, if there is one.
+    pub next: Option<Digest>,
+}
+
+/// A referrer that is there.
+enum Found {
+    /// Its entry.
+    Entry(Entry),
+    /// Its entry or its manifest is large.
+    Large,
+}
 
 impl Registry {
     /// The manifests of a repository that refer to `subject`, sorted by digest, from behind `last`; those of one
-    /// artifact type when it is given. The list is whole unless its annotations are megabytes. A subject that is not there has referrers all the same, or none.
+    /// artifact type when it is given. A subject that is not there has referrers all the same, or none.
     ///
     /// # Errors
     /// The store's.
@@ -35,86 +68,122 @@ impl Registry {
         subject: &Digest,
         artifact_type: Option<&str>,
         last: Option<&Digest>,
-    ) -> Result<Page<Descriptor>, Error> {
-        let learned = self.learn_unknown(repository, subject).await?;
+    ) -> Result<Referrers, Error> {
+        let referrers = self.referrers_behind(repository, subject, last).await?;
+        let looked_at = referrers
+            .get(PAGE_LOOKUPS.min(referrers.len()).wrapping_sub(1))
+            .copied();
+        let is_cut = referrers.len() > PAGE_LOOKUPS;
+        let mut found = std::pin::pin!(
+            stream::iter(referrers.into_iter().take(PAGE_LOOKUPS))
+                .map(async |referrer| {
+                    let found = self.referrer(repository, subject, &referrer).await;
+                    Ok::<_, Error>((referrer, or_missing(found)?))
+                })
+                .buffered(LOOKUPS)
+        );
+        let mut page = Page::new(&self.pages);
+        while let Some((referrer, found)) = found.try_next().await? {
+            let entry = match found {
+                Some(Found::Entry(entry)) => Some(entry),
+                Some(Found::Large) => {
+                    page.reserve().await?;
+                    or_missing(self.large_referrer(repository, subject, &referrer).await)?
+                }
+                None => None,
+            };
+            let Some(entry) = entry.filter(|entry| is_wanted(entry, artifact_type)) else {
+                continue;
+            };
+            if page.count() == PAGE_ENTRIES || !page.fits(&entry) {
+                return Ok(page.finish(true));
+            }
+            page.push(referrer, entry).await?;
+        }
+        Ok(match looked_at {
+            Some(looked_at) if is_cut => page.finish_behind(looked_at),
+            Some(_) | None => page.finish(false),
+        })
+    }
+
+    /// The digests of referrers, sorted, from behind `last`. Some may be gone.
+    async fn referrers_behind(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        last: Option<&Digest>,
+    ) -> Result<Vec<Digest>, Error> {
+        let mut referrers = self.unindexed_referrers(repository, subject).await?;
         let failed = Error::storage("list referrers");
-        let listing = self
+        let mut listing = self
             .driver
             .list(&Area::Subject(repository, subject).key())
             .await
             .map_err(&failed)?;
-        let mut referrers: Vec<Digest> = listing
-            .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
-            .try_collect()
-            .await
-            .map_err(failed)?;
-        referrers.retain(|referrer| last.is_none_or(|last| referrer > last));
-        referrers.sort_unstable();
-        let mut entries = std::pin::pin!(
-            stream::iter(referrers)
-                .map(async |referrer| self.referrer(repository, subject, &referrer).await)
-                .buffered(LOOKUPS)
-        );
-        let wanted = |entry: &Descriptor| match artifact_type {
-            Some(wanted) => entry
-                .artifact_type
-                .as_deref()
-                .is_some_and(|kind| is_same_type(kind, wanted)),
-            None => true,
-        };
-        let mut page = Page {
-            items: Vec::new(),
-            more: false,
-        };
-        let mut bytes = 0;
-        while let Some(entry) = entries.try_next().await? {
-            let Some(entry) = entry.filter(wanted) else {
-                continue;
-            };
-            // What could not be entered into the index has no place in its order: all at once then.
-            if bytes > PAGE_BYTES && learned.is_empty() {
-                page.more = true;
-                break;
-            }
-            bytes += annotations_length(&entry);
-            page.items.push(entry);
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            referrers.extend(layout::referrer_name(&entry.name));
         }
-        if !learned.is_empty() {
-            let behind = |entry: &Descriptor| last.is_none_or(|last| entry.digest > *last);
-            page.items
-                .extend(learned.into_iter().filter(wanted).filter(behind));
-            page.items.sort_unstable_by_key(|entry| entry.digest);
-            page.items.dedup_by_key(|entry| entry.digest);
+        if let Some(last) = last {
+            referrers.retain(|referrer| referrer > last);
         }
-        Ok(page)
+        offload::of_many(referrers.len(), move || {
+            referrers.sort_unstable();
+            referrers.dedup();
+            referrers
+        })
+        .await
     }
 
-    /// Enters a manifest that has a subject into the index. Durable, because what is marked as known is not
-    /// looked at again.
+    /// The entry a manifest has in the list of its subject's referrers, with the subject; nothing when it has none.
+    ///
+    /// # Errors
+    /// [`Error::ManifestInvalid`] when no page has room for it.
+    pub(super) async fn referrer_entry(
+        &self,
+        digest: Digest,
+        manifest: &Parsed,
+        bytes: &Bytes,
+    ) -> Result<Option<(Digest, Bytes)>, Error> {
+        let Some(subject) = &manifest.subject else {
+            return Ok(None);
+        };
+        let subject = subject.digest;
+        let invalid = |reason: String| Error::ManifestInvalid {
+            source: registry_oci::Error::InvalidManifest { reason },
+        };
+        if manifest
+            .artifact_type
+            .as_ref()
+            .is_some_and(|kind| kind.len() > ARTIFACT_TYPE_MAX)
+        {
+            return Err(invalid(format!(
+                "the `artifactType` of a manifest with a `subject` has more than {ARTIFACT_TYPE_MAX} bytes"
+            )));
+        }
+        let json = descriptor(digest, manifest, bytes).await?;
+        if json.len() > DESCRIPTOR_MAX {
+            return Err(invalid(format!(
+                "the annotations of a manifest with a `subject` are listed with it, and these make a list of more than \
+                 {DESCRIPTOR_MAX} bytes"
+            )));
+        }
+        Ok(Some((subject, json)))
+    }
+
+    /// Enters a manifest into the index. Durable, because what is marked as known is not looked at again.
     pub(super) async fn index_referrer(
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        manifest: &Manifest,
-        bytes: &Bytes,
+        (subject, entry): (Digest, Bytes),
     ) -> Result<(), Error> {
-        let Some(subject) = &manifest.subject else {
-            return Ok(());
-        };
-        let entry = manifest.referrer(digest, bytes);
-        let bytes = serde_json::to_vec(&entry).expect("a descriptor has string keys only and is always JSON");
         let place = Place::ReferrerEntry {
             repository: repository.clone(),
-            subject: subject.digest,
+            subject,
             referrer: digest,
         };
         self.driver
-            .put(
-                &place.key(),
-                Bytes::from(bytes),
-                Mode::Replace,
-                Durability::PowerLoss,
-            )
+            .put(&place.key(), entry, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("enter a referrer"))
     }
@@ -157,11 +226,7 @@ impl Registry {
         if let Ok(Some((stored, _))) = self.load_manifest(repository, stored_as).await
             && let Some(subject) = stored.subject
         {
-            places.push(Place::ReferrerEntry {
-                repository: repository.clone(),
-                subject,
-                referrer: *digest,
-            });
+            places.push(entry_place(repository, &subject, digest));
         }
         for place in places {
             match self.driver.delete(&place.key()).await {
@@ -178,115 +243,176 @@ impl Registry {
         Ok(())
     }
 
-    /// One entry, if its manifest is still there.
+    /// One referrer, if its manifest is still there.
     async fn referrer(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         referrer: &Digest,
-    ) -> Result<Option<Descriptor>, Error> {
-        if self.revision(repository, referrer).await?.is_none() {
+    ) -> Result<Option<Found>, Error> {
+        let Some(stored_as) = self.revision(repository, referrer).await? else {
             return Ok(None);
-        }
-        let place = Place::ReferrerEntry {
-            repository: repository.clone(),
-            subject: *subject,
-            referrer: *referrer,
         };
-        let entry = match self.driver.get(&place.key(), ENTRY_MAX).await {
-            Ok(bytes) => serde_json::from_slice::<Descriptor>(&bytes).ok(),
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => {
-                return Err(Error::Storage {
-                    doing: "read a referrer",
-                    source,
-                });
+        let place = entry_place(repository, subject, referrer);
+        match self.driver.get(&place.key(), SMALL).await {
+            Ok(bytes) => {
+                // Of a broken entry, the manifest itself says the same.
+                if let Some(entry) = Entry::read(bytes, referrer) {
+                    return Ok(Some(Found::Entry(entry)));
+                }
             }
-        };
-        match entry {
-            Some(entry) if entry.digest == *referrer => Ok(Some(entry)),
-            // A broken entry: the manifest itself says the same.
-            Some(_) | None => Ok(self
-                .load_manifest(repository, referrer)
-                .await?
-                .map(|(stored, manifest)| manifest.referrer(*referrer, &stored.bytes))),
+            Err(storage::Error::TooLarge { .. }) => return Ok(Some(Found::Large)),
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(Error::storage("read a referrer")(source)),
+        }
+        match self.small_manifest(referrer, &stored_as, SMALL).await? {
+            Some(Small::Manifest(bytes, manifest)) if refers_to(&manifest, subject) => {
+                let json = serialized(referrer, &manifest, &bytes);
+                if json.len() as u64 > SMALL {
+                    return Ok(Some(Found::Large));
+                }
+                Ok(Entry::read(json, referrer).map(Found::Entry))
+            }
+            Some(Small::Large) => Ok(Some(Found::Large)),
+            Some(Small::Manifest(..)) | None => Ok(None),
         }
     }
 
-    /// Looks at every manifest of the repository that the index does not know, and enters it there. What may not or
-    /// cannot be entered is given back if it refers to `subject`.
-    async fn learn_unknown(
+    /// One large referrer. What no page has room for was pushed by another server, and is listed without its
+    /// annotations.
+    async fn large_referrer(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Error> {
-        let mut learned = Vec::new();
-        for algorithm in Algorithm::ALL {
-            let mut unknown = self
-                .digests(&Area::Revisions(repository, algorithm), algorithm)
-                .await?;
-            if unknown.is_empty() {
-                continue;
-            }
-            let mut known = self
-                .digests(&Area::ReferrersKnown(repository, algorithm), algorithm)
-                .await?;
-            known.sort_unstable();
-            unknown.retain(|digest| known.binary_search(digest).is_err());
-            for digest in unknown {
-                match self.load_manifest(repository, &digest).await {
-                    Ok(Some((stored, manifest))) => {
-                        let bytes = &stored.bytes;
-                        let is_entered = !self.settings.read_only
-                            && self.enter(repository, digest, &manifest, bytes).await?;
-                        if !is_entered && stored.subject.as_ref() == Some(subject) {
-                            learned.push(manifest.referrer(digest, bytes));
-                        }
-                    }
-                    Ok(None) => continue,
-                    // One broken manifest must not hide the others' referrers.
-                    Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
-                        tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
-                        continue;
-                    }
-                    Err(error) => return Err(error),
+        referrer: &Digest,
+    ) -> Result<Option<Entry>, Error> {
+        let place = entry_place(repository, subject, referrer);
+        match self.driver.get(&place.key(), DESCRIPTOR_MAX as u64).await {
+            Ok(bytes) => {
+                let digest = *referrer;
+                if let Some(entry) = hashing::off_thread(move || Entry::read(bytes, &digest)).await? {
+                    return Ok(Some(entry));
                 }
             }
+            Err(storage::Error::TooLarge { .. }) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(Error::storage("read a referrer")(source)),
         }
-        Ok(learned)
-    }
-
-    /// Enters a manifest that was found. Tells whether it could: a store that takes no writes is pulled from all the same.
-    async fn enter(
-        &self,
-        repository: &RepositoryName,
-        digest: Digest,
-        manifest: &Manifest,
-        bytes: &Bytes,
-    ) -> Result<bool, Error> {
-        let entered = async {
-            self.index_referrer(repository, digest, manifest, bytes).await?;
-            self.mark_referrers_known(repository, [digest]).await
+        let Some((stored, manifest)) = self.load_manifest(repository, referrer).await? else {
+            return Ok(None);
         };
-        match entered.await {
-            Ok(()) => Ok(true),
-            Err(error) if error.refusal().is_some() => Ok(false),
-            Err(error) => Err(error),
+        if !refers_to(&manifest, subject) {
+            return Ok(None);
         }
+        let json = fitting(*referrer, &manifest, &stored.bytes).await?;
+        drop(manifest);
+        let digest = *referrer;
+        hashing::off_thread(move || Entry::read(json, &digest)).await
     }
 
-    async fn digests(&self, area: &Area<'_>, algorithm: Algorithm) -> Result<Vec<Digest>, Error> {
-        let failed = Error::storage("list manifests");
-        let listing = self.driver.list(&area.key()).await.map_err(&failed)?;
-        listing
-            .try_filter_map(async |entry| Ok(layout::listed_digest(algorithm, &entry.name)))
-            .try_collect()
+    /// A manifest, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::StoredManifest`], or the store's.
+    async fn small_manifest(
+        &self,
+        digest: &Digest,
+        stored_as: &Digest,
+        limit: u64,
+    ) -> Result<Option<Small>, Error> {
+        let bytes = match self
+            .driver
+            .get(&Place::BlobData { digest: *stored_as }.key(), limit)
             .await
-            .map_err(failed)
+        {
+            Ok(bytes) => bytes,
+            Err(storage::Error::TooLarge { .. }) => return Ok(Some(Small::Large)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(source) => return Err(Error::storage("read a manifest")(source)),
+        };
+        if hashing::digest(stored_as.algorithm(), &bytes).await? != *stored_as {
+            return Err(Error::Corrupt { digest: *stored_as });
+        }
+        let digest = *digest;
+        let manifest =
+            Manifest::of_stored(&bytes).map_err(|source| Error::StoredManifest { digest, source })?;
+        Ok(Some(Small::Manifest(bytes, Box::new(manifest))))
     }
 }
 
-fn annotations_length(entry: &Descriptor) -> usize {
-    let annotations = entry.annotations.iter().flatten();
-    annotations.map(|(name, value)| name.len() + value.len()).sum()
+/// A manifest that was asked for in case it is small.
+enum Small {
+    /// It is.
+    Manifest(Bytes, Box<Manifest>),
+    /// It is not.
+    Large,
+}
+
+fn entry_place(repository: &RepositoryName, subject: &Digest, referrer: &Digest) -> Place {
+    Place::ReferrerEntry {
+        repository: repository.clone(),
+        subject: *subject,
+        referrer: *referrer,
+    }
+}
+
+/// A damaged manifest counts as missing: it must not hide the others.
+fn or_missing<T>(found: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Err(Error::Corrupt { .. } | Error::StoredManifest { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+fn refers_to(manifest: &Manifest, subject: &Digest) -> bool {
+    manifest
+        .subject
+        .as_ref()
+        .is_some_and(|found| found.digest == *subject)
+}
+
+fn is_wanted(entry: &Entry, artifact_type: Option<&str>) -> bool {
+    let Some(wanted) = artifact_type else {
+        return true;
+    };
+    let kind = entry.artifact_type.as_deref();
+    kind.is_some_and(|kind| is_same_type(kind, wanted))
+}
+
+/// A manifest's descriptor among the referrers of its subject, as JSON, without a type that is longer than any is.
+fn serialized(digest: &Digest, manifest: &Manifest, bytes: &Bytes) -> Bytes {
+    let mut entry = manifest.referrer(*digest, bytes);
+    entry.artifact_type = entry.artifact_type.filter(|kind| kind.len() <= ARTIFACT_TYPE_MAX);
+    to_json(&entry)
+}
+
+fn to_json(entry: &Referrer<'_>) -> Bytes {
+    let json = serde_json::to_vec(entry);
+    json.expect("a descriptor has string keys only and is always JSON")
+        .into()
+}
+
+/// As [`serialized`], away from this thread where it takes long.
+async fn descriptor(digest: Digest, manifest: &Parsed, bytes: &Bytes) -> Result<Bytes, Error> {
+    if bytes.len() <= QUICK {
+        return Ok(serialized(&digest, manifest, bytes));
+    }
+    let (manifest, bytes) = (manifest.share(), bytes.clone());
+    hashing::off_thread(move || serialized(&digest, &manifest, &bytes)).await
+}
+
+/// As [`descriptor`], without annotations when no page has room for them.
+async fn fitting(digest: Digest, manifest: &Parsed, bytes: &Bytes) -> Result<Bytes, Error> {
+    let json = descriptor(digest, manifest, bytes).await?;
+    if json.len() <= DESCRIPTOR_MAX {
+        return Ok(json);
+    }
+    let (manifest, bytes) = (manifest.share(), bytes.clone());
+    hashing::off_thread(move || {
+        let mut entry = manifest.referrer(digest, &bytes);
+        entry.artifact_type = entry.artifact_type.filter(|kind| kind.len() <= ARTIFACT_TYPE_MAX);
+        entry.annotations = None;
+        to_json(&entry)
+    })
+    .await
 }

@@ -1,11 +1,17 @@
 //! Tags ("Listing Tags" and "Deleting tags", OCI distribution 1.1).
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
-use super::{Error, Registry};
+use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, EntryKind};
+
+/// How many links of tags are read at once when all of a repository's are looked at.
+const READS_AT_ONCE: usize = 32;
+
+/// How many tags are taken away at once.
+const REMOVALS_AT_ONCE: usize = 8;
 
 /// A part of a sorted list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +49,13 @@ impl Registry {
                 repository: repository.clone(),
             });
         }
-        tags.retain(|tag| last.is_none_or(|last| tag.as_str() > last));
-        tags.sort_unstable();
-        Ok(Page::of(tags, limit))
+        let last = last.map(ToOwned::to_owned);
+        offload::of_many(tags.len(), move || {
+            tags.retain(|tag| last.as_deref().is_none_or(|last| tag.as_str() > last));
+            tags.sort_unstable();
+            Page::of(tags, limit)
+        })
+        .await
     }
 
     /// Takes a tag away, with its history. The manifest stays.
@@ -126,10 +136,30 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        for tag in self.all_tags(repository).await? {
-            self.remove_tag_of(repository, &tag, digest).await?;
-        }
-        Ok(())
+        let tags = self.all_tags(repository).await?;
+        let (registry, name, wanted) = (self.clone(), repository.clone(), *digest);
+        // Nearly all mean something else, and one read tells.
+        let looks = stream::iter(tags).map(move |tag| {
+            let (registry, name) = (registry.clone(), name.clone());
+            async move {
+                let target = registry.tag_target(&name, &tag).await?;
+                Ok::<_, Error>((target == Some(wanted)).then_some(tag))
+            }
+        });
+        let found: Vec<Tag> = looks
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(|tag| std::future::ready(Ok(tag)))
+            .try_collect()
+            .await?;
+        let (registry, name) = (self.clone(), repository.clone());
+        let removals = stream::iter(found).map(move |tag| {
+            let (registry, name) = (registry.clone(), name.clone());
+            async move { registry.remove_tag_of(&name, &tag, &wanted).await }
+        });
+        removals
+            .buffer_unordered(REMOVALS_AT_ONCE)
+            .try_collect::<()>()
+            .await
     }
 
     async fn remove_tag_of(

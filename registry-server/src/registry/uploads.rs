@@ -254,7 +254,7 @@ fn unknown(repository: &RepositoryName, id: &UploadId) -> Error {
 
 /// Runs work to its end even when nobody waits for it any more: a connection that breaks drops the future that
 /// serves it, and what the client had sent must still reach the store.
-async fn detached<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::spawn(work).await {

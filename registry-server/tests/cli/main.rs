@@ -12,6 +12,7 @@ mod metrics;
 mod owner;
 mod program;
 mod pushing;
+mod ranges;
 mod shipped;
 mod stopping;
 mod storage;

@@ -2,14 +2,34 @@
 //!
 //! A type is listed as its author wrote it, and two are the same without regard to case (RFC 6838, section 4.2).
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::Manifest;
-use crate::{Descriptor, Digest};
+use crate::{Digest, MediaType};
 
 /// The longest type that is listed, in bytes. The two halves of a type have 127 each (RFC 6838, section 4.2); the rest
 /// is for parameters.
 pub const ARTIFACT_TYPE_MAX: usize = 1024;
+
+/// The descriptor of a manifest in the list of its subject's referrers, to be written as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer<'a> {
+    /// The type of the manifest.
+    pub media_type: &'a MediaType,
+    /// The digest it is known by.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The kind of artifact it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Its annotations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<&'a BTreeMap<String, String>>,
+}
 
 /// The type of a config, as it is written.
 #[derive(Deserialize)]
@@ -26,16 +46,14 @@ struct Config {
 impl Manifest {
     /// The entry this document, whose bytes these are, has in the list of its subject's referrers: an image manifest
     /// without `artifactType` is known by the type of its config.
-    pub fn referrer(&self, digest: Digest, bytes: &[u8]) -> Descriptor {
+    pub fn referrer(&self, digest: Digest, bytes: &[u8]) -> Referrer<'_> {
         let own = self.artifact_type.clone().filter(|kind| !kind.is_empty());
-        Descriptor {
-            media_type: self.media_type.clone(),
+        Referrer {
+            media_type: &self.media_type,
             digest,
             size: bytes.len() as u64,
             artifact_type: own.or_else(|| self.config_type(bytes)),
-            annotations: self.annotations.clone(),
-            urls: Vec::new(),
-            platform: None,
+            annotations: self.annotations.as_ref(),
         }
     }
 
@@ -62,7 +80,6 @@ pub fn is_same_type(one: &str, two: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MediaType;
 
     fn listed(config: &str, more: &str) -> Option<String> {
         let digest = Digest::sha256(b"{}");

@@ -11,7 +11,9 @@ use std::path::Path;
 use registry_oci::{Algorithm, Digest, MediaType, RepositoryName, Tag};
 
 use super::*;
-use crate::registry::tests::content::{blob_of, descriptor, keys, name, path, push, push_blob, push_image};
+use crate::registry::tests::content::{
+    blob_of, descriptor, keys, name, path, push, push_blob, push_image, referrers_of,
+};
 use crate::registry::tests::in_folder;
 use crate::storage::layout::Place;
 
@@ -460,7 +462,7 @@ async fn the_index_of_referrers_is_mended_by_forgetting() {
         subject: image,
         referrer,
     };
-    let listed = async || registry.referrers(&app, &image, None, None).await.unwrap().items;
+    let listed = async || referrers_of(&registry, &app, &image).await;
     let whole = listed().await;
     assert_eq!(whole.len(), 1);
     write(folder.path(), &entry, b"{");

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use registry_oci::{MediaType, Reference};
 
 use super::*;
-use crate::registry::tests::content::{blob_of, descriptor, keys, name, path, push, push_blob, push_image};
+use crate::registry::tests::content::{
+    blob_of, descriptor, keys, name, path, push, push_blob, push_image, referrers_of,
+};
 use crate::registry::tests::in_folder;
 use crate::registry::{Settings, Writer};
 use crate::storage::layout::Place;
@@ -464,13 +466,7 @@ async fn our_index_forgets_what_another_server_deleted() {
             .manifests_removed,
         0
     );
-    let referrers = async || {
-        registry
-            .referrers(&app, &subject, None, None)
-            .await
-            .unwrap()
-            .items
-    };
+    let referrers = async || referrers_of(&registry, &app, &subject).await;
     assert_eq!(referrers().await.len(), 1);
     // What `garbage-collect -m` of distribution does: it knows no subjects.
     let revision = Place::RevisionLink {

@@ -102,3 +102,23 @@ pub(in crate::registry) async fn keys(driver: &Arc<dyn Driver>) -> Vec<String> {
 pub(in crate::registry) fn path(folder: &Path, place: &Place) -> std::path::PathBuf {
     folder.join(place.key().as_str())
 }
+
+/// The referrers of a subject, as a server lists them that has looked for nothing yet.
+pub(in crate::registry) async fn referrers_of(
+    registry: &Registry,
+    repository: &RepositoryName,
+    subject: &Digest,
+) -> Vec<Digest> {
+    registry.look_again(repository).await;
+    let page = registry.referrers(repository, subject, None, None).await.unwrap();
+    assert_eq!(page.next, None);
+    digests_of(&page.descriptors)
+}
+
+/// The digests of descriptors that stand one behind the other.
+pub(in crate::registry) fn digests_of(descriptors: &Bytes) -> Vec<Digest> {
+    let text = [b"[", &descriptors[..], b"]"].concat();
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+    let digest = |entry: &serde_json::Value| Digest::parse(entry["digest"].as_str().unwrap()).unwrap();
+    entries.iter().map(digest).collect()
+}

@@ -1,0 +1,318 @@
+//! Manifests that the index of referrers does not know.
+//!
+//! Another server pushed them, or the index was lost. They are looked at once and entered into the index; where nothing
+//! may or can be written, what was seen is remembered in memory instead.
+//!
+//! Guarantees: however many ask at the same time, a repository is looked through once, and not again within [`FRESH`];
+//! no manifest is read twice while it is remembered; memory is bounded, and so is what is read at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{Algorithm, Digest, RepositoryName};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+
+use super::{LOOKUPS, Small};
+use crate::registry::offload::MANY;
+use crate::registry::uploads::detached;
+use crate::registry::{Error, Registry};
+use crate::storage::layout::{self, Area};
+
+/// For how long a repository that was looked through is not looked through again. What this server, or another one of its
+/// kind, pushes is in the index at once; this is about servers of other kinds on the same store.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Up to this size manifests are looked at several at a time; larger ones are read one by one.
+const SMALL: u64 = 64 * 1024;
+
+/// How many repositories are remembered.
+const REPOSITORIES_MAX: usize = 1024;
+
+/// How many digests are remembered, in all repositories together.
+const DIGESTS_MAX: usize = 100_000;
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Unindexed {
+    repositories: Mutex<HashMap<RepositoryName, Slot>>,
+    /// How many digests are remembered.
+    digests: Arc<AtomicUsize>,
+    /// Counts the uses, for the order in which repositories are forgotten.
+    uses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    seen: Arc<tokio::sync::Mutex<Seen>>,
+    used: u64,
+}
+
+/// What was seen of one repository.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Manifests that are in no index and need not be read again: what a digest refers to never changes.
+    looked_at: HashSet<Digest>,
+    /// Those of them that refer to another, by that.
+    referrers: HashMap<Digest, Vec<Digest>>,
+    /// Until when nothing new is looked for.
+    fresh_until: Option<Instant>,
+    /// How many digests that are, counted in `all`.
+    digests: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Unindexed {
+    /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
+    fn of(&self, repository: &RepositoryName) -> Arc<tokio::sync::Mutex<Seen>> {
+        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = self.uses.fetch_add(1, Ordering::Relaxed);
+        if let Some(slot) = repositories.get_mut(repository) {
+            slot.used = used;
+            return Arc::clone(&slot.seen);
+        }
+        while repositories.len() >= REPOSITORIES_MAX || self.digests.load(Ordering::Relaxed) >= DIGESTS_MAX {
+            // One that is being looked through stays.
+            let idle = repositories
+                .iter()
+                .filter(|(_, slot)| Arc::strong_count(&slot.seen) == 1);
+            let Some((oldest, _)) = idle.min_by_key(|(_, slot)| slot.used) else {
+                break;
+            };
+            let oldest = oldest.clone();
+            repositories.remove(&oldest);
+        }
+        let mut seen = Seen::default();
+        seen.all = Arc::clone(&self.digests);
+        let seen = Arc::new(tokio::sync::Mutex::new(seen));
+        let slot = Slot {
+            seen: Arc::clone(&seen),
+            used,
+        };
+        repositories.insert(repository.clone(), slot);
+        seen
+    }
+}
+
+impl Seen {
+    /// Remembers a manifest and what it refers to. Tells whether there was room.
+    fn remember(&mut self, digest: Digest, subject: Option<Digest>) -> bool {
+        if self.all.load(Ordering::Relaxed) >= DIGESTS_MAX {
+            return false;
+        }
+        if self.looked_at.insert(digest) {
+            if let Some(subject) = subject {
+                self.referrers.entry(subject).or_default().push(digest);
+            }
+            let more = if subject.is_some() { 3 } else { 1 };
+            self.digests += more;
+            self.all.fetch_add(more, Ordering::Relaxed);
+        }
+        true
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.digests, Ordering::Relaxed);
+    }
+}
+
+/// What a look at one manifest found.
+enum Look {
+    /// What it refers to, and whether the index knows it from now on.
+    At { subject: Option<Digest>, entered: bool },
+    /// It is large and has to be read by itself.
+    Large,
+    /// It is gone, or broken.
+    Nothing,
+}
+
+impl Registry {
+    /// The referrers of a subject that are in no index, because nothing may or can be entered there.
+    pub(super) async fn unindexed_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Digest>, Error> {
+        let seen = self.unindexed.of(repository).lock_owned().await;
+        if seen.fresh_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(seen.referrers.get(subject).cloned().unwrap_or_default());
+        }
+        // A client that hangs up must not throw away what was read so far: the next one would begin again.
+        let (registry, repository, subject) = (self.clone(), repository.clone(), *subject);
+        detached(async move { registry.look_through(&repository, &subject, seen).await }).await
+    }
+
+    async fn look_through(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        mut seen: OwnedMutexGuard<Seen>,
+    ) -> Result<Vec<Digest>, Error> {
+        let mut is_whole = true;
+        // Those of this look that cannot be remembered.
+        let mut more = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let unknown = self.unknown(repository, algorithm, &seen).await?;
+            let mut looks = std::pin::pin!(
+                stream::iter(unknown)
+                    .map(async |digest| {
+                        let look = self.look_at_unknown(repository, &digest).await?;
+                        Ok::<_, Error>((digest, look))
+                    })
+                    .buffer_unordered(LOOKUPS)
+            );
+            while let Some((digest, look)) = looks.try_next().await? {
+                let look = match look {
+                    Look::Large => self.look_at_large_unknown(repository, &digest).await?,
+                    look => look,
+                };
+                if let Look::At {
+                    subject: found,
+                    entered: false,
+                } = look
+                    && !seen.remember(digest, found)
+                    && let Some(found) = found
+                {
+                    is_whole = false;
+                    more.extend((found == *subject).then_some(digest));
+                }
+            }
+        }
+        seen.fresh_until = is_whole.then(|| Instant::now() + FRESH);
+        more.extend(seen.referrers.get(subject).into_iter().flatten());
+        Ok(more)
+    }
+
+    /// The manifests that neither the index knows nor were seen.
+    async fn unknown(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+        seen: &Seen,
+    ) -> Result<Vec<Digest>, Error> {
+        let revisions: Vec<Digest> = self
+            .listed_digests(&Area::Revisions(repository, algorithm), algorithm)
+            .await?;
+        if revisions.is_empty() {
+            return Ok(revisions);
+        }
+        let known: HashSet<Digest> = self
+            .listed_digests(&Area::ReferrersKnown(repository, algorithm), algorithm)
+            .await?;
+        let mut unknown = Vec::new();
+        for some in revisions.chunks(MANY) {
+            let new = |digest: &&Digest| !known.contains(*digest) && !seen.looked_at.contains(*digest);
+            unknown.extend(some.iter().filter(new));
+            tokio::task::yield_now().await;
+        }
+        Ok(unknown)
+    }
+
+    async fn listed_digests<C: Default + Extend<Digest>>(
+        &self,
+        area: &Area<'_>,
+        algorithm: Algorithm,
+    ) -> Result<C, Error> {
+        let failed = Error::storage("list manifests");
+        let listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        listing
+            .try_filter_map(async |entry| Ok(layout::listed_digest(algorithm, &entry.name)))
+            .try_collect()
+            .await
+            .map_err(failed)
+    }
+
+    async fn look_at_unknown(&self, repository: &RepositoryName, digest: &Digest) -> Result<Look, Error> {
+        let Some(stored_as) = self.revision(repository, digest).await? else {
+            return Ok(Look::Nothing);
+        };
+        match self.small_manifest(digest, &stored_as, SMALL).await {
+            Ok(Some(Small::Manifest(bytes, manifest))) => {
+                let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+                let entry = subject.map(|subject| (subject, super::serialized(digest, &manifest, &bytes)));
+                let entered = self.enter(repository, *digest, entry).await?;
+                Ok(Look::At { subject, entered })
+            }
+            Ok(Some(Small::Large)) => Ok(Look::Large),
+            Ok(None) => Ok(Look::Nothing),
+            Err(error) => self.broken_manifest(repository, digest, error),
+        }
+    }
+
+    async fn look_at_large_unknown(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Look, Error> {
+        match self.load_manifest(repository, digest).await {
+            Ok(Some((stored, manifest))) => {
+                let subject = stored.subject;
+                let entry = match subject {
+                    Some(subject) => {
+                        Some((subject, super::fitting(*digest, &manifest, &stored.bytes).await?))
+                    }
+                    None => None,
+                };
+                drop(manifest);
+                let entered = self.enter(repository, *digest, entry).await?;
+                Ok(Look::At { subject, entered })
+            }
+            Ok(None) => Ok(Look::Nothing),
+            Err(error) => self.broken_manifest(repository, digest, error),
+        }
+    }
+
+    /// One broken manifest must not hide the others' referrers.
+    fn broken_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        error: Error,
+    ) -> Result<Look, Error> {
+        match error {
+            error @ (Error::Corrupt { .. } | Error::StoredManifest { .. }) => {
+                let key = layout::Place::BlobData { digest: *digest }.key();
+                if self.broken.is_news(&key) {
+                    tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
+                }
+                Ok(Look::Nothing)
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Enters a manifest that was found. Tells whether it could: a store that takes no writes is pulled from all the
+    /// same.
+    async fn enter(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+        entry: Option<(Digest, bytes::Bytes)>,
+    ) -> Result<bool, Error> {
+        if self.settings.read_only {
+            return Ok(false);
+        }
+        let entered = async {
+            if let Some(entry) = entry {
+                self.index_referrer(repository, digest, entry).await?;
+            }
+            self.mark_referrers_known(repository, [digest]).await
+        };
+        match entered.await {
+            Ok(()) => Ok(true),
+            Err(error) if error.refusal().is_some() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets the next list look a repository through again.
+    #[cfg(test)]
+    pub(in crate::registry) async fn look_again(&self, repository: &RepositoryName) {
+        self.unindexed.of(repository).lock().await.fresh_until = None;
+    }
+}
