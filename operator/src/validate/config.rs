@@ -28,7 +28,7 @@ pub(crate) const HTPASSWD_FILE: &str = "htpasswd";
 /// two seconds apart must fail (`build::pod`), and the news has to travel.
 pub(crate) const TAKE_OVER: GoDuration = GoDuration::from_secs(8);
 /// Stands for a value that a variable brings; Base64, as keys of Azure are.
-const PROVIDED: &str = "provided";
+const PROVIDED: &str = "provided when the server starts";
 
 /// The file, and whether it holds secrets.
 #[derive(Clone, Eq, PartialEq)]

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use crate::keys::{Key, Kind, Schema, Shape, schema};
-use crate::tree::{Node, Origin, Tree, Value, shown, truth};
-use crate::{Error, GoDuration, NotADuration, Warning};
+use crate::tree::{Node, Tree, Value, shown, truth};
+use crate::{Error, GoDuration, NotADuration, Warning, guarded};
 
 /// The members of `storage` that are no drivers.
 const RESERVED: [&str; 5] = ["delete", "redirect", "cache", "tag", "maintenance"];
@@ -16,6 +16,11 @@ const RESERVED: [&str; 5] = ["delete", "redirect", "cache", "tag", "maintenance"
 /// Whether a member of `storage` is one of the drivers of the table.
 pub(crate) fn is_driver(name: &str) -> bool {
     !RESERVED.contains(&name) && schema().members["storage"].members.contains_key(name)
+}
+
+/// Whether a section is chosen by being there, without keys in it too: a driver, and what says who may come in.
+fn is_choice(path: &str) -> bool {
+    path.strip_prefix("storage.").is_some_and(is_driver) || path.starts_with("auth.")
 }
 
 /// The names of all drivers.
@@ -55,8 +60,11 @@ pub(crate) fn check(tree: &mut Tree, warnings: &mut Vec<Warning>) -> Vec<Error> 
         }
     }
     // An open registry is written by leaving `auth` out; `none` is distribution's other word for it.
-    if let Some(auth) = tree.root.get_mut("auth") {
-        auth.remove("none");
+    if let Some(auth) = tree.root.get_mut("auth")
+        && auth.remove("none").is_some()
+        && guarded::is_empty(auth)
+    {
+        tree.root.remove("auth");
     }
     if let Some(level) = tree.root.remove("loglevel") {
         let log = tree.root.entry("log").entry("level");
@@ -78,7 +86,9 @@ pub(crate) fn check(tree: &mut Tree, warnings: &mut Vec<Warning>) -> Vec<Error> 
         quiet: false,
     };
     judge.node(&mut tree.root, schema());
-    judge.errors
+    let mut errors = judge.errors;
+    errors.extend(guarded::check(&tree.root, warnings));
+    errors
 }
 
 struct Judge<'a> {
@@ -112,12 +122,7 @@ impl Judge<'_> {
         let (path, origin) = (self.path.clone(), node.origin.clone());
         match key.kind {
             Kind::Acted => true,
-            // A driver without keys is chosen all the same.
-            Kind::Refused | Kind::NotYet
-                if node.is_off() && !path.strip_prefix("storage.").is_some_and(is_driver) =>
-            {
-                false
-            }
+            Kind::Refused | Kind::NotYet if node.is_off() && !is_choice(&path) => false,
             Kind::Refused => {
                 self.errors.push(Error::Refused {
                     path,
@@ -141,6 +146,8 @@ impl Judge<'_> {
                     Warning::UnknownKey { .. }
                     | Warning::UnknownVariable { .. }
                     | Warning::Incomplete { .. }
+                    | Warning::Empty { .. }
+                    | Warning::Guessable { .. }
                     | Warning::DriverReplaced { .. } => false,
                 });
                 if !node.is_off() && !known && !self.quiet {
@@ -270,9 +277,13 @@ fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
             _ if least == i64::MIN => Err("a whole number".to_owned()),
             _ => Err(format!("a whole number, {least} or more")),
         },
-        Shape::Duration => GoDuration::parse(text)
+        Shape::Timeout if matches!(text.as_str(), "-1" | "-2") => {
+            text.push_str("ns");
+            Ok(())
+        }
+        Shape::Duration | Shape::Timeout => GoDuration::parse(text)
             .map(drop)
-            .map_err(|_| NotADuration::ALLOWED.to_owned()),
+            .map_err(|_| NotADuration::allowed(text)),
         Shape::Pattern => regex::Regex::new(text)
             .map(drop)
             .map_err(|_| "a regular expression".to_owned()),
@@ -294,13 +305,9 @@ fn network(text: &str) -> Option<()> {
 
 /// The error for a key of a decoded configuration, with the origin that the tree remembers.
 pub(crate) fn value_error(tree: &Tree, path: &str, text: &str, allowed: &str) -> Error {
-    let origin = tree
-        .root
-        .find(path.split('.'))
-        .map_or(Origin::Program, |node| node.origin.clone());
     Error::Value {
         path: path.to_owned(),
-        origin,
+        origin: tree.origin(path),
         value: shown(text),
         allowed: allowed.to_owned(),
     }

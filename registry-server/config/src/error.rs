@@ -70,6 +70,32 @@ pub enum Error {
         /// Why going on without it would be wrong, as in the table of keys.
         reason: &'static str,
     },
+    /// A key that is not known, but nearly one that keeps the registry closed or its data safe.
+    #[error("`{path}`{} is not a known key, but nearly `{meant}`, without which {without}; \
+             write it as `{meant}`, or leave it out", place(.origin))]
+    Misspelt {
+        /// The key as written, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// The known key, with dots.
+        meant: String,
+        /// What holds without it.
+        without: &'static str,
+    },
+    /// The same of a variable.
+    #[error(
+        "variable {variable} names no known key, but nearly `{meant}`, without which {without}; \
+             the variable's name is the key's in capitals, with REGISTRY_ before it and `_` for each dot"
+    )]
+    MisspeltVariable {
+        /// Its name.
+        variable: String,
+        /// The key, with dots.
+        meant: String,
+        /// What holds without it.
+        without: &'static str,
+    },
     /// A variable does not fit the key it names.
     #[error("variable {variable}: {value} is not allowed for `{path}`; allowed: {allowed}")]
     Variable {
@@ -109,6 +135,27 @@ pub enum Warning {
     UnknownVariable {
         /// Its name.
         variable: String,
+    },
+    /// A key that keeps the registry closed or its data safe, and holds nothing.
+    #[error("`{path}`{} is empty and counts as unset: {without}", place(.origin))]
+    Empty {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// What holds without it.
+        without: &'static str,
+    },
+    /// A secret that can be guessed.
+    #[error("`{path}`{} is shorter than {least} bytes: whoever guesses it can take over the uploads of others; \
+             allowed: any text, such as 32 random bytes in base64", place(.origin))]
+    Guessable {
+        /// The key, with dots.
+        path: String,
+        /// Where it comes from.
+        origin: Origin,
+        /// What is long enough.
+        least: usize,
     },
     /// One of distribution's keys that changes nothing here.
     #[error("`{path}`{} has no effect: {reason}", place(.origin))]

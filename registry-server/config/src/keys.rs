@@ -68,8 +68,10 @@ pub enum Shape {
     Bool,
     /// A whole number of at least this.
     Integer(i64),
-    /// Go's notation, or nanoseconds.
+    /// Go's notation.
     Duration,
+    /// As a duration; `-1` and `-2` are Redis's words for no limit.
+    Timeout,
     /// A network, `10.0.0.0/8`, or one address.
     Network,
     /// A regular expression.

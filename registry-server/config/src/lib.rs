@@ -13,12 +13,14 @@ mod check;
 mod decode;
 mod duration;
 mod error;
+mod guarded;
 pub mod htpasswd;
 pub mod keys;
 mod load;
 pub mod model;
 mod overlay;
 mod secret;
+mod spans;
 mod tree;
 
 pub use duration::{GoDuration, NotADuration};

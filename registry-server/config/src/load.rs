@@ -4,7 +4,7 @@ use crate::check::{self, value_error};
 use crate::decode::decode;
 use crate::model::{self, CacheKind, Net};
 use crate::tree::{Node, Origin, Tree, Value};
-use crate::{Config, Error, GoDuration, Secret, Warning, overlay};
+use crate::{Config, Error, GoDuration, Secret, Warning, overlay, spans};
 
 /// A configuration that passed every check.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
         }]
     })?;
     rules(&config, &tree, &mut errors);
+    spans::check(&config, &tree, &mut errors);
+    secrets(&config, &tree, &mut errors, &mut warnings);
     for (index, hook) in config.log.hooks.iter().enumerate() {
         // No reason not to serve: nobody got mails before either.
         if let (true, Some(missing)) = (hook.is_on(), hook.missing()) {
@@ -58,6 +60,14 @@ pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -
                 missing,
             });
         }
+    }
+    // Anything but nothing was meant to have an effect.
+    let asked = tree.root.find(["http", "tls"]).is_some_and(|tls| !tls.is_off());
+    if asked && config.http.tls.certificate.is_none() {
+        warnings.push(Warning::Incomplete {
+            path: "http.tls".to_owned(),
+            missing: "http.tls.certificate",
+        });
     }
     let debug = &config.http.debug;
     if debug.prometheus.enabled == Some(true) && debug.addr.is_none() {
@@ -116,6 +126,32 @@ fn unions(tree: &Tree, errors: &mut Vec<Error>) {
                 origin: node.origin.clone(),
                 other: format!("{section}.{first}"),
                 allowed: "one of them".to_owned(),
+            });
+        }
+    }
+}
+
+/// What signs the state of uploads must be something, and should not be guessed.
+fn secrets(config: &Config, tree: &Tree, errors: &mut Vec<Error>, warnings: &mut Vec<Warning>) {
+    /// As many bytes as a key of 128 bits has.
+    const LEAST: usize = 16;
+    let http = &config.http;
+    let current = http
+        .secret
+        .iter()
+        .map(|secret| ("http.secret".to_owned(), secret));
+    let previous = http.previoussecrets.iter().enumerate();
+    let previous = previous.map(|(index, secret)| (format!("http.previoussecrets[{index}]"), secret));
+    for (path, secret) in current.chain(previous) {
+        if secret.is_empty() {
+            let allowed = "a secret that was used before, or no such item".to_owned();
+            errors.push(Error::Missing { path, allowed });
+        } else if secret.expose().len() < LEAST {
+            let origin = tree.origin(&path);
+            warnings.push(Warning::Guessable {
+                path,
+                origin,
+                least: LEAST,
             });
         }
     }
@@ -269,6 +305,14 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             allowed,
         );
     }
+    if tls.clientauth.is_some() && tls.clientcas.is_empty() {
+        // Distribution reads it only beside authorities, and asks nobody for a certificate then.
+        required(
+            "http.tls.clientcas",
+            "",
+            "at least one PEM file with the authorities of client certificates, beside `clientauth`",
+        );
+    }
     if config.http.trustedproxies.as_ref().is_some_and(Vec::is_empty) {
         // Read as "believe nobody" by one and as "no restriction" by the next: it has to be said.
         required(
@@ -315,20 +359,6 @@ fn rules(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
             })
         },
         "a multiple of 262144 (256 KiB) up to 5368709120 (5 GiB)",
-    );
-    // A negative age would take uploads that are being written, and no interval is a purge without end.
-    let purging = &config.storage.maintenance.uploadpurging;
-    formed(
-        "storage.maintenance.uploadpurging.age",
-        purging.age.map(|span| span.to_string()).as_deref(),
-        |span| !span.starts_with('-'),
-        "a duration of nothing or more, such as `168h`",
-    );
-    formed(
-        "storage.maintenance.uploadpurging.interval",
-        purging.interval.map(|span| span.to_string()).as_deref(),
-        |span| !span.starts_with('-') && span != "0s",
-        "a duration of more than nothing, such as `24h`",
     );
     for (index, address) in config.redis.addrs.iter().enumerate() {
         let path = format!("redis.addrs[{index}]");

@@ -10,9 +10,9 @@
 use std::sync::Arc;
 
 use crate::check::open_union;
-use crate::keys::{self, Schema, Shape};
+use crate::keys::{self, Key, Schema, Shape};
 use crate::tree::{Node, Origin, Tree, Value, shown};
-use crate::{Error, Warning};
+use crate::{Error, Warning, guarded};
 
 const PREFIX: &str = "REGISTRY_";
 
@@ -26,7 +26,7 @@ pub(crate) fn apply(
         .into_iter()
         .filter(|(name, value)| {
             // The path of the file itself is no key of the file.
-            name.starts_with(PREFIX) && name != "REGISTRY_CONFIGURATION_PATH" && !is_service_link(name, value)
+            has_prefix(name) && name != "REGISTRY_CONFIGURATION_PATH" && !is_service_link(name, value)
         })
         .collect();
     variables.sort();
@@ -36,6 +36,17 @@ pub(crate) fn apply(
             .split('_')
             .map(str::to_ascii_lowercase)
             .collect();
+        // Distribution reads capitals only; what it passes over is nobody's business, but for what keeps people out.
+        if !name.starts_with(PREFIX) {
+            if let Some((meant, without)) = guarded::variable(&pieces).filter(|_| !text.is_empty()) {
+                errors.push(Error::MisspeltVariable {
+                    variable: name.clone(),
+                    meant,
+                    without,
+                });
+            }
+            continue;
+        }
         let mut walk = Walk {
             name: Arc::from(name.as_str()),
             text,
@@ -43,14 +54,27 @@ pub(crate) fn apply(
         };
         match walk.set(&mut tree.root, keys::schema(), &pieces) {
             Ok(true) => {}
-            Ok(false) => warnings.push(Warning::UnknownVariable {
-                variable: name.clone(),
-            }),
+            Ok(false) => match guarded::variable(&pieces).filter(|_| !text.is_empty()) {
+                Some((meant, without)) => errors.push(Error::MisspeltVariable {
+                    variable: name.clone(),
+                    meant,
+                    without,
+                }),
+                None => warnings.push(Warning::UnknownVariable {
+                    variable: name.clone(),
+                }),
+            },
             Err(error) => errors.push(error),
         }
     }
     settle_drivers(tree, warnings);
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Whether a name begins as ours do, in whatever letters.
+fn has_prefix(name: &str) -> bool {
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Whether Kubernetes (or `docker --link`) injected this for a Service whose name begins with `registry`:
@@ -89,7 +113,18 @@ impl Walk<'_> {
     /// Sets the value the pieces lead to; `false` when they lead to no known key.
     fn set(&mut self, node: &mut Node, schema: &Schema, pieces: &[String]) -> Result<bool, Error> {
         let Some(piece) = pieces.first() else {
-            *node = self.value(schema)?;
+            let value = self.value(schema)?;
+            // An empty variable is one that was forgotten, and what it would take away keeps people out.
+            if self.path == "auth" && guarded::is_empty(&value) && !guarded::is_empty(node) {
+                return Err(Error::Variable {
+                    variable: self.name.to_string(),
+                    path: self.path.clone(),
+                    value: "an empty text".to_owned(),
+                    allowed: "`htpasswd`, `silly`, `token`, or `none` for a registry without users"
+                        .to_owned(),
+                });
+            }
+            *node = value;
             return Ok(true);
         };
         if let Some(item) = &schema.item {
@@ -170,25 +205,32 @@ impl Walk<'_> {
     /// The variable's text as the value of a key.
     fn value(&self, schema: &Schema) -> Result<Node, Error> {
         let parsed = Node::of_variable(&self.name, self.text);
-        let leaf = schema.is_leaf();
-        // Distribution would stop at a password such as `*abc` or `a: b`, which are YAML but not texts.
-        let wants_text = leaf
-            && schema
-                .key
-                .is_some_and(|key| matches!(key.shape, Shape::Secret | Shape::Text));
+        let text_of = |schema: &Schema| {
+            let text = |key: &Key| matches!(key.shape, Shape::Secret | Shape::Text | Shape::Pattern);
+            schema.is_leaf() && schema.key.is_some_and(text)
+        };
+        // Distribution would stop at a password such as `*abc` or `a: b`, which are YAML but not texts; and at `*`, the
+        // commonest value of all headers.
+        let wants_text = text_of(schema);
+        let wants_texts = schema.item.as_deref().is_some_and(text_of);
+        let written_as_list = self.text.trim_start().starts_with(['[', '{', '-']);
         match parsed {
             Ok(node) => match node.value {
                 Value::Scalar { .. } | Value::Null => Ok(node),
                 Value::List(_) | Value::Map(_) if wants_text => Ok(self.raw()),
+                Value::Map(_) if wants_texts && !written_as_list => Ok(self.raw()),
                 Value::List(_) | Value::Map(_) => Ok(node),
             },
-            Err(_) if wants_text => Ok(self.raw()),
+            Err(_) if wants_text || (wants_texts && !written_as_list) => Ok(self.raw()),
             Err(error) => Err(Error::Variable {
                 variable: self.name.to_string(),
                 path: self.path.clone(),
                 // Neither the text nor the parser's words about it: either may hold a secret.
                 value: "its text".to_owned(),
                 allowed: match error {
+                    Error::Syntax { .. } if wants_texts => {
+                        "one text, or a list of texts in quotes such as `['*', 'a b']`".to_owned()
+                    }
                     Error::Syntax { line, column, .. } => {
                         format!("YAML; it is wrong at line {line}, column {column}")
                     }

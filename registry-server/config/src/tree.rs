@@ -128,6 +128,27 @@ impl Tree {
         tree
     }
 
+    /// Where the value at a path comes from, items of lists by their index (`health.file[0].interval`): the value's own
+    /// place, or that of the nearest section around it which somebody wrote.
+    pub fn origin(&self, path: &str) -> Origin {
+        let mut node = &self.root;
+        let mut nearest = Origin::Program;
+        for step in path.split('.') {
+            let (name, index) = match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
+                Some((name, index)) => (name, index.parse::<usize>().ok()),
+                None => (step, None),
+            };
+            let found = node.get(name).and_then(|node| match (&node.value, index) {
+                (Value::List(items), Some(index)) => items.get(index),
+                _ => Some(node),
+            });
+            let Some(found) = found else { break };
+            node = found;
+            nearest = node.origin.clone();
+        }
+        nearest
+    }
+
     /// YAML text that reads back as this tree, **secrets included**: see [`Tree::masked`].
     pub fn to_yaml(&self) -> String {
         yaml::write(&self.root)

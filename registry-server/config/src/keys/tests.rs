@@ -42,7 +42,7 @@ fn sample(key: &super::Key) -> &'static str {
         Shape::OneOf(allowed) => allowed[allowed.len() - 1],
         Shape::Bool => "yes",
         Shape::Integer(_) => "7",
-        Shape::Duration => "1m",
+        Shape::Duration | Shape::Timeout => "1m",
         Shape::Network => "10.0.0.0/8",
         Shape::Pattern => "'^https://'",
     }

@@ -128,7 +128,7 @@ fn a_cache_in_redis_has_an_address_in_the_words_of_either_line() {
         ("redis: {addr: ''}", "`redis.addrs` is missing"),
         (
             "redis: {addrs: [localhost]}",
-            "`redis.addrs[0]`: `localhost` is not allowed",
+            "`redis.addrs[0]` (line 3): `localhost` is not allowed",
         ),
         (
             "redis: {addr: localhost}",
@@ -157,6 +157,7 @@ fn a_cache_in_redis_has_an_address_in_the_words_of_either_line() {
     );
     // What is "for ever" in Redis's library for Go.
     assert_eq!(spans("readtimeout: -1, dialtimeout: 0"), (5_000, 500));
+    assert_eq!(spans("readtimeout: -2, dialtimeout: -1"), (5_000, 500));
     assert!(!redis("").tls.is_on());
     assert!(redis("tls: {rootcas: ca.crt}").tls.is_on());
 }
@@ -172,7 +173,7 @@ fn uploads_are_purged_as_distribution_does_unless_told_otherwise() {
             purging.map(|purging| [purging.age(), purging.interval()].map(|span| span.as_secs() / 3600));
         (lines, hours.ok())
     };
-    assert_eq!(purging("{}"), (Ok(vec![]), Some([168, 24])));
+    assert_eq!(purging("{dryrun: false}"), (Ok(vec![]), Some([168, 24])));
     assert_eq!(
         purging("{enabled: true, age: 2h, interval: 1h, dryrun: false}"),
         (Ok(vec![]), Some([2, 1]))
@@ -181,9 +182,9 @@ fn uploads_are_purged_as_distribution_does_unless_told_otherwise() {
         purging("{age: -1h, interval: 0}").0.unwrap_err(),
         [
             "`storage.maintenance.uploadpurging.age` (line 2): `-1h` is not allowed; \
-             allowed: a duration of nothing or more, such as `168h`",
+             allowed: a duration of 1m or more",
             "`storage.maintenance.uploadpurging.interval` (line 2): `0s` is not allowed; \
-             allowed: a duration of more than nothing, such as `24h`",
+             allowed: a duration of 1s or more",
         ]
     );
 }
@@ -193,7 +194,7 @@ fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
     refuses(
         "http: {draintimeout: soon}",
         &["`http.draintimeout` (line 3): `soon` is not allowed; allowed: \
-           a duration such as `30s`, `1m30s` or `168h`, or a whole number of nanoseconds"],
+           a duration such as `30s`, `1m30s` or `168h`"],
     );
     refuses(
         "log: {level: loud}",
@@ -445,10 +446,11 @@ fn a_secret_is_never_quoted() {
 #[test]
 fn unknown_keys_warn_with_their_path() {
     warns(
-        "htpp: {}\nhttp: {tls: {certifcate: c}}\n",
+        "htpp: {}\nhttp: {tsl: {}, relativurls: true}\n",
         &[
             "`htpp` (line 3) is not a known key and is ignored",
-            "`http.tls.certifcate` (line 4) is not a known key and is ignored",
+            "`http.tsl` (line 4) is not a known key and is ignored",
+            "`http.relativurls` (line 4) is not a known key and is ignored",
         ],
     );
 }
@@ -500,7 +502,7 @@ fn what_would_be_lost_is_refused_with_a_sentence() {
 #[test]
 fn spellings_of_yaml_1_1_and_of_old_files_are_understood() {
     let text = "version: \"0.1\"\nloglevel: WARN\nlog: {formatter: Json, accesslog: {disabled: On}}\n\
-        storage: inmemory\nhttp: {draintimeout: 5000000000, headers: {A: b}, trustedproxies: [\"::1\", 10.0.0.0/8]}\n";
+        storage: inmemory\nhttp: {draintimeout: 5s, headers: {A: b}, trustedproxies: [\"::1\", 10.0.0.0/8]}\n";
     let config = load(text, []).unwrap().config;
     assert_eq!(config.log.level, Some(Level::Warn));
     assert_eq!(config.log.formatter, Some(Formatter::Json));
@@ -608,4 +610,80 @@ fn limits_that_would_stop_the_server_from_serving_are_refused() {
         let error = refused(yaml).unwrap_or_else(|| panic!("{yaml} was taken"));
         assert!(error.contains(allowed), "{yaml}: {error}");
     }
+}
+
+/// Both peers refuse `age: 168`; what they take of the others they take for nanoseconds.
+#[test]
+fn a_duration_without_a_unit_is_refused_for_every_key() {
+    use crate::keys::{KEYS, Kind, Shape};
+    let spans = |key: &&crate::keys::Key| matches!(key.shape, Shape::Duration | Shape::Timeout);
+    let mut seen = 0;
+    for key in KEYS.iter().filter(spans).filter(|key| key.kind != Kind::NotYet) {
+        let of = |value: &str| {
+            let mut yaml = value.to_owned();
+            for step in key.path.rsplit('.') {
+                yaml = match step.strip_suffix("[]") {
+                    Some(name) => format!("{{{name}: [{yaml}]}}"),
+                    None => format!("{{{step}: {yaml}}}"),
+                };
+            }
+            let mut tree = Tree::parse(GOOD).unwrap();
+            tree.merge(&Tree::parse(&yaml).unwrap());
+            lines(&tree.to_yaml()).err().unwrap_or_default().join("\n")
+        };
+        for number in ["60", "168", "5000000000", "-5", "'10'"] {
+            let text = number.trim_matches('\'');
+            let expected = format!(
+                "`{text}` is not allowed; allowed: a number with its unit: `{text}s` for seconds, `{text}m` for minutes, \
+                 `{text}h` for hours"
+            );
+            let got = of(number);
+            assert!(got.contains(&expected), "{}: {number}: {got}", key.path);
+        }
+        // Nothing is a duration; whether the key allows it is another matter.
+        assert!(!of("0").contains("with its unit"), "{}", key.path);
+        seen += 1;
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+#[test]
+fn a_duration_that_burns_a_core_or_takes_what_was_just_written_is_refused() {
+    let interval = "is not allowed; allowed: a duration of 100ms or more, or 0 for the default";
+    refuses(
+        "health:\n  storagedriver: {interval: 10ns}\n  file: [{file: f, interval: -1s}]\n  \
+         http: [{uri: u, interval: 1ms, timeout: 1ns}]\n  tcp: [{addr: 'a:1', interval: 99ms}]",
+        &[
+            &format!("`health.storagedriver.interval` (line 4): `10ns` {interval}"),
+            &format!("`health.file[0].interval` (line 5): `-1s` {interval}"),
+            &format!("`health.http[0].interval` (line 6): `1ms` {interval}"),
+            "`health.http[0].timeout` (line 6): `1ns` is not allowed; allowed: a duration of 1ms or more, or 0 for the default",
+            &format!("`health.tcp[0].interval` (line 7): `99ms` {interval}"),
+        ],
+    );
+    refuses(
+        "redis: {readtimeout: 10ns}",
+        &[
+            "`redis.readtimeout` (line 3): `10ns` is not allowed; allowed: a duration of 1ms or more, or less than nothing \
+           for the default",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_is_warned_about_and_an_empty_one_is_none() {
+    warns(
+        "http: {secret: a, previoussecrets: [0123456789abcdef, b]}",
+        &[
+            "`http.secret` (line 3) is shorter than 16 bytes: whoever guesses it can take over the uploads of others; \
+             allowed: any text, such as 32 random bytes in base64",
+            "`http.previoussecrets[1]` (line 3) is shorter than 16 bytes: whoever guesses it can take over the uploads of \
+             others; allowed: any text, such as 32 random bytes in base64",
+        ],
+    );
+    // Nobody needs to guess it.
+    refuses(
+        "http: {previoussecrets: ['']}",
+        &["`http.previoussecrets[0]` is missing; allowed: a secret that was used before, or no such item"],
+    );
 }

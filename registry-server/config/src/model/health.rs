@@ -26,6 +26,11 @@ pub struct Health {
     pub tcp: Vec<TcpCheck>,
 }
 
+impl Health {
+    /// The shortest `interval`: a look costs more than a timer, and none is missed for a tenth of a second.
+    pub const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
+}
+
 /// `health.storagedriver`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

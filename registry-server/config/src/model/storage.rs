@@ -185,24 +185,23 @@ pub struct UploadPurging {
 }
 
 impl UploadPurging {
-    /// How long the data of an upload may lie unwritten. Negative is refused with the configuration.
+    /// How long the data of an upload may lie unwritten. What is shorter than [`Self::AGE_FLOOR`] is refused with the
+    /// configuration.
     pub fn age(&self) -> Duration {
-        match self.age {
-            Some(span) => span.positive().unwrap_or(Self::AGE),
-            None => Self::AGE,
-        }
+        let age = self.age.and_then(GoDuration::positive);
+        age.unwrap_or(Self::AGE).max(Self::AGE_FLOOR)
     }
 
-    /// Time between two runs. Negative and none at all are refused with the configuration.
+    /// Time between two runs. What is shorter than [`Self::INTERVAL_FLOOR`] is refused with the configuration.
     pub fn interval(&self) -> Duration {
-        match self.interval {
-            Some(span) => span
-                .positive()
-                .filter(|span| !span.is_zero())
-                .unwrap_or(Self::INTERVAL),
-            None => Self::INTERVAL,
-        }
+        let interval = self.interval.and_then(GoDuration::positive);
+        interval.unwrap_or(Self::INTERVAL).max(Self::INTERVAL_FLOOR)
     }
+
+    /// The shortest age: a client needs time between two requests of an upload.
+    pub const AGE_FLOOR: Duration = Duration::from_secs(60);
+    /// The shortest interval: each purge walks the whole store.
+    pub const INTERVAL_FLOOR: Duration = Duration::from_secs(1);
 
     const AGE: Duration = Duration::from_secs(168 * 3600);
     const INTERVAL: Duration = Duration::from_secs(24 * 3600);

@@ -364,6 +364,28 @@ fn an_empty_variable_unsets_its_key() {
     );
 }
 
+/// docker-registry-ui#306 and many more: as people write it, without quotes of YAML's.
+#[test]
+fn a_header_that_is_no_yaml_is_taken_as_one_value() {
+    let headers = |value: &str| {
+        let name = "REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin";
+        loaded(&[(name, value)])
+            .map(|loaded| loaded.config.http.headers["access-control-allow-origin"].clone())
+    };
+    for value in ["*", "GET, HEAD: all", "%x", "https://a.example", "@x", "*, b"] {
+        assert_eq!(headers(value).unwrap(), [value], "{value}");
+    }
+    assert_eq!(headers("['*']").unwrap(), ["*"]);
+    assert_eq!(headers("[a, 'b c']").unwrap(), ["a", "b c"]);
+    fails(
+        &[("REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin", "[*]")],
+        &[
+            "variable REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin: its text is not allowed for \
+           `http.headers.access-control-allow-origin`; allowed: one text, or a list of texts in quotes such as `['*', 'a b']`",
+        ],
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn no_mutated_variable_panics(
