@@ -12,6 +12,8 @@ use e2e::exec::Exec;
 use e2e::local::{Local, Programs, serve_if_asked};
 use e2e::output::{Hint, Output, Step};
 
+#[cfg(test)]
+mod advisories;
 mod down;
 mod soak;
 mod stores;
