@@ -28,8 +28,16 @@ use output::Output;
 
 /// Stores and serves container images and other OCI artifacts.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = exit::HELP)]
+#[command(
+    version = concat!("berth ", env!("CARGO_PKG_VERSION")),
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    after_help = exit::HELP
+)]
 struct Arguments {
+    /// Prints program, project and version, in distribution's order
+    #[arg(short = 'v', short_alias = 'V', long = "version", action = clap::ArgAction::Version)]
+    _version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }

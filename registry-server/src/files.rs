@@ -1,7 +1,11 @@
-//! What tells one version of a file from the next, so that a changed one is read again without a restart.
+//! Files that people edit: how they are read, and what tells one version from the next, so that a changed one is read
+//! again without a restart. `text` reads any of them, `pem` certificates and keys.
 //!
 //! Polled rather than watched: a mounted Secret changes by a rename of a link two folders up, a network file system
 //! tells nobody, and one `stat` every few seconds costs nothing.
+
+pub(crate) mod pem;
+pub(crate) mod text;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -2,12 +2,14 @@
 //!
 //! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and what is known of
 //! the request; no value of a header or a body is logged but those of the access log's combined format, the host and
-//! the content type, and of a query its upload state is left out; nobody who logs ever waits for a reader or a mail
+//! the content type; the state of an upload is left out wherever it stands, and a line has 4 KiB of a client's text at
+//! most; nobody who logs ever waits for a reader or a mail
 //! server ([`Sink`] says what happens to lines nobody reads).
 //! Must not: fail a request.
 //! Start at [`start`]; `access` is the access log, `request` what lines say of a request.
 
 pub mod access;
+mod client_text;
 mod layer;
 mod line;
 mod mail;

@@ -9,7 +9,7 @@ use rand::Rng;
 use registry_config::htpasswd::{self, BcryptHash, RefusedLine};
 
 use super::Error;
-use crate::files::Version;
+use crate::files::{Version, text};
 
 /// The largest file that is read: users for a small country. A path that names an endless device by mistake must not
 /// take all memory.
@@ -84,13 +84,15 @@ pub(super) fn read(path: &Path) -> Result<(Version, Users), Error> {
     };
     // The version before the text: a change in between is then seen as one more change, never missed.
     let version = Version::of(path).map_err(unreadable)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text))
+        .and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    if text.len() as u64 > BYTES_MAX {
+    if bytes.len() as u64 > BYTES_MAX {
         return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
     }
+    let text = text::decode(&bytes)
+        .map_err(|problem| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, problem)))?;
     let htpasswd::Htpasswd { users, refused } = htpasswd::parse(&text);
     let users = Users::new(users);
     users.log(path, &refused);

@@ -89,7 +89,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
     };
     let config = &found.loaded.config;
     outside::finish(config, output, async {
-        let (registry, _) = outside::open(config).await?;
+        let (registry, _) = outside::open(&found).await?;
         let collecting = Collecting {
             untagged: match arguments.delete_untagged {
                 true => Untagged::Delete,

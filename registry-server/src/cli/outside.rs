@@ -6,6 +6,7 @@
 use registry_config::model::{CacheKind, Config};
 
 use super::output::Output;
+use super::source::Found;
 use super::{exit, serve};
 use crate::fault::Fault;
 use crate::registry::{CheckError, CopyError, GarbageError, Registry, Settings, WhileWritten};
@@ -23,6 +24,15 @@ pub(super) enum Error {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] serve::Error),
+    /// The same, with the place of the value that is to blame.
+    #[error("{place}")]
+    Placed {
+        /// The file and line, or the variable.
+        place: String,
+        /// Why.
+        #[source]
+        source: serve::Error,
+    },
     /// The collection ended.
     #[error(transparent)]
     Garbage(#[from] Box<GarbageError>),
@@ -41,7 +51,7 @@ impl Error {
     fn fault(&self) -> Fault {
         match self {
             Self::InMemory => Fault::Caller,
-            Self::Store(error) => error.fault(),
+            Self::Store(error) | Self::Placed { source: error, .. } => error.fault(),
             Self::Garbage(error) => error.fault(),
             Self::Check(error) => error.fault(),
             Self::Copy(error) => error.fault(),
@@ -54,7 +64,7 @@ impl Error {
             Self::Garbage(error) => error.hint(),
             Self::Check(error) => error.hint().map(str::to_owned),
             Self::Copy(error) => error.hint().map(str::to_owned),
-            Self::Store(error) => error.hint(),
+            Self::Store(error) | Self::Placed { source: error, .. } => error.hint(),
             Self::InMemory | Self::System(_) => None,
         }
     }
@@ -86,7 +96,17 @@ pub(super) fn finish(config: &Config, output: &Output, work: impl Future<Output 
 }
 
 /// The registry of a configuration, whose store must not be another owner's, and the store's name for people.
-pub(super) async fn open(config: &Config) -> Result<(Registry, String), Error> {
+pub(super) async fn open(found: &Found) -> Result<(Registry, String), Error> {
+    opened(&found.loaded.config).await.map_err(|error| match error {
+        Error::Store(source) if !source.place(found).is_empty() => Error::Placed {
+            place: source.place(found),
+            source,
+        },
+        error => error,
+    })
+}
+
+async fn opened(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }

@@ -5,6 +5,7 @@ mod cache;
 mod exchange;
 mod ownership;
 mod parts;
+mod signals;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -14,7 +15,6 @@ use std::sync::atomic::Ordering;
 use ::http::Request;
 use hyper::body::Incoming;
 use registry_config::Loaded;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use answer::Front;
@@ -22,6 +22,7 @@ pub(super) use cache::cache;
 use ownership::Ownership;
 pub(super) use parts::{driver, validation};
 use parts::{gate, options};
+use signals::Signals;
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -68,8 +69,14 @@ pub(super) enum Error {
     #[error(transparent)]
     Health(#[from] health::Error),
     /// An address cannot be had.
-    #[error(transparent)]
-    Listen(#[from] server::Error),
+    #[error("cannot use `{key}`")]
+    Listen {
+        /// The configuration's key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: server::Error,
+    },
     /// A pattern is none. The configuration's check finds each of them first; all of them together can still be too
     /// large.
     #[error("cannot use `validation.manifests.urls`")]
@@ -89,9 +96,30 @@ impl Error {
             Self::Auth(error) => error.fault(),
             Self::Tls(error) => error.fault(),
             Self::Health(error) => error.fault(),
-            Self::Listen(error) => error.fault(),
+            Self::Listen { source, .. } => source.fault(),
             Self::System(_) => Fault::Permanent,
         }
+    }
+
+    /// The configuration's key whose value is to blame, to say where it comes from.
+    fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Storage { .. } => Some("storage.filesystem.rootdirectory"),
+            Self::Store(error) => Some(error.key()),
+            Self::Owner(_) => Some("storage.maintenance.owner"),
+            Self::Cache(_) => Some("redis"),
+            Self::Auth(_) => Some("auth.htpasswd.path"),
+            Self::Tls(error) => Some(error.key()),
+            Self::Health(_) => Some("health.http"),
+            Self::Listen { key, .. } => Some(*key),
+            Self::Patterns(_) => Some("validation.manifests.urls"),
+            Self::System(_) => None,
+        }
+    }
+
+    /// The file and line, or the variable, that the value to blame comes from; nothing when no value is.
+    pub(super) fn place(&self, found: &Found) -> String {
+        self.key().map(|key| found.place_of(key)).unwrap_or_default()
     }
 
     /// What can be done.
@@ -104,7 +132,7 @@ impl Error {
             | Self::Auth(_)
             | Self::Tls(_)
             | Self::Health(_)
-            | Self::Listen(_)
+            | Self::Listen { .. }
             | Self::Patterns(_)
             | Self::System(_) => None,
         }
@@ -122,7 +150,7 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
     };
     let log = match telemetry::start(&found.loaded.config.log) {
         Ok(log) => log,
-        Err(error) => return fail(&Error::System(error), output),
+        Err(error) => return fail(&Error::System(error), &found, output),
     };
     let code = logged(&found, &log, output);
     match code {
@@ -140,14 +168,14 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Error::System(error), output),
+        Err(error) => return fail(&Error::System(error), found, output),
     };
     let code = match runtime.block_on(serve(found, log)) {
         Ok(code) => code,
         Err(error) => {
             // What was said before stands above it.
             log.finish();
-            fail(&error, output)
+            fail(&error, found, output)
         }
     };
     // A file call that hangs on a dead disk must not keep the process alive.
@@ -155,8 +183,8 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     code
 }
 
-fn fail(error: &Error, output: &output::Output) -> u8 {
-    output.error("", error);
+fn fail(error: &Error, found: &Found, output: &output::Output) -> u8 {
+    output.error(&error.place(found), error);
     if let Some(hint) = error.hint() {
         output.hint(&hint);
     }
@@ -168,6 +196,7 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
+    let others = signals::Others::new().map_err(Error::System)?;
     let trouble = Trouble::default();
     let (driver, storage) = driver(config, &trouble)?;
     let cache = cache(config)?;
@@ -184,9 +213,21 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         http.net.unwrap_or_default(),
         http.addr.as_deref().unwrap_or(":5000"),
     )
-    .await?;
+    .await
+    .map_err(|source| Error::Listen {
+        key: "http.addr",
+        source,
+    })?;
     let probes = match &http.debug.addr {
-        Some(address) => Some(Listener::bind(http.debug.net(), address).await?),
+        Some(address) => {
+            let bound = Listener::bind(http.debug.net(), address).await;
+            let listener = bound.map_err(|source| Error::Listen {
+                key: "http.debug.addr",
+                source,
+            })?;
+            tracing::info!("debug server listening {address}");
+            Some(listener)
+        }
         None => None,
     };
 
@@ -264,8 +305,12 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         auth = gate.name(),
         tls = tls.is_some(),
         configuration = found.place,
-        "listening"
+        // Distribution's words: tests of other programs wait for them, and read the port.
+        "listening on {}{}",
+        listener.address(),
+        if tls.is_some() { ", tls" } else { "" }
     );
+    tokio::spawn(signals::follow(others, gate, tls.clone()));
     let protocols = Protocols {
         tls,
         h2c: http.h2c.enabled == Some(true),
@@ -362,28 +407,5 @@ fn raise_file_limit() {
         )
     {
         tracing::debug!(%error, "the limit of open files stays as it is");
-    }
-}
-
-/// The signals that stop a server.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for one, and names it.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }

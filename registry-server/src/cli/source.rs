@@ -3,24 +3,43 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use registry_config::{Loaded, load};
+use registry_config::{Loaded, Origin, load};
 
 use super::output::Output;
+use crate::files::text;
 
 /// Where registry:3 and registry:2 look, in this order.
 const DEFAULTS: [&str; 2] = ["/etc/distribution/config.yml", "/etc/docker/registry/config.yml"];
+
+/// Names the file for who cannot give arguments.
+const VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
+
+fn named_by(variable: bool) -> String {
+    match variable {
+        true => format!(" (variable {VARIABLE})"),
+        false => String::new(),
+    }
+}
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// A file that was named cannot be read.
-    #[error("cannot read the configuration `{}`", path.display())]
+    #[error("cannot read the configuration `{}`{}", path.display(), named_by(*by_variable))]
     Read {
         /// The file.
         path: PathBuf,
+        /// It was named by [`VARIABLE`], not on the command line or by default.
+        by_variable: bool,
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A variable of ours is no text. What is in it is not told: it may be a secret.
+    #[error("variable {variable}: its text is not UTF-8; allowed: UTF-8")]
+    Variable {
+        /// Its name, with replacement characters.
+        variable: String,
     },
     /// What was read is wrong.
     #[error("{} errors in {place}", errors.len())]
@@ -36,7 +55,7 @@ impl Error {
     /// Prints it: one line per thing that is wrong. All of it is the caller's to mend.
     pub(super) fn print(&self, output: &Output) {
         match self {
-            Self::Read { .. } => output.error("", self),
+            Self::Read { .. } | Self::Variable { .. } => output.error("", self),
             Self::Invalid { place, errors } => errors.iter().for_each(|error| output.error(place, error)),
         }
     }
@@ -50,18 +69,34 @@ pub(super) struct Found {
     pub(super) place: String,
 }
 
+impl Found {
+    /// The file and line, or the variable, that the value of a key comes from.
+    pub(super) fn place_of(&self, key: &str) -> String {
+        match self.loaded.tree.origin(key) {
+            Origin::Line(line) => format!("{} (line {line})", self.place),
+            Origin::Variable(name) => format!("{} (variable {name})", self.place),
+            Origin::Program => self.place.clone(),
+        }
+    }
+}
+
 /// Reads the named file, the one of `REGISTRY_CONFIGURATION_PATH`, the first default that is there, or else the
 /// built-in configuration, and lays the variables over it.
 pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
-    let by_variable = std::env::var_os("REGISTRY_CONFIGURATION_PATH").filter(|path| !path.is_empty());
+    let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    let by_variable = named.is_none() && variable.is_some();
     let path = named
-        .or_else(|| by_variable.map(PathBuf::from))
+        .or_else(|| variable.map(PathBuf::from))
         .or_else(|| DEFAULTS.iter().map(PathBuf::from).find(|path| path.exists()));
-    let (text, place) = match path {
+    let (content, place) = match path {
         Some(path) => {
             let place = path.display().to_string();
             (
-                std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?,
+                text::read(&path).map_err(|source| Error::Read {
+                    path,
+                    by_variable,
+                    source,
+                })?,
                 place,
             )
         }
@@ -70,19 +105,35 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
             (built_in(&folder), "the built-in configuration".to_owned())
         }
     };
-    // What is not UTF-8 cannot name a key, and as a value it has no meaning in YAML.
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    found(&text, variables, place)
+    found(&content, variables()?, place)
+}
+
+/// The environment. A variable of ours that is no text stands for nothing in YAML, and passing over it could open the
+/// registry.
+fn variables() -> Result<Vec<(String, String)>, Error> {
+    let mut all = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => all.push((name, value)),
+            (name, _) => {
+                let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
+                if name.to_ascii_uppercase().starts_with("REGISTRY_") {
+                    return Err(Error::Variable { variable: name });
+                }
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Reads a file as it is. For commands that take two: variables would make one of them the other.
 pub(super) fn file(path: &Path) -> Result<Found, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+    let content = text::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),
+        by_variable: false,
         source,
     })?;
-    found(&text, [], path.display().to_string())
+    found(&content, [], path.display().to_string())
 }
 
 fn found(

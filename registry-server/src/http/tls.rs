@@ -14,12 +14,12 @@ use registry_config::model::{ClientAuth, Tls as Settings, TlsVersion};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::fault::Fault;
-use crate::files::Version;
+use crate::files::{Version, pem};
 
 /// How often the files are looked at. A mounted Secret takes a minute to arrive; this adds nothing to speak of.
 const LOOK: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ static NEWEST: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// Why TLS cannot be set up. Once it runs, trouble with a file keeps what was good before.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
+    /// A file cannot be read, or is not what it should be.
     #[error("`{key}`, `{}`, cannot be read", path.display())]
     Read {
         /// The configuration's key that names it.
@@ -40,25 +40,6 @@ pub enum Error {
         /// Why.
         #[source]
         source: std::io::Error,
-    },
-    /// A file is not the PEM it should be.
-    #[error("`{key}`, `{}`, is not a PEM file with what is needed", path.display())]
-    NotPem {
-        /// The configuration's key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: pem::Error,
-    },
-    /// A file holds no certificate.
-    #[error("`{key}`, `{}`, holds no certificate; allowed: a PEM file with at least one", path.display())]
-    NoCertificate {
-        /// The configuration's key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
     },
     /// Certificate and key are no pair, or of a kind that cannot be used.
     #[error("`http.tls.key`, `{}`, does not fit `http.tls.certificate`, `{}`", key.display(), certificate.display())]
@@ -83,14 +64,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The configuration's key whose value is to blame.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Read { key, .. } => *key,
+            Self::Pair { .. } => "http.tls.key",
+            Self::ClientCas { .. } => "http.tls.clientcas",
+            Self::Bug(_) => "http.tls",
+        }
+    }
+
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Read { .. }
-            | Self::NotPem { .. }
-            | Self::NoCertificate { .. }
-            | Self::Pair { .. }
-            | Self::ClientCas { .. } => Fault::Caller,
+            Self::Read { .. } | Self::Pair { .. } | Self::ClientCas { .. } => Fault::Caller,
             Self::Bug(_) => Fault::Permanent,
         }
     }
@@ -103,6 +90,8 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     files: Files,
     current: ArcSwap<ServerConfig>,
+    /// Somebody asks for a look before its time.
+    asked: Notify,
 }
 
 struct Files {
@@ -138,12 +127,21 @@ impl Tls {
             },
         };
         let current = ArcSwap::from(files.read()?);
-        Ok(Some(Self(Arc::new(Inner { files, current }))))
+        Ok(Some(Self(Arc::new(Inner {
+            files,
+            current,
+            asked: Notify::new(),
+        }))))
     }
 
     /// For one handshake: with the files as they were last seen.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.0.current.load_full())
+    }
+
+    /// Has the files read again now, changed or not.
+    pub fn look_again(&self) {
+        self.0.asked.notify_one();
     }
 
     /// Looks at the files for ever and takes what is new and good. Dropping it stops the looking, no more.
@@ -153,13 +151,16 @@ impl Tls {
         let mut complained = false;
         let mut tick = tokio::time::interval(LOOK);
         loop {
-            tick.tick().await;
+            let asked = tokio::select! {
+                _ = tick.tick() => false,
+                () = self.0.asked.notified() => true,
+            };
             let inner = Arc::clone(&self.0);
             // Off the async threads: the files may lie on a network.
             let now = tokio::task::spawn_blocking(move || inner.files.versions_on_disk())
                 .await
                 .unwrap_or_default();
-            if seen.as_ref() == Some(&now) {
+            if seen.as_ref() == Some(&now) && !asked {
                 continue;
             }
             let inner = Arc::clone(&self.0);
@@ -168,7 +169,9 @@ impl Tls {
             match read {
                 Ok(Ok(config)) => {
                     self.0.current.store(config);
-                    if seen.is_some() {
+                    if asked {
+                        tracing::info!(%certificate, "certificate read again");
+                    } else if seen.is_some() {
                         tracing::info!(%certificate, "certificate changed: the new one is served");
                     }
                     seen = Some(now);
@@ -176,7 +179,7 @@ impl Tls {
                 }
                 // Certificate and key arrive one after the other, so this may be half of a good pair.
                 Ok(Err(error)) => {
-                    if !complained {
+                    if !complained || asked {
                         let error = crate::telemetry::chain(&error);
                         tracing::error!(
                             error,
@@ -213,8 +216,11 @@ impl Files {
             .cloned()
             .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         let chain = certificates("http.tls.certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| unusable("http.tls.key", &self.key, error))?;
+        let key = pem::key(&self.key).map_err(|source| Error::Read {
+            key: "http.tls.key",
+            path: self.key.clone(),
+            source,
+        })?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(self.versions)
             .map_err(Error::Bug)?;
@@ -254,22 +260,9 @@ impl Files {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let unreadable = |error| unusable(key, path, error);
-    let chain = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    if chain.is_empty() {
-        return Err(Error::NoCertificate {
-            key,
-            path: path.to_owned(),
-        });
-    }
-    Ok(chain)
-}
-
-fn unusable(key: &'static str, path: &Path, error: pem::Error) -> Error {
-    let path = path.to_owned();
-    match error {
-        pem::Error::Io(source) => Error::Read { key, path, source },
-        source => Error::NotPem { key, path, source },
-    }
+    pem::certificates(path).map_err(|source| Error::Read {
+        key,
+        path: path.to_owned(),
+        source,
+    })
 }

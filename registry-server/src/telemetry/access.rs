@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method, Uri, Version, header};
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::client_text::{self, shown};
+
 /// What a request's line says of the request.
 #[derive(Debug, Clone)]
 pub struct Entry {
     client: Option<IpAddr>,
     time: Timestamp,
-    method: Method,
+    method: String,
     target: String,
     version: Version,
     referer: String,
@@ -26,20 +28,22 @@ impl Entry {
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
-        let text = |name| {
+        let text = |name, most| {
             let value = headers
                 .get(name)
                 .map(|value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()));
-            value.map(|value| escaped(&value)).unwrap_or_default()
+            value
+                .map(|value| escaped(&shown(&value, most)))
+                .unwrap_or_default()
         };
         Self {
             client,
             time: Timestamp::now(),
-            method: method.clone(),
-            target: escaped(&without_state(uri)),
+            method: shown(method.as_str(), client_text::METHOD).into_owned(),
+            target: escaped(&target(uri, client_text::ACCESS_TARGET)),
             version,
-            referer: text(header::REFERER),
-            agent: text(header::USER_AGENT),
+            referer: text(header::REFERER, client_text::ACCESS_REFERER),
+            agent: text(header::USER_AGENT, client_text::ACCESS_AGENT),
         }
     }
 
@@ -57,7 +61,9 @@ impl Entry {
             agent,
             ..
         } = self;
-        let user = user.filter(|user| !user.is_empty()).map(escaped);
+        let user = user
+            .filter(|user| !user.is_empty())
+            .map(|user| escaped(&shown(user, client_text::USER)));
         let user = user.as_deref().unwrap_or("-");
         format!(
             "{client} - {user} [{time}] \"{method} {target} {version:?}\" {status} {bytes} \"{referer}\" \"{agent}\"\n"
@@ -65,19 +71,10 @@ impl Entry {
     }
 }
 
-/// Path and query, without the token that lets its holder go on with an upload.
-pub(super) fn without_state(uri: &Uri) -> String {
-    let Some(query) = uri.query() else {
-        return uri.path().to_owned();
-    };
-    let parts = query.split('&').map(|part| {
-        if part.starts_with("_state=") {
-            "_state="
-        } else {
-            part
-        }
-    });
-    format!("{}?{}", uri.path(), parts.collect::<Vec<_>>().join("&"))
+/// Path and query, as they may be logged.
+pub(super) fn target(uri: &Uri, most: usize) -> String {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    shown(target, most).into_owned()
 }
 
 /// Quotes, backslashes and control characters as Apache escapes them, so that no client can forge a line.
@@ -129,6 +126,30 @@ mod tests {
              \"PUT /v2/a/blobs/uploads/1?_state=&digest=sha256:0 HTTP/1.1\" 201 0 \"\" \
              \"docker/20.10 \\\"x\\\" \\\\ \u{fffd}\\x09\"\n"
         );
+    }
+
+    #[test]
+    fn a_line_has_4_kib_of_a_clients_text_and_no_state_of_an_upload() {
+        let long = "x".repeat(60_000);
+        let headers: HeaderMap = [
+            (header::USER_AGENT, format!("agent {long}").parse().unwrap()),
+            (
+                header::REFERER,
+                format!("https://ui.example/?_State=secret&{long}")
+                    .parse()
+                    .unwrap(),
+            ),
+        ]
+        .into_iter()
+        .collect();
+        let uri = format!("/v2/?%5Fstate=secret&{long}").parse().unwrap();
+        let method = Method::from_bytes(&[b'M'; 5000]).unwrap();
+        let entry = Entry::new(None, &method, &uri, Version::HTTP_11, &headers);
+        let line = entry.line(200, 0, Some(&long));
+        let rest = " - -  [02/Nov/2026:07:08:09 +0000] \"  HTTP/1.1\" 200 0 \"\" \"\"\n".len();
+        assert!(line.len() <= client_text::LINE_MAX + rest, "{} bytes", line.len());
+        assert!(!line.contains("secret"), "{line}");
+        assert!(line.contains("/v2/?%5Fstate=&xxx"), "{line}");
     }
 
     proptest::proptest! {

@@ -9,6 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::client_text::{self, shown};
 use super::line::{Line, Severity};
 use super::{PANIC, Sink, chain, mail, request};
 
@@ -22,9 +23,20 @@ pub(super) struct Lines {
     pub(super) hooks: Arc<[mail::Hook]>,
 }
 
-/// Fields of an event.
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Value)>);
+/// Fields of an event, and how much more text they may have: what failed often quotes what was sent.
+struct Fields {
+    all: Vec<(&'static str, Value)>,
+    room: usize,
+}
+
+impl Fields {
+    fn text(&mut self, field: &Field, text: &str) {
+        // A word or two are always told.
+        let text = shown(text, self.room.max(32));
+        self.room = self.room.saturating_sub(text.len());
+        self.all.push((field.name(), text.into()));
+    }
+}
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -49,9 +61,12 @@ impl<S: Subscriber> Layer<S> for Lines {
                 line.field("file", format!("{file}:{number}").into());
             }
         }
-        let mut fields = Fields::default();
+        let mut fields = Fields {
+            all: Vec::new(),
+            room: client_text::EVENT,
+        };
         event.record(&mut fields);
-        for (name, value) in fields.0 {
+        for (name, value) in fields.all {
             match (name, value) {
                 ("message", Value::String(message)) => line.message(message),
                 (name, value) => line.field(name, value),
@@ -66,30 +81,30 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push((field.name(), Value::String(format!("{value:?}"))));
+        self.text(field, &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), Value::String(value.to_owned())));
+        self.text(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Value::Bool(value)));
+        self.all.push((field.name(), Value::Bool(value)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), value.into()));
+        self.all.push((field.name(), value.into()));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), value.into()));
+        self.all.push((field.name(), value.into()));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), value.into()));
+        self.all.push((field.name(), value.into()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.push((field.name(), Value::String(chain(value))));
+        self.text(field, &chain(value));
     }
 }

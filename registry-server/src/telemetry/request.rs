@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue, Method, Request as Message, Uri, header};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::client_text::{self, shown};
+
 tokio::task_local! {
     static REQUEST: Arc<Request>;
 }
@@ -83,15 +85,21 @@ impl Request {
     }
 }
 
+/// A header's text, as it may be logged.
+fn header(text: &str) -> Value {
+    shown(text, client_text::REQUEST_HEADER).into()
+}
+
 /// The fields of the request that is being answered here, if one is.
 pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
     // The error says that there is none.
     let _ = REQUEST.try_with(|request| {
         field("http.request.id", request.id().to_string().into());
-        field("http.request.method", request.method.as_str().into());
+        let method = shown(request.method.as_str(), client_text::METHOD);
+        field("http.request.method", method.into());
         field(
             "http.request.uri",
-            super::access::without_state(&request.uri).into(),
+            super::access::target(&request.uri, client_text::REQUEST_URI).into(),
         );
         // A proxy knows its client's address and not the port.
         match (request.client, request.peer) {
@@ -103,11 +111,11 @@ pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
         }
         // HTTP/2 has the host in the target.
         if let (None, Some(authority)) = (&request.headers[0], request.uri.authority()) {
-            field(NAMES[0], authority.as_str().into());
+            field(NAMES[0], header(authority.as_str()));
         }
         for (name, value) in NAMES.iter().zip(&request.headers) {
             if let Some(value) = value {
-                field(name, String::from_utf8_lossy(value.as_bytes()).into());
+                field(name, header(&String::from_utf8_lossy(value.as_bytes())));
             }
         }
     });

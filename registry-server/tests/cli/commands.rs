@@ -29,7 +29,7 @@ fn a_wrong_value_is_one_line_with_path_value_and_what_is_allowed() {
         &format!("{GOOD}http: {{draintimeout: soon}}\n"),
         &[],
         "%/config.yml: `http.draintimeout` (line 4): `soon` is not allowed; allowed: \
-         a duration such as `30s`, `1m30s` or `168h`, or a whole number of nanoseconds",
+         a duration such as `30s`, `1m30s` or `168h`",
     );
 }
 
@@ -54,21 +54,34 @@ fn text_that_is_no_yaml_is_one_line() {
 
 #[test]
 fn what_the_server_cannot_use_is_named_before_it_listens() {
-    let files = "auth: {htpasswd: {realm: r, path: \"%\"}}\n";
+    let files = "auth: {htpasswd: {realm: r, path: \"%/config.yml/users\"}}\n";
     refuses(
         &format!("{GOOD}{files}"),
         &[],
-        "cannot read the users of `auth.htpasswd.path`, `%`: Is a directory (os error 21)",
+        "%/config.yml (line 4): cannot read the users of `auth.htpasswd.path`, `%/config.yml/users`: Not a directory \
+         (os error 20)",
+    );
+    refuses(
+        &format!("{GOOD}{files}"),
+        &[("REGISTRY_AUTH_HTPASSWD_PATH", "/dev/null/users")],
+        "%/config.yml (variable REGISTRY_AUTH_HTPASSWD_PATH): cannot read the users of `auth.htpasswd.path`, \
+         `/dev/null/users`: Not a directory (os error 20)",
+    );
+    refuses(
+        GOOD,
+        &[("REGISTRY_HTTP_DEBUG_ADDR", "192.0.2.1:1")],
+        "%/config.yml (variable REGISTRY_HTTP_DEBUG_ADDR): cannot use `http.debug.addr`: cannot listen on \
+         `192.0.2.1:1`: Cannot assign requested address (os error 99)",
     );
     refuses(
         &format!("{GOOD}http: {{tls: {{certificate: \"%/none.pem\", key: \"%/none.key\"}}}}\n"),
         &[],
-        "`http.tls.certificate`, `%/none.pem`, cannot be read: No such file or directory (os error 2)",
+        "%/config.yml (line 4): `http.tls.certificate`, `%/none.pem`, cannot be read: No such file or directory (os error 2)",
     );
     refuses(
         "version: 0.1\nstorage: {filesystem: {rootdirectory: \"%/config.yml/data\"}}\nlog: {level: error}\n",
         &[],
-        "cannot use `storage.filesystem.rootdirectory`, `%/config.yml/data`: Not a directory (os error 20)",
+        "%/config.yml (line 2): cannot use `storage.filesystem.rootdirectory`, `%/config.yml/data`: Not a directory (os error 20)",
     );
 }
 
@@ -79,10 +92,12 @@ fn an_address_in_use_is_trouble_that_passes() {
     std::fs::write(&path, GOOD).unwrap();
     let (code, _, stderr) = run(command(PROGRAM)
         .arg("serve")
-        .arg(path)
+        .arg(&path)
         .env("REGISTRY_HTTP_ADDR", &server.address));
     let expected = format!(
-        "error: cannot listen on `{}`: Address already in use (os error 98)\n",
+        "error: {} (variable REGISTRY_HTTP_ADDR): cannot use `http.addr`: cannot listen on `{}`: Address already in use \
+         (os error 98)\n",
+        path.display(),
         server.address
     );
     assert_eq!((code, stderr), (4, expected));
@@ -92,7 +107,11 @@ fn an_address_in_use_is_trouble_that_passes() {
 fn config_check_prints_what_is_in_force_with_secrets_masked_and_warns_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yml");
-    std::fs::write(&path, format!("{GOOD}htpp: {{}}\nhttp: {{secret: hunter2}}\n")).unwrap();
+    std::fs::write(
+        &path,
+        format!("{GOOD}htpp: {{}}\nhttp: {{secret: hunter2-hunter2-hunter2}}\n"),
+    )
+    .unwrap();
     let mut check = command(PROGRAM);
     check
         .env("REGISTRY_CONFIGURATION_PATH", &path)
@@ -185,7 +204,7 @@ fn without_configuration_a_local_folder_is_served_on_this_machine() {
     serve.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0");
     let server = Server::spawn(folder, serve);
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
-    let line = server.log().wait("listening");
+    let line = server.log().wait("listening on ");
     assert!(line.contains("the built-in configuration"), "{line}");
     assert!(line.contains(data.to_str().unwrap()), "{line}");
     assert!(data.is_dir());
@@ -194,7 +213,7 @@ fn without_configuration_a_local_folder_is_served_on_this_machine() {
 #[test]
 fn help_and_version_are_data_and_nonsense_is_the_callers() {
     let (code, stdout, stderr) = run(command(PROGRAM).arg("--version"));
-    let version = format!("registry-server {}\n", env!("CARGO_PKG_VERSION"));
+    let version = format!("registry-server berth {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!((code, stdout, stderr.as_str()), (0, version, ""));
     let (code, stdout, stderr) = run(command(PROGRAM).arg("help"));
     assert_eq!(
@@ -228,4 +247,81 @@ fn the_entrypoint_serves_files_and_runs_other_programs() {
     assert_eq!((code, stdout.as_str()), (0, "hello"));
     let (code, _, stderr) = run(command(&entrypoint).arg("no-such-program"));
     assert_eq!((code, stderr.lines().count()), (127, 2), "{stderr}");
+}
+
+#[test]
+fn a_missing_file_that_a_variable_names_is_told_with_the_variable() {
+    let (code, _, stderr) = run(command(PROGRAM)
+        .arg("serve")
+        .env("REGISTRY_CONFIGURATION_PATH", "/no/such.yml"));
+    let expected = "error: cannot read the configuration `/no/such.yml` (variable REGISTRY_CONFIGURATION_PATH): \
+        No such file or directory (os error 2)\n";
+    assert_eq!((code, stderr.as_str()), (2, expected));
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_and_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yml");
+    std::fs::write(&path, GOOD).unwrap();
+    let (code, _, stderr) = run(command(PROGRAM)
+        .args(["config", "check"])
+        .arg(&path)
+        .env("REGISTRY_AUTH", std::ffi::OsStr::from_bytes(b"htp\xffasswd")));
+    let expected = "error: variable REGISTRY_AUTH: its text is not UTF-8; allowed: UTF-8\n";
+    assert_eq!((code, stderr.as_str()), (2, expected));
+}
+
+#[test]
+fn a_configuration_says_the_same_from_every_editor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yml");
+    let check = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        run(command(PROGRAM).args(["config", "check"]).arg(&path))
+    };
+    let plain = check(GOOD.as_bytes());
+    assert_eq!((plain.0, plain.2.as_str()), (0, ""));
+    let utf16: Vec<u8> = format!("\u{feff}{GOOD}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    assert_eq!(check(format!("\u{feff}{GOOD}").as_bytes()), plain);
+    assert_eq!(check(GOOD.replace('\n', "\r\n").as_bytes()), plain);
+    assert_eq!(check(&utf16), plain);
+    let (code, _, stderr) = check(b"version: 0.1\n# M\xfcller\nstorage: inmemory\n");
+    let expected = format!(
+        "error: cannot read the configuration `{}`: line 2 is not UTF-8; save the file as UTF-8\n",
+        path.display()
+    );
+    assert_eq!((code, stderr), (2, expected));
+}
+
+/// As the package of Debian is installed.
+#[test]
+fn a_folder_as_password_file_lets_nobody_in_and_is_warned_about() {
+    let server =
+        Server::start("auth: {htpasswd: {realm: basic-realm, path: \"%\"}}\nhttp: {addr: \"127.0.0.1:0\"}\n");
+    let line = server
+        .log()
+        .wait("`auth.htpasswd.path` is a folder and no file: nobody can log in");
+    assert!(line.contains("\"level\":\"warning\""), "{line}");
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 401);
+    // docker:docker
+    let login = "GET /v2/ HTTP/1.1\r\nAuthorization: Basic ZG9ja2VyOmRvY2tlcg==\r\n";
+    assert_eq!(server.ask(login).status, 401);
+}
+
+#[test]
+fn the_version_is_the_third_word_as_distribution_prints_it() {
+    for flag in ["-v", "--version", "-V"] {
+        let (code, stdout, _) = run(command(PROGRAM).arg(flag));
+        let words: Vec<&str> = stdout.split_whitespace().collect();
+        assert_eq!(
+            (code, words.len(), words[2]),
+            (0, 3, env!("CARGO_PKG_VERSION")),
+            "{flag}"
+        );
+    }
 }

@@ -13,7 +13,7 @@ fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
     let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = upstream.local_addr().unwrap();
     let server = Server::start(&format!(
-        "health: {{file: [{{file: \"%/down\", interval: 20ms}}], tcp: [{{addr: \"{address}\", interval: 20ms}}]}}\n{HTTP}"
+        "health: {{file: [{{file: \"%/down\", interval: 100ms}}], tcp: [{{addr: \"{address}\", interval: 100ms}}]}}\n{HTTP}"
     ));
     assert_eq!(server.wait_answer("/v2/", 200).body, "{}");
     let file = server.folder.path().join("down");

@@ -8,7 +8,7 @@ use crate::program::{Answer, HTTP, PATIENCE, Server, command, connect, send};
 
 #[test]
 fn probes_tell_a_live_process_from_a_ready_one() {
-    let server = Server::start(&format!("health: {{storagedriver: {{interval: 50ms}}}}\n{HTTP}"));
+    let server = Server::start(&format!("health: {{storagedriver: {{interval: 100ms}}}}\n{HTTP}"));
     let answer = server.wait_probe("/readyz", 200);
     assert_eq!(answer.body, "ok\n");
     assert_eq!(server.probe("/debug/health").body, "{}");

@@ -54,7 +54,7 @@ fn replicas_share_a_storage_and_another_registry_is_refused_with_a_sentence_and_
         let said = refused(arguments, shared.path(), "owner: qa/other");
         let since = marker["since"].as_str().unwrap();
         for part in [
-            &format!("error: the storage belongs to `ci/main` since {since} "),
+            &format!(": the storage belongs to `ci/main` since {since} "),
             "and this server is configured as `qa/other`\n",
             "\nhint: give this registry a root directory, prefix or volume of its own; ",
             "remove `docker/registry/berth/v1/owner` from the storage",
@@ -133,9 +133,7 @@ fn a_storage_that_comes_back_as_another_registrys_ends_the_server() {
     );
     fs::rename(from, to).unwrap();
     assert_eq!(server.wait(), (Some(2), None));
-    server
-        .log()
-        .wait("error: the storage belongs to `ci/main` since ");
+    server.log().wait(": the storage belongs to `ci/main` since ");
     // Not even the sign that a server writes.
     let writers = shared.path().join("data/docker/registry/berth/v1/writers");
     let signs = fs::read_dir(writers).map_or(0, Iterator::count);

@@ -161,7 +161,7 @@ impl Server {
             address: String::new(),
             probes: String::new(),
         };
-        let line = server.log.wait("listening");
+        let line = server.log.wait("listening on ");
         let line: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();

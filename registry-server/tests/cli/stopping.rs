@@ -175,3 +175,22 @@ fn a_kept_connection_is_told_that_it_closes() {
     );
     assert_eq!(server.wait(), (Some(0), None));
 }
+
+/// Log rotation and habits with other programs send these; ending by them is the system's default.
+#[test]
+fn signals_that_mean_no_end_do_not_end_it() {
+    let mut server = Server::start(HTTP);
+    for (signal, name) in [
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+    ] {
+        server.signal(signal);
+        server.log().wait(&format!("\"signal\":\"{name}\""));
+    }
+    server.signal(Signal::HUP);
+    server.log().wait("SIGHUP: users and certificates are read again");
+    assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), (Some(0), None));
+}

@@ -225,3 +225,91 @@ fn a_plain_request_on_the_tls_port_and_a_silent_client_disturb_nobody() {
     assert!(trusts(&server, &pair));
     drop((silent, plain));
 }
+
+#[test]
+fn sighup_has_certificate_and_users_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (Pair::new(), Pair::new());
+    first.write(folder.path());
+    // No user yet.
+    std::fs::write(folder.path().join("users"), "").unwrap();
+    let server = Server::start_in(
+        folder,
+        "http: {addr: \"127.0.0.1:0\", tls: {certificate: \"%/tls.crt\", key: \"%/tls.key\"}}\n\
+         auth: {htpasswd: {realm: r, path: \"%/users\"}}\n",
+    );
+    assert!(trusts(&server, &first));
+    second.write(server.folder.path());
+    let user = format!("ann:$2y$05${}\n", "c".repeat(53));
+    std::fs::write(server.folder.path().join("users"), user).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    server.log().wait("htpasswd changed: users read again");
+    // By the signal, or by the look of every few seconds when that came first.
+    server.log().wait("certificate");
+    let deadline = Instant::now() + PATIENCE;
+    while !trusts(&server, &second) {
+        assert!(Instant::now() < deadline, "{}", server.log().all());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Nothing changed, and it is read all the same.
+    server.signal(rustix::process::Signal::HUP);
+    server.log().wait("certificate read again");
+}
+
+#[test]
+fn certificate_and_key_are_read_whatever_editor_saved_them() {
+    let utf16 = |text: &str| -> Vec<u8> {
+        format!("\u{feff}{text}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect()
+    };
+    let marked = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n")).into_bytes();
+    let saved: [&dyn Fn(&str) -> Vec<u8>; 2] = [&utf16, &marked];
+    for save in saved {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Pair::new();
+        std::fs::write(folder.path().join("tls.crt"), save(&pair.certificate)).unwrap();
+        std::fs::write(folder.path().join("tls.key"), save(&pair.key)).unwrap();
+        let server = start(folder, "");
+        assert!(trusts(&server, &pair));
+        let line = server.log().wait("listening on 127.0.0.1:");
+        assert!(
+            line.contains(&format!("\"msg\":\"listening on {}, tls\"", server.address)),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn an_encrypted_key_is_named_with_its_file_its_line_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let encrypted = pair.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    std::fs::write(
+        path("tls.key"),
+        format!("# the key of registry.test\n{encrypted}"),
+    )
+    .unwrap();
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: inmemory\nhttp:\n  tls:\n    certificate: {}\n    key: {}\n",
+        path("tls.crt"),
+        path("tls.key")
+    );
+    std::fs::write(path("config.yml"), text).unwrap();
+    let serve = |program: &mut std::process::Command| {
+        crate::program::run(program.arg("serve").arg(path("config.yml")))
+    };
+    let (code, _, stderr) = serve(&mut crate::program::command(env!(
+        "CARGO_BIN_EXE_registry-server"
+    )));
+    let expected = format!(
+        "error: {} (line 7): `http.tls.key`, `{}`, cannot be read: line 2: the key is encrypted, and there is nobody to ask \
+         for its password; write it without one: `openssl pkey -in OLD -out NEW`\n",
+        path("config.yml"),
+        path("tls.key")
+    );
+    assert_eq!((code, stderr), (2, expected));
+}

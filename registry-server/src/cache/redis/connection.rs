@@ -16,6 +16,7 @@ use redis::{
 use registry_config::Secret;
 
 use crate::fault::Fault;
+use crate::files::pem;
 
 /// Where Redis is, and how it is spoken to.
 #[derive(Debug, Clone)]
@@ -355,23 +356,31 @@ impl Settings {
 impl Tls {
     /// Reads the files. Blocks.
     fn read(&self) -> Result<TlsCertificates, Error> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| Error::File {
-                path: path.clone(),
-                source,
-            })
+        let unreadable = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| Error::File { path, source }
+        };
+        // The library reads PEM, but only as it wrote it itself.
+        let certificates = |path: &PathBuf| -> Result<Vec<u8>, Error> {
+            let found = pem::certificates(path).map_err(unreadable(path))?;
+            let written = found
+                .iter()
+                .map(|certificate| pem::written("CERTIFICATE", certificate));
+            Ok(written.collect::<String>().into_bytes())
         };
         let client_tls = match &self.identity {
-            Some((certificate, key)) => Some(ClientTlsConfig {
-                client_cert: read(certificate)?,
-                client_key: read(key)?,
-            }),
+            Some((certificate, key)) => {
+                let found = pem::key(key).map_err(unreadable(key))?;
+                Some(ClientTlsConfig {
+                    client_cert: certificates(certificate)?,
+                    client_key: pem::written(pem::label(&found), found.secret_der()).into_bytes(),
+                })
+            }
             None => None,
         };
         let mut authorities = Vec::new();
         for path in &self.authorities {
-            authorities.extend(read(path)?);
-            authorities.push(b'\n');
+            authorities.extend(certificates(path)?);
         }
         Ok(TlsCertificates {
             client_tls,

@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     };
     let config = &found.loaded.config;
     outside::finish(config, output, async {
-        let (registry, _) = outside::open(config).await?;
+        let (registry, _) = outside::open(&found).await?;
         let while_written = outside::while_written(config, arguments.force);
         if let Some(run) = arguments.undo {
             let mut watch = |undoing: Undoing<'_>| match undoing {

@@ -48,13 +48,13 @@ pub(in crate::cli) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     let files = source::file(&arguments.from).and_then(|from| Ok((from, source::file(&arguments.to)?)));
     let (from, to) = match files {
-        Ok((from, to)) => (from.loaded.config, to.loaded.config),
+        Ok(files) => files,
         Err(error) => {
             error.print(output);
             return exit::CALLER;
         }
     };
-    outside::finish(&from, output, async {
+    outside::finish(&from.loaded.config, output, async {
         let (source, source_name) = outside::open(&from).await?;
         let (target, target_name) = outside::open(&to).await?;
         if !arguments.quiet {
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             progress: Progress::new(output, arguments.quiet),
         };
         let mut copied = Copied::default();
-        let while_written = outside::while_written(&to, arguments.force);
+        let while_written = outside::while_written(&to.loaded.config, arguments.force);
         let result = source
             .copy_to(&target, while_written, &mut copied, &mut |event| {
                 report.tell(event)

@@ -93,7 +93,7 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: std::io::Error,
     },
     /// The key file cannot be read.
     #[error("cannot read `storage.gcs.keyfile`, `{}`", path.display())]
@@ -124,6 +124,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The configuration's key whose value is to blame.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Options { section, .. } | Self::Tls { section, .. } => *section,
+            Self::Header { key } | Self::Certificates { key, .. } => *key,
+            Self::KeyFile { .. } | Self::Key { .. } => "storage.gcs.keyfile",
+        }
+    }
+
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
@@ -142,22 +151,14 @@ pub(super) struct Certificates(pub(super) Vec<Vec<u8>>);
 
 impl Certificates {
     pub(super) fn read(key: &'static str, path: Option<&FilePath>) -> Result<Self, StoreError> {
-        use rustls_pki_types::CertificateDer;
-        use rustls_pki_types::pem::PemObject as _;
         let Some(path) = path else {
             return Ok(Self(Vec::new()));
         };
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Certificates {
+        let found = crate::files::pem::certificates(path).map_err(|source| StoreError::Certificates {
             key,
             path: path.to_owned(),
             source,
-        };
-        let found = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| failed(error.into()))?;
-        if found.is_empty() {
-            return Err(failed("the file has no certificate".into()));
-        }
+        })?;
         Ok(Self(
             found
                 .into_iter()

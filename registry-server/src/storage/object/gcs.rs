@@ -108,7 +108,7 @@ impl ServiceAccount {
             path: path.to_owned(),
             lacks,
         };
-        let text = std::fs::read_to_string(path).map_err(|source| StoreError::KeyFile {
+        let text = crate::files::text::read(path).map_err(|source| StoreError::KeyFile {
             path: path.to_owned(),
             source,
         })?;
