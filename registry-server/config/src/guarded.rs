@@ -14,6 +14,7 @@ use crate::{Error, Warning};
 const GUARDED: &[(&str, &str)] = &[
     ("auth", "everybody is let in"),
     ("http.addr", "every address of the machine is served"),
+    ("http.limits", "clients may take what they may by default"),
     ("http.trustedproxies", "anybody's forwarding headers are believed"),
     ("http.tls", "connections are not encrypted"),
     ("http.tls.clientcas", "no client certificate is asked for"),

@@ -9,7 +9,7 @@ use super::Error;
 
 /// The text of an existing password file.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    let text = match fs::read_to_string(path) {
+    let text = match crate::files::text::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::Missing {
