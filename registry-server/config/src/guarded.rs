@@ -202,6 +202,11 @@ pub(crate) fn guard(path: &str) -> Option<&'static str> {
         .map(|(_, without)| *without)
 }
 
+/// Whether an empty variable must not take the value at a path away. A folder has a default that people mean.
+pub(crate) fn keeps_out(path: &str) -> bool {
+    guard(path).is_some() && !path.ends_with(".rootdirectory")
+}
+
 /// What would hold if this value, meant for the key at `path`, were passed over.
 fn lost(node: &Node, schema: &Schema, path: &str) -> Option<&'static str> {
     if is_empty(node) {

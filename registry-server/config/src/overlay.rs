@@ -115,13 +115,16 @@ impl Walk<'_> {
         let Some(piece) = pieces.first() else {
             let value = self.value(schema)?;
             // An empty variable is one that was forgotten, and what it would take away keeps people out.
-            if self.path == "auth" && guarded::is_empty(&value) && !guarded::is_empty(node) {
+            if guarded::keeps_out(&self.path) && guarded::is_empty(&value) && !guarded::is_empty(node) {
+                let allowed = match self.path.as_str() {
+                    "auth" => "`htpasswd`, `silly`, `token`, or `none` for a registry without users",
+                    _ => "a value; what the file says is taken away by taking it out of the file",
+                };
                 return Err(Error::Variable {
                     variable: self.name.to_string(),
                     path: self.path.clone(),
                     value: "an empty text".to_owned(),
-                    allowed: "`htpasswd`, `silly`, `token`, or `none` for a registry without users"
-                        .to_owned(),
+                    allowed: allowed.to_owned(),
                 });
             }
             *node = value;

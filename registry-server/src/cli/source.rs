@@ -80,6 +80,16 @@ impl Found {
     }
 }
 
+/// Whether something is there, be it a link that leads nowhere or a folder that must not be looked into: what cannot be
+/// read is an error, and going on with another configuration would open what it keeps closed.
+fn is_there(path: &Path) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
+    }
+}
+
 /// Reads the named file, the one of `REGISTRY_CONFIGURATION_PATH`, the first default that is there, or else the
 /// built-in configuration, and lays the variables over it.
 pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
@@ -87,7 +97,7 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
     let by_variable = named.is_none() && variable.is_some();
     let path = named
         .or_else(|| variable.map(PathBuf::from))
-        .or_else(|| DEFAULTS.iter().map(PathBuf::from).find(|path| path.exists()));
+        .or_else(|| DEFAULTS.iter().map(PathBuf::from).find(|path| is_there(path)));
     let (content, place) = match path {
         Some(path) => {
             let place = path.display().to_string();
@@ -190,6 +200,18 @@ mod tests {
             "/home/ann/.local/share/berth/registry",
         );
         check(Some(""), None, "berth-registry");
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_there_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        assert!(is_there(&path("dangling")));
+        // Not to be looked into, as a folder of another user.
+        assert!(is_there(&path("loop/config.yml")));
+        assert!(!is_there(&path("none")) && !is_there(&path("none/config.yml")));
     }
 
     #[test]

@@ -151,6 +151,27 @@ fn an_empty_variable_does_not_take_away_who_may_come_in() {
             "{errors:?}"
         );
     }
+    let file = format!(
+        "{BEFORE}http: {{addr: 'localhost:5000', tls: {{certificate: c, key: k, clientcas: [a]}}}}\nvalidation: {{manifests: {{}}}}\n"
+    );
+    for name in [
+        "HTTP_ADDR",
+        "HTTP_TLS",
+        "HTTP_TLS_CLIENTCAS",
+        "HTTP_TLS_CERTIFICATE",
+    ] {
+        let errors = crate::load(&file, [(format!("REGISTRY_{name}"), String::new())]).unwrap_err();
+        let expected = format!("variable REGISTRY_{name}: an empty text is not allowed for ");
+        assert!(errors[0].to_string().starts_with(&expected), "{errors:?}");
+    }
+    // What is set later is what counts, and what was empty before loses nothing.
+    assert!(
+        crate::load(
+            &file,
+            [("REGISTRY_HTTP_TLS_CLIENTAUTH".to_owned(), String::new())]
+        )
+        .is_ok()
+    );
     let open = with("none").unwrap();
     assert_eq!(
         (open.config.auth, open.warnings.len()),
