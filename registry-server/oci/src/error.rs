@@ -45,7 +45,7 @@ pub enum Error {
         /// What was given, shortened.
         given: String,
     },
-    /// Not a manifest or an index.
+    /// Not a manifest or an index. The reason is at most some hundred bytes long.
     #[error("not a manifest: {reason}")]
     InvalidManifest {
         /// Which rule it breaks.
@@ -57,6 +57,34 @@ pub enum Error {
         /// Which rule it breaks.
         reason: &'static str,
     },
+}
+
+impl Error {
+    /// Not a manifest, for this reason; what it repeats of the document is cut.
+    pub(crate) fn manifest(reason: impl AsRef<str>) -> Self {
+        Self::InvalidManifest {
+            reason: shortened(reason.as_ref(), REASON_MAX),
+        }
+    }
+}
+
+/// How long the reason may be why a document is no manifest.
+const REASON_MAX: usize = 400;
+
+/// A text of at most about `most` bytes: of a longer one the beginning and the end, where JSON readers say the place.
+pub fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let tail = most / 5;
+    let (mut start, mut end) = (most - tail, text.len() - tail);
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    format!("{}…{}", &text[..start], &text[end..])
 }
 
 /// How much of an input an error repeats.
@@ -73,4 +101,19 @@ pub(crate) fn quoted(input: &str) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("short", 10), "short");
+        assert_eq!(shortened("0123456789abcdef", 10), "01234567…ef");
+        for most in 0..12 {
+            let short = shortened("ääääääääää", most);
+            assert!(short.len() <= most + "…".len(), "{most}: {short}");
+        }
+    }
 }

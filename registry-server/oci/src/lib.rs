@@ -10,6 +10,7 @@
 mod descriptor;
 mod digest;
 mod error;
+mod fields;
 mod hasher;
 mod manifest;
 mod media_type;
@@ -20,7 +21,7 @@ mod upload_id;
 
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest};
-pub use error::Error;
+pub use error::{Error, shortened};
 pub use hasher::{GO_STATE_LENGTH, Hasher};
 pub use manifest::{ARTIFACT_TYPE_MAX, MANIFEST_MAX, Manifest, ManifestKind, Referrer, is_same_type};
 pub use media_type::MediaType;

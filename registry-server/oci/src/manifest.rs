@@ -1,12 +1,15 @@
 //! What a registry has to know of a manifest or an index.
 
 mod artifact;
-mod recall;
+mod lenient;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use crate::fields::{self, Strings};
 use crate::{Descriptor, Error, MediaType};
 
 pub use artifact::{ARTIFACT_TYPE_MAX, Referrer, is_same_type};
@@ -47,17 +50,68 @@ pub struct Manifest {
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The most lists and objects that may be nested in a pushed document: what Go's `encoding/json` takes.
+const DEPTH_MAX: usize = 10_000;
+
+/// The fields of both documents ("Image Manifest Property Descriptions" and "Image Index Property Descriptions", image
+/// specification 1.1). A document of one kind has none of the other's.
+const FIELDS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "artifactType",
+    "annotations",
+];
+
+#[derive(Default)]
 struct Document {
     schema_version: Option<u64>,
-    media_type: Option<MediaType>,
+    /// As it is written.
+    media_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     artifact_type: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Document;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a manifest")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Document, A::Error> {
+                let mut found = Document::default();
+                fields::read(map, FIELDS, |name, map| {
+                    match name {
+                        "schemaVersion" => found.schema_version = map.next_value()?,
+                        "mediaType" => found.media_type = map.next_value()?,
+                        "config" => found.config = map.next_value()?,
+                        "layers" => found.layers = map.next_value()?,
+                        "manifests" => found.manifests = map.next_value()?,
+                        "subject" => found.subject = map.next_value()?,
+                        "artifactType" => found.artifact_type = map.next_value()?,
+                        _ => {
+                            let strings: Option<Strings> = map.next_value()?;
+                            found.annotations = strings.map(|Strings(strings)| strings);
+                        }
+                    }
+                    Ok(())
+                })?;
+                Ok(found)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// Just enough to tell an old document from a broken one.
@@ -76,15 +130,21 @@ impl Manifest {
     /// document's own `mediaType` differs from the declared one (image specification 1.1, "mediaType"), or when
     /// the type is none of the four this registry keeps.
     pub fn parse(bytes: &[u8], declared: Option<&MediaType>) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::InvalidManifest { reason };
-        let version: Version = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |reason: &str| Error::manifest(reason);
+        let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error.to_string()))?;
+        if declared.is_some() && fields::depth(text) > DEPTH_MAX {
+            return Err(invalid(&format!(
+                "lists and objects are nested deeper than {DEPTH_MAX}"
+            )));
+        }
+        let version: Version = serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
         if version.schema_version == Some(1) {
             return match declared {
                 None => Ok(Self::schema1(version.signatures.is_some())),
-                Some(_) => Err(invalid("schema 1 documents are no longer accepted".to_owned())),
+                Some(_) => Err(invalid("schema 1 documents are no longer accepted")),
             };
         }
-        let document: Document = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+        let document: Document = serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
         let Document {
             schema_version,
             media_type,
@@ -96,38 +156,41 @@ impl Manifest {
             annotations,
         } = document;
         if schema_version != Some(2) {
-            return Err(invalid("`schemaVersion` is not 2".to_owned()));
+            return Err(invalid("`schemaVersion` is not 2"));
         }
-        let media_type = match (media_type, declared) {
+        let media_type = match (own_type(media_type)?, declared) {
             (Some(own), Some(declared)) if own != *declared => {
-                return Err(invalid(format!(
+                return Err(invalid(&format!(
                     "its `mediaType` is {own} but it was sent as {declared}"
                 )));
             }
             (Some(own), _) => own,
             // The stored bytes would not say it any more, and be served as an OCI type. Distribution refuses it too.
             (None, Some(declared)) if declared.is_docker() => {
-                return Err(invalid(format!("a {declared} needs a `mediaType` that says so")));
+                return Err(invalid(&format!("a {declared} needs a `mediaType` that says so")));
+            }
+            (None, Some(declared)) if *declared == MediaType::OCI_INDEX && manifests.is_none() => {
+                return Err(invalid(
+                    "an index needs `manifests`, or a `mediaType` that says what it is",
+                ));
             }
             (None, Some(declared)) => declared.clone(),
             (None, None) if manifests.is_some() && config.is_none() => MediaType::OCI_INDEX,
             (None, None) => MediaType::OCI_MANIFEST,
         };
-        let kind = kind(&media_type).ok_or_else(|| invalid(format!("type {media_type} is not supported")))?;
+        let kind =
+            kind(&media_type).ok_or_else(|| invalid(&format!("type {media_type} is not supported")))?;
         // A document that is an image to one client and an index to another is an attack, not a manifest
         // (OCI image specification 1.1, "mediaType", after CVE-2021-41190).
         match kind {
             ManifestKind::Image if manifests.is_some() => {
-                return Err(invalid("an image manifest has no `manifests`".to_owned()));
+                return Err(invalid("an image manifest has no `manifests`"));
             }
             ManifestKind::Image if config.is_none() => {
-                return Err(invalid("an image manifest needs a `config`".to_owned()));
+                return Err(invalid("an image manifest needs a `config`"));
             }
             ManifestKind::Index if config.is_some() || layers.is_some() => {
-                return Err(invalid("an index has neither `config` nor `layers`".to_owned()));
-            }
-            ManifestKind::Index if manifests.is_none() => {
-                return Err(invalid("an index needs `manifests`".to_owned()));
+                return Err(invalid("an index has neither `config` nor `layers`"));
             }
             ManifestKind::Image | ManifestKind::Index | ManifestKind::Schema1 => {}
         }
@@ -151,8 +214,13 @@ impl Manifest {
     pub fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
         match Self::parse(bytes, None) {
             Ok(manifest) => Ok(manifest),
-            Err(broken) => recall::recall(bytes).ok_or(broken),
+            Err(broken) => lenient::read(bytes).ok_or(broken),
         }
+    }
+
+    /// The content it refers to as its own: config, layers, and the children of an index.
+    pub fn references(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers).chain(&self.manifests)
     }
 
     fn schema1(signed: bool) -> Self {
@@ -172,6 +240,21 @@ impl Manifest {
             annotations: None,
         }
     }
+}
+
+/// The type a document says it is. An empty one says nothing, as to Go.
+fn own_type(written: Option<String>) -> Result<Option<MediaType>, Error> {
+    let Some(written) = written.filter(|written| !written.is_empty()) else {
+        return Ok(None);
+    };
+    let own = MediaType::parse(&written).map_err(|error| Error::manifest(error.to_string()))?;
+    if own.as_str() != written {
+        // Clients compare it letter by letter.
+        return Err(Error::manifest(format!(
+            "its `mediaType` is not written as {own}"
+        )));
+    }
+    Ok(Some(own))
 }
 
 fn kind(media_type: &MediaType) -> Option<ManifestKind> {

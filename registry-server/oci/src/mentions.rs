@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::{Digest, Error, MediaType};
+use crate::{Digest, Error, MediaType, fields};
 
 /// The digests a stored document mentions, in the order it does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,28 +28,33 @@ impl Mentions {
     /// [`Error::InvalidManifest`] when it is no JSON object: then nobody knows what it mentions.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         // What is no UTF-8 cannot be part of a digest; a reader that minds it finds nothing, and one that does not the rest.
-        Self::of_json(&String::from_utf8_lossy(bytes)).or_else(|error| {
+        let text = String::from_utf8_lossy(bytes);
+        Self::of_json(&text).or_else(|error| {
             // What is served is read with its other parts passed over: a number that fits nowhere, a list too deep.
-            let manifest = crate::Manifest::parse(bytes, None).map_err(|_| Error::InvalidManifest {
-                reason: error.to_string(),
-            })?;
-            let crate::Manifest {
-                config,
-                layers,
-                manifests,
-                subject,
-                ..
-            } = manifest;
-            Ok(Self {
-                content: config
-                    .iter()
-                    .chain(&layers)
-                    .chain(&manifests)
-                    .map(|content| content.digest)
-                    .collect(),
-                subjects: subject.iter().map(|subject| subject.digest).collect(),
-            })
+            match crate::Manifest::parse(bytes, None) {
+                Ok(manifest) => Ok(Self::of_manifest(&manifest)),
+                Err(_) => Self::anywhere(&text).ok_or_else(|| Error::manifest(error.to_string())),
+            }
         })
+    }
+
+    fn of_manifest(manifest: &crate::Manifest) -> Self {
+        Self {
+            content: manifest.references().map(|content| content.digest).collect(),
+            subjects: manifest.subject.iter().map(|subject| subject.digest).collect(),
+        }
+    }
+
+    /// Every digest of a JSON object that nobody can take apart, as either.
+    fn anywhere(text: &str) -> Option<Self> {
+        let Members {} = serde_json::from_str(text)
+            .ok()
+            .filter(|_| text.trim_start().starts_with('{'))?;
+        let content: Vec<Digest> = fields::strings(text)
+            .filter_map(|string| Digest::parse(&string).ok())
+            .collect();
+        let subjects = content.clone();
+        Some(Self { content, subjects })
     }
 
     fn of_json(text: &str) -> Result<Self, serde_json::Error> {
@@ -70,6 +75,10 @@ impl Mentions {
     }
 }
 
+/// A JSON object, whatever it holds.
+#[derive(Deserialize)]
+struct Members {}
+
 #[derive(Default)]
 struct Found {
     content: Vec<Digest>,
@@ -79,6 +88,16 @@ struct Found {
     /// Whether the document says a type this registry does not know.
     unknown: bool,
 }
+
+/// The fields below which references are, and what says how to read them.
+const FIELDS: &[&str] = &[
+    "mediaType",
+    "subject",
+    "config",
+    "layers",
+    "manifests",
+    "fsLayers",
+];
 
 /// Where a value stands.
 #[derive(Clone, Copy)]
@@ -108,14 +127,15 @@ impl<'de> Visitor<'de> for Document<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            let section = match key.to_ascii_lowercase().as_str() {
-                "config" | "layers" | "manifests" | "fslayers" => Section::Content,
-                "subject" => Section::Subject,
-                "mediatype" => {
+            // Whatever any reader takes a key for: what either reading names is mentioned.
+            let section = match fields::named(&key, FIELDS) {
+                Some("subject") => Section::Subject,
+                Some("mediaType") => {
                     self.0.unknown |= !map.next_value::<Kind>()?.0;
                     continue;
                 }
-                _ => Section::Elsewhere,
+                Some(_) => Section::Content,
+                None => Section::Elsewhere,
             };
             let found = &mut *self.0;
             map.next_value_seed(Value {
@@ -185,7 +205,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             map.next_value_seed(Value {
                 found: &mut *self.found,
                 section: self.section,
-                named: ["digest", "blobsum"].contains(&key.to_ascii_lowercase().as_str()),
+                named: fields::named(&key, &["digest", "blobSum"]).is_some(),
             })?;
         }
         Ok(())
@@ -286,6 +306,22 @@ mod tests {
             &["a", "b", "c", "d"],
             &[],
         );
+    }
+
+    #[test]
+    fn what_unicode_folding_makes_a_field_counts_as_well() {
+        check(
+            r#"{"layers":[{"digest":"{a}","Dige\u017ft":"{b}"}],"layer\u017f":[{"d\u0131gest":"{c}"}],"\u017fUBJECT":{"digest":"{d}"}}"#,
+            &["a", "b", "c"],
+            &["d"],
+        );
+    }
+
+    #[test]
+    fn a_document_too_deep_to_be_taken_apart_mentions_every_digest_in_it() {
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        let text = r#"{"Layers":[{"digest":"{a}","size":1}],"x":DEEP,"y":{"z":["{b}"]}}"#;
+        check(&text.replace("DEEP", &deep), &["a", "b"], &["a", "b"]);
     }
 
     #[test]

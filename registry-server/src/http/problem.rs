@@ -2,6 +2,7 @@
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, Response, StatusCode};
+use registry_oci::shortened;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -104,6 +105,33 @@ struct Document {
     errors: Vec<Entry>,
 }
 
+/// How long one text in a detail may be. Details repeat what clients sent, and that may be megabytes.
+const TEXT_MAX: usize = 1024;
+
+impl Entry {
+    /// The only way to an entry with a detail: every text in it is cut to [`TEXT_MAX`].
+    fn with(code: Code, detail: impl Into<Value>) -> Self {
+        Self {
+            code: code.name(),
+            message: code.message(),
+            detail: Some(cut(detail.into())),
+        }
+    }
+}
+
+/// The same value with its texts cut.
+fn cut(detail: Value) -> Value {
+    match detail {
+        Value::String(text) => Value::String(shortened(&text, TEXT_MAX)),
+        Value::Array(items) => items.into_iter().map(cut).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, cut(value)))
+            .collect(),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+    }
+}
+
 impl Problem {
     /// An error without a detail.
     pub fn new(code: Code) -> Self {
@@ -121,13 +149,8 @@ impl Problem {
 
     /// An error with something a person can use.
     pub fn with(code: Code, detail: impl Into<Value>) -> Self {
-        let entry = Entry {
-            code: code.name(),
-            message: code.message(),
-            detail: Some(detail.into()),
-        };
         Self {
-            errors: vec![entry],
+            errors: vec![Entry::with(code, detail)],
             ..Self::new(code)
         }
     }
@@ -246,17 +269,15 @@ impl From<registry::Error> for Problem {
             Error::ManifestTooLarge { .. } => {
                 Self::with(Code::ManifestInvalid, chain(&error)).status(StatusCode::PAYLOAD_TOO_LARGE)
             }
-            Error::ManifestReferences { missing } => {
-                let errors = missing.iter().map(|missing| Entry {
-                    code: Code::ManifestBlobUnknown.name(),
-                    message: Code::ManifestBlobUnknown.message(),
-                    detail: Some(missing.digest().to_string().into()),
-                });
-                let status = Code::ManifestBlobUnknown.status();
+            Error::ManifestReferences { missing, more } => {
+                let digests = missing.iter().map(|missing| missing.digest().to_string());
+                let rest = (*more > 0).then(|| format!("and {more} more, as far as they were looked for"));
+                let errors = digests
+                    .chain(rest)
+                    .map(|detail| Entry::with(Code::ManifestBlobUnknown, detail));
                 Self {
-                    status,
                     errors: errors.collect(),
-                    headers: Vec::new(),
+                    ..Self::new(Code::ManifestBlobUnknown)
                 }
             }
             Error::RepositoryUnknown { repository } => {

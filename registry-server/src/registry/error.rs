@@ -111,10 +111,12 @@ pub enum Error {
         limit: u64,
     },
     /// The manifest refers to content the repository does not have.
-    #[error("the manifest refers to {} the repository does not have", Counted(missing.len()))]
+    #[error("the manifest refers to {} the repository does not have", Counted(missing.len() + more))]
     ManifestReferences {
-        /// What is missing.
+        /// What is missing, the first of it.
         missing: Vec<MissingReference>,
+        /// How much more is, or was not looked for.
+        more: usize,
     },
     /// A layer lies where layers may not lie, or nowhere.
     #[error("{}", said_of_url(layer, url.as_deref()))]
@@ -125,10 +127,10 @@ pub enum Error {
         url: Option<String>,
     },
     /// Repositories may not hold manifests of this class.
-    #[error("{}", said_of_class(config, *class))]
+    #[error("{}", said_of_class(config.as_ref(), *class))]
     ManifestClass {
-        /// What tells the class.
-        config: MediaType,
+        /// What tells the class, if anything does.
+        config: Option<MediaType>,
         /// The class, if the type is that of one.
         class: Option<&'static str>,
     },
@@ -206,10 +208,13 @@ fn said_of_url(layer: &Digest, url: Option<&str>) -> String {
     }
 }
 
-fn said_of_class(config: &MediaType, class: Option<&str>) -> String {
-    match class {
-        Some(class) => format!("repositories may not hold manifests of class {class}"),
-        None => format!("repositories may not hold manifests with a config of type {config}"),
+fn said_of_class(config: Option<&MediaType>, class: Option<&str>) -> String {
+    match (class, config) {
+        (Some(class), _) => format!("repositories may not hold manifests of class {class}"),
+        (None, Some(config)) => {
+            format!("repositories may not hold manifests with a config of type {config}")
+        }
+        (None, None) => "repositories may not hold manifests with a config of no type".to_owned(),
     }
 }
 

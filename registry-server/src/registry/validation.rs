@@ -1,14 +1,26 @@
 //! What a pushed manifest must fulfil beyond its shape: what it names is there, layers that lie elsewhere lie where they
 //! may, and it is of a class that repositories may hold (`validation` and `policy` of distribution's configuration).
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use regex::RegexSet;
-use registry_oci::{Descriptor, Digest, Manifest, MediaType, RepositoryName};
+use registry_oci::{Descriptor, Digest, Manifest, MediaType, RepositoryName, shortened};
 
 use super::{Error, Registry};
 
 /// How many references of a manifest are looked up at once.
 const LOOKUPS: usize = 16;
+
+/// After how many looks it is asked whether enough is missing for the manifest to be refused. An image has fewer layers.
+const BATCH: usize = 1000;
+
+/// How many missing references an answer names.
+const MISSING_MAX: usize = 20;
+
+/// How much of a URL an answer repeats.
+const URL_MAX: usize = 200;
 
 /// What is asked of a pushed manifest.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +82,11 @@ impl Children {
     }
 }
 
-/// Where layers may lie that are not in the registry. In any case a URL is `http` or `https` and has no fragment.
+/// Where content may lie that is not in the registry: nowhere, unless there is a list. In any case a URL is `http` or
+/// `https` and has no fragment.
+///
+/// Clients fetch from the URLs of a descriptor before they ask the registry, whatever the content is, so a URL that a
+/// pusher chooses is a request that every puller makes.
 #[derive(Debug, Clone, Default)]
 pub struct Urls {
     allow: Option<RegexSet>,
@@ -78,7 +94,8 @@ pub struct Urls {
 }
 
 impl Urls {
-    /// One of `allow` must match a URL, unless there are none, and none of `deny`.
+    /// One of `allow` must match a URL, unless there are none, and none of `deny`. Without either list no URL is allowed,
+    /// as in distribution.
     ///
     /// # Errors
     /// One of them is no regular expression; the caller's fault.
@@ -99,7 +116,8 @@ impl Urls {
             url.get(..scheme.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         };
-        (has_scheme("http://") || has_scheme("https://"))
+        (self.allow.is_some() || self.deny.is_some())
+            && (has_scheme("http://") || has_scheme("https://"))
             && !url.contains(|c: char| c == '#' || c.is_whitespace() || c.is_control())
             && self.allow.as_ref().is_none_or(|allow| allow.is_match(url))
             && !self.deny.as_ref().is_some_and(|deny| deny.is_match(url))
@@ -154,10 +172,10 @@ impl Registry {
         if rules.references == References::Unchecked {
             return Ok(Vec::new());
         }
-        if let Some((layer, url)) = misplaced_layer(&rules.urls, manifest) {
+        if let Some((content, url)) = misplaced(&rules.urls, manifest) {
             return Err(Error::ManifestUrl {
-                layer: layer.digest,
-                url: url.cloned(),
+                layer: content.digest,
+                url: url.map(|url| shortened(url, URL_MAX)),
             });
         }
         let missing = self.missing(repository, manifest).await?;
@@ -165,83 +183,138 @@ impl Registry {
             .into_iter()
             .partition(|(must, _)| *must && rules.references == References::Required);
         if !must.is_empty() {
+            let more = must.len().saturating_sub(MISSING_MAX);
+            let must = must.into_iter().take(MISSING_MAX);
             return Err(Error::ManifestReferences {
-                missing: must.into_iter().map(|(_, missing)| missing).collect(),
+                missing: must.map(|(_, missing)| missing).collect(),
+                more,
             });
         }
         let mut notices: Vec<Notice> = may
             .into_iter()
             .map(|(_, missing)| Notice::Missing(missing))
             .collect();
-        if manifest
-            .layers
-            .iter()
-            .any(|layer| layer.media_type.is_nondistributable())
-        {
+        if manifest.layers.iter().any(Descriptor::is_nondistributable) {
             notices.push(Notice::Nondistributable);
         }
         Ok(notices)
     }
 
-    /// What a manifest names and its repository does not have, and whether it must, in the order of the document.
+    /// What a manifest names and its repository does not have, and whether it must, in the order of the document. Each
+    /// digest is looked up once. What was not looked up, because enough is missing by then, counts as missing.
     async fn missing(
         &self,
         repository: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<Vec<(bool, MissingReference)>, Error> {
-        let rules = &self.settings.validation.children;
-        let blobs = manifest
+        let rules = &self.settings.validation;
+        let blobs: Vec<Digest> = manifest
             .config
             .iter()
             .chain(manifest.layers.iter().filter(|layer| !lies_elsewhere(layer)))
-            .map(|blob| blob.digest);
+            .map(|blob| blob.digest)
+            .collect();
         let children: Vec<(bool, Digest)> = manifest
             .manifests
             .iter()
-            .map(|child| (rules.must_be_there(child), child.digest))
+            .map(|child| (rules.children.must_be_there(child), child.digest))
             .collect();
-        let blobs: Vec<Digest> = blobs.collect();
-        let held = self.held_all(repository, &blobs).await?;
+        let refuses = rules.references == References::Required;
+        let mut looks = Lookups::of(&blobs);
+        while let Some(batch) = looks.batch() {
+            let held = self.held_all(repository, &batch).await?;
+            let there = held.iter().map(Option::is_some);
+            looks.note(batch.into_iter().zip(there), |_| refuses);
+        }
         let mut missing: Vec<_> = blobs
             .into_iter()
-            .zip(held)
-            .filter(|(_, held)| held.is_none())
-            .map(|(digest, _)| (true, MissingReference::Blob(digest)))
+            .filter(|digest| !looks.is_there(digest))
+            .map(|digest| (true, MissingReference::Blob(digest)))
             .collect();
-        let children: Vec<_> = stream::iter(children)
-            .map(async |(must, digest)| {
-                let there = self.held_manifest(repository, &digest).await?;
-                Ok::<_, Error>((!there).then_some((must, MissingReference::Manifest(digest))))
-            })
-            .buffered(LOOKUPS)
-            .try_filter_map(async |missing| Ok(missing))
-            .try_collect()
-            .await?;
-        missing.extend(children);
+        let mut looks = Lookups::of(&children);
+        while let Some(batch) = looks.batch() {
+            let there: Vec<bool> = stream::iter(batch.clone())
+                .map(async |(_, digest)| self.holds_child(repository, &digest).await)
+                .buffered(LOOKUPS)
+                .try_collect()
+                .await?;
+            looks.note(batch.into_iter().zip(there), |(must, _)| refuses && *must);
+        }
+        let lacking = children.into_iter().filter(|child| !looks.is_there(child));
+        missing.extend(lacking.map(|(must, digest)| (must, MissingReference::Manifest(digest))));
         Ok(missing)
+    }
+
+    /// Whether a repository has what an index lists: a manifest, or a blob, because caches of builds list those.
+    async fn holds_child(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.held_manifest(repository, digest).await? || self.held(repository, digest).await?.is_some())
+    }
+}
+
+/// Each of some things once, to be looked up in batches until enough of those that must be there are not.
+struct Lookups<T> {
+    there: HashMap<T, bool>,
+    /// What is still to be looked up.
+    pending: std::vec::IntoIter<T>,
+    missing: usize,
+}
+
+impl<T: Copy + Eq + Hash> Lookups<T> {
+    fn of(wanted: &[T]) -> Self {
+        let mut there = HashMap::with_capacity(wanted.len());
+        let once = wanted.iter().copied();
+        let once: Vec<T> = once.filter(|one| there.insert(*one, false).is_none()).collect();
+        Self {
+            there,
+            pending: once.into_iter(),
+            missing: 0,
+        }
+    }
+
+    /// What is to be looked up next, until nothing is, or enough is missing.
+    fn batch(&mut self) -> Option<Vec<T>> {
+        if self.missing > MISSING_MAX {
+            return None;
+        }
+        let batch: Vec<T> = self.pending.by_ref().take(BATCH).collect();
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// What a batch gave; what is missing counts if it `must` be there.
+    fn note(&mut self, found: impl Iterator<Item = (T, bool)>, must: impl Fn(&T) -> bool) {
+        for (one, is_there) in found {
+            self.there.insert(one, is_there);
+            self.missing += usize::from(!is_there && must(&one));
+        }
+    }
+
+    /// Whether something was found.
+    fn is_there(&self, one: &T) -> bool {
+        self.there.get(one).copied().unwrap_or(false)
     }
 }
 
 /// Whether a layer need not be in the registry.
 pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
-    layer.media_type.is_nondistributable() && !layer.urls.is_empty()
+    layer.is_nondistributable() && !layer.urls.is_empty()
 }
 
-/// The first layer that lies where layers may not lie, with the URL that says so, or nowhere.
-fn misplaced_layer<'a>(urls: &Urls, manifest: &'a Manifest) -> Option<(&'a Descriptor, Option<&'a String>)> {
-    manifest.layers.iter().find_map(|layer| {
+/// The first content that lies where content may not lie, with the URL that says so, or nowhere.
+fn misplaced<'a>(urls: &Urls, manifest: &'a Manifest) -> Option<(&'a Descriptor, Option<&'a String>)> {
+    let mut described = manifest.references().chain(&manifest.subject);
+    described.find_map(|content| {
         // Docker never pushes the bytes of a foreign layer: without a URL nobody could ever get it.
-        if layer.urls.is_empty() && layer.media_type == MediaType::DOCKER_FOREIGN_LAYER {
-            return Some((layer, None));
+        if content.urls.is_empty() && content.media_type == Some(MediaType::DOCKER_FOREIGN_LAYER) {
+            return Some((content, None));
         }
-        let url = layer.urls.iter().find(|url| !urls.allows(url))?;
-        Some((layer, Some(url)))
+        let url = content.urls.iter().find(|url| !urls.allows(url))?;
+        Some((content, Some(url)))
     })
 }
 
 /// The class of an image manifest, told by its config.
 fn class(config: &Descriptor) -> Option<&'static str> {
-    let media_type = &config.media_type;
+    let media_type = config.media_type.as_ref()?;
     if [MediaType::OCI_CONFIG, MediaType::DOCKER_CONFIG].contains(media_type) {
         Some("image")
     } else if *media_type == MediaType::DOCKER_PLUGIN_CONFIG {
@@ -258,7 +331,8 @@ mod tests {
     #[test]
     fn a_url_is_allowed_by_scheme_and_by_both_lists() {
         let list = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let any = Urls::default();
+        let none = Urls::new(&[], &[]).unwrap();
+        let any = Urls::new(&[], &list(&["^$"])).unwrap();
         let some = Urls::new(
             &list(&["^https://a\\.example/", "b\\.example"]),
             &list(&["/secret/"]),
@@ -277,6 +351,7 @@ mod tests {
             ("höttps://", false, false),
         ] {
             assert_eq!((any.allows(url), some.allows(url)), (by_any, by_some), "{url}");
+            assert!(!none.allows(url) && !Urls::default().allows(url), "{url}");
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Manifests {
     /// Whether what a manifest names must be there. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,
-    /// Layers that lie elsewhere.
+    /// Where content may lie elsewhere; nowhere when unset.
     #[serde(skip_serializing_if = "unset")]
     pub urls: Urls,
     /// Which images of an index must be there.
@@ -56,7 +56,7 @@ pub enum References {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Urls {
-    /// One must match; any will do when empty.
+    /// One must match; any will do when only `deny` is set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
     /// None may match.

@@ -58,12 +58,12 @@ impl Manifest {
     }
 
     fn config_type(&self, bytes: &[u8]) -> Option<String> {
-        let config = self.config.as_ref()?;
+        let media_type = self.config.as_ref()?.media_type.as_ref()?;
         let written = serde_json::from_slice::<Written>(bytes).ok();
         let written = written.and_then(|written| written.config?.media_type);
         // Parameters that are longer than any type say nothing.
         let written = written.filter(|written| written.len() <= ARTIFACT_TYPE_MAX);
-        Some(written.unwrap_or_else(|| config.media_type.as_str().to_owned()))
+        Some(written.unwrap_or_else(|| media_type.as_str().to_owned()))
     }
 }
 

@@ -202,6 +202,7 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
         (
             Error::ManifestReferences {
                 missing: vec![MissingReference::Blob(digest)],
+                more: 0,
             },
             400,
             "MANIFEST_BLOB_UNKNOWN",
@@ -372,13 +373,18 @@ async fn every_missing_reference_is_an_error_of_its_own() {
     let (status, body, _) = answered(
         Error::ManifestReferences {
             missing: missing.to_vec(),
+            more: 7,
         }
         .into(),
     )
     .await;
     let document: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 400);
-    assert_eq!(document["errors"].as_array().unwrap().len(), 2);
+    assert_eq!(document["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        document["errors"][2]["detail"],
+        "and 7 more, as far as they were looked for"
+    );
     assert_eq!(
         document["errors"][1],
         json!({
@@ -387,6 +393,19 @@ async fn every_missing_reference_is_an_error_of_its_own() {
             "detail": "sha256:d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
         })
     );
+}
+
+#[tokio::test]
+async fn every_text_in_a_detail_is_cut() {
+    let long = "x".repeat(1 << 20);
+    for detail in [
+        json!(long),
+        json!([{ "name": long }, long]),
+        json!({ "n": [long] }),
+    ] {
+        let (_, body, _) = answered(Problem::with(Code::ManifestInvalid, detail)).await;
+        assert!(body.len() < 4096, "{} bytes", body.len());
+    }
 }
 
 #[tokio::test]

@@ -219,14 +219,12 @@ impl Eye<'_> {
                 Err(source) => return Err(Error::storage("look at a referrer")(source)),
             }
         }
-        Ok(Some(Found {
-            finding: Finding::ReferrerLost {
-                repository: repository.clone(),
-                subject,
-                referrer: digest,
-            },
-            moves: vec![mark],
-        }))
+        let finding = Finding::ReferrerLost {
+            repository: repository.clone(),
+            subject,
+            referrer: digest,
+        };
+        Ok(Some(Found::with(finding, vec![mark])))
     }
 }
 
@@ -250,24 +248,19 @@ fn read(stored_as: &Digest, digest: Digest, bytes: &Bytes, children: &Children) 
     if Digest::of(digest.algorithm(), bytes) != digest {
         return Read::Other { holds: *stored_as };
     }
-    // Sizes count only where every rule of a manifest is kept: else they are made up for what is not said.
-    let (manifest, right) = match Manifest::parse(bytes, None) {
-        Ok(manifest) => (manifest, true),
-        Err(_) => match Manifest::of_stored(bytes) {
-            Ok(manifest) => (manifest, false),
-            Err(error) => {
-                return Read::Unreadable {
-                    reason: error.to_string(),
-                };
-            }
-        },
+    let manifest = match Manifest::of_stored(bytes) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            return Read::Unreadable {
+                reason: error.to_string(),
+            };
+        }
     };
-    let size = |size: u64| right.then_some(size);
     let blobs = manifest.config.iter().chain(&manifest.layers);
     let blobs = blobs.filter(|blob| !lies_elsewhere(blob)).map(|blob| Wanted {
         digest: blob.digest,
         kind: Kind::Blob,
-        size: size(blob.size),
+        size: blob.size,
     });
     let listed = manifest.manifests.iter();
     let listed = listed
@@ -275,7 +268,7 @@ fn read(stored_as: &Digest, digest: Digest, bytes: &Bytes, children: &Children) 
         .map(|child| Wanted {
             digest: child.digest,
             kind: Kind::Child,
-            size: size(child.size),
+            size: child.size,
         });
     let mut wanted: Vec<Wanted> = match manifest.kind {
         ManifestKind::Image => blobs.collect(),
