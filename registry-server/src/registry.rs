@@ -37,6 +37,7 @@ mod writers;
 use std::sync::Arc;
 
 pub use blobs::Blob;
+pub use catalog::CatalogPage;
 pub use check::{
     About, CheckError, CheckEvent, Checked, Checking, Digests, Fate, Finding, Lost, Repair, Undoing, Undone,
 };

@@ -22,14 +22,12 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     // Asked for with too large a number, the list comes in the largest pages there are.
     let limit = tags::number(call)?.unwrap_or(PAGE).min(call.options.catalog_max);
     let page = call.registry.catalog(call.query.get("last"), limit).await?;
-    let last = page.items.last().filter(|_| page.more).cloned();
-    let repositories = page.items;
+    let (repositories, next) = (page.repositories, page.next);
     let reply = offload::of_many(repositories.len(), move || {
         let list = List {
             repositories: repositories.iter().map(RepositoryName::as_str).collect(),
         };
         Reply::json(StatusCode::OK, &list)
     });
-    let last = last.as_ref().map(RepositoryName::as_str);
-    Ok(tags::linked(call, reply.await?, last, Some(limit)))
+    Ok(tags::linked(call, reply.await?, next.as_deref(), Some(limit)))
 }

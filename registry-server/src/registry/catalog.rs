@@ -5,18 +5,39 @@ use std::cmp::Ordering;
 use futures_util::TryStreamExt as _;
 use registry_oci::RepositoryName;
 
-use super::{Error, Page, Registry};
+use super::walk::leads_to_repositories;
+use super::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
+
+/// How many folders one request looks into, beside [`FOLDERS_EACH`] for each repository that it may list. It must be
+/// more than a name has components, so that every page comes further.
+const FOLDERS: usize = 2000;
+
+/// How many folders each repository may cost: its own and those above it.
+const FOLDERS_EACH: usize = 4;
+
+/// A part of the list of repositories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogPage {
+    /// The repositories.
+    pub repositories: Vec<RepositoryName>,
+    /// Behind which name the next page begins, if there may be more: that of the last repository, or of a folder where
+    /// a page ended that had looked into too many.
+    pub next: Option<String>,
+}
 
 impl Registry {
     /// The repositories that have a manifests side, from behind `last`, at most `limit`. The order is that of
     /// distribution's walk: by components, so that `a/b` stands before `a-b`.
     ///
+    /// The work is bounded, whatever folders there are: a page may be short, even empty, and there be more.
+    ///
     /// # Errors
     /// The store's.
-    pub async fn catalog(&self, last: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
-        let mut found = Vec::new();
+    pub async fn catalog(&self, last: Option<&str>, limit: usize) -> Result<CatalogPage, Error> {
+        let mut found: Vec<RepositoryName> = Vec::new();
+        let mut budget = limit.saturating_mul(FOLDERS_EACH).saturating_add(FOLDERS);
         // One more than asked for tells whether there are more.
         let enough = limit.saturating_add(1);
         // Names still to be looked at, the next one on top.
@@ -28,8 +49,8 @@ impl Registry {
             let repository = RepositoryName::parse(&name).ok();
             let key = match &repository {
                 Some(repository) => Area::Repository(repository).key(),
-                // A host alone is no name, but names begin with one.
-                None if RepositoryName::parse(&format!("{name}/x")).is_ok() => Area::Repositories
+                // The only such names are of one component.
+                None if leads_to_repositories(&name) => Area::Repositories
                     .key()
                     .child(&name)
                     .map_err(Error::storage("list repositories"))?,
@@ -43,8 +64,22 @@ impl Registry {
             {
                 found.push(repository);
             }
+            budget -= 1;
+            if budget == 0 && !pending.is_empty() && limit > 0 && found.len() <= limit {
+                return Ok(CatalogPage {
+                    repositories: found,
+                    next: Some(name),
+                });
+            }
         }
-        Ok(Page::of(found, Some(limit)))
+        // A page of no items has no last one to go on from, so it announces none.
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(ToString::to_string);
+        Ok(CatalogPage {
+            repositories: found,
+            next,
+        })
     }
 
     /// Whether anything was ever pushed to a repository.

@@ -1,12 +1,12 @@
 //! A check of the whole store: every payload, every link, every manifest with what it mentions; and its repair.
 //!
 //! What counts as broken is what a user would notice: see [`Finding`]. Quirks of other servers are none of that: empty
-//! folders, uploads, signatures beside schema 1 manifests, the history of a tag that speaks of deleted manifests, layers
+//! folders but those of tags, uploads, signatures beside schema 1 manifests, the history of a tag that speaks of deleted manifests, layers
 //! that lie elsewhere.
 //!
 //! Guarantees:
 //! - A check without repair writes nothing, and goes on behind what cannot be read.
-//! - **A repair deletes nothing.** What it takes out of its place goes into the trash of its run, a copy first; a line
+//! - **A repair deletes nothing** but folders with nothing in them. What it takes out of its place goes into the trash of its run, a copy first; a line
 //!   of the journal is there before that. [`Registry::undo_repair`] puts it all back. It can be cut off anywhere and
 //!   begun again.
 //! - What somebody wrote anew since it was looked at stays where it is.

@@ -2,7 +2,9 @@
 //!
 //! What is kept: every manifest a repository has (with [`Untagged::Delete`]: those a tag means, those a kept index
 //! lists, and those whose subject is kept, over any number of steps), and whatever a kept manifest mentions. What is
-//! removed otherwise: manifests' links, links of blobs, payloads, and what our own index says of them.
+//! removed otherwise: manifests' links, links of blobs, payloads, and what our own index says of them. A repository in
+//! which nothing is left leaves the catalog. With [`Untagged::Delete`] so do tags that mean nothing: those without a link,
+//! and those that lead to a manifest the repository does not have.
 //!
 //! Guarantees:
 //! - **Nothing younger than the minimum age goes**, by the later time of a payload and the link at hand; a manifest
@@ -24,13 +26,15 @@
 //! a server that does is found by its sign (see [`super::writers`]).
 //!
 //! Must not: judge what a manifest is worth, or know which store this is.
-//! Start at [`Registry::collect_garbage`]; `mark` finds references, `reach` follows them, `sweep` removes the rest.
+//! Start at [`Registry::collect_garbage`]; `mark` finds references, `reach` follows them, `sweep` removes the rest, `tidy`
+//! the folders that are left.
 
 mod error;
 mod mark;
 mod reach;
 mod spill;
 mod sweep;
+mod tidy;
 
 use std::time::{Duration, SystemTime};
 
@@ -103,6 +107,8 @@ pub enum Eligible {
     Manifest(RepositoryName, Digest),
     /// What a tag once meant.
     TagHistory(RepositoryName, Tag, Digest),
+    /// A tag that means a manifest its repository does not have.
+    Tag(RepositoryName, Tag),
     /// A repository's right to a blob.
     Layer(RepositoryName, Digest),
     /// A payload.
@@ -184,6 +190,7 @@ impl Registry {
             manifests,
             links,
             unreadable,
+            ..
         } = marked;
         let scratch_of_reach = scratch.clone();
         let reached = blocking(move || edges.follow(&scratch_of_reach)).await?;
@@ -204,6 +211,9 @@ impl Registry {
             watch,
         )
         .await?;
+        if collecting.removal == Removal::Remove && collected.failed == 0 {
+            self.tidy(collecting.untagged).await?;
+        }
         Ok(collected)
     }
 

@@ -4,7 +4,7 @@
 //! upload is not an abandoned one; a session without `startedat`, or whose id is no UUID, counts like any other;
 //! one that a request has open is never removed, whichever process that request belongs to, as far as the store's
 //! locks reach; a dry run changes nothing and takes no lock. One session that cannot be removed does not keep the
-//! others. Memory is one folder's names at a time, not the store's.
+//! others. Memory is one folder's names at a time, not the store's. Folders that are left with nothing in them go too.
 //! Between its last byte and publishing, a finishing request lets go of the data for a moment; it has made it young
 //! before, and a session is looked at once more when nobody else can write to it.
 //! Must not: follow a name that no registry gives, or touch a session without a time: an empty folder may be one
@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
+use super::walk::{Folder, leads_to_repositories};
 use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
@@ -56,23 +57,45 @@ impl Registry {
         let mut purged = Purged::default();
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
-            match folder {
-                Ok(folder) if folder.uploads => {
-                    // Whatever no registry can have written is left alone.
-                    if let Some(repository) = folder.repository()
-                        && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
-                    {
-                        purged.failed(error);
-                    }
+            let folder = match folder {
+                Ok(folder) => folder,
+                Err(error) => {
+                    purged.failed(error);
+                    continue;
                 }
-                Ok(_) => {}
-                Err(error) => purged.failed(error),
+            };
+            // Whatever no registry can have written is left alone.
+            if folder.uploads
+                && let Some(repository) = folder.repository()
+                && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
+            {
+                purged.failed(error);
+            }
+            if purge == Purge::Remove
+                && let Err(error) = self.prune_folder(&folder).await
+            {
+                purged.failed(error);
             }
         }
         if let Err(error) = self.purge_parts(age, purge, &mut purged).await {
             purged.failed(error);
         }
         Ok(purged)
+    }
+
+    /// Removes a folder in which nothing is left but the place of uploads, with the empty ones above it: anybody who may
+    /// push can make a hundred of them with one request, and every list of repositories walks through all.
+    async fn prune_folder(&self, folder: &Folder) -> Result<(), Error> {
+        if folder.manifests || folder.layers || !leads_to_repositories(&folder.name) {
+            return Ok(());
+        }
+        let prefix = match (folder.repository(), &folder.key) {
+            (Some(repository), _) if folder.uploads => Area::Uploads(&repository).key(),
+            (_, Some(key)) if folder.is_empty => key.clone(),
+            (_, _) => return Ok(()),
+        };
+        let pruned = self.driver.prune(&prefix, &Area::Repositories.key()).await;
+        pruned.map(drop).map_err(Error::storage("remove empty folders"))
     }
 
     async fn purge_repository(

@@ -63,8 +63,9 @@ impl Registry {
     /// # Errors
     /// [`Error::TagUnknown`], or the store's.
     pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        // One that was emptied by a crash means nothing, but can be deleted like any other.
-        if !self.has_tag_link(repository, tag).await? {
+        // One that means nothing, because its link was emptied by a crash or is gone, can be deleted like any other: what
+        // is listed can be deleted.
+        if !self.has_tag_link(repository, tag).await? && !self.all_tags(repository).await?.contains(tag) {
             return Err(Error::TagUnknown {
                 repository: repository.clone(),
                 tag: tag.clone(),

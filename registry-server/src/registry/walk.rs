@@ -2,6 +2,7 @@
 //!
 //! Guarantees: every folder is visited, with those whose names no registry gives, because what lies in one may be a
 //! repository that somebody set aside; memory is one folder's names at a time, and those of its siblings above.
+//! A folder that can neither be looked into nor be a repository is stepped over.
 //! Must not: follow a name longer than any repository's, so that a folder linked into itself ends.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,6 +17,10 @@ use crate::storage::layout::{self, Area, RepositoryEntry, repository_entry};
 pub(super) struct Folder {
     /// Its path below the root of repositories.
     pub(super) name: String,
+    /// Where it lies.
+    pub(super) key: Option<StorageKey>,
+    /// Whether anything lies in it.
+    pub(super) is_empty: bool,
     pub(super) manifests: bool,
     pub(super) layers: bool,
     pub(super) uploads: bool,
@@ -27,6 +32,17 @@ impl Folder {
     pub(super) fn repository(&self) -> Option<RepositoryName> {
         RepositoryName::parse(&self.name).ok()
     }
+}
+
+/// Whether an error is that of a folder that is none of a registry's and not for this process to look into.
+fn is_strangers(name: &str, error: &Error) -> bool {
+    let denied = matches!(error, Error::Storage { source, .. } if source.is_denied());
+    denied && !leads_to_repositories(name)
+}
+
+/// Whether a folder of this name is a repository or can hold one. A host alone is no name, but names begin with one.
+pub(super) fn leads_to_repositories(name: &str) -> bool {
+    RepositoryName::parse(name).is_ok() || RepositoryName::parse(&format!("{name}/x")).is_ok()
 }
 
 /// A walk that is under way.
@@ -85,10 +101,21 @@ impl Registry {
 }
 
 impl Walk<'_> {
-    /// The next folder, or why one cannot be looked at; the walk goes on behind it.
+    /// The next folder, or why one cannot be looked at; the walk goes on behind it. One that this process may not look
+    /// into is stepped over when no repository can be named like it: `lost+found` is root's.
     pub(super) async fn next(&mut self) -> Option<Result<Folder, Error>> {
-        let name = self.pending.pop()?;
-        Some(self.look(name).await)
+        loop {
+            let name = self.pending.pop()?;
+            match self.look(name.clone()).await {
+                Err(error) if is_strangers(&name, &error) => {
+                    tracing::warn!(
+                        error = crate::telemetry::chain(&error),
+                        "a folder that no repository can be named like is stepped over"
+                    );
+                }
+                found => return Some(found),
+            }
+        }
     }
 
     async fn look(&mut self, name: String) -> Result<Folder, Error> {
@@ -100,9 +127,12 @@ impl Walk<'_> {
         let mut listing = self.registry.driver.list(&key).await.map_err(&failed)?;
         let mut folder = Folder {
             name,
+            key: Some(key),
+            is_empty: true,
             ..Folder::default()
         };
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            folder.is_empty = false;
             match repository_entry(&entry) {
                 RepositoryEntry::Component => {
                     let below = if folder.name.is_empty() {
@@ -122,5 +152,34 @@ impl Walk<'_> {
             }
         }
         Ok(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn only_what_no_repository_can_be_named_like_is_stepped_over_and_only_when_it_is_denied() {
+        let error = |kind: io::ErrorKind| {
+            let key = StorageKey::parse("docker").unwrap();
+            Error::storage("list repositories")(crate::storage::Error::io("list", &key, kind.into()))
+        };
+        for (name, strange) in [
+            ("lost+found", true),
+            (".Trash-0", true),
+            ("app/lost+found", true),
+            ("@eaDir", true),
+            ("app", false),
+            ("app/sub", false),
+            // Hosts begin names.
+            ("localhost:5000", false),
+        ] {
+            let denied = error(io::ErrorKind::PermissionDenied);
+            assert_eq!(is_strangers(name, &denied), strange, "{name}");
+            assert!(!is_strangers(name, &error(io::ErrorKind::TimedOut)), "{name}");
+        }
     }
 }

@@ -177,6 +177,21 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// The store's own.
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error>;
 
+    /// Removes the prefixes at and below `prefix` if no object lies below it, and then those above it that are empty, up
+    /// to `shelf`, which stays. Whoever is about to write there makes them again. Tells whether nothing is there now:
+    /// always, where empty prefixes do not exist and nothing has to be done.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn prune(&self, _prefix: &StorageKey, _shelf: &StorageKey) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    /// Whether empty prefixes exist, and [`Driver::prune`] does anything.
+    fn keeps_empty_prefixes(&self) -> bool {
+        false
+    }
+
     /// How this store takes in what is too big to be put in one step.
     fn intake(&self) -> Intake<'_>;
 

@@ -246,6 +246,11 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// Whether the operating system does not let this process look.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Why the whole store takes no writes, in a few words for people, if that is what this error says. It concerns
     /// every object: whoever meets it first says it for all ([`super::Trouble`]).
     pub fn refusal(&self) -> Option<&'static str> {
@@ -274,7 +279,7 @@ impl Error {
     }
 
     /// Sorts an error of the operating system.
-    pub(super) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
         let key = key.clone();
         match source.kind() {
             // A component of the path that is a file means: nothing lies below it.

@@ -19,6 +19,7 @@ mod durable;
 mod files;
 mod handle;
 mod presence;
+mod prune;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -336,6 +337,18 @@ impl Driver for Filesystem {
             files::delete_tree(shared, prefix, durability)
         })
         .await
+    }
+
+    async fn prune(&self, prefix: &StorageKey, shelf: &StorageKey) -> Result<bool, Error> {
+        let shelf = shelf.clone();
+        self.run("prune", prefix, move |shared, prefix| {
+            prune::prune(shared, prefix, &shelf)
+        })
+        .await
+    }
+
+    fn keeps_empty_prefixes(&self) -> bool {
+        true
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {

@@ -164,6 +164,15 @@ impl Driver for Timed {
         self.inner.delete_tree(prefix, durability).await
     }
 
+    async fn prune(&self, prefix: &StorageKey, shelf: &StorageKey) -> Result<bool, Error> {
+        // Distribution leaves empty folders.
+        self.inner.prune(prefix, shelf).await
+    }
+
+    fn keeps_empty_prefixes(&self) -> bool {
+        self.inner.keeps_empty_prefixes()
+    }
+
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let mut timed = TimedListing {
             taken: Duration::ZERO,

@@ -82,6 +82,9 @@ fn line(eligible: &Eligible) -> Option<String> {
         Eligible::TagHistory(repository, tag, digest) => Some(format!(
             "{repository}: manifest tag reference eligible for deletion: {tag} {digest}\n"
         )),
+        Eligible::Tag(repository, tag) => Some(format!(
+            "{repository}: tag without a manifest eligible for deletion: {tag}\n"
+        )),
         Eligible::Layer(repository, digest) => Some(format!(
             "{repository}: layer link eligible for deletion: {digest}\n"
         )),

@@ -160,6 +160,64 @@ async fn too_large_a_page_of_the_catalog_is_cut_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_page_of_the_catalog_ends_when_it_has_looked_into_too_many_folders_and_says_where_to_go_on() {
+    let server = server();
+    for name in ["a", "m/n", "z"] {
+        server.push_image(name, "v1", "content").await;
+    }
+    let repositories = server.folder.path().join("docker/registry/v2/repositories");
+    for number in 0..60 {
+        let deep = format!("b/{number}/{}_uploads", "c/".repeat(100));
+        std::fs::create_dir_all(repositories.join(deep)).unwrap();
+    }
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    let mut path = "/v2/_catalog?n=10&ns=x".to_owned();
+    loop {
+        let answer = server.get(&path).await.is(200, &[]);
+        seen.extend(answer.json()["repositories"].as_array().unwrap().clone());
+        pages += 1;
+        match answer.header("link") {
+            "-" => break,
+            link => path = link.split(['<', '>']).nth(1).unwrap().to_owned(),
+        }
+        assert!(pages < 10, "{path}");
+    }
+    assert_eq!(seen, ["a", "m/n", "z"]);
+    assert!(pages > 2, "{pages} pages");
+}
+
+#[tokio::test]
+async fn a_tag_that_is_listed_can_be_deleted_whatever_is_left_of_it() {
+    let server = server();
+    let digest = server.push_image("a", "v1", "content").await;
+    let tags = server
+        .folder
+        .path()
+        .join("docker/registry/v2/repositories/a/_manifests/tags");
+    let history = |tag: &str| tags.join(tag).join("index/sha256").join(digest.hex());
+    std::fs::create_dir_all(tags.join("empty")).unwrap();
+    std::fs::create_dir_all(history("past")).unwrap();
+    std::fs::write(history("past").join("link"), digest.to_string()).unwrap();
+    std::fs::create_dir_all(tags.join("dead/current")).unwrap();
+    let gone = Digest::sha256(b"gone").to_string();
+    std::fs::write(tags.join("dead/current/link"), gone).unwrap();
+    let listed = server.get("/v2/a/tags/list").await.json()["tags"].clone();
+    assert_eq!(listed, json!(["dead", "empty", "past", "v1"]));
+    for tag in ["dead", "empty", "past"] {
+        let path = format!("/v2/a/manifests/{tag}");
+        server.get(&path).await.refuses(404, "MANIFEST_UNKNOWN");
+        server.send("DELETE", &path, &[], "").await.is(202, &[]);
+        server
+            .send("DELETE", &path, &[], "")
+            .await
+            .refuses(404, "MANIFEST_UNKNOWN");
+    }
+    let listed = server.get("/v2/a/tags/list").await.json()["tags"].clone();
+    assert_eq!(listed, json!(["v1"]));
+    server.get("/v2/a/manifests/v1").await.is(200, &[]);
+}
+
+#[tokio::test]
 async fn an_empty_catalog_is_an_empty_list() {
     assert_eq!(
         server().get("/v2/_catalog").await.is(200, &[]).text(),

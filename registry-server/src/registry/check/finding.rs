@@ -128,9 +128,9 @@ pub enum Finding {
 /// What is left of a tag's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Something the tag once meant is there.
+    /// Something the tag once meant is there, and its link was emptied.
     Partly,
-    /// Nothing.
+    /// Nothing that tells what the tag means: it has no link, or its past is gone too.
     Wholly,
 }
 

@@ -242,27 +242,27 @@ impl Eye<'_> {
                 seen,
                 shelf: shelf.clone(),
             });
-            Found {
-                finding,
-                moves: moves.collect(),
-            }
+            Found::with(finding, moves.collect())
         };
         let means = now.and_then(|(target, _)| target);
         let Some(means) = means else {
-            if links == 0 {
-                return Ok((0, Vec::new())); // An empty folder.
-            }
             // A push enters what a tag means into its history first.
             if now.is_none() && self.target(&current).await?.is_some() {
                 return Ok((links, Vec::new()));
             }
-            for (digest, ..) in &history {
+            let wholly = unset(repository, tag, Lost::Wholly);
+            if links == 0 {
+                let (prefix, shelf) = (Area::Tag(repository, tag).key(), current.shelf());
+                return Ok((0, vec![Found::empty(wholly, prefix, shelf)]));
+            }
+            // Without a link the tag was never set, or was deleted and not wholly so. An empty one is a crash's.
+            for (digest, ..) in history.iter().filter(|_| now.is_some()) {
                 if self.revision(repository, digest).await?.is_some() {
                     let finding = unset(repository, tag, Lost::Partly);
                     return Ok((links, vec![Found::beyond_repair(finding)]));
                 }
             }
-            return Ok((links, vec![whole_tag(unset(repository, tag, Lost::Wholly))]));
+            return Ok((links, vec![whole_tag(wholly)]));
         };
         if self.revision(repository, &means).await?.is_none() {
             // Manifests are deleted after their tags.
@@ -358,10 +358,7 @@ impl Eye<'_> {
         // The mark first: without it the next list looks at the manifest and writes the entry anew.
         let mark = self.mark(repository, referrer).await?;
         let moves = mark.into_iter().chain([Move::new(entry, seen)]);
-        Ok(vec![Found {
-            finding,
-            moves: moves.collect(),
-        }])
+        Ok(vec![Found::with(finding, moves.collect())])
     }
 
     /// Where it is noted that a manifest was looked at for a subject.

@@ -344,6 +344,31 @@ async fn a_tag_that_says_nothing_stays_as_long_as_its_history_keeps_something_al
 }
 
 #[tokio::test]
+async fn a_tag_without_a_link_goes_whatever_its_history_says() {
+    let (folder, registry, app, _, image) = with_image().await;
+    let unset = |text: &str| Finding::TagUnset {
+        repository: app.clone(),
+        tag: tag(text),
+        history: Lost::Wholly,
+    };
+    write(
+        folder.path(),
+        &history(&app, "past", image),
+        image.to_string().as_bytes(),
+    );
+    breaks(folder.path(), &registry, vec![unset("past")], vec![]).await;
+    check(&registry, MOVE).await;
+    // A folder alone makes a tag that is listed. Nothing of it can come back, for there is nothing of it.
+    let empty = path(folder.path(), &current(&app, "empty"));
+    std::fs::create_dir_all(empty.parent().unwrap()).unwrap();
+    assert_eq!(check(&registry, REPORT).await.1, [unset("empty")]);
+    let (checked, _) = check(&registry, MOVE).await;
+    assert_eq!((checked.repaired, checked.open()), (1, 0), "{checked:?}");
+    assert_eq!(registry.tags(&app, None, None).await.unwrap().items, [tag("v1")]);
+    assert_eq!(check(&registry, REPORT).await.1, []);
+}
+
+#[tokio::test]
 async fn what_a_manifest_mentions_must_be_there_in_its_repository_with_its_size() {
     let (folder, registry, app, blob, image) = with_image().await;
     // Another repository has the layer, but not this one.

@@ -19,23 +19,36 @@ use crate::storage::layout::Place;
 pub(super) struct Found {
     pub(super) finding: Finding,
     pub(super) moves: Vec<Move>,
+    /// A prefix that is what is wrong although nothing lies below it, and what stays of the folders above it.
+    pub(super) empty: Option<(StorageKey, StorageKey)>,
 }
 
 impl Found {
     /// What no move mends.
     pub(super) fn beyond_repair(finding: Finding) -> Self {
+        Self::with(finding, Vec::new())
+    }
+
+    /// What is mended by moving some objects, in this order.
+    pub(super) fn with(finding: Finding, moves: Vec<Move>) -> Self {
         Self {
             finding,
-            moves: Vec::new(),
+            moves,
+            empty: None,
+        }
+    }
+
+    /// What is mended by removing a prefix below which nothing lies.
+    pub(super) fn empty(finding: Finding, prefix: StorageKey, shelf: StorageKey) -> Self {
+        Self {
+            empty: Some((prefix, shelf)),
+            ..Self::beyond_repair(finding)
         }
     }
 
     /// What is mended by moving one object.
     pub(super) fn at(finding: Finding, place: Place, seen: SystemTime) -> Self {
-        Self {
-            finding,
-            moves: vec![Move::new(place, seen)],
-        }
+        Self::with(finding, vec![Move::new(place, seen)])
     }
 }
 
@@ -141,10 +154,19 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn found(&mut self, Found { finding, moves }: Found) {
+    async fn found(&mut self, found: Found) {
+        let Found {
+            finding,
+            moves,
+            empty,
+        } = found;
         self.checked.findings += 1;
         if self.repair == Repair::Report {
             return (self.watch)(CheckEvent::Found(&finding, Fate::Told));
+        }
+        if let Some((prefix, shelf)) = empty {
+            let pruned = self.registry.driver.prune(&prefix, &shelf).await;
+            return self.emptied(&finding, pruned.map_err(Error::storage("remove empty folders")));
         }
         if moves.is_empty() {
             return (self.watch)(CheckEvent::Found(&finding, Fate::Left));
@@ -174,6 +196,25 @@ impl<'a> Work<'a> {
             }
         };
         (self.watch)(CheckEvent::Found(&finding, fate));
+    }
+
+    /// Says what became of a folder that held nothing. There is nothing of it to put back.
+    fn emptied(&mut self, finding: &Finding, pruned: Result<bool, Error>) {
+        match pruned {
+            Ok(true) => {
+                self.checked.repaired += 1;
+                (self.watch)(CheckEvent::Found(finding, Fate::Moved));
+            }
+            Ok(false) => {
+                self.checked.changed += 1;
+                (self.watch)(CheckEvent::Found(finding, Fate::Changed));
+            }
+            Err(error) => {
+                self.checked.failed += 1;
+                (self.watch)(CheckEvent::Found(finding, Fate::Failed(&error)));
+                self.checked.first_failure.get_or_insert(error);
+            }
+        }
     }
 
     /// What was found.

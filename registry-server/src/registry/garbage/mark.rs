@@ -29,6 +29,8 @@ pub(super) struct Marked {
     pub(super) links: Spill,
     /// By manifest: what cannot be read. The payload is its repository and digest.
     pub(super) unreadable: Spill,
+    /// The key of no manifest: what goes with it goes.
+    nobody: Key,
 }
 
 impl Marked {
@@ -86,6 +88,16 @@ struct Revision {
     document: Document,
 }
 
+/// What a tag means.
+enum Meaning {
+    /// A manifest of its repository.
+    Manifest(Digest),
+    /// A link that a crash of an old server emptied says nothing of what the tag means: any of its past then.
+    Unknown,
+    /// There is no link, or one to a manifest that the repository does not have.
+    Nothing { has_link: bool },
+}
+
 enum Document {
     Read(Mentions),
     Missing,
@@ -107,6 +119,7 @@ impl Registry {
             manifests: scratch.spill("manifests"),
             links: scratch.spill("links"),
             unreadable: scratch.spill("unreadable"),
+            nobody: blob(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
         };
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
@@ -163,29 +176,40 @@ impl Registry {
         self.mark_aliases(marked).await
     }
 
-    /// What tags mean is a root, and what they meant goes with it.
+    /// What tags mean is a root, and what they meant goes with it. A tag that means nothing goes itself.
     async fn mark_tags(&self, repository: &RepositoryName, marked: &mut Marked) -> Result<(), GarbageError> {
         let failed = Error::storage("list tags");
         let area = Area::Tags(repository).key();
-        let mut tags = self.driver.list(&area).await.map_err(&failed)?;
-        while let Some(entry) = tags.try_next().await.map_err(&failed)? {
-            let (EntryKind::Prefix, Ok(tag)) = (entry.kind, Tag::parse(&entry.name)) else {
-                continue;
-            };
-            let current = self.tag_target(repository, &tag).await?;
-            if let Some(digest) = &current {
+        let tags = self.driver.list(&area).await.map_err(&failed)?;
+        let mut tags = tags
+            .try_filter_map(async |entry| {
+                let tag = Tag::parse(&entry.name).ok();
+                Ok(tag.filter(|_| entry.kind == EntryKind::Prefix))
+            })
+            .map_err(&failed)
+            .map(async |tag| {
+                let tag = tag?;
+                let meaning = self.meaning(repository, &tag).await?;
+                Ok::<_, Error>((tag, meaning))
+            })
+            .buffer_unordered(READS)
+            .boxed();
+        while let Some((tag, meaning)) = tags.try_next().await? {
+            if let Meaning::Manifest(digest) = &meaning {
                 marked.edges.root(&self.known_as(repository, digest).await?);
             }
-            // A link that a crash of an old server emptied says nothing of what the tag means: any of its past then.
-            let unknown = current.is_none() && self.has_tag_link(repository, &tag).await?;
             for algorithm in Algorithm::ALL {
                 let area = Area::TagHistory(repository, &tag, algorithm);
                 let mut history = self.listed(&area, algorithm, "list the history of a tag").await?;
                 while let Some(digest) = history.try_next().await? {
-                    let key = self.known_as(repository, &digest).await?;
-                    if unknown {
-                        marked.edges.root(&key);
+                    let manifest = self.known_as(repository, &digest).await?;
+                    if let Meaning::Unknown = meaning {
+                        marked.edges.root(&manifest);
                     }
+                    let key = match meaning {
+                        Meaning::Nothing { .. } => marked.nobody,
+                        Meaning::Manifest(_) | Meaning::Unknown => manifest,
+                    };
                     let (repository, tag) = (repository.clone(), tag.clone());
                     marked.goes_with(
                         &key,
@@ -197,8 +221,31 @@ impl Registry {
                     );
                 }
             }
+            if let Meaning::Nothing { has_link: true } = meaning {
+                let repository = repository.clone();
+                marked.goes_with(&marked.nobody.clone(), &Place::TagCurrent { repository, tag });
+            }
         }
         Ok(())
+    }
+
+    /// What a tag means.
+    async fn meaning(&self, repository: &RepositoryName, tag: &Tag) -> Result<Meaning, Error> {
+        let Some(digest) = self.tag_target(repository, tag).await? else {
+            return Ok(match self.has_tag_link(repository, tag).await? {
+                true => Meaning::Unknown,
+                false => Meaning::Nothing { has_link: false },
+            });
+        };
+        if self.revision(repository, &digest).await?.is_some() {
+            return Ok(Meaning::Manifest(digest));
+        }
+        // Somebody may have moved the tag, and deleted what it meant.
+        Ok(match self.tag_target(repository, tag).await? {
+            Some(now) if now == digest => Meaning::Nothing { has_link: true },
+            Some(now) => Meaning::Manifest(now),
+            None => Meaning::Nothing { has_link: false },
+        })
     }
 
     /// Reads a manifest a repository has a link to; nothing when there is no link in the link's folder.

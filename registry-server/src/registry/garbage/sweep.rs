@@ -250,6 +250,7 @@ impl Collected {
                 tag,
                 digest,
             } => Eligible::TagHistory(repository, tag, digest),
+            Place::TagCurrent { repository, tag } => Eligible::Tag(repository, tag),
             Place::LayerLink { repository, digest } => {
                 self.layers_removed += 1;
                 Eligible::Layer(repository, digest)

@@ -381,6 +381,107 @@ async fn a_tag_whose_link_was_emptied_by_a_crash_keeps_all_it_ever_meant() {
 }
 
 #[tokio::test]
+async fn a_repository_of_which_nothing_is_left_leaves_the_catalog() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = in_folder(folder.path());
+    for repository in ["deep/app", "deep/app/sub", "other"] {
+        push_image(&registry, &name(repository), "v1", repository).await;
+    }
+    for repository in ["deep/app", "other"] {
+        let repository = name(repository);
+        let tag = registry_oci::Tag::parse("v1").unwrap();
+        let digest = registry.tag_target(&repository, &tag).await.unwrap().unwrap();
+        registry.delete_manifest(&repository, &digest).await.unwrap();
+    }
+    let listed = async || {
+        let page = registry.catalog(None, 10).await.unwrap();
+        let names = page.repositories.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, ["deep/app", "deep/app/sub", "other"]);
+    let dry = Collecting {
+        removal: Removal::DryRun,
+        ..at_once(Untagged::Keep)
+    };
+    collect(&registry, &dry).await;
+    assert_eq!(listed().await.len(), 3);
+    collect(&registry, &at_once(Untagged::Keep)).await;
+    assert_eq!(listed().await, ["deep/app/sub"]);
+    let home = folder.path().join("docker/registry/v2/repositories");
+    assert!(!home.join("other/_manifests").exists() && !home.join("deep/app/_manifests").exists());
+    // It comes back with the next push.
+    push_image(&registry, &name("other"), "v1", "again").await;
+    assert_eq!(listed().await, ["deep/app/sub", "other"]);
+}
+
+#[tokio::test]
+async fn tags_that_mean_nothing_go_with_what_has_no_tag_and_stay_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let kept = push_image(&registry, &app, "v1", "one").await;
+    let (past, dead) = (
+        push_image(&registry, &app, "past", "two").await,
+        push_image(&registry, &app, "dead", "three").await,
+    );
+    let tag = |text: &str| registry_oci::Tag::parse(text).unwrap();
+    let home = folder
+        .path()
+        .join("docker/registry/v2/repositories/app/_manifests");
+    std::fs::remove_dir_all(home.join("tags/past/current")).unwrap();
+    std::fs::remove_dir_all(home.join("revisions/sha256").join(dead.hex())).unwrap();
+    std::fs::create_dir_all(home.join("tags/empty/current")).unwrap();
+    let tags = async || registry.tags(&app, None, None).await.unwrap().items;
+    collect(&registry, &at_once(Untagged::Keep)).await;
+    assert_eq!(tags().await.len(), 4);
+    // Young ones stay.
+    let young = Collecting {
+        min_age: HOUR,
+        ..at_once(Untagged::Delete)
+    };
+    collect(&registry, &young).await;
+    assert_eq!(tags().await, ["dead", "past", "v1"].map(tag));
+    let collected = collect(&registry, &at_once(Untagged::Delete)).await;
+    assert_eq!(collected.manifests_removed, 1, "{collected:?}");
+    assert_eq!(tags().await, [tag("v1")]);
+    let is_there = async |digest| registry.revision(&app, &digest).await.unwrap().is_some();
+    assert_eq!((is_there(kept).await, is_there(past).await), (true, false));
+}
+
+#[tokio::test]
+async fn blobs_that_an_index_lists_and_what_either_reading_of_a_document_names_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, app) = (in_folder(folder.path()), name("app"));
+    let (config, layer) = (
+        blob_of(&registry, &app, "config").await,
+        blob_of(&registry, &app, "layer").await,
+    );
+    let cache = format!(r#"{{"schemaVersion":2,"manifests":[{layer},{config}]}}"#);
+    push(&registry, &app, "cache", &MediaType::OCI_INDEX, cache).await;
+    // A document of two readings, as another server took it.
+    let other = blob_of(&registry, &app, "another layer").await;
+    let document = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[],"layer\u017f":[{}]}}"#,
+        other.replace("digest", "Digest")
+    );
+    let digest = Digest::sha256(document.as_bytes());
+    let key = Place::BlobData { digest }.key();
+    let put = registry
+        .driver()
+        .put(&key, document.into(), Mode::Replace, Durability::Crash);
+    put.await.unwrap();
+    registry.grant_manifest(&app, digest, digest).await.unwrap();
+    let collected = collect(&registry, &at_once(Untagged::Keep)).await;
+    assert_eq!(
+        (collected.blobs_removed, collected.blobs_kept),
+        (0, 5),
+        "{collected:?}"
+    );
+    let (reference, any) = (Reference::Digest(digest), crate::registry::Accepts::Anything);
+    let served = registry.get_manifest(&app, &reference, &any);
+    assert_eq!(served.await.unwrap().media_type, MediaType::OCI_MANIFEST);
+}
+
+#[tokio::test]
 async fn a_folder_that_no_registry_serves_but_holds_a_repository_ends_the_collection() {
     let folder = tempfile::tempdir().unwrap();
     let registry = in_folder(folder.path());

@@ -296,3 +296,58 @@ async fn an_old_upload_is_finished_or_purged_but_never_half() {
     }
     assert_eq!(finished + purged_first, 100);
 }
+
+#[tokio::test]
+async fn folders_that_a_purge_leaves_empty_go_up_to_the_repositories() {
+    let store = Store::new();
+    let repositories = store.folder.path().join("docker/registry/v2/repositories");
+    let deep = "a/".repeat(120) + "a";
+    for name in [&deep, &format!("{deep}b"), "team/app"] {
+        store.write(&store.upload(name, UUID), "data", "abandoned", OLD);
+    }
+    // What an earlier version left, and what others may have made.
+    for empty in ["z/y/x/_uploads", "z/y/w", "lost+found", "team/app/_layers"] {
+        std::fs::create_dir_all(repositories.join(empty)).unwrap();
+    }
+    store.write(&store.upload("team/young", UUID), "data", "going on", YOUNG);
+    assert_eq!(store.purge(Purge::DryRun).await, (3, 27, 0));
+    assert!(repositories.join("z/y/w").exists());
+    assert_eq!(store.purge(Purge::Remove).await, (3, 27, 0));
+    assert_eq!(store.purge(Purge::Remove).await, (0, 0, 0));
+    for gone in ["a", "z"] {
+        assert!(!repositories.join(gone).exists(), "{gone}");
+    }
+    for kept in ["lost+found", "team/app/_layers", "team/young/_uploads"] {
+        assert!(repositories.join(kept).exists(), "{kept}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_begin_beside_purges_find_their_folders() {
+    let store = Store::new();
+    let registry = store.registry.clone();
+    let purging = tokio::spawn(async move {
+        loop {
+            let purged = registry.purge_uploads(AGE, Purge::Remove).await.unwrap();
+            assert_eq!(purged.failed, 0, "{purged:?}");
+        }
+    });
+    let content = Bytes::from_static(b"content");
+    let digest = Digest::sha256(&content);
+    for number in 0..100 {
+        let repository = name(&format!("some/deep/name/{}", number % 3));
+        let begun = store.registry.start_upload(&repository).await.unwrap();
+        let chunk = Chunk {
+            offset: Offset::At(0),
+            length: None,
+            counted: false,
+        };
+        let body = stream::iter([Ok(content.clone())]);
+        let finished = store
+            .registry
+            .finish_upload(&repository, &begun.id, chunk, &digest, body);
+        finished.await.unwrap();
+    }
+    assert!(!purging.is_finished(), "no purge failed");
+    purging.abort();
+}

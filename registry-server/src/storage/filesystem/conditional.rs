@@ -122,7 +122,7 @@ fn holds(path: &Path, key: &StorageKey, condition: &Condition) -> Result<(Metada
 }
 
 /// Removes the folders above a removed file while they are empty. Whoever is about to write into one makes it again.
-fn remove_empty(path: &Path, shelf: &Path) {
+pub(super) fn remove_empty(path: &Path, shelf: &Path) {
     for folder in path.ancestors().skip(1).take_while(|folder| *folder != shelf) {
         if let Err(error) = fs::remove_dir(folder) {
             if !files::is_absence(&error) && error.kind() != std::io::ErrorKind::DirectoryNotEmpty {

@@ -173,7 +173,12 @@ fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
         return Err(Errno::STALE.into());
     }
     let make = || match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(folder) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(error),
+            // Removed since, because it was empty: that is tried again.
+            Err(gone) => Err(gone),
+        },
         result => result,
     };
     match (make(), folder.parent()) {

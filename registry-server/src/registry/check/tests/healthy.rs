@@ -69,7 +69,6 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
     for path in ["_manifests/revisions/sha256", "_layers/sha256"] {
         std::fs::create_dir_all(home.join(path).join(gone.hex())).unwrap();
     }
-    std::fs::create_dir_all(home.join("_manifests/tags/empty/index/sha256")).unwrap();
     let payload = path(folder.path(), &Place::BlobData { digest: gone });
     std::fs::create_dir_all(payload.parent().unwrap()).unwrap();
     file(

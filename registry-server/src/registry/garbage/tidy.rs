@@ -1,0 +1,70 @@
+//! Removes the folders that a collection, or deletions before it, left with nothing in them. They are not nothing to
+//! clients: by a folder a tag is listed, and a repository stands in the catalog.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use registry_oci::{RepositoryName, Tag};
+
+use super::{GarbageError, Untagged};
+use crate::registry::{Error, Registry};
+use crate::storage::EntryKind;
+use crate::storage::layout::Area;
+
+/// How many tags are looked at at once.
+const AT_ONCE: usize = 16;
+
+impl Registry {
+    /// Removes what is empty of every repository, where stores have such things.
+    pub(super) async fn tidy(&self, untagged: Untagged) -> Result<(), GarbageError> {
+        if !self.driver.keeps_empty_prefixes() {
+            return Ok(());
+        }
+        let mut walk = self.walk(Area::Repositories).await?;
+        while let Some(folder) = walk.next().await {
+            let folder = folder?;
+            let Some(repository) = folder.repository().filter(|_| folder.manifests) else {
+                continue;
+            };
+            if untagged == Untagged::Delete {
+                self.tidy_tags(&repository).await?;
+            }
+            let shelf = Area::Repositories.key();
+            // Without manifests there is no repository, and the place of its blobs and uploads can go with it.
+            for area in [
+                Area::Manifests(&repository),
+                Area::Layers(&repository),
+                Area::Uploads(&repository),
+            ] {
+                let pruned = self.driver.prune(&area.key(), &shelf).await;
+                if !pruned.map_err(Error::storage("remove empty folders"))? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the folders of tags in which nothing is.
+    async fn tidy_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
+        let failed = Error::storage("list tags");
+        let area = Area::Tags(repository).key();
+        let tags = self.driver.list(&area).await.map_err(&failed)?;
+        let tags: Vec<Tag> = tags
+            .try_filter_map(async |entry| {
+                let tag = Tag::parse(&entry.name).ok();
+                Ok(tag.filter(|_| entry.kind == EntryKind::Prefix))
+            })
+            .try_collect()
+            .await
+            .map_err(&failed)?;
+        stream::iter(tags)
+            .map(Ok)
+            .try_for_each_concurrent(AT_ONCE, async |tag| {
+                if self.has_tag_link(repository, &tag).await? {
+                    return Ok(());
+                }
+                let pruned = self.driver.prune(&Area::Tag(repository, &tag).key(), &area).await;
+                pruned.map(drop).map_err(Error::storage("remove empty folders"))
+            })
+            .await
+    }
+}
