@@ -1,8 +1,10 @@
 //! Probes of the operator itself: `/livez` while the process runs, `/readyz` once the API server has shown it the Registries.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{Request, Response, StatusCode};
@@ -12,6 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+/// How many connections are open at most. The kubelet has one at a time.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take for its request.
+const REQUEST: Duration = Duration::from_secs(10);
+/// The pause after a connection that cannot be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
 
 /// Whether the API server has listed the Registries. Shared by the controller, which sets it, and the probes.
 #[derive(Clone, Debug, Default)]
@@ -38,30 +48,46 @@ impl Health {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address} for probes"))?;
-        let health = self.clone();
-        tokio::spawn(async move {
-            loop {
-                // One that fails is a client's matter; the next one is not touched by it.
-                let Ok((stream, _)) = listener.accept().await else {
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                let health = health.clone();
-                tokio::spawn(async move {
-                    let answer = service_fn(move |request| {
-                        let response = health.answer(&request);
-                        async move { Ok::<_, std::convert::Infallible>(response) }
-                    });
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), answer);
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "a probe's connection broke");
-                    }
-                });
-            }
-        });
+        tokio::spawn(self.clone().answer_on(listener));
         Ok(())
+    }
+
+    async fn answer_on(self, listener: TcpListener) {
+        let mut answering: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            // Whoever opens connections and says nothing loses the oldest, and keeps no probe from being answered.
+            if answering.len() >= CONNECTIONS_MAX
+                && let Some(oldest) = answering.pop_front()
+            {
+                oldest.abort();
+            }
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // A client's failure ends with the client. A lack of files has no end that could be waited for, and
+                // asking again at once would only burn the core.
+                Err(error) => {
+                    tracing::debug!(%error, "a probe's connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let health = self.clone();
+            let task = tokio::spawn(async move {
+                let answer = service_fn(move |request| {
+                    let response = health.answer(&request);
+                    async move { Ok::<_, std::convert::Infallible>(response) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(REQUEST)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), answer);
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a probe's connection broke");
+                }
+            });
+            answering.push_back(task.abort_handle());
+        }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -77,5 +103,35 @@ impl Health {
         let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
         *response.status_mut() = status;
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_keep_no_probe_from_being_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(Health::default().answer_on(listener));
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        // The oldest one is gone, whether it reads that as an end or as a reset.
+        assert!(matches!(silent[0].read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        serving.abort();
     }
 }
