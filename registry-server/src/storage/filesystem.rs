@@ -8,7 +8,8 @@
 //! the umask, as distribution makes them.
 //! Temporary files are named `<name>.<uuid>.tmp` beside their target, where distribution 3.1 leaves its own; no
 //! listing shows them and [`Driver::sweep`] removes old ones.
-//! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread.
+//! Must not: follow a path out of the root (keys cannot), or do file calls on an async thread, but for a read that the
+//! system refuses rather than waits for.
 //! Start at [`Filesystem::new`]; the steps of a write are in `files`, what a file system may lack in `capabilities`.
 
 mod aside;

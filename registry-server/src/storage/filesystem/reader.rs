@@ -1,4 +1,4 @@
-//! Reading a file as a stream.
+//! Reading a file in blocks.
 
 use std::fs::File;
 use std::future::Future as _;
@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
 use super::handle::{Handle, blocking};
 use super::{files, finished};
+use crate::storage::driver::Blocks;
 use crate::storage::{Content, Error, ReadRange, StorageKey};
 
-/// How much is read at a time: measured, 256 KiB in one blocking call costs a tenth of the processor time that
-/// the usual 4 KiB cost, and as much as nginx without sendfile.
-const BLOCK: u64 = 256 * 1024;
+/// How much is read when a file is opened: a small object needs no second trip to a blocking thread, and a disk that
+/// cannot be read is found while there is still a status to say so with. No more, because it waits in memory
+/// for a client that may not want it yet.
+const FIRST: usize = 8 * 1024;
 
-/// Opens a file and reads its first block, so that a small object needs no second trip to a blocking thread.
+/// Opens a file and reads its first bytes.
 pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
     let failed = |error| Error::io("read", key, error);
     let file = Arc::new(Handle::new(File::open(path).map_err(failed)?));
@@ -32,21 +34,22 @@ pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Co
             size: metadata.size,
         });
     };
-    let mut blocks = Blocks {
+    let mut reader = Reader {
         file: Some(file),
         key: key.clone(),
         left: range.clone(),
         ready: None,
         reading: None,
+        without_waiting_fails: false,
     };
-    if let Some((file, next)) = blocks.next_block() {
-        blocks.ready = Some(read_block(&file, &blocks.key, next)?);
+    if let Some((file, next)) = reader.next_block(FIRST) {
+        reader.ready = Some(read_block(&file, &reader.key, next)?);
     }
-    Ok(Content::new(metadata, range, blocks))
+    Ok(Content::from_blocks(metadata, range, reader))
 }
 
-/// A file in blocks, one being read while the one before it is being sent.
-struct Blocks {
+/// An open file and what of it was not given yet.
+struct Reader {
     /// Nothing once the last block was begun, whose reader closes it: on a thread that may block, like all readers.
     file: Option<Arc<Handle>>,
     key: StorageKey,
@@ -54,14 +57,16 @@ struct Blocks {
     left: Range<u64>,
     ready: Option<Bytes>,
     reading: Option<JoinHandle<Result<Bytes, Error>>>,
+    /// The file system does not tell what it has in memory.
+    without_waiting_fails: bool,
 }
 
-impl Blocks {
-    fn next_block(&mut self) -> Option<(Arc<Handle>, Range<u64>)> {
+impl Reader {
+    fn next_block(&mut self, most: usize) -> Option<(Arc<Handle>, Range<u64>)> {
         if self.left.is_empty() {
             return None;
         }
-        let block = self.left.start..self.left.end.min(self.left.start + BLOCK);
+        let block = self.left.start..self.left.end.min(self.left.start + most as u64);
         self.left.start = block.end;
         let file = match self.left.is_empty() {
             true => self.file.take(),
@@ -70,21 +75,71 @@ impl Blocks {
         file.map(|file| (file, block))
     }
 
-    fn read_ahead(&mut self) {
-        if let Some((file, block)) = self.next_block() {
+    /// What the system has in memory of the next block, read without a thread that may block. Measured, the way to such
+    /// a thread and back costs as much as the reading of 128 KiB.
+    fn read_cached(&mut self, most: usize) -> Option<Bytes> {
+        let wanted = (self.left.end - self.left.start).min(most as u64) as usize;
+        if self.without_waiting_fails || wanted == 0 {
+            return None;
+        }
+        let file = self.file.as_deref()?;
+        let mut bytes = vec![0; wanted];
+        let read = rustix::io::preadv2(
+            &**file,
+            &mut [io::IoSliceMut::new(&mut bytes)],
+            self.left.start,
+            ReadWriteFlags::NOWAIT,
+        );
+        match read {
+            Ok(count) if count > 0 => {
+                // Its memory is counted by its bytes.
+                bytes.truncate(count);
+                bytes.shrink_to_fit();
+                self.left.start += count as u64;
+                if self.left.is_empty() {
+                    self.file = None;
+                }
+                Some(bytes.into())
+            }
+            // Not in memory, or the file has become shorter, which the other way tells.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
+            // A file system that cannot tell, or trouble, which the other way tells too.
+            Err(_) => {
+                self.without_waiting_fails = true;
+                None
+            }
+        }
+    }
+
+    fn begin(&mut self, most: usize) {
+        if let Some((file, block)) = self.next_block(most) {
             let key = self.key.clone();
             self.reading = Some(blocking(move || read_block(&file, &key, block)));
         }
     }
 }
 
-impl Stream for Blocks {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(block) = self.ready.take() {
-            self.read_ahead();
+impl Blocks for Reader {
+    fn poll_block(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        most: usize,
+        ahead: bool,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Some(mut block) = self.ready.take() {
+            if block.len() > most {
+                let rest = block.split_off(most);
+                self.ready = Some(rest);
+            } else if ahead {
+                self.begin(most);
+            }
             return Poll::Ready(Some(Ok(block)));
+        }
+        if self.reading.is_none() {
+            if !ahead && let Some(block) = self.read_cached(most) {
+                return Poll::Ready(Some(Ok(block)));
+            }
+            self.begin(most);
         }
         let Some(reading) = self.reading.as_mut() else {
             return Poll::Ready(None);
@@ -96,7 +151,8 @@ impl Stream for Blocks {
             key: self.key.clone(),
         });
         match &block {
-            Ok(_) => self.read_ahead(),
+            Ok(_) if ahead => self.begin(most),
+            Ok(_) => {}
             Err(_) => self.left = 0..0,
         }
         Poll::Ready(Some(block))
@@ -124,4 +180,75 @@ fn read_block(file: &File, key: &StorageKey, block: Range<u64>) -> Result<Bytes,
     // The allocator may have given more than was asked for, and a file may have grown since.
     bytes.truncate(wanted);
     Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::StreamExt as _;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    fn opened(size: usize, range: ReadRange) -> (Content, Vec<u8>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..size).map(|at| (at / 7) as u8).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let key = StorageKey::parse("a/b").unwrap();
+        (open(file.path(), &key, range).unwrap(), bytes)
+    }
+
+    #[tokio::test]
+    async fn blocks_are_as_large_as_they_are_asked_for_and_make_the_whole() {
+        let (mut content, bytes) = opened(1_000_000, ReadRange::Full);
+        let mut read = Vec::new();
+        for most in [1000, 100_000, 8 << 10, 1].into_iter().cycle() {
+            match poll_fn(|context| content.poll_block(context, most)).await {
+                Some(block) => {
+                    let block = block.unwrap();
+                    assert!((1..=most).contains(&block.len()), "{} of {most}", block.len());
+                    read.extend_from_slice(&block);
+                }
+                None => break,
+            }
+            if read.len() > 900_000 {
+                break;
+            }
+        }
+        // And the rest as those take it who want all.
+        while let Some(block) = content.next().await {
+            read.extend_from_slice(&block.unwrap());
+        }
+        assert!(read == bytes);
+    }
+
+    #[test]
+    fn nothing_is_read_before_it_is_asked_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            // What is read runs one after the other, so that a wait for something else waits for all before it.
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let key = StorageKey::parse("a/b").unwrap();
+        // What was read when is known by the version of the file.
+        let write = |version: u8| std::fs::write(file.path(), vec![version; 100_000]).unwrap();
+        runtime.block_on(async {
+            write(1);
+            let mut content = open(file.path(), &key, ReadRange::Full).unwrap();
+            let mut block = async || {
+                let block = poll_fn(|context| content.poll_block(context, 64 << 10)).await;
+                block.unwrap().unwrap()
+            };
+            write(2);
+            assert_eq!(block().await, [1; FIRST][..]);
+            spawn_blocking(|| ()).await.unwrap();
+            write(3);
+            assert_eq!(block().await, [3; 64 << 10][..]);
+            spawn_blocking(|| ()).await.unwrap();
+            write(4);
+            assert_eq!(block().await, [4; 100_000 - FIRST - (64 << 10)][..]);
+        });
+    }
 }
