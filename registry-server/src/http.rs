@@ -18,6 +18,7 @@ mod forwarded;
 mod leftover;
 mod location;
 mod manifests;
+mod memory;
 pub mod metrics;
 mod network;
 mod options;
@@ -35,8 +36,10 @@ mod uploads;
 mod warning;
 
 pub use app::App;
+pub(crate) use body::NoMemory;
 pub use body::{Body, BodyError, RequestBody};
 pub use call::Peer;
+pub use memory::{ConnectionMemory, ResponseMemory};
 pub use network::{Network, NetworkError};
 pub use options::Options;
 pub use problem::{Code, Problem};

@@ -31,7 +31,7 @@ use crate::auth;
 use crate::fault::Fault;
 use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
-use crate::http::server::{self, Client, Listener, Protocols, Server, Stop};
+use crate::http::server::{self, Client, Counters, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
 use crate::storage::{Driver, StoreError, Timed, Trouble};
@@ -165,12 +165,12 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     for warning in &found.loaded.warnings {
         tracing::warn!("{}: {warning}", found.place);
     }
-    raise_file_limit();
+    let files = raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System(error), found, output),
     };
-    let code = match runtime.block_on(serve(found, log)) {
+    let code = match runtime.block_on(serve(found, log, files)) {
         Ok(code) => code,
         Err(error) => {
             // What was said before stands above it.
@@ -191,7 +191,7 @@ fn fail(error: &Error, found: &Found, output: &output::Output) -> u8 {
     exit::code(error.fault())
 }
 
-async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
+async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Result<u8, Error> {
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
@@ -315,15 +315,24 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
         tls,
         h2c: http.h2c.enabled == Some(true),
     };
+    let counters = Counters::default();
+    if let Some(metrics) = &mut metrics {
+        counters.register(metrics);
+    }
     let front = Arc::new(Front {
         app,
         health: health.clone(),
         metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
         access_log: (config.log.accesslog.disabled != Some(true)).then(|| log.access.clone()),
+        counters: counters.clone(),
     });
-    let main = Server::new(listener, protocols, move |request: Request<_>, client: Client| {
-        Arc::clone(&front).answer(request, client)
-    });
+    let main = Server::new(
+        listener,
+        protocols,
+        parts::limits(http, files),
+        move |request: Request<_>, client: Client| Arc::clone(&front).answer(request, client),
+    )
+    .counted_by(counters);
     let stop = Stop::default();
     let drain = http.drain();
     let main = tokio::spawn(main.run(stop.clone(), drain));
@@ -339,7 +348,8 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
             async move { probes.respond(request, client.address).await }
         };
         tokio::spawn(
-            Server::new(listener, Protocols::default(), answer).run(stop_probes.clone(), Default::default()),
+            Server::new(listener, Protocols::default(), parts::probe_limits(), answer)
+                .run(stop_probes.clone(), Default::default()),
         )
     });
 
@@ -393,19 +403,23 @@ async fn serve(found: &Found, log: &telemetry::Log) -> Result<u8, Error> {
 }
 
 /// Takes as many open files as the system lets this process have: every connection and every blob on its way is
-/// one, and the usual soft limit of 1024 is for programs that use `select`.
-fn raise_file_limit() {
+/// one, and the usual soft limit of 1024 is for programs that use `select`. Gives how many it has; nothing when
+/// there is no limit.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-    {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+    if limit.current == limit.maximum {
+        return limit.current;
+    }
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, most) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+            limit.current
+        }
     }
 }

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream as _;
 use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
-use super::byte_ranges::{ByteRanges, Sending};
+use super::byte_ranges::{self, ByteRanges};
+use super::memory::{BLOCK_MAX, BLOCK_MIN, ConnectionMemory, Room};
 use crate::storage::{self, Content};
 
 /// What a body says when it breaks off.
@@ -32,6 +32,8 @@ impl<B> RequestBody for B where
 #[derive(Debug)]
 pub struct Body {
     kind: Kind,
+    /// Where its memory is taken from; without, as in tests, nothing is counted.
+    memory: Option<ConnectionMemory>,
 }
 
 #[derive(Debug)]
@@ -39,37 +41,59 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Chunks(VecDeque<Bytes>),
-    Content { content: Content, left: u64 },
-    ByteRanges(Box<Sending>),
+    Stored(Sending),
 }
+
+/// Stored content on its way, or parts of it.
+struct Sending {
+    source: Source,
+    /// How many bytes the next block shall have: more for a client that takes one after the other.
+    next: usize,
+    room: NextRoom,
+}
+
+/// Where its blocks come from.
+#[derive(Debug)]
+enum Source {
+    Content { content: Content, left: u64 },
+    ByteRanges(Box<byte_ranges::Sending>),
+}
+
+/// Room for the next block.
+enum NextRoom {
+    NotAsked,
+    Waiting(Pin<Box<dyn Future<Output = Room> + Send>>),
+    There(Room),
+}
+
+/// There is no memory for an answer now.
+#[derive(Debug)]
+pub(crate) struct NoMemory;
+
+/// Bytes for which no room is asked: there is always an answer of this size.
+const SMALL: usize = 16 << 10;
 
 impl Body {
     /// No bytes.
     pub fn empty() -> Self {
-        Self { kind: Kind::Empty }
+        Self::of(Kind::Empty)
     }
 
     /// These bytes.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            kind: Kind::Whole(bytes.into()),
-        }
+        Self::of(Kind::Whole(bytes.into()))
     }
 
     /// These bytes, one after the other.
     pub(super) fn chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
-        Self {
-            kind: Kind::Chunks(chunks.collect()),
-        }
+        Self::of(Kind::Chunks(chunks.collect()))
     }
 
     /// Stored content.
     pub fn content(content: Content) -> Self {
         let left = content.range.end - content.range.start;
-        Self {
-            kind: Kind::Content { content, left },
-        }
+        Self::stored(Source::Content { content, left })
     }
 
     /// Several parts of stored content, which are opened one after the other.
@@ -77,9 +101,47 @@ impl Body {
         parts: ByteRanges,
         contents: BoxStream<'static, Result<Content, storage::Error>>,
     ) -> Self {
-        Self {
-            kind: Kind::ByteRanges(Box::new(Sending::new(parts, contents))),
-        }
+        Self::stored(Source::ByteRanges(Box::new(byte_ranges::Sending::new(
+            parts, contents,
+        ))))
+    }
+
+    fn stored(source: Source) -> Self {
+        Self::of(Kind::Stored(Sending {
+            source,
+            next: 2 * BLOCK_MIN,
+            room: NextRoom::NotAsked,
+        }))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, memory: None }
+    }
+
+    /// The same, with its memory taken from a connection's part. Stored content waits for room when there is none.
+    ///
+    /// # Errors
+    /// [`NoMemory`] when bytes that are there already do not fit.
+    pub(crate) fn within(self, memory: &ConnectionMemory) -> Result<Self, NoMemory> {
+        let kind = match self.kind {
+            Kind::Whole(bytes) if bytes.len() > SMALL => {
+                let room = memory.exactly(bytes.len()).ok_or(NoMemory)?;
+                Kind::Whole(room.fill(bytes))
+            }
+            Kind::Chunks(chunks) => {
+                let counted = |chunk: Bytes| match chunk.len() > SMALL {
+                    true => memory.exactly(chunk.len()).map(|room| room.fill(chunk)),
+                    false => Some(chunk),
+                };
+                let chunks = chunks.into_iter().map(counted).collect::<Option<_>>();
+                Kind::Chunks(chunks.ok_or(NoMemory)?)
+            }
+            kind => kind,
+        };
+        Ok(Self {
+            kind,
+            memory: Some(memory.clone()),
+        })
     }
 
     fn left(&self) -> u64 {
@@ -87,9 +149,103 @@ impl Body {
             Kind::Empty => 0,
             Kind::Whole(bytes) => bytes.len() as u64,
             Kind::Chunks(chunks) => chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-            Kind::Content { left, .. } => *left,
-            Kind::ByteRanges(sending) => sending.left(),
+            Kind::Stored(sending) => sending.source.left(),
         }
+    }
+}
+
+impl Sending {
+    fn poll_block(
+        &mut self,
+        context: &mut Context<'_>,
+        memory: Option<&ConnectionMemory>,
+    ) -> Poll<Option<Result<Bytes, storage::Error>>> {
+        let Some(memory) = memory else {
+            return self.poll_content(context, BLOCK_MAX);
+        };
+        let size = match &mut self.room {
+            NextRoom::There(room) => room.size(),
+            NextRoom::Waiting(room) => {
+                let room = ready!(room.as_mut().poll(context));
+                self.room.put(room)
+            }
+            NextRoom::NotAsked => match memory.try_room(self.next) {
+                Some(room) => self.room.put(room),
+                None => {
+                    let mut room = memory.wait();
+                    match room.as_mut().poll(context) {
+                        Poll::Ready(room) => self.room.put(room),
+                        Poll::Pending => {
+                            self.room = NextRoom::Waiting(room);
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            },
+        };
+        let block = ready!(self.poll_content(context, size));
+        self.next = (self.next * 2).min(BLOCK_MAX);
+        // At the end, or after an error, no room is needed any more.
+        let room = std::mem::replace(&mut self.room, NextRoom::NotAsked);
+        Poll::Ready(match (block, room) {
+            (Some(Ok(bytes)), NextRoom::There(room)) => Some(Ok(room.fill(bytes))),
+            (block, _) => block,
+        })
+    }
+
+    fn poll_content(
+        &mut self,
+        context: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Option<Result<Bytes, storage::Error>>> {
+        let block = ready!(self.source.poll_block(context, most));
+        if let Some(Err(error)) = &block {
+            // The status is long sent: all that is left is to break the connection off.
+            tracing::error!(%error, "content could not be read to its end");
+        }
+        Poll::Ready(block)
+    }
+}
+
+impl Source {
+    fn left(&self) -> u64 {
+        match self {
+            Self::Content { left, .. } => *left,
+            Self::ByteRanges(sending) => sending.left(),
+        }
+    }
+
+    fn poll_block(
+        &mut self,
+        context: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Option<Result<Bytes, storage::Error>>> {
+        match self {
+            Self::Content { content, left } => {
+                let block = ready!(content.poll_block(context, most));
+                if let Some(Ok(bytes)) = &block {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
+                Poll::Ready(block)
+            }
+            Self::ByteRanges(sending) => sending.poll_block(context, most),
+        }
+    }
+}
+
+impl NextRoom {
+    fn put(&mut self, room: Room) -> usize {
+        let size = room.size();
+        *self = Self::There(room);
+        size
+    }
+}
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sending")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,33 +257,19 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, storage::Error>>> {
-        match &mut self.kind {
+        let Self { kind, memory } = &mut *self;
+        match kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.kind = Kind::Empty;
+                *kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
-            Kind::Content { content, left } => match ready!(Pin::new(content).poll_next(context)) {
-                Some(Ok(bytes)) => {
-                    *left = left.saturating_sub(bytes.len() as u64);
-                    Poll::Ready(Some(Ok(Frame::data(bytes))))
-                }
-                Some(Err(error)) => {
-                    // The status is long sent: all that is left is to break the connection off.
-                    tracing::error!(%error, "content could not be read to its end");
-                    Poll::Ready(Some(Err(error)))
-                }
-                None => Poll::Ready(None),
-            },
-            Kind::ByteRanges(sending) => match ready!(sending.poll_next(context)) {
-                Some(Err(error)) => {
-                    tracing::error!(%error, "a part of content could not be read to its end");
-                    Poll::Ready(Some(Err(error)))
-                }
-                other => Poll::Ready(other.map(|bytes| bytes.map(Frame::data))),
-            },
+            Kind::Stored(sending) => {
+                let block = ready!(sending.poll_block(context, memory.as_ref()));
+                Poll::Ready(block.map(|block| block.map(Frame::data)))
+            }
         }
     }
 

@@ -113,10 +113,11 @@ impl Sending {
         self.left
     }
 
-    /// The next bytes.
-    pub(super) fn poll_next(
+    /// The next bytes, at most `most` of content.
+    pub(super) fn poll_block(
         &mut self,
         context: &mut Context<'_>,
+        most: usize,
     ) -> Poll<Option<Result<Bytes, storage::Error>>> {
         loop {
             let (bytes, next) = match &mut self.next {
@@ -132,7 +133,7 @@ impl Sending {
                     };
                     continue;
                 }
-                Next::Content(index, content) => match ready!(content.poll_next_unpin(context)) {
+                Next::Content(index, content) => match ready!(content.poll_block(context, most)) {
                     Some(Ok(bytes)) => {
                         self.left = self.left.saturating_sub(bytes.len() as u64);
                         return Poll::Ready(Some(Ok(bytes)));

@@ -180,7 +180,7 @@ impl Problem {
     }
 
     /// The server cannot answer now.
-    pub(super) fn unavailable(retry_after: Option<std::time::Duration>) -> Self {
+    pub(crate) fn unavailable(retry_after: Option<std::time::Duration>) -> Self {
         Self::new(Code::Unavailable).retry_after(retry_after)
     }
 

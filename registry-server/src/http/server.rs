@@ -2,33 +2,45 @@
 //!
 //! Guarantees: no trouble with one connection ends the loop; a handshake and a first request have to arrive in time,
 //! after which an upload may take as long as it likes; after a stop signal nobody new is let in, running requests
-//! finish, and nothing outlives the drain timeout.
+//! finish, and nothing outlives the drain timeout; there are never more connections than the limits say, and
+//! none of them, nor any stream of one, holds more memory than its part.
 //! Must not: look at a request. Start at [`Listener::bind`] and [`Server::run`].
 
+mod connections;
+mod counters;
 mod listener;
 mod patience;
+mod refusal;
+mod stalled;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::memory::{BLOCK_MAX, ConnectionMemory, ResponseMemory};
 use super::tls::Tls;
+pub use connections::ConnectionLimits;
+use connections::{Connections, InUse, Ticket};
+pub use counters::Counters;
 pub use listener::{Error, Listener};
 use patience::{Patience, Rewound};
+use stalled::{Streams, WriteLimit};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -48,16 +60,46 @@ const HEAD_MAX: usize = 128 << 10;
 /// A dead HTTP/2 peer is noticed after these two.
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_ANSWER: Duration = Duration::from_secs(20);
-/// What an HTTP/2 client may send before it waits: enough for a fast upload over some distance.
-const H2_WINDOW: u32 = 4 << 20;
+/// The largest head of an HTTP/2 request in bytes, for each stream of a connection. A `Range` of a thousand ranges has
+/// 17 KiB, a token 16 KiB.
+const H2_HEAD_MAX: u32 = 64 << 10;
+/// How much of a request's body an HTTP/2 client may send before a handler reads it.
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+/// The same for all streams of a connection, as in Go's server: several streams that nobody reads leave something for
+/// one that is read.
+const H2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// How much of an answer waits in a stream's queue beside the block that is being sent.
+const H2_SEND_BUFFER: usize = 64 << 10;
+/// How many requests a client may take back before they were looked at, and how many broken ones it may send. Then
+/// the connection ends.
+const H2_RESETS: usize = 100;
+/// How much waits in hyper's buffer over HTTP/1.1 before no more is asked for: a little more than a block, so that the
+/// next block is read while one is sent. A head of [`HEAD_MAX`] bytes has to fit as well.
+const H1_BUFFER: usize = BLOCK_MAX + (16 << 10);
+const _: () = assert!(H1_BUFFER >= HEAD_MAX);
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// Nothing on a unix socket.
     pub address: Option<SocketAddr>,
     /// Whether the connection is TLS.
     pub tls: bool,
+    /// Where the memory of the answer is taken from.
+    pub memory: ConnectionMemory,
+}
+
+/// How much clients may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
+    /// How many requests at once on an HTTP/2 connection.
+    pub streams: u32,
+    /// The memory of answers.
+    pub memory: ResponseMemory,
+    /// How long a client may read nothing of an answer.
+    pub write_timeout: Duration,
 }
 
 /// What is spoken on a listener.
@@ -108,6 +150,8 @@ impl Stop {
 pub struct Server<H> {
     listener: Listener,
     protocols: Protocols,
+    limits: Limits,
+    counters: Counters,
     handler: H,
 }
 
@@ -115,16 +159,24 @@ impl<H, F, B> Server<H>
 where
     H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Puts them together; nothing is accepted before [`Server::run`].
-    pub fn new(listener: Listener, protocols: Protocols, handler: H) -> Self {
+    pub fn new(listener: Listener, protocols: Protocols, limits: Limits, handler: H) -> Self {
         Self {
             listener,
             protocols,
+            limits,
+            counters: Counters::default(),
             handler,
         }
+    }
+
+    /// Counts where `counters` can be read.
+    #[must_use]
+    pub fn counted_by(self, counters: Counters) -> Self {
+        Self { counters, ..self }
     }
 
     /// Accepts and answers until `stop`, then gives running requests `drain` to finish. Returns how many
@@ -134,17 +186,27 @@ where
         let Self {
             listener,
             protocols,
+            limits,
+            counters,
             handler,
         } = self;
         // Watched by every connection: counts them, and tells when the last one is gone.
         let (alive, _) = watch::channel(());
-        let serve = |stream, address| {
+        let connections = Connections::new(limits.connections.clone(), counters.clone());
+        let refusals = refusal::Refusals::default();
+        let limits = Arc::new(limits);
+        let serve = |stream: listener::Stream, address: Option<SocketAddr>| {
+            let Some(ticket) = connections.admit(address.map(|address| address.ip())) else {
+                refusals.refuse(stream, protocols.tls.is_some());
+                return;
+            };
             let connection = Connection {
-                client: Client {
-                    address,
-                    tls: protocols.tls.is_some(),
-                },
+                address,
+                tls: protocols.tls.is_some(),
+                ticket: Arc::new(ticket),
                 stop: stop.clone(),
+                limits: Arc::clone(&limits),
+                counters: counters.clone(),
                 handler: handler.clone(),
             };
             let (protocols, alive) = (protocols.clone(), alive.subscribe());
@@ -164,8 +226,21 @@ where
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => serve(stream, address),
-                Err(error) => listener::pause(&error).await,
+                Ok((stream, address)) => {
+                    // Only now: nobody is closed for a connection that does not come. While this one waits, those
+                    // behind it do in the kernel's queue.
+                    tokio::select! {
+                        () = connections.room() => {}
+                        () = stop.stopped() => {}
+                    }
+                    serve(stream, address);
+                }
+                Err(error) => {
+                    if listener::is_out_of_files(&error) {
+                        connections.end_idle();
+                    }
+                    listener::pause(&error, &counters).await;
+                }
             }
         }
         // Those the kernel let in already believe they are connected. Whoever comes after them is refused and goes
@@ -183,8 +258,12 @@ where
 
 /// One accepted connection on its way to a protocol.
 struct Connection<H> {
-    client: Client,
+    address: Option<SocketAddr>,
+    tls: bool,
+    ticket: Arc<Ticket>,
     stop: Stop,
+    limits: Arc<Limits>,
+    counters: Counters,
     handler: H,
 }
 
@@ -192,19 +271,22 @@ impl<H, F, B> Connection<H>
 where
     H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     async fn secure(self, stream: listener::Stream, tls: &Tls) {
-        let peer = self.client.address;
+        let peer = self.address;
+        // Boxed, as is what follows: a connection that lies idle does not keep the room its handshake needed.
+        let handshake = Box::pin(tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)));
         let handshake = tokio::select! {
             () = self.stop.last_call() => return,
-            handshake = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => handshake,
+            () = self.ticket.told_to_end() => return,
+            handshake = handshake => handshake,
         };
         match handshake {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.serve(stream, http2).await;
+                Box::pin(self.serve(stream, http2)).await;
             }
             // A port scan, a probe of a load balancer, an untrusting client: nothing an operator can act on.
             Ok(Err(error)) => tracing::debug!(?peer, %error, "TLS handshake failed"),
@@ -214,7 +296,7 @@ where
 
     async fn plain(self, mut stream: listener::Stream, h2c: bool) {
         if !h2c {
-            return self.serve(stream, false).await;
+            return Box::pin(self.serve(stream, false)).await;
         }
         // The client's preface tells the version: HTTP/2's (RFC 9113, section 3.4) is no HTTP/1.1 request.
         const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -231,10 +313,11 @@ where
         };
         tokio::select! {
             () = self.stop.last_call() => return,
+            () = self.ticket.told_to_end() => return,
             read = tokio::time::timeout(FIRST_REQUEST, read) => if read.is_err() { return },
         }
         let http2 = start == PREFACE;
-        self.serve(Rewound::new(start, stream), http2).await;
+        Box::pin(self.serve(Rewound::new(start, stream), http2)).await;
     }
 
     async fn serve<S>(self, stream: S, http2: bool)
@@ -242,18 +325,48 @@ where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Self {
-            client,
+            address,
+            tls,
+            ticket,
             stop,
+            limits,
+            counters,
             handler,
         } = self;
         let asked = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Patience::new(stream, FIRST_REQUEST, Arc::clone(&asked)));
-        let first = Arc::clone(&asked);
-        let service = service_fn(move |request: Request<Incoming>| {
-            first.store(true, Ordering::Relaxed);
-            let response = handler(request, client);
-            async move { Ok::<_, Infallible>(response.await) }
-        });
+        let writes = WriteLimit {
+            timeout: limits.write_timeout,
+            memory: limits.memory.clone(),
+            counters,
+            peer: address.map(|address| address.ip()),
+        };
+        let io = TokioIo::new(Patience::new(
+            stream,
+            FIRST_REQUEST,
+            Arc::clone(&asked),
+            writes.clone(),
+        ));
+        let memory = match http2 {
+            true => limits.memory.http2(),
+            false => limits.memory.http1(),
+        };
+        let service = {
+            let (asked, ticket) = (Arc::clone(&asked), Arc::clone(&ticket));
+            service_fn(move |request: Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                let in_use = ticket.begin();
+                let (handler, memory) = (handler.clone(), memory.clone());
+                // Boxed: hyper keeps room for it also while nothing is asked.
+                Box::pin(async move {
+                    let memory = stalled::memory_of_stream(&memory);
+                    let response = handler(request, Client { address, tls, memory }).await;
+                    Ok::<_, Infallible>(response.map(|body| Answer {
+                        body,
+                        _in_use: in_use,
+                    }))
+                })
+            })
+        };
         // hyper may wait on a connection that never asked for anything as if it were busy.
         let unused = async {
             stop.last_call().await;
@@ -261,33 +374,69 @@ where
                 std::future::pending::<()>().await;
             }
         };
+        let cut = Arc::new(Notify::new());
         let served = async {
             if http2 {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
+                let mut builder = http2::Builder::new(Streams::new(writes, Arc::clone(&cut)));
                 builder
                     .timer(TokioTimer::new())
                     .keep_alive_interval(PING_EVERY)
                     .keep_alive_timeout(PING_ANSWER)
-                    .max_header_list_size(HEAD_MAX as u32)
-                    .initial_stream_window_size(H2_WINDOW)
-                    .initial_connection_window_size(H2_WINDOW);
-                drive(builder.serve_connection(io, service), &stop).await
+                    .max_header_list_size(H2_HEAD_MAX)
+                    .max_concurrent_streams(limits.streams)
+                    .max_pending_accept_reset_streams(H2_RESETS)
+                    .max_local_error_reset_streams(H2_RESETS)
+                    .max_send_buf_size(H2_SEND_BUFFER)
+                    .initial_stream_window_size(H2_STREAM_WINDOW)
+                    .initial_connection_window_size(H2_CONNECTION_WINDOW);
+                let connection = builder.serve_connection(io, service);
+                Box::pin(drive(connection, &stop)).await
             } else {
                 let mut builder = http1::Builder::new();
                 builder
                     .timer(TokioTimer::new())
                     .header_read_timeout(IDLE)
-                    .max_header_size(HEAD_MAX);
-                drive(builder.serve_connection(io, service), &stop).await
+                    .max_header_size(HEAD_MAX)
+                    .max_buf_size(H1_BUFFER);
+                let connection = builder.serve_connection(io, service);
+                Box::pin(drive(connection, &stop)).await
             }
         };
         tokio::select! {
             served = served => if let Err(error) = served {
                 let error = crate::telemetry::chain(&error);
-                tracing::debug!(peer = ?client.address, error, "connection ended early");
+                tracing::debug!(peer = ?address, error, "connection ended early");
             },
             () = unused => {}
+            () = ticket.told_to_end() => tracing::debug!(peer = ?address, "idle connection closed for another one"),
+            () = cut.notified() => tracing::debug!(peer = ?address, "connection closed: an answer waited too long"),
         }
+    }
+}
+
+/// The body of an answer. Its connection is in use until it is sent.
+struct Answer<B> {
+    body: B,
+    _in_use: InUse,
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -6,6 +6,8 @@ mod disk;
 mod garbage;
 mod health;
 mod htpasswd;
+mod http2;
+mod limits;
 mod listening;
 mod logging;
 mod metrics;

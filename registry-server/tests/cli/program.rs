@@ -56,7 +56,7 @@ impl Drop for Running {
 
 /// A running server.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) folder: TempDir,
     log: Arc<Lines>,
     access: Arc<Lines>,

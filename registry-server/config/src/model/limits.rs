@@ -22,7 +22,7 @@ pub struct Limits {
     /// Bytes of request bodies that are held in memory in all; 64 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requestmemory: Option<u64>,
-    /// Bytes of answers that are held in memory in all; 64 MiB when unset.
+    /// Bytes of answers that are held in memory in all; 32 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub responsememory: Option<u64>,
     /// How long a request body may send nothing; 90 s when unset.
@@ -57,12 +57,12 @@ impl Limits {
 
     /// Bytes of request bodies in memory.
     pub fn request_memory(&self) -> usize {
-        memory(self.requestmemory)
+        memory(self.requestmemory, 64 << 20)
     }
 
     /// Bytes of answers in memory.
     pub fn response_memory(&self) -> usize {
-        memory(self.responsememory)
+        memory(self.responsememory, 32 << 20)
     }
 
     /// How long a request body may send nothing.
@@ -82,8 +82,8 @@ fn count(value: Option<u32>, default: usize) -> usize {
         .map_or(default, |count| count.max(1))
 }
 
-fn memory(value: Option<u64>) -> usize {
-    let bytes = value.unwrap_or(64 << 20).max(Limits::MEMORY_MIN);
+fn memory(value: Option<u64>, default: u64) -> usize {
+    let bytes = value.unwrap_or(default).max(Limits::MEMORY_MIN);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
@@ -103,7 +103,8 @@ mod tests {
         assert_eq!(unset.connections(), 8192);
         assert_eq!(unset.connections_per_client(), 6144);
         assert_eq!(unset.streams(), 64);
-        assert_eq!(unset.response_memory(), 64 << 20);
+        assert_eq!(unset.request_memory(), 64 << 20);
+        assert_eq!(unset.response_memory(), 32 << 20);
         assert_eq!(unset.write_timeout(), Duration::from_secs(90));
         let low = Limits {
             connections: Some(1),

@@ -1,6 +1,7 @@
 //! What stands around every request: whether it may be answered, its id, its line in the access log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -9,8 +10,8 @@ use super::exchange::{Arriving, Exchange, Watched};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
-use crate::http::server::Client;
-use crate::http::{App, Body, Code, Peer, Problem};
+use crate::http::server::{Client, Counters};
+use crate::http::{App, Body, Code, NoMemory, Peer, Problem};
 use crate::telemetry::access::Entry;
 use crate::telemetry::{self, Sink};
 
@@ -28,6 +29,7 @@ pub(super) struct Front {
     pub(super) metrics: Option<Metrics>,
     /// Nothing when it is switched off.
     pub(super) access_log: Option<Sink>,
+    pub(super) counters: Counters,
 }
 
 impl Front {
@@ -72,6 +74,14 @@ impl Front {
         {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        let (parts, body) = response.into_parts();
+        let mut response = match body.within(&client.memory) {
+            Ok(body) => Response::from_parts(parts, body),
+            Err(NoMemory) => {
+                self.counters.no_memory();
+                Response::from(Problem::unavailable(Some(Duration::from_secs(1))))
+            }
+        };
         let user = response
             .extensions_mut()
             .remove::<Identity>()

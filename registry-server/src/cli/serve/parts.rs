@@ -1,6 +1,7 @@
 //! From a configuration to the parts of a server: the store, the gate, what is asked of manifests, the interface's options.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
@@ -10,7 +11,8 @@ use registry_config::model::Config;
 use super::Error;
 use crate::auth::{Gate, Htpasswd};
 use crate::health::Health;
-use crate::http::{Network, Options, Secrets};
+use crate::http::server::{ConnectionLimits, Limits};
+use crate::http::{Network, Options, ResponseMemory, Secrets};
 use crate::registry::{Children, Platform, References, Urls, Validation};
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
@@ -271,15 +273,65 @@ pub(super) fn options(config: &Config, health: &Health) -> Options {
     options.tags_max = config.tags.limit();
     options.read_only = config.storage.maintenance.is_read_only();
     options.delete = config.storage.delete.enabled == Some(true);
-    // The configuration's check took the same forms.
-    let networks = http
-        .trustedproxies
-        .iter()
-        .flatten()
-        .filter_map(|network| Network::parse(network).ok());
-    options.trusted_proxies = networks.collect();
+    options.trusted_proxies = trusted_proxies(http);
     options.draining = health.draining();
     options
+}
+
+/// How much clients may take, in a process that may have so many open files.
+pub(super) fn limits(http: &registry_config::model::Http, files: Option<u64>) -> Limits {
+    let limits = &http.limits;
+    let wanted = limits.connections();
+    let all = files.map_or(wanted, |files| wanted.min(connections_of_files(files)));
+    if let Some(files) = files
+        && all < wanted
+    {
+        tracing::warn!(
+            connections = all,
+            files,
+            "fewer connections than `http.limits.connections`: the limit of open files leaves no room for more"
+        );
+    }
+    Limits {
+        connections: ConnectionLimits {
+            all,
+            per_client: limits.connections_per_client(),
+            proxies: trusted_proxies(http),
+        },
+        streams: limits.streams(),
+        memory: ResponseMemory::new(limits.response_memory()),
+        write_timeout: limits.write_timeout(),
+    }
+}
+
+/// How many connections a process may have that may have so many open files. Each may read a file while it is served;
+/// the rest is for the store, the log, the probes and what the runtime needs.
+fn connections_of_files(files: u64) -> usize {
+    const REST: u64 = 56;
+    usize::try_from(files.saturating_sub(REST) / 2)
+        .unwrap_or(usize::MAX)
+        .max(1)
+}
+
+/// The same for the address of the probes, which few ask.
+pub(super) fn probe_limits() -> Limits {
+    Limits {
+        connections: ConnectionLimits {
+            all: 32,
+            ..ConnectionLimits::default()
+        },
+        streams: 1,
+        memory: ResponseMemory::new(8 << 20),
+        write_timeout: Duration::from_secs(10),
+    }
+}
+
+fn trusted_proxies(http: &registry_config::model::Http) -> Vec<Network> {
+    // The configuration's check took the same forms.
+    let networks = http.trustedproxies.iter().flatten();
+    networks
+        .filter_map(|network| Network::parse(network).ok())
+        .collect()
 }
 
 /// The headers of every response. Names and values were checked with the configuration.
@@ -293,4 +345,16 @@ fn headers(config: &Config) -> HeaderMap {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_for_serving_are_left_whatever_the_limit_is() {
+        for (files, connections) in [(0, 1), (64, 4), (256, 100), (1024, 484), (1 << 20, 524_260)] {
+            assert_eq!(connections_of_files(files), connections, "{files}");
+        }
+    }
 }

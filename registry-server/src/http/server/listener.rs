@@ -12,6 +12,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::counters::Counters;
 use crate::fault::Fault;
 
 /// Why nothing can be accepted.
@@ -167,14 +168,22 @@ fn unix(path: &Path) -> io::Result<Listener> {
     Ok(Listener::Unix(UnixListener::bind(path)?, Socket(path.to_owned())))
 }
 
+/// Whether the system has no more files, for this process or at all.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Waits after a failed accept for as long as makes sense. The client's trouble is over at once; the machine's (no
 /// more files, no more memory) has no event to wait for, and trying again at once would only burn the core.
-pub(super) async fn pause(error: &io::Error) {
+pub(super) async fn pause(error: &io::Error, counters: &Counters) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
-    tracing::error!(%error, "cannot accept a connection; trying again");
+    counters.accept_failed(error);
     tokio::time::sleep(Duration::from_millis(250)).await;
 }
 

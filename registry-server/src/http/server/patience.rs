@@ -6,27 +6,57 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Fails reads when nothing was asked within the deadline. From the first request on it is out of the way, because
-/// an upload may take hours.
+use super::stalled::WriteLimit;
+
+/// Fails reads when nothing was asked within the deadline, and writes when the client reads nothing for too long. An
+/// upload may take hours: from the first request on, reads are let be.
 pub(super) struct Patience<S> {
     stream: S,
     deadline: Option<Pin<Box<Sleep>>>,
     asked: Arc<AtomicBool>,
+    writes: WriteLimit,
+    /// Since when nothing could be written.
+    stalled: Option<Instant>,
+    /// Wakes now and then while nothing can be written. Kept, because writes wait often and shortly.
+    tick: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patience<S> {
     /// `asked` is set by whoever sees the first request.
-    pub(super) fn new(stream: S, limit: Duration, asked: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, asked: Arc<AtomicBool>, writes: WriteLimit) -> Self {
         Self {
             stream,
             deadline: Some(Box::pin(sleep(limit))),
             asked,
+            writes,
+            stalled: None,
+            tick: None,
         }
+    }
+
+    /// Notes what became of a write.
+    fn written<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let every = self.writes.look_every();
+        let tick = self.tick.get_or_insert_with(|| Box::pin(sleep(every)));
+        while tick.as_mut().poll(context).is_ready() {
+            if self.writes.is_over(since.elapsed()) {
+                self.writes.counters.stalled(self.writes.peer);
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the client read nothing for too long");
+                return Poll::Ready(Err(error));
+            }
+            tick.as_mut().reset(tokio::time::Instant::now() + every);
+        }
+        Poll::Pending
     }
 }
 
@@ -52,6 +82,40 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
             )));
         }
         read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.written(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.written(context, shut)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 
@@ -83,38 +147,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-macro_rules! writes_through {
-    ($($wrapper:ident),*) => {$(
-        impl<S: AsyncWrite + Unpin> AsyncWrite for $wrapper<S> {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write(context, bytes)
-            }
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
 
-            fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_flush(context)
-            }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
 
-            fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_shutdown(context)
-            }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 
-            fn poll_write_vectored(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                slices: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-            }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
 
-            fn is_write_vectored(&self) -> bool {
-                self.stream.is_write_vectored()
-            }
-        }
-    )*};
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
 }
-
-writes_through!(Patience, Rewound);

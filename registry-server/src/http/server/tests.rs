@@ -4,12 +4,26 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+use super::counters::Counters;
 use super::patience::{Patience, Rewound};
+use super::stalled::WriteLimit;
+use crate::http::ResponseMemory;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn writes(timeout: Duration) -> WriteLimit {
+    WriteLimit {
+        timeout,
+        memory: ResponseMemory::new(16 << 20),
+        counters: Counters::default(),
+        peer: None,
+    }
+}
 
 #[tokio::test]
 async fn a_client_that_sends_no_whole_request_in_time_is_given_up() {
     let (mut client, server) = duplex(64);
-    let mut server = Patience::new(server, Duration::from_millis(50), Arc::default());
+    let mut server = Patience::new(server, Duration::from_millis(50), Arc::default(), writes(LONG));
     client.write_all(b"GET").await.unwrap();
     assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 3);
     let error = server.read(&mut [0; 16]).await.unwrap_err();
@@ -21,7 +35,7 @@ async fn after_the_first_request_an_upload_may_take_as_long_as_it_likes() {
     let (mut client, server) = duplex(64);
     let asked = Arc::new(AtomicBool::new(false));
     let limit = Duration::from_millis(20);
-    let mut server = Patience::new(server, limit, Arc::clone(&asked));
+    let mut server = Patience::new(server, limit, Arc::clone(&asked), writes(LONG));
     asked.store(true, Ordering::Relaxed);
     let mut buffer = [0; 16];
     // Longer than the limit: nothing may come of it.
@@ -43,4 +57,14 @@ async fn what_was_read_ahead_comes_first() {
     let mut text = String::new();
     server.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "PRI * HTTP");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_given_up() {
+    // Kept open, and never read.
+    let (_client, server) = duplex(64);
+    let limit = Duration::from_millis(20);
+    let mut server = Patience::new(server, LONG, Arc::default(), writes(limit));
+    let error = server.write_all(&[0; 640]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }

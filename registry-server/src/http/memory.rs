@@ -1,0 +1,415 @@
+//! The memory of answers that are on their way: one budget for all of them, a part of it for each connection.
+//!
+//! Guarantees: a block of an answer is read only when there is room for it in both; the room is free again when the
+//! block's memory is, wherever it waited until then (hyper's buffers, HTTP/2's queues); one stream cannot take all
+//! of its connection's part, and one connection cannot take all of the budget.
+//! Must not: read anything. Start at [`ResponseMemory`]; [`super::Body`] asks for the room.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// The smallest block that room is made for.
+pub(super) const BLOCK_MIN: usize = 8 << 10;
+/// The largest one. Larger ones cost less processor time, but a connection over HTTP/1.1 holds two of them.
+pub(super) const BLOCK_MAX: usize = 128 << 10;
+/// A connection's part over HTTP/1.1, which sends one answer at a time.
+const PART_HTTP1: usize = 2 * BLOCK_MAX;
+/// A connection's part over HTTP/2, for all its streams.
+const PART_HTTP2: usize = 6 << 20;
+
+/// How long an answer waits for room until it looks again whether others left some.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The budget of all answers. A clone is another handle of the same one.
+#[derive(Debug, Clone)]
+pub struct ResponseMemory(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    room: Arc<Semaphore>,
+    size: usize,
+    /// Answers that wait for room.
+    waiting: AtomicUsize,
+}
+
+impl ResponseMemory {
+    /// A budget of so many bytes (`http.limits.responsememory`).
+    pub fn new(size: usize) -> Self {
+        let size = size.clamp(PART_HTTP2, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Self(Arc::new(Budget {
+            room: Arc::new(Semaphore::new(size)),
+            size,
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// How many bytes are held.
+    pub fn held(&self) -> usize {
+        self.0.size - self.0.room.available_permits()
+    }
+
+    /// Whether somebody waits for room that others hold.
+    pub(super) fn is_short(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// The part of a connection over HTTP/1.1.
+    pub(super) fn http1(&self) -> ConnectionMemory {
+        self.part(PART_HTTP1, 1, false)
+    }
+
+    /// The part of a connection over HTTP/2. Blocks shrink as its part fills, so that about sixty stalled streams
+    /// fit into it.
+    pub(super) fn http2(&self) -> ConnectionMemory {
+        self.part(PART_HTTP2, 32, true)
+    }
+
+    fn part(&self, size: usize, divisor: usize, streams: bool) -> ConnectionMemory {
+        ConnectionMemory {
+            all: self.clone(),
+            own: Arc::new(Part {
+                room: Arc::new(Semaphore::new(size)),
+                size,
+                divisor,
+                streams,
+                freed: Notify::new(),
+            }),
+            delivery: None,
+        }
+    }
+}
+
+/// A connection's part of the budget, and the stream it is used for. A clone is another handle of the same one.
+#[derive(Debug, Clone)]
+pub struct ConnectionMemory {
+    all: ResponseMemory,
+    own: Arc<Part>,
+    delivery: Option<Arc<Delivery>>,
+}
+
+#[derive(Debug)]
+struct Part {
+    room: Arc<Semaphore>,
+    size: usize,
+    /// A block takes at most this fraction of what is free.
+    divisor: usize,
+    /// Whether several answers are on their way at once.
+    streams: bool,
+    /// A block's memory is free again.
+    freed: Notify,
+}
+
+impl ConnectionMemory {
+    /// The same, noting what is given to one stream.
+    pub(super) fn of_stream(&self, delivery: Arc<Delivery>) -> Self {
+        Self {
+            delivery: Some(delivery),
+            ..self.clone()
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.own.size - self.own.room.available_permits()
+    }
+
+    /// Room for a block of `wanted` bytes, or of less when memory is scarce; nothing when there is none now.
+    ///
+    /// What a connection may hold falls with what is left to all, as in the "dynamic thresholds" by which switches share
+    /// their buffers: however many connections take nothing, a new one finds room.
+    pub(super) fn try_room(&self, wanted: usize) -> Option<Room> {
+        let fair = self.fair_part().checked_sub(self.held())?;
+        if fair < BLOCK_MIN {
+            return None;
+        }
+        let own = self.own.room.available_permits() / self.own.divisor;
+        let size = wanted.min(own).min(fair).max(BLOCK_MIN);
+        // Between this look and the taking others may take: then there is none.
+        self.take(size, size)
+    }
+
+    /// An eighth of the budget while nobody has any of it, and less by the square of what is left: a fixed fraction of
+    /// the rest would be used up by some sixty connections, this one lasts for many hundreds.
+    fn fair_part(&self) -> usize {
+        let Budget { room, size, .. } = &*self.all.0;
+        let left = room.available_permits();
+        (left.saturating_mul(left) / size / 8).max(2 * BLOCK_MIN)
+    }
+
+    /// Room for bytes that are there already, at once or not at all. What does not fit even into an empty part takes
+    /// all of it.
+    pub(super) fn exactly(&self, bytes: usize) -> Option<Room> {
+        let own = match self.own.streams {
+            true => bytes.min(self.own.size),
+            // The answer before it may not have been sent yet, and there is no third one.
+            false => 0,
+        };
+        self.take(bytes, own)
+    }
+
+    fn take(&self, size: usize, own: usize) -> Option<Room> {
+        let all = size.min(self.all.0.size);
+        let own = Arc::clone(&self.own.room)
+            .try_acquire_many_owned(permits(own))
+            .ok()?;
+        let all = Arc::clone(&self.all.0.room)
+            .try_acquire_many_owned(permits(all))
+            .ok()?;
+        Some(self.room(size, own, all))
+    }
+
+    /// Waits for room for the smallest block.
+    pub(super) fn wait(&self) -> Pin<Box<dyn Future<Output = Room> + Send>> {
+        let memory = self.clone();
+        Box::pin(async move {
+            loop {
+                if let Some(room) = memory.try_room(BLOCK_MIN) {
+                    return room;
+                }
+                if memory.held() == 0 {
+                    return memory.wait_for_others().await;
+                }
+                // Nobody tells that others hold less now, which only matters to one whose client takes nothing.
+                let _ = tokio::time::timeout(LOOK_AGAIN, memory.own.freed.notified()).await;
+            }
+        })
+    }
+
+    /// Waits for the smallest block where the whole budget is used up by others.
+    async fn wait_for_others(&self) -> Room {
+        let _waiting = Waiting::new(&self.all);
+        // The semaphores live as long as `self`, and nobody closes them.
+        let acquire = |room: &Arc<Semaphore>| Arc::clone(room).acquire_many_owned(permits(BLOCK_MIN));
+        let all = acquire(&self.all.0.room).await.expect("never closed");
+        let own = acquire(&self.own.room).await.expect("never closed");
+        self.room(BLOCK_MIN, own, all)
+    }
+
+    fn room(&self, size: usize, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Room {
+        Room {
+            size,
+            own,
+            all,
+            part: Arc::clone(&self.own),
+            delivery: self.delivery.clone(),
+        }
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Counts an answer that waits, also when it is dropped while it does.
+struct Waiting(ResponseMemory);
+
+impl Waiting {
+    fn new(memory: &ResponseMemory) -> Self {
+        memory.0.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(memory.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Room for one block. Dropping it frees the room.
+#[derive(Debug)]
+pub(super) struct Room {
+    size: usize,
+    own: OwnedSemaphorePermit,
+    all: OwnedSemaphorePermit,
+    part: Arc<Part>,
+    delivery: Option<Arc<Delivery>>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Free before it is told.
+        for permit in [&mut self.own, &mut self.all] {
+            drop(permit.split(permit.num_permits()));
+        }
+        self.part.freed.notify_one();
+    }
+}
+
+impl Room {
+    /// How many bytes there is room for.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A block that holds its room until its memory is free.
+    pub(super) fn fill(mut self, bytes: Bytes) -> Bytes {
+        // What the block does not need is free at once.
+        for permit in [&mut self.own, &mut self.all] {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes.len())));
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.given();
+        }
+        Bytes::from_owner(Block { bytes, room: self })
+    }
+}
+
+struct Block {
+    bytes: Bytes,
+    room: Room,
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(delivery) = &self.room.delivery {
+            delivery.taken();
+        }
+    }
+}
+
+/// The blocks of one HTTP/2 stream that were given to hyper and not taken by the client yet.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    blocks: Mutex<Blocks>,
+    all_taken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
+    waiting: usize,
+    /// When the last one was taken, or the first was given after there was none.
+    since: Option<Instant>,
+}
+
+impl Delivery {
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn given(&self) {
+        let mut blocks = self.blocks();
+        blocks.waiting += 1;
+        blocks.since.get_or_insert_with(Instant::now);
+    }
+
+    fn taken(&self) {
+        let mut blocks = self.blocks();
+        blocks.waiting = blocks.waiting.saturating_sub(1);
+        blocks.since = (blocks.waiting > 0).then(Instant::now);
+        if blocks.since.is_none() {
+            self.all_taken.notify_one();
+        }
+    }
+
+    /// For how long a block has waited without any being taken; nothing when none waits.
+    pub(super) fn stalled_for(&self) -> Option<Duration> {
+        self.blocks().since.map(|since| since.elapsed())
+    }
+
+    /// Counts from now on again.
+    pub(super) fn restart(&self) {
+        let mut blocks = self.blocks();
+        blocks.since = blocks.since.map(|_| Instant::now());
+    }
+
+    /// Waits until no block waits.
+    pub(super) async fn all_taken(&self) {
+        while self.stalled_for().is_some() {
+            self.all_taken.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 16 << 20;
+
+    #[test]
+    fn room_is_free_again_when_the_blocks_memory_is() {
+        let memory = ResponseMemory::new(SIZE);
+        let connection = memory.http1();
+        let block = connection.try_room(64 << 10).unwrap().fill(vec![0; 1000].into());
+        assert_eq!(
+            memory.held(),
+            1000,
+            "what the block does not need is free at once"
+        );
+        let part = block.slice(10..20);
+        drop(block);
+        assert_eq!(memory.held(), 1000, "a part of the block keeps all of it");
+        drop(part);
+        assert_eq!(memory.held(), 0);
+    }
+
+    /// How many blocks a connection gets when none is ever taken, and their bytes.
+    fn hoarded(connection: &ConnectionMemory) -> (usize, usize) {
+        let rooms: Vec<Room> = std::iter::from_fn(|| connection.try_room(BLOCK_MAX)).collect();
+        (rooms.len(), rooms.iter().map(Room::size).sum())
+    }
+
+    #[test]
+    fn a_connection_that_takes_nothing_holds_no_more_than_its_part() {
+        let memory = ResponseMemory::new(64 << 20);
+        let (_, bytes) = hoarded(&memory.http1());
+        assert!(bytes <= 256 << 10, "{bytes}");
+        let (blocks, bytes) = hoarded(&memory.http2());
+        assert!(bytes <= PART_HTTP2, "{bytes}");
+        // Two for each of some sixty streams: one on its way and one that hyper holds ready.
+        assert!(blocks >= 100, "{blocks}");
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn however_many_connections_take_nothing_a_new_one_finds_room() {
+        let memory = ResponseMemory::new(32 << 20);
+        let mut rooms = Vec::new();
+        for _ in 0..150 {
+            let connection = memory.http2();
+            rooms.extend(std::iter::from_fn(|| connection.try_room(BLOCK_MAX)));
+        }
+        assert!(memory.held() <= 32 << 20);
+        assert!(memory.http1().try_room(BLOCK_MAX).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_room_and_others_learn_that_memory_is_short() {
+        let memory = ResponseMemory::new(SIZE);
+        let all = memory.0.room.clone().try_acquire_many_owned(SIZE as u32).unwrap();
+        let connection = memory.http1();
+        assert!(connection.try_room(BLOCK_MAX).is_none() && !memory.is_short());
+        let mut waiting = connection.wait();
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert!(memory.is_short());
+        drop(all);
+        assert_eq!(waiting.await.size(), BLOCK_MIN);
+        assert!(!memory.is_short());
+    }
+
+    #[test]
+    fn a_stream_is_stalled_while_a_block_waits_and_none_is_taken() {
+        let memory = ResponseMemory::new(SIZE);
+        let delivery = Arc::<Delivery>::default();
+        let stream = memory.http2().of_stream(Arc::clone(&delivery));
+        assert_eq!(delivery.stalled_for(), None);
+        let block = || stream.try_room(BLOCK_MIN).unwrap().fill(vec![0; 10].into());
+        let (first, second) = (block(), block());
+        assert!(delivery.stalled_for().is_some());
+        drop(first);
+        assert!(delivery.stalled_for().is_some());
+        drop(second);
+        assert_eq!(delivery.stalled_for(), None);
+    }
+}

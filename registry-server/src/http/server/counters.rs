@@ -1,0 +1,156 @@
+//! What is counted of connections, and the log lines about their limits: one a minute at most, or an attack would fill
+//! the log as well.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The shortest time between two lines about the same limit.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// The counters of a listener. A clone is another handle of the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    open: Gauge,
+    ended: Family<Reason, Counter>,
+    full: Rarely,
+    client: Rarely,
+    stalled: Rarely,
+    memory: Rarely,
+    accept: Rarely,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl Counters {
+    /// Makes them readable.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_http_connections",
+            "The open connections",
+            self.0.open.clone(),
+        );
+        registry.register(
+            "registry_http_connections_ended",
+            "Connections, streams and answers that were ended because of a limit",
+            self.0.ended.clone(),
+        );
+    }
+
+    pub(super) fn opened(&self) {
+        self.0.open.inc();
+    }
+
+    pub(super) fn closed(&self) {
+        self.0.open.dec();
+    }
+
+    /// An idle connection was closed to make room for another one.
+    pub(super) fn idle_closed(&self) {
+        self.ended("idle");
+    }
+
+    /// All connections are in use and new ones have to wait.
+    pub(super) fn full(&self) {
+        if let Some(since) = self.0.full.now() {
+            tracing::warn!(
+                since,
+                "all connections are in use: new ones wait; see `http.limits.connections` and the limit of open files"
+            );
+        }
+    }
+
+    /// A client has as many connections as it may, all in use, and another one was refused.
+    pub(super) fn client_refused(&self, client: IpAddr) {
+        self.ended("client");
+        if let Some(since) = self.0.client.now() {
+            tracing::warn!(
+                %client,
+                since,
+                "a client has as many connections as it may: another one was refused; see \
+                 `http.limits.connectionsperclient` and `http.trustedproxies`"
+            );
+        }
+    }
+
+    /// A client read nothing of an answer for too long.
+    pub(super) fn stalled(&self, peer: Option<IpAddr>) {
+        self.ended("stalled");
+        if let Some(since) = self.0.stalled.now() {
+            let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            tracing::warn!(
+                peer,
+                since,
+                "a client read nothing of an answer for too long: the answer was ended; see \
+                 `http.limits.writetimeout`"
+            );
+        }
+    }
+
+    /// An answer was refused because there is no memory for it.
+    pub fn no_memory(&self) {
+        self.ended("memory");
+        if let Some(since) = self.0.memory.now() {
+            tracing::warn!(
+                since,
+                "no memory for an answer: it was refused; see `http.limits.responsememory`"
+            );
+        }
+    }
+
+    /// No connection can be accepted now.
+    pub(super) fn accept_failed(&self, error: &std::io::Error) {
+        if let Some(since) = self.0.accept.now() {
+            tracing::error!(%error, since, "cannot accept a connection; trying again");
+        }
+    }
+
+    fn ended(&self, reason: &'static str) {
+        self.0.ended.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// Says something now and then, and counts how often it happened in between.
+#[derive(Debug, Default)]
+struct Rarely(Mutex<(Option<Instant>, u64)>);
+
+impl Rarely {
+    /// How often it happened since it was said last, this time included, when it may be said now.
+    fn now(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (said, count) = &mut *state;
+        *count += 1;
+        if said.is_some_and(|said| said.elapsed() < LINE_EVERY) {
+            return None;
+        }
+        *said = Some(Instant::now());
+        Some(std::mem::take(count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_met_a_thousand_times_is_one_line() {
+        let rarely = Rarely::default();
+        let said: Vec<u64> = (0..1000).filter_map(|_| rarely.now()).collect();
+        assert_eq!(said, [1]);
+        // A minute later it is said again, with how often it happened.
+        rarely.0.lock().unwrap().0 = Instant::now().checked_sub(LINE_EVERY);
+        assert_eq!(rarely.now(), Some(1000));
+    }
+}
