@@ -12,9 +12,9 @@ use registry_oci::{Digest, MediaType, Reference};
 
 use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
-use crate::registry::{Accepts, Error, Held, Registry, Settings};
+use crate::registry::{Accepts, Copied, Error, Held, Registry, Settings, WhileWritten};
 use crate::storage::layout::{Area, Place};
-use crate::storage::{Calls, Filesystem, FilesystemOptions};
+use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
 /// A disk that cannot write so many times: bytes, and names.
 #[derive(Debug, Default)]
@@ -138,4 +138,34 @@ async fn a_manifest_whose_name_the_disk_may_lose_is_there_for_a_pusher_only_once
     asked.unwrap_err();
     let asked = registry.head_manifest(&name(), &tag, &Accepts::Anything).await;
     asked.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_ends_where_the_disk_loses_bytes_or_names_and_the_next_one_brings_them() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::new(Disk::default()));
+    let source = Registry::new(Arc::new(InMemory::new()), Settings::default());
+    // One is put in one step, the other is appended to a file.
+    for size in [5, 5 << 20] {
+        let content = Bytes::from(vec![7; size]);
+        push_blob(&source, &name(), &Digest::sha256(&content), &content).await;
+    }
+    let copy = async |target: &Registry| {
+        let mut copied = Copied::default();
+        source
+            .copy_to(target, WhileWritten::Refuse, &mut copied, &mut |_| {})
+            .await
+            .map(|()| copied)
+    };
+    let target = on(&disk, folder.path());
+    for _ in 0..2 {
+        disk.bytes.store(1, Ordering::Relaxed);
+        copy(&target).await.unwrap_err();
+    }
+    copy(&target).await.unwrap();
+    // One that is begun again does not know what the one before it came to.
+    let target = on(&disk, folder.path());
+    disk.names.store(1, Ordering::Relaxed);
+    copy(&target).await.unwrap_err();
+    let copied = copy(&target).await.unwrap();
+    assert_eq!((copied.blobs, copied.blobs_there, copied.links_there), (0, 2, 2));
 }
