@@ -102,13 +102,13 @@ impl Registry {
     /// A registry on a store.
     pub fn new(driver: Arc<dyn Driver>, settings: Settings) -> Self {
         Self {
+            unindexed: Arc::new(referrers::Unindexed::of_store(&*driver)),
             driver,
             settings: Arc::new(settings),
             cache: None,
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
             broken: Arc::default(),
             pages: referrers::Pages::default(),
-            unindexed: Arc::default(),
         }
     }
 

@@ -3,8 +3,9 @@
 //! Another server pushed them, or the index was lost. They are looked at once and entered into the index; where nothing
 //! may or can be written, what was seen is remembered in memory instead.
 //!
-//! Guarantees: however many ask at the same time, a repository is looked through once, and not again within [`FRESH`];
-//! no manifest is read twice while it is remembered; memory is bounded, and so is what is read at once.
+//! Guarantees: whoever asks hears of everything that was there when they did, on a bucket of what was there [`FRESH`]
+//! before; however many ask at the same time, a repository is looked through once; no manifest is read twice while it is
+//! remembered; memory is bounded, and so is what is read at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,9 +22,11 @@ use crate::registry::offload::MANY;
 use crate::registry::uploads::detached;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{self, Area};
+use crate::storage::{Driver, Intake};
 
-/// For how long a repository that was looked through is not looked through again. What this server, or another one of its
-/// kind, pushes is in the index at once; this is about servers of other kinds on the same store.
+/// For how long a repository of a bucket that was looked through is not looked through again: its lists are requests to
+/// another machine, one for each thousand manifests. What this server, or another one of its kind, pushes is in the index
+/// at once; this is about servers of other kinds on the same store.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Up to this size manifests are looked at several at a time; larger ones are read one by one.
@@ -43,6 +46,8 @@ pub(in crate::registry) struct Unindexed {
     digests: Arc<AtomicUsize>,
     /// Counts the uses, for the order in which repositories are forgotten.
     uses: AtomicU64,
+    /// How old a look may be.
+    fresh: Duration,
 }
 
 #[derive(Debug)]
@@ -58,14 +63,25 @@ struct Seen {
     looked_at: HashSet<Digest>,
     /// Those of them that refer to another, by that.
     referrers: HashMap<Digest, Vec<Digest>>,
-    /// Until when nothing new is looked for.
-    fresh_until: Option<Instant>,
+    /// When the last look began whose findings are all remembered.
+    begun: Option<Instant>,
     /// How many digests that are, counted in `all`.
     digests: usize,
     all: Arc<AtomicUsize>,
 }
 
 impl Unindexed {
+    /// Nothing yet, of the repositories of a store.
+    pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
+        Self {
+            fresh: match driver.intake() {
+                Intake::Append(_) => Duration::ZERO,
+                Intake::Parts(_) => FRESH,
+            },
+            ..Self::default()
+        }
+    }
+
     /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
     fn of(&self, repository: &RepositoryName) -> Arc<tokio::sync::Mutex<Seen>> {
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,8 +154,13 @@ impl Registry {
         repository: &RepositoryName,
         subject: &Digest,
     ) -> Result<Vec<Digest>, Error> {
+        let asked = Instant::now();
         let seen = self.unindexed.of(repository).lock_owned().await;
-        if seen.fresh_until.is_some_and(|until| Instant::now() < until) {
+        // A look that began while this one waited saw all that was there when it was asked for.
+        if seen
+            .begun
+            .is_some_and(|begun| begun + self.unindexed.fresh >= asked)
+        {
             return Ok(seen.referrers.get(subject).cloned().unwrap_or_default());
         }
         // A client that hangs up must not throw away what was read so far: the next one would begin again.
@@ -153,6 +174,7 @@ impl Registry {
         subject: &Digest,
         mut seen: OwnedMutexGuard<Seen>,
     ) -> Result<Vec<Digest>, Error> {
+        let begun = Instant::now();
         let mut is_whole = true;
         // Those of this look that cannot be remembered.
         let mut more = Vec::new();
@@ -183,7 +205,7 @@ impl Registry {
                 }
             }
         }
-        seen.fresh_until = is_whole.then(|| Instant::now() + FRESH);
+        seen.begun = is_whole.then_some(begun);
         more.extend(seen.referrers.get(subject).into_iter().flatten());
         Ok(more)
     }
@@ -310,9 +332,19 @@ impl Registry {
         }
     }
 
+    /// The same, with looks that may be as old as on a bucket.
+    #[cfg(test)]
+    pub(in crate::registry) fn as_on_a_bucket(mut self) -> Self {
+        self.unindexed = std::sync::Arc::new(Unindexed {
+            fresh: FRESH,
+            ..Unindexed::default()
+        });
+        self
+    }
+
     /// Lets the next list look a repository through again.
     #[cfg(test)]
     pub(in crate::registry) async fn look_again(&self, repository: &RepositoryName) {
-        self.unindexed.of(repository).lock().await.fresh_until = None;
+        self.unindexed.of(repository).lock().await.begun = None;
     }
 }
