@@ -31,7 +31,7 @@ pub(super) enum Error {
         place: String,
         /// Why.
         #[source]
-        source: serve::Error,
+        source: Box<serve::Error>,
     },
     /// The collection ended.
     #[error(transparent)]
@@ -51,7 +51,8 @@ impl Error {
     fn fault(&self) -> Fault {
         match self {
             Self::InMemory => Fault::Caller,
-            Self::Store(error) | Self::Placed { source: error, .. } => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Placed { source, .. } => source.fault(),
             Self::Garbage(error) => error.fault(),
             Self::Check(error) => error.fault(),
             Self::Copy(error) => error.fault(),
@@ -64,7 +65,8 @@ impl Error {
             Self::Garbage(error) => error.hint(),
             Self::Check(error) => error.hint().map(str::to_owned),
             Self::Copy(error) => error.hint().map(str::to_owned),
-            Self::Store(error) | Self::Placed { source: error, .. } => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Placed { source, .. } => source.hint(),
             Self::InMemory | Self::System(_) => None,
         }
     }
@@ -100,7 +102,7 @@ pub(super) async fn open(found: &Found) -> Result<(Registry, String), Error> {
     opened(&found.loaded.config).await.map_err(|error| match error {
         Error::Store(source) if !source.place(found).is_empty() => Error::Placed {
             place: source.place(found),
-            source,
+            source: Box::new(source),
         },
         error => error,
     })

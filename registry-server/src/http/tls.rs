@@ -67,7 +67,7 @@ impl Error {
     /// The configuration's key whose value is to blame.
     pub fn key(&self) -> &'static str {
         match self {
-            Self::Read { key, .. } => *key,
+            Self::Read { key, .. } => key,
             Self::Pair { .. } => "http.tls.key",
             Self::ClientCas { .. } => "http.tls.clientcas",
             Self::Bug(_) => "http.tls",

@@ -127,8 +127,8 @@ impl StoreError {
     /// The configuration's key whose value is to blame.
     pub fn key(&self) -> &'static str {
         match self {
-            Self::Options { section, .. } | Self::Tls { section, .. } => *section,
-            Self::Header { key } | Self::Certificates { key, .. } => *key,
+            Self::Options { section, .. } | Self::Tls { section, .. } => section,
+            Self::Header { key } | Self::Certificates { key, .. } => key,
             Self::KeyFile { .. } | Self::Key { .. } => "storage.gcs.keyfile",
         }
     }
