@@ -13,6 +13,7 @@ mod broken;
 mod catalog;
 mod check;
 mod copy;
+mod deletions;
 mod error;
 mod garbage;
 mod hashing;

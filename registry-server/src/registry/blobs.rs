@@ -173,6 +173,7 @@ impl Registry {
         if self.granted(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
+        self.note_deletion(repository).await?;
         self.driver
             .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await

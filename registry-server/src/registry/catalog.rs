@@ -117,6 +117,7 @@ impl Registry {
                 RepositoryEntry::Layers
                 | RepositoryEntry::Uploads
                 | RepositoryEntry::Referrers
+                | RepositoryEntry::LastDeletion
                 | RepositoryEntry::Other => {}
             }
         }

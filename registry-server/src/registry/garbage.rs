@@ -206,6 +206,7 @@ impl Registry {
                 unreadable,
                 limit,
                 removal: collecting.removal,
+                while_written: collecting.while_written,
             },
             &mut collected,
             watch,

@@ -315,7 +315,7 @@ fn is_young(written: SystemTime) -> bool {
 
 /// The digest content is stored under first, then the one it was sent as if that is another: distribution finds
 /// content by the first alone.
-fn both(digest: Digest, stored_as: Digest) -> impl Iterator<Item = Digest> {
+pub(super) fn both(digest: Digest, stored_as: Digest) -> impl Iterator<Item = Digest> {
     [
         Some(stored_as),
         Some(digest).filter(|digest| *digest != stored_as),

@@ -1,14 +1,17 @@
 //! Manifests ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI distribution 1.1).
 
 use bytes::Bytes;
-use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
+use registry_oci::{
+    Algorithm, Descriptor, Digest, MANIFEST_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
+};
 
+use super::deletions::ROUNDS;
+use super::holdings::both;
 use super::parsing::Parsed;
 use super::recall::Word;
-use super::uploads::detached;
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Kind, Link};
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::Place;
 use crate::storage::{self, Durability, Mode};
 
 /// Stored manifests may be larger than what is accepted today: other servers had other limits.
@@ -36,6 +39,53 @@ pub struct Pushed {
     pub subject: Option<Digest>,
     /// What its pusher should know.
     pub notices: Vec<Notice>,
+}
+
+/// A manifest that is being made reachable.
+struct Push<'a> {
+    repository: &'a RepositoryName,
+    /// The digest it is known by.
+    digest: Digest,
+    /// The digest its payload is stored under.
+    stored_as: Digest,
+    bytes: &'a Bytes,
+    manifest: &'a Manifest,
+    /// Its subject, and what is entered there into the index of referrers.
+    entry: Option<(Digest, Bytes)>,
+    tags: Vec<&'a Tag>,
+}
+
+impl Push<'_> {
+    /// Where what it wrote lies.
+    fn places(&self) -> Vec<Place> {
+        let repository = || self.repository.clone();
+        let mut places = vec![Place::BlobData {
+            digest: self.stored_as,
+        }];
+        places.extend(self.entry.as_ref().map(|(subject, _)| Place::ReferrerEntry {
+            repository: repository(),
+            subject: *subject,
+            referrer: self.digest,
+        }));
+        places.extend(
+            both(self.digest, self.stored_as).map(|digest| Place::RevisionLink {
+                repository: repository(),
+                digest,
+            }),
+        );
+        for tag in &self.tags {
+            places.push(Place::TagIndex {
+                repository: repository(),
+                tag: (*tag).clone(),
+                digest: self.digest,
+            });
+            places.push(Place::TagCurrent {
+                repository: repository(),
+                tag: (*tag).clone(),
+            });
+        }
+        places
+    }
 }
 
 /// Which types a client takes.
@@ -95,35 +145,92 @@ impl Registry {
             }
         };
         let notices = self.validate(repository, &manifest).await?;
-        let referrer = self.referrer_entry(digest, &manifest, &bytes).await?;
-        self.driver
-            .put(
-                &Place::BlobData { digest: stored_as }.key(),
-                bytes.clone(),
-                Mode::Replace,
-                Durability::PowerLoss,
-            )
-            .await
-            .map_err(Error::storage("store a manifest"))?;
-        // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
-        if let Some(entry) = referrer {
-            self.index_referrer(repository, digest, entry).await?;
-        }
-        self.grant_manifest(repository, digest, stored_as).await?;
-        self.mark_referrers_known(repository, [digest, stored_as]).await?;
+        let entry = self.referrer_entry(digest, &manifest, &bytes).await?;
         let by_tag = match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
-        for tag in by_tag.into_iter().chain(tags) {
-            self.put_tag(repository, tag, &digest).await?;
-        }
+        let push = Push {
+            repository,
+            digest,
+            stored_as,
+            bytes: &bytes,
+            manifest: &manifest,
+            entry,
+            tags: by_tag.into_iter().chain(tags).collect(),
+        };
+        self.publish(&push).await?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Pushed {
             digest,
             subject,
             notices,
         })
+    }
+
+    /// Writes what makes a manifest reachable, and again what a deletion at the same time took away: see
+    /// [`super::deletions`].
+    async fn publish(&self, push: &Push<'_>) -> Result<(), Error> {
+        let Push {
+            repository,
+            digest,
+            stored_as,
+            bytes,
+            manifest,
+            entry,
+            tags,
+        } = push;
+        let payload = Place::BlobData { digest: *stored_as }.key();
+        let mut met_deletion = false;
+        for _ in 0..ROUNDS {
+            self.driver
+                .put(
+                    &payload,
+                    Bytes::clone(bytes),
+                    Mode::Replace,
+                    Durability::PowerLoss,
+                )
+                .await
+                .map_err(Error::storage("store a manifest"))?;
+            // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
+            if let Some(entry) = entry {
+                self.index_referrer(repository, *digest, entry.clone()).await?;
+            }
+            self.grant_manifest(repository, *digest, *stored_as).await?;
+            self.mark_referrers_known(repository, [*digest, *stored_as])
+                .await?;
+            if !met_deletion {
+                met_deletion = self.has_recent_deletion(repository).await?;
+                if met_deletion {
+                    // Before a tag is moved to it: what it names may have gone before it could be seen that it does.
+                    // What goes later was deleted although it is named.
+                    self.validate(repository, manifest).await?;
+                }
+            }
+            for tag in tags {
+                self.put_tag(repository, tag, digest).await?;
+            }
+            if !met_deletion && !tags.is_empty() {
+                met_deletion = self.has_recent_deletion(repository).await?;
+            }
+            if !met_deletion || self.is_published(push).await? {
+                return Ok(());
+            }
+        }
+        // Somebody deletes it all the time.
+        Err(Error::storage("push a manifest that is being deleted")(
+            storage::Error::Busy { key: payload },
+        ))
+    }
+
+    /// Whether everything is there that a push wrote, or what others wrote in its place.
+    async fn is_published(&self, push: &Push<'_>) -> Result<bool, Error> {
+        for place in push.places() {
+            if !self.is_in_place(&place).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A manifest by tag or digest, in a type the client takes, or an OCI index. A Docker manifest list asked for by tag by a
@@ -219,68 +326,6 @@ impl Registry {
         }
     }
 
-    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection. Once begun it
-    /// goes on to its end, also when the client that asked is gone.
-    ///
-    /// # Errors
-    /// [`Error::ManifestUnknown`], [`Error::Forget`], or the store's.
-    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
-        detached(async move { registry.remove_manifest(&repository, &digest).await }).await
-    }
-
-    pub(super) async fn remove_manifest(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), Error> {
-        let link = Place::RevisionLink {
-            repository: repository.clone(),
-            digest: *digest,
-        };
-        let Some((target, _)) = self.read_raw_link(&link).await? else {
-            // The answer to the last attempt may have been that it could not be forgotten.
-            self.forget_place(&link).await?;
-            let reference = Reference::Digest(*digest);
-            return Err(Error::ManifestUnknown {
-                repository: repository.clone(),
-                reference,
-            });
-        };
-        // One whose link was emptied by a crash is not served, but can be deleted like any other.
-        let stored_as = target.unwrap_or(*digest);
-        // The same bytes may be known under two algorithms: deleted is deleted under both.
-        let mut names = vec![*digest];
-        if stored_as != *digest {
-            names.push(stored_as);
-        } else if let Some(other) = self.other_name(repository, &stored_as).await? {
-            names.push(other);
-        }
-        let forget = async || {
-            for name in &names {
-                self.forget(&self::link(repository, name)).await?;
-            }
-            Ok(())
-        };
-        forget().await?;
-        // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
-        // again, and no tag is left that means nothing.
-        for name in &names {
-            self.remove_tags_of(repository, name).await?;
-        }
-        for name in &names {
-            self.forget_referrer(repository, name, &stored_as).await?;
-        }
-        for name in names.iter().rev() {
-            let area = Area::Revision(repository, name).key();
-            self.driver
-                .delete_tree(&area, Durability::PowerLoss)
-                .await
-                .map_err(Error::storage("delete the link of a manifest"))?;
-        }
-        forget().await
-    }
-
     /// Reads a manifest for a client; a damaged one is none. Whoever pushes it asks first whether it is there, and
     /// would never send it again if that were an error; whoever pulls it goes on to the next mirror.
     async fn load_whole_manifest(
@@ -356,7 +401,7 @@ impl Registry {
     }
 
     /// The payload of a manifest, checked against its digest: it is small, and a torn one must not be served.
-    async fn manifest_bytes(&self, stored_as: &Digest) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn manifest_bytes(&self, stored_as: &Digest) -> Result<Option<Bytes>, Error> {
         let key = Place::BlobData { digest: *stored_as }.key();
         let bytes = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => bytes,
@@ -373,22 +418,6 @@ impl Registry {
         } else {
             Err(Error::Corrupt { digest: *stored_as })
         }
-    }
-
-    /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
-    /// a manifest can be deleted all the same, and under the other name it is not served.
-    async fn other_name(
-        &self,
-        repository: &RepositoryName,
-        stored_as: &Digest,
-    ) -> Result<Option<Digest>, Error> {
-        let bytes = match self.manifest_bytes(stored_as).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
-        Ok(self.revision(repository, &other).await?.map(|_| other))
     }
 }
 

@@ -230,18 +230,31 @@ impl Registry {
         age: Duration,
         purge: Purge,
     ) -> Result<Verdict, Error> {
-        let newest = self.newest(Area::Upload(repository, id).key()).await?;
-        if !newest.is_some_and(|newest| is_old(newest, age)) {
+        if !self.is_abandoned(repository, id, age).await? {
             return Ok(Verdict::Kept);
         }
-        match purge {
-            Purge::DryRun => {}
+        let removed = match purge {
+            Purge::DryRun => true,
             Purge::Remove => match self.driver.intake() {
-                Intake::Append(_) => self.remove_upload(repository, id).await?,
-                Intake::Parts(store) => self.purge_parted(store, repository, id).await?,
+                Intake::Append(_) => self.remove_upload(repository, id).await.map(|()| true)?,
+                Intake::Parts(store) => self.purge_parted(store, repository, id, age).await?,
             },
-        }
-        Ok(Verdict::Abandoned { bytes: 0 })
+        };
+        Ok(match removed {
+            true => Verdict::Abandoned { bytes: 0 },
+            false => Verdict::Kept,
+        })
+    }
+
+    /// Whether nothing of a session was written for so long.
+    pub(super) async fn is_abandoned(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        age: Duration,
+    ) -> Result<bool, Error> {
+        let newest = self.newest(Area::Upload(repository, id).key()).await?;
+        Ok(newest.is_some_and(|newest| is_old(newest, age)))
     }
 
     /// When anything at or below a prefix was written last.

@@ -211,38 +211,6 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a manifest that is being deleted from the index.
-    pub(super) async fn forget_referrer(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        stored_as: &Digest,
-    ) -> Result<(), Error> {
-        let mut places = vec![Place::ReferrerKnown {
-            repository: repository.clone(),
-            digest: *digest,
-        }];
-        // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
-        if let Ok(Some((stored, _))) = self.load_manifest(repository, stored_as).await
-            && let Some(subject) = stored.subject
-        {
-            places.push(entry_place(repository, &subject, digest));
-        }
-        for place in places {
-            match self.driver.delete(&place.key()).await {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(source) => {
-                    return Err(Error::Storage {
-                        doing: "remove a referrer",
-                        source,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// One referrer, if its manifest is still there.
     async fn referrer(
         &self,

@@ -1,8 +1,10 @@
 //! Tags ("Listing Tags" and "Deleting tags", OCI distribution 1.1).
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
+use super::deletions::ROUNDS;
 use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, EntryKind};
@@ -71,11 +73,24 @@ impl Registry {
                 tag: tag.clone(),
             });
         }
+        self.note_deletion(repository).await?;
+        let failed = Error::storage("delete a tag");
         let area = Area::Tag(repository, tag).key();
-        self.driver
-            .delete_tree(&area, Durability::PowerLoss)
-            .await
-            .map_err(Error::storage("delete a tag"))
+        for _ in 0..ROUNDS {
+            self.driver
+                .delete_tree(&area, Durability::PowerLoss)
+                .await
+                .map_err(&failed)?;
+            // A push may have written the history while its other part was removed. What is listed without a meaning
+            // goes; a push that is not done yet looks whether all it wrote is there.
+            let mut rest = self.driver.list(&area).await.map_err(&failed)?;
+            if rest.try_next().await.map_err(&failed)?.is_none() || self.has_tag_link(repository, tag).await?
+            {
+                return Ok(());
+            }
+        }
+        // Somebody pushes it all the time, and has pushed it last.
+        Ok(())
     }
 
     /// Whether there is a link that says what a tag means, whatever it holds.
@@ -93,7 +108,8 @@ impl Registry {
     }
 
     /// Points a tag at a manifest the repository has. The history first: a tag whose present is not in its past
-    /// would be lost to whoever cleans up by the history.
+    /// would be lost to whoever cleans up by the history. Whoever calls looks afterwards whether a deletion took a part
+    /// of it: see [`super::deletions`].
     pub(super) async fn put_tag(
         &self,
         repository: &RepositoryName,
@@ -107,15 +123,8 @@ impl Registry {
             digest: *digest,
         };
         self.write_link(&index, digest).await?;
-        let current = Place::TagCurrent { repository, tag };
-        loop {
-            self.write_link(&current, digest).await?;
-            // Somebody may be deleting what the tag meant before.
-            let stands = self.driver.stands(&current.key()).await;
-            if stands.map_err(Error::storage("look at a tag"))? {
-                return Ok(());
-            }
-        }
+        self.write_link(&Place::TagCurrent { repository, tag }, digest)
+            .await
     }
 
     /// The digest a tag means.
@@ -131,28 +140,23 @@ impl Registry {
         .await
     }
 
+    /// A tag that means one of some digests, if there is one.
+    pub(super) async fn tag_of_any(
+        &self,
+        repository: &RepositoryName,
+        digests: &[Digest],
+    ) -> Result<Option<Tag>, Error> {
+        Ok(self.tags_of(repository, digests).await?.pop())
+    }
+
     /// Takes away every tag that means `digest`. One that is moved meanwhile stays.
     pub(super) async fn remove_tags_of(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let tags = self.all_tags(repository).await?;
+        let found = self.tags_of(repository, &[*digest]).await?;
         let (registry, name, wanted) = (self.clone(), repository.clone(), *digest);
-        // Nearly all mean something else, and one read tells.
-        let looks = stream::iter(tags).map(move |tag| {
-            let (registry, name) = (registry.clone(), name.clone());
-            async move {
-                let target = registry.tag_target(&name, &tag).await?;
-                Ok::<_, Error>((target == Some(wanted)).then_some(tag))
-            }
-        });
-        let found: Vec<Tag> = looks
-            .buffer_unordered(READS_AT_ONCE)
-            .try_filter_map(|tag| std::future::ready(Ok(tag)))
-            .try_collect()
-            .await?;
-        let (registry, name) = (self.clone(), repository.clone());
         let removals = stream::iter(found).map(move |tag| {
             let (registry, name) = (registry.clone(), name.clone());
             async move { registry.remove_tag_of(&name, &tag, &wanted).await }
@@ -160,6 +164,26 @@ impl Registry {
         removals
             .buffer_unordered(REMOVALS_AT_ONCE)
             .try_collect::<()>()
+            .await
+    }
+
+    /// The tags that mean one of some digests.
+    async fn tags_of(&self, repository: &RepositoryName, digests: &[Digest]) -> Result<Vec<Tag>, Error> {
+        let tags = self.all_tags(repository).await?;
+        let (registry, name, wanted) = (self.clone(), repository.clone(), digests.to_vec());
+        // Nearly all mean something else, and one read tells.
+        let looks = stream::iter(tags).map(move |tag| {
+            let (registry, name, wanted) = (registry.clone(), name.clone(), wanted.clone());
+            async move {
+                let target = registry.tag_target(&name, &tag).await?;
+                let is_wanted = target.is_some_and(|target| wanted.contains(&target));
+                Ok::<_, Error>(is_wanted.then_some(tag))
+            }
+        });
+        looks
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(|tag| std::future::ready(Ok(tag)))
+            .try_collect()
             .await
     }
 
@@ -198,22 +222,46 @@ impl Registry {
                 Err(source) => Err(failed(source)),
             }
         };
+        for entry in self.history(repository, tag).await? {
+            remove(&entry, Condition::Older(set)).await?;
+        }
+        remove(&current, Condition::Holds(bytes)).await?;
+        // A push that moves the tag may have entered something into its history meanwhile. A tag that means nothing is
+        // not listed; and a push that is not done yet looks whether all it wrote is there.
+        for _ in 0..ROUNDS {
+            let rest = self.history(repository, tag).await?;
+            if rest.is_empty() || self.has_tag_link(repository, tag).await? {
+                break;
+            }
+            for entry in rest {
+                if let Place::TagIndex { digest, .. } = &entry {
+                    let bytes = Bytes::from(digest.to_string());
+                    remove(&entry, Condition::Holds(bytes)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of what a tag has meant.
+    async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<Place>, Error> {
+        let failed = Error::storage("list the history of a tag");
+        let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
             let area = Area::TagHistory(repository, tag, algorithm).key();
             let mut listing = self.driver.list(&area).await.map_err(&failed)?;
             while let Some(entry) = listing.try_next().await.map_err(&failed)? {
                 if let Some(digest) = layout::listed_digest(algorithm, &entry.name) {
                     let (repository, tag) = (repository.clone(), tag.clone());
-                    let entry = Place::TagIndex {
+                    history.push(Place::TagIndex {
                         repository,
                         tag,
                         digest,
-                    };
-                    remove(&entry, Condition::Older(set)).await?;
+                    });
                 }
             }
         }
-        remove(&current, Condition::Holds(bytes)).await
+        Ok(history)
     }
 
     async fn all_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, Error> {

@@ -3,6 +3,8 @@
 pub(in crate::registry) mod content;
 mod counted;
 mod durable;
+mod gated;
+mod races;
 mod referrers;
 mod tags;
 

@@ -25,6 +25,7 @@ pub(super) struct Folder {
     pub(super) layers: bool,
     pub(super) uploads: bool,
     pub(super) referrers: bool,
+    pub(super) last_deletion: bool,
 }
 
 impl Folder {
@@ -148,6 +149,7 @@ impl Walk<'_> {
                 RepositoryEntry::Layers => folder.layers = true,
                 RepositoryEntry::Uploads => folder.uploads = true,
                 RepositoryEntry::Referrers => folder.referrers = true,
+                RepositoryEntry::LastDeletion => folder.last_deletion = true,
                 RepositoryEntry::Other => {}
             }
         }

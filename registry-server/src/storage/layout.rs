@@ -19,6 +19,7 @@ const MANIFESTS: &str = "_manifests";
 const UPLOADS: &str = "_uploads";
 const REFERRERS: &str = "_referrers";
 const REVISIONS: &str = "_revisions";
+const DELETED: &str = "_deleted";
 const WRITERS: &str = "writers";
 const PROBES: &str = "probes";
 const OWNER: &str = "owner";
@@ -51,6 +52,7 @@ const LINK: &str = "link";
 ///     _revisions/<alg>/<hex>/link                                       RevisionLink, of another algorithm
 ///     _referrers/subjects/<alg>/<hex>/<alg>-<hex>                       ReferrerEntry
 ///     _referrers/known/<alg>/<hex>                                      ReferrerKnown
+///     _deleted                                                          LastDeletion
 ///   owner                                                               Owner
 ///   writers/<uuid>                                                      Writer
 ///   probes/<uuid>                                                       Probe
@@ -150,6 +152,11 @@ pub enum Place {
         /// The manifest.
         digest: Digest,
     },
+    /// Says by its time when something of a repository was deleted last. Holds nothing.
+    LastDeletion {
+        /// The repository.
+        repository: RepositoryName,
+    },
     /// Says whose store this is, as JSON.
     Owner,
     /// Says that a server writes to this store. Holds who it is, as JSON.
@@ -245,6 +252,7 @@ impl Place {
             Self::ReferrerKnown { repository, digest } => {
                 format!("{}/known/{}", our_home(repository), two(digest))
             }
+            Self::LastDeletion { repository } => format!("{OURS}/repositories/{repository}/{DELETED}"),
             Self::Owner => format!("{OURS}/{OWNER}"),
             Self::Writer { id } => format!("{OURS}/{WRITERS}/{id}"),
             Self::Probe { id } => format!("{OURS}/{PROBES}/{id}"),
@@ -277,6 +285,7 @@ impl Place {
             Self::ReferrerEntry { .. }
             | Self::ReferrerKnown { .. }
             | Self::BlobAlias { .. }
+            | Self::LastDeletion { .. }
             | Self::Owner
             | Self::Writer { .. }
             | Self::Trashed { .. }
@@ -285,6 +294,31 @@ impl Place {
             // Whoever only asks may be another user than the server, who could not write into folders made so.
             Self::Probe { .. } => TOP.to_owned(),
         })
+    }
+
+    /// The repository an object belongs to; none for payloads and for what the whole store has.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::LayerLink { repository, .. }
+            | Self::RevisionLink { repository, .. }
+            | Self::TagCurrent { repository, .. }
+            | Self::TagIndex { repository, .. }
+            | Self::UploadData { repository, .. }
+            | Self::UploadStartedAt { repository, .. }
+            | Self::UploadHashState { repository, .. }
+            | Self::UploadSession { repository, .. }
+            | Self::ReferrerEntry { repository, .. }
+            | Self::ReferrerKnown { repository, .. }
+            | Self::LastDeletion { repository } => Some(repository),
+            Self::BlobData { .. }
+            | Self::BlobAlias { .. }
+            | Self::Owner
+            | Self::Writer { .. }
+            | Self::Probe { .. }
+            | Self::Trashed { .. }
+            | Self::TrashJournal { .. }
+            | Self::Incoming { .. } => None,
+        }
     }
 
     /// What lies at a key, or nothing when no registry writes there.
@@ -332,6 +366,7 @@ impl Place {
                     repository,
                     digest: digest(algorithm, hex)?,
                 }),
+                [DELETED] => Some(Self::LastDeletion { repository }),
                 _ => None,
             };
         }
@@ -515,6 +550,8 @@ pub enum RepositoryEntry {
     Uploads,
     /// The folder of a repository in our own index.
     Referrers,
+    /// The object that says when something of a repository was deleted last.
+    LastDeletion,
     /// Another folder of a repository, or nothing of ours.
     Other,
 }
@@ -526,6 +563,7 @@ pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
         (EntryKind::Prefix, LAYERS) => RepositoryEntry::Layers,
         (EntryKind::Prefix, UPLOADS) => RepositoryEntry::Uploads,
         (EntryKind::Prefix, REFERRERS) => RepositoryEntry::Referrers,
+        (EntryKind::Object, DELETED) => RepositoryEntry::LastDeletion,
         (EntryKind::Prefix, name) if !name.starts_with('_') => RepositoryEntry::Component,
         (EntryKind::Prefix | EntryKind::Object, _) => RepositoryEntry::Other,
     }

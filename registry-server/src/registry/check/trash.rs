@@ -55,12 +55,15 @@ pub(super) struct Trash<'a> {
     registry: &'a Registry,
     run: Uuid,
     moves: u64,
+    /// Whether servers may be writing.
+    while_written: WhileWritten,
 }
 
 impl<'a> Trash<'a> {
-    pub(super) fn new(registry: &'a Registry) -> Self {
+    pub(super) fn new(registry: &'a Registry, while_written: WhileWritten) -> Self {
         Self {
             registry,
+            while_written,
             run: Uuid::now_v7(),
             moves: 0,
         }
@@ -112,13 +115,11 @@ impl<'a> Trash<'a> {
             .duplicate(&key, &target, content)
             .await
             .map_err(&failed)?;
-        // It may have been made young, which heals nothing.
-        let touched = match driver.touched(&key).await {
-            Ok(touched) => touched.modified.max(*seen),
-            Err(error) if error.is_not_found() => *seen,
-            Err(source) => return Err(failed(source)),
-        };
-        let condition = Condition::Older(touched);
+        // What was made young meanwhile may as well have been written anew: the next repair sees which.
+        let condition = Condition::Older(*seen);
+        if let (WhileWritten::Collect, Some(repository)) = (self.while_written, place.repository()) {
+            self.registry.note_deletion(repository).await?;
+        }
         self.registry.forget_place(place).await?;
         let removed = driver
             .delete_if(&key, &condition, shelf, Durability::PowerLoss)

@@ -361,9 +361,17 @@ impl Registry {
         let mut walk = self.walk(Area::IndexedRepositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = folder?;
-            let Some(repository) = folder.repository().filter(|_| folder.referrers) else {
+            let Some(repository) = folder.repository() else {
                 continue;
             };
+            if folder.last_deletion {
+                // Of no manifest: it goes once it is old enough.
+                let repository = repository.clone();
+                marked.goes_with(&Key::default(), &Place::LastDeletion { repository });
+            }
+            if !folder.referrers {
+                continue;
+            }
             for algorithm in Algorithm::ALL {
                 let area = Area::ReferrersKnown(&repository, algorithm);
                 let mut known = self.listed(&area, algorithm, "list known manifests").await?;

@@ -1,8 +1,8 @@
 //! Removes what marking did not reach: what goes with manifests first, then links of blobs, then payloads.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName};
@@ -11,7 +11,7 @@ use super::mark::blob;
 use super::reach::Reached;
 use super::spill::{Cursor, Key, Record, Slices, Spill};
 use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
-use crate::registry::{Error, Registry};
+use crate::registry::{Error, Registry, WhileWritten};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Condition, Durability, StorageKey};
 
@@ -21,6 +21,12 @@ const AT_ONCE: usize = 16;
 /// How many notes are read at a time.
 const BATCH: usize = 1024;
 
+/// How long a note of removals in a repository counts as new.
+const NOTED_AGAIN: Duration = Duration::from_secs(15 * 60);
+
+/// Of how many repositories it is remembered that it was noted. When there are more, all are forgotten.
+const NOTED_MAX: usize = 4096;
+
 /// What marking found, and what becomes of it.
 pub(super) struct Garbage {
     pub(super) reached: Reached,
@@ -29,6 +35,13 @@ pub(super) struct Garbage {
     pub(super) unreadable: Spill,
     pub(super) limit: SystemTime,
     pub(super) removal: Removal,
+    pub(super) while_written: WhileWritten,
+}
+
+/// The repositories in which a collection noted that it removes something, and when.
+#[derive(Default)]
+struct Noted {
+    at: HashMap<RepositoryName, Instant>,
 }
 
 /// What became of one object.
@@ -56,7 +69,13 @@ impl Registry {
             unreadable,
             limit,
             removal,
+            while_written,
         } = garbage;
+        // Without a writer nobody looks for the note.
+        let mut noted = match (removal, while_written) {
+            (Removal::Remove, WhileWritten::Collect) => Some(Noted::default()),
+            (Removal::Remove, WhileWritten::Refuse) | (Removal::DryRun, _) => None,
+        };
         // Before anything is removed.
         let mut notes = Notes::new(unreadable, reached.slices);
         let mut batch;
@@ -79,6 +98,7 @@ impl Registry {
                 .iter()
                 .filter_map(|(_, note)| place_of(note))
                 .collect();
+            self.note_removals(&mut noted, places.iter()).await?;
             let mut fates = stream::iter(places)
                 .map(async |place| (self.remove(&place, limit, removal).await, place))
                 .buffer_unordered(AT_ONCE);
@@ -100,6 +120,8 @@ impl Registry {
                 .iter()
                 .filter_map(|(key, note)| link_of(note).map(|(place, stored_as)| (*key, place, stored_as)))
                 .collect();
+            let places = links.iter().map(|(_, place, _)| place);
+            self.note_removals(&mut noted, places).await?;
             let mut fates = stream::iter(links)
                 .map(async |(key, place, stored_as)| {
                     let fate = match self.is_young(&stored_as, limit).await {
@@ -171,6 +193,28 @@ impl Registry {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Notes in which repositories something is about to be removed, for pushes that run beside.
+    async fn note_removals(
+        &self,
+        noted: &mut Option<Noted>,
+        places: impl Iterator<Item = &Place>,
+    ) -> Result<(), Error> {
+        let Some(Noted { at }) = noted else {
+            return Ok(());
+        };
+        for repository in places.filter_map(Place::repository) {
+            if at.get(repository).is_some_and(|at| at.elapsed() < NOTED_AGAIN) {
+                continue;
+            }
+            self.note_deletion(repository).await?;
+            if at.len() >= NOTED_MAX {
+                at.clear();
+            }
+            at.insert(repository.clone(), Instant::now());
         }
         Ok(())
     }

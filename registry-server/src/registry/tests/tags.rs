@@ -28,7 +28,7 @@ async fn filled(registry: &Registry) -> Digest {
 }
 
 #[tokio::test]
-async fn a_manifest_is_deleted_beside_many_tags_with_one_read_each_and_several_at_once() {
+async fn a_manifest_is_deleted_beside_many_tags_with_two_reads_each_and_several_at_once() {
     let driver = Arc::new(Counted::default());
     let registry = Registry::new(Arc::clone(&driver) as Arc<dyn Driver>, Settings::default());
     let digest = filled(&registry).await;
@@ -39,7 +39,8 @@ async fn a_manifest_is_deleted_beside_many_tags_with_one_read_each_and_several_a
     registry.delete_manifest(&name(), &digest).await.unwrap();
     let (gets, stats, most) = (driver.take("get"), driver.take("stat"), driver.take_most());
     println!("{gets} reads, {stats} looks, {most} at once");
-    assert!(gets < TAGS + 50, "{gets} reads");
+    // Once before its link goes, and once after that for a tag that a push set meanwhile.
+    assert!(gets < 2 * TAGS + 50, "{gets} reads");
     assert!(stats < 50, "{stats} looks");
     assert!((16..=64).contains(&most), "{most} at once");
     let left = registry.tags(&name(), None, None).await.unwrap().items;

@@ -193,17 +193,35 @@ impl Registry {
         self.remove_upload(repository, id).await
     }
 
-    /// Forgets what a session has in the store, whatever it is: for the purge.
+    /// Forgets what a session has in the store, whatever it is, unless it was gone on with and is not old any more: for
+    /// the purge. Tells whether it did.
     pub(in crate::registry) async fn purge_parted(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
         id: &UploadId,
-    ) -> Result<(), Error> {
-        match read_record(store, repository, id).await? {
-            Some((record, _)) => self.remove_parted(store, repository, id, &record).await,
-            None => self.remove_upload(repository, id).await,
+        age: Duration,
+    ) -> Result<bool, Error> {
+        let Some((record, (_, version))) = read_record(store, repository, id).await? else {
+            return self.remove_upload(repository, id).await.map(|()| true);
+        };
+        // After the record was read: what is written from now on has another version, and the end is only written over
+        // this one.
+        if !self.is_abandoned(repository, id, age).await? {
+            return Ok(false);
         }
+        let end = Record {
+            ended: true,
+            ..Record::default()
+        };
+        let expected = Expected::Version(&version);
+        match write_record(store, repository, id, &end, Vec::new(), expected).await {
+            Ok(_) => {}
+            Err(storage::Error::AlreadyExists { .. }) => return Ok(false),
+            Err(source) => return Err(Error::storage("end an upload")(source)),
+        }
+        self.remove_parted(store, repository, id, &record).await?;
+        Ok(true)
     }
 
     /// Opens a writer where a state ends.

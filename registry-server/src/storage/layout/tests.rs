@@ -100,8 +100,17 @@ fn every_object_has_distributions_key() {
             format!("{our_home}/subjects/sha256/{HEX}/sha256-{HEX}"),
         ),
         (
-            Place::ReferrerKnown { repository, digest },
+            Place::ReferrerKnown {
+                repository: repository.clone(),
+                digest,
+            },
             format!("{our_home}/known/sha256/{HEX}"),
+        ),
+        (
+            Place::LastDeletion {
+                repository: repository.clone(),
+            },
+            "docker/registry/berth/v1/repositories/library/debian/_deleted".to_owned(),
         ),
         (
             Place::BlobAlias { digest },
@@ -420,6 +429,7 @@ proptest! {
                 Place::UploadHashState { repository: r(), id: i(), offset },
                 Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
                 Place::ReferrerKnown { repository: r(), digest },
+                Place::LastDeletion { repository: r() },
                 Place::Owner,
                 Place::Writer { id: RUN },
                 Place::Probe { id: RUN },

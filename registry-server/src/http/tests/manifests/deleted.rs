@@ -65,6 +65,7 @@ async fn a_manifest_may_be_known_by_sha512_and_deleted_under_either_digest() {
                 .await
                 .is(200, &[("docker-content-digest", digest)]);
         }
+        server.make_old();
         let digest = Digest::of(deleted_by, manifest.as_bytes());
         server
             .send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], "")

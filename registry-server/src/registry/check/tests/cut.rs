@@ -136,7 +136,7 @@ async fn what_is_written_anew_between_the_look_and_the_move_stays() {
     let eye = Eye::new(&registry, Digests::Trusted);
     let found = eye.link_to_blob(link.clone(), blob).await.unwrap().pop().unwrap();
     push_blob(&registry, &app, &blob, &bytes::Bytes::from_static(b"layer")).await;
-    let mut trash = Trash::new(&registry);
+    let mut trash = Trash::new(&registry, WhileWritten::Refuse);
     let moved = trash.take(&found.moves[0], &found.finding).await.unwrap();
     assert_eq!((moved, trash.run()), (Moved::No, None));
     assert_eq!(

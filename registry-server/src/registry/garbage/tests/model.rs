@@ -282,6 +282,7 @@ impl Model {
                     ..
                 } => is_of(&self.named(untagged), repository, digest),
                 Place::TagCurrent { .. } => true,
+                Place::LastDeletion { .. } => false,
                 other => panic!("{other:?}"),
             };
             assert!(expected, "{key} should have gone");

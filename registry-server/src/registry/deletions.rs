@@ -1,0 +1,315 @@
+//! Pushes and deletions at the same time, by any number of servers, without a lock.
+//!
+//! A deletion can pass a push by: it removes the tags of a manifest, then a push of the same manifest sets another tag,
+//! then the deletion removes the manifest. So both sides look again after they wrote:
+//!
+//! - **A deletion leaves a note first** ([`Place::LastDeletion`]), one object per repository, whose time counts.
+//! - **A push writes, then looks at the note.** While the note is absent or older than [`RECENT`], nothing of the
+//!   repository was removed since the push began, and what the push found and wrote is there. Otherwise the push looks
+//!   whether all it wrote is in its place, and writes again what is not.
+//! - **What a push names is looked at again after the manifest's link is written**, and before the first tag is set. A
+//!   blob or child that was deleted before anybody could see that it is named makes the push fail as one that came
+//!   later. A deletion after that look is a deletion of something that is named, which a registry allows.
+//! - **A manifest's deletion looks for tags again after it removed the links.** A tag that means the manifest now was
+//!   set meanwhile: the links are written again, and the push came after the deletion. The links are removed only while
+//!   they are as old as they were before the tags were listed, so that most pushes in between leave no gap at all.
+//! - **After its look, neither side removes anything for an old reason.** A deletion never takes a tag away that it
+//!   found after the links were gone: between a look and a removal a push may have been acknowledged.
+//! - **Entries of the referrers index are not removed while a push may rely on them.** The entry is written before the
+//!   link and the mark "looked at" after it; a deletion removes both only when they are older than [`RECENT`], the mark
+//!   first. What is younger is left to the garbage collection; readers believe an entry only beside a link.
+//!
+//! A link of a blob is one object: the later one of a grant and a deletion wins, and neither needs a second look. The
+//! garbage collection and the purge of uploads remove by age ([`super::holdings`], [`super::purge`]); a collection that
+//! is forced to run beside servers that write leaves the note as well, because object stores cannot remove on a
+//! condition in one step.
+//!
+//! What it costs: one look per push, and one more per push of a tag in place of the one at the tag itself.
+//! Clocks of servers may be half an hour from the store's, and a push may take half an hour.
+//! Start at [`Registry::delete_manifest`] and [`Registry::has_recent_deletion`].
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use registry_oci::{Algorithm, Digest, Reference, RepositoryName};
+
+use super::uploads::detached;
+use super::{Error, Registry, hashing};
+use crate::cache::{Kind, Link};
+use crate::storage::layout::{Area, Place};
+use crate::storage::{Condition, Durability, EntryKind, Mode};
+
+/// A deletion within this time may have met a push that is under way.
+const RECENT: Duration = Duration::from_secs(3600);
+
+/// How often a deletion or a push begins again because the other came in between.
+pub(super) const ROUNDS: usize = 8;
+
+impl Registry {
+    /// Notes that something of a repository is about to be deleted. Before the first removal, never after it.
+    pub(super) async fn note_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
+        let failed = Error::storage("note a deletion");
+        let place = Place::LastDeletion {
+            repository: repository.clone(),
+        };
+        let key = place.key();
+        loop {
+            self.driver
+                .put(&key, Bytes::new(), Mode::Replace, Durability::Crash)
+                .await
+                .map_err(&failed)?;
+            // A collection may be removing the note of an earlier deletion.
+            if self.driver.stands(&key).await.map_err(&failed)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether something of a repository may have been deleted since a push began that is under way.
+    pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
+        let place = Place::LastDeletion {
+            repository: repository.clone(),
+        };
+        let note = self.driver.look(&place.key()).await;
+        let note = note.map_err(Error::storage("look for a deletion"))?;
+        Ok(note.is_some_and(|note| is_recent(note.modified)))
+    }
+
+    /// Whether an object that was just written is there, also after whatever is removing its predecessor.
+    pub(super) async fn is_in_place(&self, place: &Place) -> Result<bool, Error> {
+        let failed = Error::storage("look at what was written");
+        let key = place.key();
+        Ok(self.driver.stands(&key).await.map_err(&failed)?
+            && self.driver.look(&key).await.map_err(&failed)?.is_some())
+    }
+
+    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection. Once begun it
+    /// goes on to its end, also when the client that asked is gone.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`], [`Error::Forget`], or the store's.
+    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
+        detached(async move { registry.remove_manifest(&repository, &digest).await }).await
+    }
+
+    pub(super) async fn remove_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let link = revision(repository, digest);
+        let Some((target, _)) = self.read_raw_link(&link).await? else {
+            // The answer to the last attempt may have been that it could not be forgotten.
+            self.forget_place(&link).await?;
+            let reference = Reference::Digest(*digest);
+            return Err(Error::ManifestUnknown {
+                repository: repository.clone(),
+                reference,
+            });
+        };
+        // One whose link was emptied by a crash is not served, but can be deleted like any other.
+        let stored_as = target.unwrap_or(*digest);
+        // The same bytes may be known under two algorithms: deleted is deleted under both.
+        let mut names = vec![*digest];
+        if stored_as != *digest {
+            names.push(stored_as);
+        } else if let Some(other) = self.other_name(repository, &stored_as).await? {
+            names.push(other);
+        }
+        // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
+        let loaded = self.load_manifest(repository, &stored_as).await;
+        let subject = loaded.ok().flatten().and_then(|(stored, _)| stored.subject);
+        self.forget_names(repository, &names).await?;
+        self.note_deletion(repository).await?;
+        self.remove_tags_and_links(repository, &names, &stored_as).await?;
+        for name in &names {
+            self.remove_old_entry(repository, name, subject).await?;
+        }
+        self.forget_names(repository, &names).await
+    }
+
+    async fn forget_names(&self, repository: &RepositoryName, names: &[Digest]) -> Result<(), Error> {
+        for digest in names {
+            let kind = Kind::Manifest;
+            self.forget(&Link {
+                kind,
+                repository,
+                digest,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the tags of a manifest and its links, unless a push of it comes later.
+    async fn remove_tags_and_links(
+        &self,
+        repository: &RepositoryName,
+        names: &[Digest],
+        stored_as: &Digest,
+    ) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            // Before the tags are listed: whoever sets one that the list does not show has made a link younger.
+            let written = self.written(repository, names).await?;
+            // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
+            // again, and no tag is left that means nothing.
+            for name in names {
+                self.remove_tags_of(repository, name).await?;
+            }
+            // Listing many tags takes a while: the note has to be recent for whoever looks from now on.
+            self.note_deletion(repository).await?;
+            if !self.remove_links(repository, &written).await? {
+                // Written anew, or only renewed for an index that names it.
+                match self.tag_of_any(repository, names).await? {
+                    Some(_) => return Ok(()),
+                    None => continue,
+                }
+            }
+            // A push that wrote these links has ended long ago, and a later one finds them missing.
+            if !written.iter().any(|(_, written)| is_recent(*written)) {
+                return Ok(());
+            }
+            let Some(tag) = self.tag_of_any(repository, names).await? else {
+                return Ok(());
+            };
+            let other = names.iter().find(|name| *name != stored_as).unwrap_or(stored_as);
+            self.grant_manifest(repository, *other, *stored_as).await?;
+            // Unless the tag has gone again: then nothing keeps what was just put back.
+            let means = self.tag_target(repository, &tag).await?;
+            if means.is_some_and(|digest| names.contains(&digest)) {
+                return Ok(());
+            }
+        }
+        // Somebody pushes it all the time, and has pushed it last.
+        Ok(())
+    }
+
+    /// When the links of a manifest were written last; in the order in which they are removed.
+    async fn written(
+        &self,
+        repository: &RepositoryName,
+        names: &[Digest],
+    ) -> Result<Vec<(Place, SystemTime)>, Error> {
+        let mut written = Vec::new();
+        for name in names.iter().rev() {
+            let link = revision(repository, name);
+            match self.driver.touched(&link.key()).await {
+                Ok(found) => written.push((link, found.modified)),
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(Error::storage("look at the link of a manifest")(source)),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Removes links that are as old as they were. Tells whether all of them were.
+    async fn remove_links(
+        &self,
+        repository: &RepositoryName,
+        written: &[(Place, SystemTime)],
+    ) -> Result<bool, Error> {
+        let failed = Error::storage("delete the link of a manifest");
+        for (link, written) in written {
+            let (key, shelf) = (link.key(), link.shelf());
+            let unchanged = Condition::Older(*written);
+            let removed = self
+                .driver
+                .delete_if(&key, &unchanged, &shelf, Durability::PowerLoss);
+            match removed.await {
+                Ok(Some(_)) => self.remove_beside(repository, link).await?,
+                Ok(None) => return Ok(false),
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes what other servers keep beside the link of a manifest, such as signatures; never the link itself, which
+    /// may be there again.
+    async fn remove_beside(&self, repository: &RepositoryName, link: &Place) -> Result<(), Error> {
+        let Place::RevisionLink { digest, .. } = link else {
+            return Ok(());
+        };
+        let failed = Error::storage("delete what lies beside the link of a manifest");
+        let area = Area::Revision(repository, digest).key();
+        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        while let Some(entry) = listing.try_next().await.map_err(&failed)? {
+            if entry.kind == EntryKind::Prefix {
+                let below = area.child(&entry.name).map_err(&failed)?;
+                self.driver
+                    .delete_tree(&below, Durability::Crash)
+                    .await
+                    .map_err(&failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what the referrers index says of a manifest, as far as no push relies on it.
+    async fn remove_old_entry(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        subject: Option<Digest>,
+    ) -> Result<(), Error> {
+        let (repository, digest) = (repository.clone(), *digest);
+        let entry = subject.map(|subject| Place::ReferrerEntry {
+            repository: repository.clone(),
+            subject,
+            referrer: digest,
+        });
+        // The mark first: without it the manifest is looked at again, and the entry is written anew.
+        let mark = Place::ReferrerKnown { repository, digest };
+        let old = SystemTime::now()
+            .checked_sub(RECENT)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        for place in std::iter::once(mark).chain(entry) {
+            let (key, shelf) = (place.key(), place.shelf());
+            let condition = Condition::Older(old);
+            let removed = self
+                .driver
+                .delete_if(&key, &condition, &shelf, Durability::PowerLoss);
+            match removed.await {
+                Ok(Some(_)) => {}
+                // The entry is as young as its mark, or younger.
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_not_found() => {}
+                Err(source) => return Err(Error::storage("remove a referrer")(source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
+    /// a manifest can be deleted all the same, and under the other name it is not served.
+    async fn other_name(
+        &self,
+        repository: &RepositoryName,
+        stored_as: &Digest,
+    ) -> Result<Option<Digest>, Error> {
+        let bytes = match self.manifest_bytes(stored_as).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
+        Ok(self.revision(repository, &other).await?.map(|_| other))
+    }
+}
+
+fn revision(repository: &RepositoryName, digest: &Digest) -> Place {
+    Place::RevisionLink {
+        repository: repository.clone(),
+        digest: *digest,
+    }
+}
+
+/// A time in the future is recent: clocks differ.
+fn is_recent(time: SystemTime) -> bool {
+    SystemTime::now()
+        .duration_since(time)
+        .map_or(true, |age| age < RECENT)
+}
