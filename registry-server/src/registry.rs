@@ -29,6 +29,7 @@ mod recall;
 mod receive;
 mod referrers;
 mod tags;
+mod torn;
 mod uploads;
 mod validation;
 mod verify;
@@ -97,6 +98,8 @@ pub struct Registry {
     pages: referrers::Pages,
     /// Manifests that the index of referrers does not know.
     unindexed: Arc<referrers::Unindexed>,
+    /// What was learnt by hashing payloads whose size was in doubt.
+    sizes: Arc<torn::Sizes>,
 }
 
 impl Registry {
@@ -110,6 +113,7 @@ impl Registry {
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
             broken: Arc::default(),
             pages: referrers::Pages::default(),
+            sizes: Arc::default(),
         }
     }
 

@@ -263,7 +263,9 @@ impl From<registry::Error> for Problem {
             Error::ManifestUnknown { .. } | Error::TagUnknown { .. } | Error::ManifestNotAccepted { .. } => {
                 Self::with(Code::ManifestUnknown, chain(&error))
             }
-            Error::ManifestUrl { .. } => Self::with(Code::ManifestInvalid, error.to_string()),
+            Error::ManifestUrl { .. } | Error::ManifestSize { .. } => {
+                Self::with(Code::ManifestInvalid, error.to_string())
+            }
             Error::ManifestClass { .. } => Self::with(Code::Denied, error.to_string()),
             Error::ManifestInvalid { source } => Self::with(Code::ManifestInvalid, source.to_string()),
             Error::ManifestTooLarge { .. } => {

@@ -60,7 +60,9 @@ impl Registry {
         // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
         // has to be looked at, once.
         if self.wants_size(&recalled) {
-            let Some(found) = self.driver.look(&key).await.map_err(&failed)? else {
+            let found = self.driver.look(&key).await.map_err(&failed)?;
+            let found = found.filter(|found| self.can_be_whole(&recalled.stored_as, found.size));
+            let Some(found) = found else {
                 return Err(unknown(repository, digest));
             };
             self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
@@ -89,7 +91,12 @@ impl Registry {
         let payload = Place::BlobData {
             digest: recalled.stored_as,
         };
+        let is_torn = |size| !self.can_be_whole(&recalled.stored_as, size);
         match self.driver.read(&payload.key(), range).await {
+            Ok(content) if is_torn(content.size) => Err(unknown(repository, digest)),
+            Err(storage::Error::RangeNotSatisfiable { size, .. }) if is_torn(size) => {
+                Err(unknown(repository, digest))
+            }
             Ok(content) => {
                 self.remember(&link, recalled, content.size, MediaType::OCTET_STREAM)
                     .await;

@@ -30,17 +30,19 @@ mod manifests;
 mod trash;
 mod work;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use registry_oci::Digest;
 use uuid::Uuid;
 
 pub use error::CheckError;
 pub use finding::{About, Finding, Lost};
+use trash::{Moved, Trash};
 pub use trash::{Undoing, Undone};
-use work::Work;
+use work::{Move, Work};
 
 use super::{Error, Registry, WhileWritten};
-use crate::storage::layout::Area;
+use crate::storage::layout::{Area, Place};
 use crate::storage::{Swept, incoming};
 
 /// How old a leftover of an interrupted write must be. Such a write takes seconds.
@@ -172,6 +174,25 @@ impl Registry {
             work.checked.swept.objects += incoming::clear(&*self.driver).await.map_err(&failed)?;
         }
         Ok(work.end())
+    }
+
+    /// Takes a damaged payload to the trash of a repair of its own, unless it was written or renewed after it was seen;
+    /// gives the repair's name.
+    pub(super) async fn trash_blob(
+        &self,
+        digest: Digest,
+        size: u64,
+        seen: SystemTime,
+    ) -> Result<Option<Uuid>, Error> {
+        let mut trash = Trash::new(self, WhileWritten::Collect);
+        let damaged = Move::new(Place::BlobData { digest }, seen);
+        match trash
+            .take(&damaged, &Finding::BlobDamaged { digest, size })
+            .await?
+        {
+            Moved::Yes => Ok(trash.run()),
+            Moved::No => Ok(None),
+        }
     }
 
     async fn admit(&self, checking: Checking) -> Result<(), CheckError> {

@@ -118,6 +118,16 @@ pub enum Error {
         /// How much more is, or was not looked for.
         more: usize,
     },
+    /// The manifest says a size that content does not have.
+    #[error("{digest} has {actual} bytes, the manifest says {said}")]
+    ManifestSize {
+        /// The content.
+        digest: Digest,
+        /// What the manifest says.
+        said: u64,
+        /// What there is.
+        actual: u64,
+    },
     /// A layer lies where layers may not lie, or nowhere.
     #[error("{}", said_of_url(layer, url.as_deref()))]
     ManifestUrl {
@@ -234,6 +244,7 @@ impl Error {
             | Self::ManifestInvalid { .. }
             | Self::ManifestTooLarge { .. }
             | Self::ManifestReferences { .. }
+            | Self::ManifestSize { .. }
             | Self::ManifestUrl { .. }
             | Self::ManifestClass { .. }
             | Self::RepositoryUnknown { .. }

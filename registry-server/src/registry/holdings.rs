@@ -111,7 +111,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Held>, Error> {
         let mut seen = BTreeSet::from([*digest]);
         let mut pending = vec![*digest];
         let mut first = None;
@@ -122,10 +122,12 @@ impl Registry {
             };
             let there = match self.read_dated_link(&place).await? {
                 Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
-                    let there = self.is_kept(repository, &digest, &stored_as).await?
-                        && self.stored(&digest, stored_as).await?.is_some();
+                    let there = match self.is_kept(repository, &digest, &stored_as).await? {
+                        true => self.stored(&digest, stored_as).await?,
+                        false => None,
+                    };
                     // A young link was pushed or renewed with all that is below it.
-                    if there && !self.settings.read_only && !is_young(written) {
+                    if there.is_some() && !self.settings.read_only && !is_young(written) {
                         for below in self.mentioned_by(&stored_as).await? {
                             self.held(repository, &below).await?;
                             if seen.insert(below) {
@@ -135,11 +137,11 @@ impl Registry {
                     }
                     there
                 }
-                Some(_) | None => false,
+                Some(_) | None => None,
             };
             first.get_or_insert(there);
         }
-        Ok(first.unwrap_or(false))
+        Ok(first.flatten())
     }
 
     /// What a stored document keeps; nothing when it cannot be read, which is not a push's to judge.
@@ -209,6 +211,7 @@ impl Registry {
     pub(super) async fn stored(&self, digest: &Digest, stored_as: Digest) -> Result<Option<Held>, Error> {
         let key = Place::BlobData { digest: stored_as }.key();
         match self.driver.stat(&key).await {
+            Ok(found) if !self.can_be_whole(&stored_as, found.size) => Ok(None),
             Ok(found) => {
                 let held = Held {
                     digest: *digest,

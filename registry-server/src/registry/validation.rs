@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use regex::RegexSet;
 use registry_oci::{Descriptor, Digest, Manifest, MediaType, RepositoryName, shortened};
 
-use super::{Error, Registry};
+use super::{Error, Held, Registry};
 
 /// How many references of a manifest are looked up at once.
 const LOOKUPS: usize = 16;
@@ -208,46 +208,62 @@ impl Registry {
         manifest: &Manifest,
     ) -> Result<Vec<(bool, MissingReference)>, Error> {
         let rules = &self.settings.validation;
-        let blobs: Vec<Digest> = manifest
+        let blobs: Vec<(Digest, u64)> = manifest
             .config
             .iter()
             .chain(manifest.layers.iter().filter(|layer| !lies_elsewhere(layer)))
-            .map(|blob| blob.digest)
+            .map(|blob| (blob.digest, blob.size.unwrap_or(0)))
             .collect();
-        let children: Vec<(bool, Digest)> = manifest
+        let children: Vec<(bool, Digest, u64)> = manifest
             .manifests
             .iter()
-            .map(|child| (rules.children.must_be_there(child), child.digest))
+            .map(|child| {
+                (
+                    rules.children.must_be_there(child),
+                    child.digest,
+                    child.size.unwrap_or(0),
+                )
+            })
             .collect();
         let refuses = rules.references == References::Required;
         let mut looks = Lookups::of(&blobs);
         while let Some(batch) = looks.batch() {
-            let held = self.held_all(repository, &batch).await?;
-            let there = held.iter().map(Option::is_some);
+            let digests: Vec<Digest> = batch.iter().map(|(digest, _)| *digest).collect();
+            let held = self.held_all(repository, &digests).await?;
+            let mut there = Vec::with_capacity(batch.len());
+            for ((digest, said), held) in batch.iter().zip(held) {
+                there.push(self.is_as_said(*digest, *said, held).await?);
+            }
             looks.note(batch.into_iter().zip(there), |_| refuses);
         }
         let mut missing: Vec<_> = blobs
             .into_iter()
-            .filter(|digest| !looks.is_there(digest))
-            .map(|digest| (true, MissingReference::Blob(digest)))
+            .filter(|blob| !looks.is_there(blob))
+            .map(|(digest, _)| (true, MissingReference::Blob(digest)))
             .collect();
         let mut looks = Lookups::of(&children);
         while let Some(batch) = looks.batch() {
             let there: Vec<bool> = stream::iter(batch.clone())
-                .map(async |(_, digest)| self.holds_child(repository, &digest).await)
+                .map(async |(_, digest, said)| {
+                    let held = self.held_child(repository, &digest).await?;
+                    self.is_as_said(digest, said, held).await
+                })
                 .buffered(LOOKUPS)
                 .try_collect()
                 .await?;
-            looks.note(batch.into_iter().zip(there), |(must, _)| refuses && *must);
+            looks.note(batch.into_iter().zip(there), |(must, ..)| refuses && *must);
         }
         let lacking = children.into_iter().filter(|child| !looks.is_there(child));
-        missing.extend(lacking.map(|(must, digest)| (must, MissingReference::Manifest(digest))));
+        missing.extend(lacking.map(|(must, digest, _)| (must, MissingReference::Manifest(digest))));
         Ok(missing)
     }
 
-    /// Whether a repository has what an index lists: a manifest, or a blob, because caches of builds list those.
-    async fn holds_child(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        Ok(self.held_manifest(repository, digest).await? || self.held(repository, digest).await?.is_some())
+    /// What a repository has of what an index lists: a manifest, or a blob, because caches of builds list those.
+    async fn held_child(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
+        match self.held_manifest(repository, digest).await? {
+            Some(held) => Ok(Some(held)),
+            None => self.held(repository, digest).await,
+        }
     }
 }
 

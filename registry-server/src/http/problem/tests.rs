@@ -209,6 +209,16 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
             "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
         ),
         (
+            Error::ManifestSize {
+                digest,
+                said: 9,
+                actual: 7,
+            },
+            400,
+            "MANIFEST_INVALID",
+            "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 has 7 bytes, the manifest says 9",
+        ),
+        (
             Error::RepositoryUnknown {
                 repository: repository.clone(),
             },

@@ -210,10 +210,9 @@ async fn who_is_told_that_a_blob_is_there_can_count_on_it_for_an_hour() {
     let text = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[]}}"#);
     push(&registry, &app, "", &MediaType::OCI_MANIFEST, text).await;
     // An index keeps what it lists, and that keeps its own.
-    let child = format!(
-        r#"{{"mediaType":"{}","digest":"{image}","size":1}}"#,
-        MediaType::OCI_MANIFEST
-    );
+    let payload = Place::BlobData { digest: image }.key();
+    let size = registry.driver().stat(&payload).await.unwrap().size;
+    let child = descriptor(&image, size as usize);
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
     let index = push(&registry, &app, "", &MediaType::OCI_INDEX, index).await;
     // As if the collection had looked before the manifests came: only ages speak for what they need.

@@ -64,7 +64,7 @@ impl Image {
     async fn push(registry: &Registry) -> Self {
         let mut blobs = Vec::new();
         for number in 0..=LAYERS {
-            blobs.push(push_blob(registry, format!("blob {number}").as_bytes()).await);
+            blobs.push(push_blob(registry, format!("blob {number:x}").as_bytes()).await);
         }
         let of = |digest: &Digest| {
             format!(

@@ -400,9 +400,10 @@ async fn a_key_that_only_some_readers_take_for_a_field_is_refused_at_every_level
     let image = server.image("a", "content", "").await;
     let child = server.push_image("a", "child", "child").await;
     let platform = r#","platform":{"architecture":"amd64","os":"linux"}}"#;
+    let size = std::fs::metadata(server.blob_path(&child)).unwrap().len();
     let index = format!(
         r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}{platform}],"annotations":{{"a":"b"}}}}"#,
-        described(&child, 1).trim_end_matches('}')
+        described(&child, size as usize).trim_end_matches('}')
     );
     let push = async |kind: &str, document: String| {
         server
@@ -634,5 +635,55 @@ async fn a_document_nested_deeper_than_any_client_reads_is_refused() {
             .send("PUT", "/v2/a/manifests/v1", PUSH, nested(depth))
             .await;
         answer.refuses(400, "MANIFEST_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn a_size_that_content_does_not_have_is_refused_and_says_what_it_has() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    let lie = manifest.replacen("\"size\":7", "\"size\":1000000000000000", 1);
+    assert_ne!(lie, manifest);
+    let answer = server.send("PUT", "/v2/a/manifests/v1", PUSH, lie).await;
+    let answer = answer.refuses(400, "MANIFEST_INVALID");
+    let digest = Digest::sha256(b"content");
+    assert_eq!(
+        answer.json()["errors"][0]["detail"],
+        format!("{digest} has 7 bytes, the manifest says 1000000000000000")
+    );
+    server
+        .get("/v2/a/manifests/v1")
+        .await
+        .refuses(404, "MANIFEST_UNKNOWN");
+    server
+        .send("PUT", "/v2/a/manifests/v1", PUSH, manifest)
+        .await
+        .is(201, &[]);
+}
+
+#[tokio::test]
+async fn a_blob_that_was_cut_off_is_asked_for_again_by_the_push_that_names_it() {
+    let server = server();
+    let manifest = server.image("a", "content", "").await;
+    let digest = Digest::sha256(b"content");
+    let hex = digest.hex();
+    let payload = format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+    for left in ["", "cont"] {
+        std::fs::write(server.folder.path().join(&payload), left).unwrap();
+        let answer = server
+            .send("PUT", "/v2/a/manifests/v1", PUSH, manifest.clone())
+            .await;
+        let answer = answer.refuses(400, "MANIFEST_BLOB_UNKNOWN");
+        assert_eq!(answer.json()["errors"][0]["detail"], digest.to_string());
+        // What docker, containerd and the others ask before they send a blob.
+        let path = format!("/v2/a/blobs/{digest}");
+        server.send("HEAD", &path, &[], "").await.is(404, &[]);
+        let mount = format!("/v2/b/blobs/uploads/?mount={digest}&from=a");
+        server.send("POST", &mount, &[], "").await.is(202, &[]);
+        server.image("a", "content", "").await;
+        server
+            .send("PUT", "/v2/a/manifests/v1", PUSH, manifest.clone())
+            .await
+            .is(201, &[]);
     }
 }

@@ -1,0 +1,159 @@
+//! Payloads that cannot be what their digest says: emptied or cut short by a crash of a machine or by a volume that was
+//! lost.
+//!
+//! Guarantees:
+//! - **An empty payload under another digest than that of nothing counts as missing** for HEAD, GET, mounts and pushed
+//!   manifests. It costs nothing to see, and the next upload of the blob replaces it.
+//! - **A payload whose size is not the one a pushed manifest says is hashed.** If its bytes are right, the manifest is
+//!   wrong and refused. Otherwise the payload goes to the trash of `storage check`, counts as missing, and the next
+//!   push sends it again.
+//! - The size that belongs to a digest never changes: it is remembered, so that nobody can have a large payload hashed
+//!   again and again. One payload is hashed at a time, to the end even when the client has gone.
+//!
+//! Must not: hash a payload that has the size it should have; bytes that changed without their number are for
+//! `storage check --digests` to find.
+//! Start at [`Registry::is_as_said`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use registry_oci::Digest;
+use tokio::sync::Semaphore;
+
+use super::uploads::detached;
+use super::{Error, Held, Registry};
+use crate::storage::layout::Place;
+
+/// How many sizes are remembered. When there are more, all are forgotten.
+const KNOWN_MAX: usize = 4096;
+
+/// What was learnt by hashing payloads.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    /// How many bytes belong to a digest.
+    known: Mutex<BTreeMap<Digest, u64>>,
+    /// The turn to hash one.
+    turn: Semaphore,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl Sizes {
+    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, digest: &Digest) -> Option<u64> {
+        self.known().get(digest).copied()
+    }
+
+    fn learn(&self, digest: Digest, size: u64) {
+        let mut known = self.known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(digest, size);
+    }
+}
+
+impl Registry {
+    /// Whether a payload of this size can have this digest. One that cannot is said once.
+    pub(super) fn can_be_whole(&self, stored_as: &Digest, size: u64) -> bool {
+        let whole = size > 0 || Digest::of(stored_as.algorithm(), b"") == *stored_as;
+        if !whole && self.broken.is_news(&Place::BlobData { digest: *stored_as }.key()) {
+            tracing::error!(digest = %stored_as, "a blob is empty and counts as missing until it is pushed again");
+        }
+        whole
+    }
+
+    /// Whether what a manifest names is there, of the size the manifest says. One that says none is believed.
+    ///
+    /// # Errors
+    /// [`Error::ManifestSize`], or the store's.
+    pub(super) async fn is_as_said(
+        &self,
+        digest: Digest,
+        said: u64,
+        held: Option<Held>,
+    ) -> Result<bool, Error> {
+        let Some(held) = held else {
+            return Ok(false);
+        };
+        if said == 0 || said == held.size {
+            return Ok(true);
+        }
+        match self.examine(held.stored_as).await? {
+            None => Ok(false),
+            // It was replaced meanwhile.
+            Some(actual) if actual == said => Ok(true),
+            Some(actual) => Err(Error::ManifestSize { digest, said, actual }),
+        }
+    }
+
+    /// How many bytes a payload has whose size in the store is in doubt; nothing when it is not there any more, or was
+    /// damaged and is in the trash now.
+    async fn examine(&self, stored_as: Digest) -> Result<Option<u64>, Error> {
+        let registry = self.clone();
+        detached(async move {
+            let turn = registry.sizes.turn.acquire().await;
+            let _turn = turn.map_err(|_| Error::Stopping)?;
+            registry.examine_in_turn(stored_as).await
+        })
+        .await
+    }
+
+    async fn examine_in_turn(&self, stored_as: Digest) -> Result<Option<u64>, Error> {
+        let key = Place::BlobData { digest: stored_as }.key();
+        if let Some(whole) = self.sizes.of(&stored_as) {
+            let found = self.driver.look(&key).await;
+            return match found.map_err(Error::storage("look at a blob"))? {
+                None => Ok(None),
+                Some(found) if found.size == whole => Ok(Some(whole)),
+                Some(found) => self.discard_damaged(stored_as, found.size, found.modified).await,
+            };
+        }
+        let count = AtomicU64::new(0);
+        let hashed = self.hash_object(&key, stored_as.algorithm(), &count).await?;
+        let size = count.load(Ordering::Relaxed);
+        match hashed {
+            None => Ok(None),
+            Some(found) if found.digest == stored_as => {
+                self.sizes.learn(stored_as, size);
+                Ok(Some(size))
+            }
+            Some(found) => self.discard_damaged(stored_as, size, found.modified).await,
+        }
+    }
+
+    /// Takes a damaged payload to the trash, unless it was written anew since `seen`.
+    async fn discard_damaged(
+        &self,
+        stored_as: Digest,
+        size: u64,
+        seen: SystemTime,
+    ) -> Result<Option<u64>, Error> {
+        if self.settings.read_only {
+            return Ok(None);
+        }
+        match self.trash_blob(stored_as, size, seen).await? {
+            Some(run) => {
+                tracing::error!(digest = %stored_as, size, trash = %run, "a blob was damaged and is in the trash: it counts as missing until it is pushed again");
+            }
+            None => tracing::debug!(digest = %stored_as, "a damaged blob was replaced meanwhile"),
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;
