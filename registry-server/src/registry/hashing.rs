@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, GO_STATE_LENGTH, Hasher, RepositoryName, UploadId};
 use sha2::Digest as _;
-use tokio::task::spawn_blocking;
 
 use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Durability, Mode, ReadRange, Writer};
+use crate::telemetry::request::spawn_blocking;
 
 /// Up to this size hashing takes a few microseconds, less than handing it to another thread does.
 const INLINE_MAX: usize = 16 * 1024;

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue, Method, Request as Message, Uri, header};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::client_text::{self, shown};
@@ -90,6 +91,22 @@ fn header(text: &str) -> Value {
     shown(text, client_text::REQUEST_HEADER).into()
 }
 
+/// Spawns a task whose lines are about the request that is being answered here, if one is.
+pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    match REQUEST.try_with(Arc::clone) {
+        Ok(request) => tokio::spawn(request.scope(work)),
+        Err(_) => tokio::spawn(work),
+    }
+}
+
+/// The same for work that may block its thread.
+pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    match REQUEST.try_with(Arc::clone) {
+        Ok(request) => tokio::task::spawn_blocking(move || request.enter(work)),
+        Err(_) => tokio::task::spawn_blocking(work),
+    }
+}
+
 /// The fields of the request that is being answered here, if one is.
 pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
     // The error says that there is none.
@@ -119,4 +136,42 @@ pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told() -> Vec<(String, Value)> {
+        let mut told = Vec::new();
+        fields(|name, value| told.push((name.to_owned(), value)));
+        told
+    }
+
+    #[tokio::test]
+    async fn work_that_is_spawned_for_a_request_says_of_which_request_it_is() {
+        let message = Message::get("/v2/")
+            .header("user-agent", "crane")
+            .body(())
+            .unwrap();
+        let request = Request::new(&message, None, None);
+        let (spawned, blocking, here) = request
+            .scope(async {
+                let spawned = spawn(async {
+                    tokio::task::yield_now().await;
+                    (told(), spawn_blocking(told).await.unwrap())
+                });
+                let (spawned, blocking) = spawned.await.unwrap();
+                (spawned, blocking, told())
+            })
+            .await;
+        assert!(
+            here.contains(&("http.request.useragent".to_owned(), "crane".into())),
+            "{here:?}"
+        );
+        assert_eq!(spawned, here);
+        assert_eq!(blocking, here);
+        assert_eq!(spawn(async { told() }).await.unwrap(), []);
+        assert_eq!(spawn_blocking(told).await.unwrap(), []);
+    }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::record::Upload;
 use crate::storage::{self, Driver, StorageKey, Writer};
+use crate::telemetry::request::spawn;
 
 /// Appends to an upload in parts.
 pub(super) struct PartWriter {
@@ -120,7 +121,7 @@ impl PartWriter {
         };
         let blocks = self.cut(size);
         let (driver, key) = (Arc::clone(&self.driver), self.key.clone());
-        let flight = tokio::spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
+        let flight = spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
         self.flight = Some((flight, size));
         Ok(())
     }
