@@ -9,13 +9,15 @@
 mod app;
 mod blobs;
 mod body;
+mod body_timeout;
+mod buffered;
 mod byte_ranges;
 mod call;
 mod catalog;
 mod conditional;
 mod cors;
 mod forwarded;
-mod leftover;
+mod linger;
 mod location;
 mod manifests;
 mod memory;

@@ -7,6 +7,7 @@ pub mod fault;
 mod files;
 pub mod health;
 pub mod http;
+pub mod memory;
 pub mod registry;
 pub mod storage;
 pub mod telemetry;

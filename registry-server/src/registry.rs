@@ -59,6 +59,7 @@ pub use writers::{Presence, Seen, Writer};
 use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
+use crate::memory::Budget;
 use crate::storage::Driver;
 
 /// How a [`Registry`] behaves.
@@ -71,7 +72,12 @@ pub struct Settings {
     pub mount_anywhere: bool,
     /// Whether nothing in the store may change (`storage.maintenance.readonly.enabled`), an index of ours included.
     pub read_only: bool,
+    /// What request bodies may have in memory beyond a few KiB each (`http.limits`).
+    pub request_memory: Budget,
 }
+
+/// See [`Settings::request_memory`].
+const REQUEST_MEMORY: usize = 64 << 20;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -79,6 +85,7 @@ impl Default for Settings {
             validation: Validation::default(),
             mount_anywhere: true,
             read_only: false,
+            request_memory: Budget::new(REQUEST_MEMORY),
         }
     }
 }
@@ -100,6 +107,8 @@ pub struct Registry {
     unindexed: Arc<referrers::Unindexed>,
     /// What was learnt by hashing payloads whose size was in doubt.
     sizes: Arc<torn::Sizes>,
+    /// Which requests go on with which upload sessions.
+    turns: Arc<uploads::Turns>,
 }
 
 impl Registry {
@@ -114,12 +123,18 @@ impl Registry {
             broken: Arc::default(),
             pages: referrers::Pages::default(),
             sizes: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
     /// The same with a cache of links, if there is one.
     pub fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
         Self { cache, ..self }
+    }
+
+    /// What request bodies may have in memory.
+    pub fn request_memory(&self) -> &Budget {
+        &self.settings.request_memory
     }
 
     /// The store, for health checks and maintenance.

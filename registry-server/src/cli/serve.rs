@@ -33,6 +33,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Counters, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
+use crate::memory::Budget;
 use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
 use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
@@ -264,6 +265,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
         Settings {
             validation: validation(config)?,
             read_only: maintenance.is_read_only(),
+            request_memory: Budget::new(http.limits.request_memory()),
             ..Settings::default()
         },
     )

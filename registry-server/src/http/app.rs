@@ -13,10 +13,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
+use super::body_timeout::BodyTimeout;
 use super::call::{Call, Peer};
 use super::cors::Configured;
 use super::forwarded::{accountable_address, client_address};
-use super::leftover::{Leftover, Waiting};
+use super::linger::{Leftover, Lingering, Sender};
 use super::location::Locations;
 use super::metrics::Handler;
 use super::problem::{Code, Problem};
@@ -45,17 +46,20 @@ struct Inner {
     gate: Gate,
     options: Options,
     headers: Configured,
+    lingering: Lingering,
 }
 
 impl App {
     /// An interface to a registry behind a gate.
     pub fn new(registry: Registry, gate: Gate, options: Options) -> Self {
+        let lingering = Lingering::new(Arc::clone(&options.draining));
         Self {
             inner: Arc::new(Inner {
                 headers: Configured::new(&options.headers),
                 registry,
                 gate,
                 options,
+                lingering,
             }),
         }
     }
@@ -78,9 +82,9 @@ impl App {
     /// carries the [`crate::auth::Identity`] as an extension, for the access log.
     pub async fn respond<B: RequestBody>(&self, request: Request<B>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let (head, version, waiting) = (parts.method == Method::HEAD, parts.version, Waiting::of(&parts));
+        let (head, version, sender) = (parts.method == Method::HEAD, parts.version, Sender::of(&parts));
         let origin = parts.headers.get(ORIGIN).cloned();
-        let (body, leftover) = Leftover::of(body);
+        let (body, leftover) = Leftover::of(BodyTimeout::new(body, self.inner.options.body_timeout));
         let answer = match (has_unknown_coding(&parts), host_fault(&parts)) {
             (true, _) => Ok(refused(
                 StatusCode::NOT_IMPLEMENTED,
@@ -92,8 +96,8 @@ impl App {
             )),
             (false, None) => self.inner.answer(parts, body, &peer).await,
         };
-        leftover.discard(&waiting).await;
         let mut response = answer.unwrap_or_else(Response::from);
+        self.inner.lingering.answer(&sender, leftover, &mut response);
         self.add_headers(origin.as_ref(), response.headers_mut());
         // HTTP/2 says it with a frame of its own.
         if self.inner.options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
@@ -112,6 +116,22 @@ impl App {
     /// [`App::respond`]'s.
     pub fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         self.inner.headers.add(origin, headers);
+    }
+
+    /// Gives an answer that is known without looking at the request, which may still be on its way.
+    pub fn refuse<B: RequestBody>(
+        &self,
+        request: Request<B>,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let (lent, leftover) = Leftover::of(body);
+        drop(lent);
+        self.inner
+            .lingering
+            .answer(&Sender::of(&parts), leftover, &mut response);
+        self.add_headers(parts.headers.get(ORIGIN), response.headers_mut());
+        response
     }
 }
 
@@ -155,6 +175,7 @@ impl Inner {
             gate,
             options,
             headers,
+            lingering: _,
         } = self;
         // Browsers send no login with it, and the real request is asked for one.
         if headers.is_preflight(parts) {

@@ -1,21 +1,25 @@
 //! `/v2/<name>/manifests/<reference>` ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI
 //! distribution 1.1).
 
-use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, WARNING};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
-use super::body::{BodyError, RequestBody};
+use super::body::RequestBody;
+use super::body_timeout::Silent;
+use super::buffered::{self, Buffered, Limits};
 use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
 use super::{Body, conditional, warning};
 use crate::registry::{Accepts, Error};
+use crate::telemetry::chain;
 
 /// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
 const TAGS_MAX: usize = 64;
+
+/// After how many seconds a client is asked to try again when there was no memory for its manifest.
+const RETRY: u32 = 5;
 
 pub(super) async fn respond<B: RequestBody>(
     call: &Call<'_>,
@@ -83,7 +87,8 @@ async fn put<B: RequestBody>(
             ));
         }
     };
-    let bytes = collect(call.headers, body).await?;
+    // Its share of the memory is held until it is stored.
+    let Buffered { bytes, share: _share } = collect(call, body).await?;
     let pushed = call
         .registry
         .put_manifest(name, reference, &media_type, bytes, &tags)
@@ -120,38 +125,44 @@ async fn delete(
 }
 
 /// The whole body, but never more of it in memory than a manifest may have.
-async fn collect<B: RequestBody>(headers: &HeaderMap, mut body: B) -> Result<Bytes, Problem> {
+async fn collect<B: RequestBody>(call: &Call<'_>, body: B) -> Result<Buffered, Problem> {
     let limit = MANIFEST_MAX as u64;
-    let announced = headers
+    let too_large = |size| Problem::from(Error::ManifestTooLarge { size, limit });
+    let unfinished = || Problem::with(Code::ManifestInvalid, "the manifest did not come to its end");
+    let announced = call
+        .headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(size) = announced
         && size > limit
     {
-        return Err(Error::ManifestTooLarge { size, limit }.into());
+        return Err(too_large(size));
     }
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let error: BodyError = error.into();
-            tracing::debug!(%error, "the client stopped sending a manifest");
-            Problem::with(Code::ManifestInvalid, "the manifest did not come to its end")
-        })?;
-        if let Ok(data) = frame.into_data() {
-            bytes.extend_from_slice(&data);
+    let limits = Limits {
+        memory: call.registry.request_memory(),
+        size: MANIFEST_MAX,
+        timeout: call.options.body_timeout,
+        patience: buffered::PATIENCE,
+    };
+    let collected = buffered::collect(body, limits).await.map_err(|error| {
+        tracing::debug!(error = chain(&error), "a manifest was not read to its end");
+        match error {
+            buffered::Error::Broken(source) if source.is::<Silent>() => {
+                unfinished().status(StatusCode::REQUEST_TIMEOUT)
+            }
+            buffered::Error::Broken(_) => unfinished(),
+            buffered::Error::Slow => unfinished().status(StatusCode::REQUEST_TIMEOUT),
+            buffered::Error::TooLarge { size } => too_large(size),
+            // Clients that try again do so after 429, and not after 503.
+            buffered::Error::NoMemory => {
+                Problem::with(Code::TooManyRequests, error.to_string()).header(RETRY_AFTER, RETRY)
+            }
         }
-        if bytes.len() > MANIFEST_MAX {
-            let size = bytes.len() as u64;
-            return Err(Error::ManifestTooLarge { size, limit }.into());
-        }
+    })?;
+    match announced {
+        Some(announced) if announced != collected.bytes.len() as u64 => Err(unfinished()),
+        Some(_) | None => Ok(collected),
     }
-    if announced.is_some_and(|announced| announced != bytes.len() as u64) {
-        return Err(Problem::with(
-            Code::ManifestInvalid,
-            "the manifest did not come to its end",
-        ));
-    }
-    Ok(bytes.freeze())
 }
 
 /// The `Accept` headers; none, or one with a wildcard, takes anything.

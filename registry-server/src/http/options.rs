@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -31,6 +32,8 @@ pub struct Options {
     pub delete: bool,
     /// Whose forwarded headers are believed; nobody listed means everybody, as in distribution.
     pub trusted_proxies: Vec<Network>,
+    /// How long a client that is sending a body may send nothing (`http.limits.bodytimeout`).
+    pub body_timeout: Duration,
     /// Set when the server is stopping: answers then close their connections.
     pub draining: Arc<AtomicBool>,
 }
@@ -49,6 +52,7 @@ impl Options {
             read_only: false,
             delete: false,
             trusted_proxies: Vec::new(),
+            body_timeout: Duration::from_secs(90),
             draining: Arc::new(AtomicBool::new(false)),
         }
     }

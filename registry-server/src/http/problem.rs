@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::body_timeout::Silent;
 use super::reply::Reply;
 use super::{Body, range};
 use crate::auth::{Access, Action};
@@ -252,10 +253,25 @@ impl From<registry::Error> for Problem {
         match &error {
             Error::BlobUnknown { digest, .. } => Self::with(Code::BlobUnknown, digest.to_string()),
             Error::UploadUnknown { .. } => Self::with(Code::BlobUploadUnknown, chain(&error)),
-            Error::UploadOffset { actual, .. } => Self::with(Code::RangeInvalid, chain(&error))
-                .header(http::header::RANGE, range::of_upload(*actual)),
-            Error::UploadInterrupted { .. } | Error::UploadLength { .. } => {
-                Self::with(Code::SizeInvalid, error.to_string())
+            Error::UploadOffset { actual, .. } | Error::UploadOvertaken { actual, .. } => {
+                Self::with(Code::RangeInvalid, chain(&error))
+                    .header(http::header::RANGE, range::of_upload(*actual))
+            }
+            Error::UploadInterrupted { source, .. } => {
+                let problem = Self::with(Code::SizeInvalid, error.to_string());
+                match source.is::<Silent>() {
+                    true => problem.status(StatusCode::REQUEST_TIMEOUT),
+                    false => problem,
+                }
+            }
+            Error::UploadLength { .. } => Self::with(Code::SizeInvalid, error.to_string()),
+            Error::UploadBusy { .. } => {
+                let retry_after = match error.fault() {
+                    Fault::Transient { retry_after } => retry_after,
+                    Fault::Caller | Fault::Permanent => None,
+                };
+                // Clients that try again do so after 429, and not after 503.
+                Self::with(Code::TooManyRequests, error.to_string()).retry_after(retry_after)
             }
             Error::DigestMismatch { .. } | Error::ManifestDigestMismatch { .. } => {
                 Self::with(Code::DigestInvalid, chain(&error))
@@ -306,7 +322,11 @@ fn by_fault(error: &registry::Error) -> Problem {
                 Problem::with(Code::Unavailable, why).retry_after(retry_after)
             }
             None => {
-                tracing::error!(error = chain(error), "a request could not be answered now");
+                // A server that stops, or a session that another replica has, is no trouble of this one.
+                match error.is_expected() {
+                    true => tracing::debug!(error = chain(error), "a request could not be answered now"),
+                    false => tracing::error!(error = chain(error), "a request could not be answered now"),
+                }
                 Problem::unavailable(retry_after)
             }
         },

@@ -211,7 +211,7 @@ fn with_way_on(
     error: Error,
 ) -> Problem {
     match &error {
-        Error::UploadOffset { actual, .. } => {
+        Error::UploadOffset { actual, .. } | Error::UploadOvertaken { actual, .. } => {
             let resume = state.session(id).resume.map(|_| Resume::Recorded);
             let state = UploadState::new(name, id, *actual, state.started_at.clone(), resume);
             let location = call

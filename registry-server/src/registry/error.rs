@@ -38,6 +38,20 @@ pub enum Error {
         /// How many bytes are there.
         actual: u64,
     },
+    /// Another request goes on with the upload; what came is kept.
+    #[error("another request goes on with upload {id}, which holds {actual} bytes")]
+    UploadOvertaken {
+        /// The session.
+        id: UploadId,
+        /// How many bytes are there.
+        actual: u64,
+    },
+    /// The request that has the upload does not come to its end.
+    #[error("another request is still storing bytes of upload {id}")]
+    UploadBusy {
+        /// The session.
+        id: UploadId,
+    },
     /// The client stopped sending; what came is kept.
     #[error("the client stopped sending to upload {id} after {received} bytes")]
     UploadInterrupted {
@@ -236,6 +250,7 @@ impl Error {
             | Self::UploadUnknown { .. }
             | Self::UploadOffset { .. }
             | Self::UploadInterrupted { .. }
+            | Self::UploadOvertaken { .. }
             | Self::UploadLength { .. }
             | Self::DigestMismatch { .. }
             | Self::ManifestDigestMismatch { .. }
@@ -253,9 +268,23 @@ impl Error {
             Self::Corrupt { .. } | Self::StoredManifest { .. } => Fault::Permanent,
             Self::Forget { source } => source.fault(),
             Self::Storage { source, .. } => source.fault(),
-            Self::Stopping => Fault::Transient {
+            Self::UploadBusy { .. } | Self::Stopping => Fault::Transient {
                 retry_after: Some(std::time::Duration::from_secs(1)),
             },
+        }
+    }
+
+    /// Whether this happens in the course of things: the server is stopping, or another replica has what is asked for.
+    pub fn is_expected(&self) -> bool {
+        match self {
+            Self::Stopping | Self::UploadBusy { .. } => true,
+            Self::Storage { source, .. } => {
+                matches!(
+                    source,
+                    storage::Error::Stopping { .. } | storage::Error::Busy { .. }
+                )
+            }
+            _ => false,
         }
     }
 

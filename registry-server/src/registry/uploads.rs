@@ -7,17 +7,21 @@
 
 mod appended;
 mod parted;
+mod turns;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
 pub use parted::Resume;
+pub(super) use turns::Turns;
 
 use super::receive::{BodyError, Received};
 use super::{Error, Held, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Intake};
+use crate::telemetry::request::spawn;
+use turns::{Refused, Turn};
 
 /// Where an upload stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,11 +107,12 @@ impl Registry {
     }
 
     /// Appends a chunk. Whatever came is kept, even when the client goes away; and the work goes on to its end
-    /// when this future is dropped.
+    /// when this future is dropped. A request that comes later for the same session ends this one.
     ///
     /// # Errors
-    /// [`Error::UploadUnknown`]; [`Error::UploadOffset`] before anything is stored;
-    /// [`Error::UploadInterrupted`] and [`Error::UploadLength`] with what came stored; or the store's.
+    /// [`Error::UploadUnknown`]; [`Error::UploadOffset`] and [`Error::UploadBusy`] before anything is stored;
+    /// [`Error::UploadInterrupted`], [`Error::UploadOvertaken`] and [`Error::UploadLength`] with what came stored; or the
+    /// store's.
     pub async fn append_upload<'a, B>(
         &self,
         repository: &RepositoryName,
@@ -121,7 +126,10 @@ impl Registry {
         let session = session.into();
         let (registry, repository) = (self.clone(), repository.clone());
         let (id, resume) = (session.id.clone(), session.resume.cloned());
+        let turn = self.turn(&repository, session).await?;
+        let body = turn.yielding(body);
         detached(async move {
+            let _turn = turn;
             match registry.driver.intake() {
                 Intake::Append(store) => {
                     registry
@@ -161,7 +169,10 @@ impl Registry {
         let session = session.into();
         let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
         let (id, resume) = (session.id.clone(), session.resume.cloned());
+        let turn = self.turn(&repository, session).await?;
+        let body = turn.yielding(body);
         detached(async move {
+            let _turn = turn;
             match registry.driver.intake() {
                 Intake::Append(store) => {
                     registry
@@ -182,7 +193,7 @@ impl Registry {
         .await
     }
 
-    /// Ends a session and forgets its bytes.
+    /// Ends a session and forgets its bytes, and ends the request that goes on with it.
     ///
     /// # Errors
     /// [`Error::UploadUnknown`], or the store's.
@@ -192,12 +203,27 @@ impl Registry {
         session: impl Into<Session<'a>>,
     ) -> Result<(), Error> {
         let session = session.into();
+        // A request that does not let go finds its session gone when it ends.
+        let _turn = self.turns.take(repository, session.id).await;
         match self.driver.intake() {
             Intake::Append(_) => {
                 self.appended_progress(repository, session.id).await?;
                 self.remove_upload(repository, session.id).await
             }
             Intake::Parts(store) => self.cancel_parted(store, repository, session).await,
+        }
+    }
+
+    /// Takes a session over from the request that has it.
+    async fn turn(&self, repository: &RepositoryName, session: Session<'_>) -> Result<Turn, Error> {
+        let id = session.id;
+        match self.turns.take(repository, id).await {
+            Ok(turn) => Ok(turn),
+            Err(Refused::Busy) => Err(Error::UploadBusy { id: id.clone() }),
+            Err(Refused::Overtaken) => Err(Error::UploadOvertaken {
+                id: id.clone(),
+                actual: self.upload_progress(repository, session).await?.size,
+            }),
         }
     }
 }
@@ -210,10 +236,14 @@ fn data(repository: &RepositoryName, id: &UploadId) -> Place {
     }
 }
 
-/// What is wrong with a body that was taken in, if anything.
-fn trouble(id: &UploadId, received: Received, announced: Option<u64>) -> Option<Error> {
+/// What is wrong with a body that was taken in by an upload that now has `size` bytes, if anything.
+fn trouble(id: &UploadId, size: u64, received: Received, announced: Option<u64>) -> Option<Error> {
     let Received { length, interrupted } = received;
     match (interrupted, announced) {
+        (Some(source), _) if source.is::<turns::Refused>() => Some(Error::UploadOvertaken {
+            id: id.clone(),
+            actual: size,
+        }),
         (Some(source), _) => Some(Error::UploadInterrupted {
             id: id.clone(),
             received: length,
@@ -241,6 +271,7 @@ fn upload_error(
             expected,
             actual,
         },
+        storage::Error::Busy { .. } => Error::UploadBusy { id: id.clone() },
         source => Error::Storage { doing, source },
     }
 }
@@ -257,7 +288,7 @@ fn unknown(repository: &RepositoryName, id: &UploadId) -> Error {
 pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::spawn(work).await {
+    match spawn(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

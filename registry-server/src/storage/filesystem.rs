@@ -45,7 +45,6 @@ use super::{
     Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
     Staged, StorageKey, Swept, Trouble, Writer,
 };
-use crate::telemetry::request::spawn_blocking;
 
 /// Whether writes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,4 +19,5 @@ mod shipped;
 mod stopping;
 mod storage;
 mod tls;
+mod unread;
 mod upkeep;

@@ -13,13 +13,13 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::program::{Answer, PATIENCE, Server, connect, send};
 
 /// A certificate that is its own authority.
-struct Pair {
-    certificate: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
     key: String,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["registry.test".to_owned()]).unwrap();
         Self {
@@ -28,13 +28,13 @@ impl Pair {
         }
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         std::fs::write(folder.join("tls.key"), &self.key).unwrap();
         std::fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
     }
 }
 
-fn client(trusted: &str, identity: Option<(&str, &str)>, alpn: &[&str]) -> ClientConfig {
+pub(crate) fn client(trusted: &str, identity: Option<(&str, &str)>, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())
@@ -58,7 +58,7 @@ fn client(trusted: &str, identity: Option<(&str, &str)>, alpn: &[&str]) -> Clien
 }
 
 /// A finished handshake, or why there is none.
-fn handshake(
+pub(crate) fn handshake(
     address: &str,
     config: ClientConfig,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, std::io::Error> {
@@ -76,7 +76,7 @@ fn trusts(server: &Server, pair: &Pair) -> bool {
     handshake(&server.address, client(&pair.certificate, None, &[])).is_ok()
 }
 
-fn start(folder: tempfile::TempDir, more: &str) -> Server {
+pub(crate) fn start(folder: tempfile::TempDir, more: &str) -> Server {
     let tls = "certificate: \"%/tls.crt\", key: \"%/tls.key\"";
     Server::start_in(
         folder,

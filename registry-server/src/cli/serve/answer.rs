@@ -60,15 +60,16 @@ impl Front {
         });
         let about = telemetry::request::Request::new(&request, client.address, address);
         let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
-        let mut response = if self.health.is_out_of_service() {
-            let mut response = out_of_service(request.method());
-            let origin = request.headers().get(http::header::ORIGIN);
-            self.app.add_headers(origin, response.headers_mut());
-            response
-        } else {
-            let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
-            Arc::clone(&about).scope(self.app.respond(request, peer)).await
+        let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
+        let answered = async {
+            if self.health.is_out_of_service() {
+                let response = out_of_service(request.method());
+                self.app.refuse(request, response)
+            } else {
+                self.app.respond(request, peer).await
+            }
         };
+        let mut response = Arc::clone(&about).scope(answered).await;
         if response.status().is_server_error()
             && let Ok(id) = HeaderValue::from_str(&about.id().to_string())
         {

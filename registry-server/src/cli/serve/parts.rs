@@ -274,6 +274,7 @@ pub(super) fn options(config: &Config, health: &Health) -> Options {
     options.read_only = config.storage.maintenance.is_read_only();
     options.delete = config.storage.delete.enabled == Some(true);
     options.trusted_proxies = trusted_proxies(http);
+    options.body_timeout = http.limits.body_timeout();
     options.draining = health.draining();
     options
 }

@@ -127,6 +127,33 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
             "upload id-1 holds 4 bytes, the chunk begins at 9",
         ),
         (
+            Error::UploadOvertaken {
+                id: id.clone(),
+                actual: 4,
+            },
+            416,
+            "RANGE_INVALID",
+            "another request goes on with upload id-1, which holds 4 bytes",
+        ),
+        (
+            Error::UploadBusy { id: id.clone() },
+            429,
+            "TOOMANYREQUESTS",
+            "another request is still storing bytes of upload id-1",
+        ),
+        (
+            Error::UploadInterrupted {
+                id: id.clone(),
+                received: 3,
+                source: Box::new(crate::http::body_timeout::Silent(std::time::Duration::from_secs(
+                    90,
+                ))),
+            },
+            408,
+            "SIZE_INVALID",
+            "the client stopped sending to upload id-1 after 3 bytes",
+        ),
+        (
             Error::UploadInterrupted {
                 id: id.clone(),
                 received: 3,

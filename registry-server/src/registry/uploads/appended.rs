@@ -9,15 +9,14 @@ use jiff::Timestamp;
 use registry_oci::{Algorithm, Digest, RepositoryName, UploadId};
 use tokio::time::Instant;
 
-use super::{Chunk, Offset, Progress, data, trouble, upload_error};
+use super::{Chunk, Offset, Progress, data, trouble, turns, upload_error};
 use crate::registry::receive::{BodyError, receive};
 use crate::registry::{Error, Held, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Append, Durability, Mode, Staged, Writer};
 
-/// How long a request waits for the one before it to let go of an upload: a client that reconnects is often
-/// faster than the server at noticing that the old connection is gone.
-const TAKEOVER: Duration = Duration::from_secs(5);
+/// How often a lock that another replica has is tried at least.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// The hash over what an upload holds.
 struct Hash {
@@ -186,8 +185,14 @@ impl Registry {
         let mut writer = open(store, repository, id, chunk.offset).await?;
         let mut hasher = self.resume_hash(repository, id, writer.size()).await?;
         let saved = hasher.length();
-        let received = receive(writer.as_mut(), &mut hasher, &mut body).await?;
-        match trouble(id, received, chunk.length) {
+        let received = receive(
+            &self.settings.request_memory,
+            writer.as_mut(),
+            &mut hasher,
+            &mut body,
+        )
+        .await?;
+        match trouble(id, writer.size(), received, chunk.length) {
             None => Ok((writer, Hash { hasher, saved })),
             Some(trouble) => {
                 self.keep(repository, id, &hasher, saved, writer.as_mut()).await?;
@@ -242,17 +247,20 @@ async fn open(
         .map_err(|source| upload_error("open an upload", repository, id, source))
 }
 
-/// Tries until whoever has an upload open lets go of it, for a while.
+/// Tries until another replica that has an upload open lets go of it, for a while; requests of this process wait for
+/// their turn before.
 async fn let_go<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
 where
     F: Future<Output = Result<T, storage::Error>>,
 {
-    let deadline = Instant::now() + TAKEOVER;
+    let deadline = Instant::now() + turns::PATIENCE;
+    let mut pause = Duration::from_millis(10);
     loop {
         match attempt().await {
-            // Another replica may hold it: there is nobody here who could tell when it lets go.
+            // There is nobody here who could tell when it lets go.
             Err(storage::Error::Busy { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
             result => return result,
         }

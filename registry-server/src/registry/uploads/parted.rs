@@ -132,9 +132,15 @@ impl Registry {
         let state = open(store, repository, session, chunk.offset).await?;
         let begins = state.size() == 0 && state.version.is_none();
         let mut taking = self.taking(data(repository, id).key(), state).await?;
-        let received = receive(&mut taking.writer, &mut taking.hasher, &mut body).await?;
-        let trouble = trouble(id, received, chunk.length);
+        let received = receive(
+            &self.settings.request_memory,
+            &mut taking.writer,
+            &mut taking.hasher,
+            &mut body,
+        )
+        .await?;
         let size = taking.hasher.length();
+        let trouble = trouble(id, size, received, chunk.length);
         let resume = match &trouble {
             // It seems to be all there is.
             None if begins && !chunk.counted && size > 0 && taking.writer.is_unstored() => {

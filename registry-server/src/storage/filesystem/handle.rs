@@ -17,10 +17,11 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle as Runtime;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::capabilities::{Capabilities, Reach};
 use crate::storage::{Error, StorageKey};
+use crate::telemetry::request::spawn_blocking;
 
 thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };

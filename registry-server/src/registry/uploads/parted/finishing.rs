@@ -52,7 +52,7 @@ impl Registry {
         if let (None, Tail::Blob(stored_as), Some(Resume::Whole { stored, .. })) =
             (&first, &state.tail, session.resume)
         {
-            if let Some(trouble) = trouble(id, Received::NOTHING, chunk.length) {
+            if let Some(trouble) = trouble(id, state.size(), Received::NOTHING, chunk.length) {
                 return Err(trouble);
             }
             return self
@@ -95,9 +95,16 @@ impl Registry {
         } = *finishing;
         let key = Place::BlobData { digest }.key();
         let mut taking = self.taking(key.clone(), state).await?;
-        let received = receive(&mut taking.writer, &mut taking.hasher, &mut body).await;
+        let received = receive(
+            &self.settings.request_memory,
+            &mut taking.writer,
+            &mut taking.hasher,
+            &mut body,
+        )
+        .await;
         let trouble = match received {
-            Ok(received) => trouble(id, received, announced),
+            // Nothing of it is kept.
+            Ok(received) => trouble(id, 0, received, announced),
             Err(error) => Some(error),
         };
         let (size, actual) = (taking.hasher.length(), taking.hasher.digest());
@@ -142,8 +149,14 @@ impl Registry {
         } = *finishing;
         let staged = data(repository, id).key();
         let mut taking = self.taking(staged.clone(), state).await?;
-        let received = receive(&mut taking.writer, &mut taking.hasher, &mut body).await?;
-        if let Some(trouble) = trouble(id, received, announced) {
+        let received = receive(
+            &self.settings.request_memory,
+            &mut taking.writer,
+            &mut taking.hasher,
+            &mut body,
+        )
+        .await?;
+        if let Some(trouble) = trouble(id, taking.hasher.length(), received, announced) {
             self.record(store, repository, id, taking).await?;
             return Err(trouble);
         }

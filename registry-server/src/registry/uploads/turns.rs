@@ -1,0 +1,239 @@
+//! Which request goes on with an upload session.
+//!
+//! Only one writes to a session at a time, and the one that came last has it: a client that begins again has usually
+//! lost its connection, and the request it began before would wait for bytes that never come. The older one ends where
+//! it waits for its client, keeps what it got, and says where the session stands; one that is storing or finishing
+//! comes to its end first. This is known within one process: another replica is held off by the store's lock, or finds
+//! out by the session's record.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use registry_oci::{RepositoryName, UploadId};
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::registry::receive::BodyError;
+
+/// How long a request waits for the one before it to store what it has.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+type Session = (RepositoryName, UploadId);
+
+/// The sessions that requests work on at this moment.
+#[derive(Debug)]
+pub(in crate::registry) struct Turns {
+    queues: Mutex<HashMap<Session, Queue>>,
+    patience: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            queues: Mutex::default(),
+            patience: PATIENCE,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Queue {
+    /// How many requests have it, or wait for it.
+    requests: usize,
+    /// The number of the request that came last.
+    newest: Arc<watch::Sender<u64>>,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a request does not have a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    /// Another request came.
+    #[error("another request goes on with this upload")]
+    Overtaken,
+    /// The request before it did not come to its end.
+    #[error("the request before this one is not done")]
+    Busy,
+}
+
+/// A session that is one request's until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _lock: OwnedMutexGuard<()>,
+    number: u64,
+    newest: watch::Receiver<u64>,
+    _place: Place,
+}
+
+/// A request's place in a queue.
+#[derive(Debug)]
+struct Place {
+    turns: Arc<Turns>,
+    session: Session,
+}
+
+impl Turns {
+    /// Takes a session over from whoever has it.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Turn, Refused> {
+        let session = (repository.clone(), id.clone());
+        let Queue { newest, lock, .. } = self.enter(&session);
+        let place = Place {
+            turns: Arc::clone(self),
+            session,
+        };
+        let mut number = 0;
+        newest.send_modify(|newest| {
+            *newest += 1;
+            number = *newest;
+        });
+        let newest = newest.subscribe();
+        tokio::select! {
+            biased;
+            () = overtaken(newest.clone(), number) => Err(Refused::Overtaken),
+            lock = lock.lock_owned() => Ok(Turn { _lock: lock, number, newest, _place: place }),
+            () = tokio::time::sleep(self.patience) => Err(Refused::Busy),
+        }
+    }
+
+    fn enter(&self, session: &Session) -> Queue {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queues.entry(session.clone()).or_default();
+        queue.requests += 1;
+        queue.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queues = self.turns.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get_mut(&self.session) {
+            queue.requests -= 1;
+            if queue.requests == 0 {
+                queues.remove(&self.session);
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// The request's body, which ends with [`Refused::Overtaken`] where it would wait for a client and another request
+    /// has come.
+    pub(super) fn yielding<B>(&self, body: B) -> Yielding<B> {
+        Yielding {
+            body,
+            overtaken: Some(Box::pin(overtaken(self.newest.clone(), self.number))),
+        }
+    }
+}
+
+/// Waits until another request comes.
+async fn overtaken(mut newest: watch::Receiver<u64>, number: u64) {
+    // The sender lives as long as anybody is in the queue.
+    let _ = newest.wait_for(|newest| *newest > number).await;
+}
+
+/// See [`Turn::yielding`].
+pub(super) struct Yielding<B> {
+    body: B,
+    /// Nothing once it happened.
+    overtaken: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for Yielding<B> {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(overtaken) = &mut this.overtaken else {
+            return Poll::Ready(None);
+        };
+        // What came is taken first: a request whose body is all there is not ended.
+        let next = Pin::new(&mut this.body).poll_next(context);
+        if next.is_ready() || overtaken.as_mut().poll(context).is_pending() {
+            return next;
+        }
+        this.overtaken = None;
+        Poll::Ready(Some(Err(Box::new(Refused::Overtaken))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
+
+    use super::*;
+
+    fn names() -> (RepositoryName, UploadId) {
+        (RepositoryName::parse("a").unwrap(), UploadId::unique())
+    }
+
+    #[tokio::test]
+    async fn the_request_that_came_last_has_the_session_and_those_that_wait_are_told_at_once() {
+        let turns = Arc::new(Turns::default());
+        let (repository, id) = names();
+        let first = turns.take(&repository, &id).await.unwrap();
+        let mut body = first.yielding(stream::pending());
+        assert!(body.next().now_or_never().is_none());
+        let mut waiting: Vec<_> = (0..200).map(|_| Box::pin(turns.take(&repository, &id))).collect();
+        let mut last = waiting.pop().unwrap();
+        for waiting in &mut waiting {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        assert!(last.as_mut().now_or_never().is_none());
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap_err(), Refused::Overtaken);
+        }
+        let error = body.next().await.unwrap().unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Refused::Overtaken));
+        assert!(body.next().await.is_none());
+        assert!(last.as_mut().now_or_never().is_none(), "the first has not let go");
+        drop(first);
+        drop(last.await.unwrap());
+        assert!(turns.queues.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_all_there_is_taken_to_its_end() {
+        let turns = Arc::new(Turns::default());
+        let (repository, id) = names();
+        let first = turns.take(&repository, &id).await.unwrap();
+        let body = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b"))]);
+        let body = first.yielding(body);
+        let mut second = Box::pin(turns.take(&repository, &id));
+        assert!(
+            second
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        let blocks: Vec<_> = body.map(Result::unwrap).collect().await;
+        assert_eq!(blocks, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_come_to_its_end_is_not_waited_for_for_ever() {
+        let turns = Arc::new(Turns {
+            patience: Duration::from_millis(10),
+            ..Turns::default()
+        });
+        let (repository, id) = names();
+        let first = turns.take(&repository, &id).await.unwrap();
+        assert_eq!(turns.take(&repository, &id).await.unwrap_err(), Refused::Busy);
+        let other = UploadId::unique();
+        drop(turns.take(&repository, &other).await.unwrap());
+        drop(first);
+        drop(turns.take(&repository, &id).await.unwrap());
+        assert!(turns.queues.lock().unwrap().is_empty());
+    }
+}
