@@ -7,6 +7,7 @@ use crate::case;
 use crate::runner::Case;
 
 pub mod attacks;
+mod artifacts;
 mod basics;
 mod both_ways;
 mod clients;
@@ -59,6 +60,11 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "answers are those of registry:2 and registry:3 but for what is listed",
             server::answers_are_the_peers
+        ),
+        case!(
+            machine Client,
+            "artifacts go round oras and regctl, listed by their types",
+            artifacts::artifacts_go_round
         ),
         case!(
             machine Client,

@@ -34,6 +34,10 @@ pub enum Tool {
     Kubernetes,
     /// Makes volumes from folders of the node.
     LocalPathProvisioner,
+    /// The client of artifacts and their referrers.
+    Oras,
+    /// A registry client that asks for more of the specification than any other.
+    Regctl,
     /// The Ingress controller.
     Traefik,
     /// S3 over a folder, signatures checked.
@@ -61,6 +65,8 @@ impl Tool {
             Tool::FakeGcsServer => "fake-gcs-server",
             Tool::Kubernetes => "kubernetes",
             Tool::LocalPathProvisioner => "local-path-provisioner",
+            Tool::Oras => "oras",
+            Tool::Regctl => "regctl",
             Tool::Traefik => "traefik",
             Tool::VersityGw => "versitygw",
         }
@@ -76,6 +82,8 @@ impl Tool {
             Tool::FakeGcsServer => "github.com/fsouza/fake-gcs-server",
             Tool::Kubernetes => ".",
             Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
+            Tool::Oras => "oras.land/oras/cmd/oras",
+            Tool::Regctl => "github.com/regclient/regclient/cmd/regctl",
             Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
             Tool::VersityGw => "github.com/versity/versitygw/cmd/versitygw",
         }
@@ -84,7 +92,7 @@ impl Tool {
     /// Minutes a cold build takes on two cores, for the sentence said before it starts.
     fn cold_minutes(self) -> u32 {
         match self {
-            Tool::Conformance | Tool::Crane => 1,
+            Tool::Conformance | Tool::Crane | Tool::Oras | Tool::Regctl => 1,
             Tool::CoreDns => 4,
             Tool::Distribution | Tool::LocalPathProvisioner | Tool::VersityGw => 2,
             Tool::FakeGcsServer => 3,
@@ -106,6 +114,8 @@ impl Tool {
             | Tool::Distribution
             | Tool::FakeGcsServer
             | Tool::LocalPathProvisioner
+            | Tool::Oras
+            | Tool::Regctl
             | Tool::Traefik
             | Tool::VersityGw => "-s -w",
         }
