@@ -243,6 +243,11 @@ fn said_of_class(config: Option<&MediaType>, class: Option<&str>) -> String {
 }
 
 impl Error {
+    /// Whether a stored manifest is damaged: it counts as missing where it must not hide the others.
+    pub(super) fn is_damaged_manifest(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::StoredManifest { .. })
+    }
+
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {

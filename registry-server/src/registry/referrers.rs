@@ -77,8 +77,10 @@ impl Registry {
         let mut found = std::pin::pin!(
             stream::iter(referrers.into_iter().take(PAGE_LOOKUPS))
                 .map(async |referrer| {
-                    let found = self.referrer(repository, subject, &referrer).await;
-                    Ok::<_, Error>((referrer, or_missing(found)?))
+                    match self.referrer(repository, subject, &referrer).await {
+                        Err(error) if error.is_damaged_manifest() => Ok((referrer, None)),
+                        found => found.map(|found| (referrer, found)),
+                    }
                 })
                 .buffered(LOOKUPS)
         );
@@ -88,7 +90,10 @@ impl Registry {
                 Some(Found::Entry(entry)) => Some(entry),
                 Some(Found::Large) => {
                     page.reserve().await?;
-                    or_missing(self.large_referrer(repository, subject, &referrer).await)?
+                    match self.large_referrer(repository, subject, &referrer).await {
+                        Err(error) if error.is_damaged_manifest() => None,
+                        found => found?,
+                    }
                 }
                 None => None,
             };
@@ -321,14 +326,6 @@ fn entry_place(repository: &RepositoryName, subject: &Digest, referrer: &Digest)
         repository: repository.clone(),
         subject: *subject,
         referrer: *referrer,
-    }
-}
-
-/// A damaged manifest counts as missing: it must not hide the others.
-fn or_missing<T>(found: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
-    match found {
-        Err(Error::Corrupt { .. } | Error::StoredManifest { .. }) => Ok(None),
-        found => found,
     }
 }
 

@@ -262,7 +262,11 @@ impl Registry {
             }
             Ok(Some(Small::Large)) => Ok(Look::Large),
             Ok(None) => Ok(Look::Nothing),
-            Err(error) => self.broken_manifest(repository, digest, error),
+            Err(error) if error.is_damaged_manifest() => {
+                self.warn_of_damage(repository, digest, &error);
+                Ok(Look::Nothing)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -285,26 +289,19 @@ impl Registry {
                 Ok(Look::At { subject, entered })
             }
             Ok(None) => Ok(Look::Nothing),
-            Err(error) => self.broken_manifest(repository, digest, error),
+            Err(error) if error.is_damaged_manifest() => {
+                self.warn_of_damage(repository, digest, &error);
+                Ok(Look::Nothing)
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// One broken manifest must not hide the others' referrers.
-    fn broken_manifest(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        error: Error,
-    ) -> Result<Look, Error> {
-        match error {
-            error @ (Error::Corrupt { .. } | Error::StoredManifest { .. }) => {
-                let key = layout::Place::BlobData { digest: *digest }.key();
-                if self.broken.is_news(&key) {
-                    tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
-                }
-                Ok(Look::Nothing)
-            }
-            error => Err(error),
+    /// One damaged manifest must not hide the others' referrers. It is told once.
+    fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
+        let key = layout::Place::BlobData { digest: *digest }.key();
+        if self.broken.is_news(&key) {
+            tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
         }
     }
 
@@ -334,7 +331,7 @@ impl Registry {
 
     /// The same, with looks that may be as old as on a bucket.
     #[cfg(test)]
-    pub(in crate::registry) fn as_on_a_bucket(mut self) -> Self {
+    pub(in crate::registry) fn with_looks_as_on_a_bucket(mut self) -> Self {
         self.unindexed = std::sync::Arc::new(Unindexed {
             fresh: FRESH,
             ..Unindexed::default()

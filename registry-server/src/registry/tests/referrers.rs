@@ -83,7 +83,7 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
         assert_eq!((driver.take("get"), driver.take("list")), (COUNT * answer, 4));
         assert!(driver.take_most() <= 16);
         // On a bucket nothing is looked for again so soon.
-        let registry = on(&driver, read_only).as_on_a_bucket();
+        let registry = on(&driver, read_only).with_looks_as_on_a_bucket();
         assert_eq!(list(&registry, None, None).await.0, pushed);
         for kind in ["get", "list"] {
             driver.take(kind);
