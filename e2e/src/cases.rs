@@ -6,8 +6,8 @@
 use crate::case;
 use crate::runner::Case;
 
-pub mod attacks;
 mod artifacts;
+pub mod attacks;
 mod basics;
 mod both_ways;
 mod clients;

@@ -13,7 +13,10 @@ const OWN_BLOCKS: i32 = 128 << 10;
 pub(super) fn give_memory_back() {
     // 500 uploads that stall left 251 MB resident without it and 70 MB with it; 256 manifests 111 and 45 MB.
     // SAFETY: `mallopt` takes two integers, and no other thread runs yet.
-    #[expect(unsafe_code, reason = "the standard library has no call for it; the figures are above")]
+    #[expect(
+        unsafe_code,
+        reason = "the standard library has no call for it; the figures are above"
+    )]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_BLOCKS);
     }

@@ -49,6 +49,11 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        field: "header x-request-id",
+        reason: "each request has its own",
+        apply: |value, _| without_uuids(value),
+    },
+    Rule {
         field: "header location",
         reason: "the server's own port, the upload it drew, and the time in the signed token; path, parameters and what the \
                  token says otherwise are compared",

@@ -97,7 +97,10 @@ impl App {
             (false, None) => self.inner.answer(parts, body, &peer).await,
         };
         let mut response = answer.unwrap_or_else(Response::from);
-        self.inner.lingering.answer(&sender, leftover, &mut response);
+        self.inner
+            .lingering
+            .answer(&sender, leftover, &mut response)
+            .await;
         self.add_headers(origin.as_ref(), response.headers_mut());
         // HTTP/2 says it with a frame of its own.
         if self.inner.options.draining.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
@@ -119,7 +122,7 @@ impl App {
     }
 
     /// Gives an answer that is known without looking at the request, which may still be on its way.
-    pub fn refuse<B: RequestBody>(
+    pub async fn refuse<B: RequestBody>(
         &self,
         request: Request<B>,
         mut response: Response<Body>,
@@ -129,7 +132,8 @@ impl App {
         drop(lent);
         self.inner
             .lingering
-            .answer(&Sender::of(&parts), leftover, &mut response);
+            .answer(&Sender::of(&parts), leftover, &mut response)
+            .await;
         self.add_headers(parts.headers.get(ORIGIN), response.headers_mut());
         response
     }

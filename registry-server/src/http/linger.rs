@@ -35,6 +35,9 @@ struct Bounds {
     at_stop: Duration,
     /// From how many connections at once; those beyond are closed.
     at_once: usize,
+    /// For how long before the answer, when the length is not known: a short body ends within it and its connection
+    /// goes on.
+    before: Duration,
 }
 
 /// The times are nginx's for the same.
@@ -44,6 +47,7 @@ const BOUNDS: Bounds = Bounds {
     silence: Duration::from_secs(5),
     at_stop: Duration::from_secs(1),
     at_once: 256,
+    before: Duration::from_millis(100),
 };
 
 /// Up to so much the rest is read and the connection goes on; Go's servers have the same limit.
@@ -107,17 +111,29 @@ impl Lingering {
 
     /// Gives an answer to a client that may still be sending: says whether the connection goes on after it, and reads
     /// what comes until then without anybody waiting for it.
-    pub(super) fn answer<B, T>(&self, sender: &Sender, leftover: Leftover<B>, response: &mut Response<T>)
-    where
+    pub(super) async fn answer<B, T>(
+        &self,
+        sender: &Sender,
+        leftover: Leftover<B>,
+        response: &mut Response<T>,
+    ) where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         if !sender.http1 {
             return;
         }
-        let rest = leftover.take();
+        let mut rest = leftover.take();
         // One that was too slow has had its time.
         let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
         let sends = !too_slow && rest.as_ref().is_some_and(|rest| sender.sends(rest));
+        // docker sends short bodies in chunks, too.
+        if sends
+            && let Some(Rest { body, .. }) = &mut rest
+            && body.size_hint().upper().is_none()
+            && ends_within(body, self.bounds.before).await
+        {
+            rest = None;
+        }
         let goes_on = match &rest {
             None => !too_slow,
             Some(rest) => {
@@ -166,6 +182,20 @@ impl Sender {
     fn sends<B>(&self, rest: &Rest<B>) -> bool {
         rest.touched || !self.expects
     }
+}
+
+/// Reads a body that may be short; tells whether it was.
+async fn ends_within<B: Body<Data = Bytes> + Unpin>(body: &mut B, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    let mut came = 0;
+    while came <= KEPT_ALIVE_MAX {
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => came += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Ok(None) => return true,
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Reads a body within bounds; gives how many bytes came.
@@ -257,6 +287,7 @@ mod tests {
         silence: Duration::from_secs(600),
         at_stop: Duration::from_secs(600),
         at_once: 2,
+        before: Duration::ZERO,
     };
 
     fn lingering(bounds: Bounds) -> Lingering {
@@ -275,12 +306,14 @@ mod tests {
     }
 
     /// A client that is refused before anything of its body is read.
-    fn refused(lingering: &Lingering) -> Client {
+    async fn refused(lingering: &Lingering) -> Client {
         let (client, body) = body();
         let (lent, leftover) = Leftover::of(body);
         drop(lent);
         let mut response = Response::new(());
-        lingering.answer(&sender(http::Request::builder()), leftover, &mut response);
+        lingering
+            .answer(&sender(http::Request::builder()), leftover, &mut response)
+            .await;
         assert!(is_closed(&response), "nobody knows how much comes");
         client
     }
@@ -288,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_goes_on_sending_is_answered_first_and_read_from_within_bounds() {
         let lingering = lingering(Bounds { bytes: 1000, ..WIDE });
-        let client = refused(&lingering);
+        let client = refused(&lingering).await;
         let mut sent = 0;
         while client.send(Bytes::from(vec![0; 100])).is_ok() {
             sent += 1;
@@ -311,7 +344,7 @@ mod tests {
             },
             Bounds { time: soon, ..WIDE },
         ] {
-            let client = refused(&lingering(bounds));
+            let client = refused(&lingering(bounds)).await;
             client.send(Bytes::from("x")).unwrap();
             client.closed().await;
         }
@@ -324,7 +357,10 @@ mod tests {
             at_stop: soon,
             ..WIDE
         });
-        let clients: Vec<_> = (0..5).map(|_| refused(&lingering)).collect();
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(refused(&lingering).await);
+        }
         assert_eq!(clients.iter().filter(|client| client.is_closed()).count(), 3);
         lingering.draining.store(true, Ordering::Relaxed);
         for client in &clients {
@@ -353,7 +389,34 @@ mod tests {
             }
             drop(lent);
             let mut response = Response::new(());
-            lingering(WIDE).answer(&sender(request), leftover, &mut response);
+            lingering(WIDE)
+                .answer(&sender(request), leftover, &mut response)
+                .await;
+            assert_eq!(is_closed(&response), closed, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_on_after_a_short_body_that_did_not_say_its_length() {
+        let lingering = lingering(Bounds {
+            before: Duration::from_secs(600),
+            ..WIDE
+        });
+        for (name, sizes, closed) in [
+            ("it ends soon", vec![10, 10], false),
+            ("it is long", vec![200 << 10, 200 << 10], true),
+        ] {
+            let (client, body) = body();
+            let (lent, leftover) = Leftover::of(body);
+            drop(lent);
+            for size in sizes {
+                client.send(Bytes::from(vec![0; size])).unwrap();
+            }
+            drop(client);
+            let mut response = Response::new(());
+            lingering
+                .answer(&sender(http::Request::builder()), leftover, &mut response)
+                .await;
             assert_eq!(is_closed(&response), closed, "{name}");
         }
     }
@@ -364,7 +427,9 @@ mod tests {
         drop(lent);
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-        lingering(WIDE).answer(&sender(http::Request::builder()), leftover, &mut response);
+        lingering(WIDE)
+            .answer(&sender(http::Request::builder()), leftover, &mut response)
+            .await;
         assert!(is_closed(&response));
     }
 }

@@ -265,8 +265,8 @@ fn certificate_and_key_are_read_whatever_editor_saved_them() {
             .collect()
     };
     let marked = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n")).into_bytes();
-    let saved: [&dyn Fn(&str) -> Vec<u8>; 2] = [&utf16, &marked];
-    for save in saved {
+    type Save<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+    for save in [&utf16 as Save<'_>, &marked] {
         let folder = tempfile::tempdir().unwrap();
         let pair = Pair::new();
         std::fs::write(folder.path().join("tls.crt"), save(&pair.certificate)).unwrap();

@@ -64,7 +64,7 @@ impl Front {
         let answered = async {
             if self.health.is_out_of_service() {
                 let response = out_of_service(request.method());
-                self.app.refuse(request, response)
+                self.app.refuse(request, response).await
             } else {
                 self.app.respond(request, peer).await
             }
