@@ -264,7 +264,7 @@ pub const KEYS: &[Key] = &[
     key("http.limits.connections", Berth, Integer(1), Acted, "open connections in all; 8192 when unset, and never so many that no files are left to serve them. At the limit idle ones are closed first, then new ones wait"),
     key("http.limits.connectionsperclient", Berth, Integer(1), Acted, "open connections of one address; three quarters of `connections` when unset. This machine, unix sockets and `http.trustedproxies` are not counted"),
     key("http.limits.streams", Berth, Integer(1), Acted, "requests at once on one HTTP/2 connection; 64 when unset"),
-    key("http.limits.requestmemory", Berth, Integer(0), Acted, "bytes of request bodies held in memory in all, 8388608 (8 MiB) or more; 64 MiB when unset"),
+    key("http.limits.requestmemory", Berth, Integer(0), Acted, "bytes of request bodies held in memory in all, 8388608 (8 MiB) or more; 32 MiB when unset"),
     key("http.limits.responsememory", Berth, Integer(0), Acted, "bytes of answers held in memory in all, 8388608 (8 MiB) or more; 32 MiB when unset"),
     key("http.limits.bodytimeout", Berth, Duration, Acted, "how long a request body may send nothing before the request ends, a second or more; 90s when unset"),
     key("http.limits.writetimeout", Berth, Duration, Acted, "how long a client may read nothing of an answer before it ends, a second or more; 90s when unset"),

@@ -19,7 +19,7 @@ pub struct Limits {
     /// Requests at once on one HTTP/2 connection; 64 when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
-    /// Bytes of request bodies that are held in memory in all; 64 MiB when unset.
+    /// Bytes of request bodies that are held in memory in all; 32 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requestmemory: Option<u64>,
     /// Bytes of answers that are held in memory in all; 32 MiB when unset.
@@ -57,7 +57,7 @@ impl Limits {
 
     /// Bytes of request bodies in memory.
     pub fn request_memory(&self) -> usize {
-        memory(self.requestmemory, 64 << 20)
+        memory(self.requestmemory, 32 << 20)
     }
 
     /// Bytes of answers in memory.
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(unset.connections(), 8192);
         assert_eq!(unset.connections_per_client(), 6144);
         assert_eq!(unset.streams(), 64);
-        assert_eq!(unset.request_memory(), 64 << 20);
+        assert_eq!(unset.request_memory(), 32 << 20);
         assert_eq!(unset.response_memory(), 32 << 20);
         assert_eq!(unset.write_timeout(), Duration::from_secs(90));
         let low = Limits {
