@@ -18,6 +18,7 @@ mod ingress;
 mod kit;
 mod lifecycle;
 mod object_storage;
+mod partial_pull;
 mod proxies;
 mod server;
 mod stores;
@@ -65,6 +66,11 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "artifacts go round oras and regctl, listed by their types",
             artifacts::artifacts_go_round
+        ),
+        case!(
+            machine Client,
+            "of an image in chunks skopeo pulls what changed and nothing else",
+            partial_pull::only_what_changed_is_pulled
         ),
         case!(
             machine Client,
