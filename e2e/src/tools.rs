@@ -212,6 +212,8 @@ mod tests {
             Tool::FakeGcsServer,
             Tool::Kubernetes,
             Tool::LocalPathProvisioner,
+            Tool::Oras,
+            Tool::Regctl,
             Tool::Traefik,
             Tool::VersityGw,
         ];
