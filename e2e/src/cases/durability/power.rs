@@ -1,7 +1,7 @@
 //! A loss of power at any moment of a push, on a disk that forgets what was not synced.
 
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::check::{After, check};
 use super::disk::{Disk, Slot, State};
@@ -218,8 +219,8 @@ impl Looks {
     }
 }
 
-/// Makes the folder `data` below `root` what a state says. It takes the name at once, under a server that looks names up
-/// for every call.
+/// Makes what is in the folder `data` below `root` what a state says. Each entry takes its name at once, under a server
+/// that looks names up for every call. The folder itself stays: one in its place would be another store to the server.
 fn put(state: &State, root: &Path) -> Result<()> {
     let next = root.join("next");
     fs::create_dir(&next)?;
@@ -246,9 +247,22 @@ fn put(state: &State, root: &Path) -> Result<()> {
     if !data.exists() {
         fs::create_dir(&data)?;
     }
-    let (current, old) = (root.join("data"), root.join("old"));
-    fs::rename(&current, &old)?;
-    fs::rename(&data, &current)?;
-    fs::remove_dir_all(&old)?;
+    let current = root.join("data");
+    let mut names = BTreeSet::new();
+    for folder in [&data, &current] {
+        for entry in fs::read_dir(folder)? {
+            names.insert(entry?.file_name());
+        }
+    }
+    let old = next.join("old");
+    fs::create_dir(&old)?;
+    for name in names {
+        let (new, place) = (data.join(&name), current.join(&name));
+        match (new.exists(), place.exists()) {
+            (true, true) => renameat_with(CWD, &new, CWD, &place, RenameFlags::EXCHANGE)?,
+            (true, false) => fs::rename(&new, &place)?,
+            (false, _) => fs::rename(&place, old.join(&name))?,
+        }
+    }
     fs::remove_dir_all(&next).context("cannot make room for the next state")
 }
