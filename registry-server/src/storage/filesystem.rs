@@ -288,6 +288,7 @@ impl Driver for Filesystem {
         const ACTION: &str = "delete";
         self.run(ACTION, key, |shared, key| {
             let path = shared.path(key);
+            aside::clear(shared, &path);
             aside::or_restored(shared, key, || match fs::remove_file(&path) {
                 // A folder is no object: unlinking one says so differently on each system.
                 Err(error) if path.is_dir() => {

@@ -93,6 +93,11 @@ pub(super) fn put_back(shared: &Shared, aside: &Path, path: &Path) -> io::Result
     }
 }
 
+/// Clears what is aside under a name that is about to be removed: it would come back in place of what was removed.
+pub(super) fn clear(shared: &Shared, path: &Path) {
+    restore_by_name(shared, path);
+}
+
 /// Tells whether anything was aside under a name, which whoever looks at the same moment may have put back.
 fn restore_by_name(shared: &Shared, path: &Path) -> bool {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {

@@ -81,6 +81,7 @@ fn delete_once(
     if !aside::or_restored(shared, key, || holds(path, key, condition))?.1 {
         return Ok(Attempt::Stays);
     }
+    aside::clear(shared, path);
     // Held until this returns: whoever meets the file aside and unlocked puts it back.
     let held = aside::hold(shared, key, path)?;
     let aside = aside::name(path);

@@ -284,6 +284,17 @@ async fn what_is_set_aside_does_not_replace_what_was_written_since() {
 }
 
 #[tokio::test]
+async fn what_was_set_aside_does_not_come_back_after_a_deletion() {
+    let (folder, _calls, store) = store();
+    put(&store, "a/data", Mode::Replace).await.unwrap();
+    set_aside(folder.path(), "a/data");
+    // Both names, as a loss of power between the link and the removal leaves them.
+    fs::write(folder.path().join("a/data"), "x").unwrap();
+    store.delete(&key("a/data")).await.unwrap();
+    assert!(store.stat(&key("a/data")).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
 async fn a_removal_that_goes_on_is_not_disturbed_by_a_look() {
     let (folder, _calls, store) = store();
     put(&store, "a/data", Mode::Replace).await.unwrap();
