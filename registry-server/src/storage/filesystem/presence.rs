@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -20,7 +21,30 @@ use crate::storage::{Error, StorageKey};
 /// The folder of a store.
 #[derive(Debug)]
 pub(super) struct Presence {
-    folder: Mutex<File>,
+    folder: Mutex<Held>,
+}
+
+/// A folder that is held open, and what tells it from others, which does not change.
+#[derive(Debug)]
+struct Held {
+    _open: File,
+    device: u64,
+    number: u64,
+    born: Option<SystemTime>,
+}
+
+impl Held {
+    fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = File::from(open(root, flags, Mode::empty())?);
+        let found = folder.metadata()?;
+        Ok(Self {
+            _open: folder,
+            device: found.dev(),
+            number: found.ino(),
+            born: found.created().ok(),
+        })
+    }
 }
 
 impl Presence {
@@ -30,7 +54,7 @@ impl Presence {
     /// The operating system's.
     pub(super) fn new(root: &Path) -> io::Result<Self> {
         Ok(Self {
-            folder: Mutex::new(open_path(root)?),
+            folder: Mutex::new(Held::open(root)?),
         })
     }
 
@@ -40,13 +64,12 @@ impl Presence {
     /// Why it is not.
     pub(super) fn check(&self, root: &Path) -> io::Result<()> {
         let named = fs::metadata(root)?;
-        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = folder.metadata()?;
-        if held.ino() == named.ino() && held.dev() == named.dev() {
+        let mut held = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.number == named.ino() && held.device == named.dev() {
             return Ok(());
         }
-        if held.ino() == named.ino() && held.created().ok() == named.created().ok() {
-            *folder = open_path(root)?;
+        if held.number == named.ino() && held.born == named.created().ok() {
+            *held = Held::open(root)?;
             return Ok(());
         }
         Err(io::Error::new(
@@ -70,9 +93,4 @@ pub(super) fn error(action: &'static str, key: &StorageKey, source: io::Error) -
 /// Device and number of an open file.
 pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|found| (found.dev(), found.ino()))
-}
-
-fn open_path(root: &Path) -> io::Result<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(File::from(open(root, flags, Mode::empty())?))
 }
