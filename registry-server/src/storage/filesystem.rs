@@ -289,14 +289,14 @@ impl Driver for Filesystem {
         self.run(ACTION, key, |shared, key| {
             let path = shared.path(key);
             aside::clear(shared, &path);
-            aside::or_restored(shared, key, || match fs::remove_file(&path) {
+            match fs::remove_file(&path) {
                 // A folder is no object: unlinking one says so differently on each system.
                 Err(error) if path.is_dir() => {
                     tracing::debug!(%key, %error, "a folder was asked to be deleted as an object");
                     Err(Error::NotFound { key: key.clone() })
                 }
                 result => result.map_err(|error| Error::io(ACTION, key, error)),
-            })?;
+            }?;
             files::sync_ancestors(shared, key, &path, None)
         })
         .await

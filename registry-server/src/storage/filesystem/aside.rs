@@ -93,7 +93,8 @@ pub(super) fn put_back(shared: &Shared, aside: &Path, path: &Path) -> io::Result
     }
 }
 
-/// Clears what is aside under a name that is about to be removed: it would come back in place of what was removed.
+/// Ends what is aside under a name that is about to be removed, or it would come back in place of what was removed: it goes
+/// where the name is taken, and has its name back where that is free.
 pub(super) fn clear(shared: &Shared, path: &Path) {
     restore_by_name(shared, path);
 }
