@@ -26,7 +26,8 @@ use registry_oci::{Digest, Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Offset, Progress, Session, data, trouble, unknown};
-use crate::registry::receive::{BodyError, receive};
+use crate::memory::Budget;
+use crate::registry::receive::{BodyError, Received, receive};
 use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, StorageKey, Version};
@@ -132,13 +133,7 @@ impl Registry {
         let state = open(store, repository, session, chunk.offset).await?;
         let begins = state.size() == 0 && state.version.is_none();
         let mut taking = self.taking(data(repository, id).key(), state).await?;
-        let received = receive(
-            &self.settings.request_memory,
-            &mut taking.writer,
-            &mut taking.hasher,
-            &mut body,
-        )
-        .await?;
+        let received = taking.receive(&self.settings.request_memory, &mut body).await?;
         let size = taking.hasher.length();
         let trouble = trouble(id, size, received, chunk.length);
         let resume = match &trouble {
@@ -327,6 +322,16 @@ struct Taking {
     writer: PartWriter,
     hasher: Hasher,
     version: Option<Version>,
+}
+
+impl Taking {
+    /// As [`receive`], into this session.
+    async fn receive<B>(&mut self, memory: &Budget, body: &mut B) -> Result<Received, Error>
+    where
+        B: Stream<Item = Result<Bytes, BodyError>> + Unpin,
+    {
+        receive(memory, &mut self.writer, &mut self.hasher, body).await
+    }
 }
 
 /// Where a session stands, if that is where the client goes on.

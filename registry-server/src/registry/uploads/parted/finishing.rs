@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use super::record::{Upload, session_key};
 use super::{Resume, State, Tail, Taking, YOUNG, now, open};
-use crate::registry::receive::{BodyError, Received, receive};
+use crate::registry::receive::{BodyError, Received};
 use crate::registry::uploads::{Chunk, Session, data, trouble, unknown, upload_error};
 use crate::registry::{Error, Held, Registry, hashing};
 use crate::storage::layout::Place;
@@ -95,13 +95,7 @@ impl Registry {
         } = *finishing;
         let key = Place::BlobData { digest }.key();
         let mut taking = self.taking(key.clone(), state).await?;
-        let received = receive(
-            &self.settings.request_memory,
-            &mut taking.writer,
-            &mut taking.hasher,
-            &mut body,
-        )
-        .await;
+        let received = taking.receive(&self.settings.request_memory, &mut body).await;
         let trouble = match received {
             // Nothing of it is kept.
             Ok(received) => trouble(id, 0, received, announced),
@@ -149,13 +143,7 @@ impl Registry {
         } = *finishing;
         let staged = data(repository, id).key();
         let mut taking = self.taking(staged.clone(), state).await?;
-        let received = receive(
-            &self.settings.request_memory,
-            &mut taking.writer,
-            &mut taking.hasher,
-            &mut body,
-        )
-        .await?;
+        let received = taking.receive(&self.settings.request_memory, &mut body).await?;
         if let Some(trouble) = trouble(id, taking.hasher.length(), received, announced) {
             self.record(store, repository, id, taking).await?;
             return Err(trouble);
