@@ -8,6 +8,7 @@ mod files;
 pub mod health;
 pub mod http;
 pub mod memory;
+mod origin;
 pub mod registry;
 pub mod storage;
 pub mod telemetry;

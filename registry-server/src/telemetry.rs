@@ -14,6 +14,7 @@ mod layer;
 mod line;
 mod mail;
 pub mod metrics;
+mod rarely;
 pub mod request;
 mod sink;
 
@@ -31,6 +32,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use layer::Lines;
+pub(crate) use rarely::Rarely;
 pub use sink::Sink;
 
 /// What a panic is logged under, to be known again as one.

@@ -15,57 +15,20 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::credential_cache::Fingerprint;
 use super::metrics::{LoginMetrics, Outcome};
+use crate::origin::Origin;
+use crate::telemetry::Rarely;
 
 /// How many logins may wait. Each holds its request without its body, and what its client sent of the body meanwhile.
 const WAITING_MAX: usize = 256;
 /// How long a login may wait for its turn. Docker gives up after 15 s.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is logged that logins are turned away.
-const LOG_EVERY: Duration = Duration::from_secs(60);
-
-/// Whom a login comes from, as far as fairness goes: a host of the older Internet protocol, or the network of 2^64
-/// addresses that one customer gets of the newer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Origin {
-    V4([u8; 4]),
-    V6([u8; 8]),
-    /// A unix socket.
-    Local,
-}
-
-impl From<Option<IpAddr>> for Origin {
-    fn from(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            None => Self::Local,
-            Some(IpAddr::V4(address)) => Self::V4(address.octets()),
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::V4(octets) => std::net::Ipv4Addr::from(*octets).fmt(f),
-            Self::V6(prefix) => {
-                let address = u128::from(u64::from_be_bytes(*prefix)) << 64;
-                write!(f, "{}/64", std::net::Ipv6Addr::from(address))
-            }
-            Self::Local => f.write_str("unix socket"),
-        }
-    }
-}
 
 /// A login that has to be checked.
 #[derive(Clone, Copy)]
@@ -104,6 +67,8 @@ pub(super) struct LoginQueue {
     patience: Duration,
     state: Mutex<State>,
     metrics: LoginMetrics,
+    /// The line about logins that are turned away.
+    told: Rarely,
 }
 
 #[derive(Default)]
@@ -115,8 +80,6 @@ struct State {
     waiting: Vec<Waiting>,
     origins: HashMap<Origin, Share>,
     users: HashMap<(Origin, u64), Share>,
-    logged: Option<Instant>,
-    turned_away: u64,
 }
 
 struct Waiting {
@@ -153,6 +116,7 @@ impl LoginQueue {
             patience,
             state: Mutex::default(),
             metrics,
+            told: Rarely::default(),
         }
     }
 
@@ -195,7 +159,7 @@ impl LoginQueue {
         {
             let overload = state.overload(&state.waiting[index].login);
             let evicted = state.remove(index);
-            self.turn_away(&mut state, &evicted.login, overload);
+            self.turn_away(&state, &evicted.login, overload);
             let _ = evicted.sender.send(Err(overload));
         }
         self.metrics.waiting(state.waiting.len());
@@ -207,25 +171,23 @@ impl LoginQueue {
     }
 
     fn expire(&self, login: &Login) -> Overload {
-        let mut state = self.lock();
+        let state = self.lock();
         let overload = state.overload(login);
-        self.turn_away(&mut state, login, overload);
+        self.turn_away(&state, login, overload);
         overload
     }
 
     /// Counts it, and says so once in a while.
-    fn turn_away(&self, state: &mut State, login: &Login, overload: Overload) {
+    fn turn_away(&self, state: &State, login: &Login, overload: Overload) {
         self.metrics.count(match overload {
             Overload::Storm => Outcome::TooMany,
             Overload::Busy => Outcome::Busy,
         });
-        state.turned_away += 1;
-        if state.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            state.logged = Some(Instant::now());
+        if let Some(turned_away) = self.told.now() {
             tracing::warn!(
                 address = %login.origin,
                 waiting = state.waiting.len(),
-                turned_away = std::mem::take(&mut state.turned_away),
+                turned_away,
                 "more logins come than passwords can be checked: some are told to come back"
             );
         }

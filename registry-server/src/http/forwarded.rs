@@ -49,7 +49,7 @@ impl Forwarded {
     pub(super) fn of(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Self {
         if let Some(address) = peer.address
             && !trusted.is_empty()
-            && !is_in(trusted, address.ip())
+            && !Network::any_contains(trusted, address.ip())
         {
             return Self::default();
         }
@@ -155,16 +155,12 @@ fn client(hops: &[&str], trusted: &[Network]) -> Option<IpAddr> {
     if !trusted.is_empty() {
         for hop in others.iter().rev() {
             let address = address(hop)?;
-            if !is_in(trusted, address) {
+            if !Network::any_contains(trusted, address) {
                 return Some(address);
             }
         }
     }
     address(first)
-}
-
-fn is_in(networks: &[Network], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(address))
 }
 
 /// An address with or without a port, IPv6 with or without brackets.

@@ -43,6 +43,11 @@ impl Network {
         Ok(Self { address, bits })
     }
 
+    /// Whether an address is in one of several.
+    pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
+        networks.iter().any(|network| network.contains(address))
+    }
+
     /// Whether an address is in it. An IPv4 address written as an IPv6 one counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

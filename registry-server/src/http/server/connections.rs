@@ -5,13 +5,14 @@
 //! Must not: touch a connection. Each is told by its [`Ticket`] that it has to end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::counters::Counters;
 use crate::http::Network;
+use crate::origin::Origin;
 
 /// How many connections are let in.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ struct State {
     next: u64,
     /// Those that wait for a request, in the order in which they began to.
     idle: BTreeMap<u64, Arc<Entry>>,
-    clients: HashMap<IpAddr, OfClient>,
+    clients: HashMap<Origin, OfClient>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +69,7 @@ struct OfClient {
 #[derive(Debug)]
 struct Entry {
     /// Nothing where connections are not counted by client.
-    client: Option<IpAddr>,
+    client: Option<Origin>,
     end: Notify,
     state: Mutex<EntryState>,
 }
@@ -132,15 +133,8 @@ impl Connections {
     pub(super) fn admit(&self, address: Option<IpAddr>) -> Option<Ticket> {
         let client = address
             .filter(|address| !address.is_loopback())
-            .filter(|address| {
-                !self
-                    .0
-                    .limits
-                    .proxies
-                    .iter()
-                    .any(|network| network.contains(*address))
-            })
-            .map(one_client);
+            .filter(|address| !Network::any_contains(&self.0.limits.proxies, *address))
+            .map(|address| Origin::from(Some(address)));
         let mut state = self.state();
         if let Some(client) = client
             && state
@@ -200,7 +194,7 @@ impl State {
     }
 
     /// Tells the one that is idle for longest to end, of all or of one client.
-    fn end_idle(&mut self, client: Option<IpAddr>) -> bool {
+    fn end_idle(&mut self, client: Option<Origin>) -> bool {
         let place = match client {
             Some(client) => self.clients.get(&client).and_then(|of| of.idle.first()),
             None => self.idle.keys().next(),
@@ -213,17 +207,6 @@ impl State {
         self.ending += 1;
         entry.end.notify_one();
         true
-    }
-}
-
-/// Who an address is: itself, or the network of an IPv6 address.
-fn one_client(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
     }
 }
 

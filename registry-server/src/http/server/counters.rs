@@ -2,8 +2,7 @@
 //! the log as well.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,8 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The shortest time between two lines about the same limit.
-const LINE_EVERY: Duration = Duration::from_secs(60);
+use crate::origin::Origin;
+use crate::telemetry::Rarely;
 
 /// The counters of a listener. A clone is another handle of the same ones.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +72,7 @@ impl Counters {
     }
 
     /// A client has as many connections as it may, all in use, and another one was refused.
-    pub(super) fn client_refused(&self, client: IpAddr) {
+    pub(super) fn client_refused(&self, client: Origin) {
         self.ended("client");
         if let Some(since) = self.0.client.now() {
             tracing::warn!(
@@ -119,38 +118,5 @@ impl Counters {
 
     fn ended(&self, reason: &'static str) {
         self.0.ended.get_or_create(&Reason { reason }).inc();
-    }
-}
-
-/// Says something now and then, and counts how often it happened in between.
-#[derive(Debug, Default)]
-struct Rarely(Mutex<(Option<Instant>, u64)>);
-
-impl Rarely {
-    /// How often it happened since it was said last, this time included, when it may be said now.
-    fn now(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (said, count) = &mut *state;
-        *count += 1;
-        if said.is_some_and(|said| said.elapsed() < LINE_EVERY) {
-            return None;
-        }
-        *said = Some(Instant::now());
-        Some(std::mem::take(count))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_that_is_met_a_thousand_times_is_one_line() {
-        let rarely = Rarely::default();
-        let said: Vec<u64> = (0..1000).filter_map(|_| rarely.now()).collect();
-        assert_eq!(said, [1]);
-        // A minute later it is said again, with how often it happened.
-        rarely.0.lock().unwrap().0 = Instant::now().checked_sub(LINE_EVERY);
-        assert_eq!(rarely.now(), Some(1000));
     }
 }
