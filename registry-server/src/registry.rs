@@ -77,7 +77,7 @@ pub struct Settings {
 }
 
 /// See [`Settings::request_memory`].
-const REQUEST_MEMORY: usize = 64 << 20;
+const REQUEST_MEMORY: usize = 32 << 20;
 
 impl Default for Settings {
     fn default() -> Self {
