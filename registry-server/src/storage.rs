@@ -6,6 +6,7 @@
 //! Must not: know what a repository is ([`layout`] excepted, which is the only file that knows a path), know HTTP.
 //! Start at [`Driver`]; its behaviour is held by `conformance`, which runs on every driver.
 
+mod content;
 mod driver;
 mod error;
 mod filesystem;
@@ -20,9 +21,10 @@ mod trouble;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+pub use content::Content;
 pub use driver::{
-    Append, Condition, Content, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata,
-    Mode, Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
+    Append, Condition, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata, Mode,
+    Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
 };
 pub use error::{Cause, Error};
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::handle::{Handle, blocking};
 use super::{files, finished};
-use crate::storage::driver::Blocks;
+use crate::storage::content::Blocks;
 use crate::storage::{Content, Error, ReadRange, StorageKey};
 
 /// How much is read when a file is opened: a small object needs no second trip to a blocking thread, and a disk that
