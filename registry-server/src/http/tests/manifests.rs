@@ -3,6 +3,7 @@
 mod deleted;
 mod pulled;
 mod pushed;
+mod shapes;
 
 use registry_oci::Algorithm;
 
