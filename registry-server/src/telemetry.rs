@@ -31,6 +31,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
+use crate::fault::chain;
 use layer::Lines;
 pub(crate) use rarely::Rarely;
 pub use sink::Sink;
@@ -151,22 +152,6 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         hooks,
         dropped,
     })
-}
-
-/// The chain of an error's causes in one line, each level once, joined by `: `.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        // Libraries there are that put the cause into their own text as well.
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

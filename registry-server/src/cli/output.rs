@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::telemetry::chain;
+use crate::fault::chain;
 
 /// Data to standard output, talk to standard error. Who reads may go away at any time; that is no error.
 #[derive(Debug)]

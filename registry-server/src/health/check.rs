@@ -12,9 +12,8 @@ use registry_config::model::{self, ten_seconds_unless};
 use tokio::task::JoinHandle;
 
 use super::Effect;
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::storage::{Driver, StorageKey};
-use crate::telemetry::chain;
 
 /// How long a look may take that has no `timeout`.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);

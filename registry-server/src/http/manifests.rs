@@ -12,8 +12,8 @@ use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
 use super::{Body, conditional, warning};
+use crate::fault::chain;
 use crate::registry::{Accepts, Error};
-use crate::telemetry::chain;
 
 /// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
 const TAGS_MAX: usize = 64;

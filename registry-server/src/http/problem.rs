@@ -11,9 +11,8 @@ use super::body_timeout::Silent;
 use super::reply::Reply;
 use super::{Body, range};
 use crate::auth::{Access, Action};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::registry;
-use crate::telemetry::chain;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident, $code:literal, $status:ident, $message:literal;)*) => {

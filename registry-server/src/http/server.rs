@@ -404,7 +404,7 @@ where
         };
         tokio::select! {
             served = served => if let Err(error) = served {
-                let error = crate::telemetry::chain(&error);
+                let error = crate::fault::chain(&error);
                 tracing::debug!(peer = ?address, error, "connection ended early");
             },
             () = unused => {}

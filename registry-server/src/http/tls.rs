@@ -180,7 +180,7 @@ impl Tls {
                 // Certificate and key arrive one after the other, so this may be half of a good pair.
                 Ok(Err(error)) => {
                     if !complained || asked {
-                        let error = crate::telemetry::chain(&error);
+                        let error = crate::fault::chain(&error);
                         tracing::error!(
                             error,
                             "certificate changed and cannot be used; the old one is served"

@@ -337,7 +337,7 @@ impl Registry {
         match self.load_manifest_by(repository, digest, word).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
                 if self.broken.is_news(&Place::BlobData { digest: *digest }.key()) {
-                    tracing::error!(%repository, %digest, error = crate::telemetry::chain(&error), "a manifest is damaged and counts as missing");
+                    tracing::error!(%repository, %digest, error = crate::fault::chain(&error), "a manifest is damaged and counts as missing");
                 }
                 Ok(None)
             }

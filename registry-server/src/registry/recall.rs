@@ -98,7 +98,7 @@ impl Registry {
         if let (Some(cache), Source::Cache) = (&self.cache, &recalled.source)
             && let Err(error) = cache.forget(link).await
         {
-            let error = crate::telemetry::chain(&error);
+            let error = crate::fault::chain(&error);
             tracing::debug!(
                 ?link,
                 error,

@@ -110,7 +110,7 @@ impl Walk<'_> {
             match self.look(name.clone()).await {
                 Err(error) if is_strangers(&name, &error) => {
                     tracing::warn!(
-                        error = crate::telemetry::chain(&error),
+                        error = crate::fault::chain(&error),
                         "a folder that no repository can be named like is stepped over"
                     );
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::error::GONE;
-use crate::telemetry::chain;
+use crate::fault::chain;
 
 /// How long no write may have been refused before one that went well means that the trouble is over. On a disk with
 /// a little room left small objects fit and large ones do not, and neither the log nor readiness shall flicker.

@@ -11,7 +11,8 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::client_text::{self, shown};
 use super::line::{Line, Severity};
-use super::{PANIC, Sink, chain, mail, request};
+use super::{PANIC, Sink, mail, request};
+use crate::fault::chain;
 
 /// Turns events into lines.
 pub(super) struct Lines {

@@ -20,7 +20,7 @@ use registry_config::model::{self, HookLevel};
 use serde_json::Value;
 
 use super::line::{Line, Severity};
-use crate::telemetry::chain;
+use crate::fault::chain;
 
 /// How many lines may wait to be sent.
 const QUEUE: usize = 100;

@@ -87,16 +87,3 @@ fn what_an_event_says_is_nearer_than_what_its_request_or_the_configuration_says(
         "{inside}"
     );
 }
-
-/// A level of an error of a library that says its cause as well.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot list: the store is away")]
-struct Doubled(#[source] std::io::Error);
-
-#[test]
-fn a_chain_of_causes_says_each_once() {
-    let error = Doubled(std::io::Error::other("the store is away"));
-    assert_eq!(chain(&error), "cannot list: the store is away");
-    let error = Doubled(std::io::Error::other("nobody listens"));
-    assert_eq!(chain(&error), "cannot list: the store is away: nobody listens");
-}

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::connection::{Connection, Error, Settings};
-use crate::telemetry::chain;
+use crate::fault::chain;
 
 /// The first pause after a connection that failed.
 const SHORTEST: Duration = Duration::from_millis(200);

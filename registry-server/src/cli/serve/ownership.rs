@@ -7,10 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::health::Health;
 use crate::registry::{Claim, OwnerError, Registry};
-use crate::telemetry::chain;
 
 /// How long a start waits for its store. Then the server answers, if only that it is out of service.
 const START: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use rand::Rng as _;
 use registry_config::model::Maintenance;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::fault::chain;
 use crate::registry::{Purge, Purged, Registry};
 use crate::storage::Driver;
-use crate::telemetry::chain;
 
 /// The first look is not at the start, when a whole Deployment may be starting at once.
 const FIRST: Duration = Duration::from_secs(3600);

@@ -148,7 +148,7 @@ impl<'a> Work<'a> {
                 source: error,
             });
         }
-        let cause = crate::telemetry::chain(&error);
+        let cause = crate::fault::chain(&error);
         self.found(Found::beyond_repair(Finding::Unreadable { cause }))
             .await;
         Ok(())

@@ -306,7 +306,7 @@ impl<'a> Work<'a> {
                 source: Box::new(error),
             });
         }
-        let cause = crate::telemetry::chain(&error);
+        let cause = crate::fault::chain(&error);
         self.left_out(&Finding::Unreadable { cause });
         Ok(())
     }

@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::{BEAT, Writer};
+use crate::fault::chain;
 use crate::registry::Registry;
-use crate::telemetry::chain;
 
 /// How long a stopping server waits for its store. The sign becomes old by itself.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -64,7 +64,7 @@ async fn a_user_and_a_password_are_sent_and_the_wrong_one_is_printed_nowhere() {
         ..server.settings()
     };
     let error = wrong.connect().await.unwrap_err();
-    let said = crate::telemetry::chain(&error);
+    let said = crate::fault::chain(&error);
     assert!(said.contains("Password authentication failed"), "{said}");
     assert!(!said.contains("hunter"), "{said}");
 }
@@ -126,7 +126,7 @@ async fn tls_shows_a_certificate_and_believes_only_its_own_authorities() {
     assert_eq!(server.ask(&["EXISTS", "repository::team/app::blobs"]), "1");
 
     let error = with(&other, Some(&identity)).connect().await.unwrap_err();
-    let said = crate::telemetry::chain(&error);
+    let said = crate::fault::chain(&error);
     assert!(said.contains("certificate"), "{said}");
     // It wants to see one.
     with(&ca, None).connect().await.unwrap_err();

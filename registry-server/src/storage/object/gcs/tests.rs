@@ -202,7 +202,7 @@ fn a_key_file_that_is_none_is_refused_without_a_word_of_it() {
             ..GcsOptions::default()
         };
         let error = Object::gcs(&options, Trouble::default()).unwrap_err();
-        let text = crate::telemetry::chain(&error);
+        let text = crate::fault::chain(&error);
         assert!(!text.contains("swordfish"), "{text}");
         text.replace(&path.display().to_string(), "key.json")
     };
