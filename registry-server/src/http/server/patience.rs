@@ -8,15 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 use tokio::time::{Sleep, sleep};
 
 use super::stalled::WriteLimit;
 
+/// How many bytes one read takes at most. hyper doubles its buffer for a connection whenever a read has filled it, and
+/// keeps it while the client sends nothing: with reads of this size the buffer stays at 64 KiB.
+const READ_MAX: u64 = 32 << 10;
+
 /// Fails reads when nothing was asked within the deadline, and writes when the client reads nothing for too long. An
 /// upload may take hours: from the first request on, reads are let be.
 pub(super) struct Patience<S> {
-    stream: S,
+    stream: Take<S>,
     deadline: Option<Pin<Box<Sleep>>>,
     asked: Arc<AtomicBool>,
     writes: WriteLimit,
@@ -26,11 +30,11 @@ pub(super) struct Patience<S> {
     tick: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patience<S> {
+impl<S: AsyncRead> Patience<S> {
     /// `asked` is set by whoever sees the first request.
     pub(super) fn new(stream: S, limit: Duration, asked: Arc<AtomicBool>, writes: WriteLimit) -> Self {
         Self {
-            stream,
+            stream: stream.take(READ_MAX),
             deadline: Some(Box::pin(sleep(limit))),
             asked,
             writes,
@@ -69,6 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         if self.deadline.is_some() && self.asked.load(Ordering::Relaxed) {
             self.deadline = None;
         }
+        self.stream.set_limit(READ_MAX);
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         // The timer is asked each time, or a client that sends a byte a minute would never be timed out.
         let late = self
@@ -85,23 +90,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.written(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        let flushed = Pin::new(self.stream.get_mut()).poll_flush(context);
         self.written(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        let shut = Pin::new(self.stream.get_mut()).poll_shutdown(context);
         self.written(context, shut)
     }
 
@@ -110,12 +115,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let written = Pin::new(self.stream.get_mut()).poll_write_vectored(context, slices);
         self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 }
 

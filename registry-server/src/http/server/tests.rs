@@ -60,6 +60,26 @@ async fn what_was_read_ahead_comes_first() {
 }
 
 #[tokio::test]
+async fn one_read_takes_a_bounded_part_of_what_a_client_sends() {
+    let (mut client, server) = duplex(1 << 20);
+    let mut server = Patience::new(server, LONG, Arc::default(), writes(LONG));
+    let sent: Vec<u8> = (0..1 << 20).map(|position: u32| position as u8).collect();
+    client.write_all(&sent).await.unwrap();
+    drop(client);
+    let mut buffer = vec![0; 1 << 20];
+    let mut received = Vec::new();
+    loop {
+        let count = server.read(&mut buffer).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        assert!(count <= 32 << 10, "{count} bytes in one read");
+        received.extend_from_slice(&buffer[..count]);
+    }
+    assert!(received == sent);
+}
+
+#[tokio::test]
 async fn a_client_that_reads_nothing_is_given_up() {
     // Kept open, and never read.
     let (_client, server) = duplex(64);
