@@ -50,7 +50,7 @@ pub struct Link<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// The digest its payload is stored under.
-    pub stored_as: Digest,
+    pub canonical: Digest,
     /// The size of that.
     pub size: u64,
     /// Its type; [`MediaType::OCTET_STREAM`] for a blob, and never for a manifest.
@@ -136,9 +136,9 @@ impl Cache {
             }
         };
         match found {
-            Ok(Look::Known(stored_as)) => {
+            Ok(Look::Known(canonical)) => {
                 self.counted.hit();
-                Look::Known(stored_as)
+                Look::Known(canonical)
             }
             Ok(Look::Unknown(ticket)) => {
                 self.counted.missed();
@@ -158,9 +158,9 @@ impl Cache {
     }
 
     /// Remembers where a link leads, without what opening it would show: only in memory, since others would miss it.
-    pub fn remember_place(&self, link: &Link<'_>, ticket: &Ticket, stored_as: Digest) {
+    pub fn remember_place(&self, link: &Link<'_>, ticket: &Ticket, canonical: Digest) {
         if let Kept::Memory(memory) = &self.kept {
-            memory.remember(link, ticket, stored_as, Instant::now());
+            memory.remember(link, ticket, canonical, Instant::now());
         }
     }
 
@@ -168,7 +168,7 @@ impl Cache {
     pub async fn remember(&self, link: &Link<'_>, ticket: Ticket, descriptor: &Descriptor) {
         match &self.kept {
             Kept::Memory(memory) => {
-                memory.remember(link, &ticket, descriptor.stored_as, Instant::now());
+                memory.remember(link, &ticket, descriptor.canonical, Instant::now());
             }
             Kept::Redis(redis) => {
                 let _took = self.counted.time(metrics::Operation::SetDescriptor);

@@ -31,7 +31,7 @@ struct Links {
 
 #[derive(Debug)]
 struct Known {
-    stored_as: Digest,
+    canonical: Digest,
     /// When the store was asked.
     asked: Instant,
 }
@@ -50,7 +50,7 @@ impl Memory {
         let mut links = self.links();
         links.let_go(now, self.limit);
         match links.known.get(&key) {
-            Some(known) if is_young(known.asked, now) => Look::Known(known.stored_as),
+            Some(known) if is_young(known.asked, now) => Look::Known(known.canonical),
             Some(_) | None => Look::Unknown(Ticket {
                 at: now,
                 forgotten: links.forgotten,
@@ -58,7 +58,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn remember(&self, link: &Link<'_>, ticket: &Ticket, stored_as: Digest, now: Instant) {
+    pub(super) fn remember(&self, link: &Link<'_>, ticket: &Ticket, canonical: Digest, now: Instant) {
         let key = Arc::new(key(link));
         let asked = ticket.at;
         let mut links = self.links();
@@ -67,7 +67,7 @@ impl Memory {
             return;
         }
         links.queue.push_back((asked, Arc::clone(&key)));
-        links.known.insert(key, Known { stored_as, asked });
+        links.known.insert(key, Known { canonical, asked });
         links.let_go(now, self.limit);
     }
 
@@ -159,7 +159,7 @@ mod tests {
         fn check(&self, digest: &Digest, known: bool) {
             let look = self.look(digest);
             assert_eq!(
-                matches!(look, Look::Known(stored_as) if stored_as == *digest),
+                matches!(look, Look::Known(canonical) if canonical == *digest),
                 known,
                 "{look:?}"
             );

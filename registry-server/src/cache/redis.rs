@@ -86,8 +86,8 @@ impl Redis {
         }
         .await;
         match found {
-            Ok((true, (Some(stored_as), Some(_)), Some(kind))) if kind == word(link.kind) => {
-                Ok(Digest::parse(&stored_as).map_or(Look::Unknown(ticket), Look::Known))
+            Ok((true, (Some(canonical), Some(_)), Some(kind))) if kind == word(link.kind) => {
+                Ok(Digest::parse(&canonical).map_or(Look::Unknown(ticket), Look::Known))
             }
             Ok(_) => Ok(Look::Unknown(ticket)),
             Err(_) => Err(ticket),
@@ -102,9 +102,9 @@ impl Redis {
     ) -> Result<(), RedisError> {
         let keys = Keys::of(link);
         let media_type = descriptor.media_type.as_str();
-        let (stored_as, size) = (descriptor.stored_as.to_string(), descriptor.size.to_string());
+        let (canonical, size) = (descriptor.canonical.to_string(), descriptor.size.to_string());
         let (payload, general, own) = join!(
-            self.tell(["HMSET", &keys.descriptor, "digest", &stored_as, "size", &size]),
+            self.tell(["HMSET", &keys.descriptor, "digest", &canonical, "size", &size]),
             self.tell(["HSETNX", &keys.descriptor, "mediatype", media_type]),
             self.tell([
                 "HMSET",

@@ -54,14 +54,14 @@ impl Registry {
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
         let payload = Place::BlobData {
-            digest: recalled.stored_as,
+            digest: recalled.canonical,
         };
         let key = payload.key();
         // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
         // has to be looked at, once.
         if self.wants_size(&recalled) {
             let found = self.driver.look(&key).await.map_err(&failed)?;
-            let found = found.filter(|found| self.can_be_whole(&recalled.stored_as, found.size));
+            let found = found.filter(|found| self.can_be_whole(&recalled.canonical, found.size));
             let Some(found) = found else {
                 return Err(unknown(repository, digest));
             };
@@ -89,9 +89,9 @@ impl Registry {
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
         let payload = Place::BlobData {
-            digest: recalled.stored_as,
+            digest: recalled.canonical,
         };
-        let is_torn = |size| !self.can_be_whole(&recalled.stored_as, size);
+        let is_torn = |size| !self.can_be_whole(&recalled.canonical, size);
         match self.driver.read(&payload.key(), range).await {
             Ok(content) if is_torn(content.size) => Err(unknown(repository, digest)),
             Err(storage::Error::RangeNotSatisfiable { size, .. }) if is_torn(size) => {
@@ -124,7 +124,7 @@ impl Registry {
         parts: Vec<Range<u64>>,
     ) -> BoxStream<'static, Result<Content, storage::Error>> {
         let key = Place::BlobData {
-            digest: held.stored_as,
+            digest: held.canonical,
         }
         .key();
         // A file is open at once. A request to another machine takes its time, which a few others need not wait for.

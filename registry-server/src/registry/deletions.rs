@@ -110,20 +110,20 @@ impl Registry {
             });
         };
         // One whose link was emptied by a crash is not served, but can be deleted like any other.
-        let stored_as = target.unwrap_or(*digest);
+        let canonical = target.unwrap_or(*digest);
         // The same bytes may be known under two algorithms: deleted is deleted under both.
         let mut names = vec![*digest];
-        if stored_as != *digest {
-            names.push(stored_as);
-        } else if let Some(other) = self.other_name(repository, &stored_as).await? {
+        if canonical != *digest {
+            names.push(canonical);
+        } else if let Some(other) = self.other_name(repository, &canonical).await? {
             names.push(other);
         }
         // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
-        let loaded = self.load_manifest(repository, &stored_as).await;
+        let loaded = self.load_manifest(repository, &canonical).await;
         let subject = loaded.ok().flatten().and_then(|(stored, _)| stored.subject);
         self.forget_names(repository, &names).await?;
         self.note_deletion(repository).await?;
-        self.remove_tags_and_links(repository, &names, &stored_as).await?;
+        self.remove_tags_and_links(repository, &names, &canonical).await?;
         for name in &names {
             self.remove_old_entry(repository, name, subject).await?;
         }
@@ -148,7 +148,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         names: &[Digest],
-        stored_as: &Digest,
+        canonical: &Digest,
     ) -> Result<(), Error> {
         for _ in 0..ROUNDS {
             // Before the tags are listed: whoever sets one that the list does not show has made a link younger.
@@ -174,8 +174,8 @@ impl Registry {
             let Some(tag) = self.tag_of_any(repository, names).await? else {
                 return Ok(());
             };
-            let other = names.iter().find(|name| *name != stored_as).unwrap_or(stored_as);
-            self.grant_manifest(repository, *other, *stored_as).await?;
+            let other = names.iter().find(|name| *name != canonical).unwrap_or(canonical);
+            self.grant_manifest(repository, *other, *canonical).await?;
             // Unless the tag has gone again: then nothing keeps what was just put back.
             let means = self.tag_target(repository, &tag).await?;
             if means.is_some_and(|digest| names.contains(&digest)) {
@@ -288,9 +288,9 @@ impl Registry {
     async fn other_name(
         &self,
         repository: &RepositoryName,
-        stored_as: &Digest,
+        canonical: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let bytes = match self.manifest_bytes(stored_as).await {
+        let bytes = match self.manifest_bytes(canonical).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
             Err(error) => return Err(error),

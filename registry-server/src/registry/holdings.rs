@@ -33,7 +33,7 @@ pub struct Held {
     /// The digest it was asked for by.
     pub digest: Digest,
     /// The digest its payload is stored under; another one when it was asked for by SHA-512.
-    pub stored_as: Digest,
+    pub canonical: Digest,
     /// Its size in bytes.
     pub size: u64,
     /// When its payload was written last.
@@ -54,8 +54,8 @@ impl Registry {
         };
         match self.read_dated_link(&place).await? {
             // The link first: a collection that finds it young leaves its payload alone.
-            Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
-                self.stored(digest, stored_as).await
+            Some((Some(canonical), written)) if self.renewed(&place.key(), written).await? => {
+                self.stored(digest, canonical).await
             }
             Some(_) | None => Ok(None),
         }
@@ -121,14 +121,14 @@ impl Registry {
                 digest,
             };
             let there = match self.read_dated_link(&place).await? {
-                Some((Some(stored_as), written)) if self.renewed(&place.key(), written).await? => {
-                    let there = match self.is_kept(repository, &digest, &stored_as).await? {
-                        true => self.stored(&digest, stored_as).await?,
+                Some((Some(canonical), written)) if self.renewed(&place.key(), written).await? => {
+                    let there = match self.is_kept(repository, &digest, &canonical).await? {
+                        true => self.stored(&digest, canonical).await?,
                         false => None,
                     };
                     // A young link was pushed or renewed with all that is below it.
                     if there.is_some() && !self.settings.read_only && !is_young(written) {
-                        for below in self.mentioned_by(&stored_as).await? {
+                        for below in self.mentioned_by(&canonical).await? {
                             self.held(repository, &below).await?;
                             if seen.insert(below) {
                                 pending.push(below);
@@ -145,8 +145,8 @@ impl Registry {
     }
 
     /// What a stored document keeps; nothing when it cannot be read, which is not a push's to judge.
-    async fn mentioned_by(&self, stored_as: &Digest) -> Result<Vec<Digest>, Error> {
-        let key = Place::BlobData { digest: *stored_as }.key();
+    async fn mentioned_by(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
+        let key = Place::BlobData { digest: *canonical }.key();
         match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => {
                 super::hashing::off_thread(move || {
@@ -208,14 +208,14 @@ impl Registry {
     }
 
     /// The blob, if its payload is in the store, whoever was granted it.
-    pub(super) async fn stored(&self, digest: &Digest, stored_as: Digest) -> Result<Option<Held>, Error> {
-        let key = Place::BlobData { digest: stored_as }.key();
+    pub(super) async fn stored(&self, digest: &Digest, canonical: Digest) -> Result<Option<Held>, Error> {
+        let key = Place::BlobData { digest: canonical }.key();
         match self.driver.stat(&key).await {
-            Ok(found) if !self.can_be_whole(&stored_as, found.size) => Ok(None),
+            Ok(found) if !self.can_be_whole(&canonical, found.size) => Ok(None),
             Ok(found) => {
                 let held = Held {
                     digest: *digest,
-                    stored_as,
+                    canonical,
                     size: found.size,
                     modified: found.modified,
                 };
@@ -231,28 +231,28 @@ impl Registry {
 
     /// The blob, whoever was granted it, by any digest it was ever pushed under.
     pub(super) async fn stored_anywhere(&self, digest: &Digest) -> Result<Option<Held>, Error> {
-        let stored_as = match digest.algorithm() {
+        let canonical = match digest.algorithm() {
             Algorithm::Sha256 => Some(*digest),
             Algorithm::Sha512 => self.read_link(&Place::BlobAlias { digest: *digest }).await?,
         };
-        match stored_as {
-            Some(stored_as) => self.stored(digest, stored_as).await,
+        match canonical {
+            Some(canonical) => self.stored(digest, canonical).await,
             None => Ok(None),
         }
     }
 
     /// Grants a repository a blob whose payload is in the store.
     pub(super) async fn grant_blob(&self, repository: &RepositoryName, held: &Held) -> Result<(), Error> {
-        if held.digest != held.stored_as {
-            self.write_link(&Place::BlobAlias { digest: held.digest }, &held.stored_as)
+        if held.digest != held.canonical {
+            self.write_link(&Place::BlobAlias { digest: held.digest }, &held.canonical)
                 .await?;
         }
-        for digest in both(held.digest, held.stored_as) {
+        for digest in both(held.digest, held.canonical) {
             let place = Place::LayerLink {
                 repository: repository.clone(),
                 digest,
             };
-            self.write_link(&place, &held.stored_as).await?;
+            self.write_link(&place, &held.canonical).await?;
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Registry {
             digest: *digest,
         };
         match self.read_link(&place).await? {
-            Some(stored_as) if self.is_kept(repository, digest, &stored_as).await? => Ok(Some(stored_as)),
+            Some(canonical) if self.is_kept(repository, digest, &canonical).await? => Ok(Some(canonical)),
             Some(_) | None => Ok(None),
         }
     }
@@ -279,14 +279,14 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        stored_as: &Digest,
+        canonical: &Digest,
     ) -> Result<bool, Error> {
-        if digest == stored_as {
+        if digest == canonical {
             return Ok(true);
         }
         let first = Place::RevisionLink {
             repository: repository.clone(),
-            digest: *stored_as,
+            digest: *canonical,
         };
         Ok(self.read_link(&first).await?.is_some())
     }
@@ -296,14 +296,14 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        stored_as: Digest,
+        canonical: Digest,
     ) -> Result<(), Error> {
-        for digest in both(digest, stored_as) {
+        for digest in both(digest, canonical) {
             let place = Place::RevisionLink {
                 repository: repository.clone(),
                 digest,
             };
-            self.write_link(&place, &stored_as).await?;
+            self.write_link(&place, &canonical).await?;
         }
         Ok(())
     }
@@ -318,10 +318,10 @@ fn is_young(written: SystemTime) -> bool {
 
 /// The digest content is stored under first, then the one it was sent as if that is another: distribution finds
 /// content by the first alone.
-pub(super) fn both(digest: Digest, stored_as: Digest) -> impl Iterator<Item = Digest> {
+pub(super) fn both(digest: Digest, canonical: Digest) -> impl Iterator<Item = Digest> {
     [
-        Some(stored_as),
-        Some(digest).filter(|digest| *digest != stored_as),
+        Some(canonical),
+        Some(digest).filter(|digest| *digest != canonical),
     ]
     .into_iter()
     .flatten()

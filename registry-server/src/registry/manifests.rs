@@ -47,7 +47,7 @@ struct Push<'a> {
     /// The digest it is known by.
     digest: Digest,
     /// The digest its payload is stored under.
-    stored_as: Digest,
+    canonical: Digest,
     bytes: &'a Bytes,
     manifest: &'a Manifest,
     /// Its subject, and what is entered there into the index of referrers.
@@ -60,7 +60,7 @@ impl Push<'_> {
     fn places(&self) -> Vec<Place> {
         let repository = || self.repository.clone();
         let mut places = vec![Place::BlobData {
-            digest: self.stored_as,
+            digest: self.canonical,
         }];
         places.extend(self.entry.as_ref().map(|(subject, _)| Place::ReferrerEntry {
             repository: repository(),
@@ -68,7 +68,7 @@ impl Push<'_> {
             referrer: self.digest,
         }));
         places.extend(
-            both(self.digest, self.stored_as).map(|digest| Place::RevisionLink {
+            both(self.digest, self.canonical).map(|digest| Place::RevisionLink {
                 repository: repository(),
                 digest,
             }),
@@ -130,9 +130,9 @@ impl Registry {
             .parse_manifest(&bytes, Some(media_type))
             .await?
             .map_err(|source| Error::ManifestInvalid { source })?;
-        let stored_as = hashing::digest(Algorithm::Sha256, &bytes).await?;
+        let canonical = hashing::digest(Algorithm::Sha256, &bytes).await?;
         let digest = match reference {
-            Reference::Tag(_) => stored_as,
+            Reference::Tag(_) => canonical,
             Reference::Digest(claimed) => {
                 let actual = hashing::digest(claimed.algorithm(), &bytes).await?;
                 if actual != *claimed {
@@ -153,7 +153,7 @@ impl Registry {
         let push = Push {
             repository,
             digest,
-            stored_as,
+            canonical,
             bytes: &bytes,
             manifest: &manifest,
             entry,
@@ -174,13 +174,13 @@ impl Registry {
         let Push {
             repository,
             digest,
-            stored_as,
+            canonical,
             bytes,
             manifest,
             entry,
             tags,
         } = push;
-        let payload = Place::BlobData { digest: *stored_as }.key();
+        let payload = Place::BlobData { digest: *canonical }.key();
         let mut met_deletion = false;
         for _ in 0..ROUNDS {
             self.driver
@@ -196,8 +196,8 @@ impl Registry {
             if let Some(entry) = entry {
                 self.index_referrer(repository, *digest, entry.clone()).await?;
             }
-            self.grant_manifest(repository, *digest, *stored_as).await?;
-            self.mark_referrers_known(repository, [*digest, *stored_as])
+            self.grant_manifest(repository, *digest, *canonical).await?;
+            self.mark_referrers_known(repository, [*digest, *canonical])
                 .await?;
             if !met_deletion {
                 met_deletion = self.has_recent_deletion(repository).await?;
@@ -361,17 +361,17 @@ impl Registry {
         word: Word,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
         let link = link(repository, digest);
-        let (stored_as, recalled) = match word {
+        let (canonical, recalled) = match word {
             Word::Store => (self.revision(repository, digest).await?, None),
             Word::Cache => {
                 let recalled = self.recall(&link).await?;
-                (recalled.as_ref().map(|recalled| recalled.stored_as), recalled)
+                (recalled.as_ref().map(|recalled| recalled.canonical), recalled)
             }
         };
-        let Some(stored_as) = stored_as else {
+        let Some(canonical) = canonical else {
             return Ok(None);
         };
-        let Some(bytes) = self.manifest_bytes(&stored_as).await? else {
+        let Some(bytes) = self.manifest_bytes(&canonical).await? else {
             if let Some(recalled) = recalled {
                 self.disown(&link, &recalled).await;
             }
@@ -401,8 +401,8 @@ impl Registry {
     }
 
     /// The payload of a manifest, checked against its digest: it is small, and a torn one must not be served.
-    pub(super) async fn manifest_bytes(&self, stored_as: &Digest) -> Result<Option<Bytes>, Error> {
-        let key = Place::BlobData { digest: *stored_as }.key();
+    pub(super) async fn manifest_bytes(&self, canonical: &Digest) -> Result<Option<Bytes>, Error> {
+        let key = Place::BlobData { digest: *canonical }.key();
         let bytes = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => bytes,
             Err(storage::Error::NotFound { .. }) => return Ok(None),
@@ -413,10 +413,10 @@ impl Registry {
                 });
             }
         };
-        if hashing::digest(stored_as.algorithm(), &bytes).await? == *stored_as {
+        if hashing::digest(canonical.algorithm(), &bytes).await? == *canonical {
             Ok(Some(bytes))
         } else {
-            Err(Error::Corrupt { digest: *stored_as })
+            Err(Error::Corrupt { digest: *canonical })
         }
     }
 }

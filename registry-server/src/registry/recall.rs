@@ -23,7 +23,7 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Recalled {
     /// The digest of the payload to open.
-    pub(super) stored_as: Digest,
+    pub(super) canonical: Digest,
     source: Source,
 }
 
@@ -38,20 +38,20 @@ impl Registry {
     pub(super) async fn recall(&self, link: &Link<'_>) -> Result<Option<Recalled>, Error> {
         let ticket = match &self.cache {
             Some(cache) => match cache.look(link).await {
-                Look::Known(stored_as) => {
+                Look::Known(canonical) => {
                     let source = Source::Cache;
-                    return Ok(Some(Recalled { stored_as, source }));
+                    return Ok(Some(Recalled { canonical, source }));
                 }
                 Look::Unknown(ticket) => Some(ticket),
             },
             None => None,
         };
-        let stored_as = match link.kind {
+        let canonical = match link.kind {
             Kind::Blob => self.granted(link.repository, link.digest).await?,
             Kind::Manifest => self.revision(link.repository, link.digest).await?,
         };
-        Ok(stored_as.map(|stored_as| Recalled {
-            stored_as,
+        Ok(canonical.map(|canonical| Recalled {
+            canonical,
             source: Source::Store(ticket),
         }))
     }
@@ -65,7 +65,7 @@ impl Registry {
     /// Remembers where a link of a blob leads that is opened elsewhere, if nobody else reads the cache.
     pub(super) fn remember_place(&self, link: &Link<'_>, recalled: Recalled) {
         if let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) {
-            cache.remember_place(link, &ticket, recalled.stored_as);
+            cache.remember_place(link, &ticket, recalled.canonical);
         }
     }
 
@@ -80,13 +80,13 @@ impl Registry {
         let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) else {
             return;
         };
-        let stored_as = recalled.stored_as;
+        let canonical = recalled.canonical;
         // Of a manifest that is known by a second digest, a distribution server deletes the first and knows of none.
-        if link.kind == Kind::Manifest && *link.digest != stored_as {
+        if link.kind == Kind::Manifest && *link.digest != canonical {
             return;
         }
         let descriptor = Descriptor {
-            stored_as,
+            canonical,
             size,
             media_type,
         };

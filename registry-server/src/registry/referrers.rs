@@ -223,7 +223,7 @@ impl Registry {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Option<Found>, Error> {
-        let Some(stored_as) = self.revision(repository, referrer).await? else {
+        let Some(canonical) = self.revision(repository, referrer).await? else {
             return Ok(None);
         };
         let place = entry_place(repository, subject, referrer);
@@ -238,7 +238,7 @@ impl Registry {
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(Error::storage("read a referrer")(source)),
         }
-        match self.small_manifest(referrer, &stored_as, SMALL).await? {
+        match self.small_manifest(referrer, &canonical, SMALL).await? {
             Some(Small::Manifest(bytes, manifest)) if refers_to(&manifest, subject) => {
                 let json = serialized(referrer, &manifest, &bytes);
                 if json.len() as u64 > SMALL {
@@ -290,12 +290,12 @@ impl Registry {
     async fn small_manifest(
         &self,
         digest: &Digest,
-        stored_as: &Digest,
+        canonical: &Digest,
         limit: u64,
     ) -> Result<Option<Small>, Error> {
         let bytes = match self
             .driver
-            .get(&Place::BlobData { digest: *stored_as }.key(), limit)
+            .get(&Place::BlobData { digest: *canonical }.key(), limit)
             .await
         {
             Ok(bytes) => bytes,
@@ -303,8 +303,8 @@ impl Registry {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("read a manifest")(source)),
         };
-        if hashing::digest(stored_as.algorithm(), &bytes).await? != *stored_as {
-            return Err(Error::Corrupt { digest: *stored_as });
+        if hashing::digest(canonical.algorithm(), &bytes).await? != *canonical {
+            return Err(Error::Corrupt { digest: *canonical });
         }
         let digest = *digest;
         let manifest =

@@ -68,10 +68,10 @@ impl Sizes {
 
 impl Registry {
     /// Whether a payload of this size can have this digest. One that cannot is said once.
-    pub(super) fn can_be_whole(&self, stored_as: &Digest, size: u64) -> bool {
-        let whole = size > 0 || Digest::of(stored_as.algorithm(), b"") == *stored_as;
-        if !whole && self.broken.is_news(&Place::BlobData { digest: *stored_as }.key()) {
-            tracing::error!(digest = %stored_as, "a blob is empty and counts as missing until it is pushed again");
+    pub(super) fn can_be_whole(&self, canonical: &Digest, size: u64) -> bool {
+        let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
+        if !whole && self.broken.is_news(&Place::BlobData { digest: *canonical }.key()) {
+            tracing::error!(digest = %canonical, "a blob is empty and counts as missing until it is pushed again");
         }
         whole
     }
@@ -92,7 +92,7 @@ impl Registry {
         if said == 0 || said == held.size {
             return Ok(true);
         }
-        match self.examine(held.stored_as).await? {
+        match self.examine(held.canonical).await? {
             None => Ok(false),
             // It was replaced meanwhile.
             Some(actual) if actual == said => Ok(true),
@@ -102,54 +102,54 @@ impl Registry {
 
     /// How many bytes a payload has whose size in the store is in doubt; nothing when it is not there any more, or was
     /// damaged and is in the trash now.
-    async fn examine(&self, stored_as: Digest) -> Result<Option<u64>, Error> {
+    async fn examine(&self, canonical: Digest) -> Result<Option<u64>, Error> {
         let registry = self.clone();
         detached(async move {
             let turn = registry.sizes.turn.acquire().await;
             let _turn = turn.map_err(|_| Error::Stopping)?;
-            registry.examine_in_turn(stored_as).await
+            registry.examine_in_turn(canonical).await
         })
         .await
     }
 
-    async fn examine_in_turn(&self, stored_as: Digest) -> Result<Option<u64>, Error> {
-        let key = Place::BlobData { digest: stored_as }.key();
-        if let Some(whole) = self.sizes.of(&stored_as) {
+    async fn examine_in_turn(&self, canonical: Digest) -> Result<Option<u64>, Error> {
+        let key = Place::BlobData { digest: canonical }.key();
+        if let Some(whole) = self.sizes.of(&canonical) {
             let found = self.driver.look(&key).await;
             return match found.map_err(Error::storage("look at a blob"))? {
                 None => Ok(None),
                 Some(found) if found.size == whole => Ok(Some(whole)),
-                Some(found) => self.discard_damaged(stored_as, found.size, found.modified).await,
+                Some(found) => self.discard_damaged(canonical, found.size, found.modified).await,
             };
         }
         let count = AtomicU64::new(0);
-        let hashed = self.hash_object(&key, stored_as.algorithm(), &count).await?;
+        let hashed = self.hash_object(&key, canonical.algorithm(), &count).await?;
         let size = count.load(Ordering::Relaxed);
         match hashed {
             None => Ok(None),
-            Some(found) if found.digest == stored_as => {
-                self.sizes.learn(stored_as, size);
+            Some(found) if found.digest == canonical => {
+                self.sizes.learn(canonical, size);
                 Ok(Some(size))
             }
-            Some(found) => self.discard_damaged(stored_as, size, found.modified).await,
+            Some(found) => self.discard_damaged(canonical, size, found.modified).await,
         }
     }
 
     /// Takes a damaged payload to the trash, unless it was written anew since `seen`.
     async fn discard_damaged(
         &self,
-        stored_as: Digest,
+        canonical: Digest,
         size: u64,
         seen: SystemTime,
     ) -> Result<Option<u64>, Error> {
         if self.settings.read_only {
             return Ok(None);
         }
-        match self.trash_blob(stored_as, size, seen).await? {
+        match self.trash_blob(canonical, size, seen).await? {
             Some(run) => {
-                tracing::error!(digest = %stored_as, size, trash = %run, "a blob was damaged and is in the trash: it counts as missing until it is pushed again");
+                tracing::error!(digest = %canonical, size, trash = %run, "a blob was damaged and is in the trash: it counts as missing until it is pushed again");
             }
-            None => tracing::debug!(digest = %stored_as, "a damaged blob was replaced meanwhile"),
+            None => tracing::debug!(digest = %canonical, "a damaged blob was replaced meanwhile"),
         }
         Ok(None)
     }

@@ -40,7 +40,7 @@ impl Case {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
-            stored_as: self.digest,
+            canonical: self.digest,
             size: SIZE,
             media_type: match self.kind {
                 Kind::Blob => MediaType::OCTET_STREAM,
@@ -51,8 +51,8 @@ impl Case {
 
     async fn knows(&self, cache: &Cache) -> bool {
         match cache.look(&self.link()).await {
-            Look::Known(stored_as) => {
-                assert_eq!(stored_as, self.digest);
+            Look::Known(canonical) => {
+                assert_eq!(canonical, self.digest);
                 true
             }
             Look::Unknown(_) => false,

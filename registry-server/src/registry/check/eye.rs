@@ -51,11 +51,11 @@ impl<'a> Eye<'a> {
     }
 
     /// The size of a payload that is there and not known to be damaged.
-    pub(super) async fn payload(&self, stored_as: &Digest) -> Result<Option<u64>, Error> {
-        if self.is_damaged(stored_as) {
+    pub(super) async fn payload(&self, canonical: &Digest) -> Result<Option<u64>, Error> {
+        if self.is_damaged(canonical) {
             return Ok(None);
         }
-        let key = Place::BlobData { digest: *stored_as }.key();
+        let key = Place::BlobData { digest: *canonical }.key();
         match self.registry.driver.stat(&key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -74,13 +74,13 @@ impl<'a> Eye<'a> {
             repository: repository.clone(),
             digest,
         };
-        let Some(stored_as) = self.right_target(&link(*digest), digest).await? else {
+        let Some(canonical) = self.right_target(&link(*digest), digest).await? else {
             return Ok(None);
         };
-        if stored_as != *digest && self.target(&link(stored_as)).await?.is_none() {
+        if canonical != *digest && self.target(&link(canonical)).await?.is_none() {
             return Ok(None);
         }
-        self.payload(&stored_as).await
+        self.payload(&canonical).await
     }
 
     /// Whether a repository has a blob, and its size.
@@ -94,7 +94,7 @@ impl<'a> Eye<'a> {
             digest: *digest,
         };
         match self.right_target(&place, digest).await? {
-            Some(stored_as) => self.payload(&stored_as).await,
+            Some(canonical) => self.payload(&canonical).await,
             None => Ok(None),
         }
     }
@@ -112,16 +112,16 @@ impl<'a> Eye<'a> {
     }
 
     /// Whether a payload is what another digest says; believed unless digests are asked for.
-    pub(super) async fn is_also(&self, stored_as: &Digest, other: &Digest) -> Result<bool, Error> {
-        if self.digests == Digests::Trusted || stored_as == other {
+    pub(super) async fn is_also(&self, canonical: &Digest, other: &Digest) -> Result<bool, Error> {
+        if self.digests == Digests::Trusted || canonical == other {
             return Ok(true);
         }
-        let name = (*stored_as, other.algorithm());
+        let name = (*canonical, other.algorithm());
         let known = |eye: &Self| eye.others().get(&name).copied();
         if let Some(known) = known(self) {
             return Ok(known == *other);
         }
-        let key = Place::BlobData { digest: *stored_as }.key();
+        let key = Place::BlobData { digest: *canonical }.key();
         let hashed = self.registry.hash_object(&key, other.algorithm(), &self.hashed);
         let Some(actual) = hashed.await? else {
             return Ok(true); // Gone meanwhile, which is another matter.

@@ -80,19 +80,19 @@ impl Eye<'_> {
             return Ok(Vec::new());
         };
         let at_link = |finding| Found::at(finding, link.clone(), seen);
-        let Some(stored_as) = target else {
+        let Some(canonical) = target else {
             return Ok(vec![at_link(Finding::LinkEmpty { link: link.clone() })]);
         };
-        if stored_as.algorithm() == digest.algorithm() && stored_as != digest {
+        if canonical.algorithm() == digest.algorithm() && canonical != digest {
             return Ok(vec![at_link(Finding::LinkWrong {
                 link: link.clone(),
-                holds: stored_as,
+                holds: canonical,
             })]);
         }
         let dangling = || {
             at_link(Finding::LinkDangling {
                 link: link.clone(),
-                target: stored_as,
+                target: canonical,
             })
         };
         let unreadable = |reason: &str| {
@@ -102,10 +102,10 @@ impl Eye<'_> {
                 reason: reason.to_owned(),
             })
         };
-        if self.is_damaged(&stored_as) {
+        if self.is_damaged(&canonical) {
             return Ok(vec![dangling()]);
         }
-        let payload = Place::BlobData { digest: stored_as };
+        let payload = Place::BlobData { digest: canonical };
         let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
             Small::Whole { bytes, modified } => (bytes, modified),
             Small::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
@@ -115,12 +115,12 @@ impl Eye<'_> {
         };
         let size = bytes.len() as u64;
         let children = self.registry.settings.validation.children.clone();
-        let read = hashing::off_thread(move || read(&stored_as, digest, &bytes, &children)).await?;
+        let read = hashing::off_thread(move || read(&canonical, digest, &bytes, &children)).await?;
         let document = match read {
             Read::Document(document) => document,
             Read::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
             // Known by a second digest that its bytes do not have.
-            Read::Other { holds } if holds == stored_as => {
+            Read::Other { holds } if holds == canonical => {
                 return Ok(vec![at_link(Finding::LinkWrong {
                     link: link.clone(),
                     holds,
@@ -128,12 +128,12 @@ impl Eye<'_> {
             }
             Read::Other { .. } => {
                 let finding = Finding::BlobDamaged {
-                    digest: stored_as,
+                    digest: canonical,
                     size,
                 };
                 // Another repository, or a look beside this one, may have told it.
                 let blob = self
-                    .is_damaged_now(stored_as)
+                    .is_damaged_now(canonical)
                     .then(|| Found::at(finding, payload, modified));
                 return Ok(blob.into_iter().chain([dangling()]).collect());
             }
@@ -240,13 +240,13 @@ enum Read {
 }
 
 /// Takes a stored document apart. Blocks for milliseconds with a large one.
-fn read(stored_as: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> Read {
-    let actual = Digest::of(stored_as.algorithm(), bytes);
-    if actual != *stored_as {
+fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> Read {
+    let actual = Digest::of(canonical.algorithm(), bytes);
+    if actual != *canonical {
         return Read::Other { holds: actual };
     }
     if Digest::of(digest.algorithm(), bytes) != digest {
-        return Read::Other { holds: *stored_as };
+        return Read::Other { holds: *canonical };
     }
     let manifest = match Manifest::of_stored(bytes) {
         Ok(manifest) => manifest,

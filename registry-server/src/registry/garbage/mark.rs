@@ -60,30 +60,30 @@ impl Marked {
         self.manifests.push(manifest, place.key().as_str().as_bytes());
     }
 
-    fn link(&mut self, place: &Place, stored_as: &Digest) {
-        let payload = format!("{}\n{stored_as}", place.key());
-        self.links.push(&blob(stored_as), payload.as_bytes());
+    fn link(&mut self, place: &Place, canonical: &Digest) {
+        let payload = format!("{}\n{canonical}", place.key());
+        self.links.push(&blob(canonical), payload.as_bytes());
     }
 }
 
 /// How a payload is known.
-pub(super) fn blob(stored_as: &Digest) -> Key {
+pub(super) fn blob(canonical: &Digest) -> Key {
     let mut key = Key::default();
     // The first half of a SHA-512 is as good a name.
     let length = key.len();
-    key.copy_from_slice(&stored_as.hash()[..length]);
+    key.copy_from_slice(&canonical.hash()[..length]);
     key
 }
 
 /// How a manifest is known.
-fn manifest(repository: &RepositoryName, stored_as: &Digest) -> Key {
-    blob(&Digest::sha256(format!("{repository}@{stored_as}").as_bytes()))
+fn manifest(repository: &RepositoryName, canonical: &Digest) -> Key {
+    blob(&Digest::sha256(format!("{repository}@{canonical}").as_bytes()))
 }
 
 /// A manifest's link, and what it leads to.
 struct Revision {
     digest: Digest,
-    stored_as: Digest,
+    canonical: Digest,
     written: SystemTime,
     document: Document,
 }
@@ -162,12 +162,12 @@ impl Registry {
                     .listed(&area, algorithm, "list the blobs of a repository")
                     .await?;
                 while let Some(digest) = layers.try_next().await? {
-                    let (repository, mut stored_as) = (repository.clone(), digest);
+                    let (repository, mut canonical) = (repository.clone(), digest);
                     let place = Place::LayerLink { repository, digest };
                     if algorithm != Algorithm::Sha256 {
-                        stored_as = self.read_link(&place).await?.unwrap_or(digest);
+                        canonical = self.read_link(&place).await?.unwrap_or(digest);
                     }
-                    marked.link(&place, &stored_as);
+                    marked.link(&place, &canonical);
                     marked = marked.relieved().await?;
                 }
             }
@@ -263,17 +263,17 @@ impl Registry {
             Err(source) => return Err(Error::storage("look at a link")(source)),
         };
         // A link that holds nothing makes its manifest unknown, not worthless: its name says what it led to.
-        let stored_as = target.unwrap_or(digest);
-        let key = Place::BlobData { digest: stored_as }.key();
+        let canonical = target.unwrap_or(digest);
+        let key = Place::BlobData { digest: canonical }.key();
         let document = match self.driver.get(&key, STORED_MAX).await {
-            Ok(bytes) => mentions(&stored_as, bytes).await?,
+            Ok(bytes) => mentions(&canonical, bytes).await?,
             Err(storage::Error::NotFound { .. }) => Document::Missing,
             Err(storage::Error::TooLarge { .. }) => Document::Unreadable,
             Err(source) => return Err(Error::storage("read a manifest")(source)),
         };
         Ok(Some(Revision {
             digest,
-            stored_as,
+            canonical,
             written,
             document,
         }))
@@ -289,15 +289,15 @@ impl Registry {
     ) -> Result<(), GarbageError> {
         let Revision {
             digest,
-            stored_as,
+            canonical,
             written,
             document,
         } = revision;
-        let key = manifest(repository, stored_as);
+        let key = manifest(repository, canonical);
         if untagged == Untagged::Keep || *written > limit {
             marked.edges.root(&key);
         }
-        marked.edges.leads(&key, &blob(stored_as));
+        marked.edges.leads(&key, &blob(canonical));
         let place = Place::RevisionLink {
             repository: repository.clone(),
             digest: *digest,
@@ -312,8 +312,8 @@ impl Registry {
                         .edges
                         .leads(&key, &self.known_as(repository, digest).await?);
                     if digest.algorithm() != Algorithm::Sha256 {
-                        for stored_as in self.stored_under(repository, digest).await? {
-                            marked.edges.leads(&key, &blob(&stored_as));
+                        for canonical in self.stored_under(repository, digest).await? {
+                            marked.edges.leads(&key, &blob(&canonical));
                         }
                     }
                 }
@@ -336,11 +336,11 @@ impl Registry {
 
     /// How a manifest of a repository is known, by either of its digests.
     async fn known_as(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
-        let stored_as = match digest.algorithm() {
+        let canonical = match digest.algorithm() {
             Algorithm::Sha256 => None,
             Algorithm::Sha512 => self.revision(repository, digest).await?,
         };
-        Ok(manifest(repository, &stored_as.unwrap_or(*digest)))
+        Ok(manifest(repository, &canonical.unwrap_or(*digest)))
     }
 
     /// Under which digests the payload may lie of content that is known by another one.
@@ -414,8 +414,8 @@ impl Registry {
                 while let Some(digest) = aliases.try_next().await? {
                     let place = Place::BlobAlias { digest };
                     // One that holds nothing leads nowhere.
-                    let stored_as = self.read_link(&place).await?.unwrap_or(digest);
-                    marked.link(&place, &stored_as);
+                    let canonical = self.read_link(&place).await?.unwrap_or(digest);
+                    marked.link(&place, &canonical);
                     marked = marked.relieved().await?;
                 }
             }
@@ -425,10 +425,10 @@ impl Registry {
 }
 
 /// What a document mentions. Hashing and reading four megabytes takes a while, so it is done aside.
-async fn mentions(stored_as: &Digest, bytes: Bytes) -> Result<Document, Error> {
-    let stored_as = *stored_as;
+async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<Document, Error> {
+    let canonical = *canonical;
     hashing::off_thread(move || {
-        if Digest::of(stored_as.algorithm(), &bytes) != stored_as {
+        if Digest::of(canonical.algorithm(), &bytes) != canonical {
             return Document::Unreadable;
         }
         Mentions::read(&bytes).map_or(Document::Unreadable, Document::Read)

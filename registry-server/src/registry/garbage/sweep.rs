@@ -118,13 +118,13 @@ impl Registry {
             let links: Vec<(Key, Place, Digest)> = batch
                 .garbage
                 .iter()
-                .filter_map(|(key, note)| link_of(note).map(|(place, stored_as)| (*key, place, stored_as)))
+                .filter_map(|(key, note)| link_of(note).map(|(place, canonical)| (*key, place, canonical)))
                 .collect();
             let places = links.iter().map(|(_, place, _)| place);
             self.note_removals(&mut noted, places).await?;
             let mut fates = stream::iter(links)
-                .map(async |(key, place, stored_as)| {
-                    let fate = match self.is_young(&stored_as, limit).await {
+                .map(async |(key, place, canonical)| {
+                    let fate = match self.is_young(&canonical, limit).await {
                         Ok(true) => Fate::Young,
                         Ok(false) => self.remove(&place, limit, removal).await,
                         Err(error) => Fate::Failed(error),
@@ -220,10 +220,10 @@ impl Registry {
     }
 
     /// Whether a payload is too young to go. A missing one is not. Looking makes it no younger.
-    async fn is_young(&self, stored_as: &Digest, limit: SystemTime) -> Result<bool, Error> {
+    async fn is_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
         match self
             .driver
-            .touched(&Place::BlobData { digest: *stored_as }.key())
+            .touched(&Place::BlobData { digest: *canonical }.key())
             .await
         {
             Ok(found) => Ok(found.modified > limit),
@@ -379,8 +379,8 @@ fn place_of(note: &[u8]) -> Option<Place> {
 
 /// Reads the note of a link.
 fn link_of(note: &[u8]) -> Option<(Place, Digest)> {
-    let (key, stored_as) = std::str::from_utf8(note).ok()?.split_once('\n')?;
-    Some((place_of(key.as_bytes())?, Digest::parse(stored_as).ok()?))
+    let (key, canonical) = std::str::from_utf8(note).ok()?.split_once('\n')?;
+    Some((place_of(key.as_bytes())?, Digest::parse(canonical).ok()?))
 }
 
 /// Reads the note of a manifest that cannot be read.

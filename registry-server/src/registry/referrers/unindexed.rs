@@ -250,10 +250,10 @@ impl Registry {
     }
 
     async fn look_at_unknown(&self, repository: &RepositoryName, digest: &Digest) -> Result<Look, Error> {
-        let Some(stored_as) = self.revision(repository, digest).await? else {
+        let Some(canonical) = self.revision(repository, digest).await? else {
             return Ok(Look::Nothing);
         };
-        match self.small_manifest(digest, &stored_as, SMALL).await {
+        match self.small_manifest(digest, &canonical, SMALL).await {
             Ok(Some(Small::Manifest(bytes, manifest))) => {
                 let subject = manifest.subject.as_ref().map(|subject| subject.digest);
                 let entry = subject.map(|subject| (subject, super::serialized(digest, &manifest, &bytes)));

@@ -93,9 +93,9 @@ impl Registry {
     {
         let (writer, Hash { hasher, saved }) = self.take_in(store, repository, id, chunk, body).await?;
         let size = writer.size();
-        let stored_as = hasher.digest();
+        let canonical = hasher.digest();
         let actual = match digest.algorithm() {
-            Algorithm::Sha256 => stored_as,
+            Algorithm::Sha256 => canonical,
             Algorithm::Sha512 => self.sha512_of_upload(repository, id).await?,
         };
         if saved == size {
@@ -118,7 +118,7 @@ impl Registry {
         }
         // Publishing checks the size again under the lock, so bytes appended since the hash was taken would
         // be noticed.
-        let target = Place::BlobData { digest: stored_as }.key();
+        let target = Place::BlobData { digest: canonical }.key();
         let staged = data(repository, id).key();
         let published = let_go(|| store.publish(&staged, &target, size))
             .await
@@ -126,7 +126,7 @@ impl Registry {
         self.ended_if_lost(repository, id, published).await?;
         let held = Held {
             digest,
-            stored_as,
+            canonical,
             size,
             modified: std::time::SystemTime::now(),
         };

@@ -129,11 +129,11 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
         r#"{{"schemaVersion":2,"manifests":[],"subject":{}}}"#,
         descriptor(&image, 1)
     );
-    let stored_as = Digest::sha256(text.as_bytes());
+    let canonical = Digest::sha256(text.as_bytes());
     let reference = Reference::Digest(Digest::of(Algorithm::Sha512, text.as_bytes()));
     let put = registry.put_manifest(&app, &reference, &MediaType::OCI_INDEX, text.into(), &[]);
     put.await.unwrap();
-    std::fs::remove_file(path(folder.path(), &revision(&app, stored_as))).unwrap();
+    std::fs::remove_file(path(folder.path(), &revision(&app, canonical))).unwrap();
     breaks(folder.path(), &registry, vec![], vec![]).await;
 }
 

@@ -266,8 +266,8 @@ impl Model {
             let expected = match &place {
                 Place::BlobData { digest } => payloads.contains(digest),
                 Place::LayerLink { .. } | Place::BlobAlias { .. } => {
-                    let stored_as = registry.read_link(&place).await.unwrap().unwrap();
-                    payloads.contains(&stored_as)
+                    let canonical = registry.read_link(&place).await.unwrap().unwrap();
+                    payloads.contains(&canonical)
                 }
                 Place::RevisionLink { repository, digest } => is_of(&kept, repository, digest),
                 // The past of tags is looked at only where it may matter.

@@ -49,14 +49,14 @@ impl Registry {
         let id = session.id;
         let state = open(store, repository, session, chunk.offset).await?;
         let first = next_block(&mut body).await;
-        if let (None, Tail::Blob(stored_as), Some(Resume::Whole { stored, .. })) =
+        if let (None, Tail::Blob(canonical), Some(Resume::Whole { stored, .. })) =
             (&first, &state.tail, session.resume)
         {
             if let Some(trouble) = trouble(id, state.size(), Received::NOTHING, chunk.length) {
                 return Err(trouble);
             }
             return self
-                .finish_whole(repository, id, digest, *stored_as, state.size(), *stored)
+                .finish_whole(repository, id, digest, *canonical, state.size(), *stored)
                 .await;
         }
         let body = stream::iter(first).chain(body);
@@ -148,13 +148,13 @@ impl Registry {
             self.record(store, repository, id, taking).await?;
             return Err(trouble);
         }
-        let (size, stored_as) = (taking.hasher.length(), taking.hasher.digest());
-        if digest.algorithm() == Algorithm::Sha256 && digest != stored_as {
+        let (size, canonical) = (taking.hasher.length(), taking.hasher.digest());
+        if digest.algorithm() == Algorithm::Sha256 && digest != canonical {
             taking.abort(store, &staged).await;
             self.remove_upload(repository, id).await?;
-            return Err(mismatch(repository, id, digest, stored_as));
+            return Err(mismatch(repository, id, digest, canonical));
         }
-        let target = Place::BlobData { digest: stored_as }.key();
+        let target = Place::BlobData { digest: canonical }.key();
         let failed = |source| upload_error("store a blob", repository, id, source);
         match taking.finish().await {
             Ok(Taken::Blocks(blocks)) => {
@@ -166,19 +166,19 @@ impl Registry {
                     .map_err(failed)?;
             }
             Ok(Taken::Upload(upload)) => {
-                self.put_together(finishing, &staged, &upload, size, stored_as)
+                self.put_together(finishing, &staged, &upload, size, canonical)
                     .await?;
                 self.publish_staged(finishing, &staged, &target, size).await?;
             }
             // A request before this one put the parts together and got no further.
             Err(storage::Error::NotFound { .. }) => {
-                self.check_together(repository, id, &staged, size, stored_as)
+                self.check_together(repository, id, &staged, size, canonical)
                     .await?;
                 self.publish_staged(finishing, &staged, &target, size).await?;
             }
             Err(source) => return Err(failed(source)),
         }
-        let held = held(digest, stored_as, size);
+        let held = held(digest, canonical, size);
         self.grant_blob(repository, &held).await?;
         if let Err(error) = store.delete_all(&[session_key(repository, id), staged]).await {
             // The blob is there; what is left of the session is a matter for the next purge.
@@ -243,14 +243,14 @@ impl Registry {
         repository: &RepositoryName,
         id: &UploadId,
         digest: Digest,
-        stored_as: Digest,
+        canonical: Digest,
         size: u64,
         stored: u64,
     ) -> Result<Held, Error> {
         let actual = match digest.algorithm() {
-            Algorithm::Sha256 => stored_as,
+            Algorithm::Sha256 => canonical,
             Algorithm::Sha512 => {
-                let key = Place::BlobData { digest: stored_as }.key();
+                let key = Place::BlobData { digest: canonical }.key();
                 let failed = Error::storage("read an upload");
                 let content = self.driver.read(&key, ReadRange::Full).await.map_err(&failed)?;
                 sha512(content.map_err(Error::storage("read an upload"))).await?
@@ -260,11 +260,11 @@ impl Registry {
             return Err(mismatch(repository, id, digest, actual));
         }
         let age = now().saturating_sub(stored);
-        if age > YOUNG.as_secs() && self.stored(&digest, stored_as).await?.is_none() {
+        if age > YOUNG.as_secs() && self.stored(&digest, canonical).await?.is_none() {
             // So long ago that it was collected.
             return Err(unknown(repository, id));
         }
-        let held = held(digest, stored_as, size);
+        let held = held(digest, canonical, size);
         self.grant_blob(repository, &held).await?;
         Ok(held)
     }
@@ -364,10 +364,10 @@ async fn sha512(mut blocks: impl Stream<Item = Result<Bytes, Error>> + Unpin) ->
     Ok(Digest::from_sha512(&hash.finalize().into()))
 }
 
-fn held(digest: Digest, stored_as: Digest, size: u64) -> Held {
+fn held(digest: Digest, canonical: Digest, size: u64) -> Held {
     Held {
         digest,
-        stored_as,
+        canonical,
         size,
         modified: SystemTime::now(),
     }
