@@ -2,12 +2,13 @@
 //!
 //! Guarantees: what a call acknowledges is in the store, durably; no content enters under a digest it does not
 //! have; a repository shows only content it was granted; whatever makes a blob reachable, or answers that one is
-//! there, passes [`holdings`] and nothing else, because a garbage collection that runs beside pushes has to hook
+//! there, passes [`blob_access`] and nothing else, because a garbage collection that runs beside pushes has to hook
 //! in exactly there.
 //! Must not: know a header, a status or a path.
 //! Start at [`Registry`]; a push begins in [`uploads`](Registry::start_upload) and ends in
 //! [`manifests`](Registry::put_manifest).
 
+mod blob_access;
 mod blobs;
 mod broken;
 mod catalog;
@@ -17,7 +18,6 @@ mod deletions;
 mod error;
 mod garbage;
 mod hashing;
-mod holdings;
 mod links;
 mod manifests;
 pub mod offload;
@@ -38,6 +38,7 @@ mod writers;
 
 use std::sync::Arc;
 
+pub use blob_access::BlobDescriptor;
 pub use blobs::Blob;
 pub use catalog::CatalogPage;
 pub use check::{
@@ -46,7 +47,6 @@ pub use check::{
 pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;
 pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
-pub use holdings::Held;
 pub use manifests::{Accepts, Pushed, Stored};
 pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};

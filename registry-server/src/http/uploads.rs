@@ -15,7 +15,7 @@ use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
 use super::state::UploadState;
 use super::{Body, range};
-use crate::registry::{Chunk, Error, Held, Offset, Progress, Resume, Session};
+use crate::registry::{BlobDescriptor, Chunk, Error, Offset, Progress, Resume, Session};
 
 /// What a client that chooses its chunks itself is asked to send at least (`OCI-Chunk-Min-Length`, OCI distribution 1.1,
 /// "Pushing a blob in chunks"). Smaller ones are taken all the same; each is made safe against a crash by itself, which
@@ -250,7 +250,7 @@ fn accepted(
         .finish()
 }
 
-fn created(call: &Call<'_>, name: &RepositoryName, held: &Held) -> Response<Body> {
+fn created(call: &Call<'_>, name: &RepositoryName, held: &BlobDescriptor) -> Response<Body> {
     Reply::new(StatusCode::CREATED)
         .header(LOCATION, call.locations.blob(name, &held.digest))
         .header(DOCKER_CONTENT_DIGEST, held.digest)

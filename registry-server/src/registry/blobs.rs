@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use registry_oci::{Digest, MediaType, RepositoryName};
 
-use super::{Error, Held, Registry};
+use super::{BlobDescriptor, Error, Registry};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Content, Durability, Intake, ReadRange};
@@ -29,8 +29,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::BlobUnknown`], or the store's.
-    pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Held, Error> {
-        self.held(repository, digest)
+    pub async fn head_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobDescriptor, Error> {
+        self.linked_blob(repository, digest)
             .await?
             .ok_or_else(|| unknown(repository, digest))
     }
@@ -120,11 +124,11 @@ impl Registry {
     /// Parts of a blob that was looked at, opened one after the other as the stream is read.
     pub fn blob_parts(
         &self,
-        held: &Held,
+        blob: &BlobDescriptor,
         parts: Vec<Range<u64>>,
     ) -> BoxStream<'static, Result<Content, storage::Error>> {
         let key = Place::BlobData {
-            digest: held.canonical,
+            digest: blob.canonical,
         }
         .key();
         // A file is open at once. A request to another machine takes its time, which a few others need not wait for.
@@ -156,16 +160,16 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
         from: Option<&RepositoryName>,
-    ) -> Result<Option<Held>, Error> {
-        let held = match from {
-            Some(from) => self.held(from, digest).await?,
-            None if self.settings.mount_anywhere => self.stored_anywhere(digest).await?,
+    ) -> Result<Option<BlobDescriptor>, Error> {
+        let blob = match from {
+            Some(from) => self.linked_blob(from, digest).await?,
+            None if self.settings.mount_anywhere => self.blob_of_any_repository(digest).await?,
             None => None,
         };
-        if let Some(held) = &held {
-            self.grant_blob(repository, held).await?;
+        if let Some(blob) = &blob {
+            self.link_blob(repository, blob).await?;
         }
-        Ok(held)
+        Ok(blob)
     }
 
     /// Takes a blob away from a repository. Its payload stays: other repositories may have it, and the garbage
@@ -177,7 +181,7 @@ impl Registry {
         let link = link(repository, digest);
         // Also when there is none: then the answer to the last attempt was that it could not be forgotten.
         self.forget(&link).await?;
-        if self.granted(repository, digest).await?.is_none() {
+        if self.blob_link_target(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
         self.note_deletion(repository).await?;

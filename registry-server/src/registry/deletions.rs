@@ -20,7 +20,7 @@
 //!   first. What is younger is left to the garbage collection; readers believe an entry only beside a link.
 //!
 //! A link of a blob is one object: the later one of a grant and a deletion wins, and neither needs a second look. The
-//! garbage collection and the purge of uploads remove by age ([`super::holdings`], [`super::purge`]); a collection that
+//! garbage collection and the purge of uploads remove by age ([`super::blob_access`], [`super::purge`]); a collection that
 //! is forced to run beside servers that write leaves the note as well, because object stores cannot remove on a
 //! condition in one step.
 //!
@@ -175,7 +175,7 @@ impl Registry {
                 return Ok(());
             };
             let other = names.iter().find(|name| *name != canonical).unwrap_or(canonical);
-            self.grant_manifest(repository, *other, *canonical).await?;
+            self.link_manifest(repository, *other, *canonical).await?;
             // Unless the tag has gone again: then nothing keeps what was just put back.
             let means = self.tag_target(repository, &tag).await?;
             if means.is_some_and(|digest| names.contains(&digest)) {

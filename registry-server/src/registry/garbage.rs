@@ -18,7 +18,7 @@
 //! - A dry run is the same work without the removals, and writes nothing.
 //!
 //! Pushes that run meanwhile: whoever is told that content is there has made it young by that (see
-//! [`super::holdings`]), in one step with looking for it, and a manifest is accepted only after each blob it mentions
+//! [`super::blob_access`]), in one step with looking for it, and a manifest is accepted only after each blob it mentions
 //! was looked for in that way. So with a minimum age of an hour no accepted manifest loses a blob, as long as clocks
 //! are within half an hour of the store's and no push takes half an hour between these two steps. This does not hold
 //! for servers of another make, for manifests that are accepted without a look at what they mention

@@ -5,8 +5,8 @@ use registry_oci::{
     Algorithm, Descriptor, Digest, MANIFEST_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
 };
 
+use super::blob_access::link_names;
 use super::deletions::ROUNDS;
-use super::holdings::both;
 use super::parsing::Parsed;
 use super::recall::Word;
 use super::{Error, Notice, Registry, hashing};
@@ -68,7 +68,7 @@ impl Push<'_> {
             referrer: self.digest,
         }));
         places.extend(
-            both(self.digest, self.canonical).map(|digest| Place::RevisionLink {
+            link_names(self.digest, self.canonical).map(|digest| Place::RevisionLink {
                 repository: repository(),
                 digest,
             }),
@@ -196,7 +196,7 @@ impl Registry {
             if let Some(entry) = entry {
                 self.index_referrer(repository, *digest, entry.clone()).await?;
             }
-            self.grant_manifest(repository, *digest, *canonical).await?;
+            self.link_manifest(repository, *digest, *canonical).await?;
             self.mark_referrers_known(repository, [*digest, *canonical])
                 .await?;
             if !met_deletion {

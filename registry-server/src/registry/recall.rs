@@ -1,8 +1,8 @@
 //! The one door to the cache of links: a read that goes on to open what a link leads to may believe what was read a
 //! moment ago.
 //!
-//! Nothing else may. A client that is told "it is there" does not send it, so [`super::holdings`] never comes here;
-//! what this door gives names a payload to be opened and is no [`super::Held`], which only the store makes.
+//! Nothing else may. A client that is told "it is there" does not send it, so [`super::blob_access`] never comes here;
+//! what this door gives names a payload to be opened and is no [`super::BlobDescriptor`], which only the store makes.
 
 use registry_oci::{Digest, MediaType};
 
@@ -47,7 +47,7 @@ impl Registry {
             None => None,
         };
         let canonical = match link.kind {
-            Kind::Blob => self.granted(link.repository, link.digest).await?,
+            Kind::Blob => self.blob_link_target(link.repository, link.digest).await?,
             Kind::Manifest => self.revision(link.repository, link.digest).await?,
         };
         Ok(canonical.map(|canonical| Recalled {

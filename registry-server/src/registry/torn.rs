@@ -23,7 +23,7 @@ use registry_oci::Digest;
 use tokio::sync::Semaphore;
 
 use super::uploads::detached;
-use super::{Error, Held, Registry};
+use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
 
 /// How many sizes are remembered. When there are more, all are forgotten.
@@ -84,15 +84,15 @@ impl Registry {
         &self,
         digest: Digest,
         said: u64,
-        held: Option<Held>,
+        blob: Option<BlobDescriptor>,
     ) -> Result<bool, Error> {
-        let Some(held) = held else {
+        let Some(blob) = blob else {
             return Ok(false);
         };
-        if said == 0 || said == held.size {
+        if said == 0 || said == blob.size {
             return Ok(true);
         }
-        match self.examine(held.canonical).await? {
+        match self.examine(blob.canonical).await? {
             None => Ok(false),
             // It was replaced meanwhile.
             Some(actual) if actual == said => Ok(true),

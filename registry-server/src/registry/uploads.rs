@@ -17,7 +17,7 @@ pub use parted::Resume;
 pub(super) use turns::Turns;
 
 use super::receive::{BodyError, Received};
-use super::{Error, Held, Registry};
+use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Intake};
 use crate::telemetry::request::spawn;
@@ -162,7 +162,7 @@ impl Registry {
         chunk: Chunk,
         digest: &Digest,
         body: B,
-    ) -> Result<Held, Error>
+    ) -> Result<BlobDescriptor, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static,
     {

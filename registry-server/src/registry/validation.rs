@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use regex::RegexSet;
 use registry_oci::{Descriptor, Digest, Manifest, MediaType, RepositoryName, shortened};
 
-use super::{Error, Held, Registry};
+use super::{BlobDescriptor, Error, Registry};
 
 /// How many references of a manifest are looked up at once.
 const LOOKUPS: usize = 16;
@@ -229,10 +229,10 @@ impl Registry {
         let mut looks = Lookups::of(&blobs);
         while let Some(batch) = looks.batch() {
             let digests: Vec<Digest> = batch.iter().map(|(digest, _)| *digest).collect();
-            let held = self.held_all(repository, &digests).await?;
+            let blob = self.linked_blobs(repository, &digests).await?;
             let mut there = Vec::with_capacity(batch.len());
-            for ((digest, said), held) in batch.iter().zip(held) {
-                there.push(self.is_as_said(*digest, *said, held).await?);
+            for ((digest, said), blob) in batch.iter().zip(blob) {
+                there.push(self.is_as_said(*digest, *said, blob).await?);
             }
             looks.note(batch.into_iter().zip(there), |_| refuses);
         }
@@ -245,8 +245,8 @@ impl Registry {
         while let Some(batch) = looks.batch() {
             let there: Vec<bool> = stream::iter(batch.clone())
                 .map(async |(_, digest, said)| {
-                    let held = self.held_child(repository, &digest).await?;
-                    self.is_as_said(digest, said, held).await
+                    let blob = self.linked_child(repository, &digest).await?;
+                    self.is_as_said(digest, said, blob).await
                 })
                 .buffered(LOOKUPS)
                 .try_collect()
@@ -259,10 +259,14 @@ impl Registry {
     }
 
     /// What a repository has of what an index lists: a manifest, or a blob, because caches of builds list those.
-    async fn held_child(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
-        match self.held_manifest(repository, digest).await? {
-            Some(held) => Ok(Some(held)),
-            None => self.held(repository, digest).await,
+    async fn linked_child(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobDescriptor>, Error> {
+        match self.linked_manifest(repository, digest).await? {
+            Some(blob) => Ok(Some(blob)),
+            None => self.linked_blob(repository, digest).await,
         }
     }
 }

@@ -272,7 +272,7 @@ async fn a_manifest_that_stays_and_cannot_be_read_ends_the_collection_before_it_
     // Bytes that have their digest and are no manifest name what nobody can tell.
     let digest = Digest::sha256(&no_manifest);
     push_blob(&registry, &app, &digest, &no_manifest).await;
-    registry.grant_manifest(&app, digest, digest).await.unwrap();
+    registry.link_manifest(&app, digest, digest).await.unwrap();
     let error = registry
         .collect_garbage(&at_once(Untagged::Keep), &mut |_| {})
         .await
@@ -296,7 +296,7 @@ async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
             .put(&key, document, Mode::Replace, Durability::Crash)
             .await
             .unwrap();
-        registry.grant_manifest(&app, digest, digest).await.unwrap();
+        registry.link_manifest(&app, digest, digest).await.unwrap();
         kept.extend([blob, digest]);
         digest
     };
@@ -323,7 +323,7 @@ async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
     std::fs::write(path(folder.path(), &revision(emptied)), "").unwrap();
     // A manifest whose payload is gone, and files that no registry reads.
     let missing = Digest::sha256(b"missing");
-    registry.grant_manifest(&app, missing, missing).await.unwrap();
+    registry.link_manifest(&app, missing, missing).await.unwrap();
     let stray = path(folder.path(), &revision(missing)).with_file_name("link.1f0c6a4e.tmp");
     std::fs::write(&stray, "x").unwrap();
     std::fs::create_dir_all(
@@ -468,7 +468,7 @@ async fn blobs_that_an_index_lists_and_what_either_reading_of_a_document_names_s
         .driver()
         .put(&key, document.into(), Mode::Replace, Durability::Crash);
     put.await.unwrap();
-    registry.grant_manifest(&app, digest, digest).await.unwrap();
+    registry.link_manifest(&app, digest, digest).await.unwrap();
     let collected = collect(&registry, &at_once(Untagged::Keep)).await;
     assert_eq!(
         (collected.blobs_removed, collected.blobs_kept),

@@ -12,7 +12,7 @@ use registry_oci::{Digest, MediaType, Reference};
 
 use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
-use crate::registry::{Accepts, Copied, Error, Held, Registry, Settings, WhileWritten};
+use crate::registry::{Accepts, BlobDescriptor, Copied, Error, Registry, Settings, WhileWritten};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
@@ -46,7 +46,11 @@ fn on(disk: &Arc<Disk>, folder: &Path) -> Registry {
     Registry::new(Arc::new(driver), Settings::default())
 }
 
-async fn finish(registry: &Registry, id: &registry_oci::UploadId, content: &Bytes) -> Result<Held, Error> {
+async fn finish(
+    registry: &Registry,
+    id: &registry_oci::UploadId,
+    content: &Bytes,
+) -> Result<BlobDescriptor, Error> {
     let body = stream::iter([Ok(content.clone())]);
     let digest = Digest::sha256(content);
     registry

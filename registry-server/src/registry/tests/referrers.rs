@@ -203,7 +203,7 @@ async fn what_no_page_has_room_for_is_refused_and_listed_without_that_when_anoth
         let payload = Place::BlobData { digest }.key();
         let put = driver.put(&payload, text.into(), storage::Mode::Replace, Durability::Crash);
         put.await.unwrap();
-        registry.grant_manifest(&name(), digest, digest).await.unwrap();
+        registry.link_manifest(&name(), digest, digest).await.unwrap();
     }
     registry.look_again(&name()).await;
     let page = registry.referrers(&name(), &subject, None, None).await.unwrap();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Chunk, Offset, Progress, data, trouble, turns, upload_error};
 use crate::registry::receive::{BodyError, receive};
-use crate::registry::{Error, Held, Registry};
+use crate::registry::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Append, Durability, Mode, Staged, Writer};
 
@@ -87,7 +87,7 @@ impl Registry {
         chunk: Chunk,
         digest: Digest,
         body: B,
-    ) -> Result<Held, Error>
+    ) -> Result<BlobDescriptor, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
@@ -124,18 +124,18 @@ impl Registry {
             .await
             .map_err(|source| upload_error("store a blob", repository, id, source));
         self.ended_if_lost(repository, id, published).await?;
-        let held = Held {
+        let blob = BlobDescriptor {
             digest,
             canonical,
             size,
             modified: std::time::SystemTime::now(),
         };
-        self.grant_blob(repository, &held).await?;
+        self.link_blob(repository, &blob).await?;
         if let Err(error) = self.remove_upload(repository, id).await {
             // The blob is there; what is left of the session is a matter for the next purge.
             tracing::warn!(%repository, %id, %error, "a finished upload could not be cleaned up");
         }
-        Ok(held)
+        Ok(blob)
     }
 
     pub(in crate::registry) async fn remove_upload(

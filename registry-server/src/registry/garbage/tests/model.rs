@@ -235,7 +235,7 @@ impl Model {
                 let loaded = registry.load_manifest(&repository, digest).await.unwrap();
                 let (_, manifest) = loaded.unwrap_or_else(|| panic!("manifest {number} is gone: {known:?}"));
                 for blob in manifest.config.iter().chain(&manifest.layers) {
-                    let held = registry.held(&repository, &blob.digest).await.unwrap();
+                    let held = registry.linked_blob(&repository, &blob.digest).await.unwrap();
                     assert!(
                         held.is_some(),
                         "blob {} of manifest {number} is gone",

@@ -11,7 +11,7 @@ use super::record::{Upload, session_key};
 use super::{Resume, State, Tail, Taking, YOUNG, now, open};
 use crate::registry::receive::{BodyError, Received};
 use crate::registry::uploads::{Chunk, Session, data, trouble, unknown, upload_error};
-use crate::registry::{Error, Held, Registry, hashing};
+use crate::registry::{BlobDescriptor, Error, Registry, hashing};
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, ReadRange, StorageKey};
 
@@ -42,7 +42,7 @@ impl Registry {
         chunk: Chunk,
         digest: Digest,
         mut body: B,
-    ) -> Result<Held, Error>
+    ) -> Result<BlobDescriptor, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
@@ -82,7 +82,7 @@ impl Registry {
         finishing: &Finishing<'_>,
         state: State,
         mut body: B,
-    ) -> Result<Held, Error>
+    ) -> Result<BlobDescriptor, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
@@ -119,9 +119,9 @@ impl Registry {
             }
             Taken::Upload(upload) => self.put_together(finishing, &key, &upload, size, digest).await?,
         }
-        let held = held(digest, digest, size);
-        self.grant_blob(repository, &held).await?;
-        Ok(held)
+        let blob = descriptor(digest, digest, size);
+        self.link_blob(repository, &blob).await?;
+        Ok(blob)
     }
 
     /// Goes on with a session and makes it a blob.
@@ -130,7 +130,7 @@ impl Registry {
         finishing: &Finishing<'_>,
         state: State,
         mut body: B,
-    ) -> Result<Held, Error>
+    ) -> Result<BlobDescriptor, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
@@ -178,13 +178,13 @@ impl Registry {
             }
             Err(source) => return Err(failed(source)),
         }
-        let held = held(digest, canonical, size);
-        self.grant_blob(repository, &held).await?;
+        let blob = descriptor(digest, canonical, size);
+        self.link_blob(repository, &blob).await?;
         if let Err(error) = store.delete_all(&[session_key(repository, id), staged]).await {
             // The blob is there; what is left of the session is a matter for the next purge.
             tracing::warn!(%repository, %id, %error, "a finished upload could not be cleaned up");
         }
-        Ok(held)
+        Ok(blob)
     }
 
     /// Copies what was put together to where blobs lie.
@@ -246,7 +246,7 @@ impl Registry {
         canonical: Digest,
         size: u64,
         stored: u64,
-    ) -> Result<Held, Error> {
+    ) -> Result<BlobDescriptor, Error> {
         let actual = match digest.algorithm() {
             Algorithm::Sha256 => canonical,
             Algorithm::Sha512 => {
@@ -260,13 +260,13 @@ impl Registry {
             return Err(mismatch(repository, id, digest, actual));
         }
         let age = now().saturating_sub(stored);
-        if age > YOUNG.as_secs() && self.stored(&digest, canonical).await?.is_none() {
+        if age > YOUNG.as_secs() && self.stored_blob(&digest, canonical).await?.is_none() {
             // So long ago that it was collected.
             return Err(unknown(repository, id));
         }
-        let held = held(digest, canonical, size);
-        self.grant_blob(repository, &held).await?;
-        Ok(held)
+        let blob = descriptor(digest, canonical, size);
+        self.link_blob(repository, &blob).await?;
+        Ok(blob)
     }
 
     /// Puts the parts of an upload together, unless that was done before.
@@ -364,8 +364,8 @@ async fn sha512(mut blocks: impl Stream<Item = Result<Bytes, Error>> + Unpin) ->
     Ok(Digest::from_sha512(&hash.finalize().into()))
 }
 
-fn held(digest: Digest, canonical: Digest, size: u64) -> Held {
-    Held {
+fn descriptor(digest: Digest, canonical: Digest, size: u64) -> BlobDescriptor {
+    BlobDescriptor {
         digest,
         canonical,
         size,

@@ -9,7 +9,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName};
 use super::super::{Chunk, Offset, Progress};
 use super::record::read_record;
 use super::*;
-use crate::registry::{Held, Purge, Settings};
+use crate::registry::{BlobDescriptor, Purge, Settings};
 use crate::storage::conformance::stores;
 use crate::storage::{Driver, EntryKind, ReadRange};
 
@@ -66,7 +66,7 @@ async fn finish(
     progress: &Progress,
     rest: &Bytes,
     digest: &Digest,
-) -> Result<Held, Error> {
+) -> Result<BlobDescriptor, Error> {
     let chunk = chunk(progress.size, rest.len(), false);
     registry
         .finish_upload(&name(), progress, chunk, digest, body(rest.clone()))

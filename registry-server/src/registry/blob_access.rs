@@ -29,7 +29,7 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// A blob that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct BlobDescriptor {
     /// The digest it was asked for by.
     pub digest: Digest,
     /// The digest its payload is stored under; another one when it was asked for by SHA-512.
@@ -43,31 +43,31 @@ pub struct Held {
 impl Registry {
     /// The blob, if the repository was granted it and its payload is there. The answer always comes from the
     /// store: a client that believes it will not send the blob.
-    pub(super) async fn held(
+    pub(super) async fn linked_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Held>, Error> {
+    ) -> Result<Option<BlobDescriptor>, Error> {
         let place = Place::LayerLink {
             repository: repository.clone(),
             digest: *digest,
         };
         match self.read_dated_link(&place).await? {
             // The link first: a collection that finds it young leaves its payload alone.
-            Some((Some(canonical), written)) if self.renewed(&place.key(), written).await? => {
-                self.stored(digest, canonical).await
+            Some((Some(canonical), written)) if self.renew(&place.key(), written).await? => {
+                self.stored_blob(digest, canonical).await
             }
             Some(_) | None => Ok(None),
         }
     }
 
-    /// As [`Registry::held`], for all blobs of one manifest; in the order they were asked for. Stores that can look at
+    /// As [`Registry::linked_blob`], for all blobs of one manifest; in the order they were asked for. Stores that can look at
     /// many links at once are asked once.
-    pub(super) async fn held_all(
+    pub(super) async fn linked_blobs(
         &self,
         repository: &RepositoryName,
         digests: &[Digest],
-    ) -> Result<Vec<Option<Held>>, Error> {
+    ) -> Result<Vec<Option<BlobDescriptor>>, Error> {
         let places: Vec<Place> = digests
             .iter()
             .map(|digest| Place::LayerLink {
@@ -91,12 +91,12 @@ impl Registry {
                         if digest.algorithm() == Algorithm::Sha256
                             && link.size == digest.to_string().len() as u64 =>
                     {
-                        match self.renewed(key, link.modified).await? {
-                            true => self.stored(digest, *digest).await,
+                        match self.renew(key, link.modified).await? {
+                            true => self.stored_blob(digest, *digest).await,
                             false => Ok(None),
                         }
                     }
-                    Some(_) => self.held(repository, digest).await,
+                    Some(_) => self.linked_blob(repository, digest).await,
                 }
             });
         stream::iter(looks.collect::<Vec<_>>())
@@ -107,11 +107,11 @@ impl Registry {
 
     /// Whether a repository has a manifest and its payload is there, for another one that refers to it. What it
     /// mentions itself is renewed with it: as long as nothing referred to it, nothing kept that either.
-    pub(super) async fn held_manifest(
+    pub(super) async fn linked_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Held>, Error> {
+    ) -> Result<Option<BlobDescriptor>, Error> {
         let mut seen = BTreeSet::from([*digest]);
         let mut pending = vec![*digest];
         let mut first = None;
@@ -121,15 +121,15 @@ impl Registry {
                 digest,
             };
             let there = match self.read_dated_link(&place).await? {
-                Some((Some(canonical), written)) if self.renewed(&place.key(), written).await? => {
-                    let there = match self.is_kept(repository, &digest, &canonical).await? {
-                        true => self.stored(&digest, canonical).await?,
+                Some((Some(canonical), written)) if self.renew(&place.key(), written).await? => {
+                    let there = match self.has_canonical_link(repository, &digest, &canonical).await? {
+                        true => self.stored_blob(&digest, canonical).await?,
                         false => None,
                     };
                     // A young link was pushed or renewed with all that is below it.
                     if there.is_some() && !self.settings.read_only && !is_young(written) {
                         for below in self.mentioned_by(&canonical).await? {
-                            self.held(repository, &below).await?;
+                            self.linked_blob(repository, &below).await?;
                             if seen.insert(below) {
                                 pending.push(below);
                             }
@@ -163,7 +163,7 @@ impl Registry {
 
     /// Makes an object young that was written at a time. Tells whether it is there still. One that is young may have been
     /// put there by a process that did not come to make it durable.
-    async fn renewed(&self, key: &StorageKey, written: SystemTime) -> Result<bool, Error> {
+    async fn renew(&self, key: &StorageKey, written: SystemTime) -> Result<bool, Error> {
         if self.settings.read_only {
             return Ok(true);
         }
@@ -195,7 +195,7 @@ impl Registry {
     }
 
     /// What a repository's link for a blob says its payload is stored under.
-    pub(super) async fn granted(
+    pub(super) async fn blob_link_target(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -208,18 +208,22 @@ impl Registry {
     }
 
     /// The blob, if its payload is in the store, whoever was granted it.
-    pub(super) async fn stored(&self, digest: &Digest, canonical: Digest) -> Result<Option<Held>, Error> {
+    pub(super) async fn stored_blob(
+        &self,
+        digest: &Digest,
+        canonical: Digest,
+    ) -> Result<Option<BlobDescriptor>, Error> {
         let key = Place::BlobData { digest: canonical }.key();
         match self.driver.stat(&key).await {
             Ok(found) if !self.can_be_whole(&canonical, found.size) => Ok(None),
             Ok(found) => {
-                let held = Held {
+                let blob = BlobDescriptor {
                     digest: *digest,
                     canonical,
                     size: found.size,
                     modified: found.modified,
                 };
-                Ok(self.renewed(&key, found.modified).await?.then_some(held))
+                Ok(self.renew(&key, found.modified).await?.then_some(blob))
             }
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) => Err(Error::Storage {
@@ -230,29 +234,36 @@ impl Registry {
     }
 
     /// The blob, whoever was granted it, by any digest it was ever pushed under.
-    pub(super) async fn stored_anywhere(&self, digest: &Digest) -> Result<Option<Held>, Error> {
+    pub(super) async fn blob_of_any_repository(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<BlobDescriptor>, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => Some(*digest),
             Algorithm::Sha512 => self.read_link(&Place::BlobAlias { digest: *digest }).await?,
         };
         match canonical {
-            Some(canonical) => self.stored(digest, canonical).await,
+            Some(canonical) => self.stored_blob(digest, canonical).await,
             None => Ok(None),
         }
     }
 
     /// Grants a repository a blob whose payload is in the store.
-    pub(super) async fn grant_blob(&self, repository: &RepositoryName, held: &Held) -> Result<(), Error> {
-        if held.digest != held.canonical {
-            self.write_link(&Place::BlobAlias { digest: held.digest }, &held.canonical)
+    pub(super) async fn link_blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &BlobDescriptor,
+    ) -> Result<(), Error> {
+        if blob.digest != blob.canonical {
+            self.write_link(&Place::BlobAlias { digest: blob.digest }, &blob.canonical)
                 .await?;
         }
-        for digest in both(held.digest, held.canonical) {
+        for digest in link_names(blob.digest, blob.canonical) {
             let place = Place::LayerLink {
                 repository: repository.clone(),
                 digest,
             };
-            self.write_link(&place, &held.canonical).await?;
+            self.write_link(&place, &blob.canonical).await?;
         }
         Ok(())
     }
@@ -268,14 +279,16 @@ impl Registry {
             digest: *digest,
         };
         match self.read_link(&place).await? {
-            Some(canonical) if self.is_kept(repository, digest, &canonical).await? => Ok(Some(canonical)),
+            Some(canonical) if self.has_canonical_link(repository, digest, &canonical).await? => {
+                Ok(Some(canonical))
+            }
             Some(_) | None => Ok(None),
         }
     }
 
     /// Whether a repository still has a manifest that it knows by `digest`: a distribution server, which knows of no
     /// second digest, may have deleted the first.
-    async fn is_kept(
+    async fn has_canonical_link(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -292,13 +305,13 @@ impl Registry {
     }
 
     /// Lets a repository have a manifest whose payload is in the store.
-    pub(super) async fn grant_manifest(
+    pub(super) async fn link_manifest(
         &self,
         repository: &RepositoryName,
         digest: Digest,
         canonical: Digest,
     ) -> Result<(), Error> {
-        for digest in both(digest, canonical) {
+        for digest in link_names(digest, canonical) {
             let place = Place::RevisionLink {
                 repository: repository.clone(),
                 digest,
@@ -318,7 +331,7 @@ fn is_young(written: SystemTime) -> bool {
 
 /// The digest content is stored under first, then the one it was sent as if that is another: distribution finds
 /// content by the first alone.
-pub(super) fn both(digest: Digest, canonical: Digest) -> impl Iterator<Item = Digest> {
+pub(super) fn link_names(digest: Digest, canonical: Digest) -> impl Iterator<Item = Digest> {
     [
         Some(canonical),
         Some(digest).filter(|digest| *digest != canonical),
