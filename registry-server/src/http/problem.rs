@@ -304,7 +304,7 @@ impl From<registry::Error> for Problem {
                 .header(http::header::CONTENT_RANGE, format!("bytes */{size}")),
             Error::Corrupt { .. }
             | Error::StoredManifest { .. }
-            | Error::Forget { .. }
+            | Error::CacheInvalidation { .. }
             | Error::Storage { .. }
             | Error::Stopping => by_fault(&error),
         }

@@ -53,26 +53,26 @@ impl Registry {
             return Ok(None);
         }
         let link = link(repository, digest);
-        let recalled = self
-            .recall(&link)
+        let resolved = self
+            .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
         let payload = Place::BlobData {
-            digest: recalled.canonical,
+            digest: resolved.canonical,
         };
         let key = payload.key();
         // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
         // has to be looked at, once.
-        if self.wants_size(&recalled) {
+        if self.needs_size(&resolved) {
             let found = self.driver.look(&key).await.map_err(&failed)?;
-            let found = found.filter(|found| self.can_be_whole(&recalled.canonical, found.size));
+            let found = found.filter(|found| self.can_be_whole(&resolved.canonical, found.size));
             let Some(found) = found else {
                 return Err(unknown(repository, digest));
             };
-            self.remember(&link, recalled, found.size, MediaType::OCTET_STREAM)
+            self.cache_link(&link, resolved, found.size, MediaType::OCTET_STREAM)
                 .await;
         } else {
-            self.remember_place(&link, recalled);
+            self.cache_target(&link, resolved);
         }
         self.driver.redirect(&key).await.map_err(failed)
     }
@@ -88,21 +88,21 @@ impl Registry {
         range: ReadRange,
     ) -> Result<Blob, Error> {
         let link = link(repository, digest);
-        let recalled = self
-            .recall(&link)
+        let resolved = self
+            .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
         let payload = Place::BlobData {
-            digest: recalled.canonical,
+            digest: resolved.canonical,
         };
-        let is_torn = |size| !self.can_be_whole(&recalled.canonical, size);
+        let is_torn = |size| !self.can_be_whole(&resolved.canonical, size);
         match self.driver.read(&payload.key(), range).await {
             Ok(content) if is_torn(content.size) => Err(unknown(repository, digest)),
             Err(storage::Error::RangeNotSatisfiable { size, .. }) if is_torn(size) => {
                 Err(unknown(repository, digest))
             }
             Ok(content) => {
-                self.remember(&link, recalled, content.size, MediaType::OCTET_STREAM)
+                self.cache_link(&link, resolved, content.size, MediaType::OCTET_STREAM)
                     .await;
                 Ok(Blob {
                     digest: *digest,
@@ -110,7 +110,7 @@ impl Registry {
                 })
             }
             Err(storage::Error::NotFound { .. }) => {
-                self.disown(&link, &recalled).await;
+                self.invalidate_stale(&link, &resolved).await;
                 Err(unknown(repository, digest))
             }
             Err(storage::Error::RangeNotSatisfiable { size, .. }) => Err(Error::RangeNotSatisfiable { size }),
@@ -176,11 +176,11 @@ impl Registry {
     /// collection knows.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`], [`Error::Forget`], or the store's.
+    /// [`Error::BlobUnknown`], [`Error::CacheInvalidation`], or the store's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let link = link(repository, digest);
         // Also when there is none: then the answer to the last attempt was that it could not be forgotten.
-        self.forget(&link).await?;
+        self.invalidate(&link).await?;
         if self.blob_link_target(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
@@ -189,7 +189,7 @@ impl Registry {
             .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await
             .map_err(Error::storage("delete the link of a blob"))?;
-        self.forget(&link).await
+        self.invalidate(&link).await
     }
 }
 

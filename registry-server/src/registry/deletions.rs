@@ -88,7 +88,7 @@ impl Registry {
     /// goes on to its end, also when the client that asked is gone.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`], [`Error::Forget`], or the store's.
+    /// [`Error::ManifestUnknown`], [`Error::CacheInvalidation`], or the store's.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
         detached(async move { registry.remove_manifest(&repository, &digest).await }).await
@@ -102,7 +102,7 @@ impl Registry {
         let link = revision(repository, digest);
         let Some((target, _)) = self.read_raw_link(&link).await? else {
             // The answer to the last attempt may have been that it could not be forgotten.
-            self.forget_place(&link).await?;
+            self.invalidate_at(&link).await?;
             let reference = Reference::Digest(*digest);
             return Err(Error::ManifestUnknown {
                 repository: repository.clone(),
@@ -121,19 +121,19 @@ impl Registry {
         // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
         let loaded = self.load_manifest(repository, &canonical).await;
         let subject = loaded.ok().flatten().and_then(|(stored, _)| stored.subject);
-        self.forget_names(repository, &names).await?;
+        self.invalidate_manifests(repository, &names).await?;
         self.note_deletion(repository).await?;
         self.remove_tags_and_links(repository, &names, &canonical).await?;
         for name in &names {
             self.remove_old_entry(repository, name, subject).await?;
         }
-        self.forget_names(repository, &names).await
+        self.invalidate_manifests(repository, &names).await
     }
 
-    async fn forget_names(&self, repository: &RepositoryName, names: &[Digest]) -> Result<(), Error> {
+    async fn invalidate_manifests(&self, repository: &RepositoryName, names: &[Digest]) -> Result<(), Error> {
         for digest in names {
             let kind = Kind::Manifest;
-            self.forget(&Link {
+            self.invalidate(&Link {
                 kind,
                 repository,
                 digest,

@@ -195,7 +195,7 @@ pub enum Error {
     },
     /// A link cannot be taken away now, because who remembers it cannot be told.
     #[error("the cache cannot be told that a link goes")]
-    Forget {
+    CacheInvalidation {
         /// Why.
         #[source]
         source: cache::Error,
@@ -271,7 +271,7 @@ impl Error {
             | Self::TagUnknown { .. }
             | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::Corrupt { .. } | Self::StoredManifest { .. } => Fault::Permanent,
-            Self::Forget { source } => source.fault(),
+            Self::CacheInvalidation { source } => source.fault(),
             Self::Storage { source, .. } => source.fault(),
             Self::UploadBusy { .. } | Self::Stopping => Fault::Transient {
                 retry_after: Some(std::time::Duration::from_secs(1)),

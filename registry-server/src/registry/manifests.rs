@@ -7,8 +7,8 @@ use registry_oci::{
 
 use super::blob_access::link_names;
 use super::deletions::ROUNDS;
+use super::link_cache::Consistency;
 use super::parsing::Parsed;
-use super::recall::Word;
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::Place;
@@ -244,11 +244,11 @@ impl Registry {
         reference: &Reference,
         accepts: &Accepts,
     ) -> Result<Stored, Error> {
-        self.find_manifest(repository, reference, accepts, Word::Cache)
+        self.find_manifest(repository, reference, accepts, Consistency::Cached)
             .await
     }
 
-    /// The same for whoever only wants to know whether it is there, and may not push it then: the store's word.
+    /// The same for whoever only wants to know whether it is there, and may not push it then: the store's consistency.
     ///
     /// # Errors
     /// As [`Registry::get_manifest`].
@@ -259,7 +259,7 @@ impl Registry {
         accepts: &Accepts,
     ) -> Result<Stored, Error> {
         let stored = self
-            .find_manifest(repository, reference, accepts, Word::Store)
+            .find_manifest(repository, reference, accepts, Consistency::Strong)
             .await?;
         let mut keys = vec![
             Place::RevisionLink {
@@ -285,7 +285,7 @@ impl Registry {
         repository: &RepositoryName,
         reference: &Reference,
         accepts: &Accepts,
-        word: Word,
+        consistency: Consistency,
     ) -> Result<Stored, Error> {
         let unknown = || Error::ManifestUnknown {
             repository: repository.clone(),
@@ -296,7 +296,7 @@ impl Registry {
             Reference::Tag(tag) => self.tag_target(repository, tag).await?.ok_or_else(unknown)?,
         };
         let (stored, manifest) = self
-            .load_whole_manifest(repository, &digest, word)
+            .load_whole_manifest(repository, &digest, consistency)
             .await?
             .ok_or_else(unknown)?;
         if accepts.allows(&stored.media_type) {
@@ -312,7 +312,7 @@ impl Registry {
                 let child = child.ok_or_else(refused)?.digest;
                 drop(manifest); // Two at a time could wait for each other's turn.
                 let (child, _) = self
-                    .load_whole_manifest(repository, &child, word)
+                    .load_whole_manifest(repository, &child, consistency)
                     .await?
                     .ok_or_else(unknown)?;
                 Ok(child)
@@ -332,9 +332,9 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        word: Word,
+        consistency: Consistency,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
-        match self.load_manifest_by(repository, digest, word).await {
+        match self.load_manifest_by(repository, digest, consistency).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
                 if self.broken.is_news(&Place::BlobData { digest: *digest }.key()) {
                     tracing::error!(%repository, %digest, error = crate::fault::chain(&error), "a manifest is damaged and counts as missing");
@@ -351,29 +351,30 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
-        self.load_manifest_by(repository, digest, Word::Store).await
+        self.load_manifest_by(repository, digest, Consistency::Strong)
+            .await
     }
 
     async fn load_manifest_by(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        word: Word,
+        consistency: Consistency,
     ) -> Result<Option<(Stored, Parsed)>, Error> {
         let link = link(repository, digest);
-        let (canonical, recalled) = match word {
-            Word::Store => (self.revision(repository, digest).await?, None),
-            Word::Cache => {
-                let recalled = self.recall(&link).await?;
-                (recalled.as_ref().map(|recalled| recalled.canonical), recalled)
+        let (canonical, resolved) = match consistency {
+            Consistency::Strong => (self.revision(repository, digest).await?, None),
+            Consistency::Cached => {
+                let resolved = self.resolve_link(&link).await?;
+                (resolved.as_ref().map(|resolved| resolved.canonical), resolved)
             }
         };
         let Some(canonical) = canonical else {
             return Ok(None);
         };
         let Some(bytes) = self.manifest_bytes(&canonical).await? else {
-            if let Some(recalled) = recalled {
-                self.disown(&link, &recalled).await;
+            if let Some(resolved) = resolved {
+                self.invalidate_stale(&link, &resolved).await;
             }
             return Ok(None);
         };
@@ -384,9 +385,9 @@ impl Registry {
                 digest: *digest,
                 source,
             })?;
-        if let Some(recalled) = recalled {
+        if let Some(resolved) = resolved {
             let (size, media_type) = (bytes.len() as u64, manifest.media_type.clone());
-            self.remember(&link, recalled, size, media_type).await;
+            self.cache_link(&link, resolved, size, media_type).await;
         }
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Some((

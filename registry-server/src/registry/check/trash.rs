@@ -120,11 +120,11 @@ impl<'a> Trash<'a> {
         if let (WhileWritten::Collect, Some(repository)) = (self.while_written, place.repository()) {
             self.registry.note_deletion(repository).await?;
         }
-        self.registry.forget_place(place).await?;
+        self.registry.invalidate_at(place).await?;
         let removed = driver
             .delete_if(&key, &condition, shelf, Durability::PowerLoss)
             .await;
-        self.registry.forget_place(place).await?;
+        self.registry.invalidate_at(place).await?;
         match removed {
             Ok(Some(_)) => Ok(Moved::Yes),
             // It was written anew while it was copied: the copy is nobody's.

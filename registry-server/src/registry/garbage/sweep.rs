@@ -247,11 +247,11 @@ impl Registry {
                     _ => Durability::PowerLoss,
                 };
                 let condition = Condition::Older(limit);
-                if let Err(error) = self.forget_place(place).await {
+                if let Err(error) = self.invalidate_at(place).await {
                     return Fate::Failed(error);
                 }
                 let removed = self.driver.delete_if(&key, &condition, &shelf, durability).await;
-                if let Err(error) = self.forget_place(place).await {
+                if let Err(error) = self.invalidate_at(place).await {
                     return Fate::Failed(error);
                 }
                 removed

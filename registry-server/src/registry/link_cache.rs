@@ -12,35 +12,35 @@ use crate::storage::layout::Place;
 
 /// Whose word a read takes for it that a repository has something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Consistency {
     /// The store's.
-    Store,
+    Strong,
     /// The cache's too: what is asked for is sent, or found to be gone.
-    Cache,
+    Cached,
 }
 
 /// Where a link leads, or led a moment ago.
 #[derive(Debug)]
-pub(super) struct Recalled {
+pub(super) struct ResolvedLink {
     /// The digest of the payload to open.
     pub(super) canonical: Digest,
-    source: Source,
+    source: ResolvedFrom,
 }
 
 #[derive(Debug)]
-enum Source {
+enum ResolvedFrom {
     Cache,
     Store(Option<Ticket>),
 }
 
 impl Registry {
     /// Where a link leads, for a read that opens it.
-    pub(super) async fn recall(&self, link: &Link<'_>) -> Result<Option<Recalled>, Error> {
+    pub(super) async fn resolve_link(&self, link: &Link<'_>) -> Result<Option<ResolvedLink>, Error> {
         let ticket = match &self.cache {
             Some(cache) => match cache.look(link).await {
                 Look::Known(canonical) => {
-                    let source = Source::Cache;
-                    return Ok(Some(Recalled { canonical, source }));
+                    let source = ResolvedFrom::Cache;
+                    return Ok(Some(ResolvedLink { canonical, source }));
                 }
                 Look::Unknown(ticket) => Some(ticket),
             },
@@ -50,37 +50,37 @@ impl Registry {
             Kind::Blob => self.blob_link_target(link.repository, link.digest).await?,
             Kind::Manifest => self.revision(link.repository, link.digest).await?,
         };
-        Ok(canonical.map(|canonical| Recalled {
+        Ok(canonical.map(|canonical| ResolvedLink {
             canonical,
-            source: Source::Store(ticket),
+            source: ResolvedFrom::Store(ticket),
         }))
     }
 
     /// Whether somebody else may read from the cache what a payload's size is, and does not know yet.
-    pub(super) fn wants_size(&self, recalled: &Recalled) -> bool {
-        matches!(recalled.source, Source::Store(Some(_)))
+    pub(super) fn needs_size(&self, resolved: &ResolvedLink) -> bool {
+        matches!(resolved.source, ResolvedFrom::Store(Some(_)))
             && self.cache.as_ref().is_some_and(|cache| cache.is_shared())
     }
 
     /// Remembers where a link of a blob leads that is opened elsewhere, if nobody else reads the cache.
-    pub(super) fn remember_place(&self, link: &Link<'_>, recalled: Recalled) {
-        if let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) {
-            cache.remember_place(link, &ticket, recalled.canonical);
+    pub(super) fn cache_target(&self, link: &Link<'_>, resolved: ResolvedLink) {
+        if let (Some(cache), ResolvedFrom::Store(Some(ticket))) = (&self.cache, resolved.source) {
+            cache.remember_place(link, &ticket, resolved.canonical);
         }
     }
 
     /// Remembers a link whose payload could be opened.
-    pub(super) async fn remember(
+    pub(super) async fn cache_link(
         &self,
         link: &Link<'_>,
-        recalled: Recalled,
+        resolved: ResolvedLink,
         size: u64,
         media_type: MediaType,
     ) {
-        let (Some(cache), Source::Store(Some(ticket))) = (&self.cache, recalled.source) else {
+        let (Some(cache), ResolvedFrom::Store(Some(ticket))) = (&self.cache, resolved.source) else {
             return;
         };
-        let canonical = recalled.canonical;
+        let canonical = resolved.canonical;
         // Of a manifest that is known by a second digest, a distribution server deletes the first and knows of none.
         if link.kind == Kind::Manifest && *link.digest != canonical {
             return;
@@ -94,8 +94,8 @@ impl Registry {
     }
 
     /// Forgets a link whose payload is gone, if it was remembered. Whoever asks again is told by the store.
-    pub(super) async fn disown(&self, link: &Link<'_>, recalled: &Recalled) {
-        if let (Some(cache), Source::Cache) = (&self.cache, &recalled.source)
+    pub(super) async fn invalidate_stale(&self, link: &Link<'_>, resolved: &ResolvedLink) {
+        if let (Some(cache), ResolvedFrom::Cache) = (&self.cache, &resolved.source)
             && let Err(error) = cache.forget(link).await
         {
             let error = crate::fault::chain(&error);
@@ -108,18 +108,18 @@ impl Registry {
     }
 
     /// Forgets a link that is taken away: before that, and again afterwards.
-    pub(super) async fn forget(&self, link: &Link<'_>) -> Result<(), Error> {
+    pub(super) async fn invalidate(&self, link: &Link<'_>) -> Result<(), Error> {
         match &self.cache {
             Some(cache) => cache
                 .forget(link)
                 .await
-                .map_err(|source| Error::Forget { source }),
+                .map_err(|source| Error::CacheInvalidation { source }),
             None => Ok(()),
         }
     }
 
     /// The same for whatever lies at a place; only some are links.
-    pub(super) async fn forget_place(&self, place: &Place) -> Result<(), Error> {
+    pub(super) async fn invalidate_at(&self, place: &Place) -> Result<(), Error> {
         let (kind, repository, digest) = match place {
             Place::LayerLink { repository, digest } => (Kind::Blob, repository, digest),
             Place::RevisionLink { repository, digest } => (Kind::Manifest, repository, digest),
@@ -130,7 +130,7 @@ impl Registry {
             repository,
             digest,
         };
-        self.forget(&link).await
+        self.invalidate(&link).await
     }
 }
 

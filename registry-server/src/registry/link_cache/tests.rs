@@ -122,7 +122,7 @@ fn check(answer: Result<(), Error>, expected: Result<(), &str>) {
     let said = match &answer {
         Ok(()) => Ok(()),
         Err(Error::BlobUnknown { .. } | Error::ManifestUnknown { .. }) => Err("unknown"),
-        Err(Error::Forget { .. }) => Err("cannot forget"),
+        Err(Error::CacheInvalidation { .. }) => Err("cannot forget"),
         Err(error) => panic!("{error:?}"),
     };
     assert_eq!(said, expected);
