@@ -20,6 +20,7 @@ mod garbage;
 mod hashing;
 mod link_cache;
 mod links;
+mod live_servers;
 mod manifests;
 pub mod offload;
 mod owner;
@@ -34,7 +35,6 @@ mod uploads;
 mod validation;
 mod verify;
 mod walk;
-mod writers;
 
 use std::sync::Arc;
 
@@ -46,7 +46,10 @@ pub use check::{
 };
 pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;
-pub use garbage::{Collected, Collecting, Eligible, Event, GarbageError, Removal, Untagged, WhileWritten};
+pub use garbage::{
+    Collected, Collecting, Eligible, Event, GarbageError, LiveServerPolicy, Removal, Untagged,
+};
+pub use live_servers::{Heartbeat, LiveServer, SeenServer};
 pub use manifests::{Accepts, Pushed, Stored};
 pub use owner::{Claim, OwnerError};
 pub use purge::{Purge, Purged};
@@ -54,7 +57,6 @@ pub use referrers::Referrers;
 pub use tags::Page;
 pub use uploads::{Chunk, Offset, Progress, Resume, Session};
 pub use validation::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
-pub use writers::{Presence, Seen, Writer};
 
 use tokio::sync::Semaphore;
 

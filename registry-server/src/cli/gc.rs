@@ -99,7 +99,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
                 true => Removal::DryRun,
                 false => Removal::Remove,
             },
-            while_written: outside::while_written(config, arguments.force),
+            live_server_policy: outside::live_server_policy(config, arguments.force),
             min_age: arguments.min_age,
             ..Collecting::default()
         };

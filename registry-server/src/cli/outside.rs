@@ -9,7 +9,7 @@ use super::output::Output;
 use super::source::Found;
 use super::{exit, serve};
 use crate::fault::Fault;
-use crate::registry::{CheckError, CopyError, GarbageError, Registry, Settings, WhileWritten};
+use crate::registry::{CheckError, CopyError, GarbageError, LiveServerPolicy, Registry, Settings};
 use crate::storage::Trouble;
 use crate::telemetry;
 
@@ -133,9 +133,9 @@ async fn opened(config: &Config) -> Result<(Registry, String), Error> {
 }
 
 /// What a live writer means. Whoever set the store read-only has done what a refusal asks for.
-pub(super) fn while_written(config: &Config, force: bool) -> WhileWritten {
+pub(super) fn live_server_policy(config: &Config, force: bool) -> LiveServerPolicy {
     match force || config.storage.maintenance.is_read_only() {
-        true => WhileWritten::Collect,
-        false => WhileWritten::Refuse,
+        true => LiveServerPolicy::Ignore,
+        false => LiveServerPolicy::Refuse,
     }
 }

@@ -34,7 +34,7 @@ use crate::http::App;
 use crate::http::server::{self, Client, Counters, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::memory::Budget;
-use crate::registry::{OwnerError, Presence, Registry, Settings, Writer};
+use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
 use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -278,7 +278,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
         let (registry, settled) = (registry.clone(), ownership.settled());
         tokio::spawn(async move {
             settled.wait().await;
-            Presence::begin(&registry, Writer::this())
+            Heartbeat::begin(&registry, LiveServer::this_process())
         })
     });
     // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.

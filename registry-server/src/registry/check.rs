@@ -16,7 +16,7 @@
 //! - Memory is a constant, and some hundred bytes for each damaged payload.
 //!
 //! Pushes and deletions that run meanwhile: what is missing is looked at twice before it is a finding. A repair does
-//! not begin beside a server that gives a sign of writing (see [`super::writers`]).
+//! not begin beside a server that gives a sign of writing (see [`super::live_servers`]).
 //!
 //! Must not: renew what it looks at, or it would keep garbage alive.
 //! Start at [`Registry::check`]; `eye` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
@@ -41,7 +41,7 @@ use trash::{Moved, Trash};
 pub use trash::{Undoing, Undone};
 use work::{Move, Work};
 
-use super::{Error, Registry, WhileWritten};
+use super::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Swept, incoming};
 
@@ -56,7 +56,7 @@ pub struct Checking {
     /// What becomes of what is broken.
     pub repair: Repair,
     /// What a live writer means for a repair.
-    pub while_written: WhileWritten,
+    pub live_server_policy: LiveServerPolicy,
 }
 
 /// Whether the bytes of blobs are read. Those of manifests always are.
@@ -184,7 +184,7 @@ impl Registry {
         size: u64,
         seen: SystemTime,
     ) -> Result<Option<Uuid>, Error> {
-        let mut trash = Trash::new(self, WhileWritten::Collect);
+        let mut trash = Trash::new(self, LiveServerPolicy::Ignore);
         let damaged = Move::new(Place::BlobData { digest }, seen);
         match trash
             .take(&damaged, &Finding::BlobDamaged { digest, size })
@@ -198,21 +198,21 @@ impl Registry {
     async fn admit(&self, checking: Checking) -> Result<(), CheckError> {
         match checking.repair {
             Repair::Report => Ok(()),
-            Repair::Move => self.admit_repair(checking.while_written).await,
+            Repair::Move => self.admit_repair(checking.live_server_policy).await,
         }
     }
 
     /// Refuses a repair beside a live writer.
-    async fn admit_repair(&self, while_written: WhileWritten) -> Result<(), CheckError> {
-        match while_written {
-            WhileWritten::Refuse => {}
-            WhileWritten::Collect => return Ok(()),
+    async fn admit_repair(&self, live_server_policy: LiveServerPolicy) -> Result<(), CheckError> {
+        match live_server_policy {
+            LiveServerPolicy::Refuse => {}
+            LiveServerPolicy::Ignore => return Ok(()),
         }
-        let writers = self.writers(self.store_time().await?).await?;
-        if writers.is_empty() {
+        let servers = self.live_servers(self.store_time().await?).await?;
+        if servers.is_empty() {
             return Ok(());
         }
-        Err(CheckError::Written { writers })
+        Err(CheckError::Written { servers })
     }
 }
 

@@ -25,7 +25,7 @@ mod work;
 
 pub use error::CopyError;
 
-use super::{Finding, Presence, Registry, WhileWritten, Writer};
+use super::{Finding, Heartbeat, LiveServer, LiveServerPolicy, Registry};
 use crate::storage::incoming;
 use work::Work;
 
@@ -76,7 +76,7 @@ impl Registry {
     pub async fn copy_to(
         &self,
         target: &Self,
-        while_written: WhileWritten,
+        live_server_policy: LiveServerPolicy,
         copied: &mut Copied,
         watch: &mut (dyn FnMut(CopyEvent<'_>) + Send),
     ) -> Result<(), CopyError> {
@@ -86,20 +86,20 @@ impl Registry {
         if target.shares_store_with(self).await.map_err(of_target)? {
             return Err(CopyError::SameStore);
         }
-        match while_written {
-            WhileWritten::Collect => {}
-            WhileWritten::Refuse => {
+        match live_server_policy {
+            LiveServerPolicy::Ignore => {}
+            LiveServerPolicy::Refuse => {
                 let now = target.store_time().await.map_err(of_target)?;
-                let mut writers = target.writers(now).await.map_err(of_target)?;
-                writers.retain(|seen| !seen.writer.as_ref().is_some_and(|writer| writer.copying));
-                if !writers.is_empty() {
-                    return Err(CopyError::Written { writers });
+                let mut servers = target.live_servers(now).await.map_err(of_target)?;
+                servers.retain(|seen| !seen.server.as_ref().is_some_and(|server| server.copying));
+                if !servers.is_empty() {
+                    return Err(CopyError::Written { servers });
                 }
             }
         }
-        let writer = Writer::this_copy();
-        target.announce(&writer).await.map_err(of_target)?;
-        let presence = Presence::begin(target, writer);
+        let server = LiveServer::copying_process();
+        target.announce(&server).await.map_err(of_target)?;
+        let heartbeat = Heartbeat::begin(target, server);
         let result = async {
             incoming::clear(&*target.driver)
                 .await
@@ -111,7 +111,7 @@ impl Registry {
             work.repositories().await
         };
         let result = result.await;
-        presence.end().await;
+        heartbeat.end().await;
         result
     }
 }

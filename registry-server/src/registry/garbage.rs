@@ -23,7 +23,7 @@
 //! are within half an hour of the store's and no push takes half an hour between these two steps. This does not hold
 //! for servers of another make, for manifests that are accepted without a look at what they mention
 //! (`validation.disabled`), and for a minimum age of less than an hour: then nobody must write, and
-//! a server that does is found by its sign (see [`super::writers`]).
+//! a server that does is found by its sign (see [`super::live_servers`]).
 //!
 //! Must not: judge what a manifest is worth, or know which store this is.
 //! Start at [`Registry::collect_garbage`]; `mark` finds references, `reach` follows them, `sweep` removes the rest, `tidy`
@@ -55,7 +55,7 @@ pub struct Collecting {
     /// Whether anything is removed.
     pub removal: Removal,
     /// What a live writer means.
-    pub while_written: WhileWritten,
+    pub live_server_policy: LiveServerPolicy,
     /// How many bytes of references are held in memory at a time.
     pub memory: usize,
 }
@@ -67,7 +67,7 @@ impl Default for Collecting {
             untagged: Untagged::Keep,
             min_age: Duration::from_secs(3600),
             removal: Removal::Remove,
-            while_written: WhileWritten::Refuse,
+            live_server_policy: LiveServerPolicy::Refuse,
             memory: 64 << 20,
         }
     }
@@ -93,11 +93,11 @@ pub enum Removal {
 
 /// What a server that writes to the store means for a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhileWritten {
+pub enum LiveServerPolicy {
     /// It does not begin.
     Refuse,
     /// It goes on.
-    Collect,
+    Ignore,
 }
 
 /// Something that is removed, or would be.
@@ -172,7 +172,7 @@ impl Registry {
             Removal::DryRun => SystemTime::now(),
             Removal::Remove => {
                 let now = self.store_time().await?;
-                self.refuse_writers(collecting, now).await?;
+                self.refuse_live_servers(collecting, now).await?;
                 now
             }
         };
@@ -196,7 +196,8 @@ impl Registry {
         let reached = blocking(move || edges.follow(&scratch_of_reach)).await?;
         if collecting.removal == Removal::Remove {
             // Marking takes hours on a large store: somebody may have started a server.
-            self.refuse_writers(collecting, self.store_time().await?).await?;
+            self.refuse_live_servers(collecting, self.store_time().await?)
+                .await?;
         }
         self.sweep(
             sweep::Garbage {
@@ -206,7 +207,7 @@ impl Registry {
                 unreadable,
                 limit,
                 removal: collecting.removal,
-                while_written: collecting.while_written,
+                live_server_policy: collecting.live_server_policy,
             },
             &mut collected,
             watch,
@@ -218,11 +219,15 @@ impl Registry {
         Ok(collected)
     }
 
-    async fn refuse_writers(&self, collecting: &Collecting, now: SystemTime) -> Result<(), GarbageError> {
-        let writers = self.writers(now).await?;
-        match collecting.while_written {
-            WhileWritten::Refuse if !writers.is_empty() => Err(GarbageError::Written { writers }),
-            WhileWritten::Refuse | WhileWritten::Collect => Ok(()),
+    async fn refuse_live_servers(
+        &self,
+        collecting: &Collecting,
+        now: SystemTime,
+    ) -> Result<(), GarbageError> {
+        let servers = self.live_servers(now).await?;
+        match collecting.live_server_policy {
+            LiveServerPolicy::Refuse if !servers.is_empty() => Err(GarbageError::Written { servers }),
+            LiveServerPolicy::Refuse | LiveServerPolicy::Ignore => Ok(()),
         }
     }
 }

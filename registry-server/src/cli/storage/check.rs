@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     let config = &found.loaded.config;
     outside::finish(config, output, async {
         let (registry, _) = outside::open(&found).await?;
-        let while_written = outside::while_written(config, arguments.force);
+        let live_server_policy = outside::live_server_policy(config, arguments.force);
         if let Some(run) = arguments.undo {
             let mut watch = |undoing: Undoing<'_>| match undoing {
                 Undoing::Back(key) => output.data(&format!("put back: {key}\n")),
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
                     output.data(&format!("something else is there, stays in the trash: {key}\n"))
                 }
             };
-            let undone = registry.undo_repair(run, while_written, &mut watch);
+            let undone = registry.undo_repair(run, live_server_policy, &mut watch);
             return Ok(undone_is(undone.await.map_err(Box::new)?, arguments, output));
         }
         let checking = Checking {
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
                 true => Repair::Move,
                 false => Repair::Report,
             },
-            while_written,
+            live_server_policy,
         };
         let mut report = Report {
             output,
@@ -303,7 +303,7 @@ mod tests {
     const CHECKING: Checking = Checking {
         digests: Digests::Hashed,
         repair: Repair::Move,
-        while_written: crate::registry::WhileWritten::Refuse,
+        live_server_policy: crate::registry::LiveServerPolicy::Refuse,
     };
 
     #[test]

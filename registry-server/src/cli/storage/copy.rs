@@ -65,9 +65,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             progress: Progress::new(output, arguments.quiet),
         };
         let mut copied = Copied::default();
-        let while_written = outside::while_written(&to.loaded.config, arguments.force);
+        let live_server_policy = outside::live_server_policy(&to.loaded.config, arguments.force);
         let result = source
-            .copy_to(&target, while_written, &mut copied, &mut |event| {
+            .copy_to(&target, live_server_policy, &mut copied, &mut |event| {
                 report.tell(event)
             })
             .await;

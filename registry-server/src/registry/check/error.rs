@@ -2,18 +2,18 @@
 
 use uuid::Uuid;
 
-use super::super::writers::Named;
-use super::super::{Error, Seen};
+use super::super::live_servers::ServerList;
+use super::super::{Error, SeenServer};
 use crate::fault::Fault;
 
 /// Why nothing was checked, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// Somebody writes to the store.
-    #[error("{} to this store", Named(writers))]
+    #[error("{} to this store", ServerList(servers))]
     Written {
         /// Who.
-        writers: Vec<Seen>,
+        servers: Vec<SeenServer>,
     },
     /// One look after the other failed.
     #[error("the store does not answer: {failed} looks at it failed one after the other, the last")]

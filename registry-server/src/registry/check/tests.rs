@@ -20,7 +20,7 @@ use crate::storage::layout::Place;
 const REPORT: Checking = Checking {
     digests: Digests::Hashed,
     repair: Repair::Report,
-    while_written: WhileWritten::Refuse,
+    live_server_policy: LiveServerPolicy::Refuse,
 };
 
 const MOVE: Checking = Checking {
@@ -95,7 +95,7 @@ fn breaks(
             return assert_eq!(objects(&registry).await, before, "{place}");
         };
         let undone = registry
-            .undo_repair(run, WhileWritten::Refuse, &mut |_| {})
+            .undo_repair(run, LiveServerPolicy::Refuse, &mut |_| {})
             .await
             .unwrap();
         assert_eq!((undone.back, undone.in_the_way), (checked.moved, 0), "{place}");
@@ -191,7 +191,7 @@ async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
         assert_eq!(check(&registry, REPORT).await.1, []);
         // What was moved stays in the trash: something else is in its place.
         let undone = registry
-            .undo_repair(checked.run.unwrap(), WhileWritten::Refuse, &mut |_| {})
+            .undo_repair(checked.run.unwrap(), LiveServerPolicy::Refuse, &mut |_| {})
             .await
             .unwrap();
         assert_eq!((undone.back, undone.never_left, undone.in_the_way), (0, 1, 1));
@@ -549,24 +549,25 @@ async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_o
     let (folder, registry, app, blob, _) = with_image().await;
     let link = layer(&app, blob);
     write(folder.path(), &link, b"");
-    let writer = crate::registry::Writer::this();
+    let writer = crate::registry::LiveServer::this_process();
     registry.announce(&writer).await.unwrap();
     assert_eq!(check(&registry, REPORT).await.1.len(), 2);
     let error = registry.check(MOVE, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, CheckError::Written { .. }), "{error:?}");
     assert!(path(folder.path(), &link).exists());
     let forced = Checking {
-        while_written: WhileWritten::Collect,
+        live_server_policy: LiveServerPolicy::Ignore,
         ..MOVE
     };
     let (checked, _) = check(&registry, forced).await;
     assert_eq!(checked.repaired, 1);
-    let undo = async |run, while_written| registry.undo_repair(run, while_written, &mut |_| {}).await;
+    let undo =
+        async |run, live_server_policy| registry.undo_repair(run, live_server_policy, &mut |_| {}).await;
     let run = checked.run.unwrap();
-    let error = undo(run, WhileWritten::Refuse).await.unwrap_err();
+    let error = undo(run, LiveServerPolicy::Refuse).await.unwrap_err();
     assert!(matches!(error, CheckError::Written { .. }), "{error:?}");
-    assert_eq!(undo(run, WhileWritten::Collect).await.unwrap().back, 1);
-    let error = undo(run, WhileWritten::Collect).await.unwrap_err();
+    assert_eq!(undo(run, LiveServerPolicy::Ignore).await.unwrap().back, 1);
+    let error = undo(run, LiveServerPolicy::Ignore).await.unwrap_err();
     assert!(matches!(error, CheckError::NoSuchRepair { .. }), "{error:?}");
 }
 

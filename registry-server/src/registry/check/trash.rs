@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::work::Move;
 use super::{CheckError, Finding};
-use crate::registry::{Error, Registry, WhileWritten};
+use crate::registry::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{self, Condition, Durability, Intake, Mode, ReadRange, StorageKey, incoming};
 
@@ -56,14 +56,14 @@ pub(super) struct Trash<'a> {
     run: Uuid,
     moves: u64,
     /// Whether servers may be writing.
-    while_written: WhileWritten,
+    live_server_policy: LiveServerPolicy,
 }
 
 impl<'a> Trash<'a> {
-    pub(super) fn new(registry: &'a Registry, while_written: WhileWritten) -> Self {
+    pub(super) fn new(registry: &'a Registry, live_server_policy: LiveServerPolicy) -> Self {
         Self {
             registry,
-            while_written,
+            live_server_policy,
             run: Uuid::now_v7(),
             moves: 0,
         }
@@ -117,7 +117,7 @@ impl<'a> Trash<'a> {
             .map_err(&failed)?;
         // What was made young meanwhile may as well have been written anew: the next repair sees which.
         let condition = Condition::Older(*seen);
-        if let (WhileWritten::Collect, Some(repository)) = (self.while_written, place.repository()) {
+        if let (LiveServerPolicy::Ignore, Some(repository)) = (self.live_server_policy, place.repository()) {
             self.registry.note_deletion(repository).await?;
         }
         self.registry.invalidate_at(place).await?;
@@ -173,7 +173,7 @@ impl Registry {
     pub async fn undo_repair(
         &self,
         run: Uuid,
-        while_written: WhileWritten,
+        live_server_policy: LiveServerPolicy,
         watch: &mut (dyn FnMut(Undoing<'_>) + Send),
     ) -> Result<Undone, CheckError> {
         let failed = Error::storage("read the journal of a repair");
@@ -186,7 +186,7 @@ impl Registry {
         if numbers.is_empty() {
             return Err(CheckError::NoSuchRepair { run });
         }
-        self.admit_repair(while_written).await?;
+        self.admit_repair(live_server_policy).await?;
         numbers.sort_unstable();
         let mut undone = Undone::default();
         for number in numbers {

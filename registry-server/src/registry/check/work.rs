@@ -91,7 +91,7 @@ impl<'a> Work<'a> {
             checked: Checked::default(),
             repair: checking.repair,
             watch,
-            trash: Trash::new(registry, checking.while_written),
+            trash: Trash::new(registry, checking.live_server_policy),
             pace: Pace::new(),
         }
     }

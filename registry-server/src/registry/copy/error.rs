@@ -1,7 +1,7 @@
 //! Why a copy did not take place, or ended early.
 
-use super::super::writers::Named;
-use super::super::{Error, Seen};
+use super::super::live_servers::ServerList;
+use super::super::{Error, SeenServer};
 use crate::fault::Fault;
 
 /// Why not everything was copied.
@@ -11,10 +11,10 @@ pub enum CopyError {
     #[error("both configurations mean the same store")]
     SameStore,
     /// Somebody writes to the target.
-    #[error("{} to the store that is copied into", Named(writers))]
+    #[error("{} to the store that is copied into", ServerList(servers))]
     Written {
         /// Who.
-        writers: Vec<Seen>,
+        servers: Vec<SeenServer>,
     },
     /// One look after the other failed.
     #[error(

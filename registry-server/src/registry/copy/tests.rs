@@ -29,16 +29,20 @@ async fn copy(source: &Registry, target: &Registry) -> (Copied, Vec<Finding>) {
         }
     };
     source
-        .copy_to(target, WhileWritten::Refuse, &mut copied, &mut watch)
+        .copy_to(target, LiveServerPolicy::Refuse, &mut copied, &mut watch)
         .await
         .unwrap();
     findings.sort_by_key(ToString::to_string);
     (copied, findings)
 }
 
-async fn attempt(source: &Registry, target: &Registry, while_written: WhileWritten) -> Result<(), CopyError> {
+async fn attempt(
+    source: &Registry,
+    target: &Registry,
+    live_server_policy: LiveServerPolicy,
+) -> Result<(), CopyError> {
     source
-        .copy_to(target, while_written, &mut Copied::default(), &mut |_| {})
+        .copy_to(target, live_server_policy, &mut Copied::default(), &mut |_| {})
         .await
 }
 
@@ -88,7 +92,7 @@ async fn findings(registry: &Registry) -> Vec<Finding> {
     let checking = Checking {
         digests: Digests::Hashed,
         repair: Repair::Report,
-        while_written: WhileWritten::Refuse,
+        live_server_policy: LiveServerPolicy::Refuse,
     };
     let mut findings = Vec::new();
     let mut watch = |event: CheckEvent<'_>| {
@@ -216,7 +220,7 @@ async fn a_copy_that_is_cut_off_anywhere_shows_no_link_that_leads_nowhere_and_go
         let other = tempfile::tempdir().unwrap();
         let target = in_folder(other.path());
         let (mut copied, mut watch) = (Copied::default(), |_: CopyEvent<'_>| {});
-        let copying = source.copy_to(&target, WhileWritten::Refuse, &mut copied, &mut watch);
+        let copying = source.copy_to(&target, LiveServerPolicy::Refuse, &mut copied, &mut watch);
         let finished = cut_after(steps, copying).await;
         // As with a push, what a tag means is in its history before it means it.
         let found = findings(&target).await;
@@ -248,7 +252,7 @@ async fn one_store_is_not_copied_into_itself_whatever_way_leads_there() {
     let link = link.path().join("link");
     std::os::unix::fs::symlink(folder.path(), &link).unwrap();
     for target in [in_folder(folder.path()), in_folder(&link), source.clone()] {
-        let error = attempt(&source, &target, WhileWritten::Collect)
+        let error = attempt(&source, &target, LiveServerPolicy::Ignore)
             .await
             .unwrap_err();
         assert!(matches!(error, CopyError::SameStore), "{error:?}");
@@ -260,9 +264,9 @@ async fn one_store_is_not_copied_into_itself_whatever_way_leads_there() {
 async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (filled(folder.path()).await, in_memory());
-    let copy = async |while_written| attempt(&source, &target, while_written).await;
-    target.announce(&Writer::this_copy()).await.unwrap();
-    copy(WhileWritten::Refuse).await.unwrap();
+    let copy = async |live_server_policy| attempt(&source, &target, live_server_policy).await;
+    target.announce(&LiveServer::copying_process()).await.unwrap();
+    copy(LiveServerPolicy::Refuse).await.unwrap();
     // A collection minds any sign.
     let collecting = crate::registry::Collecting::default();
     let refused = target
@@ -273,14 +277,14 @@ async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into
         matches!(refused, crate::registry::GarbageError::Written { .. }),
         "{refused:?}"
     );
-    let server = Writer::this();
+    let server = LiveServer::this_process();
     target.announce(&server).await.unwrap();
-    let refused = copy(WhileWritten::Refuse).await.unwrap_err();
+    let refused = copy(LiveServerPolicy::Refuse).await.unwrap_err();
     assert!(
-        matches!(&refused, CopyError::Written { writers } if writers.len() == 1),
+        matches!(&refused, CopyError::Written { servers } if servers.len() == 1),
         "{refused:?}"
     );
-    copy(WhileWritten::Collect).await.unwrap();
+    copy(LiveServerPolicy::Ignore).await.unwrap();
 }
 
 #[tokio::test]
@@ -290,6 +294,8 @@ async fn a_target_that_cannot_be_written_ends_the_copy_at_once() {
     // A link to itself is no folder for anybody, whoever asks.
     std::os::unix::fs::symlink("docker", other.path().join("docker")).unwrap();
     let target = in_folder(other.path());
-    let error = attempt(&source, &target, WhileWritten::Refuse).await.unwrap_err();
+    let error = attempt(&source, &target, LiveServerPolicy::Refuse)
+        .await
+        .unwrap_err();
     assert!(matches!(error, CopyError::Target { .. }), "{error:?}");
 }

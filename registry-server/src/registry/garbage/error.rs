@@ -4,18 +4,18 @@ use std::io;
 
 use registry_oci::{Digest, RepositoryName};
 
-use super::super::writers::Named;
-use super::super::{Error, Seen};
+use super::super::live_servers::ServerList;
+use super::super::{Error, SeenServer};
 use crate::fault::Fault;
 
 /// Why garbage was not collected.
 #[derive(Debug, thiserror::Error)]
 pub enum GarbageError {
     /// Somebody writes to the store.
-    #[error("{} to this store", Named(writers))]
+    #[error("{} to this store", ServerList(servers))]
     Written {
         /// Who.
-        writers: Vec<Seen>,
+        servers: Vec<SeenServer>,
     },
     /// A manifest that stays cannot be read.
     #[error(

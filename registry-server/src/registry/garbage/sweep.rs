@@ -11,7 +11,7 @@ use super::mark::blob;
 use super::reach::Reached;
 use super::spill::{Cursor, Key, Record, Slices, Spill};
 use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
-use crate::registry::{Error, Registry, WhileWritten};
+use crate::registry::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Condition, Durability, StorageKey};
 
@@ -35,7 +35,7 @@ pub(super) struct Garbage {
     pub(super) unreadable: Spill,
     pub(super) limit: SystemTime,
     pub(super) removal: Removal,
-    pub(super) while_written: WhileWritten,
+    pub(super) live_server_policy: LiveServerPolicy,
 }
 
 /// The repositories in which a collection noted that it removes something, and when.
@@ -69,12 +69,12 @@ impl Registry {
             unreadable,
             limit,
             removal,
-            while_written,
+            live_server_policy,
         } = garbage;
         // Without a writer nobody looks for the note.
-        let mut noted = match (removal, while_written) {
-            (Removal::Remove, WhileWritten::Collect) => Some(Noted::default()),
-            (Removal::Remove, WhileWritten::Refuse) | (Removal::DryRun, _) => None,
+        let mut noted = match (removal, live_server_policy) {
+            (Removal::Remove, LiveServerPolicy::Ignore) => Some(Noted::default()),
+            (Removal::Remove, LiveServerPolicy::Refuse) | (Removal::DryRun, _) => None,
         };
         // Before anything is removed.
         let mut notes = Notes::new(unreadable, reached.slices);

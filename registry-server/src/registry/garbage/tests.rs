@@ -16,7 +16,7 @@ use crate::registry::tests::content::{
     blob_of, descriptor, keys, name, path, push, push_blob, push_image, referrers_of,
 };
 use crate::registry::tests::in_folder;
-use crate::registry::{Settings, Writer};
+use crate::registry::{LiveServer, Settings};
 use crate::storage::layout::Place;
 use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};
 
@@ -502,7 +502,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
     let folder = tempfile::tempdir().unwrap();
     let (registry, app) = (in_folder(folder.path()), name("app"));
     blob_of(&registry, &app, "garbage").await;
-    let server = Writer::this();
+    let server = LiveServer::this_process();
     registry.announce(&server).await.unwrap();
     let before = keys(registry.driver()).await;
     let error = registry
@@ -529,7 +529,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
     registry.withdraw(&server).await.unwrap();
     registry.withdraw(&server).await.unwrap();
     // A server that was killed says nothing any more, and its sign is cleared away.
-    registry.announce(&Writer::this()).await.unwrap();
+    registry.announce(&LiveServer::this_process()).await.unwrap();
     age(
         &folder.path().join("docker/registry/berth/v1/writers"),
         Duration::from_secs(91),
@@ -539,10 +539,10 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
         1
     );
     assert_eq!(keys(registry.driver()).await, [] as [String; 0]);
-    registry.announce(&Writer::this()).await.unwrap();
+    registry.announce(&LiveServer::this_process()).await.unwrap();
     blob_of(&registry, &app, "garbage").await;
     let forced = Collecting {
-        while_written: WhileWritten::Collect,
+        live_server_policy: LiveServerPolicy::Ignore,
         ..at_once(Untagged::Keep)
     };
     assert_eq!(collect(&registry, &forced).await.blobs_removed, 1);

@@ -10,7 +10,7 @@ use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 
 use super::super::tests::in_folder;
 use super::super::{
-    Accepts, Chunk, Collecting, Error, Offset, Registry, Removal, Settings, Untagged, WhileWritten,
+    Accepts, Chunk, Collecting, Error, LiveServerPolicy, Offset, Registry, Removal, Settings, Untagged,
 };
 use crate::cache::Cache;
 use crate::cache::testing::RedisServer;
@@ -347,7 +347,7 @@ async fn what_a_collection_removes_is_forgotten_in_redis() {
     let collecting = Collecting {
         untagged: Untagged::Delete,
         removal: Removal::Remove,
-        while_written: WhileWritten::Collect,
+        live_server_policy: LiveServerPolicy::Ignore,
         min_age: Duration::ZERO,
         ..Collecting::default()
     };

@@ -12,7 +12,7 @@ use registry_oci::{Digest, MediaType, Reference};
 
 use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
-use crate::registry::{Accepts, BlobDescriptor, Copied, Error, Registry, Settings, WhileWritten};
+use crate::registry::{Accepts, BlobDescriptor, Copied, Error, LiveServerPolicy, Registry, Settings};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
@@ -156,7 +156,7 @@ async fn a_copy_ends_where_the_disk_loses_bytes_or_names_and_the_next_one_brings
     let copy = async |target: &Registry| {
         let mut copied = Copied::default();
         source
-            .copy_to(target, WhileWritten::Refuse, &mut copied, &mut |_| {})
+            .copy_to(target, LiveServerPolicy::Refuse, &mut copied, &mut |_| {})
             .await
             .map(|()| copied)
     };

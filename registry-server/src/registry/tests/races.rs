@@ -12,7 +12,7 @@ use registry_oci::{Digest, MediaType, Reference, Tag};
 
 use super::content::{blob_of, descriptor, name, push};
 use super::gated::{Gated, Removals, Shared, TO_THE_END};
-use crate::registry::{Accepts, Collecting, Error, Purge, Registry, Settings, Untagged, WhileWritten};
+use crate::registry::{Accepts, Collecting, Error, LiveServerPolicy, Purge, Registry, Settings, Untagged};
 use crate::storage::Driver;
 
 type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -467,7 +467,7 @@ async fn a_blob_that_is_mounted_and_deleted_where_it_comes_from() {
 async fn collect(registry: Registry) -> String {
     let collecting = Collecting {
         untagged: Untagged::Delete,
-        while_written: WhileWritten::Collect,
+        live_server_policy: LiveServerPolicy::Ignore,
         ..Collecting::default()
     };
     let collected = registry.collect_garbage(&collecting, &mut |_| {}).await.unwrap();

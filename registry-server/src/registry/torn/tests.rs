@@ -11,7 +11,7 @@ use registry_oci::{MediaType, Reference, RepositoryName};
 use super::*;
 use crate::registry::tests::content::{descriptor, keys, name, path, push_blob};
 use crate::registry::tests::in_folder;
-use crate::registry::{MissingReference, Pushed, WhileWritten};
+use crate::registry::{LiveServerPolicy, MissingReference, Pushed};
 use crate::storage::{self, ReadRange};
 
 const LAYER: Bytes = Bytes::from_static(b"a layer of some bytes");
@@ -142,7 +142,7 @@ async fn what_went_to_the_trash_can_be_put_back() {
         panic!("{key}");
     };
     let undone = registry
-        .undo_repair(run, WhileWritten::Collect, &mut |_| {})
+        .undo_repair(run, LiveServerPolicy::Ignore, &mut |_| {})
         .await
         .unwrap();
     assert_eq!(undone.back, 1);

@@ -83,7 +83,9 @@ async fn a_repair_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
         );
         // The last one first: what both moved is put back by that one.
         for run in runs(&registry).await.into_iter().rev() {
-            let undone = registry.undo_repair(run, WhileWritten::Refuse, &mut |_| {}).await;
+            let undone = registry
+                .undo_repair(run, LiveServerPolicy::Refuse, &mut |_| {})
+                .await;
             assert_eq!(undone.unwrap().in_the_way, 0, "after {steps} steps");
         }
         let mut now = objects(&registry).await;
@@ -104,13 +106,16 @@ async fn an_undoing_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
         let (_folder, registry, before) = broken().await;
         let run = check(&registry, MOVE).await.0.run.unwrap();
         let mut watch = |_: Undoing<'_>| {};
-        let undoing = registry.undo_repair(run, WhileWritten::Refuse, &mut watch);
+        let undoing = registry.undo_repair(run, LiveServerPolicy::Refuse, &mut watch);
         let finished = cut_after(steps, undoing).await;
         let mut all = trashed(&registry).await;
         all.extend(objects(&registry).await);
         all.retain(|key, _| before.contains_key(key));
         assert_eq!(all, before, "after {steps} steps");
-        match registry.undo_repair(run, WhileWritten::Refuse, &mut |_| {}).await {
+        match registry
+            .undo_repair(run, LiveServerPolicy::Refuse, &mut |_| {})
+            .await
+        {
             Ok(undone) => assert_eq!(undone.in_the_way, 0, "after {steps} steps"),
             Err(CheckError::NoSuchRepair { .. }) if finished.is_some() => {}
             // A file call that was begun ended the undoing by itself.
@@ -136,7 +141,7 @@ async fn what_is_written_anew_between_the_look_and_the_move_stays() {
     let eye = Eye::new(&registry, Digests::Trusted);
     let found = eye.link_to_blob(link.clone(), blob).await.unwrap().pop().unwrap();
     push_blob(&registry, &app, &blob, &bytes::Bytes::from_static(b"layer")).await;
-    let mut trash = Trash::new(&registry, WhileWritten::Refuse);
+    let mut trash = Trash::new(&registry, LiveServerPolicy::Refuse);
     let moved = trash.take(&found.moves[0], &found.finding).await.unwrap();
     assert_eq!((moved, trash.run()), (Moved::No, None));
     assert_eq!(

@@ -105,7 +105,7 @@ async fn is_mended(driver: Arc<dyn Driver>) {
     assert_eq!((lines.count(), moved.len()), (4, 8), "{moved:?}");
 
     let undone = registry
-        .undo_repair(run, WhileWritten::Refuse, &mut |_| {})
+        .undo_repair(run, LiveServerPolicy::Refuse, &mut |_| {})
         .await
         .unwrap();
     assert_eq!((undone.back, undone.never_left, undone.in_the_way), (4, 0, 0));

@@ -101,7 +101,7 @@ async fn two_hundred_pushes_during_collections_in_a_loop_leave_no_broken_manifes
         async move {
             let collecting = Collecting {
                 untagged: Untagged::Delete,
-                while_written: WhileWritten::Collect,
+                live_server_policy: LiveServerPolicy::Ignore,
                 ..Collecting::default()
             };
             while !done.load(Ordering::Relaxed) {

@@ -1,10 +1,10 @@
 //! Who writes to the store: each server that may change it says so by an object it writes again and again.
 //!
 //! A garbage collection asks here before it removes anything. It is a sign for people and no lock: a server that has
-//! lost its store for longer than [`FRESH`] looks gone, and one of distribution's gives no sign at all.
+//! lost its store for longer than [`STALE_AFTER`] looks gone, and one of distribution's gives no sign at all.
 //! Ages are told by the store's clock alone: an object written just now says what time it is there.
 
-mod presence;
+mod heartbeat;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -15,27 +15,27 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use presence::Presence;
+pub use heartbeat::Heartbeat;
 
 use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, Mode, StorageKey};
 
 /// How often a server says that it is there.
-const BEAT: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A server that said nothing for so long is gone.
-const FRESH: Duration = Duration::from_secs(3 * BEAT.as_secs());
+const STALE_AFTER: Duration = Duration::from_secs(3 * INTERVAL.as_secs());
 
 /// A probe lives for a few requests. One that is older was left by a process that was killed.
 const PROBE_MAX: Duration = Duration::from_secs(3600);
 
 /// More than a sign ever has.
-const SIGN_MAX: u64 = 16 * 1024;
+const HEARTBEAT_MAX: u64 = 16 * 1024;
 
 /// A server that writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Writer {
+pub struct LiveServer {
     #[serde(skip)]
     id: Uuid,
     /// The machine, container or Pod it runs on.
@@ -49,9 +49,9 @@ pub struct Writer {
     pub copying: bool,
 }
 
-impl Writer {
+impl LiveServer {
     /// This process.
-    pub fn this() -> Self {
+    pub fn this_process() -> Self {
         Self {
             id: Uuid::new_v4(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -62,10 +62,10 @@ impl Writer {
     }
 
     /// This process, which copies another store into this one.
-    pub fn this_copy() -> Self {
+    pub fn copying_process() -> Self {
         Self {
             copying: true,
-            ..Self::this()
+            ..Self::this_process()
         }
     }
 
@@ -76,23 +76,23 @@ impl Writer {
 
 /// A server that was seen to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenServer {
     /// Which; nothing when its sign cannot be read.
-    pub writer: Option<Writer>,
+    pub server: Option<LiveServer>,
     /// How long ago it said so.
     pub ago: Duration,
 }
 
 impl Registry {
-    /// Says that a server writes to this store; to be said again every [`BEAT`].
+    /// Says that a server writes to this store; to be said again every [`INTERVAL`].
     ///
     /// # Errors
     /// The store's.
-    pub async fn announce(&self, writer: &Writer) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(writer).expect("a writer has string keys only and is always JSON");
+    pub async fn announce(&self, server: &LiveServer) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(server).expect("a server has string keys only and is always JSON");
         self.driver
             .put(
-                &writer.place().key(),
+                &server.place().key(),
                 Bytes::from(bytes),
                 Mode::Replace,
                 Durability::Crash,
@@ -105,8 +105,8 @@ impl Registry {
     ///
     /// # Errors
     /// The store's.
-    pub async fn withdraw(&self, writer: &Writer) -> Result<(), Error> {
-        match self.driver.delete(&writer.place().key()).await {
+    pub async fn withdraw(&self, server: &LiveServer) -> Result<(), Error> {
+        match self.driver.delete(&server.place().key()).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(source) => Err(Error::storage("withdraw this server from the store")(source)),
@@ -174,7 +174,7 @@ impl Registry {
     }
 
     /// The servers that write, at a time of the store's; signs of those that are gone are removed.
-    pub(super) async fn writers(&self, now: SystemTime) -> Result<Vec<Seen>, Error> {
+    pub(super) async fn live_servers(&self, now: SystemTime) -> Result<Vec<SeenServer>, Error> {
         let failed = Error::storage("look who writes to the store");
         let mut listing = self.driver.list(&Area::Writers.key()).await.map_err(&failed)?;
         let mut seen = Vec::new();
@@ -184,26 +184,26 @@ impl Registry {
             };
             let place = Place::Writer { id };
             let key = place.key();
-            let sign = async {
+            let heartbeat = async {
                 let metadata = self.driver.stat(&key).await?;
-                Ok((metadata, self.driver.get(&key, SIGN_MAX).await?))
+                Ok((metadata, self.driver.get(&key, HEARTBEAT_MAX).await?))
             };
-            let (metadata, bytes) = match sign.await {
-                Ok(sign) => sign,
+            let (metadata, bytes) = match heartbeat.await {
+                Ok(found) => found,
                 // It stopped just now.
                 Err(error) if crate::storage::Error::is_not_found(&error) => continue,
                 Err(source) => return Err(failed(source)),
             };
             // A sign that is younger than now came meanwhile.
             let ago = now.duration_since(metadata.modified).unwrap_or_default();
-            if ago <= FRESH {
-                let writer = serde_json::from_slice(&bytes).ok();
-                let writer = writer.map(|writer| Writer { id, ..writer });
-                seen.push(Seen { writer, ago });
+            if ago <= STALE_AFTER {
+                let server = serde_json::from_slice(&bytes).ok();
+                let server = server.map(|server| LiveServer { id, ..server });
+                seen.push(SeenServer { server, ago });
                 continue;
             }
             // Unless it speaks up in this moment.
-            let silent = Condition::Older(now - FRESH);
+            let silent = Condition::Older(now - STALE_AFTER);
             match self
                 .driver
                 .delete_if(&key, &silent, &place.shelf(), Durability::Crash)
@@ -219,18 +219,18 @@ impl Registry {
 }
 
 /// Servers, named as an error names them.
-pub(super) struct Named<'a>(pub(super) &'a [Seen]);
+pub(super) struct ServerList<'a>(pub(super) &'a [SeenServer]);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for ServerList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Seen { writer, ago }) in self.0.iter().enumerate() {
+        for (number, SeenServer { server, ago }) in self.0.iter().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
             let ago = ago.as_secs();
-            match writer {
-                Some(writer) => write!(
+            match server {
+                Some(server) => write!(
                     f,
                     "{separator}process {} on {} (last seen {ago} s ago)",
-                    writer.process, writer.host
+                    server.process, server.host
                 )?,
                 None => write!(
                     f,
