@@ -19,12 +19,12 @@
 //! not begin beside a server that gives a sign of writing (see [`super::live_servers`]).
 //!
 //! Must not: renew what it looks at, or it would keep garbage alive.
-//! Start at [`Registry::check`]; `eye` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
+//! Start at [`Registry::check`]; `inspector` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
 
 mod blobs;
 mod error;
-mod eye;
 mod finding;
+mod inspector;
 mod links;
 mod manifests;
 mod trash;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest};
 
-use super::eye::Eye;
+use super::inspector::Inspector;
 use super::work::{Found, Work};
 use super::{CheckError, Digests, Finding};
 use crate::registry::Error;
@@ -42,13 +42,13 @@ impl Work<'_> {
                         continue;
                     }
                 };
-                let eye = Arc::clone(&self.eye);
+                let inspector = Arc::clone(&self.inspector);
                 let mut looks = digests
                     // Under another start nobody would look for it.
                     .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
                     .map(|digest| {
-                        let eye = Arc::clone(&eye);
-                        async move { eye.look_at_payload(digest?).await }
+                        let inspector = Arc::clone(&inspector);
+                        async move { inspector.look_at_payload(digest?).await }
                     })
                     .buffer_unordered(AT_ONCE)
                     .boxed();
@@ -62,7 +62,7 @@ impl Work<'_> {
                             self.checked.blobs += 1;
                             self.checked.bytes += size;
                             if let Some((digest, damage)) = damaged {
-                                self.eye.is_damaged_now(digest);
+                                self.inspector.is_damaged_now(digest);
                                 found.push(damage);
                             }
                         }
@@ -102,7 +102,11 @@ impl Work<'_> {
                 };
                 while let Some(digest) = digests.next().await {
                     let look = match digest {
-                        Ok(digest) => self.eye.link_to_blob(Place::BlobAlias { digest }, digest).await,
+                        Ok(digest) => {
+                            self.inspector
+                                .link_to_blob(Place::BlobAlias { digest }, digest)
+                                .await
+                        }
                         Err(error) => Err(error),
                     };
                     self.checked.links += 1;
@@ -114,7 +118,7 @@ impl Work<'_> {
     }
 }
 
-impl Eye<'_> {
+impl Inspector<'_> {
     /// Looks at a payload; nothing when the folder of that name has none.
     async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
         let place = Place::BlobData { digest };

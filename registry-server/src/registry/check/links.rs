@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, RepositoryName, Tag};
 
-use super::eye::Eye;
+use super::inspector::Inspector;
 use super::manifests::Memo;
 use super::work::{Found, Move, Work};
 use super::{CheckError, Finding, Lost};
@@ -65,11 +65,11 @@ impl Work<'_> {
             Ok(digests) => digests,
             Err(error) => return Ok(Err(error)),
         };
-        let (eye, memo) = (Arc::clone(&self.eye), Memo::default());
+        let (inspector, memo) = (Arc::clone(&self.inspector), Memo::default());
         let mut looks = digests
             .map(|digest| {
-                let (eye, memo) = (&eye, &memo);
-                async move { eye.manifest(repository, digest?, memo).await }
+                let (inspector, memo) = (&inspector, &memo);
+                async move { inspector.manifest(repository, digest?, memo).await }
             })
             .buffer_unordered(MANIFESTS)
             .boxed();
@@ -93,14 +93,14 @@ impl Work<'_> {
             Ok(digests) => digests,
             Err(error) => return Ok(Err(error)),
         };
-        let eye = Arc::clone(&self.eye);
+        let inspector = Arc::clone(&self.inspector);
         let mut looks = digests
             .map(|digest| {
-                let eye = &eye;
+                let inspector = &inspector;
                 async move {
                     let (repository, digest) = (repository.clone(), digest?);
                     let place = Place::LayerLink { repository, digest };
-                    eye.link_to_blob(place, digest).await
+                    inspector.link_to_blob(place, digest).await
                 }
             })
             .buffer_unordered(AT_ONCE)
@@ -119,7 +119,7 @@ impl Work<'_> {
             Ok(listing) => listing,
             Err(source) => return Ok(Err(failed(source))),
         };
-        let eye = Arc::clone(&self.eye);
+        let inspector = Arc::clone(&self.inspector);
         let mut looks = listing
             .try_filter_map(async |entry| {
                 Ok(Tag::parse(&entry.name)
@@ -127,8 +127,8 @@ impl Work<'_> {
                     .filter(|_| entry.kind == EntryKind::Prefix))
             })
             .map(|tag| {
-                let (eye, failed) = (&eye, &failed);
-                async move { eye.tag(repository, &tag.map_err(failed)?).await }
+                let (inspector, failed) = (&inspector, &failed);
+                async move { inspector.tag(repository, &tag.map_err(failed)?).await }
             })
             .buffer_unordered(AT_ONCE)
             .boxed();
@@ -165,13 +165,14 @@ impl Work<'_> {
                 Ok(entries) => entries,
                 Err(source) => return Ok(Err(failed(source))),
             };
-            let eye = Arc::clone(&self.eye);
+            let inspector = Arc::clone(&self.inspector);
             let mut looks = entries
                 .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
                 .map(|referrer| {
-                    let (eye, failed, subject) = (&eye, &failed, &subject);
+                    let (inspector, failed, subject) = (&inspector, &failed, &subject);
                     async move {
-                        eye.referrer(repository, subject, &referrer.map_err(failed)?)
+                        inspector
+                            .referrer(repository, subject, &referrer.map_err(failed)?)
                             .await
                     }
                 })
@@ -185,7 +186,7 @@ impl Work<'_> {
     }
 }
 
-impl Eye<'_> {
+impl Inspector<'_> {
     /// A link of a repository to a blob, or one from another digest.
     pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Found>, Error> {
         let Some((target, seen)) = self.registry.look_at_link(&link).await? else {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, Mentions, RepositoryName};
 
 use super::Finding;
-use super::eye::Eye;
+use super::inspector::Inspector;
 use super::work::Found;
 use crate::registry::manifests::STORED_MAX;
 use crate::registry::validation::{Children, lies_elsewhere};
@@ -64,7 +64,7 @@ struct Document {
     other: Option<Digest>,
 }
 
-impl Eye<'_> {
+impl Inspector<'_> {
     /// A manifest of a repository.
     pub(super) async fn manifest(
         &self,

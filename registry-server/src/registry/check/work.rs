@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::Stream;
 
-use super::eye::Eye;
+use super::inspector::Inspector;
 use super::trash::{Moved, Trash};
 use super::{CheckError, CheckEvent, Checked, Checking, Fate, Finding, Repair};
 use crate::registry::pace::Pace;
@@ -71,7 +71,7 @@ impl Move {
 /// A check under way.
 pub(super) struct Work<'a> {
     pub(super) registry: &'a Registry,
-    pub(super) eye: Arc<Eye<'a>>,
+    pub(super) inspector: Arc<Inspector<'a>>,
     pub(super) checked: Checked,
     repair: Repair,
     watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
@@ -87,7 +87,7 @@ impl<'a> Work<'a> {
     ) -> Self {
         Self {
             registry,
-            eye: Arc::new(Eye::new(registry, checking.digests)),
+            inspector: Arc::new(Inspector::new(registry, checking.digests)),
             checked: Checked::default(),
             repair: checking.repair,
             watch,
@@ -105,12 +105,12 @@ impl<'a> Work<'a> {
         let Self {
             pace,
             checked,
-            eye,
+            inspector,
             watch,
             ..
         } = self;
         let say = || {
-            checked.hashed = eye.hashed.load(Ordering::Relaxed);
+            checked.hashed = inspector.hashed.load(Ordering::Relaxed);
             watch(CheckEvent::Blobs(checked, part));
         };
         pace.next(looks, say).await
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
 
     /// Says how far payloads are.
     pub(super) fn say_blobs(&mut self, part: f64) {
-        self.checked.hashed = self.eye.hashed.load(Ordering::Relaxed);
+        self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         (self.watch)(CheckEvent::Blobs(&self.checked, part));
     }
 
@@ -219,7 +219,7 @@ impl<'a> Work<'a> {
 
     /// What was found.
     pub(super) fn end(mut self) -> Checked {
-        self.checked.hashed = self.eye.hashed.load(Ordering::Relaxed);
+        self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         self.checked.run = self.trash.run();
         self.checked
     }

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use super::super::eye::Eye;
+use super::super::inspector::Inspector;
 use super::super::trash::{Moved, Trash};
 use super::*;
 use crate::storage::StorageKey;
@@ -138,8 +138,13 @@ async fn what_is_written_anew_between_the_look_and_the_move_stays() {
     let (folder, registry, app, blob, _) = with_image().await;
     let link = layer(&app, blob);
     write(folder.path(), &link, b"");
-    let eye = Eye::new(&registry, Digests::Trusted);
-    let found = eye.link_to_blob(link.clone(), blob).await.unwrap().pop().unwrap();
+    let inspector = Inspector::new(&registry, Digests::Trusted);
+    let found = inspector
+        .link_to_blob(link.clone(), blob)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     push_blob(&registry, &app, &blob, &bytes::Bytes::from_static(b"layer")).await;
     let mut trash = Trash::new(&registry, LiveServerPolicy::Refuse);
     let moved = trash.take(&found.moves[0], &found.finding).await.unwrap();

@@ -14,7 +14,7 @@ use crate::storage::layout::Place;
 const OTHERS_MAX: usize = 4096;
 
 /// Looks at one thing.
-pub(super) struct Eye<'a> {
+pub(super) struct Inspector<'a> {
     pub(super) registry: &'a Registry,
     pub(super) digests: Digests,
     /// Bytes that are hashed, also of what is not done yet.
@@ -25,7 +25,7 @@ pub(super) struct Eye<'a> {
     others: Mutex<HashMap<(Digest, Algorithm), Digest>>,
 }
 
-impl<'a> Eye<'a> {
+impl<'a> Inspector<'a> {
     pub(super) fn new(registry: &'a Registry, digests: Digests) -> Self {
         Self {
             registry,
@@ -117,7 +117,7 @@ impl<'a> Eye<'a> {
             return Ok(true);
         }
         let name = (*canonical, other.algorithm());
-        let known = |eye: &Self| eye.others().get(&name).copied();
+        let known = |inspector: &Self| inspector.others().get(&name).copied();
         if let Some(known) = known(self) {
             return Ok(known == *other);
         }
