@@ -79,9 +79,9 @@ pub enum Repair {
 
 /// What became of one finding.
 #[derive(Debug)]
-pub enum Fate<'a> {
+pub enum FindingOutcome<'a> {
     /// It was only told.
-    Told,
+    Reported,
     /// It was moved to the trash.
     Moved,
     /// Moving does not help.
@@ -100,7 +100,7 @@ pub enum CheckEvent<'a> {
     /// Repositories are being looked at.
     Repositories(&'a Checked),
     /// Something is broken.
-    Found(&'a Finding, Fate<'a>),
+    Found(&'a Finding, FindingOutcome<'a>),
 }
 
 /// What a check looked at, found and did.

@@ -11,7 +11,7 @@ use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
 use crate::cli::{exit, outside, source};
 use crate::registry::{
-    About, CheckEvent, Checked, Checking, Digests, Fate, Finding, Repair, Undoing, Undone,
+    About, CheckEvent, Checked, Checking, Digests, Finding, FindingOutcome, Repair, Undoing, Undone,
 };
 use crate::storage::layout::Area;
 
@@ -180,7 +180,7 @@ impl Report<'_> {
                     true => json(finding, &fate),
                     false => format!("{}{finding}\n", said_of(&fate)),
                 });
-                if let Fate::Failed(error) = fate {
+                if let FindingOutcome::Failed(error) = fate {
                     self.output.error("cannot repair it", error);
                 }
             }
@@ -222,26 +222,26 @@ impl Report<'_> {
     }
 }
 
-fn said_of(fate: &Fate<'_>) -> &'static str {
+fn said_of(fate: &FindingOutcome<'_>) -> &'static str {
     match fate {
-        Fate::Told => "",
-        Fate::Moved => "moved: ",
-        Fate::Left => "left: ",
-        Fate::Changed => "healed meanwhile: ",
-        Fate::Failed(_) => "failed: ",
+        FindingOutcome::Reported => "",
+        FindingOutcome::Moved => "moved: ",
+        FindingOutcome::Left => "left: ",
+        FindingOutcome::Changed => "healed meanwhile: ",
+        FindingOutcome::Failed(_) => "failed: ",
     }
 }
 
-fn json(finding: &Finding, fate: &Fate<'_>) -> String {
+fn json(finding: &Finding, fate: &FindingOutcome<'_>) -> String {
     json_line(&Line {
         version: VERSION,
         kind: finding.kind(),
         fate: match fate {
-            Fate::Told => "told",
-            Fate::Moved => "moved",
-            Fate::Left => "left",
-            Fate::Changed => "changed",
-            Fate::Failed(_) => "failed",
+            FindingOutcome::Reported => "told",
+            FindingOutcome::Moved => "moved",
+            FindingOutcome::Left => "left",
+            FindingOutcome::Changed => "changed",
+            FindingOutcome::Failed(_) => "failed",
         },
         about: finding.about(),
         says: finding.to_string(),
@@ -338,7 +338,10 @@ mod tests {
     #[test]
     fn a_finding_for_scripts_has_its_kind_its_fate_and_what_it_is_about() {
         let digest = Digest::sha256(b"");
-        let line = json(&Finding::BlobDamaged { digest, size: 0 }, &Fate::Told);
+        let line = json(
+            &Finding::BlobDamaged { digest, size: 0 },
+            &FindingOutcome::Reported,
+        );
         assert!(line.ends_with("\n") && !line.trim_end().contains('\n'), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({

@@ -8,7 +8,7 @@ use futures_util::Stream;
 
 use super::inspector::Inspector;
 use super::trash::{Moved, Trash};
-use super::{CheckError, CheckEvent, Checked, Checking, Fate, Finding, Repair};
+use super::{CheckError, CheckEvent, Checked, Checking, Finding, FindingOutcome, Repair};
 use crate::registry::pace::Pace;
 use crate::registry::{Error, Registry};
 use crate::storage::StorageKey;
@@ -162,14 +162,14 @@ impl<'a> Work<'a> {
         } = found;
         self.checked.findings += 1;
         if self.repair == Repair::Report {
-            return (self.watch)(CheckEvent::Found(&finding, Fate::Told));
+            return (self.watch)(CheckEvent::Found(&finding, FindingOutcome::Reported));
         }
         if let Some((prefix, shelf)) = empty {
             let pruned = self.registry.driver.prune(&prefix, &shelf).await;
             return self.emptied(&finding, pruned.map_err(Error::storage("remove empty folders")));
         }
         if moves.is_empty() {
-            return (self.watch)(CheckEvent::Found(&finding, Fate::Left));
+            return (self.watch)(CheckEvent::Found(&finding, FindingOutcome::Left));
         }
         let mut moved = 0;
         for object in &moves {
@@ -178,24 +178,24 @@ impl<'a> Work<'a> {
                 Ok(Moved::No) => {}
                 Err(error) => {
                     self.checked.failed += 1;
-                    (self.watch)(CheckEvent::Found(&finding, Fate::Failed(&error)));
+                    (self.watch)(CheckEvent::Found(&finding, FindingOutcome::Failed(&error)));
                     self.checked.first_failure.get_or_insert(error);
                     return;
                 }
             }
         }
         self.checked.moved += moved;
-        let fate = match moved {
+        let outcome = match moved {
             0 => {
                 self.checked.changed += 1;
-                Fate::Changed
+                FindingOutcome::Changed
             }
             _ => {
                 self.checked.repaired += 1;
-                Fate::Moved
+                FindingOutcome::Moved
             }
         };
-        (self.watch)(CheckEvent::Found(&finding, fate));
+        (self.watch)(CheckEvent::Found(&finding, outcome));
     }
 
     /// Says what became of a folder that held nothing. There is nothing of it to put back.
@@ -203,15 +203,15 @@ impl<'a> Work<'a> {
         match pruned {
             Ok(true) => {
                 self.checked.repaired += 1;
-                (self.watch)(CheckEvent::Found(finding, Fate::Moved));
+                (self.watch)(CheckEvent::Found(finding, FindingOutcome::Moved));
             }
             Ok(false) => {
                 self.checked.changed += 1;
-                (self.watch)(CheckEvent::Found(finding, Fate::Changed));
+                (self.watch)(CheckEvent::Found(finding, FindingOutcome::Changed));
             }
             Err(error) => {
                 self.checked.failed += 1;
-                (self.watch)(CheckEvent::Found(finding, Fate::Failed(&error)));
+                (self.watch)(CheckEvent::Found(finding, FindingOutcome::Failed(&error)));
                 self.checked.first_failure.get_or_insert(error);
             }
         }
