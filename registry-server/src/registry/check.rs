@@ -27,8 +27,8 @@ mod finding;
 mod inspector;
 mod links;
 mod manifests;
+mod run;
 mod trash;
-mod work;
 
 use std::time::{Duration, SystemTime};
 
@@ -37,9 +37,9 @@ use uuid::Uuid;
 
 pub use error::CheckError;
 pub use finding::{About, Finding, Lost};
+use run::{CheckRun, Move};
 use trash::{Moved, Trash};
 pub use trash::{Undoing, Undone};
-use work::{Move, Work};
 
 use super::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
@@ -156,24 +156,24 @@ impl Registry {
         watch: &mut (dyn FnMut(CheckEvent<'_>) + Send),
     ) -> Result<Checked, CheckError> {
         self.admit(checking).await?;
-        let mut work = Work::new(self, checking, watch);
-        work.payloads().await?;
-        work.aliases().await?;
+        let mut run = CheckRun::new(self, checking, watch);
+        run.payloads().await?;
+        run.aliases().await?;
         // Hashing takes days on a large store: somebody may have started a server.
         self.admit(checking).await?;
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
             match folder {
-                Ok(folder) => work.folder(folder).await?,
-                Err(error) => work.trouble(error).await?,
+                Ok(folder) => run.folder(folder).await?,
+                Err(error) => run.unreadable(error).await?,
             }
         }
         if checking.repair == Repair::Move {
             let failed = Error::storage("remove what interrupted writes left");
-            work.checked.swept = self.driver.sweep(LEFTOVER).await.map_err(&failed)?;
-            work.checked.swept.objects += incoming::clear(&*self.driver).await.map_err(&failed)?;
+            run.checked.swept = self.driver.sweep(LEFTOVER).await.map_err(&failed)?;
+            run.checked.swept.objects += incoming::clear(&*self.driver).await.map_err(&failed)?;
         }
-        Ok(work.end())
+        Ok(run.end())
     }
 
     /// Takes a damaged payload to the trash of a repair of its own, unless it was written or renewed after it was seen;

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest};
 
 use super::inspector::Inspector;
-use super::work::{Found, Work};
+use super::run::{CheckRun, Found};
 use super::{CheckError, Digests, Finding};
 use crate::registry::Error;
 use crate::storage::layout::{Area, Place};
@@ -20,7 +20,7 @@ struct Payload {
     damaged: Option<(Digest, Found)>,
 }
 
-impl Work<'_> {
+impl CheckRun<'_> {
     /// Every payload.
     pub(super) async fn payloads(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
@@ -28,7 +28,7 @@ impl Work<'_> {
             let mut starts = match registry.starts(&Area::BlobStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
-                    self.trouble(error).await?;
+                    self.unreadable(error).await?;
                     continue;
                 }
             };
@@ -38,7 +38,7 @@ impl Work<'_> {
                 let digests = match registry.listed(&area, algorithm, "list blobs").await {
                     Ok(digests) => digests,
                     Err(error) => {
-                        self.trouble(error).await?;
+                        self.unreadable(error).await?;
                         continue;
                     }
                 };
@@ -67,13 +67,13 @@ impl Work<'_> {
                             }
                         }
                         Err(error) => {
-                            self.trouble(error).await?;
+                            self.unreadable(error).await?;
                             continue;
                         }
                     }
-                    self.deal(Ok(found)).await?;
+                    self.handle(Ok(found)).await?;
                 }
-                self.say_blobs(part);
+                self.report_blobs(part);
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ impl Work<'_> {
             let starts = match registry.starts(&Area::BlobAliasStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
-                    self.trouble(error).await?;
+                    self.unreadable(error).await?;
                     continue;
                 }
             };
@@ -96,7 +96,7 @@ impl Work<'_> {
                 let mut digests = match listed {
                     Ok(digests) => digests,
                     Err(error) => {
-                        self.trouble(error).await?;
+                        self.unreadable(error).await?;
                         continue;
                     }
                 };
@@ -110,7 +110,7 @@ impl Work<'_> {
                         Err(error) => Err(error),
                     };
                     self.checked.links += 1;
-                    self.deal(look).await?;
+                    self.handle(look).await?;
                 }
             }
         }

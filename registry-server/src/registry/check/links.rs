@@ -7,7 +7,7 @@ use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, RepositoryName, 
 
 use super::inspector::Inspector;
 use super::manifests::Memo;
-use super::work::{Found, Move, Work};
+use super::run::{CheckRun, Found, Move};
 use super::{CheckError, Finding, Lost};
 use crate::registry::Error;
 use crate::registry::verify::Small;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 /// How many manifests are: each may be as large as a stored one can be.
 const MANIFESTS: usize = 8;
 
-impl Work<'_> {
+impl CheckRun<'_> {
     /// A folder, if it is a repository.
     pub(super) async fn folder(&mut self, folder: Folder) -> Result<(), CheckError> {
         if !folder.manifests && !folder.layers {
@@ -29,26 +29,26 @@ impl Work<'_> {
         }
         let Some(repository) = folder.repository() else {
             let finding = Finding::RepositoryStrange { name: folder.name };
-            return self.deal(Ok(vec![Found::beyond_repair(finding)])).await;
+            return self.handle(Ok(vec![Found::beyond_repair(finding)])).await;
         };
         self.checked.repositories += 1;
-        self.say_repositories();
+        self.report_repositories();
         for algorithm in Algorithm::ALL {
             if let Err(error) = self.revisions(&repository, algorithm).await? {
-                self.trouble(error).await?;
+                self.unreadable(error).await?;
             }
         }
         for algorithm in Algorithm::ALL {
             if let Err(error) = self.layers(&repository, algorithm).await? {
-                self.trouble(error).await?;
+                self.unreadable(error).await?;
             }
         }
         if let Err(error) = self.tags(&repository).await? {
-            self.trouble(error).await?;
+            self.unreadable(error).await?;
         }
         for algorithm in Algorithm::ALL {
             if let Err(error) = self.referrers(&repository, algorithm).await? {
-                self.trouble(error).await?;
+                self.unreadable(error).await?;
             }
         }
         Ok(())
@@ -76,8 +76,8 @@ impl Work<'_> {
         while let Some(look) = looks.next().await {
             self.checked.manifests += 1;
             self.checked.links += 1;
-            self.deal(look).await?;
-            self.say_repositories();
+            self.handle(look).await?;
+            self.report_repositories();
         }
         Ok(Ok(()))
     }
@@ -107,8 +107,8 @@ impl Work<'_> {
             .boxed();
         while let Some(look) = looks.next().await {
             self.checked.links += 1;
-            self.deal(look).await?;
-            self.say_repositories();
+            self.handle(look).await?;
+            self.report_repositories();
         }
         Ok(Ok(()))
     }
@@ -137,8 +137,8 @@ impl Work<'_> {
                 self.checked.links += links;
                 found
             });
-            self.deal(look).await?;
-            self.say_repositories();
+            self.handle(look).await?;
+            self.report_repositories();
         }
         Ok(Ok(()))
     }
@@ -179,7 +179,7 @@ impl Work<'_> {
                 .buffer_unordered(MANIFESTS)
                 .boxed();
             while let Some(look) = looks.next().await {
-                self.deal(look).await?;
+                self.handle(look).await?;
             }
         }
         Ok(Ok(()))

@@ -8,7 +8,7 @@ use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, Mentions, Reposito
 
 use super::Finding;
 use super::inspector::Inspector;
-use super::work::Found;
+use super::run::Found;
 use crate::registry::manifests::STORED_MAX;
 use crate::registry::validation::{Children, lies_elsewhere};
 use crate::registry::verify::Small;

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::work::Move;
+use super::run::Move;
 use super::{CheckError, Finding};
 use crate::registry::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{self, Area, Place};

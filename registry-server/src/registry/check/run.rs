@@ -69,7 +69,7 @@ impl Move {
 }
 
 /// A check under way.
-pub(super) struct Work<'a> {
+pub(super) struct CheckRun<'a> {
     pub(super) registry: &'a Registry,
     pub(super) inspector: Arc<Inspector<'a>>,
     pub(super) checked: Checked,
@@ -79,7 +79,7 @@ pub(super) struct Work<'a> {
     pace: Pace,
 }
 
-impl<'a> Work<'a> {
+impl<'a> CheckRun<'a> {
     pub(super) fn new(
         registry: &'a Registry,
         checking: Checking,
@@ -117,17 +117,17 @@ impl<'a> Work<'a> {
     }
 
     /// Says how far payloads are.
-    pub(super) fn say_blobs(&mut self, part: f64) {
+    pub(super) fn report_blobs(&mut self, part: f64) {
         self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         (self.watch)(CheckEvent::Blobs(&self.checked, part));
     }
 
-    pub(super) fn say_repositories(&mut self) {
+    pub(super) fn report_repositories(&mut self) {
         (self.watch)(CheckEvent::Repositories(&self.checked));
     }
 
     /// Deals with what a look gave.
-    pub(super) async fn deal(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
+    pub(super) async fn handle(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
         match look {
             Ok(found) => {
                 self.pace.answered();
@@ -136,12 +136,12 @@ impl<'a> Work<'a> {
                 }
                 Ok(())
             }
-            Err(error) => self.trouble(error).await,
+            Err(error) => self.unreadable(error).await,
         }
     }
 
     /// One object that cannot be looked at does not keep the others; a store that gives nothing away does.
-    pub(super) async fn trouble(&mut self, error: Error) -> Result<(), CheckError> {
+    pub(super) async fn unreadable(&mut self, error: Error) -> Result<(), CheckError> {
         if let Some(failed) = self.pace.is_silent() {
             return Err(CheckError::Silent {
                 failed,
