@@ -42,8 +42,8 @@ pub use blob_access::BlobDescriptor;
 pub use blobs::Blob;
 pub use catalog::CatalogPage;
 pub use check::{
-    About, CheckError, CheckEvent, Checked, Checking, Digests, Finding, FindingOutcome, Lost, Repair,
-    Undoing, Undone,
+    About, CheckError, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair,
+    TagHistory, UndoEvent, UndoReport,
 };
 pub use copy::{Copied, CopyError, CopyEvent};
 pub use error::Error;

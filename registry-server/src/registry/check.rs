@@ -36,10 +36,10 @@ use registry_oci::Digest;
 use uuid::Uuid;
 
 pub use error::CheckError;
-pub use finding::{About, Finding, Lost};
+pub use finding::{About, Finding, TagHistory};
 use run::{CheckRun, Move};
 use trash::{Moved, Trash};
-pub use trash::{Undoing, Undone};
+pub use trash::{UndoEvent, UndoReport};
 
 use super::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
@@ -50,7 +50,7 @@ const LEFTOVER: Duration = Duration::from_secs(3600);
 
 /// How a check goes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checking {
+pub struct CheckOptions {
     /// Whether the bytes of blobs are read.
     pub digests: Digests,
     /// What becomes of what is broken.
@@ -96,16 +96,16 @@ pub enum FindingOutcome<'a> {
 #[derive(Debug)]
 pub enum CheckEvent<'a> {
     /// Payloads are being looked at; so much of all of them is behind it, from 0 to 1.
-    Blobs(&'a Checked, f64),
+    Blobs(&'a CheckReport, f64),
     /// Repositories are being looked at.
-    Repositories(&'a Checked),
+    Repositories(&'a CheckReport),
     /// Something is broken.
     Found(&'a Finding, FindingOutcome<'a>),
 }
 
 /// What a check looked at, found and did.
 #[derive(Debug, Default)]
-pub struct Checked {
+pub struct CheckReport {
     /// How many payloads there are.
     pub blobs: u64,
     /// How many bytes they have.
@@ -136,7 +136,7 @@ pub struct Checked {
     pub run: Option<Uuid>,
 }
 
-impl Checked {
+impl CheckReport {
     /// How many findings are still there.
     pub fn open(&self) -> u64 {
         self.findings - self.repaired - self.changed
@@ -152,9 +152,9 @@ impl Registry {
     /// [`CheckError`]: somebody writes, or the store does not answer. One object that cannot be read is a finding.
     pub async fn check(
         &self,
-        checking: Checking,
+        checking: CheckOptions,
         watch: &mut (dyn FnMut(CheckEvent<'_>) + Send),
-    ) -> Result<Checked, CheckError> {
+    ) -> Result<CheckReport, CheckError> {
         self.admit(checking).await?;
         let mut run = CheckRun::new(self, checking, watch);
         run.payloads().await?;
@@ -195,7 +195,7 @@ impl Registry {
         }
     }
 
-    async fn admit(&self, checking: Checking) -> Result<(), CheckError> {
+    async fn admit(&self, checking: CheckOptions) -> Result<(), CheckError> {
         match checking.repair {
             Repair::Report => Ok(()),
             Repair::Move => self.admit_repair(checking.live_server_policy).await,

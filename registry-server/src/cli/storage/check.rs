@@ -11,7 +11,8 @@ use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
 use crate::cli::{exit, outside, source};
 use crate::registry::{
-    About, CheckEvent, Checked, Checking, Digests, Finding, FindingOutcome, Repair, Undoing, Undone,
+    About, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair, UndoEvent,
+    UndoReport,
 };
 use crate::storage::layout::Area;
 
@@ -70,16 +71,16 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         let (registry, _) = outside::open(&found).await?;
         let live_server_policy = outside::live_server_policy(config, arguments.force);
         if let Some(run) = arguments.undo {
-            let mut watch = |undoing: Undoing<'_>| match undoing {
-                Undoing::Back(key) => output.data(&format!("put back: {key}\n")),
-                Undoing::InTheWay(key) => {
+            let mut watch = |undoing: UndoEvent<'_>| match undoing {
+                UndoEvent::Restored(key) => output.data(&format!("put back: {key}\n")),
+                UndoEvent::Occupied(key) => {
                     output.data(&format!("something else is there, stays in the trash: {key}\n"))
                 }
             };
             let undone = registry.undo_repair(run, live_server_policy, &mut watch);
             return Ok(undone_is(undone.await.map_err(Box::new)?, arguments, output));
         }
-        let checking = Checking {
+        let checking = CheckOptions {
             digests: match arguments.digests {
                 true => Digests::Hashed,
                 false => Digests::Trusted,
@@ -103,10 +104,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     })
 }
 
-fn undone_is(undone: Undone, arguments: &Arguments, output: &Output) -> u8 {
+fn undone_is(undone: UndoReport, arguments: &Arguments, output: &Output) -> u8 {
     if !arguments.quiet {
         output.talk(&format!(
-            "   Undone   {} objects are back, {} had never left, {} stay in the trash",
+            "   UndoReport   {} objects are back, {} had never left, {} stay in the trash",
             undone.back, undone.never_left, undone.in_the_way
         ));
     }
@@ -160,15 +161,15 @@ impl Report<'_> {
         match event {
             CheckEvent::Blobs(checked, part) => {
                 let what = || match checked.hashed {
-                    0 => format!("   Checking {} blobs", checked.blobs),
-                    hashed => format!("   Checking {} blobs, {} read", checked.blobs, size(hashed)),
+                    0 => format!("   CheckOptions {} blobs", checked.blobs),
+                    hashed => format!("   CheckOptions {} blobs, {} read", checked.blobs, size(hashed)),
                 };
                 self.progress.at(what, Some(part));
             }
             CheckEvent::Repositories(checked) => {
                 let what = || {
                     format!(
-                        "   Checking {} manifests and {} links in {} repositories",
+                        "   CheckOptions {} manifests and {} links in {} repositories",
                         checked.manifests, checked.links, checked.repositories
                     )
                 };
@@ -187,7 +188,7 @@ impl Report<'_> {
         }
     }
 
-    fn end(&mut self, checked: &Checked, checking: Checking, quiet: bool) -> u8 {
+    fn end(&mut self, checked: &CheckReport, checking: CheckOptions, quiet: bool) -> u8 {
         self.progress.clear();
         if self.json {
             self.output.data(&json_line(&Summary {
@@ -253,13 +254,13 @@ fn json_line(value: &impl Serialize) -> String {
     text + "\n"
 }
 
-fn summary(checked: &Checked, checking: Checking, seconds: u64) -> Vec<String> {
+fn summary(checked: &CheckReport, checking: CheckOptions, seconds: u64) -> Vec<String> {
     let read = match checking.digests {
         Digests::Hashed => format!("{} read", size(checked.hashed)),
         Digests::Trusted => "bytes not read".to_owned(),
     };
     let mut lines = vec![format!(
-        "   Checked  {} manifests and {} links in {} repositories, {} blobs with {} ({read}), in {seconds} s",
+        "   CheckReport  {} manifests and {} links in {} repositories, {} blobs with {} ({read}), in {seconds} s",
         checked.manifests,
         checked.links,
         checked.repositories,
@@ -300,7 +301,7 @@ mod tests {
 
     use super::*;
 
-    const CHECKING: Checking = Checking {
+    const CHECKING: CheckOptions = CheckOptions {
         digests: Digests::Hashed,
         repair: Repair::Move,
         live_server_policy: crate::registry::LiveServerPolicy::Refuse,
@@ -308,16 +309,16 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_was_looked_at_found_and_done() {
-        let mut checked = Checked {
+        let mut checked = CheckReport {
             blobs: 3,
             bytes: 5 << 20,
             hashed: 5 << 20,
             repositories: 1,
             manifests: 2,
             links: 9,
-            ..Checked::default()
+            ..CheckReport::default()
         };
-        let looked = "   Checked  2 manifests and 9 links in 1 repositories, 3 blobs with 5.0 MiB (5.0 MiB read), in 7 s";
+        let looked = "   CheckReport  2 manifests and 9 links in 1 repositories, 3 blobs with 5.0 MiB (5.0 MiB read), in 7 s";
         assert_eq!(
             summary(&checked, CHECKING, 7),
             [looked, "   Found    nothing broken"]

@@ -53,7 +53,7 @@ pub enum Finding {
         /// The tag.
         tag: Tag,
         /// Whether the repository still has something the tag once meant.
-        history: Lost,
+        history: TagHistory,
     },
     /// A manifest has its digest but is no document that anybody can read.
     ManifestUnreadable {
@@ -114,7 +114,7 @@ pub enum Finding {
         referrer: Digest,
     },
     /// A folder is a repository by what lies in it, but not by its name.
-    RepositoryStrange {
+    RepositoryNameInvalid {
         /// Its path below the repositories.
         name: String,
     },
@@ -127,11 +127,11 @@ pub enum Finding {
 
 /// What is left of a tag's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum TagHistory {
     /// Something the tag once meant is there, and its link was emptied.
-    Partly,
+    Recoverable,
     /// Nothing that tells what the tag means: it has no link, or its past is gone too.
-    Wholly,
+    Lost,
 }
 
 impl Finding {
@@ -150,7 +150,7 @@ impl Finding {
             Self::WrongSize { .. } => "wrong-size",
             Self::ReferrerUnreadable { .. } => "referrer-unreadable",
             Self::ReferrerLost { .. } => "referrer-lost",
-            Self::RepositoryStrange { .. } => "repository-strange",
+            Self::RepositoryNameInvalid { .. } => "repository-strange",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -233,7 +233,7 @@ impl Finding {
                 about.manifest = Some(referrer);
                 about.digest = Some(subject);
             }
-            Self::RepositoryStrange { name } => about.repository = Some(name),
+            Self::RepositoryNameInvalid { name } => about.repository = Some(name),
             Self::Unreadable { .. } => {}
         }
         about
@@ -269,11 +269,11 @@ impl Finding {
             }
             Self::TagDangling { .. }
             | Self::TagUnset {
-                history: Lost::Wholly,
+                history: TagHistory::Lost,
                 ..
             } => "`--repair` moves the tag to the trash",
             Self::TagUnset {
-                history: Lost::Partly,
+                history: TagHistory::Recoverable,
                 ..
             } => {
                 "`--repair` leaves it, because its history may tell what it meant: push it again, or delete it"
@@ -288,7 +288,9 @@ impl Finding {
                 "`--repair` moves it to the trash, and the next list writes it anew"
             }
             Self::ReferrerLost { .. } => "`--repair` moves its mark to the trash, and the next list finds it",
-            Self::RepositoryStrange { .. } => "`--repair` leaves it: rename it, or move it out of the store",
+            Self::RepositoryNameInvalid { .. } => {
+                "`--repair` leaves it: rename it, or move it out of the store"
+            }
             Self::Unreadable { .. } => "`--repair` cannot help: look at the store",
         }
     }
@@ -397,7 +399,7 @@ impl fmt::Display for Wrong<'_> {
                 "manifest {referrer} of {repository} is missing among the referrers of {subject}: clients do not find \
                  it there"
             ),
-            Finding::RepositoryStrange { name } => write!(
+            Finding::RepositoryNameInvalid { name } => write!(
                 f,
                 "folder `{}` lies among the repositories but has a name that none can have: nothing in it can be \
                  pulled, and no garbage is collected",

@@ -8,7 +8,7 @@ use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, RepositoryName, 
 use super::inspector::Inspector;
 use super::manifests::Memo;
 use super::run::{CheckRun, Found, Move};
-use super::{CheckError, Finding, Lost};
+use super::{CheckError, Finding, TagHistory};
 use crate::registry::Error;
 use crate::registry::verify::Small;
 use crate::registry::walk::Folder;
@@ -28,7 +28,7 @@ impl CheckRun<'_> {
             return Ok(());
         }
         let Some(repository) = folder.repository() else {
-            let finding = Finding::RepositoryStrange { name: folder.name };
+            let finding = Finding::RepositoryNameInvalid { name: folder.name };
             return self.handle(Ok(vec![Found::beyond_repair(finding)])).await;
         };
         self.checked.repositories += 1;
@@ -251,7 +251,7 @@ impl Inspector<'_> {
             if now.is_none() && self.target(&current).await?.is_some() {
                 return Ok((links, Vec::new()));
             }
-            let wholly = unset(repository, tag, Lost::Wholly);
+            let wholly = unset(repository, tag, TagHistory::Lost);
             if links == 0 {
                 let (prefix, shelf) = (Area::Tag(repository, tag).key(), current.shelf());
                 return Ok((0, vec![Found::empty(wholly, prefix, shelf)]));
@@ -259,7 +259,7 @@ impl Inspector<'_> {
             // Without a link the tag was never set, or was deleted and not wholly so. An empty one is a crash's.
             for (digest, ..) in history.iter().filter(|_| now.is_some()) {
                 if self.revision(repository, digest).await?.is_some() {
-                    let finding = unset(repository, tag, Lost::Partly);
+                    let finding = unset(repository, tag, TagHistory::Recoverable);
                     return Ok((links, vec![Found::beyond_repair(finding)]));
                 }
             }
@@ -380,7 +380,7 @@ impl Inspector<'_> {
     }
 }
 
-fn unset(repository: &RepositoryName, tag: &Tag, history: Lost) -> Finding {
+fn unset(repository: &RepositoryName, tag: &Tag, history: TagHistory) -> Finding {
     Finding::TagUnset {
         repository: repository.clone(),
         tag: tag.clone(),

@@ -8,7 +8,7 @@ use futures_util::Stream;
 
 use super::inspector::Inspector;
 use super::trash::{Moved, Trash};
-use super::{CheckError, CheckEvent, Checked, Checking, Finding, FindingOutcome, Repair};
+use super::{CheckError, CheckEvent, CheckOptions, CheckReport, Finding, FindingOutcome, Repair};
 use crate::registry::pace::Pace;
 use crate::registry::{Error, Registry};
 use crate::storage::StorageKey;
@@ -72,7 +72,7 @@ impl Move {
 pub(super) struct CheckRun<'a> {
     pub(super) registry: &'a Registry,
     pub(super) inspector: Arc<Inspector<'a>>,
-    pub(super) checked: Checked,
+    pub(super) checked: CheckReport,
     repair: Repair,
     watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
     trash: Trash<'a>,
@@ -82,13 +82,13 @@ pub(super) struct CheckRun<'a> {
 impl<'a> CheckRun<'a> {
     pub(super) fn new(
         registry: &'a Registry,
-        checking: Checking,
+        checking: CheckOptions,
         watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
     ) -> Self {
         Self {
             registry,
             inspector: Arc::new(Inspector::new(registry, checking.digests)),
-            checked: Checked::default(),
+            checked: CheckReport::default(),
             repair: checking.repair,
             watch,
             trash: Trash::new(registry, checking.live_server_policy),
@@ -218,7 +218,7 @@ impl<'a> CheckRun<'a> {
     }
 
     /// What was found.
-    pub(super) fn end(mut self) -> Checked {
+    pub(super) fn end(mut self) -> CheckReport {
         self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         self.checked.run = self.trash.run();
         self.checked

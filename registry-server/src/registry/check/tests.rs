@@ -17,19 +17,19 @@ use crate::registry::tests::content::{
 use crate::registry::tests::in_folder;
 use crate::storage::layout::Place;
 
-const REPORT: Checking = Checking {
+const REPORT: CheckOptions = CheckOptions {
     digests: Digests::Hashed,
     repair: Repair::Report,
     live_server_policy: LiveServerPolicy::Refuse,
 };
 
-const MOVE: Checking = Checking {
+const MOVE: CheckOptions = CheckOptions {
     repair: Repair::Move,
     ..REPORT
 };
 
 /// Checks, and gives every finding, sorted.
-async fn check(registry: &Registry, checking: Checking) -> (Checked, Vec<Finding>) {
+async fn check(registry: &Registry, checking: CheckOptions) -> (CheckReport, Vec<Finding>) {
     let mut findings = Vec::new();
     let checked = registry
         .check(checking, &mut |event| {
@@ -177,7 +177,7 @@ async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
         ];
         breaks(folder.path(), &registry, expected.clone(), vec![missing]).await;
         // Without reading bytes, only what a crash emptied is seen.
-        let trusting = Checking {
+        let trusting = CheckOptions {
             digests: Digests::Trusted,
             ..REPORT
         };
@@ -237,7 +237,7 @@ async fn a_manifest_that_is_damaged_or_gone_goes_with_the_tags_that_mean_it() {
         ];
         let expected: Vec<_> = expected.into_iter().chain(damaged).collect();
         // Manifests are read in any case.
-        let trusting = Checking {
+        let trusting = CheckOptions {
             digests: Digests::Trusted,
             ..REPORT
         };
@@ -328,7 +328,7 @@ async fn a_tag_that_says_nothing_stays_as_long_as_its_history_keeps_something_al
         history,
     };
     write(folder.path(), &current(&app, "v1"), b"");
-    let partly = unset(Lost::Partly);
+    let partly = unset(TagHistory::Recoverable);
     breaks(folder.path(), &registry, vec![partly.clone()], vec![partly]).await;
     // Behind a repair a collection of what has no tag still keeps what the tag may have meant.
     check(&registry, MOVE).await;
@@ -340,7 +340,7 @@ async fn a_tag_that_says_nothing_stays_as_long_as_its_history_keeps_something_al
     let collected = registry.collect_garbage(&collecting, &mut |_| {}).await.unwrap();
     assert_eq!(collected.manifests_removed, 0);
     std::fs::remove_file(path(folder.path(), &revision(&app, image))).unwrap();
-    breaks(folder.path(), &registry, vec![unset(Lost::Wholly)], vec![]).await;
+    breaks(folder.path(), &registry, vec![unset(TagHistory::Lost)], vec![]).await;
 }
 
 #[tokio::test]
@@ -349,7 +349,7 @@ async fn a_tag_without_a_link_goes_whatever_its_history_says() {
     let unset = |text: &str| Finding::TagUnset {
         repository: app.clone(),
         tag: tag(text),
-        history: Lost::Wholly,
+        history: TagHistory::Lost,
     };
     write(
         folder.path(),
@@ -555,7 +555,7 @@ async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_o
     let error = registry.check(MOVE, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, CheckError::Written { .. }), "{error:?}");
     assert!(path(folder.path(), &link).exists());
-    let forced = Checking {
+    let forced = CheckOptions {
         live_server_policy: LiveServerPolicy::Ignore,
         ..MOVE
     };
@@ -608,12 +608,12 @@ fn every_finding_is_one_sentence_that_says_what_a_repair_does() {
         Finding::TagUnset {
             repository: r.clone(),
             tag: t.clone(),
-            history: Lost::Wholly,
+            history: TagHistory::Lost,
         },
         Finding::TagUnset {
             repository: r.clone(),
             tag: t,
-            history: Lost::Partly,
+            history: TagHistory::Recoverable,
         },
         Finding::ManifestUnreadable {
             repository: r.clone(),
@@ -647,7 +647,7 @@ fn every_finding_is_one_sentence_that_says_what_a_repair_does() {
             subject: d,
             referrer: d,
         },
-        Finding::RepositoryStrange {
+        Finding::RepositoryNameInvalid {
             name: "Old\n".to_owned(),
         },
         Finding::Unreadable {

@@ -144,16 +144,16 @@ impl<'a> Trash<'a> {
 
 /// What an undoing tells.
 #[derive(Debug)]
-pub enum Undoing<'a> {
+pub enum UndoEvent<'a> {
     /// It is in its place again.
-    Back(&'a str),
+    Restored(&'a str),
     /// Something else is in its place: it stays in the trash.
-    InTheWay(&'a str),
+    Occupied(&'a str),
 }
 
 /// What an undoing did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Undone {
+pub struct UndoReport {
     /// How many objects are in their places again.
     pub back: u64,
     /// How many had never left them.
@@ -174,8 +174,8 @@ impl Registry {
         &self,
         run: Uuid,
         live_server_policy: LiveServerPolicy,
-        watch: &mut (dyn FnMut(Undoing<'_>) + Send),
-    ) -> Result<Undone, CheckError> {
+        watch: &mut (dyn FnMut(UndoEvent<'_>) + Send),
+    ) -> Result<UndoReport, CheckError> {
         let failed = Error::storage("read the journal of a repair");
         let mut numbers = Vec::new();
         let area = Area::TrashJournal(run).key();
@@ -188,29 +188,29 @@ impl Registry {
         }
         self.admit_repair(live_server_policy).await?;
         numbers.sort_unstable();
-        let mut undone = Undone::default();
+        let mut undone = UndoReport::default();
         for number in numbers {
             let journal = Place::TrashJournal { run, number }.key();
             let bytes = match self.driver.get(&journal, LINE_MAX).await {
                 Ok(bytes) => bytes,
-                Err(error) if error.is_not_found() => continue, // Undone beside this.
+                Err(error) if error.is_not_found() => continue, // UndoReport beside this.
                 Err(source) => return Err(failed(source).into()),
             };
             // A line that cannot be read was not written by a repair; what it speaks of stays.
             let Some((from, to)) = read_line(run, &bytes) else {
                 undone.in_the_way += 1;
-                watch(Undoing::InTheWay(journal.as_str()));
+                watch(UndoEvent::Occupied(journal.as_str()));
                 continue;
             };
             match self.put_back(&from, &to).await? {
                 Back::Now => {
                     undone.back += 1;
-                    watch(Undoing::Back(from.as_str()));
+                    watch(UndoEvent::Restored(from.as_str()));
                 }
                 Back::Never => undone.never_left += 1,
                 Back::InTheWay => {
                     undone.in_the_way += 1;
-                    watch(Undoing::InTheWay(from.as_str()));
+                    watch(UndoEvent::Occupied(from.as_str()));
                     continue;
                 }
             }

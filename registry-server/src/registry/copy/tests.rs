@@ -12,7 +12,7 @@ use registry_oci::{Algorithm, Digest, MediaType, Reference, Tag};
 use super::*;
 use crate::registry::tests::content::{descriptor, keys, name, path, push, push_blob, push_image};
 use crate::registry::tests::in_folder;
-use crate::registry::{CheckEvent, Checking, Digests, Repair, Settings};
+use crate::registry::{CheckEvent, CheckOptions, Digests, Repair, Settings};
 use crate::storage::layout::Place;
 use crate::storage::{InMemory, StorageKey};
 
@@ -89,7 +89,7 @@ async fn filled(folder: &Path) -> Registry {
 
 /// What a check of every byte finds.
 async fn findings(registry: &Registry) -> Vec<Finding> {
-    let checking = Checking {
+    let checking = CheckOptions {
         digests: Digests::Hashed,
         repair: Repair::Report,
         live_server_policy: LiveServerPolicy::Refuse,

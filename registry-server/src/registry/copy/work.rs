@@ -8,7 +8,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::objects::{Outcome, Pair, Trouble};
 use super::{Copied, CopyError, CopyEvent};
-use crate::registry::check::Lost;
+use crate::registry::check::TagHistory;
 use crate::registry::pace::Pace;
 use crate::registry::walk::Folder;
 use crate::registry::{Error, Finding, Registry};
@@ -110,7 +110,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let Some(repository) = folder.repository() else {
-            self.left_out(&Finding::RepositoryStrange { name: folder.name });
+            self.left_out(&Finding::RepositoryNameInvalid { name: folder.name });
             return Ok(());
         };
         if folder.uploads {
@@ -335,7 +335,7 @@ impl Pair<'_> {
             return Ok(Outcome::left_out(Finding::TagUnset {
                 repository,
                 tag,
-                history: Lost::Partly,
+                history: TagHistory::Recoverable,
             }));
         };
         if !self.has_link(&revision(&repository, digest)).await? {

@@ -31,7 +31,7 @@ pub enum GarbageError {
     #[error(
         "folder `{name}` lies among the repositories but has a name that none can have: nothing was removed"
     )]
-    StrangeRepository {
+    RepositoryNameInvalid {
         /// Its path below them.
         name: String,
     },
@@ -49,7 +49,7 @@ impl GarbageError {
         match self {
             // Servers stop.
             Self::Written { .. } | Self::Scratch(_) => Fault::Transient { retry_after: None },
-            Self::Unreadable { .. } | Self::StrangeRepository { .. } => Fault::Permanent,
+            Self::Unreadable { .. } | Self::RepositoryNameInvalid { .. } => Fault::Permanent,
             Self::Registry(error) => error.fault(),
         }
     }
@@ -65,7 +65,7 @@ impl GarbageError {
             Self::Unreadable { repository, digest } => Some(format!(
                 "restore it, or delete it with `DELETE /v2/{repository}/manifests/{digest}`"
             )),
-            Self::StrangeRepository { .. } => Some("rename it, or move it out of the store".to_owned()),
+            Self::RepositoryNameInvalid { .. } => Some("rename it, or move it out of the store".to_owned()),
             Self::Scratch(_) => Some("TMPDIR chooses another folder".to_owned()),
             Self::Registry(_) => None,
         }

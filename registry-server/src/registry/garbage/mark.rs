@@ -130,7 +130,7 @@ impl Registry {
             // What lies there cannot be pulled, but somebody may have set it aside to bring it back.
             let repository = folder
                 .repository()
-                .ok_or(GarbageError::StrangeRepository { name: folder.name })?;
+                .ok_or(GarbageError::RepositoryNameInvalid { name: folder.name })?;
             collected.repositories += 1;
             watch(Event::Marking(collected));
             if untagged == Untagged::Delete {

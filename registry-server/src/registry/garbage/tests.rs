@@ -492,7 +492,7 @@ async fn a_folder_that_no_registry_serves_but_holds_a_repository_ends_the_collec
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, GarbageError::StrangeRepository { name } if name == "App.before"),
+        matches!(&error, GarbageError::RepositoryNameInvalid { name } if name == "App.before"),
         "{error:?}"
     );
 }

@@ -105,7 +105,7 @@ async fn an_undoing_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
     loop {
         let (_folder, registry, before) = broken().await;
         let run = check(&registry, MOVE).await.0.run.unwrap();
-        let mut watch = |_: Undoing<'_>| {};
+        let mut watch = |_: UndoEvent<'_>| {};
         let undoing = registry.undo_repair(run, LiveServerPolicy::Refuse, &mut watch);
         let finished = cut_after(steps, undoing).await;
         let mut all = trashed(&registry).await;
