@@ -45,7 +45,7 @@ pub use check::{
     About, CheckError, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair,
     TagHistory, UndoEvent, UndoReport,
 };
-pub use copy::{Copied, CopyError, CopyEvent};
+pub use copy::{CopyError, CopyEvent, CopyReport};
 pub use error::Error;
 pub use garbage::{
     Collected, Collecting, Eligible, Event, GarbageError, LiveServerPolicy, Removal, Untagged,

@@ -21,28 +21,28 @@
 
 mod error;
 mod objects;
-mod work;
+mod run;
 
 pub use error::CopyError;
 
 use super::{Finding, Heartbeat, LiveServer, LiveServerPolicy, Registry};
 use crate::storage::incoming;
-use work::Work;
+use run::CopyRun;
 
 /// What a copy tells while it works.
 #[derive(Debug)]
 pub enum CopyEvent<'a> {
     /// Payloads are being copied; so much of all of them is behind it, from 0 to 1.
-    Blobs(&'a Copied, f64),
+    Blobs(&'a CopyReport, f64),
     /// Repositories are being copied.
-    Repositories(&'a Copied),
+    Repositories(&'a CopyReport),
     /// Something is broken and stays behind.
     LeftOut(&'a Finding),
 }
 
 /// What a copy did.
 #[derive(Debug, Default)]
-pub struct Copied {
+pub struct CopyReport {
     /// How many repositories were gone through.
     pub repositories: u64,
     /// How many payloads were copied.
@@ -77,7 +77,7 @@ impl Registry {
         &self,
         target: &Self,
         live_server_policy: LiveServerPolicy,
-        copied: &mut Copied,
+        copied: &mut CopyReport,
         watch: &mut (dyn FnMut(CopyEvent<'_>) + Send),
     ) -> Result<(), CopyError> {
         let of_target = |error| CopyError::Target {
@@ -105,10 +105,10 @@ impl Registry {
                 .await
                 .map_err(super::Error::storage("remove what an earlier copy left"))
                 .map_err(of_target)?;
-            let mut work = Work::new(self, target, copied, watch);
-            work.payloads().await?;
-            work.aliases().await?;
-            work.repositories().await
+            let mut run = CopyRun::new(self, target, copied, watch);
+            run.payloads().await?;
+            run.aliases().await?;
+            run.repositories().await
         };
         let result = result.await;
         heartbeat.end().await;

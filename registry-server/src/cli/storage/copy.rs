@@ -8,14 +8,14 @@ use clap::Args;
 use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
 use crate::cli::{exit, outside, source};
-use crate::registry::{Copied, CopyEvent};
+use crate::registry::{CopyEvent, CopyReport};
 
 /// What the flags alone cannot say.
 pub(super) const HELP: &str = "\
 FROM and TO are configuration files as servers use them; of each only `storage`, and of FROM `log`, matters here. REGISTRY_* \
 variables are not laid over them, because they would make both the same.
 
-Copied are blobs, links, manifests, tags with their history, and our own index; a reader of TO never sees a link before what it \
+CopyReport are blobs, links, manifests, tags with their history, and our own index; a reader of TO never sees a link before what it \
 leads to. Every blob is hashed on its way. What is broken at FROM is named and stays behind. Not copied are uploads in \
 progress, the trash of repairs, and the signs of servers.
 
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             output,
             progress: Progress::new(output, arguments.quiet),
         };
-        let mut copied = Copied::default();
+        let mut copied = CopyReport::default();
         let live_server_policy = outside::live_server_policy(&to.loaded.config, arguments.force);
         let result = source
             .copy_to(&target, live_server_policy, &mut copied, &mut |event| {
@@ -116,7 +116,7 @@ impl Report<'_> {
         }
     }
 
-    fn end(&mut self, copied: &Copied, whole: bool, quiet: bool) {
+    fn end(&mut self, copied: &CopyReport, whole: bool, quiet: bool) {
         self.progress.clear();
         // What was refused before it began has nothing to sum up.
         if quiet || (!whole && is_empty(copied)) {
@@ -137,14 +137,14 @@ impl Report<'_> {
     }
 }
 
-fn is_empty(copied: &Copied) -> bool {
+fn is_empty(copied: &CopyReport) -> bool {
     copied.repositories + copied.blobs + copied.blobs_there + copied.left_out == 0
 }
 
-fn summary(copied: &Copied, seconds: u64) -> Vec<String> {
+fn summary(copied: &CopyReport, seconds: u64) -> Vec<String> {
     let mut lines = vec![
         format!(
-            "   Copied   {} blobs with {}, {} links and {} tags in {} repositories, in {seconds} s",
+            "   CopyReport   {} blobs with {}, {} links and {} tags in {} repositories, in {seconds} s",
             copied.blobs,
             size(copied.bytes),
             copied.links,
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_was_copied_and_what_was_not() {
-        let mut copied = Copied {
+        let mut copied = CopyReport {
             repositories: 2,
             blobs: 3,
             bytes: 5 << 20,
@@ -183,10 +183,10 @@ mod tests {
             links_there: 8,
             tags: 1,
             tags_there: 9,
-            ..Copied::default()
+            ..CopyReport::default()
         };
         let whole = [
-            "   Copied   3 blobs with 5.0 MiB, 7 links and 1 tags in 2 repositories, in 6 s",
+            "   CopyReport   3 blobs with 5.0 MiB, 7 links and 1 tags in 2 repositories, in 6 s",
             "   Skipped  4 blobs, 8 links and 9 tags, which were there before",
         ];
         assert_eq!(summary(&copied, 6), whole);
@@ -198,6 +198,6 @@ mod tests {
                 "   Left     2 uploads in progress"
             ]
         );
-        assert!(!is_empty(&copied) && is_empty(&Copied::default()));
+        assert!(!is_empty(&copied) && is_empty(&CopyReport::default()));
     }
 }

@@ -20,7 +20,7 @@ const SMALL_MAX: u64 = MANIFEST_MAX as u64;
 const KNOWN_MAX: usize = 64 * 1024;
 
 /// The two stores, shared by what is copied at once.
-pub(super) struct Pair<'a> {
+pub(super) struct StorePair<'a> {
     pub(super) source: &'a Registry,
     pub(super) target: &'a Registry,
     /// Bytes of payloads that were read, also of those on their way.
@@ -31,10 +31,10 @@ pub(super) struct Pair<'a> {
 
 /// What became of one thing.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum CopyOutcome {
     Copied,
     /// It was there before.
-    There,
+    AlreadyThere,
     /// Somebody removed it at the source.
     Gone,
     LeftOut(Box<Finding>),
@@ -42,7 +42,7 @@ pub(super) enum Outcome {
 
 /// Why one thing was not copied.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ObjectError {
     /// Another thing may still be read.
     Read(Error),
     /// Nothing can be written.
@@ -50,27 +50,27 @@ pub(super) enum Trouble {
 }
 
 /// What can end a payload's way.
-enum Cut {
+enum StreamError {
     Read(storage::Error),
     Write(storage::Error),
     Damaged,
     Hash(Error),
 }
 
-impl From<storage::Error> for Cut {
+impl From<storage::Error> for StreamError {
     /// The stream's own errors are made where they come from; the others are the target's.
     fn from(error: storage::Error) -> Self {
         Self::Write(error)
     }
 }
 
-impl Outcome {
+impl CopyOutcome {
     pub(super) fn left_out(finding: Finding) -> Self {
         Self::LeftOut(Box::new(finding))
     }
 }
 
-impl<'a> Pair<'a> {
+impl<'a> StorePair<'a> {
     pub(super) fn new(source: &'a Registry, target: &'a Registry) -> Self {
         Self {
             source,
@@ -81,98 +81,100 @@ impl<'a> Pair<'a> {
     }
 
     /// Copies a payload.
-    pub(super) async fn payload(&self, digest: Digest) -> Result<Outcome, Trouble> {
+    pub(super) async fn payload(&self, digest: Digest) -> Result<CopyOutcome, ObjectError> {
         let key = Place::BlobData { digest }.key();
         let reading = Error::storage("read a blob");
         let writing = Error::storage("write a blob");
         let size = match self.source.driver.stat(&key).await {
             Ok(found) => found.size,
-            Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
-            Err(source) => return Err(Trouble::Read(reading(source))),
+            Err(error) if error.is_not_found() => return Ok(CopyOutcome::Gone),
+            Err(source) => return Err(ObjectError::Read(reading(source))),
         };
         match self.target.driver.stat(&key).await {
-            Ok(there) if there.size == size => return self.there(&key).await,
+            Ok(there) if there.size == size => return self.keep_existing(&key).await,
             Ok(_) => {}
             Err(error) if error.is_not_found() => {}
-            Err(source) => return Err(Trouble::Write(writing(source))),
+            Err(source) => return Err(ObjectError::Write(writing(source))),
         }
         let content = match self.source.driver.read(&key, ReadRange::Full).await {
             Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
-            Err(source) => return Err(Trouble::Read(reading(source))),
+            Err(error) if error.is_not_found() => return Ok(CopyOutcome::Gone),
+            Err(source) => return Err(ObjectError::Read(reading(source))),
         };
         let size = content.size;
         let stream = std::pin::pin!(verified(content, digest, &self.bytes));
         match incoming::write(&*self.target.driver, &key, size, stream).await {
-            Ok(()) => Ok(Outcome::Copied),
-            Err(Cut::Damaged) => Ok(Outcome::left_out(Finding::BlobDamaged { digest, size })),
-            Err(Cut::Read(source)) => Err(Trouble::Read(reading(source))),
-            Err(Cut::Hash(error)) => Err(Trouble::Read(error)),
-            Err(Cut::Write(source)) => Err(Trouble::Write(writing(source))),
+            Ok(()) => Ok(CopyOutcome::Copied),
+            Err(StreamError::Damaged) => Ok(CopyOutcome::left_out(Finding::BlobDamaged { digest, size })),
+            Err(StreamError::Read(source)) => Err(ObjectError::Read(reading(source))),
+            Err(StreamError::Hash(error)) => Err(ObjectError::Read(error)),
+            Err(StreamError::Write(source)) => Err(ObjectError::Write(writing(source))),
         }
     }
 
     /// Copies the link of a digest, when what it leads to is at the target.
-    pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<Outcome, Trouble> {
-        let Some((target, _)) = self.source.look_at_link(&link).await.map_err(Trouble::Read)? else {
-            return Ok(Outcome::Gone);
+    pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<CopyOutcome, ObjectError> {
+        let Some((target, _)) = self.source.look_at_link(&link).await.map_err(ObjectError::Read)? else {
+            return Ok(CopyOutcome::Gone);
         };
         let Some(target) = target else {
-            return Ok(Outcome::left_out(Finding::LinkEmpty { link }));
+            return Ok(CopyOutcome::left_out(Finding::LinkEmpty { link }));
         };
         if target.algorithm() == digest.algorithm() && target != digest {
-            return Ok(Outcome::left_out(Finding::LinkWrong { link, holds: target }));
+            return Ok(CopyOutcome::left_out(Finding::LinkWrong { link, holds: target }));
         }
         if !self.has_payload(&target).await? {
-            return Ok(Outcome::left_out(Finding::LinkDangling { link, target }));
+            return Ok(CopyOutcome::left_out(Finding::LinkDangling { link, target }));
         }
         self.write_link(&link, &target).await
     }
 
     /// Writes a link that holds a digest, unless it does.
-    pub(super) async fn write_link(&self, link: &Place, target: &Digest) -> Result<Outcome, Trouble> {
-        self.small(link, Bytes::from(target.to_string())).await
+    pub(super) async fn write_link(&self, link: &Place, target: &Digest) -> Result<CopyOutcome, ObjectError> {
+        self.write_if_changed(link, Bytes::from(target.to_string())).await
     }
 
     /// Copies an entry of our own index.
-    pub(super) async fn entry(&self, place: &Place) -> Result<Outcome, Trouble> {
+    pub(super) async fn entry(&self, place: &Place) -> Result<CopyOutcome, ObjectError> {
         match self.source.driver.get(&place.key(), SMALL_MAX).await {
-            Ok(bytes) => self.small(place, bytes).await,
-            Err(error) if error.is_not_found() => Ok(Outcome::Gone),
-            Err(source) => Err(Trouble::Read(Error::storage("read our own index")(source))),
+            Ok(bytes) => self.write_if_changed(place, bytes).await,
+            Err(error) if error.is_not_found() => Ok(CopyOutcome::Gone),
+            Err(source) => Err(ObjectError::Read(Error::storage("read our own index")(source))),
         }
     }
 
     /// Whether the target has a link that holds a digest.
-    pub(super) async fn has_link(&self, link: &Place) -> Result<bool, Trouble> {
-        let found = self.target.look_at_link(link).await.map_err(Trouble::Write)?;
+    pub(super) async fn has_link(&self, link: &Place) -> Result<bool, ObjectError> {
+        let found = self.target.look_at_link(link).await.map_err(ObjectError::Write)?;
         Ok(found.is_some_and(|(target, _)| target.is_some()))
     }
 
-    async fn small(&self, place: &Place, bytes: Bytes) -> Result<Outcome, Trouble> {
+    async fn write_if_changed(&self, place: &Place, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
         let (key, failed) = (place.key(), Error::storage("write a link"));
         match self.target.driver.get(&key, SMALL_MAX).await {
-            Ok(there) if there == bytes => return self.there(&key).await,
+            Ok(there) if there == bytes => return self.keep_existing(&key).await,
             Ok(_) | Err(storage::Error::TooLarge { .. }) => {}
             Err(error) if error.is_not_found() => {}
-            Err(source) => return Err(Trouble::Write(failed(source))),
+            Err(source) => return Err(ObjectError::Write(failed(source))),
         }
         self.target
             .driver
             .put(&key, bytes, Mode::Replace, Durability::PowerLoss)
             .await
-            .map_err(|source| Trouble::Write(failed(source)))?;
-        Ok(Outcome::Copied)
+            .map_err(|source| ObjectError::Write(failed(source)))?;
+        Ok(CopyOutcome::Copied)
     }
 
     /// What a copy passes over, which one that was killed may have put there without making it durable.
-    async fn there(&self, key: &StorageKey) -> Result<Outcome, Trouble> {
+    async fn keep_existing(&self, key: &StorageKey) -> Result<CopyOutcome, ObjectError> {
         let persisted = self.target.persist(std::slice::from_ref(key)).await;
-        persisted.map(|()| Outcome::There).map_err(Trouble::Write)
+        persisted
+            .map(|()| CopyOutcome::AlreadyThere)
+            .map_err(ObjectError::Write)
     }
 
     /// Whether the target has a payload. Nobody takes one away while a copy gives its sign.
-    async fn has_payload(&self, digest: &Digest) -> Result<bool, Trouble> {
+    async fn has_payload(&self, digest: &Digest) -> Result<bool, ObjectError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(digest) {
             return Ok(true);
@@ -181,7 +183,7 @@ impl<'a> Pair<'a> {
         match self.target.driver.stat(&key).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(false),
-            Err(source) => return Err(Trouble::Write(Error::storage("look for a blob")(source))),
+            Err(source) => return Err(ObjectError::Write(Error::storage("look for a blob")(source))),
         }
         let mut known = known();
         if known.len() >= KNOWN_MAX {
@@ -197,7 +199,7 @@ fn verified(
     content: Content,
     digest: Digest,
     count: &AtomicU64,
-) -> impl Stream<Item = Result<Bytes, Cut>> + Send {
+) -> impl Stream<Item = Result<Bytes, StreamError>> + Send {
     struct State {
         content: Content,
         /// Nothing once it is done.
@@ -212,14 +214,14 @@ fn verified(
     };
     stream::try_unfold(state, move |mut state| async move {
         while let Some(verifier) = state.verifier.take() {
-            let Some(block) = state.content.try_next().await.map_err(Cut::Read)? else {
+            let Some(block) = state.content.try_next().await.map_err(StreamError::Read)? else {
                 if verifier.digest() != digest {
-                    return Err(Cut::Damaged);
+                    return Err(StreamError::Damaged);
                 }
                 break;
             };
             count.fetch_add(block.len() as u64, Ordering::Relaxed);
-            state.verifier = Some(verifier.update(block.clone()).await.map_err(Cut::Hash)?);
+            state.verifier = Some(verifier.update(block.clone()).await.map_err(StreamError::Hash)?);
             if let Some(held) = state.held.replace(block) {
                 return Ok(Some((held, state)));
             }

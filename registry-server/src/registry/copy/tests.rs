@@ -21,8 +21,8 @@ fn in_memory() -> Registry {
 }
 
 /// Copies, and gives every finding, sorted.
-async fn copy(source: &Registry, target: &Registry) -> (Copied, Vec<Finding>) {
-    let (mut copied, mut findings) = (Copied::default(), Vec::new());
+async fn copy(source: &Registry, target: &Registry) -> (CopyReport, Vec<Finding>) {
+    let (mut copied, mut findings) = (CopyReport::default(), Vec::new());
     let mut watch = |event: CopyEvent<'_>| {
         if let CopyEvent::LeftOut(finding) = event {
             findings.push(finding.clone());
@@ -42,7 +42,12 @@ async fn attempt(
     live_server_policy: LiveServerPolicy,
 ) -> Result<(), CopyError> {
     source
-        .copy_to(target, live_server_policy, &mut Copied::default(), &mut |_| {})
+        .copy_to(
+            target,
+            live_server_policy,
+            &mut CopyReport::default(),
+            &mut |_| {},
+        )
         .await
 }
 
@@ -219,7 +224,7 @@ async fn a_copy_that_is_cut_off_anywhere_shows_no_link_that_leads_nowhere_and_go
     loop {
         let other = tempfile::tempdir().unwrap();
         let target = in_folder(other.path());
-        let (mut copied, mut watch) = (Copied::default(), |_: CopyEvent<'_>| {});
+        let (mut copied, mut watch) = (CopyReport::default(), |_: CopyEvent<'_>| {});
         let copying = source.copy_to(&target, LiveServerPolicy::Refuse, &mut copied, &mut watch);
         let finished = cut_after(steps, copying).await;
         // As with a push, what a tag means is in its history before it means it.

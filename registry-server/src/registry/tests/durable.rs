@@ -12,7 +12,7 @@ use registry_oci::{Digest, MediaType, Reference};
 
 use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
-use crate::registry::{Accepts, BlobDescriptor, Copied, Error, LiveServerPolicy, Registry, Settings};
+use crate::registry::{Accepts, BlobDescriptor, CopyReport, Error, LiveServerPolicy, Registry, Settings};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
@@ -154,7 +154,7 @@ async fn a_copy_ends_where_the_disk_loses_bytes_or_names_and_the_next_one_brings
         push_blob(&source, &name(), &Digest::sha256(&content), &content).await;
     }
     let copy = async |target: &Registry| {
-        let mut copied = Copied::default();
+        let mut copied = CopyReport::default();
         source
             .copy_to(target, LiveServerPolicy::Refuse, &mut copied, &mut |_| {})
             .await

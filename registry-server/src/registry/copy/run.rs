@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
-use super::objects::{Outcome, Pair, Trouble};
-use super::{Copied, CopyError, CopyEvent};
+use super::objects::{CopyOutcome, ObjectError, StorePair};
+use super::{CopyError, CopyEvent, CopyReport};
 use crate::registry::check::TagHistory;
 use crate::registry::pace::Pace;
 use crate::registry::walk::Folder;
@@ -22,30 +22,30 @@ const PAYLOADS: usize = 8;
 const LINKS: usize = 16;
 
 /// A copy under way.
-pub(super) struct Work<'a> {
-    pair: Arc<Pair<'a>>,
-    copied: &'a mut Copied,
+pub(super) struct CopyRun<'a> {
+    pair: Arc<StorePair<'a>>,
+    copied: &'a mut CopyReport,
     watch: &'a mut (dyn FnMut(CopyEvent<'_>) + Send),
     pace: Pace,
 }
 
 /// What is counted.
 #[derive(Clone, Copy)]
-enum Sort {
+enum Counter {
     Payload,
     Link,
     Tag,
 }
 
-impl<'a> Work<'a> {
+impl<'a> CopyRun<'a> {
     pub(super) fn new(
         source: &'a Registry,
         target: &'a Registry,
-        copied: &'a mut Copied,
+        copied: &'a mut CopyReport,
         watch: &'a mut (dyn FnMut(CopyEvent<'_>) + Send),
     ) -> Self {
         Self {
-            pair: Arc::new(Pair::new(source, target)),
+            pair: Arc::new(StorePair::new(source, target)),
             copied,
             watch,
             pace: Pace::new(),
@@ -56,23 +56,23 @@ impl<'a> Work<'a> {
     pub(super) async fn payloads(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            let mut starts = self.whole(source.starts(&Area::BlobStarts(algorithm)).await)?;
+            let mut starts = self.required(source.starts(&Area::BlobStarts(algorithm)).await)?;
             starts.sort_unstable();
             for start in starts {
                 let area = Area::Blobs(algorithm, start);
-                let digests = self.whole(source.listed(&area, algorithm, "list blobs").await)?;
+                let digests = self.required(source.listed(&area, algorithm, "list blobs").await)?;
                 let pair = Arc::clone(&self.pair);
                 let outcomes = digests
                     // Under another start nobody would look for it.
                     .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
                     .map(|digest| {
                         let pair = Arc::clone(&pair);
-                        async move { pair.payload(digest.map_err(Trouble::Read)?).await }
+                        async move { pair.payload(digest.map_err(ObjectError::Read)?).await }
                     })
                     .buffer_unordered(PAYLOADS)
                     .boxed();
                 // Digests are spread evenly, so their first bytes tell how far it is.
-                self.follow(outcomes, Sort::Payload, Some(f64::from(start) / 256.0))
+                self.follow(outcomes, Counter::Payload, Some(f64::from(start) / 256.0))
                     .await?;
             }
         }
@@ -83,9 +83,9 @@ impl<'a> Work<'a> {
     pub(super) async fn aliases(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            for start in self.whole(source.starts(&Area::BlobAliasStarts(algorithm)).await)? {
+            for start in self.required(source.starts(&Area::BlobAliasStarts(algorithm)).await)? {
                 let area = Area::BlobAliases(algorithm, start);
-                let digests = self.whole(source.listed(&area, algorithm, "list other digests").await)?;
+                let digests = self.required(source.listed(&area, algorithm, "list other digests").await)?;
                 self.links(digests, |digest| Place::BlobAlias { digest }).await?;
             }
         }
@@ -95,7 +95,7 @@ impl<'a> Work<'a> {
     /// Every repository.
     pub(super) async fn repositories(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
-        let mut walk = self.whole(source.walk(Area::Repositories).await)?;
+        let mut walk = self.required(source.walk(Area::Repositories).await)?;
         while let Some(folder) = walk.next().await {
             match folder {
                 Ok(folder) => self.folder(folder).await?,
@@ -124,7 +124,7 @@ impl<'a> Work<'a> {
         for algorithm in Algorithm::ALL {
             let area = Area::LayersOf(&repository, algorithm);
             let doing = "list the blobs of a repository";
-            let digests = self.whole(source.listed(&area, algorithm, doing).await)?;
+            let digests = self.required(source.listed(&area, algorithm, doing).await)?;
             let layer = |digest| Place::LayerLink {
                 repository: repository.clone(),
                 digest,
@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
         }
         for algorithm in Algorithm::ALL {
             let area = Area::Revisions(&repository, algorithm);
-            let digests = self.whole(source.listed(&area, algorithm, "list manifests").await)?;
+            let digests = self.required(source.listed(&area, algorithm, "list manifests").await)?;
             let revision = |digest| revision(&repository, digest);
             self.links(digests, revision).await?;
         }
@@ -146,12 +146,12 @@ impl<'a> Work<'a> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
             let area = Area::Subjects(repository, algorithm);
-            let mut subjects = self.whole(source.listed(&area, algorithm, "list subjects").await)?;
+            let mut subjects = self.required(source.listed(&area, algorithm, "list subjects").await)?;
             while let Some(subject) = subjects.next().await {
-                let subject = self.whole(subject)?;
+                let subject = self.required(subject)?;
                 let failed = Error::storage("list referrers");
                 let area = Area::Subject(repository, &subject).key();
-                let listing = self.whole(source.driver.list(&area).await.map_err(&failed))?;
+                let listing = self.required(source.driver.list(&area).await.map_err(&failed))?;
                 let referrers = listing
                     .map_err(failed)
                     .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
         }
         for algorithm in Algorithm::ALL {
             let area = Area::ReferrersKnown(repository, algorithm);
-            let marks = self.whole(source.listed(&area, algorithm, "list known manifests").await)?;
+            let marks = self.required(source.listed(&area, algorithm, "list known manifests").await)?;
             let mark = |digest| Place::ReferrerKnown {
                 repository: repository.clone(),
                 digest,
@@ -179,7 +179,7 @@ impl<'a> Work<'a> {
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list tags");
         let area = Area::Tags(repository).key();
-        let listing = self.whole(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        let listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
         let pair = Arc::clone(&self.pair);
         let outcomes = listing
             .map_err(failed)
@@ -190,20 +190,20 @@ impl<'a> Work<'a> {
             })
             .map(|tag| {
                 let pair = &pair;
-                async move { pair.tag(repository, tag.map_err(Trouble::Read)?).await }
+                async move { pair.tag(repository, tag.map_err(ObjectError::Read)?).await }
             })
             .buffer_unordered(LINKS)
             .boxed();
-        self.follow(outcomes, Sort::Tag, None).await
+        self.follow(outcomes, Counter::Tag, None).await
     }
 
     /// Uploads that stay behind.
     async fn uploads(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list the uploads of a repository");
         let area = Area::Uploads(repository).key();
-        let mut listing = self.whole(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        let mut listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
         while let Some(entry) = listing.next().await {
-            if self.whole(entry.map_err(&failed))?.kind == EntryKind::Prefix {
+            if self.required(entry.map_err(&failed))?.kind == EntryKind::Prefix {
                 self.copied.uploads += 1;
             }
         }
@@ -220,13 +220,13 @@ impl<'a> Work<'a> {
             .map(|digest| {
                 let (pair, place) = (&pair, &place);
                 async move {
-                    let digest = digest.map_err(Trouble::Read)?;
+                    let digest = digest.map_err(ObjectError::Read)?;
                     pair.link(place(digest), digest).await
                 }
             })
             .buffer_unordered(LINKS)
             .boxed();
-        self.follow(outcomes, Sort::Link, None).await
+        self.follow(outcomes, Counter::Link, None).await
     }
 
     async fn entries(
@@ -238,18 +238,18 @@ impl<'a> Work<'a> {
         let outcomes = digests
             .map(|digest| {
                 let (pair, place) = (&pair, &place);
-                async move { pair.entry(&place(digest.map_err(Trouble::Read)?)).await }
+                async move { pair.entry(&place(digest.map_err(ObjectError::Read)?)).await }
             })
             .buffer_unordered(LINKS)
             .boxed();
-        self.follow(outcomes, Sort::Link, None).await
+        self.follow(outcomes, Counter::Link, None).await
     }
 
     /// Counts and tells what becomes of things.
     async fn follow(
         &mut self,
-        mut outcomes: impl Stream<Item = Result<Outcome, Trouble>> + Unpin,
-        sort: Sort,
+        mut outcomes: impl Stream<Item = Result<CopyOutcome, ObjectError>> + Unpin,
+        counter: Counter,
         part: Option<f64>,
     ) -> Result<(), CopyError> {
         loop {
@@ -270,20 +270,20 @@ impl<'a> Work<'a> {
                 copied.bytes = pair.bytes.load(Ordering::Relaxed);
                 return Ok(());
             };
-            match (outcome, sort) {
-                (Ok(Outcome::Copied), Sort::Payload) => self.copied.blobs += 1,
-                (Ok(Outcome::There), Sort::Payload) => self.copied.blobs_there += 1,
-                (Ok(Outcome::Copied), Sort::Link) => self.copied.links += 1,
-                (Ok(Outcome::There), Sort::Link) => self.copied.links_there += 1,
-                (Ok(Outcome::Copied), Sort::Tag) => self.copied.tags += 1,
-                (Ok(Outcome::There), Sort::Tag) => self.copied.tags_there += 1,
-                (Ok(Outcome::Gone), _) => {}
-                (Ok(Outcome::LeftOut(finding)), _) => self.left_out(&finding),
-                (Err(Trouble::Read(error)), _) => {
+            match (outcome, counter) {
+                (Ok(CopyOutcome::Copied), Counter::Payload) => self.copied.blobs += 1,
+                (Ok(CopyOutcome::AlreadyThere), Counter::Payload) => self.copied.blobs_there += 1,
+                (Ok(CopyOutcome::Copied), Counter::Link) => self.copied.links += 1,
+                (Ok(CopyOutcome::AlreadyThere), Counter::Link) => self.copied.links_there += 1,
+                (Ok(CopyOutcome::Copied), Counter::Tag) => self.copied.tags += 1,
+                (Ok(CopyOutcome::AlreadyThere), Counter::Tag) => self.copied.tags_there += 1,
+                (Ok(CopyOutcome::Gone), _) => {}
+                (Ok(CopyOutcome::LeftOut(finding)), _) => self.left_out(&finding),
+                (Err(ObjectError::Read(error)), _) => {
                     self.unreadable(error)?;
                     continue;
                 }
-                (Err(Trouble::Write(error)), _) => {
+                (Err(ObjectError::Write(error)), _) => {
                     return Err(CopyError::Target {
                         source: Box::new(error),
                     });
@@ -312,34 +312,39 @@ impl<'a> Work<'a> {
     }
 
     /// What cannot be listed would be left out without a word of what it is.
-    fn whole<T>(&self, listed: Result<T, Error>) -> Result<T, CopyError> {
+    fn required<T>(&self, listed: Result<T, Error>) -> Result<T, CopyError> {
         listed.map_err(|error| CopyError::Source {
             source: Box::new(error),
         })
     }
 }
 
-impl Pair<'_> {
+impl StorePair<'_> {
     /// Copies a tag with its history, when what it means is at the target. What it means goes last.
-    async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<Outcome, Trouble> {
+    async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<CopyOutcome, ObjectError> {
         let current = Place::TagCurrent {
             repository: repository.clone(),
             tag: tag.clone(),
         };
         // Before the history, in which it was entered before.
-        let Some((means, _)) = self.source.look_at_link(&current).await.map_err(Trouble::Read)? else {
-            return Ok(Outcome::Gone);
+        let Some((means, _)) = self
+            .source
+            .look_at_link(&current)
+            .await
+            .map_err(ObjectError::Read)?
+        else {
+            return Ok(CopyOutcome::Gone);
         };
         let (repository, tag) = (repository.clone(), tag);
         let Some(digest) = means else {
-            return Ok(Outcome::left_out(Finding::TagUnset {
+            return Ok(CopyOutcome::left_out(Finding::TagUnset {
                 repository,
                 tag,
                 history: TagHistory::Recoverable,
             }));
         };
         if !self.has_link(&revision(&repository, digest)).await? {
-            return Ok(Outcome::left_out(Finding::TagDangling {
+            return Ok(CopyOutcome::left_out(Finding::TagDangling {
                 repository,
                 tag,
                 digest,
@@ -349,8 +354,8 @@ impl Pair<'_> {
             let area = Area::TagHistory(&repository, &tag, algorithm);
             let doing = "list the history of a tag";
             let listed = self.source.listed(&area, algorithm, doing).await;
-            let mut history = listed.map_err(Trouble::Read)?;
-            while let Some(digest) = history.try_next().await.map_err(Trouble::Read)? {
+            let mut history = listed.map_err(ObjectError::Read)?;
+            while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
                 let entry = Place::TagIndex {
                     repository: repository.clone(),
                     tag: tag.clone(),
