@@ -17,7 +17,7 @@ pub enum CheckError {
     },
     /// One look after the other failed.
     #[error("the store does not answer: {failed} looks at it failed one after the other, the last")]
-    Silent {
+    Unresponsive {
         /// How many.
         failed: u32,
         /// How the last one did.
@@ -42,7 +42,7 @@ impl CheckError {
             // Servers stop.
             Self::Written { .. } => Fault::Transient { retry_after: None },
             Self::NoSuchRepair { .. } => Fault::Caller,
-            Self::Silent { source, .. } | Self::Registry(source) => source.fault(),
+            Self::Unresponsive { source, .. } | Self::Registry(source) => source.fault(),
         }
     }
 
@@ -53,7 +53,7 @@ impl CheckError {
                 "stop the server, or set `storage.maintenance.readonly.enabled` for it and here, or use `--force` \
                  after reading what that means in `help storage check`",
             ),
-            Self::Silent { .. } | Self::NoSuchRepair { .. } | Self::Registry(_) => None,
+            Self::Unresponsive { .. } | Self::NoSuchRepair { .. } | Self::Registry(_) => None,
         }
     }
 }

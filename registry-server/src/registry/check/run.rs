@@ -9,7 +9,7 @@ use futures_util::Stream;
 use super::inspector::Inspector;
 use super::trash::{Moved, Trash};
 use super::{CheckError, CheckEvent, CheckOptions, CheckReport, Finding, FindingOutcome, Repair};
-use crate::registry::pace::Pace;
+use crate::registry::ticker::Ticker;
 use crate::registry::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::Place;
@@ -76,7 +76,7 @@ pub(super) struct CheckRun<'a> {
     repair: Repair,
     watch: &'a mut (dyn FnMut(CheckEvent<'_>) + Send),
     trash: Trash<'a>,
-    pace: Pace,
+    ticker: Ticker,
 }
 
 impl<'a> CheckRun<'a> {
@@ -92,7 +92,7 @@ impl<'a> CheckRun<'a> {
             repair: checking.repair,
             watch,
             trash: Trash::new(registry, checking.live_server_policy),
-            pace: Pace::new(),
+            ticker: Ticker::new(),
         }
     }
 
@@ -103,7 +103,7 @@ impl<'a> CheckRun<'a> {
         part: f64,
     ) -> Option<T> {
         let Self {
-            pace,
+            ticker,
             checked,
             inspector,
             watch,
@@ -113,7 +113,7 @@ impl<'a> CheckRun<'a> {
             checked.hashed = inspector.hashed.load(Ordering::Relaxed);
             watch(CheckEvent::Blobs(checked, part));
         };
-        pace.next(looks, say).await
+        ticker.next(looks, say).await
     }
 
     /// Says how far payloads are.
@@ -130,7 +130,7 @@ impl<'a> CheckRun<'a> {
     pub(super) async fn handle(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
         match look {
             Ok(found) => {
-                self.pace.answered();
+                self.ticker.succeeded();
                 for found in found {
                     self.found(found).await;
                 }
@@ -142,8 +142,8 @@ impl<'a> CheckRun<'a> {
 
     /// One object that cannot be looked at does not keep the others; a store that gives nothing away does.
     pub(super) async fn unreadable(&mut self, error: Error) -> Result<(), CheckError> {
-        if let Some(failed) = self.pace.is_silent() {
-            return Err(CheckError::Silent {
+        if let Some(failed) = self.ticker.failed_too_often() {
+            return Err(CheckError::Unresponsive {
                 failed,
                 source: error,
             });

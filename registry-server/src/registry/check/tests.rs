@@ -541,7 +541,7 @@ async fn a_store_that_does_not_answer_ends_the_check() {
         std::os::unix::fs::symlink(&link, &link).unwrap();
     }
     let error = registry.check(REPORT, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, CheckError::Silent { .. }), "{error:?}");
+    assert!(matches!(error, CheckError::Unresponsive { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub enum CopyError {
     #[error(
         "the store that is copied does not answer: {failed} looks at it failed one after the other, the last"
     )]
-    Silent {
+    Unresponsive {
         /// How many.
         failed: u32,
         /// How the last one did.
@@ -50,7 +50,9 @@ impl CopyError {
             Self::SameStore => Fault::Caller,
             // Servers stop.
             Self::Written { .. } => Fault::Transient { retry_after: None },
-            Self::Silent { source, .. } | Self::Source { source } | Self::Target { source } => source.fault(),
+            Self::Unresponsive { source, .. } | Self::Source { source } | Self::Target { source } => {
+                source.fault()
+            }
         }
     }
 
@@ -61,7 +63,7 @@ impl CopyError {
                 "stop the server, or set `storage.maintenance.readonly.enabled` for it and in its configuration here, \
                  or use `--force` after reading what that means in `help storage copy`",
             ),
-            Self::Silent { .. } | Self::Source { .. } | Self::Target { .. } => {
+            Self::Unresponsive { .. } | Self::Source { .. } | Self::Target { .. } => {
                 Some("the same command goes on where this one ended")
             }
             Self::SameStore => None,

@@ -9,7 +9,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 use super::objects::{CopyOutcome, ObjectError, StorePair};
 use super::{CopyError, CopyEvent, CopyReport};
 use crate::registry::check::TagHistory;
-use crate::registry::pace::Pace;
+use crate::registry::ticker::Ticker;
 use crate::registry::walk::Folder;
 use crate::registry::{Error, Finding, Registry};
 use crate::storage::EntryKind;
@@ -26,7 +26,7 @@ pub(super) struct CopyRun<'a> {
     pair: Arc<StorePair<'a>>,
     copied: &'a mut CopyReport,
     watch: &'a mut (dyn FnMut(CopyEvent<'_>) + Send),
-    pace: Pace,
+    ticker: Ticker,
 }
 
 /// What is counted.
@@ -48,7 +48,7 @@ impl<'a> CopyRun<'a> {
             pair: Arc::new(StorePair::new(source, target)),
             copied,
             watch,
-            pace: Pace::new(),
+            ticker: Ticker::new(),
         }
     }
 
@@ -257,7 +257,7 @@ impl<'a> CopyRun<'a> {
                 pair,
                 copied,
                 watch,
-                pace,
+                ticker,
             } = self;
             let say = || {
                 copied.bytes = pair.bytes.load(Ordering::Relaxed);
@@ -266,7 +266,7 @@ impl<'a> CopyRun<'a> {
                     None => CopyEvent::Repositories(copied),
                 });
             };
-            let Some(outcome) = pace.next(&mut outcomes, say).await else {
+            let Some(outcome) = ticker.next(&mut outcomes, say).await else {
                 copied.bytes = pair.bytes.load(Ordering::Relaxed);
                 return Ok(());
             };
@@ -289,7 +289,7 @@ impl<'a> CopyRun<'a> {
                     });
                 }
             }
-            self.pace.answered();
+            self.ticker.succeeded();
         }
     }
 
@@ -300,8 +300,8 @@ impl<'a> CopyRun<'a> {
 
     /// One object that cannot be read does not keep the others; a store that gives nothing away does.
     fn unreadable(&mut self, error: Error) -> Result<(), CopyError> {
-        if let Some(failed) = self.pace.is_silent() {
-            return Err(CopyError::Silent {
+        if let Some(failed) = self.ticker.failed_too_often() {
+            return Err(CopyError::Unresponsive {
                 failed,
                 source: Box::new(error),
             });

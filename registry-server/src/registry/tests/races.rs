@@ -1,5 +1,5 @@
 //! Two pieces of work that meet in any way: one makes some of its calls of the store, the other some of its own, then
-//! the first goes on to its end, then the other. However they meet, what was answered and what is there afterwards is
+//! the first goes on to its end, then the other. However they meet, what was succeeded and what is there afterwards is
 //! what it would be had one come after the other.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use crate::storage::Driver;
 
 type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What is done, and what was answered.
+/// What is done, and what was succeeded.
 type Work = fn(Registry) -> Doing<String>;
 
 /// Two pieces of work, what was there before them, and what can be seen after them.
@@ -40,7 +40,7 @@ enum How {
     TheOtherWhole,
 }
 
-/// What was answered to the one and to the other, and what is there.
+/// What was succeeded to the one and to the other, and what is there.
 type Outcome = (String, String, String);
 
 fn registry(driver: Arc<dyn Driver>) -> Registry {

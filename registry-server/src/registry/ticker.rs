@@ -1,4 +1,4 @@
-//! The pace of maintenance that takes long: when to say how far it is, and when a store does not answer at all.
+//! The ticker of maintenance that takes long: when to say how far it is, and when a store does not answer at all.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// So many looks that fail one after the other mean that the store does not answer.
-const IN_A_ROW: u32 = 20;
+const FAILURES_MAX: u32 = 20;
 
 /// How often it is said how far the bytes of large blobs are.
-const TICK: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The pace of one run.
+/// The ticker of one run.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Ticker {
     tick: Interval,
     failed: u32,
 }
 
-impl Pace {
+impl Ticker {
     pub(super) fn new() -> Self {
-        let mut tick = interval(TICK);
+        let mut tick = interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { tick, failed: 0 }
     }
@@ -41,13 +41,13 @@ impl Pace {
     }
 
     /// The store gave something.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.failed = 0;
     }
 
     /// A look failed; tells how many did in a row when those are too many.
-    pub(super) fn is_silent(&mut self) -> Option<u32> {
+    pub(super) fn failed_too_often(&mut self) -> Option<u32> {
         self.failed += 1;
-        (self.failed >= IN_A_ROW).then_some(self.failed)
+        (self.failed >= FAILURES_MAX).then_some(self.failed)
     }
 }
