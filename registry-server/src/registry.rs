@@ -10,7 +10,6 @@
 
 mod blob_access;
 mod blobs;
-mod broken;
 mod catalog;
 mod check;
 mod copy;
@@ -35,6 +34,7 @@ mod uploads;
 mod validation;
 mod verify;
 mod walk;
+mod warn_once;
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ pub struct Registry {
     /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
-    broken: Arc<broken::Broken>,
+    warn_once: Arc<warn_once::WarnOnce>,
     /// The room for pages of referrers.
     pages: referrers::Pages,
     /// Manifests that the index of referrers does not know.
@@ -123,7 +123,7 @@ impl Registry {
             settings: Arc::new(settings),
             cache: None,
             parsing: Arc::new(Semaphore::new(parsing::AT_ONCE)),
-            broken: Arc::default(),
+            warn_once: Arc::default(),
             pages: referrers::Pages::default(),
             sizes: Arc::default(),
             turns: Arc::default(),

@@ -41,7 +41,7 @@ impl Registry {
     ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
         let found = self.look_at_link(place).await?;
         if let Some((None, _)) = found {
-            self.say_broken(&place.key());
+            self.warn_broken_link(&place.key());
         }
         Ok(found)
     }
@@ -69,14 +69,14 @@ impl Registry {
     fn link_in(&self, key: &StorageKey, bytes: &[u8]) -> Option<Digest> {
         let digest = parse(bytes);
         if digest.is_none() {
-            self.say_broken(key);
+            self.warn_broken_link(key);
         }
         digest
     }
 
     /// Once: whoever asks for it again would fill the log.
-    fn say_broken(&self, key: &StorageKey) {
-        if self.broken.is_news(key) {
+    fn warn_broken_link(&self, key: &StorageKey) {
+        if self.warn_once.is_first(key) {
             tracing::warn!(%key, "a link holds no digest and counts as missing");
         }
     }

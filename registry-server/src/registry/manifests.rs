@@ -336,7 +336,10 @@ impl Registry {
     ) -> Result<Option<(Stored, Parsed)>, Error> {
         match self.load_manifest_by(repository, digest, consistency).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
-                if self.broken.is_news(&Place::BlobData { digest: *digest }.key()) {
+                if self
+                    .warn_once
+                    .is_first(&Place::BlobData { digest: *digest }.key())
+                {
                     tracing::error!(%repository, %digest, error = crate::fault::chain(&error), "a manifest is damaged and counts as missing");
                 }
                 Ok(None)

@@ -70,7 +70,11 @@ impl Registry {
     /// Whether a payload of this size can have this digest. One that cannot is said once.
     pub(super) fn can_be_whole(&self, canonical: &Digest, size: u64) -> bool {
         let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
-        if !whole && self.broken.is_news(&Place::BlobData { digest: *canonical }.key()) {
+        if !whole
+            && self
+                .warn_once
+                .is_first(&Place::BlobData { digest: *canonical }.key())
+        {
             tracing::error!(digest = %canonical, "a blob is empty and counts as missing until it is pushed again");
         }
         whole

@@ -300,7 +300,7 @@ impl Registry {
     /// One damaged manifest must not hide the others' referrers. It is told once.
     fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
         let key = layout::Place::BlobData { digest: *digest }.key();
-        if self.broken.is_news(&key) {
+        if self.warn_once.is_first(&key) {
             tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
         }
     }

@@ -10,13 +10,13 @@ const KNOWN_MAX: usize = 4096;
 
 /// The broken objects that were spoken of.
 #[derive(Debug, Default)]
-pub(super) struct Broken {
+pub(super) struct WarnOnce {
     known: Mutex<BTreeSet<StorageKey>>,
 }
 
-impl Broken {
+impl WarnOnce {
     /// Whether nothing was said of it yet. From now on something was.
-    pub(super) fn is_news(&self, key: &StorageKey) -> bool {
+    pub(super) fn is_first(&self, key: &StorageKey) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX && !known.contains(key) {
             known.clear();
@@ -31,12 +31,12 @@ mod tests {
 
     #[test]
     fn everything_is_said_once_and_memory_is_bounded() {
-        let broken = Broken::default();
+        let once = WarnOnce::default();
         let key = |number: usize| StorageKey::parse(&format!("a/{number}")).unwrap();
         for number in 0..KNOWN_MAX * 2 {
-            assert!(broken.is_news(&key(number)));
-            assert!(!broken.is_news(&key(number)));
+            assert!(once.is_first(&key(number)));
+            assert!(!once.is_first(&key(number)));
         }
-        assert!(broken.known.lock().unwrap().len() <= KNOWN_MAX);
+        assert!(once.known.lock().unwrap().len() <= KNOWN_MAX);
     }
 }
