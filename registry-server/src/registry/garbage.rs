@@ -31,10 +31,10 @@
 
 mod error;
 mod mark;
-mod reach;
+mod prune;
+mod reachability;
 mod spill;
 mod sweep;
-mod tidy;
 
 use std::time::{Duration, SystemTime};
 
@@ -192,8 +192,8 @@ impl Registry {
             unreadable,
             ..
         } = marked;
-        let scratch_of_reach = scratch.clone();
-        let reached = blocking(move || edges.follow(&scratch_of_reach)).await?;
+        let follow_scratch = scratch.clone();
+        let reached = blocking(move || edges.follow(&follow_scratch)).await?;
         if collecting.removal == Removal::Remove {
             // Marking takes hours on a large store: somebody may have started a server.
             self.refuse_live_servers(collecting, self.store_time().await?)
@@ -214,7 +214,7 @@ impl Registry {
         )
         .await?;
         if collecting.removal == Removal::Remove && collected.failed == 0 {
-            self.tidy(collecting.untagged).await?;
+            self.prune_empty(collecting.untagged).await?;
         }
         Ok(collected)
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
 
-use super::reach::Edges;
+use super::reachability::Edges;
 use super::spill::{Key, Scratch, Spill};
 use super::{Collected, Event, GarbageError, Untagged, blocking};
 use crate::registry::manifests::STORED_MAX;
@@ -34,7 +34,7 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    async fn relieved(mut self) -> Result<Self, GarbageError> {
+    async fn spilled(mut self) -> Result<Self, GarbageError> {
         let spills = |marked: &Self| {
             [
                 marked.manifests.is_full(),
@@ -46,10 +46,10 @@ impl Marked {
             return Ok(self);
         }
         blocking(move || {
-            self.edges.relieve()?;
-            self.manifests.relieve()?;
-            self.links.relieve()?;
-            self.unreadable.relieve()?;
+            self.edges.spill_if_full()?;
+            self.manifests.spill_if_full()?;
+            self.links.spill_if_full()?;
+            self.unreadable.spill_if_full()?;
             Ok(self)
         })
         .await
@@ -116,9 +116,9 @@ impl Registry {
     ) -> Result<Marked, GarbageError> {
         let mut marked = Marked {
             edges: Edges::new(scratch),
-            manifests: scratch.spill("manifests"),
-            links: scratch.spill("links"),
-            unreadable: scratch.spill("unreadable"),
+            manifests: scratch.new_spill("manifests"),
+            links: scratch.new_spill("links"),
+            unreadable: scratch.new_spill("unreadable"),
             nobody: blob(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
         };
         let mut walk = self.walk(Area::Repositories).await?;
@@ -154,7 +154,7 @@ impl Registry {
                         }
                         collected.manifests += 1;
                         watch(Event::Marking(collected));
-                        marked = marked.relieved().await?;
+                        marked = marked.spilled().await?;
                     }
                 }
                 let area = Area::LayersOf(&repository, algorithm);
@@ -168,7 +168,7 @@ impl Registry {
                         canonical = self.read_link(&place).await?.unwrap_or(digest);
                     }
                     marked.link(&place, &canonical);
-                    marked = marked.relieved().await?;
+                    marked = marked.spilled().await?;
                 }
             }
         }
@@ -379,7 +379,7 @@ impl Registry {
                     let key = self.known_as(&repository, &digest).await?;
                     let repository = repository.clone();
                     marked.goes_with(&key, &Place::ReferrerKnown { repository, digest });
-                    marked = marked.relieved().await?;
+                    marked = marked.spilled().await?;
                 }
                 let area = Area::Subjects(&repository, algorithm);
                 let mut subjects = self.listed(&area, algorithm, "list subjects").await?;
@@ -398,7 +398,7 @@ impl Registry {
                             referrer,
                         };
                         marked.goes_with(&key, &place);
-                        marked = marked.relieved().await?;
+                        marked = marked.spilled().await?;
                     }
                 }
             }
@@ -416,7 +416,7 @@ impl Registry {
                     // One that holds nothing leads nowhere.
                     let canonical = self.read_link(&place).await?.unwrap_or(digest);
                     marked.link(&place, &canonical);
-                    marked = marked.relieved().await?;
+                    marked = marked.spilled().await?;
                 }
             }
         }

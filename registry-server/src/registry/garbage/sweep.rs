@@ -8,8 +8,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName};
 
 use super::mark::blob;
-use super::reach::Reached;
-use super::spill::{Cursor, Key, Record, Slices, Spill};
+use super::reachability::Reached;
+use super::spill::{Cursor, Key, Partitions, Record, Spill};
 use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
 use crate::registry::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
@@ -77,7 +77,7 @@ impl Registry {
             (Removal::Remove, LiveServerPolicy::Refuse) | (Removal::DryRun, _) => None,
         };
         // Before anything is removed.
-        let mut notes = Notes::new(unreadable, reached.slices);
+        let mut notes = Notes::new(unreadable, reached.partitions);
         let mut batch;
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
@@ -89,7 +89,7 @@ impl Registry {
             }
         }
 
-        let mut notes = Notes::new(manifests, reached.slices);
+        let mut notes = Notes::new(manifests, reached.partitions);
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
@@ -110,7 +110,7 @@ impl Registry {
             return Ok(()); // A manifest that stays must not lose its blobs.
         }
 
-        let mut notes = Notes::new(links, reached.slices);
+        let mut notes = Notes::new(links, reached.partitions);
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
@@ -156,26 +156,26 @@ impl Registry {
         collected: &mut Collected,
         watch: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), GarbageError> {
-        let slices = reached.slices;
+        let partitions = reached.partitions;
         let mut starts = Vec::new();
         for algorithm in Algorithm::ALL {
             let found = self.starts(&Area::BlobStarts(algorithm)).await?;
             starts.extend(found.into_iter().map(|start| (algorithm, start)));
         }
-        for slice in slices.all() {
+        for partition in partitions.all() {
             let known;
             (reached, known) = blocking(move || {
-                let known = reached.load(slice)?;
+                let known = reached.load(partition)?;
                 Ok((reached, known))
             })
             .await?;
-            let here = |start: &u8| slices.first_bytes(slice).contains(start);
+            let here = |start: &u8| partitions.first_bytes(partition).contains(start);
             for (algorithm, start) in starts.iter().filter(|(_, start)| here(start)) {
                 let area = Area::Blobs(*algorithm, *start);
                 let digests = self.listed(&area, *algorithm, "list blobs").await?;
                 let known = &known;
                 let mut fates = digests
-                    .try_filter(|digest| std::future::ready(slices.of(&blob(digest)) == slice))
+                    .try_filter(|digest| std::future::ready(partitions.of(&blob(digest)) == partition))
                     .map(async |digest| {
                         let digest = digest?;
                         if known.contains(&blob(&digest)) {
@@ -314,11 +314,11 @@ impl Collected {
 /// Notes by key, read in batches and sorted by whether their key is reached.
 struct Notes {
     spill: Spill,
-    slices: Slices,
-    /// The slice that is being read.
-    slice: usize,
+    partitions: Partitions,
+    /// The partition that is being read.
+    partition: usize,
     cursor: Cursor,
-    /// What of the slice is reached.
+    /// What of the partition is reached.
     known: Option<HashSet<Key>>,
 }
 
@@ -329,12 +329,12 @@ struct Batch {
 }
 
 impl Notes {
-    fn new(spill: Spill, slices: Slices) -> Self {
+    fn new(spill: Spill, partitions: Partitions) -> Self {
         Self {
             spill,
-            slices,
-            slice: 0,
-            cursor: Spill::cursor(slices, 0),
+            partitions,
+            partition: 0,
+            cursor: Spill::cursor(partitions, 0),
             known: None,
         }
     }
@@ -349,19 +349,19 @@ impl Notes {
     }
 
     fn read(&mut self, all: &Reached) -> io::Result<Option<Batch>> {
-        while self.slices.all().contains(&self.slice) {
+        while self.partitions.all().contains(&self.partition) {
             let records = self.spill.read(&mut self.cursor, BATCH)?;
             if records.is_empty() {
-                self.slice += 1;
+                self.partition += 1;
                 self.known = None;
-                if self.slices.all().contains(&self.slice) {
-                    self.cursor = Spill::cursor(self.slices, self.slice);
+                if self.partitions.all().contains(&self.partition) {
+                    self.cursor = Spill::cursor(self.partitions, self.partition);
                 }
                 continue;
             }
             let known = match self.known.take() {
                 Some(known) => known,
-                None => all.load(self.slice)?,
+                None => all.load(self.partition)?,
             };
             let (reached, garbage) = records.into_iter().partition(|(key, _)| known.contains(key));
             self.known = Some(known);

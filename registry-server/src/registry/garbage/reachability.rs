@@ -1,13 +1,13 @@
 //! What can be reached from the roots, when neither the references nor the answer fit into memory.
 //!
-//! Keys are cut into slices. A slice that something arrived in is loaded with its references and what it reached so
-//! far, and followed as far as it leads within the slice; what leads out arrives in another one. A store that fits is
-//! one slice, and done in one go.
+//! Keys are cut into partitions. A partition that something arrived in is loaded with its references and what it reached so
+//! far, and followed as far as it leads within the partition; what leads out arrives in another one. A store that fits is
+//! one partition, and done in one go.
 
 use std::collections::HashSet;
 use std::io;
 
-use super::spill::{Key, Scratch, Slices, Spill};
+use super::spill::{Key, Partitions, Scratch, Spill};
 
 /// How many records are taken out at a time: they take more room than what is kept of them.
 const BATCH: usize = 1024;
@@ -26,8 +26,8 @@ pub(super) struct Edges {
 impl Edges {
     pub(super) fn new(scratch: &Scratch) -> Self {
         Self {
-            edges: scratch.spill("edges"),
-            roots: scratch.spill("roots"),
+            edges: scratch.new_spill("edges"),
+            roots: scratch.new_spill("roots"),
         }
     }
 
@@ -45,9 +45,9 @@ impl Edges {
         self.edges.is_full() || self.roots.is_full()
     }
 
-    pub(super) fn relieve(&mut self) -> io::Result<()> {
-        self.edges.relieve()?;
-        self.roots.relieve()
+    pub(super) fn spill_if_full(&mut self) -> io::Result<()> {
+        self.edges.spill_if_full()?;
+        self.roots.spill_if_full()
     }
 
     /// Follows every reference.
@@ -56,28 +56,28 @@ impl Edges {
             edges,
             roots: mut arrived,
         } = self;
-        let slices =
-            scratch.slices(edges.records() * (EDGE_BYTES + KEY_BYTES) + arrived.records() * KEY_BYTES);
-        let mut reached = scratch.spill("reached");
+        let partitions =
+            scratch.partitions(edges.records() * (EDGE_BYTES + KEY_BYTES) + arrived.records() * KEY_BYTES);
+        let mut reached = scratch.new_spill("reached");
         loop {
             let mut moved = false;
-            for slice in slices.all() {
-                let mut work = arrived.drain(slices, slice)?;
+            for partition in partitions.all() {
+                let mut work = arrived.drain(partitions, partition)?;
                 if work.is_empty() {
                     continue;
                 }
                 moved = true;
-                let mut known = load(&reached, slices, slice)?;
+                let mut known = load(&reached, partitions, partition)?;
                 work.retain(|key| known.insert(*key));
-                let leads = sorted(&edges, slices, slice)?;
+                let leads = sorted(&edges, partitions, partition)?;
                 while let Some(from) = work.pop() {
                     reached.push(&from, &[]);
-                    reached.relieve()?;
+                    reached.spill_if_full()?;
                     let first = leads.partition_point(|(key, _)| *key < from);
                     for (_, to) in leads[first..].iter().take_while(|(key, _)| *key == from) {
-                        if slices.of(to) != slice {
+                        if partitions.of(to) != partition {
                             arrived.push(to, &[]);
-                            arrived.relieve()?;
+                            arrived.spill_if_full()?;
                         } else if known.insert(*to) {
                             work.push(*to);
                         }
@@ -85,16 +85,16 @@ impl Edges {
                 }
             }
             if !moved {
-                let slices = scratch.slices(reached.records() * KEY_BYTES);
-                return Ok(Reached { reached, slices });
+                let partitions = scratch.partitions(reached.records() * KEY_BYTES);
+                return Ok(Reached { reached, partitions });
             }
         }
     }
 }
 
-fn load(spill: &Spill, slices: Slices, slice: usize) -> io::Result<HashSet<Key>> {
+fn load(spill: &Spill, partitions: Partitions, partition: usize) -> io::Result<HashSet<Key>> {
     let mut keys = HashSet::new();
-    let mut cursor = Spill::cursor(slices, slice);
+    let mut cursor = Spill::cursor(partitions, partition);
     loop {
         let records = spill.read(&mut cursor, BATCH)?;
         if records.is_empty() {
@@ -104,9 +104,9 @@ fn load(spill: &Spill, slices: Slices, slice: usize) -> io::Result<HashSet<Key>>
     }
 }
 
-fn sorted(edges: &Spill, slices: Slices, slice: usize) -> io::Result<Vec<(Key, Key)>> {
+fn sorted(edges: &Spill, partitions: Partitions, partition: usize) -> io::Result<Vec<(Key, Key)>> {
     let mut found = Vec::new();
-    let mut cursor = Spill::cursor(slices, slice);
+    let mut cursor = Spill::cursor(partitions, partition);
     loop {
         let records = edges.read(&mut cursor, BATCH)?;
         if records.is_empty() {
@@ -125,13 +125,13 @@ fn sorted(edges: &Spill, slices: Slices, slice: usize) -> io::Result<Vec<(Key, K
 pub(super) struct Reached {
     reached: Spill,
     /// How it is best loaded.
-    pub(super) slices: Slices,
+    pub(super) partitions: Partitions,
 }
 
 impl Reached {
-    /// What is reached in a slice.
-    pub(super) fn load(&self, slice: usize) -> io::Result<HashSet<Key>> {
-        load(&self.reached, self.slices, slice)
+    /// What is reached in a partition.
+    pub(super) fn load(&self, partition: usize) -> io::Result<HashSet<Key>> {
+        load(&self.reached, self.partitions, partition)
     }
 
     /// With more that count as reached.
@@ -139,7 +139,7 @@ impl Reached {
         for key in more {
             self.reached.push(key, &[]);
         }
-        self.reached.relieve()?;
+        self.reached.spill_if_full()?;
         Ok(self)
     }
 }
@@ -179,13 +179,13 @@ mod tests {
             let mut graph = Edges::new(&scratch);
             for (from, to) in &edges {
                 graph.leads(&key(*from), &key(*to));
-                graph.relieve().unwrap();
+                graph.spill_if_full().unwrap();
             }
             roots.iter().for_each(|root| graph.root(&key(*root)));
             let reached = graph.follow(&scratch).unwrap();
             let mut found = Vec::new();
-            for slice in reached.slices.all() {
-                found.extend(reached.load(slice).unwrap());
+            for partition in reached.partitions.all() {
+                found.extend(reached.load(partition).unwrap());
             }
             found.sort_unstable();
             let mut keys: Vec<Key> = expected.into_iter().map(key).collect();

@@ -14,7 +14,7 @@ const AT_ONCE: usize = 16;
 
 impl Registry {
     /// Removes what is empty of every repository, where stores have such things.
-    pub(super) async fn tidy(&self, untagged: Untagged) -> Result<(), GarbageError> {
+    pub(super) async fn prune_empty(&self, untagged: Untagged) -> Result<(), GarbageError> {
         if !self.driver.keeps_empty_prefixes() {
             return Ok(());
         }
@@ -25,7 +25,7 @@ impl Registry {
                 continue;
             };
             if untagged == Untagged::Delete {
-                self.tidy_tags(&repository).await?;
+                self.prune_tags(&repository).await?;
             }
             let shelf = Area::Repositories.key();
             // Without manifests there is no repository, and the place of its blobs and uploads can go with it.
@@ -44,7 +44,7 @@ impl Registry {
     }
 
     /// Removes the folders of tags in which nothing is.
-    async fn tidy_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
+    async fn prune_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("list tags");
         let area = Area::Tags(repository).key();
         let tags = self.driver.list(&area).await.map_err(&failed)?;
