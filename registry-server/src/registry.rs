@@ -48,7 +48,8 @@ pub use check::{
 pub use copy::{CopyError, CopyEvent, CopyReport};
 pub use error::Error;
 pub use garbage::{
-    Collected, Collecting, Eligible, Event, GarbageError, LiveServerPolicy, Removal, Untagged,
+    CollectionEvent, CollectionOptions, CollectionReport, Eligible, GarbageError, LiveServerPolicy, Removal,
+    Untagged,
 };
 pub use live_servers::{Heartbeat, LiveServer, SeenServer};
 pub use manifests::{Accepts, Pushed, Stored};

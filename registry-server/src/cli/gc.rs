@@ -13,7 +13,7 @@ use registry_config::GoDuration;
 
 use super::output::Output;
 use super::{exit, outside, source};
-use crate::registry::{Collected, Collecting, Removal, Untagged};
+use crate::registry::{CollectionOptions, CollectionReport, Removal, Untagged};
 use report::Report;
 
 /// What the flags alone cannot say.
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
     let config = &found.loaded.config;
     outside::finish(config, output, async {
         let (registry, _) = outside::open(&found).await?;
-        let collecting = Collecting {
+        let collecting = CollectionOptions {
             untagged: match arguments.delete_untagged {
                 true => Untagged::Delete,
                 false => Untagged::Keep,
@@ -101,7 +101,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
             },
             live_server_policy: outside::live_server_policy(config, arguments.force),
             min_age: arguments.min_age,
-            ..Collecting::default()
+            ..CollectionOptions::default()
         };
         let mut report = Report::new(output, arguments.quiet, collecting.removal);
         let collected = registry
@@ -114,7 +114,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
 }
 
 /// What a collection that came to its end is to a script.
-fn ended(collected: &Collected, output: &Output) -> u8 {
+fn ended(collected: &CollectionReport, output: &Output) -> u8 {
     let Some(error) = &collected.first_failure else {
         return exit::DONE;
     };

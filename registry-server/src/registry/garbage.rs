@@ -13,7 +13,7 @@
 //!   the collection before it removes a thing. One whose payload is missing mentions nothing and ends nothing.
 //! - **Links go before payloads**, durably, so that a crash at any point leaves no link that leads nowhere; and when
 //!   one could not be removed, no payload is.
-//! - **Memory is a constant**, about twice [`Collecting::memory`] and sixteen manifests: references go into temporary
+//! - **Memory is a constant**, about twice [`CollectionOptions::memory`] and sixteen manifests: references go into temporary
 //!   files by their first bits and are followed part by part.
 //! - A dry run is the same work without the removals, and writes nothing.
 //!
@@ -47,7 +47,7 @@ use spill::Scratch;
 
 /// How a collection goes about.
 #[derive(Debug, Clone)]
-pub struct Collecting {
+pub struct CollectionOptions {
     /// Whether manifests that no tag means go as well.
     pub untagged: Untagged,
     /// What is younger stays.
@@ -60,7 +60,7 @@ pub struct Collecting {
     pub memory: usize,
 }
 
-impl Default for Collecting {
+impl Default for CollectionOptions {
     /// The careful way, with an hour.
     fn default() -> Self {
         Self {
@@ -119,18 +119,18 @@ pub enum Eligible {
 
 /// What a collection tells while it works.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum CollectionEvent<'a> {
     /// So much was looked at.
-    Marking(&'a Collected),
+    Marking(&'a CollectionReport),
     /// This is removed, or would be.
     Eligible(&'a Eligible),
     /// So much was removed.
-    Sweeping(&'a Collected),
+    Sweeping(&'a CollectionReport),
 }
 
 /// What a collection found and did.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub struct CollectionReport {
     /// How many repositories there are.
     pub repositories: u64,
     /// How many manifests were looked at, counted once for each repository and digest.
@@ -140,7 +140,7 @@ pub struct Collected {
     /// How many payloads stay.
     pub blobs_kept: u64,
     /// How many links and payloads nothing refers to but are too young to go.
-    pub young: u64,
+    pub too_young: u64,
     /// How many manifests went.
     pub manifests_removed: u64,
     /// How many links of blobs went.
@@ -164,9 +164,9 @@ impl Registry {
     /// [`GarbageError`]; nothing was removed then, unless the store failed in the middle.
     pub async fn collect_garbage(
         &self,
-        collecting: &Collecting,
-        watch: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Collected, GarbageError> {
+        collecting: &CollectionOptions,
+        watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
+    ) -> Result<CollectionReport, GarbageError> {
         let now = match collecting.removal {
             // Nothing may be written, so the store cannot be asked.
             Removal::DryRun => SystemTime::now(),
@@ -181,7 +181,7 @@ impl Registry {
             .checked_sub(collecting.min_age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let scratch = Scratch::new(collecting.memory).map_err(GarbageError::Scratch)?;
-        let mut collected = Collected::default();
+        let mut collected = CollectionReport::default();
         let marked = self
             .mark(collecting.untagged, limit, &scratch, &mut collected, watch)
             .await?;
@@ -221,7 +221,7 @@ impl Registry {
 
     async fn refuse_live_servers(
         &self,
-        collecting: &Collecting,
+        collecting: &CollectionOptions,
         now: SystemTime,
     ) -> Result<(), GarbageError> {
         let servers = self.live_servers(now).await?;

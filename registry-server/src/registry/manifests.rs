@@ -234,7 +234,7 @@ impl Registry {
     }
 
     /// A manifest by tag or digest, in a type the client takes, or an OCI index. A Docker manifest list asked for by tag by a
-    /// client that does not know lists is succeeded with its linux/amd64 child, as distribution does.
+    /// client that does not know lists is answered with its linux/amd64 child, as distribution does.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::ManifestNotAccepted`], or the store's.

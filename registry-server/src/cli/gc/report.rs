@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Output;
 use crate::cli::output::size;
-use crate::registry::{Collected, Eligible, Event, Removal};
+use crate::registry::{CollectionEvent, CollectionReport, Eligible, Removal};
 
 /// Time between two lines that say how far it is.
 const EVERY: Duration = Duration::from_secs(10);
@@ -30,31 +30,31 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(super) fn tell(&mut self, event: Event<'_>) {
+    pub(super) fn tell(&mut self, event: CollectionEvent<'_>) {
         if self.quiet {
             return;
         }
         match event {
-            Event::Eligible(eligible) => {
+            CollectionEvent::Eligible(eligible) => {
                 if let Some(line) = line(eligible) {
                     self.output.data(&line);
                 }
             }
-            Event::Marking(collected) if self.is_due() => self.output.talk(&format!(
+            CollectionEvent::Marking(collected) if self.is_due() => self.output.talk(&format!(
                 "   Marking  {} manifests in {} repositories",
                 collected.manifests, collected.repositories
             )),
-            Event::Sweeping(collected) if self.is_due() => self.output.talk(&format!(
+            CollectionEvent::Sweeping(collected) if self.is_due() => self.output.talk(&format!(
                 "   Sweeping {} manifests, {} blobs, {}",
                 collected.manifests_removed,
                 collected.blobs_removed,
                 size(collected.bytes_removed)
             )),
-            Event::Marking(_) | Event::Sweeping(_) => {}
+            CollectionEvent::Marking(_) | CollectionEvent::Sweeping(_) => {}
         }
     }
 
-    pub(super) fn end(&self, collected: &Collected) {
+    pub(super) fn end(&self, collected: &CollectionReport) {
         if self.quiet {
             return;
         }
@@ -93,14 +93,14 @@ fn line(eligible: &Eligible) -> Option<String> {
     }
 }
 
-fn count(collected: &Collected) -> String {
+fn count(collected: &CollectionReport) -> String {
     format!(
         "\n{} blobs marked, {} blobs and {} manifests eligible for deletion\n",
         collected.blobs_kept, collected.blobs_removed, collected.manifests_removed
     )
 }
 
-fn summary(collected: &Collected, removal: Removal, took: Duration) -> Vec<String> {
+fn summary(collected: &CollectionReport, removal: Removal, took: Duration) -> Vec<String> {
     let (did, freed) = match removal {
         Removal::Remove => ("Swept   ", "freed"),
         Removal::DryRun => ("Would sweep", "to free"),
@@ -118,7 +118,7 @@ fn summary(collected: &Collected, removal: Removal, took: Duration) -> Vec<Strin
             collected.failed,
             took.as_secs(),
             collected.blobs_kept,
-            collected.young,
+            collected.too_young,
         ),
     ];
     if collected.missing > 0 {
@@ -136,16 +136,16 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_was_done_or_would_be() {
-        let collected = Collected {
+        let collected = CollectionReport {
             repositories: 2,
             manifests: 7,
             missing: 1,
             blobs_kept: 20,
-            young: 3,
+            too_young: 3,
             manifests_removed: 4,
             blobs_removed: 9,
             bytes_removed: 5 << 20,
-            ..Collected::default()
+            ..CollectionReport::default()
         };
         let took = Duration::from_millis(22_400);
         assert_eq!(

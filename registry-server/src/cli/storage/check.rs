@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
 fn undone_is(undone: UndoReport, arguments: &Arguments, output: &Output) -> u8 {
     if !arguments.quiet {
         output.talk(&format!(
-            "   UndoReport   {} objects are back, {} had never left, {} stay in the trash",
+            "   Undone   {} objects are back, {} had never left, {} stay in the trash",
             undone.back, undone.never_left, undone.in_the_way
         ));
     }
@@ -161,15 +161,15 @@ impl Report<'_> {
         match event {
             CheckEvent::Blobs(checked, part) => {
                 let what = || match checked.hashed {
-                    0 => format!("   CheckOptions {} blobs", checked.blobs),
-                    hashed => format!("   CheckOptions {} blobs, {} read", checked.blobs, size(hashed)),
+                    0 => format!("   Checking {} blobs", checked.blobs),
+                    hashed => format!("   Checking {} blobs, {} read", checked.blobs, size(hashed)),
                 };
                 self.progress.at(what, Some(part));
             }
             CheckEvent::Repositories(checked) => {
                 let what = || {
                     format!(
-                        "   CheckOptions {} manifests and {} links in {} repositories",
+                        "   Checking {} manifests and {} links in {} repositories",
                         checked.manifests, checked.links, checked.repositories
                     )
                 };
@@ -260,7 +260,7 @@ fn summary(checked: &CheckReport, checking: CheckOptions, seconds: u64) -> Vec<S
         Digests::Trusted => "bytes not read".to_owned(),
     };
     let mut lines = vec![format!(
-        "   CheckReport  {} manifests and {} links in {} repositories, {} blobs with {} ({read}), in {seconds} s",
+        "   Checked  {} manifests and {} links in {} repositories, {} blobs with {} ({read}), in {seconds} s",
         checked.manifests,
         checked.links,
         checked.repositories,
@@ -318,7 +318,7 @@ mod tests {
             links: 9,
             ..CheckReport::default()
         };
-        let looked = "   CheckReport  2 manifests and 9 links in 1 repositories, 3 blobs with 5.0 MiB (5.0 MiB read), in 7 s";
+        let looked = "   Checked  2 manifests and 9 links in 1 repositories, 3 blobs with 5.0 MiB (5.0 MiB read), in 7 s";
         assert_eq!(
             summary(&checked, CHECKING, 7),
             [looked, "   Found    nothing broken"]

@@ -15,7 +15,7 @@ pub(super) const HELP: &str = "\
 FROM and TO are configuration files as servers use them; of each only `storage`, and of FROM `log`, matters here. REGISTRY_* \
 variables are not laid over them, because they would make both the same.
 
-CopyReport are blobs, links, manifests, tags with their history, and our own index; a reader of TO never sees a link before what it \
+Copied are blobs, links, manifests, tags with their history, and our own index; a reader of TO never sees a link before what it \
 leads to. Every blob is hashed on its way. What is broken at FROM is named and stays behind. Not copied are uploads in \
 progress, the trash of repairs, and the signs of servers.
 
@@ -144,7 +144,7 @@ fn is_empty(copied: &CopyReport) -> bool {
 fn summary(copied: &CopyReport, seconds: u64) -> Vec<String> {
     let mut lines = vec![
         format!(
-            "   CopyReport   {} blobs with {}, {} links and {} tags in {} repositories, in {seconds} s",
+            "   Copied   {} blobs with {}, {} links and {} tags in {} repositories, in {seconds} s",
             copied.blobs,
             size(copied.bytes),
             copied.links,
@@ -186,7 +186,7 @@ mod tests {
             ..CopyReport::default()
         };
         let whole = [
-            "   CopyReport   3 blobs with 5.0 MiB, 7 links and 1 tags in 2 repositories, in 6 s",
+            "   Copied   3 blobs with 5.0 MiB, 7 links and 1 tags in 2 repositories, in 6 s",
             "   Skipped  4 blobs, 8 links and 9 tags, which were there before",
         ];
         assert_eq!(summary(&copied, 6), whole);

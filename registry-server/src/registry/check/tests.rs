@@ -332,7 +332,7 @@ async fn a_tag_that_says_nothing_stays_as_long_as_its_history_keeps_something_al
     breaks(folder.path(), &registry, vec![partly.clone()], vec![partly]).await;
     // Behind a repair a collection of what has no tag still keeps what the tag may have meant.
     check(&registry, MOVE).await;
-    let collecting = crate::registry::Collecting {
+    let collecting = crate::registry::CollectionOptions {
         untagged: crate::registry::Untagged::Delete,
         min_age: Duration::ZERO,
         ..Default::default()

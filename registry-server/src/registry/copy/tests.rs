@@ -273,7 +273,7 @@ async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into
     target.announce(&LiveServer::copying_process()).await.unwrap();
     copy(LiveServerPolicy::Refuse).await.unwrap();
     // A collection minds any sign.
-    let collecting = crate::registry::Collecting::default();
+    let collecting = crate::registry::CollectionOptions::default();
     let refused = target
         .collect_garbage(&collecting, &mut |_| {})
         .await

@@ -11,7 +11,7 @@ use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
 
 use super::reachability::Edges;
 use super::spill::{Key, Scratch, Spill};
-use super::{Collected, Event, GarbageError, Untagged, blocking};
+use super::{CollectionEvent, CollectionReport, GarbageError, Untagged, blocking};
 use crate::registry::manifests::STORED_MAX;
 use crate::registry::{Error, Registry, hashing};
 use crate::storage::layout::{self, Area, Place};
@@ -30,7 +30,7 @@ pub(super) struct Marked {
     /// By manifest: what cannot be read. The payload is its repository and digest.
     pub(super) unreadable: Spill,
     /// The key of no manifest: what goes with it goes.
-    nobody: Key,
+    no_manifest: Key,
 }
 
 impl Marked {
@@ -56,7 +56,7 @@ impl Marked {
     }
 
     /// Something that goes when the manifest does.
-    fn goes_with(&mut self, manifest: &Key, place: &Place) {
+    fn remove_with(&mut self, manifest: &Key, place: &Place) {
         self.manifests.push(manifest, place.key().as_str().as_bytes());
     }
 
@@ -89,7 +89,7 @@ struct Revision {
 }
 
 /// What a tag means.
-enum Meaning {
+enum TagTarget {
     /// A manifest of its repository.
     Manifest(Digest),
     /// A link that a crash of an old server emptied says nothing of what the tag means: any of its past then.
@@ -111,15 +111,15 @@ impl Registry {
         untagged: Untagged,
         limit: SystemTime,
         scratch: &Scratch,
-        collected: &mut Collected,
-        watch: &mut (dyn FnMut(Event<'_>) + Send),
+        collected: &mut CollectionReport,
+        watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) -> Result<Marked, GarbageError> {
         let mut marked = Marked {
             edges: Edges::new(scratch),
             manifests: scratch.new_spill("manifests"),
             links: scratch.new_spill("links"),
             unreadable: scratch.new_spill("unreadable"),
-            nobody: blob(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
+            no_manifest: blob(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
         };
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
@@ -132,7 +132,7 @@ impl Registry {
                 .repository()
                 .ok_or(GarbageError::RepositoryNameInvalid { name: folder.name })?;
             collected.repositories += 1;
-            watch(Event::Marking(collected));
+            watch(CollectionEvent::Marking(collected));
             if untagged == Untagged::Delete {
                 self.mark_tags(&repository, &mut marked).await?;
             }
@@ -141,7 +141,7 @@ impl Registry {
                 let mut revisions = self
                     .listed(&area, algorithm, "list manifests")
                     .await?
-                    .map(async |digest| self.look_at(&repository, digest?).await)
+                    .map(async |digest| self.read_revision(&repository, digest?).await)
                     .buffer_unordered(READS)
                     .boxed();
                 while let Some(revision) = revisions.try_next().await? {
@@ -153,7 +153,7 @@ impl Registry {
                             Document::Read(_) | Document::Unreadable => {}
                         }
                         collected.manifests += 1;
-                        watch(Event::Marking(collected));
+                        watch(CollectionEvent::Marking(collected));
                         marked = marked.spilled().await?;
                     }
                 }
@@ -189,29 +189,29 @@ impl Registry {
             .map_err(&failed)
             .map(async |tag| {
                 let tag = tag?;
-                let meaning = self.meaning(repository, &tag).await?;
-                Ok::<_, Error>((tag, meaning))
+                let tag_meaning = self.tag_meaning(repository, &tag).await?;
+                Ok::<_, Error>((tag, tag_meaning))
             })
             .buffer_unordered(READS)
             .boxed();
-        while let Some((tag, meaning)) = tags.try_next().await? {
-            if let Meaning::Manifest(digest) = &meaning {
-                marked.edges.root(&self.known_as(repository, digest).await?);
+        while let Some((tag, tag_meaning)) = tags.try_next().await? {
+            if let TagTarget::Manifest(digest) = &tag_meaning {
+                marked.edges.root(&self.manifest_key(repository, digest).await?);
             }
             for algorithm in Algorithm::ALL {
                 let area = Area::TagHistory(repository, &tag, algorithm);
                 let mut history = self.listed(&area, algorithm, "list the history of a tag").await?;
                 while let Some(digest) = history.try_next().await? {
-                    let manifest = self.known_as(repository, &digest).await?;
-                    if let Meaning::Unknown = meaning {
+                    let manifest = self.manifest_key(repository, &digest).await?;
+                    if let TagTarget::Unknown = tag_meaning {
                         marked.edges.root(&manifest);
                     }
-                    let key = match meaning {
-                        Meaning::Nothing { .. } => marked.nobody,
-                        Meaning::Manifest(_) | Meaning::Unknown => manifest,
+                    let key = match tag_meaning {
+                        TagTarget::Nothing { .. } => marked.no_manifest,
+                        TagTarget::Manifest(_) | TagTarget::Unknown => manifest,
                     };
                     let (repository, tag) = (repository.clone(), tag.clone());
-                    marked.goes_with(
+                    marked.remove_with(
                         &key,
                         &Place::TagIndex {
                             repository,
@@ -221,35 +221,42 @@ impl Registry {
                     );
                 }
             }
-            if let Meaning::Nothing { has_link: true } = meaning {
+            if let TagTarget::Nothing { has_link: true } = tag_meaning {
                 let repository = repository.clone();
-                marked.goes_with(&marked.nobody.clone(), &Place::TagCurrent { repository, tag });
+                marked.remove_with(
+                    &marked.no_manifest.clone(),
+                    &Place::TagCurrent { repository, tag },
+                );
             }
         }
         Ok(())
     }
 
     /// What a tag means.
-    async fn meaning(&self, repository: &RepositoryName, tag: &Tag) -> Result<Meaning, Error> {
+    async fn tag_meaning(&self, repository: &RepositoryName, tag: &Tag) -> Result<TagTarget, Error> {
         let Some(digest) = self.tag_target(repository, tag).await? else {
             return Ok(match self.has_tag_link(repository, tag).await? {
-                true => Meaning::Unknown,
-                false => Meaning::Nothing { has_link: false },
+                true => TagTarget::Unknown,
+                false => TagTarget::Nothing { has_link: false },
             });
         };
         if self.revision(repository, &digest).await?.is_some() {
-            return Ok(Meaning::Manifest(digest));
+            return Ok(TagTarget::Manifest(digest));
         }
         // Somebody may have moved the tag, and deleted what it meant.
         Ok(match self.tag_target(repository, tag).await? {
-            Some(now) if now == digest => Meaning::Nothing { has_link: true },
-            Some(now) => Meaning::Manifest(now),
-            None => Meaning::Nothing { has_link: false },
+            Some(now) if now == digest => TagTarget::Nothing { has_link: true },
+            Some(now) => TagTarget::Manifest(now),
+            None => TagTarget::Nothing { has_link: false },
         })
     }
 
     /// Reads a manifest a repository has a link to; nothing when there is no link in the link's folder.
-    async fn look_at(&self, repository: &RepositoryName, digest: Digest) -> Result<Option<Revision>, Error> {
+    async fn read_revision(
+        &self,
+        repository: &RepositoryName,
+        digest: Digest,
+    ) -> Result<Option<Revision>, Error> {
         let place = Place::RevisionLink {
             repository: repository.clone(),
             digest,
@@ -302,7 +309,7 @@ impl Registry {
             repository: repository.clone(),
             digest: *digest,
         };
-        marked.goes_with(&key, &place);
+        marked.remove_with(&key, &place);
         match document {
             Document::Read(Mentions { content, subjects }) => {
                 for digest in content {
@@ -310,7 +317,7 @@ impl Registry {
                     marked.edges.leads(&key, &blob(digest));
                     marked
                         .edges
-                        .leads(&key, &self.known_as(repository, digest).await?);
+                        .leads(&key, &self.manifest_key(repository, digest).await?);
                     if digest.algorithm() != Algorithm::Sha256 {
                         for canonical in self.stored_under(repository, digest).await? {
                             marked.edges.leads(&key, &blob(&canonical));
@@ -318,7 +325,7 @@ impl Registry {
                     }
                 }
                 for subject in subjects {
-                    let subject = self.known_as(repository, subject).await?;
+                    let subject = self.manifest_key(repository, subject).await?;
                     marked.edges.leads(&subject, &key);
                 }
             }
@@ -335,7 +342,7 @@ impl Registry {
     }
 
     /// How a manifest of a repository is known, by either of its digests.
-    async fn known_as(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
+    async fn manifest_key(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => None,
             Algorithm::Sha512 => self.revision(repository, digest).await?,
@@ -367,7 +374,7 @@ impl Registry {
             if folder.last_deletion {
                 // Of no manifest: it goes once it is old enough.
                 let repository = repository.clone();
-                marked.goes_with(&Key::default(), &Place::LastDeletion { repository });
+                marked.remove_with(&Key::default(), &Place::LastDeletion { repository });
             }
             if !folder.referrers {
                 continue;
@@ -376,9 +383,9 @@ impl Registry {
                 let area = Area::ReferrersKnown(&repository, algorithm);
                 let mut known = self.listed(&area, algorithm, "list known manifests").await?;
                 while let Some(digest) = known.try_next().await? {
-                    let key = self.known_as(&repository, &digest).await?;
+                    let key = self.manifest_key(&repository, &digest).await?;
                     let repository = repository.clone();
-                    marked.goes_with(&key, &Place::ReferrerKnown { repository, digest });
+                    marked.remove_with(&key, &Place::ReferrerKnown { repository, digest });
                     marked = marked.spilled().await?;
                 }
                 let area = Area::Subjects(&repository, algorithm);
@@ -391,13 +398,13 @@ impl Registry {
                         let Some(referrer) = layout::referrer_name(&entry.name) else {
                             continue;
                         };
-                        let key = self.known_as(&repository, &referrer).await?;
+                        let key = self.manifest_key(&repository, &referrer).await?;
                         let place = Place::ReferrerEntry {
                             repository: repository.clone(),
                             subject,
                             referrer,
                         };
-                        marked.goes_with(&key, &place);
+                        marked.remove_with(&key, &place);
                         marked = marked.spilled().await?;
                     }
                 }

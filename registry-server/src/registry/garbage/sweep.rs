@@ -10,7 +10,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName};
 use super::mark::blob;
 use super::reachability::Reached;
 use super::spill::{Cursor, Key, Partitions, Record, Spill};
-use super::{Collected, Eligible, Event, GarbageError, Removal, blocking};
+use super::{CollectionEvent, CollectionReport, Eligible, GarbageError, Removal, blocking};
 use crate::registry::{Error, LiveServerPolicy, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Condition, Durability, StorageKey};
@@ -40,16 +40,16 @@ pub(super) struct Garbage {
 
 /// The repositories in which a collection noted that it removes something, and when.
 #[derive(Default)]
-struct Noted {
+struct NotedRepositories {
     at: HashMap<RepositoryName, Instant>,
 }
 
 /// What became of one object.
-enum Fate {
+enum SweepOutcome {
     Removed {
         bytes: u64,
     },
-    Young,
+    TooYoung,
     /// Somebody else removed it.
     Gone,
     Failed(Error),
@@ -59,8 +59,8 @@ impl Registry {
     pub(super) async fn sweep(
         &self,
         garbage: Garbage,
-        collected: &mut Collected,
-        watch: &mut (dyn FnMut(Event<'_>) + Send),
+        collected: &mut CollectionReport,
+        watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) -> Result<(), GarbageError> {
         let Garbage {
             mut reached,
@@ -71,46 +71,46 @@ impl Registry {
             removal,
             live_server_policy,
         } = garbage;
-        // Without a writer nobody looks for the note.
+        // Without a live server nobody looks for the note.
         let mut noted = match (removal, live_server_policy) {
-            (Removal::Remove, LiveServerPolicy::Ignore) => Some(Noted::default()),
+            (Removal::Remove, LiveServerPolicy::Ignore) => Some(NotedRepositories::default()),
             (Removal::Remove, LiveServerPolicy::Refuse) | (Removal::DryRun, _) => None,
         };
         // Before anything is removed.
-        let mut notes = Notes::new(unreadable, reached.partitions);
+        let mut notes = NoteReader::new(unreadable, reached.partitions);
         let mut batch;
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
             for (_, note) in batch.reached {
-                if let Some((repository, digest)) = unreadable_of(&note) {
+                if let Some((repository, digest)) = parse_unreadable_note(&note) {
                     return Err(GarbageError::Unreadable { repository, digest });
                 }
             }
         }
 
-        let mut notes = Notes::new(manifests, reached.partitions);
+        let mut notes = NoteReader::new(manifests, reached.partitions);
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
             let places: Vec<Place> = batch
                 .garbage
                 .iter()
-                .filter_map(|(_, note)| place_of(note))
+                .filter_map(|(_, note)| parse_path_note(note))
                 .collect();
             self.note_removals(&mut noted, places.iter()).await?;
-            let mut fates = stream::iter(places)
+            let mut outcomes = stream::iter(places)
                 .map(async |place| (self.remove(&place, limit, removal).await, place))
                 .buffer_unordered(AT_ONCE);
-            while let Some((fate, place)) = fates.next().await {
-                collected.count(fate, &place, watch);
+            while let Some((outcome, place)) = outcomes.next().await {
+                collected.count(outcome, &place, watch);
             }
         }
         if collected.failed > 0 {
             return Ok(()); // A manifest that stays must not lose its blobs.
         }
 
-        let mut notes = Notes::new(links, reached.partitions);
+        let mut notes = NoteReader::new(links, reached.partitions);
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
@@ -118,28 +118,30 @@ impl Registry {
             let links: Vec<(Key, Place, Digest)> = batch
                 .garbage
                 .iter()
-                .filter_map(|(key, note)| link_of(note).map(|(place, canonical)| (*key, place, canonical)))
+                .filter_map(|(key, note)| {
+                    parse_link_note(note).map(|(place, canonical)| (*key, place, canonical))
+                })
                 .collect();
             let places = links.iter().map(|(_, place, _)| place);
             self.note_removals(&mut noted, places).await?;
-            let mut fates = stream::iter(links)
+            let mut outcomes = stream::iter(links)
                 .map(async |(key, place, canonical)| {
-                    let fate = match self.is_young(&canonical, limit).await {
-                        Ok(true) => Fate::Young,
+                    let outcome = match self.is_too_young(&canonical, limit).await {
+                        Ok(true) => SweepOutcome::TooYoung,
                         Ok(false) => self.remove(&place, limit, removal).await,
-                        Err(error) => Fate::Failed(error),
+                        Err(error) => SweepOutcome::Failed(error),
                     };
-                    (key, fate, place)
+                    (key, outcome, place)
                 })
                 .buffer_unordered(AT_ONCE);
-            while let Some((key, fate, place)) = fates.next().await {
-                if let Fate::Young = fate {
+            while let Some((key, outcome, place)) = outcomes.next().await {
+                if let SweepOutcome::TooYoung = outcome {
                     // A young link keeps its payload, however old that is.
                     young.push(key);
                 }
-                collected.count(fate, &place, watch);
+                collected.count(outcome, &place, watch);
             }
-            drop(fates);
+            drop(outcomes);
             reached = blocking(move || reached.with(&young)).await?;
         }
         if collected.failed > 0 {
@@ -153,8 +155,8 @@ impl Registry {
         mut reached: Reached,
         limit: SystemTime,
         removal: Removal,
-        collected: &mut Collected,
-        watch: &mut (dyn FnMut(Event<'_>) + Send),
+        collected: &mut CollectionReport,
+        watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) -> Result<(), GarbageError> {
         let partitions = reached.partitions;
         let mut starts = Vec::new();
@@ -174,7 +176,7 @@ impl Registry {
                 let area = Area::Blobs(*algorithm, *start);
                 let digests = self.listed(&area, *algorithm, "list blobs").await?;
                 let known = &known;
-                let mut fates = digests
+                let mut outcomes = digests
                     .try_filter(|digest| std::future::ready(partitions.of(&blob(digest)) == partition))
                     .map(async |digest| {
                         let digest = digest?;
@@ -186,9 +188,9 @@ impl Registry {
                     })
                     .buffer_unordered(AT_ONCE)
                     .boxed();
-                while let Some(fate) = fates.try_next().await? {
-                    match fate {
-                        Some((fate, place)) => collected.count(fate, &place, watch),
+                while let Some(outcome) = outcomes.try_next().await? {
+                    match outcome {
+                        Some((outcome, place)) => collected.count(outcome, &place, watch),
                         None => collected.blobs_kept += 1,
                     }
                 }
@@ -200,10 +202,10 @@ impl Registry {
     /// Notes in which repositories something is about to be removed, for pushes that run beside.
     async fn note_removals(
         &self,
-        noted: &mut Option<Noted>,
+        noted: &mut Option<NotedRepositories>,
         places: impl Iterator<Item = &Place>,
     ) -> Result<(), Error> {
-        let Some(Noted { at }) = noted else {
+        let Some(NotedRepositories { at }) = noted else {
             return Ok(());
         };
         for repository in places.filter_map(Place::repository) {
@@ -220,7 +222,7 @@ impl Registry {
     }
 
     /// Whether a payload is too young to go. A missing one is not. Looking makes it no younger.
-    async fn is_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
+    async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
         match self
             .driver
             .touched(&Place::BlobData { digest: *canonical }.key())
@@ -232,7 +234,7 @@ impl Registry {
         }
     }
 
-    async fn remove(&self, place: &Place, limit: SystemTime, removal: Removal) -> Fate {
+    async fn remove(&self, place: &Place, limit: SystemTime, removal: Removal) -> SweepOutcome {
         let (key, shelf) = (place.key(), place.shelf());
         let removed = match removal {
             Removal::DryRun => self
@@ -248,37 +250,42 @@ impl Registry {
                 };
                 let condition = Condition::Older(limit);
                 if let Err(error) = self.invalidate_at(place).await {
-                    return Fate::Failed(error);
+                    return SweepOutcome::Failed(error);
                 }
                 let removed = self.driver.delete_if(&key, &condition, &shelf, durability).await;
                 if let Err(error) = self.invalidate_at(place).await {
-                    return Fate::Failed(error);
+                    return SweepOutcome::Failed(error);
                 }
                 removed
             }
         };
         match removed {
-            Ok(Some(found)) => Fate::Removed { bytes: found.size },
-            Ok(None) => Fate::Young,
-            Err(error) if error.is_not_found() => Fate::Gone,
-            Err(source) => Fate::Failed(Error::storage("remove garbage")(source)),
+            Ok(Some(found)) => SweepOutcome::Removed { bytes: found.size },
+            Ok(None) => SweepOutcome::TooYoung,
+            Err(error) if error.is_not_found() => SweepOutcome::Gone,
+            Err(source) => SweepOutcome::Failed(Error::storage("remove garbage")(source)),
         }
     }
 }
 
-impl Collected {
-    fn count(&mut self, fate: Fate, place: &Place, watch: &mut (dyn FnMut(Event<'_>) + Send)) {
-        let bytes = match fate {
-            Fate::Removed { bytes } => bytes,
-            Fate::Young => {
-                self.young += 1;
+impl CollectionReport {
+    fn count(
+        &mut self,
+        outcome: SweepOutcome,
+        place: &Place,
+        watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
+    ) {
+        let bytes = match outcome {
+            SweepOutcome::Removed { bytes } => bytes,
+            SweepOutcome::TooYoung => {
+                self.too_young += 1;
                 if let Place::BlobData { .. } = place {
                     self.blobs_kept += 1;
                 }
                 return;
             }
-            Fate::Gone => return,
-            Fate::Failed(error) => {
+            SweepOutcome::Gone => return,
+            SweepOutcome::Failed(error) => {
                 self.failed += 1;
                 self.first_failure.get_or_insert(error);
                 return;
@@ -306,13 +313,13 @@ impl Collected {
             }
             _ => Eligible::Index,
         };
-        watch(Event::Eligible(&eligible));
-        watch(Event::Sweeping(self));
+        watch(CollectionEvent::Eligible(&eligible));
+        watch(CollectionEvent::Sweeping(self));
     }
 }
 
 /// Notes by key, read in batches and sorted by whether their key is reached.
-struct Notes {
+struct NoteReader {
     spill: Spill,
     partitions: Partitions,
     /// The partition that is being read.
@@ -328,7 +335,7 @@ struct Batch {
     garbage: Vec<Record>,
 }
 
-impl Notes {
+impl NoteReader {
     fn new(spill: Spill, partitions: Partitions) -> Self {
         Self {
             spill,
@@ -372,19 +379,19 @@ impl Notes {
 }
 
 /// Reads the note of something that goes with a manifest.
-fn place_of(note: &[u8]) -> Option<Place> {
+fn parse_path_note(note: &[u8]) -> Option<Place> {
     let key = std::str::from_utf8(note).ok()?;
     Place::parse(&StorageKey::parse(key).ok()?)
 }
 
 /// Reads the note of a link.
-fn link_of(note: &[u8]) -> Option<(Place, Digest)> {
+fn parse_link_note(note: &[u8]) -> Option<(Place, Digest)> {
     let (key, canonical) = std::str::from_utf8(note).ok()?.split_once('\n')?;
-    Some((place_of(key.as_bytes())?, Digest::parse(canonical).ok()?))
+    Some((parse_path_note(key.as_bytes())?, Digest::parse(canonical).ok()?))
 }
 
 /// Reads the note of a manifest that cannot be read.
-fn unreadable_of(note: &[u8]) -> Option<(RepositoryName, Digest)> {
+fn parse_unreadable_note(note: &[u8]) -> Option<(RepositoryName, Digest)> {
     let (repository, digest) = std::str::from_utf8(note).ok()?.split_once('\n')?;
     Some((
         RepositoryName::parse(repository).ok()?,

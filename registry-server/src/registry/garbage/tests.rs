@@ -23,15 +23,15 @@ use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Whatever is there when it begins is old enough.
-fn at_once(untagged: Untagged) -> Collecting {
-    Collecting {
+fn at_once(untagged: Untagged) -> CollectionOptions {
+    CollectionOptions {
         untagged,
         min_age: Duration::ZERO,
-        ..Collecting::default()
+        ..CollectionOptions::default()
     }
 }
 
-async fn collect(registry: &Registry, collecting: &Collecting) -> Collected {
+async fn collect(registry: &Registry, collecting: &CollectionOptions) -> CollectionReport {
     let collected = registry.collect_garbage(collecting, &mut |_| {}).await.unwrap();
     assert_eq!(collected.failed, 0, "{collected:?}");
     collected
@@ -97,7 +97,7 @@ async fn what_no_manifest_refers_to_goes_with_its_links_and_empty_folders() {
 }
 
 /// The layer and the manifest that went: the config is the kept image's too.
-fn dropped_bytes(collected: &Collected) -> u64 {
+fn dropped_bytes(collected: &CollectionReport) -> u64 {
     assert_eq!(collected.blobs_removed, 2);
     let layer = "another layer";
     let manifest = format!(
@@ -115,14 +115,14 @@ async fn a_dry_run_tells_the_same_and_changes_nothing() {
     let dropped = push_image(&registry, &app, "", "layer").await;
     let before = keys(registry.driver()).await;
     let told = async |removal| {
-        let collecting = Collecting {
+        let collecting = CollectionOptions {
             removal,
             ..at_once(Untagged::Delete)
         };
         let mut told = Vec::new();
         let collected = registry
             .collect_garbage(&collecting, &mut |event| {
-                if let Event::Eligible(eligible) = event {
+                if let CollectionEvent::Eligible(eligible) = event {
                     told.push(format!("{eligible:?}"));
                 }
             })
@@ -163,9 +163,9 @@ async fn what_is_younger_than_the_minimum_age_stays_with_all_it_needs() {
         digest: image,
     };
     age_file(&path(folder.path(), &link), HOUR / 2);
-    let careful = Collecting {
+    let careful = CollectionOptions {
         untagged: Untagged::Delete,
-        ..Collecting::default()
+        ..CollectionOptions::default()
     };
     let collected = collect(&registry, &careful).await;
     assert_eq!(
@@ -219,7 +219,7 @@ async fn who_is_told_that_a_blob_is_there_can_count_on_it_for_an_hour() {
     for digest in [index, image] {
         registry.delete_manifest(&app, &digest).await.unwrap();
     }
-    let collected = collect(&registry, &Collecting::default()).await;
+    let collected = collect(&registry, &CollectionOptions::default()).await;
     assert_eq!(collected.blobs_removed, 1, "{collected:?}");
     for content in [
         "asked for",
@@ -398,7 +398,7 @@ async fn a_repository_of_which_nothing_is_left_leaves_the_catalog() {
         names.collect::<Vec<_>>()
     };
     assert_eq!(listed().await, ["deep/app", "deep/app/sub", "other"]);
-    let dry = Collecting {
+    let dry = CollectionOptions {
         removal: Removal::DryRun,
         ..at_once(Untagged::Keep)
     };
@@ -433,7 +433,7 @@ async fn tags_that_mean_nothing_go_with_what_has_no_tag_and_stay_without() {
     collect(&registry, &at_once(Untagged::Keep)).await;
     assert_eq!(tags().await.len(), 4);
     // Young ones stay.
-    let young = Collecting {
+    let young = CollectionOptions {
         min_age: HOUR,
         ..at_once(Untagged::Delete)
     };
@@ -521,7 +521,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
         "the question leaves nothing behind"
     );
     // A dry run harms nobody.
-    let dry = Collecting {
+    let dry = CollectionOptions {
         removal: Removal::DryRun,
         ..at_once(Untagged::Keep)
     };
@@ -541,7 +541,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
     assert_eq!(keys(registry.driver()).await, [] as [String; 0]);
     registry.announce(&LiveServer::this_process()).await.unwrap();
     blob_of(&registry, &app, "garbage").await;
-    let forced = Collecting {
+    let forced = CollectionOptions {
         live_server_policy: LiveServerPolicy::Ignore,
         ..at_once(Untagged::Keep)
     };
@@ -593,7 +593,7 @@ async fn asking_for_the_time_leaves_no_folder_behind() {
     let folder = tempfile::tempdir().unwrap();
     let registry = in_folder(folder.path());
     blob_of(&registry, &name("app"), "young").await;
-    collect(&registry, &Collecting::default()).await;
+    collect(&registry, &CollectionOptions::default()).await;
     // Else a collection by root would keep the server out of its own index.
     assert!(!folder.path().join("docker/registry/berth").exists());
 }

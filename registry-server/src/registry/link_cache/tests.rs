@@ -10,7 +10,7 @@ use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 
 use super::super::tests::in_folder;
 use super::super::{
-    Accepts, Chunk, Collecting, Error, LiveServerPolicy, Offset, Registry, Removal, Settings, Untagged,
+    Accepts, Chunk, CollectionOptions, Error, LiveServerPolicy, Offset, Registry, Removal, Settings, Untagged,
 };
 use crate::cache::Cache;
 use crate::cache::testing::RedisServer;
@@ -344,12 +344,12 @@ async fn what_a_collection_removes_is_forgotten_in_redis() {
     };
     registry.delete_tag(&name(), &tag).await.unwrap();
     assert_eq!(server.ask(&["SCARD", "repository::team/app::blobs"]), "12");
-    let collecting = Collecting {
+    let collecting = CollectionOptions {
         untagged: Untagged::Delete,
         removal: Removal::Remove,
         live_server_policy: LiveServerPolicy::Ignore,
         min_age: Duration::ZERO,
-        ..Collecting::default()
+        ..CollectionOptions::default()
     };
     let collector = cached(in_folder(folder.path()), server.cache().await);
     let collected = collector.collect_garbage(&collecting, &mut |_| {}).await.unwrap();

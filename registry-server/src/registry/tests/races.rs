@@ -1,5 +1,5 @@
 //! Two pieces of work that meet in any way: one makes some of its calls of the store, the other some of its own, then
-//! the first goes on to its end, then the other. However they meet, what was succeeded and what is there afterwards is
+//! the first goes on to its end, then the other. However they meet, what was answered and what is there afterwards is
 //! what it would be had one come after the other.
 
 use std::collections::BTreeSet;
@@ -12,12 +12,14 @@ use registry_oci::{Digest, MediaType, Reference, Tag};
 
 use super::content::{blob_of, descriptor, name, push};
 use super::gated::{Gated, Removals, Shared, TO_THE_END};
-use crate::registry::{Accepts, Collecting, Error, LiveServerPolicy, Purge, Registry, Settings, Untagged};
+use crate::registry::{
+    Accepts, CollectionOptions, Error, LiveServerPolicy, Purge, Registry, Settings, Untagged,
+};
 use crate::storage::Driver;
 
 type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What is done, and what was succeeded.
+/// What is done, and what was answered.
 type Work = fn(Registry) -> Doing<String>;
 
 /// Two pieces of work, what was there before them, and what can be seen after them.
@@ -40,7 +42,7 @@ enum How {
     TheOtherWhole,
 }
 
-/// What was succeeded to the one and to the other, and what is there.
+/// What was answered to the one and to the other, and what is there.
 type Outcome = (String, String, String);
 
 fn registry(driver: Arc<dyn Driver>) -> Registry {
@@ -465,10 +467,10 @@ async fn a_blob_that_is_mounted_and_deleted_where_it_comes_from() {
 }
 
 async fn collect(registry: Registry) -> String {
-    let collecting = Collecting {
+    let collecting = CollectionOptions {
         untagged: Untagged::Delete,
         live_server_policy: LiveServerPolicy::Ignore,
-        ..Collecting::default()
+        ..CollectionOptions::default()
     };
     let collected = registry.collect_garbage(&collecting, &mut |_| {}).await.unwrap();
     assert_eq!(collected.failed, 0, "{collected:?}");

@@ -47,7 +47,7 @@ async fn what_clients_push_and_delete_leaves_nothing_to_find() {
         checked.hashed >= checked.bytes && checked.bytes > 0,
         "{checked:?}"
     );
-    let collecting = crate::registry::Collecting {
+    let collecting = crate::registry::CollectionOptions {
         min_age: Duration::ZERO,
         ..Default::default()
     };

@@ -135,7 +135,7 @@ async fn a_collection_cut_off_behind_any_removal_leaves_what_stays_whole_and_no_
                     ended: Notify::new(),
                 });
                 let registry = lenient(Arc::clone(&driver) as Arc<dyn Driver>);
-                let (collecting, mut silent) = (at_once(untagged), |_: Event<'_>| {});
+                let (collecting, mut silent) = (at_once(untagged), |_: CollectionEvent<'_>| {});
                 let finished = tokio::select! {
                     biased;
                     () = driver.ended.notified() => false,

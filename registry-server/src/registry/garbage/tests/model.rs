@@ -325,7 +325,7 @@ proptest! {
             let registry = lenient(Arc::new(InMemory::new()));
             let model = Model::of(&registry, &pushes).await;
             let kept = model.kept(untagged);
-            let collecting = Collecting { memory, ..at_once(untagged) };
+            let collecting = CollectionOptions { memory, ..at_once(untagged) };
             collect(&registry, &collecting).await;
             model.check_whole(&registry, &kept).await;
             model.check_exactly(&registry, untagged).await;

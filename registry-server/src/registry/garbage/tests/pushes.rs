@@ -99,10 +99,10 @@ async fn two_hundred_pushes_during_collections_in_a_loop_leave_no_broken_manifes
     let collector = tokio::spawn({
         let (registry, figures, done) = (registry.clone(), Arc::clone(&figures), Arc::clone(&done));
         async move {
-            let collecting = Collecting {
+            let collecting = CollectionOptions {
                 untagged: Untagged::Delete,
                 live_server_policy: LiveServerPolicy::Ignore,
-                ..Collecting::default()
+                ..CollectionOptions::default()
             };
             while !done.load(Ordering::Relaxed) {
                 let collected = collect(&registry, &collecting).await;
