@@ -29,7 +29,7 @@ mod receive;
 mod referrers;
 mod tags;
 mod ticker;
-mod torn;
+mod truncated_blobs;
 mod uploads;
 mod validation;
 mod verify;
@@ -110,7 +110,7 @@ pub struct Registry {
     /// Manifests that the index of referrers does not know.
     unindexed: Arc<referrers::Unindexed>,
     /// What was learnt by hashing payloads whose size was in doubt.
-    sizes: Arc<torn::Sizes>,
+    sizes: Arc<truncated_blobs::VerifiedSizes>,
     /// Which requests go on with which upload sessions.
     turns: Arc<uploads::Turns>,
 }

@@ -215,7 +215,7 @@ impl Registry {
     ) -> Result<Option<BlobDescriptor>, Error> {
         let key = Place::BlobData { digest: canonical }.key();
         match self.driver.stat(&key).await {
-            Ok(found) if !self.can_be_whole(&canonical, found.size) => Ok(None),
+            Ok(found) if !self.is_plausible_size(&canonical, found.size) => Ok(None),
             Ok(found) => {
                 let blob = BlobDescriptor {
                     digest: *digest,

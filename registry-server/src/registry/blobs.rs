@@ -65,7 +65,7 @@ impl Registry {
         // has to be looked at, once.
         if self.needs_size(&resolved) {
             let found = self.driver.look(&key).await.map_err(&failed)?;
-            let found = found.filter(|found| self.can_be_whole(&resolved.canonical, found.size));
+            let found = found.filter(|found| self.is_plausible_size(&resolved.canonical, found.size));
             let Some(found) = found else {
                 return Err(unknown(repository, digest));
             };
@@ -95,10 +95,10 @@ impl Registry {
         let payload = Place::BlobData {
             digest: resolved.canonical,
         };
-        let is_torn = |size| !self.can_be_whole(&resolved.canonical, size);
+        let is_truncated = |size| !self.is_plausible_size(&resolved.canonical, size);
         match self.driver.read(&payload.key(), range).await {
-            Ok(content) if is_torn(content.size) => Err(unknown(repository, digest)),
-            Err(storage::Error::RangeNotSatisfiable { size, .. }) if is_torn(size) => {
+            Ok(content) if is_truncated(content.size) => Err(unknown(repository, digest)),
+            Err(storage::Error::RangeNotSatisfiable { size, .. }) if is_truncated(size) => {
                 Err(unknown(repository, digest))
             }
             Ok(content) => {

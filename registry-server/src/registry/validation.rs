@@ -232,7 +232,7 @@ impl Registry {
             let blob = self.linked_blobs(repository, &digests).await?;
             let mut there = Vec::with_capacity(batch.len());
             for ((digest, said), blob) in batch.iter().zip(blob) {
-                there.push(self.is_as_said(*digest, *said, blob).await?);
+                there.push(self.has_declared_size(*digest, *said, blob).await?);
             }
             looks.note(batch.into_iter().zip(there), |_| refuses);
         }
@@ -246,7 +246,7 @@ impl Registry {
             let there: Vec<bool> = stream::iter(batch.clone())
                 .map(async |(_, digest, said)| {
                     let blob = self.linked_child(repository, &digest).await?;
-                    self.is_as_said(digest, said, blob).await
+                    self.has_declared_size(digest, said, blob).await
                 })
                 .buffered(LOOKUPS)
                 .try_collect()

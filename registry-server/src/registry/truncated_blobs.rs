@@ -12,7 +12,7 @@
 //!
 //! Must not: hash a payload that has the size it should have; bytes that changed without their number are for
 //! `storage check --digests` to find.
-//! Start at [`Registry::is_as_said`].
+//! Start at [`Registry::has_declared_size`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,14 +31,14 @@ const KNOWN_MAX: usize = 4096;
 
 /// What was learnt by hashing payloads.
 #[derive(Debug)]
-pub(super) struct Sizes {
+pub(super) struct VerifiedSizes {
     /// How many bytes belong to a digest.
     known: Mutex<BTreeMap<Digest, u64>>,
     /// The turn to hash one.
     turn: Semaphore,
 }
 
-impl Default for Sizes {
+impl Default for VerifiedSizes {
     fn default() -> Self {
         Self {
             known: Mutex::default(),
@@ -47,7 +47,7 @@ impl Default for Sizes {
     }
 }
 
-impl Sizes {
+impl VerifiedSizes {
     /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
     fn known(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +68,7 @@ impl Sizes {
 
 impl Registry {
     /// Whether a payload of this size can have this digest. One that cannot is said once.
-    pub(super) fn can_be_whole(&self, canonical: &Digest, size: u64) -> bool {
+    pub(super) fn is_plausible_size(&self, canonical: &Digest, size: u64) -> bool {
         let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
         if !whole
             && self
@@ -84,7 +84,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ManifestSize`], or the store's.
-    pub(super) async fn is_as_said(
+    pub(super) async fn has_declared_size(
         &self,
         digest: Digest,
         said: u64,
@@ -96,7 +96,7 @@ impl Registry {
         if said == 0 || said == blob.size {
             return Ok(true);
         }
-        match self.examine(blob.canonical).await? {
+        match self.verify_size(blob.canonical).await? {
             None => Ok(false),
             // It was replaced meanwhile.
             Some(actual) if actual == said => Ok(true),
@@ -106,24 +106,24 @@ impl Registry {
 
     /// How many bytes a payload has whose size in the store is in doubt; nothing when it is not there any more, or was
     /// damaged and is in the trash now.
-    async fn examine(&self, canonical: Digest) -> Result<Option<u64>, Error> {
+    async fn verify_size(&self, canonical: Digest) -> Result<Option<u64>, Error> {
         let registry = self.clone();
         detached(async move {
             let turn = registry.sizes.turn.acquire().await;
             let _turn = turn.map_err(|_| Error::Stopping)?;
-            registry.examine_in_turn(canonical).await
+            registry.verify_size_exclusively(canonical).await
         })
         .await
     }
 
-    async fn examine_in_turn(&self, canonical: Digest) -> Result<Option<u64>, Error> {
+    async fn verify_size_exclusively(&self, canonical: Digest) -> Result<Option<u64>, Error> {
         let key = Place::BlobData { digest: canonical }.key();
         if let Some(whole) = self.sizes.of(&canonical) {
             let found = self.driver.look(&key).await;
             return match found.map_err(Error::storage("look at a blob"))? {
                 None => Ok(None),
                 Some(found) if found.size == whole => Ok(Some(whole)),
-                Some(found) => self.discard_damaged(canonical, found.size, found.modified).await,
+                Some(found) => self.trash_damaged(canonical, found.size, found.modified).await,
             };
         }
         let count = AtomicU64::new(0);
@@ -135,12 +135,12 @@ impl Registry {
                 self.sizes.learn(canonical, size);
                 Ok(Some(size))
             }
-            Some(found) => self.discard_damaged(canonical, size, found.modified).await,
+            Some(found) => self.trash_damaged(canonical, size, found.modified).await,
         }
     }
 
     /// Takes a damaged payload to the trash, unless it was written anew since `seen`.
-    async fn discard_damaged(
+    async fn trash_damaged(
         &self,
         canonical: Digest,
         size: u64,
