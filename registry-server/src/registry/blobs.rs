@@ -184,7 +184,7 @@ impl Registry {
         if self.blob_link_target(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));
         }
-        self.note_deletion(repository).await?;
+        self.record_deletion(repository).await?;
         self.driver
             .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
             .await

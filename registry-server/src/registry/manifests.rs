@@ -6,7 +6,7 @@ use registry_oci::{
 };
 
 use super::blob_access::link_names;
-use super::deletions::ROUNDS;
+use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::link_cache::Consistency;
 use super::parsing::Parsed;
 use super::{Error, Notice, Registry, hashing};
@@ -169,7 +169,7 @@ impl Registry {
     }
 
     /// Writes what makes a manifest reachable, and again what a deletion at the same time took away: see
-    /// [`super::deletions`].
+    /// [`super::concurrent_deletion`].
     async fn publish(&self, push: &Push<'_>) -> Result<(), Error> {
         let Push {
             repository,
@@ -182,7 +182,7 @@ impl Registry {
         } = push;
         let payload = Place::BlobData { digest: *canonical }.key();
         let mut met_deletion = false;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS_MAX {
             self.driver
                 .put(
                     &payload,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
-use super::deletions::ROUNDS;
+use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, EntryKind};
@@ -73,10 +73,10 @@ impl Registry {
                 tag: tag.clone(),
             });
         }
-        self.note_deletion(repository).await?;
+        self.record_deletion(repository).await?;
         let failed = Error::storage("delete a tag");
         let area = Area::Tag(repository, tag).key();
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS_MAX {
             self.driver
                 .delete_tree(&area, Durability::PowerLoss)
                 .await
@@ -109,7 +109,7 @@ impl Registry {
 
     /// Points a tag at a manifest the repository has. The history first: a tag whose present is not in its past
     /// would be lost to whoever cleans up by the history. Whoever calls looks afterwards whether a deletion took a part
-    /// of it: see [`super::deletions`].
+    /// of it: see [`super::concurrent_deletion`].
     pub(super) async fn put_tag(
         &self,
         repository: &RepositoryName,
@@ -228,7 +228,7 @@ impl Registry {
         remove(&current, Condition::Holds(bytes)).await?;
         // A push that moves the tag may have entered something into its history meanwhile. A tag that means nothing is
         // not listed; and a push that is not done yet looks whether all it wrote is there.
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS_MAX {
             let rest = self.history(repository, tag).await?;
             if rest.is_empty() || self.has_tag_link(repository, tag).await? {
                 break;

@@ -118,7 +118,7 @@ impl<'a> Trash<'a> {
         // What was made young meanwhile may as well have been written anew: the next repair sees which.
         let condition = Condition::Older(*seen);
         if let (LiveServerPolicy::Ignore, Some(repository)) = (self.live_server_policy, place.repository()) {
-            self.registry.note_deletion(repository).await?;
+            self.registry.record_deletion(repository).await?;
         }
         self.registry.invalidate_at(place).await?;
         let removed = driver

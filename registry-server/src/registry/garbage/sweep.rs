@@ -212,7 +212,7 @@ impl Registry {
             if at.get(repository).is_some_and(|at| at.elapsed() < NOTED_AGAIN) {
                 continue;
             }
-            self.note_deletion(repository).await?;
+            self.record_deletion(repository).await?;
             if at.len() >= NOTED_MAX {
                 at.clear();
             }

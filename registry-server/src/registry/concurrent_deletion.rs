@@ -44,11 +44,11 @@ use crate::storage::{Condition, Durability, EntryKind, Mode};
 const RECENT: Duration = Duration::from_secs(3600);
 
 /// How often a deletion or a push begins again because the other came in between.
-pub(super) const ROUNDS: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 impl Registry {
     /// Notes that something of a repository is about to be deleted. Before the first removal, never after it.
-    pub(super) async fn note_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
+    pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("note a deletion");
         let place = Place::LastDeletion {
             repository: repository.clone(),
@@ -115,17 +115,17 @@ impl Registry {
         let mut names = vec![*digest];
         if canonical != *digest {
             names.push(canonical);
-        } else if let Some(other) = self.other_name(repository, &canonical).await? {
+        } else if let Some(other) = self.sha512_name(repository, &canonical).await? {
             names.push(other);
         }
         // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
         let loaded = self.load_manifest(repository, &canonical).await;
         let subject = loaded.ok().flatten().and_then(|(stored, _)| stored.subject);
         self.invalidate_manifests(repository, &names).await?;
-        self.note_deletion(repository).await?;
+        self.record_deletion(repository).await?;
         self.remove_tags_and_links(repository, &names, &canonical).await?;
         for name in &names {
-            self.remove_old_entry(repository, name, subject).await?;
+            self.remove_referrer_entry(repository, name, subject).await?;
         }
         self.invalidate_manifests(repository, &names).await
     }
@@ -150,16 +150,16 @@ impl Registry {
         names: &[Digest],
         canonical: &Digest,
     ) -> Result<(), Error> {
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS_MAX {
             // Before the tags are listed: whoever sets one that the list does not show has made a link younger.
-            let written = self.written(repository, names).await?;
+            let written = self.link_times(repository, names).await?;
             // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
             // again, and no tag is left that means nothing.
             for name in names {
                 self.remove_tags_of(repository, name).await?;
             }
             // Listing many tags takes a while: the note has to be recent for whoever looks from now on.
-            self.note_deletion(repository).await?;
+            self.record_deletion(repository).await?;
             if !self.remove_links(repository, &written).await? {
                 // Written anew, or only renewed for an index that names it.
                 match self.tag_of_any(repository, names).await? {
@@ -187,7 +187,7 @@ impl Registry {
     }
 
     /// When the links of a manifest were written last; in the order in which they are removed.
-    async fn written(
+    async fn link_times(
         &self,
         repository: &RepositoryName,
         names: &[Digest],
@@ -218,7 +218,7 @@ impl Registry {
                 .driver
                 .delete_if(&key, &unchanged, &shelf, Durability::PowerLoss);
             match removed.await {
-                Ok(Some(_)) => self.remove_beside(repository, link).await?,
+                Ok(Some(_)) => self.remove_link_siblings(repository, link).await?,
                 Ok(None) => return Ok(false),
                 Err(error) if error.is_not_found() => {}
                 Err(source) => return Err(failed(source)),
@@ -229,7 +229,7 @@ impl Registry {
 
     /// Removes what other servers keep beside the link of a manifest, such as signatures; never the link itself, which
     /// may be there again.
-    async fn remove_beside(&self, repository: &RepositoryName, link: &Place) -> Result<(), Error> {
+    async fn remove_link_siblings(&self, repository: &RepositoryName, link: &Place) -> Result<(), Error> {
         let Place::RevisionLink { digest, .. } = link else {
             return Ok(());
         };
@@ -249,7 +249,7 @@ impl Registry {
     }
 
     /// Removes what the referrers index says of a manifest, as far as no push relies on it.
-    async fn remove_old_entry(
+    async fn remove_referrer_entry(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -285,7 +285,7 @@ impl Registry {
 
     /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
     /// a manifest can be deleted all the same, and under the other name it is not served.
-    async fn other_name(
+    async fn sha512_name(
         &self,
         repository: &RepositoryName,
         canonical: &Digest,
