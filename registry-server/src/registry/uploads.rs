@@ -16,7 +16,7 @@ use registry_oci::{Digest, RepositoryName, UploadId};
 pub use parted::Resume;
 pub(super) use turns::Turns;
 
-use super::receive::{BodyError, Received};
+use super::store_body::{BodyError, StoredBody};
 use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Intake};
@@ -237,8 +237,8 @@ fn data(repository: &RepositoryName, id: &UploadId) -> Place {
 }
 
 /// What is wrong with a body that was taken in by an upload that now has `size` bytes, if anything.
-fn trouble(id: &UploadId, size: u64, received: Received, announced: Option<u64>) -> Option<Error> {
-    let Received { length, interrupted } = received;
+fn trouble(id: &UploadId, size: u64, received: StoredBody, announced: Option<u64>) -> Option<Error> {
+    let StoredBody { length, interrupted } = received;
     match (interrupted, announced) {
         (Some(source), _) if source.is::<turns::Refused>() => Some(Error::UploadOvertaken {
             id: id.clone(),

@@ -10,7 +10,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, UploadId};
 use tokio::time::Instant;
 
 use super::{Chunk, Offset, Progress, data, trouble, turns, upload_error};
-use crate::registry::receive::{BodyError, receive};
+use crate::registry::store_body::{BodyError, store_body};
 use crate::registry::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Append, Durability, Mode, Staged, Writer};
@@ -185,7 +185,7 @@ impl Registry {
         let mut writer = open(store, repository, id, chunk.offset).await?;
         let mut hasher = self.resume_hash(repository, id, writer.size()).await?;
         let saved = hasher.length();
-        let received = receive(
+        let received = store_body(
             &self.settings.request_memory,
             writer.as_mut(),
             &mut hasher,

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Offset, Progress, Session, data, trouble, unknown};
 use crate::memory::Budget;
-use crate::registry::receive::{BodyError, Received, receive};
+use crate::registry::store_body::{BodyError, StoredBody, store_body};
 use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, StorageKey, Version};
@@ -133,7 +133,9 @@ impl Registry {
         let state = open(store, repository, session, chunk.offset).await?;
         let begins = state.size() == 0 && state.version.is_none();
         let mut taking = self.taking(data(repository, id).key(), state).await?;
-        let received = taking.receive(&self.settings.request_memory, &mut body).await?;
+        let received = taking
+            .store_body(&self.settings.request_memory, &mut body)
+            .await?;
         let size = taking.hasher.length();
         let trouble = trouble(id, size, received, chunk.length);
         let resume = match &trouble {
@@ -325,12 +327,12 @@ struct Taking {
 }
 
 impl Taking {
-    /// As [`receive`], into this session.
-    async fn receive<B>(&mut self, memory: &Budget, body: &mut B) -> Result<Received, Error>
+    /// As [`store_body`], into this session.
+    async fn receive<B>(&mut self, memory: &Budget, body: &mut B) -> Result<StoredBody, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Unpin,
     {
-        receive(memory, &mut self.writer, &mut self.hasher, body).await
+        store_body(memory, &mut self.writer, &mut self.hasher, body).await
     }
 }
 

@@ -18,7 +18,7 @@ use futures_util::Stream;
 use registry_oci::{RepositoryName, UploadId};
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use crate::registry::receive::BodyError;
+use crate::registry::store_body::BodyError;
 
 /// How long a request waits for the one before it to store what it has.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

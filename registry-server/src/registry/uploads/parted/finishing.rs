@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use super::record::{Upload, session_key};
 use super::{Resume, State, Tail, Taking, YOUNG, now, open};
-use crate::registry::receive::{BodyError, Received};
+use crate::registry::store_body::{BodyError, StoredBody};
 use crate::registry::uploads::{Chunk, Session, data, trouble, unknown, upload_error};
 use crate::registry::{BlobDescriptor, Error, Registry, hashing};
 use crate::storage::layout::Place;
@@ -52,7 +52,7 @@ impl Registry {
         if let (None, Tail::Blob(canonical), Some(Resume::Whole { stored, .. })) =
             (&first, &state.tail, session.resume)
         {
-            if let Some(trouble) = trouble(id, state.size(), Received::NOTHING, chunk.length) {
+            if let Some(trouble) = trouble(id, state.size(), StoredBody::NOTHING, chunk.length) {
                 return Err(trouble);
             }
             return self
@@ -95,7 +95,7 @@ impl Registry {
         } = *finishing;
         let key = Place::BlobData { digest }.key();
         let mut taking = self.taking(key.clone(), state).await?;
-        let received = taking.receive(&self.settings.request_memory, &mut body).await;
+        let received = taking.store_body(&self.settings.request_memory, &mut body).await;
         let trouble = match received {
             // Nothing of it is kept.
             Ok(received) => trouble(id, 0, received, announced),
@@ -143,7 +143,9 @@ impl Registry {
         } = *finishing;
         let staged = data(repository, id).key();
         let mut taking = self.taking(staged.clone(), state).await?;
-        let received = taking.receive(&self.settings.request_memory, &mut body).await?;
+        let received = taking
+            .store_body(&self.settings.request_memory, &mut body)
+            .await?;
         if let Some(trouble) = trouble(id, taking.hasher.length(), received, announced) {
             self.record(store, repository, id, taking).await?;
             return Err(trouble);

@@ -36,7 +36,7 @@ fn frame() -> Result<Bytes, BodyError> {
 async fn link_times(memory: &Budget, frames: usize) -> Vec<usize> {
     let writer = Written::default();
     let mut body = stream::iter((0..frames).map(|_| frame()));
-    let received = receive(memory, &mut writer.clone(), &mut Hasher::new(), &mut body)
+    let received = store_body(memory, &mut writer.clone(), &mut Hasher::new(), &mut body)
         .await
         .unwrap();
     assert_eq!(received.length, (frames * FRAME) as u64);
@@ -72,7 +72,7 @@ async fn nothing_is_held_for_a_client_that_stops_sending() {
         let (memory, mut writer) = (memory.clone(), writer.clone());
         async move {
             let mut body = frames(receiver);
-            receive(&memory, &mut writer, &mut Hasher::new(), &mut body)
+            store_body(&memory, &mut writer, &mut Hasher::new(), &mut body)
                 .await
                 .unwrap()
                 .length

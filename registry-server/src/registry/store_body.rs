@@ -24,20 +24,20 @@ const BLOCK_FIRST: usize = 64 * 1024;
 /// The block an upload can have always, whatever the budget holds: no more than a connection has for reading.
 const BLOCK_MIN: usize = 16 * 1024;
 /// How long the bytes of a block wait for more.
-const GATHERING: Duration = Duration::from_millis(250);
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What a transport says when a body breaks off.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a body ended.
-pub(super) struct Received {
+pub(super) struct StoredBody {
     /// How many bytes of it are stored.
     pub(super) length: u64,
     /// Why it ended early, if it did.
     pub(super) interrupted: Option<BodyError>,
 }
 
-impl Received {
+impl StoredBody {
     /// Of a body without bytes.
     pub(super) const NOTHING: Self = Self {
         length: 0,
@@ -49,13 +49,13 @@ impl Received {
 ///
 /// # Errors
 /// The store's. The hash and the writer are then behind or ahead of each other and must not be used on.
-pub(super) async fn receive(
+pub(super) async fn store_body(
     memory: &Budget,
     writer: &mut dyn Writer,
     hasher: &mut Hasher,
     body: &mut (impl Stream<Item = Result<Bytes, BodyError>> + Unpin),
-) -> Result<Received, Error> {
-    let mut source = Source {
+) -> Result<StoredBody, Error> {
+    let mut reader = BlockReader {
         body,
         memory,
         rest: Bytes::new(),
@@ -64,17 +64,17 @@ pub(super) async fn receive(
         interrupted: None,
     };
     let mut length = 0;
-    let mut block = source.fill().await;
+    let mut block = reader.fill().await;
     while !block.bytes.is_empty() {
         length += block.bytes.len() as u64;
         let store = store(writer, std::mem::take(hasher), block);
-        let (next, stored) = join(source.fill(), store).await;
+        let (next, stored) = join(reader.fill(), store).await;
         *hasher = stored?;
         block = next;
     }
-    Ok(Received {
+    Ok(StoredBody {
         length,
-        interrupted: source.interrupted,
+        interrupted: reader.interrupted,
     })
 }
 
@@ -87,7 +87,7 @@ async fn store(writer: &mut dyn Writer, hasher: Hasher, block: Block) -> Result<
     Ok(hasher)
 }
 
-struct Source<'a, B> {
+struct BlockReader<'a, B> {
     body: &'a mut B,
     memory: &'a Budget,
     /// What of the last frame did not fit.
@@ -105,7 +105,7 @@ struct Block {
     _share: Share,
 }
 
-impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Source<'_, B> {
+impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
     /// The next block, full unless the client is slow or it is the last; empty at the end.
     ///
     /// Frames are copied together: a frame is a slice of a connection's buffer and would keep all of it alive,
@@ -114,7 +114,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Source<'_, B> {
         if !self.wait().await {
             return Block::default();
         }
-        let deadline = Instant::now() + GATHERING;
+        let deadline = Instant::now() + BLOCK_TIMEOUT;
         // Small bodies get small blocks; a second frame means a big one.
         let mut limit = self.rest.len().min(BLOCK_MIN);
         let mut share = None;
