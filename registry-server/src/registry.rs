@@ -101,7 +101,7 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// Links that were read a moment ago; for reads alone.
     cache: Option<Arc<Cache>>,
-    /// Turns at taking large manifests apart.
+    /// SessionLocks at taking large manifests apart.
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
     warn_once: Arc<warn_once::WarnOnce>,
@@ -112,7 +112,7 @@ pub struct Registry {
     /// What was learnt by hashing payloads whose size was in doubt.
     sizes: Arc<truncated_blobs::VerifiedSizes>,
     /// Which requests go on with which upload sessions.
-    turns: Arc<uploads::Turns>,
+    session_locks: Arc<uploads::SessionLocks>,
 }
 
 impl Registry {
@@ -127,7 +127,7 @@ impl Registry {
             warn_once: Arc::default(),
             pages: referrers::Pages::default(),
             sizes: Arc::default(),
-            turns: Arc::default(),
+            session_locks: Arc::default(),
         }
     }
 

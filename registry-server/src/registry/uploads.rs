@@ -7,21 +7,21 @@
 
 mod appended;
 mod parted;
-mod turns;
+mod session_lock;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
 pub use parted::Resume;
-pub(super) use turns::Turns;
+pub(super) use session_lock::SessionLocks;
 
 use super::store_body::{BodyError, StoredBody};
 use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Intake};
 use crate::telemetry::request::spawn;
-use turns::{Refused, Turn};
+use session_lock::{LockError, SessionGuard};
 
 /// Where an upload stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,10 +126,10 @@ impl Registry {
         let session = session.into();
         let (registry, repository) = (self.clone(), repository.clone());
         let (id, resume) = (session.id.clone(), session.resume.cloned());
-        let turn = self.turn(&repository, session).await?;
-        let body = turn.yielding(body);
+        let guard = self.lock_session(&repository, session).await?;
+        let body = guard.interruptible(body);
         detached(async move {
-            let _turn = turn;
+            let _guard = guard;
             match registry.driver.intake() {
                 Intake::Append(store) => {
                     registry
@@ -169,10 +169,10 @@ impl Registry {
         let session = session.into();
         let (registry, repository, digest) = (self.clone(), repository.clone(), *digest);
         let (id, resume) = (session.id.clone(), session.resume.cloned());
-        let turn = self.turn(&repository, session).await?;
-        let body = turn.yielding(body);
+        let guard = self.lock_session(&repository, session).await?;
+        let body = guard.interruptible(body);
         detached(async move {
-            let _turn = turn;
+            let _guard = guard;
             match registry.driver.intake() {
                 Intake::Append(store) => {
                     registry
@@ -204,7 +204,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let session = session.into();
         // A request that does not let go finds its session gone when it ends.
-        let _turn = self.turns.take(repository, session.id).await;
+        let _guard = self.session_locks.acquire(repository, session.id).await;
         match self.driver.intake() {
             Intake::Append(_) => {
                 self.appended_progress(repository, session.id).await?;
@@ -215,12 +215,16 @@ impl Registry {
     }
 
     /// Takes a session over from the request that has it.
-    async fn turn(&self, repository: &RepositoryName, session: Session<'_>) -> Result<Turn, Error> {
+    async fn lock_session(
+        &self,
+        repository: &RepositoryName,
+        session: Session<'_>,
+    ) -> Result<SessionGuard, Error> {
         let id = session.id;
-        match self.turns.take(repository, id).await {
+        match self.session_locks.acquire(repository, id).await {
             Ok(turn) => Ok(turn),
-            Err(Refused::Busy) => Err(Error::UploadBusy { id: id.clone() }),
-            Err(Refused::Overtaken) => Err(Error::UploadOvertaken {
+            Err(LockError::Busy) => Err(Error::UploadBusy { id: id.clone() }),
+            Err(LockError::Overtaken) => Err(Error::UploadOvertaken {
                 id: id.clone(),
                 actual: self.upload_progress(repository, session).await?.size,
             }),
@@ -240,7 +244,7 @@ fn data(repository: &RepositoryName, id: &UploadId) -> Place {
 fn trouble(id: &UploadId, size: u64, received: StoredBody, announced: Option<u64>) -> Option<Error> {
     let StoredBody { length, interrupted } = received;
     match (interrupted, announced) {
-        (Some(source), _) if source.is::<turns::Refused>() => Some(Error::UploadOvertaken {
+        (Some(source), _) if source.is::<session_lock::LockError>() => Some(Error::UploadOvertaken {
             id: id.clone(),
             actual: size,
         }),

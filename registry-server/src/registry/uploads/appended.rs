@@ -248,12 +248,12 @@ async fn open(
 }
 
 /// Tries until another replica that has an upload open lets go of it, for a while; requests of this process wait for
-/// their turn before.
+/// their guard before.
 async fn let_go<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
 where
     F: Future<Output = Result<T, storage::Error>>,
 {
-    let deadline = Instant::now() + turns::PATIENCE;
+    let deadline = Instant::now() + session_lock::LOCK_TIMEOUT;
     let mut pause = Duration::from_millis(10);
     loop {
         match attempt().await {

@@ -239,7 +239,7 @@ impl Registry {
         Err(mismatch(repository, id, digest, actual))
     }
 
-    /// Turns bytes that lie under their digest already into a blob of the repository.
+    /// SessionLocks bytes that lie under their digest already into a blob of the repository.
     async fn finish_whole(
         &self,
         repository: &RepositoryName,

@@ -21,22 +21,22 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::registry::store_body::BodyError;
 
 /// How long a request waits for the one before it to store what it has.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Session = (RepositoryName, UploadId);
+type SessionKey = (RepositoryName, UploadId);
 
 /// The sessions that requests work on at this moment.
 #[derive(Debug)]
-pub(in crate::registry) struct Turns {
-    queues: Mutex<HashMap<Session, Queue>>,
-    patience: Duration,
+pub(in crate::registry) struct SessionLocks {
+    queues: Mutex<HashMap<SessionKey, Queue>>,
+    timeout: Duration,
 }
 
-impl Default for Turns {
+impl Default for SessionLocks {
     fn default() -> Self {
         Self {
             queues: Mutex::default(),
-            patience: PATIENCE,
+            timeout: LOCK_TIMEOUT,
         }
     }
 }
@@ -52,7 +52,7 @@ struct Queue {
 
 /// Why a request does not have a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum LockError {
     /// Another request came.
     #[error("another request goes on with this upload")]
     Overtaken,
@@ -63,31 +63,31 @@ pub(super) enum Refused {
 
 /// A session that is one request's until this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct SessionGuard {
     _lock: OwnedMutexGuard<()>,
     number: u64,
     newest: watch::Receiver<u64>,
-    _place: Place,
+    _place: QueuePlace,
 }
 
 /// A request's place in a queue.
 #[derive(Debug)]
-struct Place {
-    turns: Arc<Turns>,
-    session: Session,
+struct QueuePlace {
+    locks: Arc<SessionLocks>,
+    session: SessionKey,
 }
 
-impl Turns {
+impl SessionLocks {
     /// Takes a session over from whoever has it.
-    pub(super) async fn take(
+    pub(super) async fn acquire(
         self: &Arc<Self>,
         repository: &RepositoryName,
         id: &UploadId,
-    ) -> Result<Turn, Refused> {
+    ) -> Result<SessionGuard, LockError> {
         let session = (repository.clone(), id.clone());
         let Queue { newest, lock, .. } = self.enter(&session);
-        let place = Place {
-            turns: Arc::clone(self),
+        let place = QueuePlace {
+            locks: Arc::clone(self),
             session,
         };
         let mut number = 0;
@@ -98,13 +98,13 @@ impl Turns {
         let newest = newest.subscribe();
         tokio::select! {
             biased;
-            () = overtaken(newest.clone(), number) => Err(Refused::Overtaken),
-            lock = lock.lock_owned() => Ok(Turn { _lock: lock, number, newest, _place: place }),
-            () = tokio::time::sleep(self.patience) => Err(Refused::Busy),
+            () = overtaken(newest.clone(), number) => Err(LockError::Overtaken),
+            lock = lock.lock_owned() => Ok(SessionGuard { _lock: lock, number, newest, _place: place }),
+            () = tokio::time::sleep(self.timeout) => Err(LockError::Busy),
         }
     }
 
-    fn enter(&self, session: &Session) -> Queue {
+    fn enter(&self, session: &SessionKey) -> Queue {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.entry(session.clone()).or_default();
         queue.requests += 1;
@@ -112,9 +112,9 @@ impl Turns {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
-        let mut queues = self.turns.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.locks.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get_mut(&self.session) {
             queue.requests -= 1;
             if queue.requests == 0 {
@@ -124,11 +124,11 @@ impl Drop for Place {
     }
 }
 
-impl Turn {
-    /// The request's body, which ends with [`Refused::Overtaken`] where it would wait for a client and another request
+impl SessionGuard {
+    /// The request's body, which ends with [`LockError::Overtaken`] where it would wait for a client and another request
     /// has come.
-    pub(super) fn yielding<B>(&self, body: B) -> Yielding<B> {
-        Yielding {
+    pub(super) fn interruptible<B>(&self, body: B) -> InterruptibleBody<B> {
+        InterruptibleBody {
             body,
             overtaken: Some(Box::pin(overtaken(self.newest.clone(), self.number))),
         }
@@ -141,14 +141,14 @@ async fn overtaken(mut newest: watch::Receiver<u64>, number: u64) {
     let _ = newest.wait_for(|newest| *newest > number).await;
 }
 
-/// See [`Turn::yielding`].
-pub(super) struct Yielding<B> {
+/// See [`SessionGuard::interruptible`].
+pub(super) struct InterruptibleBody<B> {
     body: B,
     /// Nothing once it happened.
     overtaken: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for Yielding<B> {
+impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for InterruptibleBody<B> {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -162,7 +162,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for Yielding<B> 
             return next;
         }
         this.overtaken = None;
-        Poll::Ready(Some(Err(Box::new(Refused::Overtaken))))
+        Poll::Ready(Some(Err(Box::new(LockError::Overtaken))))
     }
 }
 
@@ -180,37 +180,39 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_that_came_last_has_the_session_and_those_that_wait_are_told_at_once() {
-        let turns = Arc::new(Turns::default());
+        let locks = Arc::new(SessionLocks::default());
         let (repository, id) = names();
-        let first = turns.take(&repository, &id).await.unwrap();
-        let mut body = first.yielding(stream::pending());
+        let first = locks.acquire(&repository, &id).await.unwrap();
+        let mut body = first.interruptible(stream::pending());
         assert!(body.next().now_or_never().is_none());
-        let mut waiting: Vec<_> = (0..200).map(|_| Box::pin(turns.take(&repository, &id))).collect();
+        let mut waiting: Vec<_> = (0..200)
+            .map(|_| Box::pin(locks.acquire(&repository, &id)))
+            .collect();
         let mut last = waiting.pop().unwrap();
         for waiting in &mut waiting {
             assert!(waiting.as_mut().now_or_never().is_none());
         }
         assert!(last.as_mut().now_or_never().is_none());
         for waiting in waiting {
-            assert_eq!(waiting.await.unwrap_err(), Refused::Overtaken);
+            assert_eq!(waiting.await.unwrap_err(), LockError::Overtaken);
         }
         let error = body.next().await.unwrap().unwrap_err();
-        assert_eq!(error.downcast_ref(), Some(&Refused::Overtaken));
+        assert_eq!(error.downcast_ref(), Some(&LockError::Overtaken));
         assert!(body.next().await.is_none());
         assert!(last.as_mut().now_or_never().is_none(), "the first has not let go");
         drop(first);
         drop(last.await.unwrap());
-        assert!(turns.queues.lock().unwrap().is_empty());
+        assert!(locks.queues.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_body_that_is_all_there_is_taken_to_its_end() {
-        let turns = Arc::new(Turns::default());
+        let locks = Arc::new(SessionLocks::default());
         let (repository, id) = names();
-        let first = turns.take(&repository, &id).await.unwrap();
+        let first = locks.acquire(&repository, &id).await.unwrap();
         let body = stream::iter([Ok(Bytes::from("a")), Ok(Bytes::from("b"))]);
-        let body = first.yielding(body);
-        let mut second = Box::pin(turns.take(&repository, &id));
+        let body = first.interruptible(body);
+        let mut second = Box::pin(locks.acquire(&repository, &id));
         assert!(
             second
                 .as_mut()
@@ -223,17 +225,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_does_not_come_to_its_end_is_not_waited_for_for_ever() {
-        let turns = Arc::new(Turns {
-            patience: Duration::from_millis(10),
-            ..Turns::default()
+        let locks = Arc::new(SessionLocks {
+            timeout: Duration::from_millis(10),
+            ..SessionLocks::default()
         });
         let (repository, id) = names();
-        let first = turns.take(&repository, &id).await.unwrap();
-        assert_eq!(turns.take(&repository, &id).await.unwrap_err(), Refused::Busy);
+        let first = locks.acquire(&repository, &id).await.unwrap();
+        assert_eq!(
+            locks.acquire(&repository, &id).await.unwrap_err(),
+            LockError::Busy
+        );
         let other = UploadId::unique();
-        drop(turns.take(&repository, &other).await.unwrap());
+        drop(locks.acquire(&repository, &other).await.unwrap());
         drop(first);
-        drop(turns.take(&repository, &id).await.unwrap());
-        assert!(turns.queues.lock().unwrap().is_empty());
+        drop(locks.acquire(&repository, &id).await.unwrap());
+        assert!(locks.queues.lock().unwrap().is_empty());
     }
 }
