@@ -101,7 +101,7 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// Links that were read a moment ago; for reads alone.
     cache: Option<Arc<Cache>>,
-    /// SessionLocks at taking large manifests apart.
+    /// Turns at taking large manifests apart.
     parsing: Arc<Semaphore>,
     /// Which broken objects were spoken of.
     warn_once: Arc<warn_once::WarnOnce>,

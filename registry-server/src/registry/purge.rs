@@ -237,7 +237,7 @@ impl Registry {
             Purge::DryRun => true,
             Purge::Remove => match self.driver.intake() {
                 Intake::Append(_) => self.remove_upload(repository, id).await.map(|()| true)?,
-                Intake::Parts(store) => self.purge_parted(store, repository, id, age).await?,
+                Intake::Parts(store) => self.purge_multipart(store, repository, id, age).await?,
             },
         };
         Ok(match removed {

@@ -1,19 +1,19 @@
 //! Upload sessions ("Pushing a blob monolithically" and "Pushing a blob in chunks", OCI distribution 1.1).
 //!
 //! A session lives in the store and in what its client hands back with each request: any replica and a restarted
-//! server continue it. How its bytes lie depends on how the store takes in what is big ([`Intake`]): `appended` where
-//! they are appended to a file, as distribution has them; `parted` where they are stored in parts.
+//! server continue it. How its bytes lie depends on how the store takes in what is big ([`Intake`]): `append` where
+//! they are appended to a file, as distribution has them; `multipart` where they are stored in parts.
 //! Start at [`Registry::start_upload`].
 
-mod appended;
-mod parted;
+mod append;
+mod multipart;
 mod session_lock;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
-pub use parted::Resume;
+pub use multipart::Resume;
 pub(super) use session_lock::SessionLocks;
 
 use super::store_body::{BodyError, StoredBody};
@@ -86,7 +86,7 @@ impl Registry {
     pub async fn start_upload(&self, repository: &RepositoryName) -> Result<Progress, Error> {
         match self.driver.intake() {
             Intake::Append(store) => self.start_appended(store, repository).await,
-            Intake::Parts(store) => Self::start_parted(store).await,
+            Intake::Parts(store) => Self::start_multipart(store).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Registry {
         let session = session.into();
         match self.driver.intake() {
             Intake::Append(_) => self.appended_progress(repository, session.id).await,
-            Intake::Parts(store) => self.parted_progress(store, repository, session).await,
+            Intake::Parts(store) => self.multipart_progress(store, repository, session).await,
         }
     }
 
@@ -142,7 +142,7 @@ impl Registry {
                         resume: resume.as_ref(),
                     };
                     registry
-                        .append_parted(store, &repository, session, chunk, body)
+                        .append_multipart(store, &repository, session, chunk, body)
                         .await
                 }
             }
@@ -185,7 +185,7 @@ impl Registry {
                         resume: resume.as_ref(),
                     };
                     registry
-                        .finish_parted(store, &repository, session, chunk, digest, body)
+                        .finish_multipart(store, &repository, session, chunk, digest, body)
                         .await
                 }
             }
@@ -210,7 +210,7 @@ impl Registry {
                 self.appended_progress(repository, session.id).await?;
                 self.remove_upload(repository, session.id).await
             }
-            Intake::Parts(store) => self.cancel_parted(store, repository, session).await,
+            Intake::Parts(store) => self.cancel_multipart(store, repository, session).await,
         }
     }
 
@@ -222,7 +222,7 @@ impl Registry {
     ) -> Result<SessionGuard, Error> {
         let id = session.id;
         match self.session_locks.acquire(repository, id).await {
-            Ok(turn) => Ok(turn),
+            Ok(guard) => Ok(guard),
             Err(LockError::Busy) => Err(Error::UploadBusy { id: id.clone() }),
             Err(LockError::Overtaken) => Err(Error::UploadOvertaken {
                 id: id.clone(),
@@ -241,7 +241,7 @@ fn data(repository: &RepositoryName, id: &UploadId) -> Place {
 }
 
 /// What is wrong with a body that was taken in by an upload that now has `size` bytes, if anything.
-fn trouble(id: &UploadId, size: u64, received: StoredBody, announced: Option<u64>) -> Option<Error> {
+fn failure(id: &UploadId, size: u64, received: StoredBody, announced: Option<u64>) -> Option<Error> {
     let StoredBody { length, interrupted } = received;
     match (interrupted, announced) {
         (Some(source), _) if source.is::<session_lock::LockError>() => Some(Error::UploadOvertaken {

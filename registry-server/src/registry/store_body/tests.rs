@@ -33,7 +33,7 @@ fn frame() -> Result<Bytes, BodyError> {
     Ok(Bytes::from(vec![7; FRAME]))
 }
 
-async fn link_times(memory: &Budget, frames: usize) -> Vec<usize> {
+async fn written(memory: &Budget, frames: usize) -> Vec<usize> {
     let writer = Written::default();
     let mut body = stream::iter((0..frames).map(|_| frame()));
     let received = store_body(memory, &mut writer.clone(), &mut Hasher::new(), &mut body)

@@ -25,7 +25,7 @@ use futures_util::Stream;
 use registry_oci::{Digest, Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, Offset, Progress, Session, data, trouble, unknown};
+use super::{Chunk, Offset, Progress, Session, data, failure, unknown};
 use crate::memory::Budget;
 use crate::registry::store_body::{BodyError, StoredBody, store_body};
 use crate::registry::{Error, Registry};
@@ -56,7 +56,7 @@ pub enum Resume {
 const YOUNG: Duration = Duration::from_secs(15 * 60);
 
 /// Where a session stands that is gone on with.
-struct State {
+struct SessionState {
     hasher: Hasher,
     upload: Option<Upload>,
     tail: Tail,
@@ -71,7 +71,7 @@ enum Tail {
     Blob(Digest),
 }
 
-impl State {
+impl SessionState {
     fn empty() -> Self {
         Self {
             hasher: Hasher::new(),
@@ -87,7 +87,7 @@ impl State {
 }
 
 impl Registry {
-    pub(super) async fn start_parted(store: &dyn Parts) -> Result<Progress, Error> {
+    pub(super) async fn start_multipart(store: &dyn Parts) -> Result<Progress, Error> {
         store.answers().await.map_err(Error::storage("begin an upload"))?;
         Ok(Progress {
             id: UploadId::unique(),
@@ -96,7 +96,7 @@ impl Registry {
         })
     }
 
-    pub(super) async fn parted_progress(
+    pub(super) async fn multipart_progress(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
@@ -118,7 +118,7 @@ impl Registry {
         })
     }
 
-    pub(super) async fn append_parted<B>(
+    pub(super) async fn append_multipart<B>(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
@@ -132,21 +132,21 @@ impl Registry {
         let id = session.id;
         let state = open(store, repository, session, chunk.offset).await?;
         let begins = state.size() == 0 && state.version.is_none();
-        let mut taking = self.taking(data(repository, id).key(), state).await?;
-        let received = taking
+        let mut open_session = self.open_session(data(repository, id).key(), state).await?;
+        let received = open_session
             .store_body(&self.settings.request_memory, &mut body)
             .await?;
-        let size = taking.hasher.length();
-        let trouble = trouble(id, size, received, chunk.length);
-        let resume = match &trouble {
+        let size = open_session.hasher.length();
+        let failure = failure(id, size, received, chunk.length);
+        let resume = match &failure {
             // It seems to be all there is.
-            None if begins && !chunk.counted && size > 0 && taking.writer.is_unstored() => {
-                self.store_whole(store, taking).await?
+            None if begins && !chunk.counted && size > 0 && open_session.writer.is_unstored() => {
+                self.store_whole(store, open_session).await?
             }
-            _ => self.record(store, repository, id, taking).await?,
+            _ => self.record(store, repository, id, open_session).await?,
         };
-        match trouble {
-            Some(trouble) => Err(trouble),
+        match failure {
+            Some(failure) => Err(failure),
             None => Ok(Progress {
                 id: id.clone(),
                 size,
@@ -155,16 +155,16 @@ impl Registry {
         }
     }
 
-    pub(super) async fn cancel_parted(
+    pub(super) async fn cancel_multipart(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
         session: Session<'_>,
     ) -> Result<(), Error> {
         let id = session.id;
-        self.parted_progress(store, repository, session).await?;
+        self.multipart_progress(store, repository, session).await?;
         match read_record(store, repository, id).await? {
-            Some((record, _)) => self.remove_parted(store, repository, id, &record).await,
+            Some((record, _)) => self.remove_multipart(store, repository, id, &record).await,
             // Its client can still name it: what ends it must be written down.
             None => {
                 let record = Record {
@@ -180,7 +180,7 @@ impl Registry {
     }
 
     /// Forgets a recorded session.
-    async fn remove_parted(
+    async fn remove_multipart(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
@@ -198,7 +198,7 @@ impl Registry {
 
     /// Forgets what a session has in the store, whatever it is, unless it was gone on with and is not old any more: for
     /// the purge. Tells whether it did.
-    pub(in crate::registry) async fn purge_parted(
+    pub(in crate::registry) async fn purge_multipart(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
@@ -223,13 +223,13 @@ impl Registry {
             Err(storage::Error::AlreadyExists { .. }) => return Ok(false),
             Err(source) => return Err(Error::storage("end an upload")(source)),
         }
-        self.remove_parted(store, repository, id, &record).await?;
+        self.remove_multipart(store, repository, id, &record).await?;
         Ok(true)
     }
 
     /// Opens a writer where a state ends.
-    async fn taking(&self, key: StorageKey, state: State) -> Result<Taking, Error> {
-        let State {
+    async fn open_session(&self, key: StorageKey, state: SessionState) -> Result<OpenSession, Error> {
+        let SessionState {
             hasher,
             upload,
             tail,
@@ -243,7 +243,7 @@ impl Registry {
                 bytes.map_err(Error::storage("go on with an upload"))?
             }
         };
-        Ok(Taking {
+        Ok(OpenSession {
             writer: PartWriter::new(
                 std::sync::Arc::clone(&self.driver),
                 key,
@@ -257,8 +257,8 @@ impl Registry {
     }
 
     /// Stores all there is under its digest.
-    async fn store_whole(&self, store: &dyn Parts, taking: Taking) -> Result<Resume, Error> {
-        let Taking { hasher, writer, .. } = taking;
+    async fn store_whole(&self, store: &dyn Parts, open_session: OpenSession) -> Result<Resume, Error> {
+        let OpenSession { hasher, writer, .. } = open_session;
         let key = Place::BlobData {
             digest: hasher.digest(),
         }
@@ -279,18 +279,18 @@ impl Registry {
         store: &dyn Parts,
         repository: &RepositoryName,
         id: &UploadId,
-        taking: Taking,
+        open_session: OpenSession,
     ) -> Result<Resume, Error> {
         let failed = Error::storage("store a part of an upload");
-        let Taking {
+        let OpenSession {
             hasher,
             writer,
             version,
-        } = taking;
+        } = open_session;
         if hasher.length() == 0 {
             return Ok(Resume::Fresh);
         }
-        let (upload, tail) = writer.settle().await.map_err(&failed)?;
+        let (upload, tail) = writer.into_parts_and_tail().await.map_err(&failed)?;
         let record = Record {
             hash: hasher,
             upload,
@@ -320,15 +320,15 @@ impl Registry {
 }
 
 /// A session with a writer where it ends.
-struct Taking {
+struct OpenSession {
     writer: PartWriter,
     hasher: Hasher,
     version: Option<Version>,
 }
 
-impl Taking {
+impl OpenSession {
     /// As [`store_body`], into this session.
-    async fn receive<B>(&mut self, memory: &Budget, body: &mut B) -> Result<StoredBody, Error>
+    async fn store_body<B>(&mut self, memory: &Budget, body: &mut B) -> Result<StoredBody, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Unpin,
     {
@@ -342,18 +342,18 @@ async fn open(
     repository: &RepositoryName,
     session: Session<'_>,
     offset: Offset,
-) -> Result<State, Error> {
+) -> Result<SessionState, Error> {
     let id = session.id;
     let known = match session.resume {
-        Some(Resume::Fresh) => Some(State::empty()),
-        Some(Resume::Whole { hash, .. }) => Some(State {
+        Some(Resume::Fresh) => Some(SessionState::empty()),
+        Some(Resume::Whole { hash, .. }) => Some(SessionState {
             tail: Tail::Blob(hash.digest()),
             hasher: hash.clone(),
-            ..State::empty()
+            ..SessionState::empty()
         }),
         Some(Resume::Recorded) | None => None,
     };
-    let fits = |state: &State| match offset {
+    let fits = |state: &SessionState| match offset {
         Offset::At(offset) => offset == state.size(),
         Offset::End => true,
     };
@@ -362,7 +362,7 @@ async fn open(
         // The client knows of more than it was told: the answer before broke off.
         known => match read_record(store, repository, id).await? {
             Some((record, _)) if record.ended => return Err(unknown(repository, id)),
-            Some((record, (tail, version))) => State {
+            Some((record, (tail, version))) => SessionState {
                 hasher: record.hash,
                 upload: record.upload,
                 tail: Tail::Bytes(tail),

@@ -8,9 +8,9 @@ use registry_oci::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use sha2::Digest as _;
 
 use super::record::{Upload, session_key};
-use super::{Resume, State, Tail, Taking, YOUNG, now, open};
+use super::{OpenSession, Resume, SessionState, Tail, YOUNG, now, open};
 use crate::registry::store_body::{BodyError, StoredBody};
-use crate::registry::uploads::{Chunk, Session, data, trouble, unknown, upload_error};
+use crate::registry::uploads::{Chunk, Session, data, failure, unknown, upload_error};
 use crate::registry::{BlobDescriptor, Error, Registry, hashing};
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, ReadRange, StorageKey};
@@ -26,7 +26,7 @@ struct Finishing<'a> {
 }
 
 /// What a session's bytes came to.
-enum Taken {
+enum FinishedBytes {
     /// Too few for a part.
     Blocks(Vec<Bytes>),
     /// All of them stored in parts.
@@ -34,7 +34,7 @@ enum Taken {
 }
 
 impl Registry {
-    pub(in crate::registry::uploads) async fn finish_parted<B>(
+    pub(in crate::registry::uploads) async fn finish_multipart<B>(
         &self,
         store: &dyn Parts,
         repository: &RepositoryName,
@@ -52,8 +52,8 @@ impl Registry {
         if let (None, Tail::Blob(canonical), Some(Resume::Whole { stored, .. })) =
             (&first, &state.tail, session.resume)
         {
-            if let Some(trouble) = trouble(id, state.size(), StoredBody::NOTHING, chunk.length) {
-                return Err(trouble);
+            if let Some(failure) = failure(id, state.size(), StoredBody::NOTHING, chunk.length) {
+                return Err(failure);
             }
             return self
                 .finish_whole(repository, id, digest, *canonical, state.size(), *stored)
@@ -80,7 +80,7 @@ impl Registry {
     async fn finish_straight<B>(
         &self,
         finishing: &Finishing<'_>,
-        state: State,
+        state: SessionState,
         mut body: B,
     ) -> Result<BlobDescriptor, Error>
     where
@@ -94,30 +94,34 @@ impl Registry {
             announced,
         } = *finishing;
         let key = Place::BlobData { digest }.key();
-        let mut taking = self.taking(key.clone(), state).await?;
-        let received = taking.store_body(&self.settings.request_memory, &mut body).await;
-        let trouble = match received {
+        let mut open_session = self.open_session(key.clone(), state).await?;
+        let received = open_session
+            .store_body(&self.settings.request_memory, &mut body)
+            .await;
+        let failure = match received {
             // Nothing of it is kept.
-            Ok(received) => trouble(id, 0, received, announced),
+            Ok(received) => failure(id, 0, received, announced),
             Err(error) => Some(error),
         };
-        let (size, actual) = (taking.hasher.length(), taking.hasher.digest());
-        let trouble =
-            trouble.or_else(|| (actual != digest).then(|| mismatch(repository, id, digest, actual)));
-        if let Some(trouble) = trouble {
+        let (size, actual) = (open_session.hasher.length(), open_session.hasher.digest());
+        let failure =
+            failure.or_else(|| (actual != digest).then(|| mismatch(repository, id, digest, actual)));
+        if let Some(failure) = failure {
             // Parts of a blob are of no use to a session that may become another one.
-            taking.abort(store, &key).await;
-            return Err(trouble);
+            open_session.abort(store, &key).await;
+            return Err(failure);
         }
         let failed = Error::storage("store a blob");
-        match taking.finish().await.map_err(&failed)? {
-            Taken::Blocks(blocks) => {
+        match open_session.finish().await.map_err(&failed)? {
+            FinishedBytes::Blocks(blocks) => {
                 store
                     .put_blocks(&key, blocks, Expected::Anything)
                     .await
                     .map_err(failed)?;
             }
-            Taken::Upload(upload) => self.put_together(finishing, &key, &upload, size, digest).await?,
+            FinishedBytes::Upload(upload) => {
+                self.put_together(finishing, &key, &upload, size, digest).await?
+            }
         }
         let blob = descriptor(digest, digest, size);
         self.link_blob(repository, &blob).await?;
@@ -128,7 +132,7 @@ impl Registry {
     async fn finish_session<B>(
         &self,
         finishing: &Finishing<'_>,
-        state: State,
+        state: SessionState,
         mut body: B,
     ) -> Result<BlobDescriptor, Error>
     where
@@ -142,24 +146,24 @@ impl Registry {
             announced,
         } = *finishing;
         let staged = data(repository, id).key();
-        let mut taking = self.taking(staged.clone(), state).await?;
-        let received = taking
+        let mut open_session = self.open_session(staged.clone(), state).await?;
+        let received = open_session
             .store_body(&self.settings.request_memory, &mut body)
             .await?;
-        if let Some(trouble) = trouble(id, taking.hasher.length(), received, announced) {
-            self.record(store, repository, id, taking).await?;
-            return Err(trouble);
+        if let Some(failure) = failure(id, open_session.hasher.length(), received, announced) {
+            self.record(store, repository, id, open_session).await?;
+            return Err(failure);
         }
-        let (size, canonical) = (taking.hasher.length(), taking.hasher.digest());
+        let (size, canonical) = (open_session.hasher.length(), open_session.hasher.digest());
         if digest.algorithm() == Algorithm::Sha256 && digest != canonical {
-            taking.abort(store, &staged).await;
+            open_session.abort(store, &staged).await;
             self.remove_upload(repository, id).await?;
             return Err(mismatch(repository, id, digest, canonical));
         }
         let target = Place::BlobData { digest: canonical }.key();
         let failed = |source| upload_error("store a blob", repository, id, source);
-        match taking.finish().await {
-            Ok(Taken::Blocks(blocks)) => {
+        match open_session.finish().await {
+            Ok(FinishedBytes::Blocks(blocks)) => {
                 self.check_sha512(finishing, stream::iter(blocks.iter().cloned().map(Ok)))
                     .await?;
                 store
@@ -167,7 +171,7 @@ impl Registry {
                     .await
                     .map_err(failed)?;
             }
-            Ok(Taken::Upload(upload)) => {
+            Ok(FinishedBytes::Upload(upload)) => {
                 self.put_together(finishing, &staged, &upload, size, canonical)
                     .await?;
                 self.publish_staged(finishing, &staged, &target, size).await?;
@@ -322,15 +326,15 @@ impl Registry {
     }
 }
 
-impl Taking {
+impl OpenSession {
     /// Stores what is left.
-    async fn finish(self) -> Result<Taken, storage::Error> {
+    async fn finish(self) -> Result<FinishedBytes, storage::Error> {
         if self.writer.is_unstored() {
-            return Ok(Taken::Blocks(self.writer.into_blocks()));
+            return Ok(FinishedBytes::Blocks(self.writer.into_blocks()));
         }
         Ok(match self.writer.finish().await? {
-            Some(upload) => Taken::Upload(upload),
-            None => Taken::Blocks(Vec::new()),
+            Some(upload) => FinishedBytes::Upload(upload),
+            None => FinishedBytes::Blocks(Vec::new()),
         })
     }
 

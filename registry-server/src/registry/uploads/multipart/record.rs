@@ -105,14 +105,14 @@ pub(super) mod state {
     use registry_oci::Hasher;
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
-    pub(in crate::registry::uploads::parted) fn serialize<S: Serializer>(
+    pub(in crate::registry::uploads::multipart) fn serialize<S: Serializer>(
         hasher: &Hasher,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(hasher.to_go_state()))
     }
 
-    pub(in crate::registry::uploads::parted) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::registry::uploads::multipart) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Hasher, D::Error> {
         let text = String::deserialize(deserializer)?;

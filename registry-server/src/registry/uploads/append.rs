@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use registry_oci::{Algorithm, Digest, RepositoryName, UploadId};
 use tokio::time::Instant;
 
-use super::{Chunk, Offset, Progress, data, trouble, turns, upload_error};
+use super::{Chunk, Offset, Progress, data, failure, session_lock, upload_error};
 use crate::registry::store_body::{BodyError, store_body};
 use crate::registry::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::{Area, Place};
@@ -192,11 +192,11 @@ impl Registry {
             &mut body,
         )
         .await?;
-        match trouble(id, writer.size(), received, chunk.length) {
+        match failure(id, writer.size(), received, chunk.length) {
             None => Ok((writer, Hash { hasher, saved })),
-            Some(trouble) => {
+            Some(failure) => {
                 self.keep(repository, id, &hasher, saved, writer.as_mut()).await?;
-                Err(trouble)
+                Err(failure)
             }
         }
     }
@@ -248,7 +248,7 @@ async fn open(
 }
 
 /// Tries until another replica that has an upload open lets go of it, for a while; requests of this process wait for
-/// their guard before.
+/// their turn before.
 async fn let_go<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
 where
     F: Future<Output = Result<T, storage::Error>>,

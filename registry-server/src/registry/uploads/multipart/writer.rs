@@ -17,12 +17,12 @@ pub(super) struct PartWriter {
     key: StorageKey,
     upload: Option<Upload>,
     /// What is not stored yet.
-    held: VecDeque<Bytes>,
-    held_size: u64,
+    pending: VecDeque<Bytes>,
+    pending_size: u64,
     /// Everything, in bytes.
     size: u64,
     /// The part on its way, and its size.
-    flight: Option<(JoinHandle<Result<String, storage::Error>>, u64)>,
+    in_flight: Option<(JoinHandle<Result<String, storage::Error>>, u64)>,
 }
 
 impl PartWriter {
@@ -38,10 +38,10 @@ impl PartWriter {
             driver,
             key,
             upload,
-            held_size: tail.len() as u64,
-            held: Some(tail).filter(|tail| !tail.is_empty()).into_iter().collect(),
+            pending_size: tail.len() as u64,
+            pending: Some(tail).filter(|tail| !tail.is_empty()).into_iter().collect(),
             size,
-            flight: None,
+            in_flight: None,
         }
     }
 
@@ -52,16 +52,18 @@ impl PartWriter {
 
     /// What is not stored.
     pub(super) fn into_blocks(mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.held).into()
+        std::mem::take(&mut self.pending).into()
     }
 
     /// The upload with every part that is stored, and what is not.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn settle(mut self) -> Result<(Option<Upload>, Vec<Bytes>), storage::Error> {
-        self.land().await?;
-        Ok((self.upload.take(), std::mem::take(&mut self.held).into()))
+    pub(super) async fn into_parts_and_tail(
+        mut self,
+    ) -> Result<(Option<Upload>, Vec<Bytes>), storage::Error> {
+        self.await_part().await?;
+        Ok((self.upload.take(), std::mem::take(&mut self.pending).into()))
     }
 
     /// Stores what is left as the last part. Nothing when there were no parts.
@@ -69,28 +71,28 @@ impl PartWriter {
     /// # Errors
     /// The store's.
     pub(super) async fn finish(mut self) -> Result<Option<Upload>, storage::Error> {
-        if self.held_size > 0 {
-            self.store(self.held_size).await?;
+        if self.pending_size > 0 {
+            self.store(self.pending_size).await?;
         }
-        self.land().await?;
+        self.await_part().await?;
         Ok(self.upload.take())
     }
 
     /// The upload, if there is one, with nothing on its way any more.
     pub(super) async fn into_upload(mut self) -> Option<Upload> {
-        if let Some((flight, _)) = self.flight.take() {
-            flight.abort();
-            let _ = flight.await;
+        if let Some((in_flight, _)) = self.in_flight.take() {
+            in_flight.abort();
+            let _ = in_flight.await;
         }
         self.upload.take()
     }
 
     /// Waits for the part that is on its way.
-    async fn land(&mut self) -> Result<(), storage::Error> {
-        let Some((flight, size)) = self.flight.take() else {
+    async fn await_part(&mut self) -> Result<(), storage::Error> {
+        let Some((in_flight, size)) = self.in_flight.take() else {
             return Ok(());
         };
-        let receipt = match flight.await {
+        let receipt = match in_flight.await {
             Ok(stored) => stored?,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -104,9 +106,9 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Sends the first `size` bytes that are held on their way, behind the part that is.
+    /// Sends the first `size` bytes that are pending on their way, behind the part that is.
     async fn store(&mut self, size: u64) -> Result<(), storage::Error> {
-        self.land().await?;
+        self.await_part().await?;
         let (name, number) = match &self.upload {
             Some(upload) => (upload.name.clone(), upload.receipts.len()),
             None => {
@@ -121,26 +123,26 @@ impl PartWriter {
         };
         let blocks = self.cut(size);
         let (driver, key) = (Arc::clone(&self.driver), self.key.clone());
-        let flight = spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
-        self.flight = Some((flight, size));
+        let in_flight = spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
+        self.in_flight = Some((in_flight, size));
         Ok(())
     }
 
     fn cut(&mut self, size: u64) -> Vec<Bytes> {
         let (mut blocks, mut missing) = (Vec::new(), size);
         while missing > 0
-            && let Some(mut block) = self.held.pop_front()
+            && let Some(mut block) = self.pending.pop_front()
         {
             let length = block.len() as u64;
             if length > missing {
                 // Less than a block has, and so a number of this machine's.
                 let rest = block.split_off(missing as usize);
-                self.held.push_front(rest);
+                self.pending.push_front(rest);
             }
             missing -= length.min(missing);
             blocks.push(block);
         }
-        self.held_size -= size;
+        self.pending_size -= size;
         blocks
     }
 
@@ -165,13 +167,13 @@ impl Writer for PartWriter {
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), storage::Error> {
         let length = bytes.len() as u64;
-        self.held.push_back(bytes);
-        self.held_size += length;
+        self.pending.push_back(bytes);
+        self.pending_size += length;
         self.size += length;
         loop {
-            let part = parts(&*self.driver).part_size(self.size - self.held_size);
+            let part = parts(&*self.driver).part_size(self.size - self.pending_size);
             // One byte more is waited for: what fits into one part needs none.
-            if self.held_size <= part {
+            if self.pending_size <= part {
                 return Ok(());
             }
             self.store(part).await?;
@@ -179,14 +181,14 @@ impl Writer for PartWriter {
     }
 
     async fn sync(&mut self) -> Result<(), storage::Error> {
-        self.land().await
+        self.await_part().await
     }
 }
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
-        if let Some((flight, _)) = self.flight.take() {
-            flight.abort();
+        if let Some((in_flight, _)) = self.in_flight.take() {
+            in_flight.abort();
         }
     }
 }
