@@ -18,7 +18,6 @@ mod down;
 mod soak;
 mod stores;
 mod test;
-#[cfg(test)]
 mod tidy;
 mod up;
 
@@ -59,6 +58,8 @@ enum Task {
     Exec(Inside),
     /// Runs kubectl against the cluster: `cargo xtask kubectl -- get registry -A`.
     Kubectl(Inside),
+    /// The rules of the house: circles between files, arrows that run up, names and comments.
+    Tidy,
     /// Compiles both programs statically into `dist/`, for the Dockerfiles.
     Dist,
 }
@@ -108,6 +109,7 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
         Task::Kubectl(Inside { cluster, command }) => {
             attached(&running(&cluster.name).await?.kubectl().args(command)).await
         }
+        Task::Tidy => tidy::tidy(),
         Task::Dist => {
             let fill = async |step: Step| e2e::dist::fill(&step).await;
             out.step("Building", "the operator and the server into dist/", fill)

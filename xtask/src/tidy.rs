@@ -1,157 +1,259 @@
-//! House rules that no compiler knows, run under `cargo test`: rooms introduce themselves, arrows point inward, the layout's
-//! folder names have one home, the crypto provider is one.
+//! `cargo xtask tidy`: rules of the house that no compiler knows. `cargo test` runs them as well.
+//!
+//! Guarantees: the files are read as they are now; each breach names its file and line. Must not: change a file.
+//! Start at [`tidy`]; [`rules`] has every rule.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::ExitCode;
 
-/// Every Rust file of the workspace, with its text and its path from the checkout.
-fn sources() -> Vec<(PathBuf, String)> {
-    let root = e2e::images::checkout();
-    let mut found = Vec::new();
-    for member in ["registry-server", "operator", "e2e", "xtask"] {
-        collect(&root.join(member), &mut found);
+use anyhow::{Context as _, Result};
+use e2e::images::checkout;
+
+mod arrows;
+mod circles;
+mod comments;
+mod crypto;
+mod identifiers;
+mod layout;
+mod modules;
+mod order;
+mod resolve;
+mod tokens;
+
+use arrows::Arrows;
+use identifiers::Name;
+use modules::{Files, Modules};
+
+/// The crates of both programs: the folder of each, and its library's name in code.
+const CRATES: [(&str, &str); 6] = [
+    ("registry-server/oci", "registry_oci"),
+    ("registry-server/config", "registry_config"),
+    ("registry-server/mutation", "registry_mutation"),
+    ("registry-server", "registry_server"),
+    ("operator/api", "operator_api"),
+    ("operator", "operator"),
+];
+
+/// The folders of everything that is written in Rust here.
+const MEMBERS: [&str; 4] = ["registry-server", "operator", "e2e", "xtask"];
+
+/// A text file, named from the checkout with `/` between the parts.
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Whether the file holds nothing but tests.
+    pub(crate) fn is_tests(&self) -> bool {
+        let parts = || self.path.split('/');
+        parts().any(|part| part == "tests" || part == "tests.rs")
     }
-    assert!(
-        found.len() > 100,
-        "only {} files were found below {}",
-        found.len(),
-        root.display()
-    );
-    let text = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        (path.strip_prefix(&root).unwrap().to_owned(), text)
+}
+
+/// Everything the rules look at.
+pub(crate) struct House {
+    /// Every Rust file.
+    sources: Vec<Source>,
+    names: Vec<Name>,
+    modules: Modules,
+    arrows: Arrows,
+}
+
+impl House {
+    fn read() -> Result<Self> {
+        let root = checkout();
+        let mut sources = Vec::new();
+        for member in MEMBERS {
+            collect(&root, member, &mut sources)?;
+        }
+        let mut files = Files::new();
+        for Source { path, text } in &sources {
+            let parsed = syn::parse_file(text).with_context(|| format!("parsing {path}"))?;
+            files.insert(path.clone(), parsed);
+        }
+        sources.sort_by(|a, b| a.path.cmp(&b.path));
+        let modules = Modules::of(&files, &CRATES)?;
+        let arrows = Arrows::of(&modules);
+        Ok(Self {
+            sources,
+            names: identifiers::names(&files),
+            modules,
+            arrows,
+        })
+    }
+}
+
+fn collect(root: &Path, folder: &str, sources: &mut Vec<Source>) -> Result<()> {
+    let entries = fs::read_dir(root.join(folder)).with_context(|| format!("listing {folder}"))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("listing {folder}"))?;
+        let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            collect(root, &path, sources)?;
+        } else if path.ends_with(".rs") {
+            let text = fs::read_to_string(entry.path()).with_context(|| format!("reading {path}"))?;
+            sources.push(Source { path, text });
+        }
+    }
+    Ok(())
+}
+
+/// A rule with its breaches, of which each names its place.
+struct Rule {
+    sentence: &'static str,
+    breaches: Vec<String>,
+    /// How many breaches are accepted for now.
+    accepted: usize,
+}
+
+impl Rule {
+    fn is_kept(&self) -> bool {
+        self.breaches.len() <= self.accepted
+    }
+}
+
+fn rules(house: &House) -> Result<Vec<Rule>> {
+    let rule = |sentence, breaches| Rule {
+        sentence,
+        breaches,
+        accepted: 0,
     };
-    found.into_iter().map(text).collect()
+    Ok(vec![
+        rule(circles::RULE, circles::breaches(house)),
+        rule(order::RULE, order::breaches(house)),
+        rule(arrows::RULE, arrows::lost(house)),
+        Rule {
+            accepted: identifiers::LEFT,
+            ..rule(identifiers::RULE, identifiers::breaches(house))
+        },
+        rule(comments::INTRODUCED, comments::without_introduction(house)),
+        Rule {
+            accepted: comments::LEFT,
+            ..rule(comments::SUBJECT, comments::without_subject(house))
+        },
+        rule(comments::GLOSSARY, comments::glossary()?),
+        rule(layout::RULE, layout::breaches(house)),
+        rule(crypto::RULE, crypto::breaches()?),
+    ])
 }
 
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+/// Prints the figures and every breach; fails when a rule is not kept.
+pub(crate) fn tidy() -> Result<ExitCode> {
+    let house = House::read()?;
+    let mut text = order::figures(&house);
+    text.push_str(&circles::drawn(&house));
+    let rules = rules(&house)?;
+    for rule in &rules {
+        let count = rule.breaches.len();
+        let state = if rule.is_kept() { "kept" } else { "broken" };
+        let _ = writeln!(text, "\n{state}: {}", rule.sentence);
+        for breach in &rule.breaches {
+            let _ = writeln!(text, "  {breach}");
+        }
+        if count > 0 {
+            let _ = writeln!(text, "  {count} in all, {} accepted", rule.accepted);
         }
     }
+    // Closed by a reader who has seen enough.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    Ok(if rules.iter().all(Rule::is_kept) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-/// Lines that are code, with their numbers.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line));
-    lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
 
-#[track_caller]
-fn none(broken: &[String], rule: &str) {
-    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
-}
+    use super::*;
 
-#[test]
-fn every_file_introduces_itself() {
-    let silent = sources()
-        .into_iter()
-        // A `tests.rs` is introduced by the file whose tests it holds.
-        .filter(|(path, text)| !text.starts_with("//! ") && !path.ends_with("tests.rs"));
-    let silent: Vec<String> = silent.map(|(path, _)| path.display().to_string()).collect();
-    none(
-        &silent,
-        "these files do not begin with a `//!` line that says what they are",
-    );
-}
+    static HOUSE: LazyLock<House> = LazyLock::new(|| House::read().unwrap());
 
-#[test]
-fn no_inner_room_of_the_server_names_an_outer_one() {
-    let rooms = [
-        (
-            "registry-server/src/storage",
-            &["crate::registry", "crate::auth", "crate::http", "crate::cli"][..],
-        ),
-        (
-            "registry-server/src/registry",
-            &["crate::auth", "crate::http", "crate::cli"],
-        ),
-        (
-            "registry-server/src/auth",
-            &["crate::registry", "crate::storage", "crate::http", "crate::cli"],
-        ),
-        ("registry-server/src/http", &["crate::cli"]),
-    ];
-    let mut broken = Vec::new();
-    for (path, text) in sources() {
-        let room = rooms
+    #[track_caller]
+    fn kept(rule: &str, breaches: &[String]) {
+        at_most(0, rule, breaches);
+    }
+
+    #[track_caller]
+    fn at_most(accepted: usize, rule: &str, breaches: &[String]) {
+        let count = breaches.len();
+        assert!(
+            count <= accepted,
+            "{rule}. {count} places break it, {accepted} are accepted:\n{}",
+            breaches.join("\n")
+        );
+    }
+
+    #[test]
+    fn all_files_of_both_programs_are_read() {
+        let files = &HOUSE.modules.files;
+        assert!(files.len() > 250, "only {} files were found", files.len());
+        let unread: Vec<&str> = HOUSE
+            .sources
             .iter()
-            .find(|(room, _)| path.with_extension("") == Path::new(room) || path.starts_with(room));
-        for (number, line) in code(&text) {
-            if room.is_some_and(|(_, outer)| outer.iter().any(|outer| line.contains(outer))) {
-                broken.push(format!("{}:{number}: {}", path.display(), line.trim()));
-            }
-        }
+            .filter(|source| {
+                CRATES
+                    .iter()
+                    .any(|(folder, _)| source.path.starts_with(&format!("{folder}/src/")))
+            })
+            .map(|source| source.path.as_str())
+            .filter(|path| !files.iter().any(|file| file == path))
+            .filter(|path| !HOUSE.modules.is_for_tests(path))
+            .collect();
+        assert!(unread.is_empty(), "no `mod` leads to these files: {unread:#?}");
+        kept(arrows::RULE, &arrows::lost(&HOUSE));
     }
-    none(&broken, "these lines reach from an inner room to an outer one");
-}
 
-#[test]
-fn only_the_layout_spells_its_folders() {
-    let mut broken = Vec::new();
-    for (path, text) in sources() {
-        let home = path.starts_with("registry-server/src/storage/layout.rs")
-            || path.starts_with("registry-server/src/storage/layout");
-        let tests = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
-        if home || tests || !path.starts_with("registry-server/src") {
-            continue;
-        }
-        let program = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (number, line) in code(program) {
-            if [
-                "\"_layers",
-                "\"_manifests",
-                "\"_uploads",
-                "\"hashstates",
-                "\"repositories/",
-                "\"blobs/sha",
-            ]
-            .iter()
-            .any(|name| line.contains(name))
-            {
-                broken.push(format!("{}:{number}: {}", path.display(), line.trim()));
-            }
-        }
+    #[test]
+    fn no_files_need_each_other_in_a_circle() {
+        kept(circles::RULE, &circles::breaches(&HOUSE));
     }
-    none(
-        &broken,
-        "these lines spell a folder of the layout, which only storage/layout.rs may",
-    );
-}
 
-#[test]
-fn ring_is_nowhere_in_the_tree() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let tree = Command::new(cargo)
-        .args([
-            "tree",
-            "--workspace",
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-            "--locked",
-        ])
-        .current_dir(e2e::images::checkout())
-        .output()
-        .unwrap();
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-    let tree = String::from_utf8(tree.stdout).unwrap();
-    assert!(
-        tree.contains("aws-lc-rs v"),
-        "the tree holds no crypto provider at all:\n{tree}"
-    );
-    let ring: Vec<String> = tree
-        .lines()
-        .filter(|line| line.starts_with("ring v"))
-        .map(str::to_owned)
-        .collect();
-    none(&ring, "docs/adr/0002: aws-lc-rs is the one crypto provider");
+    #[test]
+    fn a_room_names_only_rooms_below_it() {
+        kept(order::RULE, &order::breaches(&HOUSE));
+    }
+
+    #[test]
+    fn names_are_words_of_the_field() {
+        at_most(
+            identifiers::LEFT,
+            identifiers::RULE,
+            &identifiers::breaches(&HOUSE),
+        );
+    }
+
+    #[test]
+    fn every_file_introduces_itself() {
+        kept(comments::INTRODUCED, &comments::without_introduction(&HOUSE));
+    }
+
+    #[test]
+    fn every_comment_has_a_subject() {
+        at_most(
+            comments::LEFT,
+            comments::SUBJECT,
+            &comments::without_subject(&HOUSE),
+        );
+    }
+
+    #[test]
+    fn the_glossary_has_at_most_twenty_entries() {
+        kept(comments::GLOSSARY, &comments::glossary().unwrap());
+    }
+
+    #[test]
+    fn only_the_layout_spells_its_folders() {
+        kept(layout::RULE, &layout::breaches(&HOUSE));
+    }
+
+    #[test]
+    fn ring_is_nowhere_in_the_tree() {
+        kept(crypto::RULE, &crypto::breaches().unwrap());
+    }
 }
