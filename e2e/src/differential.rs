@@ -21,7 +21,7 @@ use self::request::Request;
 use self::route::Parts;
 use self::wire::{Connection, Outcome};
 use crate::cache::Cache;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::server::{Server, Settings};
 
 mod compare;
@@ -100,11 +100,11 @@ impl Seen {
     async fn world(&mut self, cache: &Cache, dir: &Path, world: &World) -> Result<()> {
         for phase in &world.phases {
             let root = dir.join(world.name);
-            let start = async |kind: Kind| Site::start(kind, cache, &root, &phase.settings).await;
+            let start = async |kind: ServerKind| Site::start(kind, cache, &root, &phase.settings).await;
             let mut sites = [
-                start(Kind::V2).await?,
-                start(Kind::V3).await?,
-                start(Kind::Ours).await?,
+                start(ServerKind::V2).await?,
+                start(ServerKind::V3).await?,
+                start(ServerKind::Ours).await?,
             ];
             for (number, request) in phase.script.requests.iter().enumerate() {
                 let place = format!(
@@ -115,7 +115,7 @@ impl Seen {
                     request.describe()
                 );
                 // At the same time, and the next request only when all have answered.
-                let asked = sites.iter_mut().zip(Kind::ALL).map(async |(site, kind)| {
+                let asked = sites.iter_mut().zip(ServerKind::ALL).map(async |(site, kind)| {
                     let answer = site.ask(request).await;
                     answer.with_context(|| format!("{place} of {}", kind.name()))
                 });
@@ -217,7 +217,7 @@ struct Site {
 }
 
 impl Site {
-    async fn start(kind: Kind, cache: &Cache, root: &Path, settings: &Settings) -> Result<Self> {
+    async fn start(kind: ServerKind, cache: &Cache, root: &Path, settings: &Settings) -> Result<Self> {
         let folder = root.join(kind.name());
         let server = kind.start(cache, &folder, settings).await?;
         let base = server.base();

@@ -1,7 +1,7 @@
 //! registry:2, registry:3 and ours as loopback processes with equal configuration.
 //!
 //! Guarantees: all three get the same file but for folder and port, and the same HTTP secret, so that whatever differs
-//! between their answers or their trees is theirs. Must not: judge; `differential` and the cases do. Start at [`Kind`].
+//! between their answers or their trees is theirs. Must not: judge; `differential` and the cases do. Start at [`ServerKind`].
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::tools::Tool;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ServerKind {
     /// Debian's docker-registry 2.8.2.
     V2,
     /// distribution v3.1.2.
@@ -23,17 +23,17 @@ pub enum Kind {
     Ours,
 }
 
-impl Kind {
+impl ServerKind {
     /// All, the oldest first.
-    pub const ALL: [Kind; 3] = [Kind::V2, Kind::V3, Kind::Ours];
+    pub const ALL: [ServerKind; 3] = [ServerKind::V2, ServerKind::V3, ServerKind::Ours];
 
     /// What it is called in lists and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Kind::V2 => "2.8",
-            Kind::V3 => "3.1",
-            Kind::Ours => "ours",
+            ServerKind::V2 => "2.8",
+            ServerKind::V3 => "3.1",
+            ServerKind::Ours => "ours",
         }
     }
 
@@ -44,9 +44,9 @@ impl Kind {
     pub async fn program(self, cache: &Cache) -> Result<PathBuf> {
         match self {
             // Installed with the suite's packages.
-            Kind::V2 => Ok(PathBuf::from("/usr/bin/docker-registry")),
-            Kind::V3 => Tool::Distribution.path(cache, |_| ()).await,
-            Kind::Ours => Ok(images::checkout().join("dist/registry-server")),
+            ServerKind::V2 => Ok(PathBuf::from("/usr/bin/docker-registry")),
+            ServerKind::V3 => Tool::Distribution.path(cache, |_| ()).await,
+            ServerKind::Ours => Ok(images::checkout().join("dist/registry-server")),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::exec::Exec;
 use crate::loopback::Loopback;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::runner::Bench;
 use crate::server::{Server, Settings, Setup};
 
@@ -33,7 +33,7 @@ pub(super) use referrers::referrers_of_another_server_are_seen;
 pub(super) use repair::{a_torn_blob_is_healed, old_manifests_are_served};
 
 /// The two servers whose trees are shared.
-const PEERS: [Kind; 2] = [Kind::V2, Kind::V3];
+const PEERS: [ServerKind; 2] = [ServerKind::V2, ServerKind::V3];
 
 /// A data folder and the servers started on it.
 struct Store<'a> {
@@ -65,12 +65,12 @@ impl<'a> Store<'a> {
     }
 
     /// Starts a server on the data, with deletion on and the secret all servers of the suite share.
-    async fn serve(&self, kind: Kind) -> Result<Server> {
+    async fn serve(&self, kind: ServerKind) -> Result<Server> {
         self.serve_with(kind, &[]).await
     }
 
     /// The same with more variables.
-    async fn serve_with(&self, kind: Kind, variables: &[(&str, &str)]) -> Result<Server> {
+    async fn serve_with(&self, kind: ServerKind, variables: &[(&str, &str)]) -> Result<Server> {
         let number = self.started.get();
         self.started.set(number + 1);
         // A folder of its own: two servers on one tree have two logs.
@@ -125,7 +125,7 @@ impl<'a> Store<'a> {
             self.data.display()
         );
         std::fs::write(&config, text)?;
-        let checked = Exec::new(Kind::Ours.program(&self.cache).await?)
+        let checked = Exec::new(ServerKind::Ours.program(&self.cache).await?)
             .args(["storage", "check", "--digests"])
             .arg(&config)
             .output()
@@ -170,7 +170,7 @@ async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
         let writer = store.serve(peer).await?;
         written::everything(&store, peer, &writer, engine).await?;
         let before = store.files().await?;
-        let ours = store.serve(Kind::Ours).await?;
+        let ours = store.serve(ServerKind::Ours).await?;
         let Compared { same, wanted } = compare::answers(&store, peer, &writer, &ours).await?;
         written::is_pulled(&store, &ours, engine).await?;
         store.check().await?;
@@ -188,8 +188,8 @@ async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
         seen.extend(wanted);
     }
     let store = Store::new(bench, "of-ours").await?;
-    let writer = store.serve(Kind::Ours).await?;
-    written::everything(&store, Kind::Ours, &writer, engine).await?;
+    let writer = store.serve(ServerKind::Ours).await?;
+    written::everything(&store, ServerKind::Ours, &writer, engine).await?;
     written::beyond_theirs(&store, &writer).await?;
     store.check().await?;
     let before = store.files().await?;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::loopback::Loopback;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::relay::{Call, Counts, Relay};
 use crate::runner::Bench;
 use crate::server::{Server, Settings};
@@ -49,7 +49,7 @@ const STEPS: [&str; 3] = ["push", "pull after a restart", "pull again"];
 struct Count {
     kind: stores::Kind,
     redirect: bool,
-    peer: Option<Kind>,
+    peer: Option<ServerKind>,
     most: [usize; 3],
 }
 
@@ -57,19 +57,19 @@ const COUNTS: [Count; 4] = [
     Count {
         kind: stores::Kind::S3,
         redirect: false,
-        peer: Some(Kind::V3),
+        peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
     Count {
         kind: stores::Kind::S3,
         redirect: true,
-        peer: Some(Kind::V3),
+        peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
     Count {
         kind: stores::Kind::Azure,
         redirect: false,
-        peer: Some(Kind::V3),
+        peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
     // registry:3 uploads to Google's own address, whatever it is configured with. What is removed there is removed one
@@ -102,7 +102,7 @@ pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
             Some(peer) => Some(count(bench, &cache, peer, kind, redirect).await?),
             None => None,
         };
-        let ours = count(bench, &cache, Kind::Ours, kind, redirect).await?;
+        let ours = count(bench, &cache, ServerKind::Ours, kind, redirect).await?;
         bench.note(format!("requests to {kind}, {how}"));
         for note in table(theirs.as_ref(), &ours) {
             bench.note(note);
@@ -123,7 +123,7 @@ pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
 async fn count(
     bench: &Bench<'_>,
     cache: &Cache,
-    server: Kind,
+    server: ServerKind,
     kind: stores::Kind,
     redirect: bool,
 ) -> Result<[Counts; 3]> {
@@ -146,7 +146,7 @@ async fn count(
     let start = async || -> Result<Server> {
         let running = server.start(cache, &root, &settings).await?;
         // What a server does when it starts is not what a push costs. The last of it is ours to give a sign.
-        let signs = usize::from(server == Kind::Ours);
+        let signs = usize::from(server == ServerKind::Ours);
         wait_for("the server's sign in its store", LIMIT, async || {
             let seen = relay.seen_of(Call::Put);
             Ok(if seen >= signs {
@@ -221,7 +221,7 @@ fn table(peer: Option<&[Counts; 3]>, ours: &[Counts; 3]) -> Vec<String> {
 
 /// Lets the program look at every byte of the store of a server whose folder `root` is; gives what it says in the end.
 async fn check(root: &Path) -> Result<String> {
-    let program = Kind::Ours.program(&Cache::open()?).await?;
+    let program = ServerKind::Ours.program(&Cache::open()?).await?;
     let command = Exec::new(program)
         .args(["storage", "check", "--digests"])
         .arg(root.join("config.yml"));

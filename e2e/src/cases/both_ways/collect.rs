@@ -9,7 +9,7 @@ use super::written::{self, Hand, MANIFEST};
 use super::{PEERS, Store, host};
 use crate::engine::Engine;
 use crate::exec::Exec;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::digest;
 use crate::runner::Bench;
 use crate::server::Server;
@@ -22,8 +22,8 @@ pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Benc
 
 async fn collect_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
     let ours = Store::new(bench, "written").await?;
-    let writer = ours.serve(Kind::Ours).await?;
-    written::everything(&ours, Kind::Ours, &writer, engine).await?;
+    let writer = ours.serve(ServerKind::Ours).await?;
+    written::everything(&ours, ServerKind::Ours, &writer, engine).await?;
     let named_by_sha512 = written::beyond_theirs(&ours, &writer).await?;
     let all = whole(&ours, &writer).await?;
     writer.kill().await?;
@@ -47,14 +47,14 @@ async fn collect_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
             let control = self::collected(&theirs, peer, options)
                 .await
                 .with_context(|| name.clone())?;
-            let server = collected.serve(Kind::Ours).await?;
+            let server = collected.serve(ServerKind::Ours).await?;
             let kept = whole(&collected, &server).await.with_context(|| name.clone())?;
-            let expected = whole(&control, &control.serve(Kind::Ours).await?).await?;
+            let expected = whole(&control, &control.serve(ServerKind::Ours).await?).await?;
             ensure!(
                 kept == expected,
                 "{name}: of its own tree {expected:?} are whole, of ours {kept:?}"
             );
-            if peer == Kind::V3 || !options.contains(&"-m") {
+            if peer == ServerKind::V3 || !options.contains(&"-m") {
                 ensure!(kept == all, "{name}: {all:?} were whole, {kept:?} are");
             }
             // Deleted for want of a tag, whatever ours knew it by.
@@ -83,7 +83,7 @@ async fn collect_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
 }
 
 /// A copy of a store after a peer's `garbage-collect`.
-async fn collected<'a>(store: &Store<'a>, peer: Kind, options: &[&str]) -> Result<Store<'a>> {
+async fn collected<'a>(store: &Store<'a>, peer: ServerKind, options: &[&str]) -> Result<Store<'a>> {
     let name = store
         .data
         .parent()
@@ -112,7 +112,7 @@ async fn whole(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
 }
 
 /// Runs a peer's own `garbage-collect`.
-async fn collect(store: &Store<'_>, peer: Kind, options: &[&str]) -> Result<String> {
+async fn collect(store: &Store<'_>, peer: ServerKind, options: &[&str]) -> Result<String> {
     let file = store.data.with_file_name("collect.yml");
     std::fs::write(
         &file,

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::Store;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::server::Server;
 
 /// Every media type a client of today can read, so that neither server has to convert or refuse.
@@ -84,7 +84,12 @@ pub(super) struct Compared {
 ///
 /// # Errors
 /// An answer differs for no known reason.
-pub(super) async fn answers(store: &Store<'_>, kind: Kind, peer: &Server, ours: &Server) -> Result<Compared> {
+pub(super) async fn answers(
+    store: &Store<'_>,
+    kind: ServerKind,
+    peer: &Server,
+    ours: &Server,
+) -> Result<Compared> {
     let asked = questions(&store.tree())?;
     ensure!(
         asked.len() > 100,
@@ -121,13 +126,13 @@ pub(super) async fn answers(store: &Store<'_>, kind: Kind, peer: &Server, ours: 
 }
 
 /// The catalog in pages of every size. For 2.8 a repository is what has layers, for 3.1 and for ours what has manifests.
-async fn catalog(store: &Store<'_>, kind: Kind, peer: &Server, ours: &Server) -> Result<usize> {
+async fn catalog(store: &Store<'_>, kind: ServerKind, peer: &Server, ours: &Server) -> Result<usize> {
     let mut count = 0;
     for size in ["", "?n=1", "?n=2", "?n=5"] {
         let path = format!("_catalog{size}");
         let theirs = pages(store, peer, &path).await?;
         let mut mine = pages(store, ours, &path).await?;
-        if kind == Kind::V2 {
+        if kind == ServerKind::V2 {
             let tree = store.tree().join("repositories");
             let has = |name: &String, folder: &str| tree.join(name).join(folder).is_dir();
             let layers_only: Vec<&String> = theirs.iter().filter(|name| !has(name, "_manifests")).collect();

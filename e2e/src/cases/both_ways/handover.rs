@@ -5,7 +5,7 @@ use bytes::Bytes;
 use reqwest::Url;
 
 use super::{PEERS, Store};
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::{Session, digest, noise};
 use crate::runner::Bench;
 use crate::server::Server;
@@ -35,7 +35,7 @@ pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<
     for peer in PEERS {
         let store = Store::new(bench, &format!("relay-{}", peer.name())).await?;
         let theirs = store.serve(peer).await?;
-        let mine = store.serve(Kind::Ours).await?;
+        let mine = store.serve(ServerKind::Ours).await?;
         let server = |hand| match hand {
             Hand::Mine => &mine,
             Hand::Theirs => &theirs,

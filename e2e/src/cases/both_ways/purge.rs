@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{PEERS, Store};
 use crate::exec::Exec;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::noise;
 use crate::runner::Bench;
 use crate::wait::{Seen, wait_for};
@@ -23,7 +23,7 @@ const DRAWS: usize = 1_800;
 pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) -> Result<()> {
     let mut draws = 0;
     for (writer, purger) in PEERS
-        .map(|peer| [(peer, Kind::Ours), (Kind::Ours, peer)])
+        .map(|peer| [(peer, ServerKind::Ours), (ServerKind::Ours, peer)])
         .concat()
     {
         let store = Store::new(bench, &format!("purge-{}-{}", writer.name(), purger.name())).await?;
@@ -41,7 +41,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
         };
         abandon(old).await?;
         let _server = match purger {
-            Kind::Ours => {
+            ServerKind::Ours => {
                 store
                     .serve_with(
                         purger,
@@ -49,7 +49,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
                     )
                     .await?
             }
-            Kind::V2 | Kind::V3 => {
+            ServerKind::V2 | ServerKind::V3 => {
                 let mut drawn = None;
                 while drawn.is_none() && draws < 4 * DRAWS {
                     draws += 1;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::written::{Hand, MANIFEST, manifest};
 use super::{PEERS, Store};
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::digest;
 use crate::runner::Bench;
 
@@ -20,7 +20,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
     let mut looks = 0;
     for peer in PEERS {
         let store = Store::new(bench, &format!("refer-{}", peer.name())).await?;
-        let mine = store.serve(Kind::Ours).await?;
+        let mine = store.serve(ServerKind::Ours).await?;
         let own = Hand {
             store: &store,
             server: &mine,
@@ -39,7 +39,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
         };
         let mut check = async |step: &str, expected: &[&Bytes]| -> Result<()> {
             // The one that ran all the time, and one that knows only what lies in the folder.
-            let fresh = store.serve(Kind::Ours).await?;
+            let fresh = store.serve(ServerKind::Ours).await?;
             for server in [&mine, &fresh] {
                 let list = list(
                     &Hand {

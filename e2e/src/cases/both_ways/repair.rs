@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::written::{Hand, skopeo};
 use super::{PEERS, Store, host};
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::Server;
@@ -21,7 +21,10 @@ const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Result<()> {
     let store = Store::new(bench, "old").await?;
     let old = store
-        .serve_with(Kind::V2, &[("REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED", "true")])
+        .serve_with(
+            ServerKind::V2,
+            &[("REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED", "true")],
+        )
         .await?;
     let from = host(&old)?;
     store
@@ -37,7 +40,7 @@ pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Res
         .success()
         .await?;
 
-    let ours = store.serve(Kind::Ours).await?;
+    let ours = store.serve(ServerKind::Ours).await?;
     let ask = async |server: &Server, reference: &str| -> Result<(String, String, Bytes)> {
         let url = server
             .base()
@@ -101,7 +104,7 @@ pub(in super::super) async fn a_torn_blob_is_healed(bench: &Bench<'_>) -> Result
     for peer in PEERS {
         let store = Store::new(bench, &format!("torn-{}", peer.name())).await?;
         let theirs = store.serve(peer).await?;
-        let mine = store.serve(Kind::Ours).await?;
+        let mine = store.serve(ServerKind::Ours).await?;
         for (number, length) in [(0, 0), (1, 1), (2, 70_000)] {
             let bytes = noise(71 + number, 100_000);
             let name = digest(&bytes);

@@ -11,7 +11,7 @@ use super::{Store, host};
 use crate::engine::Engine;
 use crate::exec::Exec;
 use crate::local::BUSYBOX_IMAGE;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::{digest, noise};
 use crate::server::Server;
 
@@ -21,7 +21,7 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Everything, as far as a server of that kind takes it.
 pub(super) async fn everything(
     store: &Store<'_>,
-    kind: Kind,
+    kind: ServerKind,
     server: &Server,
     engine: &Engine,
 ) -> Result<()> {
@@ -101,7 +101,7 @@ pub(super) fn skopeo(store: &Store<'_>, from: &str, to: &str) -> Exec {
 }
 
 /// What the clients above do not: chunks, artifacts, referrers, sha512, deletions, leftovers.
-async fn by_hand(store: &Store<'_>, kind: Kind, server: &Server) -> Result<()> {
+async fn by_hand(store: &Store<'_>, kind: ServerKind, server: &Server) -> Result<()> {
     let hand = Hand { store, server };
     let blob = noise(51, 50_000);
     hand.chunks("hand/chunks", &blob).await?;
@@ -154,8 +154,8 @@ async fn by_hand(store: &Store<'_>, kind: Kind, server: &Server) -> Result<()> {
     )
     .await?;
     match kind {
-        Kind::V2 => {}
-        Kind::V3 | Kind::Ours => {
+        ServerKind::V2 => {}
+        ServerKind::V3 | ServerKind::Ours => {
             hand.expect(
                 Method::DELETE,
                 "hand/deleted/manifests/untagged",

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::exec::Exec;
 use crate::loopback::Loopback;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::relay::Relay;
 use crate::runner::Bench;
 use crate::server::{Server, Settings, Setup};
@@ -86,7 +86,7 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     /// Gives what there is to say.
     async fn prove(root: &'a Path, engine: &Engine, section: String) -> Result<String> {
-        let program = Kind::Ours.program(&Cache::open()?).await?;
+        let program = ServerKind::Ours.program(&Cache::open()?).await?;
         let settings = Settings {
             storage: Some(section),
             cache: true,

@@ -15,7 +15,7 @@ use super::check;
 use crate::cache::Cache;
 use crate::exec::{Exec, Finished};
 use crate::loopback::Loopback;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::relay::{Relay, Trouble};
 use crate::runner::Bench;
 use crate::server::{Settings, Setup};
@@ -71,7 +71,7 @@ impl Place {
 }
 
 pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()> {
-    let program = Kind::Ours.program(&Cache::open()?).await?;
+    let program = ServerKind::Ours.program(&Cache::open()?).await?;
     let folder = |name: &str| {
         let root = bench.dir.join(name);
         let section = format!("filesystem: {{rootdirectory: {}}}", root.join("data").display());

@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 
 use crate::cache::Cache;
 use crate::loopback::Loopback;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::{Repository, digest, noise};
 use crate::runner::Bench;
 use crate::server::{Server, Settings, Setup};
@@ -59,7 +59,7 @@ impl Site {
     ) -> Result<Self> {
         let folder = bench.dir.join(name);
         std::fs::create_dir_all(&folder)?;
-        let program = Kind::Ours.program(&Cache::open()?).await?;
+        let program = ServerKind::Ours.program(&Cache::open()?).await?;
         let settings = Settings {
             storage: Some(section),
             ..Settings::default()

@@ -11,7 +11,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::cache::Cache;
-use crate::peers::Kind;
+use crate::peers::ServerKind;
 use crate::protocol::{digest, noise};
 use crate::server::{Server, Settings, Setup};
 use crate::wait::{Seen, wait_for};
@@ -35,7 +35,7 @@ impl Site {
     pub(super) async fn start(root: &Path, what: &str, section: String) -> Result<Self> {
         let root = root.join(what);
         std::fs::create_dir_all(&root)?;
-        let program = Kind::Ours.program(&Cache::open()?).await?;
+        let program = ServerKind::Ours.program(&Cache::open()?).await?;
         // Only for its port, which was free a moment ago.
         let debug = Setup::new(&program, Path::new("/"))?.address();
         let settings = Settings {
