@@ -91,8 +91,8 @@ impl Relay {
     /// No port is free.
     pub(crate) async fn before(store: &stores::Setup) -> Result<Self> {
         let host = match store.kind() {
-            stores::Kind::Gcs => Some(HeaderValue::from_str(&store.address().to_string())?),
-            stores::Kind::Azure | stores::Kind::S3 => None,
+            stores::StoreKind::Gcs => Some(HeaderValue::from_str(&store.address().to_string())?),
+            stores::StoreKind::Azure | stores::StoreKind::S3 => None,
         };
         Self::named(vec![store.address()], host).await
     }

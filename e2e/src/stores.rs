@@ -35,7 +35,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum StoreKind {
     /// Azure Blob Storage, by Azurite.
     Azure,
     /// Google Cloud Storage, by fake-gcs-server.
@@ -44,40 +44,40 @@ pub enum Kind {
     S3,
 }
 
-impl Kind {
+impl StoreKind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::S3, Kind::Azure, Kind::Gcs];
+    pub const ALL: [StoreKind; 3] = [StoreKind::S3, StoreKind::Azure, StoreKind::Gcs];
 
     /// The environment variable in which the driver suite looks for one.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
-            Kind::Azure => "BERTH_TEST_AZURE",
-            Kind::Gcs => "BERTH_TEST_GCS",
-            Kind::S3 => "BERTH_TEST_S3",
+            StoreKind::Azure => "BERTH_TEST_AZURE",
+            StoreKind::Gcs => "BERTH_TEST_GCS",
+            StoreKind::S3 => "BERTH_TEST_S3",
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Kind::Azure => "azure",
-            Kind::Gcs => "gcs",
-            Kind::S3 => "s3",
+            StoreKind::Azure => "azure",
+            StoreKind::Gcs => "gcs",
+            StoreKind::S3 => "s3",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for StoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Azure => "Azurite",
-            Kind::Gcs => "fake-gcs-server",
-            Kind::S3 => "versitygw",
+            StoreKind::Azure => "Azurite",
+            StoreKind::Gcs => "fake-gcs-server",
+            StoreKind::S3 => "versitygw",
         })
     }
 }
 
-/// How a store is entered. As JSON it is what the variables of [`Kind::variable`] hold.
+/// How a store is entered. As JSON it is what the variables of [`StoreKind::variable`] hold.
 #[derive(Clone, Serialize)]
 #[serde(untagged)]
 pub enum Access {
@@ -102,7 +102,7 @@ impl Access {
 /// What a store is started with; started again, it goes on with its content.
 #[derive(Clone)]
 pub struct Setup {
-    kind: Kind,
+    kind: StoreKind,
     folder: PathBuf,
     address: SocketAddr,
     access: Access,
@@ -121,13 +121,13 @@ impl Setup {
     ///
     /// # Errors
     /// No port is free, the folder cannot be made, or no key be generated.
-    pub fn new(kind: Kind, folder: &Path) -> Result<Self> {
+    pub fn new(kind: StoreKind, folder: &Path) -> Result<Self> {
         let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
         let address = probe.local_addr()?;
         let access = match kind {
-            Kind::Azure => Access::Azure(Azure::new(address)),
-            Kind::Gcs => Access::Gcs(Gcs::new(address)?),
-            Kind::S3 => Access::S3(S3::new(address)),
+            StoreKind::Azure => Access::Azure(Azure::new(address)),
+            StoreKind::Gcs => Access::Gcs(Gcs::new(address)?),
+            StoreKind::S3 => Access::S3(S3::new(address)),
         };
         let setup = Self {
             kind,
@@ -151,7 +151,7 @@ impl Setup {
 
     /// Which store it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> StoreKind {
         self.kind
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use e2e::cache::Cache;
 use e2e::output::Output;
 use e2e::packages;
-use e2e::stores::{Kind, Setup, Store};
+use e2e::stores::{Setup, Store, StoreKind};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +35,7 @@ impl Stores {
         let running = out
             .step("Starting", "object stores", async |step| {
                 let mut running = Vec::new();
-                for kind in Kind::ALL {
+                for kind in StoreKind::ALL {
                     let setup = Setup::new(kind, folder.path())?;
                     let store = setup.start(&cache, |what| step.note(what)).await?;
                     running.push((setup, store));

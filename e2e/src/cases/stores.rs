@@ -47,7 +47,7 @@ const STEPS: [&str; 3] = ["push", "pull after a restart", "pull again"];
 
 /// Who is counted on which store, and the most requests ours may make in each of [`STEPS`].
 struct Count {
-    kind: stores::Kind,
+    kind: stores::StoreKind,
     redirect: bool,
     peer: Option<ServerKind>,
     most: [usize; 3],
@@ -55,19 +55,19 @@ struct Count {
 
 const COUNTS: [Count; 4] = [
     Count {
-        kind: stores::Kind::S3,
+        kind: stores::StoreKind::S3,
         redirect: false,
         peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
     Count {
-        kind: stores::Kind::S3,
+        kind: stores::StoreKind::S3,
         redirect: true,
         peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
     Count {
-        kind: stores::Kind::Azure,
+        kind: stores::StoreKind::Azure,
         redirect: false,
         peer: Some(ServerKind::V3),
         most: [64, 26, 13],
@@ -75,7 +75,7 @@ const COUNTS: [Count; 4] = [
     // registry:3 uploads to Google's own address, whatever it is configured with. What is removed there is removed one
     // by one.
     Count {
-        kind: stores::Kind::Gcs,
+        kind: stores::StoreKind::Gcs,
         redirect: false,
         peer: None,
         most: [72, 26, 13],
@@ -124,7 +124,7 @@ async fn count(
     bench: &Bench<'_>,
     cache: &Cache,
     server: ServerKind,
-    kind: stores::Kind,
+    kind: stores::StoreKind,
     redirect: bool,
 ) -> Result<[Counts; 3]> {
     let root = bench

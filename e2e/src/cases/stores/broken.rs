@@ -40,7 +40,7 @@ struct Wrong {
 
 /// Nothing in the configuration of a store may be wrong, one thing at a time.
 pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> Result<()> {
-    let kinds = stores::Kind::ALL.map(async |kind| {
+    let kinds = stores::StoreKind::ALL.map(async |kind| {
         let root = bench.dir.join(kind.variable());
         let store = stores::Setup::new(kind, &root)?;
         let _running = store.start(&Cache::open()?, |_| ()).await?;

@@ -24,7 +24,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
         Err(_) => ORDINARY,
     };
     let cache = Cache::open()?;
-    let store = Store::new(stores::Kind::S3, bench.dir)?.for_many_parts();
+    let store = Store::new(stores::StoreKind::S3, bench.dir)?.for_many_parts();
     let _store = store.start(&cache, |_| ()).await?;
     let settings = Settings {
         storage: Some(format!(

@@ -44,14 +44,14 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<()> {
     Engine::during(bench.dir, async |engine| {
-        for kind in stores::Kind::ALL {
+        for kind in stores::StoreKind::ALL {
             let root = bench.dir.join(kind.variable());
             let store = stores::Setup::new(kind, &root)?;
             let _running = store.start(&Cache::open()?, |_| ()).await?;
             let section = store.section(store.address(), "shared")?;
             let proved = Site::prove(&root, engine, section).await;
             let said = proved.with_context(|| kind.to_string())?;
-            if kind == stores::Kind::S3 {
+            if kind == stores::StoreKind::S3 {
                 // Seen from outside: it is a folder.
                 let tree = store.data().join(BUCKET).join("shared");
                 verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;

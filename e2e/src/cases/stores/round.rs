@@ -80,7 +80,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     let mut places = vec![folder("first")?];
     push(bench, &program, &places[0]).await?;
     let mut running = Vec::new();
-    for kind in stores::Kind::ALL {
+    for kind in stores::StoreKind::ALL {
         let root = bench.dir.join(kind.variable());
         let store = stores::Setup::new(kind, &root)?;
         running.push(store.start(&Cache::open()?, |_| ()).await?);

@@ -23,7 +23,7 @@ const LAYERS: [usize; 2] = [100_000, 9_000_000];
 
 /// Stores fail for a while, in every way.
 pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()> {
-    let kinds = stores::Kind::ALL.map(async |kind| {
+    let kinds = stores::StoreKind::ALL.map(async |kind| {
         let proved = in_trouble(bench, kind).await;
         proved.with_context(|| kind.to_string())
     });
@@ -33,7 +33,7 @@ pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()
     Ok(())
 }
 
-async fn in_trouble(bench: &Bench<'_>, kind: stores::Kind) -> Result<String> {
+async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String> {
     let root = bench.dir.join(kind.variable());
     let store = stores::Setup::new(kind, &root)?;
     let _running = store.start(&Cache::open()?, |_| ()).await?;
@@ -42,9 +42,9 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::Kind) -> Result<String> {
     clients.push_layers(&server.image()?, &LAYERS, 1).await?;
 
     let overloaded = match kind {
-        stores::Kind::Azure => Trouble::Answer(503, "ServerBusy"),
-        stores::Kind::Gcs => Trouble::Answer(429, "rateLimitExceeded"),
-        stores::Kind::S3 => Trouble::Answer(503, "SlowDown"),
+        stores::StoreKind::Azure => Trouble::Answer(503, "ServerBusy"),
+        stores::StoreKind::Gcs => Trouble::Answer(429, "rateLimitExceeded"),
+        stores::StoreKind::S3 => Trouble::Answer(503, "SlowDown"),
     };
     let troubles = [
         (
@@ -97,7 +97,7 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::Kind) -> Result<String> {
         passes_soon(&server, &clients, kind),
     )?;
     clients.pull_image(&server.image()?).await?;
-    if kind == stores::Kind::S3 {
+    if kind == stores::StoreKind::S3 {
         // Seen from outside: it is a folder.
         let tree = store.data().join(BUCKET);
         verify_blobs(&tree.join("registry/docker/registry/v2/blobs/sha256"))?;
@@ -141,10 +141,10 @@ async fn takes_no_writes(
 }
 
 /// What passes soon is seen by nobody.
-async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::Kind) -> Result<()> {
+async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKind) -> Result<()> {
     // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
     let calls: &[&[Call]] = match kind {
-        stores::Kind::Azure => &[
+        stores::StoreKind::Azure => &[
             &[Call::Put],
             &[Call::Part],
             &[Call::Complete],
@@ -152,8 +152,8 @@ async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::Kind) -
             &[Call::Head],
         ],
         // A part is an object.
-        stores::Kind::Gcs => &[&[Call::Put], &[Call::Complete], &[Call::Head]],
-        stores::Kind::S3 => &[
+        stores::StoreKind::Gcs => &[&[Call::Put], &[Call::Complete], &[Call::Head]],
+        stores::StoreKind::S3 => &[
             &[Call::Put],
             &[Call::Create],
             &[Call::Part],
