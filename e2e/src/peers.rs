@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cache::Cache;
 use crate::images;
-use crate::server::{Server, Settings, Setup};
+use crate::server::{Server, ServerSetup, Settings};
 use crate::tools::Tool;
 
 /// Which server.
@@ -58,7 +58,7 @@ impl ServerKind {
     pub async fn start(self, cache: &Cache, root: &Path, settings: &Settings) -> Result<Server> {
         let program = self.program(cache).await?;
         std::fs::create_dir_all(root).with_context(|| format!("cannot make `{}`", root.display()))?;
-        Setup::new(&program, root)?
+        ServerSetup::new(&program, root)?
             .configured(settings)
             // registry:3 would otherwise look for a trace collector; the others do not know the name.
             .with("OTEL_TRACES_EXPORTER", "none")

@@ -89,7 +89,7 @@ impl Relay {
     ///
     /// # Errors
     /// No port is free.
-    pub(crate) async fn before(store: &stores::Setup) -> Result<Self> {
+    pub(crate) async fn before(store: &stores::StoreSetup) -> Result<Self> {
         let host = match store.kind() {
             stores::StoreKind::Gcs => Some(HeaderValue::from_str(&store.address().to_string())?),
             stores::StoreKind::Azure | stores::StoreKind::S3 => None,

@@ -82,7 +82,7 @@ impl Settings {
 
 /// What a server is started with; started again, it continues where its predecessor was stopped.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct ServerSetup {
     binary: PathBuf,
     root: PathBuf,
     address: SocketAddr,
@@ -92,7 +92,7 @@ pub struct Setup {
     before: Vec<String>,
 }
 
-impl Setup {
+impl ServerSetup {
     /// A server that keeps its data below `root`, on a port that was free a moment ago.
     ///
     /// # Errors

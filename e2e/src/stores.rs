@@ -2,7 +2,7 @@
 //!
 //! Guarantees: each has a folder, a port, a bucket (or container) and credentials of its own, made up on the spot; S3 and
 //! Azure check signatures; a store is killed when it is dropped, its content stays with the folder, and started again it
-//! is at the same address with the same credentials. Must not: know what is tested. Start at [`Setup`]; what versitygw
+//! is at the same address with the same credentials. Must not: know what is tested. Start at [`StoreSetup`]; what versitygw
 //! lacks of Amazon's is in [`cloud`].
 
 use std::fmt;
@@ -101,7 +101,7 @@ impl Access {
 
 /// What a store is started with; started again, it goes on with its content.
 #[derive(Clone)]
-pub struct Setup {
+pub struct StoreSetup {
     kind: StoreKind,
     folder: PathBuf,
     address: SocketAddr,
@@ -116,7 +116,7 @@ struct Program {
     variables: Vec<(&'static str, String)>,
 }
 
-impl Setup {
+impl StoreSetup {
     /// A store that keeps its content and its log below `folder`, on a port that was free a moment ago.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use e2e::cache::Cache;
 use e2e::output::Output;
 use e2e::packages;
-use e2e::stores::{Setup, Store, StoreKind};
+use e2e::stores::{Store, StoreKind, StoreSetup};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,7 @@ pub(crate) const FEATURE: &str = "registry-server/stores";
 /// One of each kind, running. Killed when this is dropped.
 pub(crate) struct Stores {
     // Before the folder: nobody writes into it any more when it is removed.
-    running: Vec<(Setup, Store)>,
+    running: Vec<(StoreSetup, Store)>,
     _folder: TempDir,
 }
 
@@ -36,7 +36,7 @@ impl Stores {
             .step("Starting", "object stores", async |step| {
                 let mut running = Vec::new();
                 for kind in StoreKind::ALL {
-                    let setup = Setup::new(kind, folder.path())?;
+                    let setup = StoreSetup::new(kind, folder.path())?;
                     let store = setup.start(&cache, |what| step.note(what)).await?;
                     running.push((setup, store));
                 }

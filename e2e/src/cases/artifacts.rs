@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::protocol::noise;
 use crate::runner::Bench;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use crate::tools::Tool;
 
 /// A type with a plus, which a query may carry as it is or escaped.
@@ -30,7 +30,7 @@ pub(super) async fn artifacts_go_round(bench: &Bench<'_>) -> Result<()> {
         regctl: Exec::new(Tool::Regctl.path(&cache, |_| ()).await?),
         home: bench.dir.to_owned(),
     };
-    let server = Setup::new(&binary(), bench.dir)?
+    let server = ServerSetup::new(&binary(), bench.dir)?
         .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
         .start()
         .await?;

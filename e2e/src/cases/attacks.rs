@@ -26,7 +26,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::images;
 use crate::runner::Bench;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use watch::Row;
 
 /// `long` for the numbers that were seen in the wild.
@@ -111,8 +111,8 @@ impl Field<'_> {
         }
     }
 
-    fn setup(&self) -> Result<Setup> {
-        Setup::new(&binary(), self.root)
+    fn setup(&self) -> Result<ServerSetup> {
+        ServerSetup::new(&binary(), self.root)
     }
 
     fn data(&self) -> PathBuf {

@@ -24,7 +24,7 @@ use crate::exec::Exec;
 use crate::loopback::Loopback;
 use crate::peers::ServerKind;
 use crate::runner::Bench;
-use crate::server::{Server, Settings, Setup};
+use crate::server::{Server, ServerSetup, Settings};
 
 pub(super) use collect::their_collection_keeps_what_is_tagged;
 pub(super) use handover::uploads_change_hands;
@@ -77,7 +77,7 @@ impl<'a> Store<'a> {
         let root = self.data.with_file_name(format!("{number}-{}", kind.name()));
         std::fs::create_dir_all(&root)?;
         self.root.replace(root.clone());
-        let setup = Setup::new(&kind.program(&self.cache).await?, &root)?
+        let setup = ServerSetup::new(&kind.program(&self.cache).await?, &root)?
             .configured(&Settings {
                 delete: true,
                 ..Settings::default()

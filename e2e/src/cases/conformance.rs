@@ -6,7 +6,7 @@ use super::server::binary;
 use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::runner::Bench;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use crate::tools::Tool;
 
 /// The versions of the specification that are asked for: the released one, and what its main branch adds.
@@ -32,7 +32,8 @@ pub(super) async fn conformance(bench: &Bench<'_>) -> Result<()> {
             let dir = bench.dir.join(format!("{name}-{version}"));
             std::fs::create_dir(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
             // As in the configuration that registry:3 comes with.
-            let mut setup = Setup::new(&binary(), &dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+            let mut setup =
+                ServerSetup::new(&binary(), &dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
             if let Some(references) = references {
                 setup = setup
                     .with("REGISTRY_VALIDATION_MANIFESTS_REFERENCES", references)

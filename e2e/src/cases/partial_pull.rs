@@ -11,7 +11,7 @@ use super::server::binary;
 use crate::exec::Exec;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 
 /// How many files the layer has, and how many bytes each.
 const FILES: u64 = 60;
@@ -21,7 +21,7 @@ const CHANGED: [u64; 3] = [3, 17, 42];
 
 /// skopeo pushes two images that differ in three files of sixty, and pulls both into one storage.
 pub(super) async fn only_what_changed_is_pulled(bench: &Bench<'_>) -> Result<()> {
-    let server = Setup::new(&binary(), bench.dir)?.start().await?;
+    let server = ServerSetup::new(&binary(), bench.dir)?.start().await?;
     let host = server.base().authority().to_owned();
     let storage = bench.dir.join("storage.conf");
     fs::write(&storage, storage_settings(bench.dir))?;

@@ -15,7 +15,7 @@ use crate::images;
 use crate::loopback::Loopback;
 use crate::proxy::{Edge, Plan};
 use crate::runner::Bench;
-use crate::server::{Server, Setup};
+use crate::server::{Server, ServerSetup};
 
 pub(super) use unusual::{behind_a_chain_of_proxies, behind_a_path_prefix, behind_a_silent_proxy};
 
@@ -46,10 +46,13 @@ struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// Starts the server `change` describes.
-    async fn new(bench: &'a Bench<'a>, change: impl FnOnce(Setup, &Edge) -> Setup) -> Result<Self> {
+    async fn new(
+        bench: &'a Bench<'a>,
+        change: impl FnOnce(ServerSetup, &Edge) -> ServerSetup,
+    ) -> Result<Self> {
         let edge = Edge::new(bench.dir)?;
         let binary = images::checkout().join("dist/registry-server");
-        let setup = Setup::new(&binary, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+        let setup = ServerSetup::new(&binary, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
         let setup = change(setup, &edge);
         Ok(Self {
             bench,

@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::images;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 
 const MIB: usize = 1024 * 1024;
 
@@ -18,7 +18,7 @@ const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
 /// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
 pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()> {
-    let setup = Setup::new(&binary(), bench.dir)?;
+    let setup = ServerSetup::new(&binary(), bench.dir)?;
     let bytes = noise(7, 64 * MIB);
     let name = digest(&bytes);
 
@@ -65,7 +65,7 @@ pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()
 /// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
 pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     const ROUNDS: u64 = 20;
-    let setup = Setup::new(&binary(), bench.dir)?;
+    let setup = ServerSetup::new(&binary(), bench.dir)?;
     for round in 0..ROUNDS {
         let bytes = noise(round + 100, 300_000);
         let name = digest(&bytes);
@@ -102,7 +102,7 @@ pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) ->
 /// A 2 GiB push, measured by the kernel.
 pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     const SIZE: u64 = 2 << 30;
-    let running = Setup::new(&binary(), bench.dir)?.start().await?;
+    let running = ServerSetup::new(&binary(), bench.dir)?.start().await?;
     let base = running.base().clone();
     // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
     let source = bench.dir.join("layer");

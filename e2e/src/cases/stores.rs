@@ -20,7 +20,7 @@ use crate::peers::ServerKind;
 use crate::relay::{Call, Counts, Relay};
 use crate::runner::Bench;
 use crate::server::{Server, Settings};
-use crate::stores::{self, Setup};
+use crate::stores::{self, StoreSetup};
 use crate::wait::{Seen, wait_for};
 
 pub(super) use asked::{a_store_without_conditions, every_object_is_kept_as_configured};
@@ -131,7 +131,7 @@ async fn count(
         .dir
         .join(format!("{}-{}-{redirect}", kind.variable(), server.name()));
     std::fs::create_dir_all(&root)?;
-    let store = Setup::new(kind, &root)?;
+    let store = StoreSetup::new(kind, &root)?;
     let _running = store.start(cache, |_| ()).await?;
     let relay = Relay::before(&store).await?;
     let section = store.section(relay.address(), "registry")?;

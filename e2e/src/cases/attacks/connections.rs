@@ -31,7 +31,7 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
     std::fs::create_dir(&few)?;
     let blob = Tree::at(&few.join("data")).blob("a", EMPTY)?;
     let words = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
-    let server = crate::server::Setup::new(&super::binary(), &few)?
+    let server = crate::server::ServerSetup::new(&super::binary(), &few)?
         .by(words)
         .start()
         .await?;

@@ -16,7 +16,7 @@ use super::story::{HERE, MANIFEST};
 use super::teller::{Teller, location};
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
-use crate::server::{Server, Setup};
+use crate::server::{Server, ServerSetup};
 use crate::volume::Volume;
 use crate::wait::{Seen, wait_for};
 
@@ -88,7 +88,7 @@ impl Refusing {
         fs::create_dir(&folder)?;
         let volume = Volume::new(&folder, SIZE).await?;
         let probes = bench.dir.join("probes");
-        let server = Setup::new(&program, bench.dir)?
+        let server = ServerSetup::new(&program, bench.dir)?
             .keeping_data_in(&folder.join("data"))
             .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
             .with("REGISTRY_HTTP_DEBUG_ADDR", &probes.display().to_string())

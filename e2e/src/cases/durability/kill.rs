@@ -11,7 +11,7 @@ use super::story::Story;
 use super::teller::Told;
 use crate::runner::Bench;
 use crate::sample::Sample;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use crate::trace::Traced;
 use crate::volume::Volume;
 
@@ -127,8 +127,9 @@ impl Killer {
             kill_at,
         };
         let data = self.disk.join("data");
-        let setup = || -> Result<Setup> {
-            let setup = Setup::new(&self.program, &self.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+        let setup = || -> Result<ServerSetup> {
+            let setup =
+                ServerSetup::new(&self.program, &self.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
             Ok(setup.keeping_data_in(&data).by(self.volume.inside()))
         };
         let seen = record(&setup()?, &traced, &data, &self.story).await?;

@@ -18,7 +18,7 @@ use super::story::Story;
 use super::teller::Teller;
 use crate::runner::Bench;
 use crate::sample::Sample;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use crate::trace::Traced;
 use crate::volume::Volume;
 
@@ -40,8 +40,8 @@ const SIZE: u64 = 64 << 20;
 pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
-    let setup = || -> Result<Setup> {
-        Ok(Setup::new(&program, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true"))
+    let setup = || -> Result<ServerSetup> {
+        Ok(ServerSetup::new(&program, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true"))
     };
     let story = Story::new();
     // Where a push is recorded, the folder of the store itself is made by the server.

@@ -9,7 +9,7 @@ use reqwest::Url;
 use super::story::Story;
 use super::teller::{Teller, Told};
 use crate::cases::server::binary;
-use crate::server::Setup;
+use crate::server::ServerSetup;
 use crate::trace::{self, Call, Traced};
 
 /// How long strace may take to write its record when the server is gone.
@@ -44,7 +44,12 @@ pub(super) struct Recorded {
 ///
 /// # Errors
 /// The story is not answered as it should be, or the server's file calls do not have one order.
-pub(super) async fn record(setup: &Setup, traced: &Traced, data: &Path, story: &Story) -> Result<Recorded> {
+pub(super) async fn record(
+    setup: &ServerSetup,
+    traced: &Traced,
+    data: &Path,
+    story: &Story,
+) -> Result<Recorded> {
     let setup = setup.clone().by(traced.words()).with("TOKIO_WORKER_THREADS", "1");
     let server = match setup.start().await {
         Ok(server) => server,

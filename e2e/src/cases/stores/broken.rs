@@ -42,7 +42,7 @@ struct Wrong {
 pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> Result<()> {
     let kinds = stores::StoreKind::ALL.map(async |kind| {
         let root = bench.dir.join(kind.variable());
-        let store = stores::Setup::new(kind, &root)?;
+        let store = stores::StoreSetup::new(kind, &root)?;
         let _running = store.start(&Cache::open()?, |_| ()).await?;
         // As Google answers: the emulator asks nobody for a token, and does not say that it is the bucket that is missing.
         let strange = Relay::before(&store).await?;
@@ -61,7 +61,7 @@ pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> 
 }
 
 /// Every row for a store; where `strange` and `empty` listen, nobody is known and no bucket is there.
-fn wrong(store: &stores::Setup, strange: SocketAddr, empty: SocketAddr) -> Result<Vec<Wrong>> {
+fn wrong(store: &stores::StoreSetup, strange: SocketAddr, empty: SocketAddr) -> Result<Vec<Wrong>> {
     let right = store.section(store.address(), "registry")?;
     let row = |what, section: String, cause, words, helps| Wrong {
         what,

@@ -7,8 +7,8 @@ use crate::cache::Cache;
 use crate::cases::server::binary;
 use crate::exec::Exec;
 use crate::runner::Bench;
-use crate::server::{Settings, Setup};
-use crate::stores::{self, Setup as Store};
+use crate::server::{ServerSetup, Settings};
+use crate::stores::{self, StoreSetup};
 
 /// In MiB: enough for parts, and for a copy in pieces. `cargo xtask soak` asks for more.
 const SIZE: &str = "BERTH_LARGE_LAYER_MIB";
@@ -24,7 +24,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
         Err(_) => ORDINARY,
     };
     let cache = Cache::open()?;
-    let store = Store::new(stores::StoreKind::S3, bench.dir)?.for_many_parts();
+    let store = StoreSetup::new(stores::StoreKind::S3, bench.dir)?.for_many_parts();
     let _store = store.start(&cache, |_| ()).await?;
     let settings = Settings {
         storage: Some(format!(
@@ -35,7 +35,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
     };
     let root = bench.dir.join("server");
     std::fs::create_dir_all(&root)?;
-    let running = Setup::new(&binary(), &root)?
+    let running = ServerSetup::new(&binary(), &root)?
         .configured(&settings)
         .start()
         .await?;

@@ -20,7 +20,7 @@ use crate::loopback::Loopback;
 use crate::peers::ServerKind;
 use crate::relay::Relay;
 use crate::runner::Bench;
-use crate::server::{Server, Settings, Setup};
+use crate::server::{Server, ServerSetup, Settings};
 use crate::stores::{self, BUCKET};
 use crate::wait::{Seen, wait_for};
 
@@ -46,7 +46,7 @@ pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<(
     Engine::during(bench.dir, async |engine| {
         for kind in stores::StoreKind::ALL {
             let root = bench.dir.join(kind.variable());
-            let store = stores::Setup::new(kind, &root)?;
+            let store = stores::StoreSetup::new(kind, &root)?;
             let _running = store.start(&Cache::open()?, |_| ()).await?;
             let section = store.section(store.address(), "shared")?;
             let proved = Site::prove(&root, engine, section).await;
@@ -96,13 +96,13 @@ impl<'a> Site<'a> {
         let mut setups = Vec::new();
         for folder in &folders {
             std::fs::create_dir_all(folder)?;
-            setups.push(Setup::new(&program, folder)?.configured(&settings));
+            setups.push(ServerSetup::new(&program, folder)?.configured(&settings));
         }
-        let mut servers = try_join_all(setups.iter().map(Setup::start)).await?;
+        let mut servers = try_join_all(setups.iter().map(ServerSetup::start)).await?;
         let site = Self {
             root,
             clients: Loopback::new(&root.join("home"), "").await?,
-            relay: Relay::start(setups.iter().map(Setup::address).collect()).await?,
+            relay: Relay::start(setups.iter().map(ServerSetup::address).collect()).await?,
             again: Cell::new(0),
         };
         let clients: [LocalBoxFuture<'_, Result<()>>; 3] = [

@@ -18,7 +18,7 @@ use crate::loopback::Loopback;
 use crate::peers::ServerKind;
 use crate::relay::{Relay, Trouble};
 use crate::runner::Bench;
-use crate::server::{Settings, Setup};
+use crate::server::{ServerSetup, Settings};
 use crate::stores;
 use crate::wait::{Seen, wait_for};
 
@@ -82,7 +82,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     let mut running = Vec::new();
     for kind in stores::StoreKind::ALL {
         let root = bench.dir.join(kind.variable());
-        let store = stores::Setup::new(kind, &root)?;
+        let store = stores::StoreSetup::new(kind, &root)?;
         running.push(store.start(&Cache::open()?, |_| ()).await?);
         let relay = Relay::before(&store).await?;
         places.push(Place::new(
@@ -134,7 +134,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
         storage: Some(places[1].section.clone()),
         ..Settings::default()
     };
-    let server = Setup::new(&program, &root)?
+    let server = ServerSetup::new(&program, &root)?
         .configured(&settings)
         .with(OWNER, OURS);
     let _server = server.start().await?;
@@ -175,7 +175,7 @@ async fn push(bench: &Bench<'_>, program: &Path, place: &Place) -> Result<()> {
         storage: Some(place.section.clone()),
         ..Settings::default()
     };
-    let server = Setup::new(program, &place.root)?.configured(&settings);
+    let server = ServerSetup::new(program, &place.root)?.configured(&settings);
     let running = server.with(OWNER, OURS).start().await?;
     let clients = Loopback::new(&bench.dir.join("home"), "").await?;
     for number in 0..IMAGES {

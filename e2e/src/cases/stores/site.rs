@@ -12,7 +12,7 @@ use crate::loopback::Loopback;
 use crate::peers::ServerKind;
 use crate::protocol::{Repository, digest, noise};
 use crate::runner::Bench;
-use crate::server::{Server, Settings, Setup};
+use crate::server::{Server, ServerSetup, Settings};
 use crate::stores::cloud::{Cloud, Request};
 use crate::wait::{Seen, wait_for};
 
@@ -64,7 +64,7 @@ impl Site {
             storage: Some(section),
             ..Settings::default()
         };
-        let mut setup = Setup::new(&program, &folder)?.configured(&settings);
+        let mut setup = ServerSetup::new(&program, &folder)?.configured(&settings);
         for (variable, value) in variables {
             setup = setup.with(variable, value);
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cache::Cache;
 use crate::peers::ServerKind;
 use crate::protocol::{digest, noise};
-use crate::server::{Server, Settings, Setup};
+use crate::server::{Server, ServerSetup, Settings};
 use crate::wait::{Seen, wait_for};
 
 /// How long readiness may take to follow, and a client to be told. Generous: the machine may be building beside us.
@@ -37,12 +37,12 @@ impl Site {
         std::fs::create_dir_all(&root)?;
         let program = ServerKind::Ours.program(&Cache::open()?).await?;
         // Only for its port, which was free a moment ago.
-        let debug = Setup::new(&program, Path::new("/"))?.address();
+        let debug = ServerSetup::new(&program, Path::new("/"))?.address();
         let settings = Settings {
             storage: Some(section),
             ..Settings::default()
         };
-        let setup = Setup::new(&program, &root)?
+        let setup = ServerSetup::new(&program, &root)?
             .configured(&settings)
             .with("REGISTRY_HEALTH_STORAGEDRIVER_INTERVAL", "1s")
             .with("REGISTRY_HEALTH_STORAGEDRIVER_THRESHOLD", "1")

@@ -35,7 +35,7 @@ pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()
 
 async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String> {
     let root = bench.dir.join(kind.variable());
-    let store = stores::Setup::new(kind, &root)?;
+    let store = stores::StoreSetup::new(kind, &root)?;
     let _running = store.start(&Cache::open()?, |_| ()).await?;
     let clients = Loopback::new(&root.join("home"), "").await?;
     let server = Relayed::start(&root, "server", &store).await?;
@@ -106,7 +106,7 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String
 }
 
 /// A body that ends early never looks like a whole one, and what is acknowledged all the same is there.
-async fn is_cut(root: &Path, store: &stores::Setup, clients: &Loopback) -> Result<()> {
+async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &Loopback) -> Result<()> {
     let server = Relayed::start(root, "cut", store).await?;
     let (site, relay) = (&server.site, &server.relay);
     relay.trouble(Trouble::Cut);
@@ -126,7 +126,7 @@ async fn is_cut(root: &Path, store: &stores::Setup, clients: &Loopback) -> Resul
 /// A store that answers reads alone: pulls go on, pushes are refused.
 async fn takes_no_writes(
     root: &Path,
-    store: &stores::Setup,
+    store: &stores::StoreSetup,
     clients: &Loopback,
     trouble: Trouble,
 ) -> Result<()> {
@@ -198,7 +198,7 @@ struct Relayed {
 }
 
 impl Relayed {
-    async fn start(root: &Path, what: &str, store: &stores::Setup) -> Result<Self> {
+    async fn start(root: &Path, what: &str, store: &stores::StoreSetup) -> Result<Self> {
         let relay = Relay::before(store).await?;
         let section = store.section(relay.address(), "registry")?;
         // Or a pull would not come by here.
