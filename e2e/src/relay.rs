@@ -25,9 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-mod call;
+mod operation;
 
-pub(crate) use call::{Call, Counts, Dialect};
+pub(crate) use operation::{Counts, Dialect, Operation};
 
 use crate::stores;
 
@@ -52,7 +52,7 @@ pub(crate) enum Trouble {
 struct Plan {
     trouble: Trouble,
     /// Which requests; none means all.
-    only: Option<&'static [Call]>,
+    only: Option<&'static [Operation]>,
     /// How many pass before.
     first: usize,
     /// How many more.
@@ -134,9 +134,9 @@ impl Relay {
     }
 
     /// How many of one kind did.
-    pub(crate) fn seen_of(&self, call: Call) -> usize {
+    pub(crate) fn seen_of(&self, operation: Operation) -> usize {
         let counts = self.shared.counts.lock();
-        counts.unwrap_or_else(PoisonError::into_inner).of(call)
+        counts.unwrap_or_else(PoisonError::into_inner).of(operation)
     }
 
     /// Gives every request `trouble` until [`Relay::heal`].
@@ -150,7 +150,7 @@ impl Relay {
     }
 
     /// Gives the next `times` requests of these kinds `trouble`.
-    pub(crate) fn trouble_for(&self, only: &'static [Call], times: usize, trouble: Trouble) {
+    pub(crate) fn trouble_for(&self, only: &'static [Operation], times: usize, trouble: Trouble) {
         self.plan(trouble, Some(only), 0, times);
     }
 
@@ -164,7 +164,7 @@ impl Relay {
         self.shared.plan.send_replace(None);
     }
 
-    fn plan(&self, trouble: Trouble, only: Option<&'static [Call]>, first: usize, left: usize) {
+    fn plan(&self, trouble: Trouble, only: Option<&'static [Operation]>, first: usize, left: usize) {
         let plan = Plan {
             trouble,
             only,
@@ -184,11 +184,11 @@ impl Drop for Relay {
 
 impl Shared {
     /// What is to be done to this request; used up when it was planned for a number of them.
-    fn trouble(&self, call: Call) -> Option<Trouble> {
+    fn trouble(&self, operation: Operation) -> Option<Trouble> {
         let mut found = None;
         self.plan.send_if_modified(|slot| {
             if let Some(plan) = slot
-                && plan.only.is_none_or(|only| only.contains(&call))
+                && plan.only.is_none_or(|only| only.contains(&operation))
                 && plan.left > 0
             {
                 match plan.first.checked_sub(1) {
@@ -270,13 +270,13 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
 }
 
 async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    let (call, dialect) = (Call::of(&request), Dialect::of(&request));
+    let (operation, dialect) = (Operation::of(&request), Dialect::of(&request));
     shared
         .counts
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .add(call);
-    let trouble = shared.trouble(call);
+        .add(operation);
+    let trouble = shared.trouble(operation);
     match trouble {
         Some(Trouble::Hang | Trouble::Refuse) => std::future::pending().await,
         Some(Trouble::Answer(status, code)) => {

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::loopback::Loopback;
 use crate::peers::ServerKind;
-use crate::relay::{Call, Counts, Relay};
+use crate::relay::{Counts, Operation, Relay};
 use crate::runner::Bench;
 use crate::server::{Server, Settings};
 use crate::stores::{self, StoreSetup};
@@ -148,7 +148,7 @@ async fn count(
         // What a server does when it starts is not what a push costs. The last of it is ours to give a sign.
         let signs = usize::from(server == ServerKind::Ours);
         wait_for("the server's sign in its store", LIMIT, async || {
-            let seen = relay.seen_of(Call::Put);
+            let seen = relay.seen_of(Operation::Put);
             Ok(if seen >= signs {
                 Seen::Done(())
             } else {
@@ -205,14 +205,14 @@ fn table(peer: Option<&[Counts; 3]>, ours: &[Counts; 3]) -> Vec<String> {
         line
     };
     let mut lines = vec![head, columns];
-    for call in Call::ALL {
+    for operation in Operation::ALL {
         if peer
             .into_iter()
             .flatten()
             .chain(ours)
-            .any(|counts| counts.of(call) > 0)
+            .any(|counts| counts.of(operation) > 0)
         {
-            lines.push(line(&call.to_string(), &|counts| counts.of(call)));
+            lines.push(line(&operation.to_string(), &|counts| counts.of(operation)));
         }
     }
     lines.push(line("all", &Counts::total));

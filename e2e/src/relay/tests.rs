@@ -52,7 +52,7 @@ async fn requests_go_round_with_their_host_and_body_and_past_who_does_not_listen
     assert_eq!(ask().await, "one as.signed 70000");
     assert_eq!(ask().await, "one as.signed 70000");
     let counts = relay.take_counts();
-    assert_eq!((counts.of(Call::Put), counts.total()), (4, 4));
+    assert_eq!((counts.of(Operation::Put), counts.total()), (4, 4));
     assert_eq!(relay.take_counts().total(), 0);
 }
 
@@ -64,7 +64,7 @@ async fn trouble_comes_as_ordered_and_goes_again() {
     let client = client();
     let status = async || client.get(&url).send().await.unwrap().status().as_u16();
 
-    relay.trouble_for(&[Call::Get], 2, Trouble::Answer(503, "SlowDown"));
+    relay.trouble_for(&[Operation::Get], 2, Trouble::Answer(503, "SlowDown"));
     assert_eq!(client.head(&url).send().await.unwrap().status(), 200);
     assert_eq!([status().await, status().await, status().await], [503, 503, 200]);
 
@@ -81,7 +81,7 @@ async fn trouble_comes_as_ordered_and_goes_again() {
     let asked = client.get(&url).send();
     tokio::pin!(asked);
     let arrived = wait_for("the request that hangs", LIMIT, async || {
-        let seen = relay.shared.counts.lock().unwrap().of(Call::Get);
+        let seen = relay.shared.counts.lock().unwrap().of(Operation::Get);
         Ok(if seen == 8 {
             Seen::Done(())
         } else {

@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::cases::stores::{check, verify_blobs};
 use crate::loopback::Loopback;
 use crate::protocol::{digest, noise};
-use crate::relay::{Call, Relay, Trouble};
+use crate::relay::{Operation, Relay, Trouble};
 use crate::runner::Bench;
 use crate::stores::{self, BUCKET};
 
@@ -131,7 +131,7 @@ async fn takes_no_writes(
     trouble: Trouble,
 ) -> Result<()> {
     let server = Relayed::start(root, "no-writes", store).await?;
-    server.relay.trouble_for(Call::WRITES, usize::MAX, trouble);
+    server.relay.trouble_for(Operation::WRITES, usize::MAX, trouble);
     let blob = noise(21, 5000);
     let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
     let told = server.site.told("a blob's push", Method::POST, &path, blob, true);
@@ -143,23 +143,23 @@ async fn takes_no_writes(
 /// What passes soon is seen by nobody.
 async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKind) -> Result<()> {
     // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
-    let calls: &[&[Call]] = match kind {
+    let calls: &[&[Operation]] = match kind {
         stores::StoreKind::Azure => &[
-            &[Call::Put],
-            &[Call::Part],
-            &[Call::Complete],
-            &[Call::Copy],
-            &[Call::Head],
+            &[Operation::Put],
+            &[Operation::Part],
+            &[Operation::Complete],
+            &[Operation::Copy],
+            &[Operation::Head],
         ],
         // A part is an object.
-        stores::StoreKind::Gcs => &[&[Call::Put], &[Call::Complete], &[Call::Head]],
+        stores::StoreKind::Gcs => &[&[Operation::Put], &[Operation::Complete], &[Operation::Head]],
         stores::StoreKind::S3 => &[
-            &[Call::Put],
-            &[Call::Create],
-            &[Call::Part],
-            &[Call::Complete],
-            &[Call::Copy],
-            &[Call::Head],
+            &[Operation::Put],
+            &[Operation::Create],
+            &[Operation::Part],
+            &[Operation::Complete],
+            &[Operation::Copy],
+            &[Operation::Head],
         ],
     };
     let image = server.image()?;
@@ -183,7 +183,7 @@ async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKi
             );
         }
     }
-    server.relay.trouble_for(&[Call::Get], 1, Trouble::Cut);
+    server.relay.trouble_for(&[Operation::Get], 1, Trouble::Cut);
     let pulled = clients.pull_image(&image).await;
     pulled.context("one answer was cut")?;
     ensure!(server.relay.trouble_left() == Some(0), "no answer was cut");

@@ -1,4 +1,4 @@
-//! What a request to a store is for, by method, path, query and headers. Start at [`Call::of`].
+//! What a request to a store is for, by method, path, query and headers. Start at [`Operation::of`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +36,7 @@ const UPLOADS: &str = "/upload/storage/v1/";
 
 /// A kind of request, in the words of S3's API reference, Azure's and Google's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Call {
+pub(crate) enum Operation {
     /// `GetObject`, `Get Blob`
     Get,
     /// `HeadObject`, `Get Blob Properties`
@@ -69,36 +69,36 @@ pub(crate) enum Call {
     Other,
 }
 
-impl Call {
+impl Operation {
     /// All, in the order of a table.
-    pub(crate) const ALL: [Call; 15] = [
-        Call::Get,
-        Call::Head,
-        Call::Put,
-        Call::List,
-        Call::Create,
-        Call::Part,
-        Call::PartCopy,
-        Call::Complete,
-        Call::Abort,
-        Call::ListParts,
-        Call::ListUploads,
-        Call::Copy,
-        Call::Delete,
-        Call::BulkDelete,
-        Call::Other,
+    pub(crate) const ALL: [Operation; 15] = [
+        Operation::Get,
+        Operation::Head,
+        Operation::Put,
+        Operation::List,
+        Operation::Create,
+        Operation::Part,
+        Operation::PartCopy,
+        Operation::Complete,
+        Operation::Abort,
+        Operation::ListParts,
+        Operation::ListUploads,
+        Operation::Copy,
+        Operation::Delete,
+        Operation::BulkDelete,
+        Operation::Other,
     ];
 
     /// Those that change something.
-    pub(crate) const WRITES: &[Call] = &[
-        Call::Put,
-        Call::Create,
-        Call::Part,
-        Call::PartCopy,
-        Call::Complete,
-        Call::Copy,
-        Call::Delete,
-        Call::BulkDelete,
+    pub(crate) const WRITES: &[Operation] = &[
+        Operation::Put,
+        Operation::Create,
+        Operation::Part,
+        Operation::PartCopy,
+        Operation::Complete,
+        Operation::Copy,
+        Operation::Delete,
+        Operation::BulkDelete,
     ];
 
     /// The kind of a request to a bucket or container that is named in the path.
@@ -184,7 +184,7 @@ fn pairs<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &str)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Get => "get",
@@ -208,17 +208,17 @@ impl fmt::Display for Call {
 
 /// How many requests of each kind.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts(BTreeMap<Call, usize>);
+pub(crate) struct Counts(BTreeMap<Operation, usize>);
 
 impl Counts {
     /// One more.
-    pub(super) fn add(&mut self, call: Call) {
-        *self.0.entry(call).or_default() += 1;
+    pub(super) fn add(&mut self, operation: Operation) {
+        *self.0.entry(operation).or_default() += 1;
     }
 
     /// How many of one kind.
-    pub(crate) fn of(&self, call: Call) -> usize {
-        self.0.get(&call).copied().unwrap_or_default()
+    pub(crate) fn of(&self, operation: Operation) -> usize {
+        self.0.get(&operation).copied().unwrap_or_default()
     }
 
     /// How many at all.
@@ -234,34 +234,39 @@ mod tests {
     #[test]
     fn requests_are_told_apart_by_method_path_and_query() {
         let table = [
-            ("GET", "/b/a/data", false, Call::Get),
-            ("HEAD", "/b/a/data", false, Call::Head),
-            ("PUT", "/b/a/data", false, Call::Put),
-            ("PUT", "/b/a/data", true, Call::Copy),
-            ("GET", "/b?list-type=2&prefix=uploads", false, Call::List),
-            ("GET", "/b/?prefix=a", false, Call::List),
-            ("GET", "/b/?prefix=a&uploads", false, Call::ListUploads),
-            ("GET", "/b?uploads=", false, Call::ListUploads),
-            ("POST", "/b/a/data?uploads=", false, Call::Create),
-            ("PUT", "/b/a/data?partNumber=1&uploadId=x", false, Call::Part),
-            ("PUT", "/b/a/data?partNumber=1&uploadId=x", true, Call::PartCopy),
-            ("POST", "/b/a/data?uploadId=x", false, Call::Complete),
+            ("GET", "/b/a/data", false, Operation::Get),
+            ("HEAD", "/b/a/data", false, Operation::Head),
+            ("PUT", "/b/a/data", false, Operation::Put),
+            ("PUT", "/b/a/data", true, Operation::Copy),
+            ("GET", "/b?list-type=2&prefix=uploads", false, Operation::List),
+            ("GET", "/b/?prefix=a", false, Operation::List),
+            ("GET", "/b/?prefix=a&uploads", false, Operation::ListUploads),
+            ("GET", "/b?uploads=", false, Operation::ListUploads),
+            ("POST", "/b/a/data?uploads=", false, Operation::Create),
+            ("PUT", "/b/a/data?partNumber=1&uploadId=x", false, Operation::Part),
+            (
+                "PUT",
+                "/b/a/data?partNumber=1&uploadId=x",
+                true,
+                Operation::PartCopy,
+            ),
+            ("POST", "/b/a/data?uploadId=x", false, Operation::Complete),
             (
                 "DELETE",
                 "/b/a/data?uploadId=x&x-id=AbortMultipartUpload",
                 false,
-                Call::Abort,
+                Operation::Abort,
             ),
-            ("GET", "/b/a/data?uploadId=x", false, Call::ListParts),
-            ("DELETE", "/b/a/data", false, Call::Delete),
-            ("POST", "/b?delete", false, Call::BulkDelete),
-            ("POST", "/b/?delete=", false, Call::BulkDelete),
-            ("HEAD", "/b", false, Call::Other),
+            ("GET", "/b/a/data?uploadId=x", false, Operation::ListParts),
+            ("DELETE", "/b/a/data", false, Operation::Delete),
+            ("POST", "/b?delete", false, Operation::BulkDelete),
+            ("POST", "/b/?delete=", false, Operation::BulkDelete),
+            ("HEAD", "/b", false, Operation::Other),
             (
                 "GET",
                 "/b/a/data?X-Amz-Signature=1&x-id=GetObject",
                 false,
-                Call::Get,
+                Operation::Get,
             ),
         ];
         for (method, uri, copies, expected) in table {
@@ -270,67 +275,75 @@ mod tests {
                 request = request.header("x-amz-copy-source", "b/a");
             }
             let request = request.body(()).unwrap();
-            assert_eq!(Call::of(&request), expected, "{method} {uri}");
+            assert_eq!(Operation::of(&request), expected, "{method} {uri}");
         }
     }
 
     #[test]
     fn azures_and_googles_requests_are_told_apart_too() {
         let azure = [
-            ("GET", "/account/c/a/data", Call::Get),
-            ("HEAD", "/account/c/a/data", Call::Head),
-            ("PUT", "/account/c/a/data", Call::Put),
-            ("PUT", "/account/c/a/data?comp=block&blockid=MQ==", Call::Part),
-            ("PUT", "/account/c/a/data?comp=blocklist", Call::Complete),
+            ("GET", "/account/c/a/data", Operation::Get),
+            ("HEAD", "/account/c/a/data", Operation::Head),
+            ("PUT", "/account/c/a/data", Operation::Put),
+            (
+                "PUT",
+                "/account/c/a/data?comp=block&blockid=MQ==",
+                Operation::Part,
+            ),
+            ("PUT", "/account/c/a/data?comp=blocklist", Operation::Complete),
             (
                 "GET",
                 "/account/c/a/data?comp=blocklist&blocklisttype=all",
-                Call::ListParts,
+                Operation::ListParts,
             ),
-            ("DELETE", "/account/c/a/data", Call::Delete),
+            ("DELETE", "/account/c/a/data", Operation::Delete),
             (
                 "GET",
                 "/account/c?restype=container&comp=list&prefix=a",
-                Call::List,
+                Operation::List,
             ),
             (
                 "POST",
                 "/account/c?restype=container&comp=batch",
-                Call::BulkDelete,
+                Operation::BulkDelete,
             ),
-            ("HEAD", "/account/c?restype=container", Call::Other),
+            ("HEAD", "/account/c?restype=container", Operation::Other),
         ];
         for (method, uri, expected) in azure {
             let request = Request::builder()
                 .method(method)
                 .uri(uri)
                 .header("x-ms-version", "1");
-            assert_eq!(Call::of(&request.body(()).unwrap()), expected, "{method} {uri}");
+            assert_eq!(
+                Operation::of(&request.body(()).unwrap()),
+                expected,
+                "{method} {uri}"
+            );
         }
         let copy = Request::put("/account/c/b")
             .header("x-ms-version", "1")
             .header("x-ms-copy-source", "a");
-        assert_eq!(Call::of(&copy.body(()).unwrap()), Call::Copy);
+        assert_eq!(Operation::of(&copy.body(()).unwrap()), Operation::Copy);
         let google = [
             (
                 "POST",
                 "/upload/storage/v1/b/c/o?uploadType=media&name=a",
-                Call::Put,
+                Operation::Put,
             ),
-            ("GET", "/storage/v1/b/c/o?prefix=a", Call::List),
-            ("GET", "/storage/v1/b/c/o/a%2Fdata", Call::Head),
-            ("DELETE", "/storage/v1/b/c/o/a%2Fdata", Call::Delete),
-            ("POST", "/storage/v1/b/c/o/a%2Fdata/compose", Call::Complete),
-            ("POST", "/storage/v1/b/c/o/a/rewriteTo/b/c/o/b", Call::Copy),
-            ("GET", "/storage/v1/b/c", Call::Other),
+            ("GET", "/storage/v1/b/c/o?prefix=a", Operation::List),
+            ("GET", "/storage/v1/b/c/o/a%2Fdata", Operation::Head),
+            ("DELETE", "/storage/v1/b/c/o/a%2Fdata", Operation::Delete),
+            ("POST", "/storage/v1/b/c/o/a%2Fdata/compose", Operation::Complete),
+            ("POST", "/storage/v1/b/c/o/a/rewriteTo/b/c/o/b", Operation::Copy),
+            ("GET", "/storage/v1/b/c", Operation::Other),
             // In XML.
-            ("GET", "/c/a/data", Call::Get),
-            ("HEAD", "/c/a/data", Call::Head),
-            ("DELETE", "/c/a/data", Call::Delete),
+            ("GET", "/c/a/data", Operation::Get),
+            ("HEAD", "/c/a/data", Operation::Head),
+            ("DELETE", "/c/a/data", Operation::Delete),
         ];
         for (method, uri, expected) in google {
             let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-            assert_eq!(Call::of(&request), expected, "{method} {uri}");
+            assert_eq!(Operation::of(&request), expected, "{method} {uri}");
         }
     }
 }
