@@ -129,8 +129,8 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "a store in trouble costs time and nothing else",
-            stores::a_store_in_trouble
+            "a store that fails for a while costs time and nothing else",
+            stores::a_store_that_fails_for_a_while
         ),
         case!(
             machine Client,

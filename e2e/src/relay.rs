@@ -36,7 +36,7 @@ type Body = BoxBody<Bytes, Failure>;
 
 /// What is done to a request instead of what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Fault {
     /// An error of the store's: status and code.
     Answer(u16, &'static str),
     /// The answer's body ends in the middle, with the connection.
@@ -47,10 +47,10 @@ pub(crate) enum Trouble {
     Refuse,
 }
 
-/// Trouble for some kinds of requests, for some time.
+/// Fault for some kinds of requests, for some time.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
-    trouble: Trouble,
+struct FaultPlan {
+    fault: Fault,
     /// Which requests; none means all.
     only: Option<&'static [Operation]>,
     /// How many pass before.
@@ -72,7 +72,7 @@ struct Shared {
     host: Option<HeaderValue>,
     next: AtomicUsize,
     counts: Mutex<Counts>,
-    plan: watch::Sender<Option<Plan>>,
+    plan: watch::Sender<Option<FaultPlan>>,
 }
 
 impl Relay {
@@ -139,23 +139,23 @@ impl Relay {
         counts.unwrap_or_else(PoisonError::into_inner).of(operation)
     }
 
-    /// Gives every request `trouble` until [`Relay::heal`].
-    pub(crate) fn trouble(&self, trouble: Trouble) {
-        self.plan(trouble, None, 0, usize::MAX);
+    /// Gives every request `fault` until [`Relay::heal`].
+    pub(crate) fn fail_all(&self, fault: Fault) {
+        self.set_plan(fault, None, 0, usize::MAX);
     }
 
-    /// Lets some requests pass, and gives every one behind them `trouble` until [`Relay::heal`].
-    pub(crate) fn trouble_after(&self, first: usize, trouble: Trouble) {
-        self.plan(trouble, None, first, usize::MAX);
+    /// Lets some requests pass, and gives every one behind them `fault` until [`Relay::heal`].
+    pub(crate) fn fail_after(&self, first: usize, fault: Fault) {
+        self.set_plan(fault, None, first, usize::MAX);
     }
 
-    /// Gives the next `times` requests of these kinds `trouble`.
-    pub(crate) fn trouble_for(&self, only: &'static [Operation], times: usize, trouble: Trouble) {
-        self.plan(trouble, Some(only), 0, times);
+    /// Gives the next `times` requests of these kinds `fault`.
+    pub(crate) fn fail_next(&self, only: &'static [Operation], times: usize, fault: Fault) {
+        self.set_plan(fault, Some(only), 0, times);
     }
 
-    /// How many of the requests that were to be given trouble have not come; nothing when none are.
-    pub(crate) fn trouble_left(&self) -> Option<usize> {
+    /// How many of the requests that were to be given fault have not come; nothing when none are.
+    pub(crate) fn faults_left(&self) -> Option<usize> {
         self.shared.plan.borrow().map(|plan| plan.left)
     }
 
@@ -164,9 +164,9 @@ impl Relay {
         self.shared.plan.send_replace(None);
     }
 
-    fn plan(&self, trouble: Trouble, only: Option<&'static [Operation]>, first: usize, left: usize) {
-        let plan = Plan {
-            trouble,
+    fn set_plan(&self, fault: Fault, only: Option<&'static [Operation]>, first: usize, left: usize) {
+        let plan = FaultPlan {
+            fault,
             only,
             first,
             left,
@@ -184,7 +184,7 @@ impl Drop for Relay {
 
 impl Shared {
     /// What is to be done to this request; used up when it was planned for a number of them.
-    fn trouble(&self, operation: Operation) -> Option<Trouble> {
+    fn fault(&self, operation: Operation) -> Option<Fault> {
         let mut found = None;
         self.plan.send_if_modified(|slot| {
             if let Some(plan) = slot
@@ -195,7 +195,7 @@ impl Shared {
                     Some(first) => plan.first = first,
                     None => {
                         plan.left -= 1;
-                        found = Some(plan.trouble);
+                        found = Some(plan.fault);
                     }
                 }
             }
@@ -206,9 +206,7 @@ impl Shared {
     }
 
     fn refuses(&self) -> bool {
-        self.plan
-            .borrow()
-            .is_some_and(|plan| plan.trouble == Trouble::Refuse)
+        self.plan.borrow().is_some_and(|plan| plan.fault == Fault::Refuse)
     }
 
     /// A connection to the next upstream that takes one.
@@ -276,20 +274,20 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<R
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .add(operation);
-    let trouble = shared.trouble(operation);
-    match trouble {
-        Some(Trouble::Hang | Trouble::Refuse) => std::future::pending().await,
-        Some(Trouble::Answer(status, code)) => {
-            // Read to its end, as a store does: an early answer would be another trouble.
+    let fault = shared.fault(operation);
+    match fault {
+        Some(Fault::Hang | Fault::Refuse) => std::future::pending().await,
+        Some(Fault::Answer(status, code)) => {
+            // Read to its end, as a store does: an early answer would be another fault.
             let _ = request.into_body().collect().await;
             Ok(error(dialect, status, code))
         }
-        Some(Trouble::Cut) | None => {
+        Some(Fault::Cut) | None => {
             if let Some(host) = &shared.host {
                 request.headers_mut().insert(HOST, host.clone());
             }
             Ok(match forward(&shared, request).await {
-                Ok(answer) if trouble.is_some() => answer.map(cut),
+                Ok(answer) if fault.is_some() => answer.map(cut),
                 Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed()),
                 Err(_) => error(dialect, 502, "BadGateway"),
             })

@@ -24,7 +24,7 @@ use crate::stores::{self, StoreSetup};
 use crate::wait::{Seen, wait_for};
 
 pub(super) use asked::{a_store_without_conditions, every_object_is_kept_as_configured};
-pub(super) use broken::{a_store_in_trouble, a_store_that_cannot_be_used};
+pub(super) use broken::{a_store_that_cannot_be_used, a_store_that_fails_for_a_while};
 pub(super) use large::a_large_layer;
 pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
 pub(super) use round::a_tree_goes_round;

@@ -57,27 +57,27 @@ async fn requests_go_round_with_their_host_and_body_and_past_who_does_not_listen
 }
 
 #[tokio::test]
-async fn trouble_comes_as_ordered_and_goes_again() {
+async fn a_fault_comes_as_ordered_and_ends() {
     let (one, _one) = upstream("one").await;
     let relay = Relay::start(vec![one]).await.unwrap();
     let url = format!("http://{}/b/key", relay.address());
     let client = client();
     let status = async || client.get(&url).send().await.unwrap().status().as_u16();
 
-    relay.trouble_for(&[Operation::Get], 2, Trouble::Answer(503, "SlowDown"));
+    relay.fail_next(&[Operation::Get], 2, Fault::Answer(503, "SlowDown"));
     assert_eq!(client.head(&url).send().await.unwrap().status(), 200);
     assert_eq!([status().await, status().await, status().await], [503, 503, 200]);
 
-    relay.trouble_after(2, Trouble::Answer(500, "InternalError"));
+    relay.fail_after(2, Fault::Answer(500, "InternalError"));
     assert_eq!([status().await, status().await, status().await], [200, 200, 500]);
 
-    relay.trouble(Trouble::Cut);
+    relay.fail_all(Fault::Cut);
     let answer = client.get(&url).send().await.unwrap();
     assert_eq!(answer.content_length(), Some(1000));
     let error = answer.bytes().await.unwrap_err();
     assert!(error.is_body() || error.is_decode(), "{error:?}");
 
-    relay.trouble(Trouble::Hang);
+    relay.fail_all(Fault::Hang);
     let asked = client.get(&url).send();
     tokio::pin!(asked);
     let arrived = wait_for("the request that hangs", LIMIT, async || {
@@ -94,7 +94,7 @@ async fn trouble_comes_as_ordered_and_goes_again() {
     }
 
     // The request that hangs is cut off too.
-    relay.trouble(Trouble::Refuse);
+    relay.fail_all(Fault::Refuse);
     assert!(asked.await.is_err());
     let connect = async || TcpStream::connect(relay.address()).await;
     let refused = wait_for("a refused connection", LIMIT, async || {

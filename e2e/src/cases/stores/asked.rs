@@ -152,7 +152,7 @@ pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> R
             }
             ensure!(
                 !log.contains("nothing can be pushed"),
-                "taken for trouble:\n{log}"
+                "taken for a fault:\n{log}"
             );
             let second = format!("{how}-second");
             let started = Site::start(bench, &second, &cloud, section, &owner("second")).await;

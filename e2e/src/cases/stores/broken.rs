@@ -1,10 +1,10 @@
 //! Stores that cannot be used, or not now: what clients, probes and the log are told, and that nothing else happens.
 //!
-//! Here is what is wrong for ever; `trouble` has what passes, `site` the server that is asked. Start at
+//! Here is what is wrong for ever; `outage` has what passes, `site` the server that is asked. Start at
 //! [`a_store_that_cannot_be_used`].
 
+mod outage;
 mod site;
-mod trouble;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,12 +14,12 @@ use futures_util::future::try_join_all;
 use reqwest::StatusCode;
 
 use crate::cache::Cache;
-use crate::relay::{Relay, Trouble};
+use crate::relay::{Fault, Relay};
 use crate::runner::Bench;
 use crate::stores::{self, Access, BUCKET};
 use site::Site;
 
-pub(in crate::cases) use trouble::a_store_in_trouble;
+pub(in crate::cases) use outage::a_store_that_fails_for_a_while;
 
 /// A bucket that no store has.
 const NOBODYS: &str = "nobody-has-it";
@@ -46,9 +46,9 @@ pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> 
         let _running = store.start(&Cache::open()?, |_| ()).await?;
         // As Google answers: the emulator asks nobody for a token, and does not say that it is the bucket that is missing.
         let strange = Relay::before(&store).await?;
-        strange.trouble(Trouble::Answer(401, "authError"));
+        strange.fail_all(Fault::Answer(401, "authError"));
         let empty = Relay::before(&store).await?;
-        empty.trouble(Trouble::Answer(404, "NoSuchBucket"));
+        empty.fail_all(Fault::Answer(404, "NoSuchBucket"));
         let rows = wrong(&store, strange.address(), empty.address())?;
         let rows = rows.into_iter().map(async |wrong| {
             let proved = proves(&root, &wrong).await;

@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::exec::{Exec, Finished};
 use crate::loopback::Loopback;
 use crate::peers::ServerKind;
-use crate::relay::{Relay, Trouble};
+use crate::relay::{Fault, Relay};
 use crate::runner::Bench;
 use crate::server::{ServerSetup, Settings};
 use crate::stores;
@@ -190,7 +190,7 @@ async fn push(bench: &Bench<'_>, program: &Path, place: &Place) -> Result<()> {
 /// A copy that is killed in the middle.
 async fn killed(program: &Path, files: &[PathBuf; 2], relay: &Relay) -> Result<()> {
     relay.take_counts();
-    relay.trouble_after(KILLED_AFTER, Trouble::Hang);
+    relay.fail_after(KILLED_AFTER, Fault::Hang);
     let mut copy = Command::new(program)
         .args(["storage", "copy", "--quiet"])
         .args(files)

@@ -1,6 +1,6 @@
 //! A store that fails for a while, in every way: what is refused meanwhile, what goes on, and that it is over by itself.
 //!
-//! Start at [`in_trouble`].
+//! Start at [`fails_for_a_while`].
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::cases::stores::{check, verify_blobs};
 use crate::loopback::Loopback;
 use crate::protocol::{digest, noise};
-use crate::relay::{Operation, Relay, Trouble};
+use crate::relay::{Fault, Operation, Relay};
 use crate::runner::Bench;
 use crate::stores::{self, BUCKET};
 
@@ -22,9 +22,9 @@ use crate::stores::{self, BUCKET};
 const LAYERS: [usize; 2] = [100_000, 9_000_000];
 
 /// Stores fail for a while, in every way.
-pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()> {
+pub(in crate::cases) async fn a_store_that_fails_for_a_while(bench: &Bench<'_>) -> Result<()> {
     let kinds = stores::StoreKind::ALL.map(async |kind| {
-        let proved = in_trouble(bench, kind).await;
+        let proved = fails_for_a_while(bench, kind).await;
         proved.with_context(|| kind.to_string())
     });
     for note in try_join_all(kinds).await? {
@@ -33,7 +33,7 @@ pub(in crate::cases) async fn a_store_in_trouble(bench: &Bench<'_>) -> Result<()
     Ok(())
 }
 
-async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String> {
+async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String> {
     let root = bench.dir.join(kind.variable());
     let store = stores::StoreSetup::new(kind, &root)?;
     let _running = store.start(&Cache::open()?, |_| ()).await?;
@@ -42,14 +42,14 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String
     clients.push_layers(&server.image()?, &LAYERS, 1).await?;
 
     let overloaded = match kind {
-        stores::StoreKind::Azure => Trouble::Answer(503, "ServerBusy"),
-        stores::StoreKind::Gcs => Trouble::Answer(429, "rateLimitExceeded"),
-        stores::StoreKind::S3 => Trouble::Answer(503, "SlowDown"),
+        stores::StoreKind::Azure => Fault::Answer(503, "ServerBusy"),
+        stores::StoreKind::Gcs => Fault::Answer(429, "rateLimitExceeded"),
+        stores::StoreKind::S3 => Fault::Answer(503, "SlowDown"),
     };
-    let troubles = [
+    let faults = [
         (
             "500",
-            Trouble::Answer(500, "InternalError"),
+            Fault::Answer(500, "InternalError"),
             "the store failed",
             "storage failed",
         ),
@@ -61,25 +61,20 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String
         ),
         (
             "refused",
-            Trouble::Refuse,
+            Fault::Refuse,
             "cannot be reached",
             "storage unreachable",
         ),
-        (
-            "hang",
-            Trouble::Hang,
-            "does not answer in time",
-            "no answer within",
-        ),
+        ("hang", Fault::Hang, "does not answer in time", "no answer within"),
     ];
     // At once, and each with a server of its own: nearly all of the time is that of tries and of calm.
     let lasting = (10..)
-        .zip(troubles)
-        .map(async |(seed, (what, trouble, cause, words))| {
+        .zip(faults)
+        .map(async |(seed, (what, fault, cause, words))| {
             let proved = async {
                 let Relayed { relay, site } = Relayed::start(&root, what, &store).await?;
                 site.ready(StatusCode::OK, &["ok"]).await?;
-                relay.trouble(trouble);
+                relay.fail_all(fault);
                 site.refuses(seed, true).await?;
                 site.ready(StatusCode::SERVICE_UNAVAILABLE, &[cause, words])
                     .await?;
@@ -88,7 +83,7 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String
                 relay.heal();
                 site.recovers(seed).await
             };
-            proved.await.with_context(|| format!("with {trouble:?}"))
+            proved.await.with_context(|| format!("with {fault:?}"))
         });
     tokio::try_join!(
         try_join_all(lasting),
@@ -109,7 +104,7 @@ async fn in_trouble(bench: &Bench<'_>, kind: stores::StoreKind) -> Result<String
 async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &Loopback) -> Result<()> {
     let server = Relayed::start(root, "cut", store).await?;
     let (site, relay) = (&server.site, &server.relay);
-    relay.trouble(Trouble::Cut);
+    relay.fail_all(Fault::Cut);
     let manifest = site.manifest();
     site.told("a cut manifest", Method::GET, &manifest, Bytes::new(), true)
         .await?;
@@ -128,10 +123,10 @@ async fn takes_no_writes(
     root: &Path,
     store: &stores::StoreSetup,
     clients: &Loopback,
-    trouble: Trouble,
+    fault: Fault,
 ) -> Result<()> {
     let server = Relayed::start(root, "no-writes", store).await?;
-    server.relay.trouble_for(Operation::WRITES, usize::MAX, trouble);
+    server.relay.fail_next(Operation::WRITES, usize::MAX, fault);
     let blob = noise(21, 5000);
     let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
     let told = server.site.told("a blob's push", Method::POST, &path, blob, true);
@@ -143,7 +138,7 @@ async fn takes_no_writes(
 /// What passes soon is seen by nobody.
 async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKind) -> Result<()> {
     // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
-    let calls: &[&[Operation]] = match kind {
+    let operations: &[&[Operation]] = match kind {
         stores::StoreKind::Azure => &[
             &[Operation::Put],
             &[Operation::Part],
@@ -165,28 +160,28 @@ async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKi
     let image = server.image()?;
     // Another seed is another image: what is there is not pushed again.
     let mut seeds = 30..;
-    for only in calls {
-        for (trouble, seed) in [
-            Trouble::Answer(500, "InternalError"),
-            Trouble::Answer(503, "SlowDown"),
+    for only in operations {
+        for (fault, seed) in [
+            Fault::Answer(500, "InternalError"),
+            Fault::Answer(503, "SlowDown"),
         ]
         .into_iter()
         .zip(&mut seeds)
         {
-            server.relay.trouble_for(only, 1, trouble);
+            server.relay.fail_next(only, 1, fault);
             let pushed = clients.push_layers(&image, &LAYERS, seed).await;
-            pushed.with_context(|| format!("one {} met {trouble:?}", only[0]))?;
+            pushed.with_context(|| format!("one {} met {fault:?}", only[0]))?;
             ensure!(
-                server.relay.trouble_left() == Some(0),
-                "no {} met {trouble:?}",
+                server.relay.faults_left() == Some(0),
+                "no {} met {fault:?}",
                 only[0]
             );
         }
     }
-    server.relay.trouble_for(&[Operation::Get], 1, Trouble::Cut);
+    server.relay.fail_next(&[Operation::Get], 1, Fault::Cut);
     let pulled = clients.pull_image(&image).await;
     pulled.context("one answer was cut")?;
-    ensure!(server.relay.trouble_left() == Some(0), "no answer was cut");
+    ensure!(server.relay.faults_left() == Some(0), "no answer was cut");
     server.relay.heal();
     Ok(())
 }
