@@ -27,9 +27,9 @@ pub mod provider;
 pub mod runner;
 pub mod sample;
 pub mod stores;
+pub mod strace;
 pub mod suite;
 pub mod tools;
-pub mod trace;
 pub mod volume;
 pub mod wait;
 

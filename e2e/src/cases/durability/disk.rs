@@ -16,7 +16,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::protocol::digest;
-use crate::trace::Call;
+use crate::strace::Syscall;
 
 type Id = usize;
 
@@ -93,7 +93,7 @@ impl Disk {
     ///
     /// # Errors
     /// It is of a kind this disk does not know, or cannot have gone well.
-    pub(super) fn apply(&mut self, call: &Call) -> Result<()> {
+    pub(super) fn apply(&mut self, call: &Syscall) -> Result<()> {
         match call.name.as_str() {
             "mkdir" => self.make(&call.path(0)?, Node::Folder(Folder::default())),
             "mkdirat" => self.make(&call.path_below(0, 1)?, Node::Folder(Folder::default())),
@@ -186,7 +186,7 @@ impl Disk {
         self.enter(to, Some(id))
     }
 
-    fn write(&mut self, call: &Call, offset: Option<usize>) -> Result<()> {
+    fn write(&mut self, call: &Syscall, offset: Option<usize>) -> Result<()> {
         let Some(path) = call.descriptor(0)? else {
             return Ok(());
         };

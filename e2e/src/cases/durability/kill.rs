@@ -12,7 +12,7 @@ use super::teller::Told;
 use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
-use crate::trace::Traced;
+use crate::strace::Strace;
 use crate::volume::Volume;
 
 /// Room for a push and for what killed ones leave.
@@ -121,7 +121,7 @@ impl Killer {
             }
             Ok(()) | Err(_) => {}
         }
-        let traced = Traced {
+        let strace = Strace {
             record: self.dir.join("record"),
             with_data: false,
             kill_at,
@@ -132,7 +132,7 @@ impl Killer {
                 ServerSetup::new(&self.program, &self.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
             Ok(setup.keeping_data_in(&data).by(self.volume.inside()))
         };
-        let seen = record(&setup()?, &traced, &data, &self.story).await?;
+        let seen = record(&setup()?, &strace, &data, &self.story).await?;
         leftovers(&outside)?;
         let Told { done, underway } = seen.told;
         let successor = setup()?.start().await?;

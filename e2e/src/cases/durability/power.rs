@@ -19,7 +19,7 @@ use super::teller::Teller;
 use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
-use crate::trace::Traced;
+use crate::strace::Strace;
 use crate::volume::Volume;
 
 /// What is new since the moment before is lost and kept in every combination, if there are so many at most, and one by
@@ -47,14 +47,14 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
     // Where a push is recorded, the folder of the store itself is made by the server.
     let real = bench.dir.join("real");
     fs::create_dir(&real)?;
-    std::os::unix::fs::chown(&real, Some(crate::trace::user()), None)?;
+    std::os::unix::fs::chown(&real, Some(crate::strace::user()), None)?;
     let data = real.join("data");
-    let traced = Traced {
+    let strace = Strace {
         record: bench.dir.join("record"),
         with_data: true,
         kill_at: None,
     };
-    let seen = record(&setup()?.keeping_data_in(&data), &traced, &data, &story).await?;
+    let seen = record(&setup()?.keeping_data_in(&data), &strace, &data, &story).await?;
     ensure!(
         seen.told.done == story.steps.len(),
         "the undisturbed push broke off"

@@ -10,7 +10,7 @@ use super::story::Story;
 use super::teller::{Teller, Told};
 use crate::cases::server::binary;
 use crate::server::ServerSetup;
-use crate::trace::{self, Call, Traced};
+use crate::strace::{self, Strace, Syscall};
 
 /// How long strace may take to write its record when the server is gone.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(60);
@@ -27,9 +27,9 @@ const NOTHING: Told = Told {
 /// What was seen.
 pub(super) struct Recorded {
     /// Calls that changed something below the folder, in their order.
-    pub(super) changes: Vec<Call>,
+    pub(super) changes: Vec<Syscall>,
     /// All calls of the thread that made them.
-    pub(super) of_thread: Vec<Call>,
+    pub(super) of_thread: Vec<Syscall>,
     /// How many of them came before the push.
     pub(super) before: usize,
     /// Where in the record each answer of the push began.
@@ -46,31 +46,34 @@ pub(super) struct Recorded {
 /// The story is not answered as it should be, or the server's file calls do not have one order.
 pub(super) async fn record(
     setup: &ServerSetup,
-    traced: &Traced,
+    strace: &Strace,
     data: &Path,
     story: &Story,
 ) -> Result<Recorded> {
-    let setup = setup.clone().by(traced.words()).with("TOKIO_WORKER_THREADS", "1");
+    let setup = setup
+        .clone()
+        .wrapped_in(strace.command_prefix())
+        .with("TOKIO_WORKER_THREADS", "1");
     let server = match setup.start().await {
         Ok(server) => server,
         // Killed before it could answer.
-        Err(_) if traced.kill_at.is_some() && traced.record.exists() => {
+        Err(_) if strace.kill_at.is_some() && strace.record.exists() => {
             let teller = Teller::new(&Url::parse("http://127.0.0.1:9/")?)?;
-            return seen(&traced.record, data, NOTHING, teller);
+            return seen(&strace.record, data, NOTHING, teller);
         }
         Err(error) => return Err(error),
     };
     let mut teller = Teller::new(server.base())?;
     let told = match teller.warm_up(WARM_UP).await {
         Ok(()) => teller.tell(story).await?,
-        Err(_) if traced.kill_at.is_some() => NOTHING,
+        Err(_) if strace.kill_at.is_some() => NOTHING,
         Err(error) => return Err(error),
     };
     if !told.underway {
-        end(&traced.record)?;
+        end(&strace.record)?;
     }
     server.ended(END_LIMIT).await?;
-    seen(&traced.record, data, told, teller)
+    seen(&strace.record, data, told, teller)
 }
 
 /// Ends the server itself: strace would leave it running, and end by itself when it is gone.
@@ -88,7 +91,7 @@ fn end(record: &Path) -> Result<()> {
 }
 
 fn seen(record: &Path, data: &Path, told: Told, teller: Teller) -> Result<Recorded> {
-    let calls = trace::read(record)?;
+    let calls = strace::read(record)?;
     // With the name of the folder itself.
     let above = data.parent().context("a store is in a folder")?;
     let main = calls.first().map(|call| call.thread);
@@ -133,7 +136,7 @@ fn seen(record: &Path, data: &Path, told: Told, teller: Teller) -> Result<Record
     })
 }
 
-/// A folder for a traced server, which is nobody in particular: everybody may write there. And the server's program
+/// A folder for a strace server, which is nobody in particular: everybody may write there. And the server's program
 /// where nobody in particular can read it.
 pub(super) fn prepare(dir: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;

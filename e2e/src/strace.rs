@@ -1,10 +1,10 @@
 //! System calls of a server, recorded and killed at by Debian's strace.
 //!
 //! strace counts calls for each thread alone (`when=`), so a server whose file calls are spread over threads could only
-//! be killed at every n-th call of some thread. [`Traced`] therefore leaves the server one thread for file calls: it runs
+//! be killed at every n-th call of some thread. [`Strace`] therefore leaves the server one thread for file calls: it runs
 //! as a user of its own who may have no more threads. Its calls then have one order, and the n-th is the n-th of all.
 //!
-//! Start at [`Traced`] for how a server is run, at [`read`] for what is recorded.
+//! Start at [`Strace`] for how a server is run, at [`read`] for what is recorded.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,pwritev,pwritev2,writev
 
 /// How a server is run under strace.
 #[derive(Debug, Clone)]
-pub struct Traced {
+pub struct Strace {
     /// Where the record goes.
     pub record: PathBuf,
     /// Whether written bytes are recorded whole.
@@ -37,28 +37,28 @@ pub struct Traced {
     pub kill_at: Option<(String, usize)>,
 }
 
-impl Traced {
+impl Strace {
     /// What stands before the server's own command.
     #[must_use]
-    pub fn words(&self) -> Vec<String> {
+    pub fn command_prefix(&self) -> Vec<String> {
         // Strings in hexadecimal, so that none has a quote or a comma; descriptors with their paths. Neither a filter of
         // signals nor one by seccomp: with either, strace 6.1 sends none itself.
-        let mut words = ["/usr/bin/strace", "-f", "-y", "-xx"].map(str::to_owned).to_vec();
-        words.extend(["-o".to_owned(), self.record.display().to_string()]);
-        words.extend([
+        let mut command = ["/usr/bin/strace", "-f", "-y", "-xx"].map(str::to_owned).to_vec();
+        command.extend(["-o".to_owned(), self.record.display().to_string()]);
+        command.extend([
             "-s".to_owned(),
             if self.with_data { "4000000" } else { "32" }.to_owned(),
         ]);
-        words.extend(["-e".to_owned(), format!("trace={CALLS}")]);
+        command.extend(["-e".to_owned(), format!("trace={CALLS}")]);
         if let Some((name, number)) = &self.kill_at {
-            words.extend([
+            command.extend([
                 "-e".to_owned(),
                 format!("inject={name}:signal=KILL:when={number}"),
             ]);
         }
         // The server must not outlive strace, which a test that fails kills.
         let user = user().to_string();
-        words.extend(
+        command.extend(
             [
                 "/usr/bin/setpriv",
                 "--reuid",
@@ -69,14 +69,14 @@ impl Traced {
             ]
             .map(str::to_owned),
         );
-        words.extend(["--pdeathsig", "KILL", "/usr/bin/prlimit", THREADS, "--"].map(str::to_owned));
-        words
+        command.extend(["--pdeathsig", "KILL", "/usr/bin/prlimit", THREADS, "--"].map(str::to_owned));
+        command
     }
 }
 
 /// One system call.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct Syscall {
     /// Who made it.
     pub thread: u32,
     /// Its name.
@@ -91,7 +91,7 @@ pub struct Call {
     pub ended: usize,
 }
 
-impl Call {
+impl Syscall {
     /// One of the arguments.
     ///
     /// # Errors
@@ -206,10 +206,10 @@ impl Call {
 ///
 /// # Errors
 /// It is not there, or has lines strace does not write.
-pub fn read(record: &Path) -> Result<Vec<Call>> {
+pub fn read(record: &Path) -> Result<Vec<Syscall>> {
     let text = std::fs::read_to_string(record)
         .with_context(|| format!("strace left no record at `{}`", record.display()))?;
-    let mut calls: Vec<Call> = Vec::new();
+    let mut calls: Vec<Syscall> = Vec::new();
     let mut open: HashMap<u32, (usize, String)> = HashMap::new();
     for (number, line) in text.lines().enumerate() {
         let broken = || format!("line {} of the record: {line:.120}", number + 1);
@@ -247,9 +247,9 @@ pub fn read(record: &Path) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
-fn parse(thread: u32, text: &str, result: Option<i64>, begun: usize, ended: usize) -> Result<Call> {
+fn parse(thread: u32, text: &str, result: Option<i64>, begun: usize, ended: usize) -> Result<Syscall> {
     let (name, args) = text.split_once('(').context("no call")?;
-    Ok(Call {
+    Ok(Syscall {
         thread,
         name: name.to_owned(),
         args: split(args.strip_suffix(')').unwrap_or(args)),
