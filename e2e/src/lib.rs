@@ -29,8 +29,8 @@ pub mod sample;
 pub mod stores;
 pub mod strace;
 pub mod suite;
+pub mod tmpfs;
 pub mod tools;
-pub mod volume;
 pub mod wait;
 
 mod control_plane;

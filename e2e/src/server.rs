@@ -89,7 +89,7 @@ pub struct ServerSetup {
     variables: Vec<(String, String)>,
     settings: Settings,
     socket: Option<PathBuf>,
-    before: Vec<String>,
+    command_prefix: Vec<String>,
 }
 
 impl ServerSetup {
@@ -106,7 +106,7 @@ impl ServerSetup {
             variables: Vec::new(),
             settings: Settings::default(),
             socket: None,
-            before: Vec::new(),
+            command_prefix: Vec::new(),
         };
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
@@ -127,8 +127,8 @@ impl ServerSetup {
 
     /// The same by a command that ends in running another one, its words given.
     #[must_use]
-    pub fn by(mut self, words: impl IntoIterator<Item = String>) -> Self {
-        self.before.extend(words);
+    pub fn wrapped_in(mut self, command: impl IntoIterator<Item = String>) -> Self {
+        self.command_prefix.extend(command);
         self
     }
 
@@ -170,7 +170,7 @@ impl ServerSetup {
         let file = self.root.join("config.yml");
         let text = self.settings.file(&self.root.join("data"), self.address);
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
-        let mut command = match self.before.split_first() {
+        let mut command = match self.command_prefix.split_first() {
             None => Command::new(&self.binary),
             Some((program, words)) => {
                 let mut command = Command::new(program);

@@ -30,9 +30,9 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
     let few = field.root.join("few");
     std::fs::create_dir(&few)?;
     let blob = Tree::at(&few.join("data")).blob("a", EMPTY)?;
-    let words = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
+    let limited = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
     let server = crate::server::ServerSetup::new(&super::binary(), &few)?
-        .by(words)
+        .wrapped_in(limited)
         .start()
         .await?;
     let address = server.address()?;

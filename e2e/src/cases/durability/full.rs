@@ -17,7 +17,7 @@ use super::teller::{Teller, location};
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup};
-use crate::volume::Volume;
+use crate::tmpfs::Tmpfs;
 use crate::wait::{Seen, wait_for};
 
 /// Small, so that it is full at once.
@@ -30,7 +30,7 @@ const TIMES: usize = 20;
 /// Someone else fills the disk, and makes room again.
 pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
     let on = Refusing::start(bench, "storage full", "No space left on device").await?;
-    let filler = on.volume.outside().join("filler");
+    let filler = on.tmpfs.host_path().join("filler");
     fill(&filler)?;
     on.refuses(false).await?;
     fs::remove_file(&filler)?;
@@ -40,9 +40,9 @@ pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
 /// The disk is mounted anew, as the kernel does it after an error.
 pub(in crate::cases) async fn read_only_disk(bench: &Bench<'_>) -> Result<()> {
     let on = Refusing::start(bench, "storage read-only", "Read-only file system").await?;
-    on.volume.remount("ro").await?;
+    on.tmpfs.remount("ro").await?;
     on.refuses(true).await?;
-    on.volume.remount("rw").await?;
+    on.tmpfs.remount("rw").await?;
     on.recovers(bench).await
 }
 
@@ -67,7 +67,7 @@ struct Refusing {
     /// What clients and readiness are told, and what the log says of the cause.
     why: &'static str,
     cause: &'static str,
-    volume: Volume,
+    tmpfs: Tmpfs,
     server: Server,
     teller: Teller,
     log: PathBuf,
@@ -86,13 +86,13 @@ impl Refusing {
         let program = prepare(bench.dir)?;
         let folder = bench.dir.join("disk");
         fs::create_dir(&folder)?;
-        let volume = Volume::new(&folder, SIZE).await?;
+        let tmpfs = Tmpfs::new(&folder, SIZE).await?;
         let probes = bench.dir.join("probes");
         let server = ServerSetup::new(&program, bench.dir)?
             .keeping_data_in(&folder.join("data"))
             .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
             .with("REGISTRY_HTTP_DEBUG_ADDR", &probes.display().to_string())
-            .by(volume.inside())
+            .wrapped_in(tmpfs.command_prefix())
             .start()
             .await?;
         let teller = Teller::new(server.base())?;
@@ -101,9 +101,9 @@ impl Refusing {
         let mut on = Self {
             why,
             cause,
-            store: volume.outside().join("data"),
+            store: tmpfs.host_path().join("data"),
             log: bench.dir.join("server.log"),
-            volume,
+            tmpfs,
             server,
             teller,
             probes,
@@ -261,7 +261,7 @@ impl Refusing {
             self.why
         ));
         self.server.kill().await?;
-        self.volume.end().await
+        self.tmpfs.end().await
     }
 
     /// Waits until `/readyz` says so.

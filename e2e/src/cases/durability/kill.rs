@@ -13,7 +13,7 @@ use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
 use crate::strace::Strace;
-use crate::volume::Volume;
+use crate::tmpfs::Tmpfs;
 
 /// Room for a push and for what killed ones leave.
 const SIZE: u64 = 64 << 20;
@@ -28,7 +28,7 @@ const MISSED_MAX: usize = 10;
 /// What every run needs: the program, a disk under it, and what is told to it.
 struct Killer {
     program: PathBuf,
-    volume: Volume,
+    tmpfs: Tmpfs,
     disk: PathBuf,
     dir: PathBuf,
     story: Story,
@@ -43,7 +43,7 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
     let killer = Killer {
         program,
         // What a kill leaves is what the kernel has, whatever disk it lies on; this one syncs in no time.
-        volume: Volume::new(&disk, SIZE).await?,
+        tmpfs: Tmpfs::new(&disk, SIZE).await?,
         disk,
         dir: bench.dir.to_owned(),
         story: Story::new(),
@@ -114,7 +114,7 @@ impl Killer {
 
     /// One push on an empty disk, killed or not, and everything that has to hold behind it.
     async fn run(&self, kill_at: Option<(String, usize)>) -> Result<Recorded> {
-        let outside = self.volume.outside().join("data");
+        let outside = self.tmpfs.host_path().join("data");
         match std::fs::remove_dir_all(&outside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context("cannot empty the disk");
@@ -130,7 +130,9 @@ impl Killer {
         let setup = || -> Result<ServerSetup> {
             let setup =
                 ServerSetup::new(&self.program, &self.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
-            Ok(setup.keeping_data_in(&data).by(self.volume.inside()))
+            Ok(setup
+                .keeping_data_in(&data)
+                .wrapped_in(self.tmpfs.command_prefix()))
         };
         let seen = record(&setup()?, &strace, &data, &self.story).await?;
         leftovers(&outside)?;

@@ -20,7 +20,7 @@ use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
 use crate::strace::Strace;
-use crate::volume::Volume;
+use crate::tmpfs::Tmpfs;
 
 /// What is new since the moment before is lost and kept in every combination, if there are so many at most, and one by
 /// one otherwise; each time with everything older lost, and with everything older kept.
@@ -62,17 +62,17 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
 
     let folder = bench.dir.join("disk");
     fs::create_dir(&folder)?;
-    let volume = Volume::new(&folder, SIZE).await?;
+    let tmpfs = Tmpfs::new(&folder, SIZE).await?;
     let server = setup()?
         .keeping_data_in(&folder.join("data"))
-        .by(volume.inside())
+        .wrapped_in(tmpfs.command_prefix())
         .start()
         .await?;
     let teller = seen.teller.at(server.base());
     let mut looks = Looks {
         story,
         teller,
-        volume,
+        tmpfs,
         seen: HashSet::new(),
         lost: Vec::new(),
         losses: 0,
@@ -169,7 +169,7 @@ fn choices(slots: &[Slot], before: &[Slot], chance: &mut StdRng) -> Vec<Vec<usiz
 struct Looks {
     story: Story,
     teller: Teller,
-    volume: Volume,
+    tmpfs: Tmpfs,
     seen: HashSet<u64>,
     lost: Vec<String>,
     losses: usize,
@@ -183,7 +183,7 @@ impl Looks {
         if !self.seen.insert(print.finish()) {
             return Ok(());
         }
-        put(state, &self.volume.outside())?;
+        put(state, &self.tmpfs.host_path())?;
         if let Err(error) = self.judge(done, underway).await {
             self.losses += 1;
             if self.lost.len() < TOLD {

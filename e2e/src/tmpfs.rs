@@ -1,8 +1,8 @@
 //! A small disk of a case's own: a tmpfs in a mount namespace of its own.
 //!
 //! Guarantees: nothing is mounted where other processes of the machine look, and nothing stays mounted: the namespace
-//! ends with the process that holds it, and that one ends with its [`Volume`] or with the suite.
-//! Start at [`Volume::new`].
+//! ends with the process that holds it, and that one ends with its [`Tmpfs`] or with the suite.
+//! Start at [`Tmpfs::new`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,13 +18,13 @@ const HOLD: &str = r#"mount -t tmpfs -o size="$2",mode=0777 tmpfs "$1" && echo m
 
 /// A mounted disk.
 #[derive(Debug)]
-pub struct Volume {
+pub struct Tmpfs {
     holder: Child,
     process: u32,
     folder: PathBuf,
 }
 
-impl Volume {
+impl Tmpfs {
     /// A disk of `size` bytes at `folder`, which must exist. It takes root to mount one.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Volume {
             );
         }
         Ok(Self {
-            process: holder.id().context("the holder of a volume has ended")?,
+            process: holder.id().context("the holder of a tmpfs has ended")?,
             holder,
             folder: folder.to_owned(),
         })
@@ -58,14 +58,14 @@ impl Volume {
 
     /// What stands before a command that shall see the disk at its folder. The command begins in `/`.
     #[must_use]
-    pub fn inside(&self) -> Vec<String> {
+    pub fn command_prefix(&self) -> Vec<String> {
         let target = format!("--target={}", self.process);
         vec!["/usr/bin/nsenter".to_owned(), target, "--mount".to_owned()]
     }
 
     /// Where everybody else finds what is on the disk.
     #[must_use]
-    pub fn outside(&self) -> PathBuf {
+    pub fn host_path(&self) -> PathBuf {
         let below = self.folder.strip_prefix("/").unwrap_or(&self.folder);
         PathBuf::from(format!("/proc/{}/root", self.process)).join(below)
     }
@@ -75,7 +75,7 @@ impl Volume {
     /// # Errors
     /// `mount`'s; it does not take write access from who writes at that moment.
     pub async fn remount(&self, options: &str) -> Result<()> {
-        let [program, rest @ ..] = &self.inside()[..] else {
+        let [program, rest @ ..] = &self.command_prefix()[..] else {
             bail!("nothing stands before a command");
         };
         Exec::new(program)
@@ -95,6 +95,6 @@ impl Volume {
         self.holder
             .kill()
             .await
-            .context("cannot end the holder of a volume")
+            .context("cannot end the holder of a tmpfs")
     }
 }
