@@ -1,17 +1,17 @@
 //! What an answer promises: through a kill at any system call, through a loss of power at any moment, and on a disk that
 //! takes no writes. `docs/storage.md` says it, and has the figures of these cases.
 //!
-//! Start at [`kill`] for a real server that is killed, at [`power`] for a disk that forgets.
+//! Start at [`kill`] for a real server that is killed, at [`power_loss`] for a disk that forgets.
 
 mod check;
-mod disk;
-mod full;
+mod client;
 mod kill;
-mod power;
-mod record;
-mod story;
-mod teller;
+mod lossy_disk;
+mod power_loss;
+mod recording;
+mod scenario;
+mod unwritable_disk;
 
-pub(super) use full::{full_disk, read_only_disk};
 pub(super) use kill::a_kill_at_any_call_loses_nothing;
-pub(super) use power::a_loss_of_power_loses_nothing;
+pub(super) use power_loss::a_loss_of_power_loses_nothing;
+pub(super) use unwritable_disk::{full_disk, read_only_disk};

@@ -1,4 +1,4 @@
-//! Compares what a server answers with what a [`World`] says has to be there.
+//! Compares what a server answers with what a [`ExpectedState`] says has to be there.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::story::{HERE, Presence, Progress, Story, World};
-use super::teller::{Teller, location};
+use super::client::{ScenarioClient, location};
+use super::scenario::{ExpectedState, HERE, Presence, Scenario, UploadProgress};
 use crate::protocol::digest;
 
 /// What an interruption was, and so what uploads it left may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum Interruption {
     /// The process ended: what an upload is said to hold are the bytes that were sent.
     Kill,
     /// The machine ended: they may be others, and then no blob comes of them.
@@ -30,18 +30,23 @@ struct Answer {
 ///
 /// # Errors
 /// Something was lost, is half there, or is answered 5xx.
-pub(super) async fn check(teller: &Teller, story: &Story, world: &World, after: After) -> Result<()> {
-    for ((repository, name), presence) in &world.blobs {
+pub(super) async fn check(
+    client: &ScenarioClient,
+    scenario: &Scenario,
+    expected: &ExpectedState,
+    interruption: Interruption,
+) -> Result<()> {
+    for ((repository, name), presence) in &expected.blobs {
         let path = format!("/v2/{repository}/blobs/{name}");
-        whole_or_absent(teller, story, &path, name, *presence).await?;
+        whole_or_absent(client, scenario, &path, name, *presence).await?;
     }
-    for (name, presence) in &world.manifests {
+    for (name, presence) in &expected.manifests {
         let path = format!("/v2/{HERE}/manifests/{name}");
-        whole_or_absent(teller, story, &path, name, *presence).await?;
+        whole_or_absent(client, scenario, &path, name, *presence).await?;
     }
-    for (tag, meant) in &world.tags {
+    for (tag, meant) in &expected.tags {
         let path = format!("/v2/{HERE}/manifests/{tag}");
-        let answer = get(teller, &path).await?;
+        let answer = get(client, &path).await?;
         let found = match answer.status {
             StatusCode::NOT_FOUND => None,
             _ => answer.digest.clone(),
@@ -53,14 +58,14 @@ pub(super) async fn check(teller: &Teller, story: &Story, world: &World, after: 
         );
         if let Some(found) = found {
             ensure!(answer.status == StatusCode::OK, "{path}: {}", answer.status);
-            is_whole(story, &path, &found, &answer.body)?;
+            is_whole(scenario, &path, &found, &answer.body)?;
         }
     }
-    lists(teller, story, world).await?;
-    for (number, upload) in world.uploads.iter().enumerate() {
+    lists(client, scenario, expected).await?;
+    for (number, upload) in expected.uploads.iter().enumerate() {
         // One that was begun and not answered is known to nobody.
-        if let Some(path) = teller.uploads.get(number).and_then(Option::as_ref) {
-            go_on(teller, path, &story.uploads[number], *upload, after)
+        if let Some(path) = client.uploads.get(number).and_then(Option::as_ref) {
+            go_on(client, path, &scenario.uploads[number], *upload, interruption)
                 .await
                 .with_context(|| format!("upload {number}"))?;
         }
@@ -69,20 +74,20 @@ pub(super) async fn check(teller: &Teller, story: &Story, world: &World, after: 
 }
 
 async fn whole_or_absent(
-    teller: &Teller,
-    story: &Story,
+    client: &ScenarioClient,
+    scenario: &Scenario,
     path: &str,
     name: &str,
     presence: Presence,
 ) -> Result<()> {
-    let answer = get(teller, path).await?;
+    let answer = get(client, path).await?;
     let expected = match presence {
         Presence::Present => answer.status == StatusCode::OK,
         Presence::Absent => answer.status == StatusCode::NOT_FOUND,
         Presence::Maybe => matches!(answer.status, StatusCode::OK | StatusCode::NOT_FOUND),
     };
     ensure!(expected, "{path} should be {presence:?}: {}", answer.status);
-    let head = ask(teller, Method::HEAD, path, Bytes::new()).await?;
+    let head = ask(client, Method::HEAD, path, Bytes::new()).await?;
     ensure!(
         head.status == answer.status,
         "{path}: GET {}, HEAD {}",
@@ -90,13 +95,13 @@ async fn whole_or_absent(
         head.status
     );
     if answer.status == StatusCode::OK {
-        is_whole(story, path, name, &answer.body)?;
+        is_whole(scenario, path, name, &answer.body)?;
     }
     Ok(())
 }
 
-fn is_whole(story: &Story, path: &str, name: &str, body: &Bytes) -> Result<()> {
-    let expected = story.content.get(name).context("bytes nobody sent")?;
+fn is_whole(scenario: &Scenario, path: &str, name: &str, body: &Bytes) -> Result<()> {
+    let expected = scenario.content.get(name).context("bytes nobody sent")?;
     ensure!(
         body == expected,
         "{path}: {} bytes that are not those sent",
@@ -105,15 +110,15 @@ fn is_whole(story: &Story, path: &str, name: &str, body: &Bytes) -> Result<()> {
     Ok(())
 }
 
-async fn lists(teller: &Teller, story: &Story, world: &World) -> Result<()> {
-    let certain: BTreeSet<&str> = world
+async fn lists(client: &ScenarioClient, scenario: &Scenario, expected: &ExpectedState) -> Result<()> {
+    let certain: BTreeSet<&str> = expected
         .tags
         .iter()
         .filter(|(_, meant)| !meant.contains(&None))
         .map(|(tag, _)| *tag)
         .collect();
     let path = format!("/v2/{HERE}/tags/list");
-    let answer = get(teller, &path).await?;
+    let answer = get(client, &path).await?;
     let listed = match answer.status {
         StatusCode::OK => texts(&answer.body, "tags")?,
         // Before the first push there is no repository.
@@ -125,25 +130,25 @@ async fn lists(teller: &Teller, story: &Story, world: &World) -> Result<()> {
         "{path} lists {listed:?} without all of {certain:?}"
     );
     ensure!(
-        listed.iter().all(|tag| world.tags.contains_key(tag.as_str())),
+        listed.iter().all(|tag| expected.tags.contains_key(tag.as_str())),
         "{path} lists {listed:?}, of which some are nobody's"
     );
-    let answer = get(teller, "/v2/_catalog").await?;
+    let answer = get(client, "/v2/_catalog").await?;
     ensure!(answer.status == StatusCode::OK, "the catalog: {}", answer.status);
     let listed = texts(&answer.body, "repositories")?;
     ensure!(
         certain.is_empty() || listed.contains(HERE),
         "the catalog lists {listed:?}"
     );
-    let path = format!("/v2/{HERE}/referrers/{}", story.subject);
-    let answer = get(teller, &path).await?;
+    let path = format!("/v2/{HERE}/referrers/{}", scenario.subject);
+    let answer = get(client, &path).await?;
     ensure!(answer.status == StatusCode::OK, "{path}: {}", answer.status);
     let listed: Value = serde_json::from_slice(&answer.body)?;
     let entries = listed["manifests"].as_array().context("no list of referrers")?;
     let is_there = entries
         .iter()
-        .any(|entry| entry["digest"] == story.referrer.as_str());
-    let expected = match world.manifests[&story.referrer] {
+        .any(|entry| entry["digest"] == scenario.referrer.as_str());
+    let expected = match expected.manifests[&scenario.referrer] {
         Presence::Present => is_there,
         Presence::Absent => !is_there,
         Presence::Maybe => true,
@@ -163,8 +168,14 @@ fn texts(body: &[u8], field: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Asks where an upload stands, sends the rest, and looks at the blob.
-async fn go_on(teller: &Teller, path: &str, whole: &Bytes, expected: Progress, after: After) -> Result<()> {
-    let answer = teller.request(Method::GET, path, Bytes::new())?.send().await?;
+async fn go_on(
+    client: &ScenarioClient,
+    path: &str,
+    whole: &Bytes,
+    expected: UploadProgress,
+    interruption: Interruption,
+) -> Result<()> {
+    let answer = client.request(Method::GET, path, Bytes::new())?.send().await?;
     let status = answer.status();
     let possible = match expected.presence {
         Presence::Present => status == StatusCode::NO_CONTENT,
@@ -177,7 +188,7 @@ async fn go_on(teller: &Teller, path: &str, whole: &Bytes, expected: Progress, a
     }
     let range = answer.headers().get("range").context("no `Range`")?.to_str()?;
     let last: usize = range.strip_prefix("0-").context("no range")?.parse()?;
-    // Nothing and one byte are both written `0-0`; no part of the story ends at one.
+    // Nothing and one byte are both written `0-0`; no part of the scenario ends at one.
     let held = if last == 0 { 0 } else { last + 1 };
     ensure!(
         (expected.least..=expected.most).contains(&held),
@@ -185,17 +196,17 @@ async fn go_on(teller: &Teller, path: &str, whole: &Bytes, expected: Progress, a
     );
     let name = digest(whole);
     let put = format!("{}&digest={name}", location(&answer)?);
-    let answer = ask(teller, Method::PUT, &put, whole.slice(held..)).await?;
-    match (answer.status, after) {
+    let answer = ask(client, Method::PUT, &put, whole.slice(held..)).await?;
+    match (answer.status, interruption) {
         (StatusCode::CREATED, _) => {}
-        (StatusCode::BAD_REQUEST, After::PowerLoss) => {
+        (StatusCode::BAD_REQUEST, Interruption::PowerLoss) => {
             let body: Value = serde_json::from_slice(&answer.body)?;
             ensure!(body["errors"][0]["code"] == "DIGEST_INVALID", "finished: {body}");
             return Ok(());
         }
         (status, _) => anyhow::bail!("finished from {held}: {status}"),
     }
-    let blob = get(teller, &format!("/v2/{HERE}/blobs/{name}")).await?;
+    let blob = get(client, &format!("/v2/{HERE}/blobs/{name}")).await?;
     ensure!(
         blob.status == StatusCode::OK && blob.body == *whole,
         "finished from {held}: the blob is {} with {} bytes",
@@ -205,12 +216,12 @@ async fn go_on(teller: &Teller, path: &str, whole: &Bytes, expected: Progress, a
     Ok(())
 }
 
-async fn get(teller: &Teller, path: &str) -> Result<Answer> {
-    ask(teller, Method::GET, path, Bytes::new()).await
+async fn get(client: &ScenarioClient, path: &str) -> Result<Answer> {
+    ask(client, Method::GET, path, Bytes::new()).await
 }
 
-async fn ask(teller: &Teller, method: Method, path: &str, body: Bytes) -> Result<Answer> {
-    let answer = teller.request(method.clone(), path, body)?.send().await?;
+async fn ask(client: &ScenarioClient, method: Method, path: &str, body: Bytes) -> Result<Answer> {
+    let answer = client.request(method.clone(), path, body)?.send().await?;
     let status = answer.status();
     let digest = answer.headers().get("docker-content-digest");
     let digest = digest.and_then(|digest| digest.to_str().ok()).map(str::to_owned);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::check::{After, check};
-use super::record::{Recorded, prepare, record};
-use super::story::Story;
-use super::teller::Told;
+use super::check::{Interruption, check};
+use super::client::Sent;
+use super::recording::{Recorded, prepare, record};
+use super::scenario::Scenario;
 use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
@@ -31,7 +31,7 @@ struct Killer {
     tmpfs: Tmpfs,
     disk: PathBuf,
     dir: PathBuf,
-    story: Story,
+    scenario: Scenario,
 }
 
 /// One run for each moment before a call that changes the store, or for a sample of them.
@@ -46,11 +46,11 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
         tmpfs: Tmpfs::new(&disk, SIZE).await?,
         disk,
         dir: bench.dir.to_owned(),
-        story: Story::new(),
+        scenario: Scenario::new(),
     };
     let whole = killer.run(None).await?;
     ensure!(
-        whole.told.done == killer.story.steps.len(),
+        whole.sent.done == killer.scenario.steps.len(),
         "the undisturbed push broke off"
     );
     let all = whole.before..whole.changes.len();
@@ -134,21 +134,21 @@ impl Killer {
                 .keeping_data_in(&data)
                 .wrapped_in(self.tmpfs.command_prefix()))
         };
-        let seen = record(&setup()?, &strace, &data, &self.story).await?;
+        let seen = record(&setup()?, &strace, &data, &self.scenario).await?;
         leftovers(&outside)?;
-        let Told { done, underway } = seen.told;
+        let Sent { done, underway } = seen.sent;
         let successor = setup()?.start().await?;
-        let mut teller = seen.teller.at(successor.base());
-        let world = self.story.world(done, underway);
-        check(&teller, &self.story, &world, After::Kill)
+        let mut client = seen.client.at(successor.base());
+        let expected = self.scenario.expected_after(done, underway);
+        check(&client, &self.scenario, &expected, Interruption::Kill)
             .await
             .with_context(|| format!("after {done} steps and {} changes", seen.changes.len()))?;
-        let told = teller.tell(&self.story).await.context("told again")?;
-        ensure!(!told.underway, "the successor ended at step {}", told.done);
-        let world = self.story.world(told.done, false);
-        check(&teller, &self.story, &world, After::Kill)
+        let sent = client.send_all(&self.scenario).await.context("sent again")?;
+        ensure!(!sent.underway, "the successor ended at step {}", sent.done);
+        let expected = self.scenario.expected_after(sent.done, false);
+        check(&client, &self.scenario, &expected, Interruption::Kill)
             .await
-            .context("told again")?;
+            .context("sent again")?;
         successor.kill().await?;
         Ok(seen)
     }

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::record::prepare;
-use super::story::{HERE, MANIFEST};
-use super::teller::{Teller, location};
+use super::client::{ScenarioClient, location};
+use super::recording::prepare;
+use super::scenario::{HERE, MANIFEST};
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup};
@@ -29,7 +29,7 @@ const TIMES: usize = 20;
 
 /// Someone else fills the disk, and makes room again.
 pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
-    let on = Refusing::start(bench, "storage full", "No space left on device").await?;
+    let on = ServerOnDisk::start(bench, "storage full", "No space left on device").await?;
     let filler = on.tmpfs.host_path().join("filler");
     fill(&filler)?;
     on.refuses(false).await?;
@@ -39,7 +39,7 @@ pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
 
 /// The disk is mounted anew, as the kernel does it after an error.
 pub(in crate::cases) async fn read_only_disk(bench: &Bench<'_>) -> Result<()> {
-    let on = Refusing::start(bench, "storage read-only", "Read-only file system").await?;
+    let on = ServerOnDisk::start(bench, "storage read-only", "Read-only file system").await?;
     on.tmpfs.remount("ro").await?;
     on.refuses(true).await?;
     on.tmpfs.remount("rw").await?;
@@ -63,13 +63,13 @@ fn fill(path: &Path) -> Result<()> {
 }
 
 /// A server on a disk, with an image that was pushed while it took writes.
-struct Refusing {
+struct ServerOnDisk {
     /// What clients and readiness are told, and what the log says of the cause.
     why: &'static str,
     cause: &'static str,
     tmpfs: Tmpfs,
     server: Server,
-    teller: Teller,
+    client: ScenarioClient,
     log: PathBuf,
     probes: PathBuf,
     store: PathBuf,
@@ -81,7 +81,7 @@ struct Refusing {
     late: Bytes,
 }
 
-impl Refusing {
+impl ServerOnDisk {
     async fn start(bench: &Bench<'_>, why: &'static str, cause: &'static str) -> Result<Self> {
         let program = prepare(bench.dir)?;
         let folder = bench.dir.join("disk");
@@ -95,7 +95,7 @@ impl Refusing {
             .wrapped_in(tmpfs.command_prefix())
             .start()
             .await?;
-        let teller = Teller::new(server.base())?;
+        let client = ScenarioClient::new(server.base())?;
         let layer = noise(21, 300_000);
         let (image, referrer) = manifests(&layer);
         let mut on = Self {
@@ -105,7 +105,7 @@ impl Refusing {
             log: bench.dir.join("server.log"),
             tmpfs,
             server,
-            teller,
+            client,
             probes,
             upload: String::new(),
             late: noise(22, 1_500_000),
@@ -196,7 +196,7 @@ impl Refusing {
             status == StatusCode::SERVICE_UNAVAILABLE
                 && said == (&json!("UNAVAILABLE"), &json!(self.why))
                 && !waits,
-            "{method} {path}: {status}, {body}, Retry-After {waits}"
+            "{method} {path}: {status}, {body}, Retry-Interruption {waits}"
         );
         Ok(true)
     }
@@ -233,8 +233,12 @@ impl Refusing {
     async fn recovers(mut self, bench: &Bench<'_>) -> Result<()> {
         self.await_ready(StatusCode::OK).await?;
         ensure!(self.server.runs()?, "the server has ended");
-        let again = self.lines(&["takes writes again"])?;
-        ensure!(again.len() == 1, "the log says it is over {} times", again.len());
+        let recovered = self.lines(&["takes writes again"])?;
+        ensure!(
+            recovered.len() == 1,
+            "the log says it is over {} times",
+            recovered.len()
+        );
         whole(&self.store)?;
         let (status, answer) = self.ask(Method::GET, &self.upload, Bytes::new()).await?;
         ensure!(status == StatusCode::NO_CONTENT, "the upload: {status}");
@@ -293,7 +297,7 @@ impl Refusing {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, reqwest::Response)> {
-        let answer = self.teller.request(method, path, body)?.send().await?;
+        let answer = self.client.request(method, path, body)?.send().await?;
         Ok((answer.status(), answer))
     }
 

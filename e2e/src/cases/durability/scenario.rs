@@ -1,8 +1,8 @@
 //! One push with everything in it that changes a store, and what has to be there after any part of it.
 //!
-//! A [`World`] says of each thing whether it must be there, must not, or may. It is settled by an answer, and loosened
+//! A [`ExpectedState`] says of each thing whether it must be there, must not, or may. It is settled by an answer, and loosened
 //! by a request that got none: then what it would do may have happened or not, but never half.
-//! Start at [`Story::new`]; `teller` sends it, `check` compares a server with a world.
+//! Start at [`Scenario::new`]; `client` sends it, `check` compares a server with a expected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ impl Presence {
 
 /// What is known of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct UploadProgress {
     pub(super) presence: Presence,
     /// If it is there, it holds at least so much, and at most so much.
     pub(super) least: usize,
@@ -74,7 +74,7 @@ pub(super) struct Progress {
 
 /// What has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct World {
+pub(super) struct ExpectedState {
     /// By repository and digest.
     pub(super) blobs: BTreeMap<(&'static str, String), Presence>,
     /// By digest.
@@ -82,12 +82,12 @@ pub(super) struct World {
     /// What each tag may mean; `None` when it may not be there.
     pub(super) tags: BTreeMap<&'static str, BTreeSet<Option<String>>>,
     /// By number.
-    pub(super) uploads: Vec<Progress>,
+    pub(super) uploads: Vec<UploadProgress>,
 }
 
 /// The whole of it.
 #[derive(Debug, Clone)]
-pub(super) struct Story {
+pub(super) struct Scenario {
     pub(super) steps: Vec<Step>,
     /// The bytes of each upload, if it is ever finished.
     pub(super) uploads: Vec<Bytes>,
@@ -98,7 +98,7 @@ pub(super) struct Story {
     pub(super) referrer: String,
 }
 
-impl Story {
+impl Scenario {
     /// The one there is.
     pub(super) fn new() -> Self {
         let config = Bytes::from_static(b"{}");
@@ -204,8 +204,8 @@ impl Story {
     }
 
     /// Before anything of it.
-    pub(super) fn beginning(&self) -> World {
-        let mut world = World {
+    pub(super) fn expected_before(&self) -> ExpectedState {
+        let mut expected = ExpectedState {
             blobs: BTreeMap::new(),
             manifests: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -214,20 +214,22 @@ impl Story {
         for step in &self.steps {
             match step {
                 Step::Push { repository, blob } => {
-                    world.blobs.insert((repository, digest(blob)), Presence::Absent);
+                    expected
+                        .blobs
+                        .insert((repository, digest(blob)), Presence::Absent);
                 }
                 Step::Mount { blob } => {
-                    world.blobs.insert((HERE, digest(blob)), Presence::Absent);
+                    expected.blobs.insert((HERE, digest(blob)), Presence::Absent);
                 }
                 Step::Finish { upload } => {
                     let blob = (HERE, digest(&self.uploads[*upload]));
-                    world.blobs.insert(blob, Presence::Absent);
+                    expected.blobs.insert(blob, Presence::Absent);
                 }
                 Step::Tag { tag, manifest } => {
-                    world.manifests.insert(digest(manifest), Presence::Absent);
-                    world.tags.insert(tag, BTreeSet::from([None]));
+                    expected.manifests.insert(digest(manifest), Presence::Absent);
+                    expected.tags.insert(tag, BTreeSet::from([None]));
                 }
-                Step::Start { .. } => world.uploads.push(Progress {
+                Step::Start { .. } => expected.uploads.push(UploadProgress {
                     presence: Presence::Absent,
                     least: 0,
                     most: 0,
@@ -239,27 +241,27 @@ impl Story {
                 | Step::DeleteManifest { .. } => {}
             }
         }
-        world
+        expected
     }
 
     /// After `done` steps, and with the next one on its way if `underway`.
-    pub(super) fn world(&self, done: usize, underway: bool) -> World {
-        let mut world = self.beginning();
+    pub(super) fn expected_after(&self, done: usize, underway: bool) -> ExpectedState {
+        let mut expected = self.expected_before();
         for step in &self.steps[..done] {
-            world.settle(step, &self.uploads);
+            expected.settle(step, &self.uploads);
         }
         match self.steps.get(done) {
             Some(next) if underway => {
-                let mut after = world.clone();
+                let mut after = expected.clone();
                 after.settle(next, &self.uploads);
-                world.or(&after)
+                expected.or(&after)
             }
-            Some(_) | None => world,
+            Some(_) | None => expected,
         }
     }
 }
 
-impl World {
+impl ExpectedState {
     /// What an answer to a step says.
     fn settle(&mut self, step: &Step, uploads: &[Bytes]) {
         match step {
@@ -317,7 +319,7 @@ impl World {
             meant.extend(other.tags[key].iter().cloned());
         }
         for (upload, other) in either.uploads.iter_mut().zip(&other.uploads) {
-            *upload = Progress {
+            *upload = UploadProgress {
                 presence: upload.presence.or(other.presence),
                 least: upload.least.min(other.least),
                 most: upload.most.max(other.most),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
 
-use super::story::Story;
-use super::teller::{Teller, Told};
+use super::client::{ScenarioClient, Sent};
+use super::scenario::Scenario;
 use crate::cases::server::binary;
 use crate::server::ServerSetup;
 use crate::strace::{self, Strace, Syscall};
@@ -19,7 +19,7 @@ pub(super) const END_LIMIT: Duration = Duration::from_secs(60);
 /// is another one, so that the n-th call of a push is not the n-th of that thread, which would end the server early.
 const WARM_UP: usize = 80;
 
-const NOTHING: Told = Told {
+const NOTHING: Sent = Sent {
     done: 0,
     underway: false,
 };
@@ -34,21 +34,21 @@ pub(super) struct Recorded {
     pub(super) before: usize,
     /// Where in the record each answer of the push began.
     pub(super) answers: Vec<usize>,
-    /// How far the story was told.
-    pub(super) told: Told,
+    /// How far the scenario was told.
+    pub(super) sent: Sent,
     /// Who told it.
-    pub(super) teller: Teller,
+    pub(super) client: ScenarioClient,
 }
 
-/// Tells the story to a server under strace, and ends both.
+/// Tells the scenario to a server under strace, and ends both.
 ///
 /// # Errors
-/// The story is not answered as it should be, or the server's file calls do not have one order.
+/// The scenario is not answered as it should be, or the server's file calls do not have one order.
 pub(super) async fn record(
     setup: &ServerSetup,
     strace: &Strace,
     data: &Path,
-    story: &Story,
+    scenario: &Scenario,
 ) -> Result<Recorded> {
     let setup = setup
         .clone()
@@ -58,22 +58,22 @@ pub(super) async fn record(
         Ok(server) => server,
         // Killed before it could answer.
         Err(_) if strace.kill_at.is_some() && strace.record.exists() => {
-            let teller = Teller::new(&Url::parse("http://127.0.0.1:9/")?)?;
-            return seen(&strace.record, data, NOTHING, teller);
+            let client = ScenarioClient::new(&Url::parse("http://127.0.0.1:9/")?)?;
+            return seen(&strace.record, data, NOTHING, client);
         }
         Err(error) => return Err(error),
     };
-    let mut teller = Teller::new(server.base())?;
-    let told = match teller.warm_up(WARM_UP).await {
-        Ok(()) => teller.tell(story).await?,
+    let mut client = ScenarioClient::new(server.base())?;
+    let sent = match client.warm_up(WARM_UP).await {
+        Ok(()) => client.send_all(scenario).await?,
         Err(_) if strace.kill_at.is_some() => NOTHING,
         Err(error) => return Err(error),
     };
-    if !told.underway {
+    if !sent.underway {
         end(&strace.record)?;
     }
     server.ended(END_LIMIT).await?;
-    seen(&strace.record, data, told, teller)
+    seen(&strace.record, data, sent, client)
 }
 
 /// Ends the server itself: strace would leave it running, and end by itself when it is gone.
@@ -90,7 +90,7 @@ fn end(record: &Path) -> Result<()> {
     }
 }
 
-fn seen(record: &Path, data: &Path, told: Told, teller: Teller) -> Result<Recorded> {
+fn seen(record: &Path, data: &Path, sent: Sent, client: ScenarioClient) -> Result<Recorded> {
     let calls = strace::read(record)?;
     // With the name of the folder itself.
     let above = data.parent().context("a store is in a folder")?;
@@ -131,8 +131,8 @@ fn seen(record: &Path, data: &Path, told: Told, teller: Teller) -> Result<Record
             .collect(),
         changes,
         answers,
-        told,
-        teller,
+        sent,
+        client,
     })
 }
 

@@ -11,11 +11,11 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::check::{After, check};
-use super::disk::{Disk, Slot, State};
-use super::record::{prepare, record};
-use super::story::Story;
-use super::teller::Teller;
+use super::check::{Interruption, check};
+use super::client::ScenarioClient;
+use super::lossy_disk::{LossyDisk, State, Unsynced};
+use super::recording::{prepare, record};
+use super::scenario::Scenario;
 use crate::runner::Bench;
 use crate::sample::Sample;
 use crate::server::ServerSetup;
@@ -24,15 +24,15 @@ use crate::tmpfs::Tmpfs;
 
 /// What is new since the moment before is lost and kept in every combination, if there are so many at most, and one by
 /// one otherwise; each time with everything older lost, and with everything older kept.
-const ALL_UP_TO: usize = 32;
+const COMBINATIONS_MAX: usize = 32;
 /// And so many states by chance.
-const BY_CHANCE: usize = 16;
+const RANDOM_STATES: usize = 16;
 /// The same chances in every run.
 const SEED: u64 = 5;
 /// In every so many states the push is made again.
-const AGAIN_EVERY: usize = 8;
+const REPEAT_PUSH_EVERY: usize = 8;
 /// Losses that are told in full.
-const TOLD: usize = 5;
+const LOSSES_PRINTED: usize = 5;
 
 const SIZE: u64 = 64 << 20;
 
@@ -43,7 +43,7 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
     let setup = || -> Result<ServerSetup> {
         Ok(ServerSetup::new(&program, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true"))
     };
-    let story = Story::new();
+    let scenario = Scenario::new();
     // Where a push is recorded, the folder of the store itself is made by the server.
     let real = bench.dir.join("real");
     fs::create_dir(&real)?;
@@ -54,9 +54,9 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
         with_data: true,
         kill_at: None,
     };
-    let seen = record(&setup()?.keeping_data_in(&data), &strace, &data, &story).await?;
+    let seen = record(&setup()?.keeping_data_in(&data), &strace, &data, &scenario).await?;
     ensure!(
-        seen.told.done == story.steps.len(),
+        seen.sent.done == scenario.steps.len(),
         "the undisturbed push broke off"
     );
 
@@ -68,21 +68,21 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
         .wrapped_in(tmpfs.command_prefix())
         .start()
         .await?;
-    let teller = seen.teller.at(server.base());
-    let mut looks = Looks {
-        story,
-        teller,
+    let client = seen.client.at(server.base());
+    let mut checked = StateCheck {
+        scenario,
+        client,
         tmpfs,
         seen: HashSet::new(),
         lost: Vec::new(),
         losses: 0,
     };
-    let mut disk = Disk::new(&real);
+    let mut disk = LossyDisk::new(&real);
     let mut chance = StdRng::seed_from_u64(SEED);
     let mut before = Vec::new();
     let mut moments = 0;
     for moment in 0..=seen.changes.len() {
-        let slots = disk.slots();
+        let unsynced = disk.unsynced();
         if moment >= seen.before && sample.has(moment) {
             moments += 1;
             let next = seen.changes.get(moment).map_or(usize::MAX, |call| call.begun);
@@ -90,75 +90,75 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
             // Whether anything was done since the last answer.
             let since = done.checked_sub(1).map_or(0, |last| seen.answers[last]);
             let underway = moment > seen.before && seen.changes[moment - 1].begun > since;
-            let choices = choices(&slots, &before, &mut chance);
-            for answers in choices {
-                let state = disk.state(&slots, &answers);
-                looks
-                    .look(&state, done, underway)
+            let choices = choices(&unsynced, &before, &mut chance);
+            for outcomes in choices {
+                let state = disk.state(&unsynced, &outcomes);
+                checked
+                    .check_state(&state, done, underway)
                     .await
                     .with_context(|| format!("at moment {moment}"))?;
             }
         }
-        before = slots;
+        before = unsynced;
         if let Some(call) = seen.changes.get(moment) {
             disk.apply(call)?;
         }
     }
-    let states = looks.seen.len();
+    let states = checked.seen.len();
     bench.note(format!(
         "{states} states of a disk at {moments} of {} moments (sample {sample}): {} losses",
         seen.changes.len() + 1 - seen.before,
-        looks.losses
+        checked.losses
     ));
     ensure!(
-        looks.losses == 0,
+        checked.losses == 0,
         "{} losses in {states} states; the first ones:\n{}",
-        looks.losses,
+        checked.losses,
         looks.lost.join("\n")
     );
     server.kill().await
 }
 
 /// Answers to what is lost and what is kept.
-fn choices(slots: &[Slot], before: &[Slot], chance: &mut StdRng) -> Vec<Vec<usize>> {
-    let none: Vec<usize> = vec![0; slots.len()];
-    let all: Vec<usize> = slots.iter().map(|slot| slot.answers - 1).collect();
-    let fresh: Vec<usize> = (0..slots.len())
-        .filter(|number| !before.contains(&slots[*number]))
+fn choices(unsynced: &[Unsynced], before: &[Unsynced], chance: &mut StdRng) -> Vec<Vec<usize>> {
+    let none: Vec<usize> = vec![0; unsynced.len()];
+    let all: Vec<usize> = unsynced.iter().map(|item| item.outcomes - 1).collect();
+    let fresh: Vec<usize> = (0..unsynced.len())
+        .filter(|number| !before.contains(&unsynced[*number]))
         .collect();
     let combinations = fresh
         .iter()
         .try_fold(1_usize, |product, number| {
-            product.checked_mul(slots[*number].answers)
+            product.checked_mul(unsynced[*number].outcomes)
         })
-        .filter(|product| *product <= ALL_UP_TO);
+        .filter(|product| *product <= COMBINATIONS_MAX);
     let mut choices = vec![none.clone(), all.clone()];
     for older in [&none, &all] {
         match combinations {
             Some(combinations) => choices.extend((0..combinations).map(|mut combination| {
                 let mut choice = older.clone();
                 for number in &fresh {
-                    choice[*number] = combination % slots[*number].answers;
-                    combination /= slots[*number].answers;
+                    choice[*number] = combination % unsynced[*number].outcomes;
+                    combination /= unsynced[*number].outcomes;
                 }
                 choice
             })),
             None => {
                 for number in &fresh {
-                    choices.extend((0..slots[*number].answers).map(|answer| {
+                    choices.extend((0..unsynced[*number].outcomes).map(|outcome| {
                         let mut choice = older.clone();
-                        choice[*number] = answer;
+                        choice[*number] = outcome;
                         choice
                     }));
                 }
             }
         }
     }
-    for _ in 0..BY_CHANCE {
+    for _ in 0..RANDOM_STATES {
         choices.push(
-            slots
+            unsynced
                 .iter()
-                .map(|slot| chance.random_range(0..slot.answers))
+                .map(|item| chance.random_range(0..item.outcomes))
                 .collect(),
         );
     }
@@ -166,18 +166,18 @@ fn choices(slots: &[Slot], before: &[Slot], chance: &mut StdRng) -> Vec<Vec<usiz
 }
 
 /// What was looked at.
-struct Looks {
-    story: Story,
-    teller: Teller,
+struct StateCheck {
+    scenario: Scenario,
+    client: ScenarioClient,
     tmpfs: Tmpfs,
     seen: HashSet<u64>,
     lost: Vec<String>,
     losses: usize,
 }
 
-impl Looks {
+impl StateCheck {
     /// Puts a state on a disk under a server, and looks at what it serves.
-    async fn look(&mut self, state: &State, done: usize, underway: bool) -> Result<()> {
+    async fn check_state(&mut self, state: &State, done: usize, underway: bool) -> Result<()> {
         let mut print = DefaultHasher::new();
         (done, underway, state).hash(&mut print);
         if !self.seen.insert(print.finish()) {
@@ -186,7 +186,7 @@ impl Looks {
         put(state, &self.tmpfs.host_path())?;
         if let Err(error) = self.judge(done, underway).await {
             self.losses += 1;
-            if self.lost.len() < TOLD {
+            if self.lost.len() < LOSSES_PRINTED {
                 let there: Vec<String> = state
                     .iter()
                     .map(|(path, file)| match file {
@@ -204,16 +204,19 @@ impl Looks {
     }
 
     async fn judge(&mut self, done: usize, underway: bool) -> Result<()> {
-        let world = self.story.world(done, underway).without_promises_of_uploads();
-        check(&self.teller, &self.story, &world, After::PowerLoss).await?;
-        if self.seen.len().is_multiple_of(AGAIN_EVERY) {
-            let mut again = self.teller.clone();
-            let told = again.tell(&self.story).await.context("told again")?;
-            ensure!(!told.underway, "the server ended at step {}", told.done);
-            let world = self.story.world(told.done, false);
-            check(&again, &self.story, &world, After::Kill)
+        let expected = self
+            .scenario
+            .expected_after(done, underway)
+            .without_promises_of_uploads();
+        check(&self.client, &self.scenario, &expected, Interruption::PowerLoss).await?;
+        if self.seen.len().is_multiple_of(REPEAT_PUSH_EVERY) {
+            let mut second = self.client.clone();
+            let sent = second.send_all(&self.scenario).await.context("sent again")?;
+            ensure!(!sent.underway, "the server ended at step {}", sent.done);
+            let expected = self.scenario.expected_after(sent.done, false);
+            check(&second, &self.scenario, &expected, Interruption::Kill)
                 .await
-                .context("told again")?;
+                .context("sent again")?;
         }
         Ok(())
     }

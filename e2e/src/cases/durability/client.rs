@@ -1,16 +1,16 @@
-//! Sends the requests of a [`Story`], until the server is gone.
+//! Sends the requests of a [`Scenario`], until the server is gone.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::story::{HERE, MANIFEST, Step, Story, THERE};
+use super::scenario::{HERE, MANIFEST, Scenario, Step, THERE};
 use crate::protocol::digest;
 
-/// Tells a story to one server, and remembers where its uploads are.
+/// Tells a scenario to one server, and remembers where its uploads are.
 #[derive(Debug, Clone)]
-pub(super) struct Teller {
+pub(super) struct ScenarioClient {
     client: Client,
     pub(super) base: Url,
     /// Path and query of each upload, as the last answer named them.
@@ -19,14 +19,14 @@ pub(super) struct Teller {
 
 /// How far it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Sent {
     /// How many steps were answered.
     pub(super) done: usize,
     /// Whether another one was sent.
     pub(super) underway: bool,
 }
 
-impl Teller {
+impl ScenarioClient {
     /// Nothing is told yet.
     pub(super) fn new(base: &Url) -> Result<Self> {
         Ok(Self {
@@ -60,25 +60,25 @@ impl Teller {
     ///
     /// # Errors
     /// A step is answered otherwise than it should be.
-    pub(super) async fn tell(&mut self, story: &Story) -> Result<Told> {
-        self.uploads = vec![None; story.uploads.len()];
-        for (done, step) in story.steps.iter().enumerate() {
-            match self.step(story, step).await {
+    pub(super) async fn send_all(&mut self, scenario: &Scenario) -> Result<Sent> {
+        self.uploads = vec![None; scenario.uploads.len()];
+        for (done, step) in scenario.steps.iter().enumerate() {
+            match self.step(scenario, step).await {
                 Ok(()) => {}
                 // No answer: the server is gone. Every answer but the right one is an error of its own.
                 Err(error) if error.downcast_ref::<reqwest::Error>().is_some() => {
-                    return Ok(Told { done, underway: true });
+                    return Ok(Sent { done, underway: true });
                 }
                 Err(error) => return Err(error.context(format!("step {done}, {}", named(step)))),
             }
         }
-        Ok(Told {
-            done: story.steps.len(),
+        Ok(Sent {
+            done: scenario.steps.len(),
             underway: false,
         })
     }
 
-    async fn step(&mut self, story: &Story, step: &Step) -> Result<()> {
+    async fn step(&mut self, scenario: &Scenario, step: &Step) -> Result<()> {
         match step {
             Step::Start { upload } => {
                 let path = format!("/v2/{HERE}/blobs/uploads/");
@@ -87,12 +87,12 @@ impl Teller {
             }
             Step::Append { upload, from, to } => {
                 let path = self.upload(*upload)?;
-                let chunk = story.uploads[*upload].slice(*from..*to);
+                let chunk = scenario.uploads[*upload].slice(*from..*to);
                 let answer = self.send(Method::PATCH, &path, chunk, 202).await?;
                 self.uploads[*upload] = Some(location(&answer)?);
             }
             Step::Finish { upload } => {
-                let whole = digest(&story.uploads[*upload]);
+                let whole = digest(&scenario.uploads[*upload]);
                 let path = format!("{}&digest={whole}", self.upload(*upload)?);
                 self.send(Method::PUT, &path, Bytes::new(), 201).await?;
             }

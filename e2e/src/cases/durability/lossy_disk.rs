@@ -6,7 +6,7 @@
 //! two folders only. A file that was synced is not thereby a name, and a folder that was synced is not thereby
 //! reachable.
 //!
-//! Start at [`Disk::apply`]; [`Disk::slots`] are the questions whose answers make a state, [`Disk::state`] is one.
+//! Start at [`LossyDisk::apply`]; [`LossyDisk::unsynced`] are the questions whose answers make a state, [`LossyDisk::state`] is one.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -22,7 +22,7 @@ type Id = usize;
 
 /// What is on it, and what was.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct LossyDisk {
     /// A folder that was always there.
     root: PathBuf,
     /// The first one is the root.
@@ -55,12 +55,12 @@ struct Folder {
 
 /// A question that a loss of power answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct Unsynced {
     node: Id,
     /// Which name of a folder; none for what a file holds.
     name: Option<String>,
     /// How many answers there are. The first is that everything since the last sync is lost, the last that nothing is.
-    pub(super) answers: usize,
+    pub(super) outcomes: usize,
 }
 
 /// What is left of a file.
@@ -80,7 +80,7 @@ impl Hash for Kept {
 /// What is on it after a loss of power: each folder, and each file with its number and its bytes.
 pub(super) type State = BTreeMap<PathBuf, Option<(Id, Rc<Kept>)>>;
 
-impl Disk {
+impl LossyDisk {
     /// An empty one.
     pub(super) fn new(root: &Path) -> Self {
         Self {
@@ -220,46 +220,48 @@ impl Disk {
     }
 
     /// Everything that is not certain.
-    pub(super) fn slots(&self) -> Vec<Slot> {
-        let mut slots = Vec::new();
+    pub(super) fn unsynced(&self) -> Vec<Unsynced> {
+        let mut unsynced = Vec::new();
         for (node, what) in self.nodes.iter().enumerate() {
             match what {
-                Node::File(file) if file.kept.len() > 1 => slots.push(Slot {
+                Node::File(file) if file.kept.len() > 1 => unsynced.push(Unsynced {
                     node,
                     name: None,
-                    answers: file.kept.len(),
+                    outcomes: file.kept.len(),
                 }),
                 Node::File(_) => {}
-                Node::Folder(folder) => slots.extend(folder.changed.iter().map(|(name, since)| Slot {
-                    node,
-                    name: Some(name.clone()),
-                    answers: since.len() + 1,
-                })),
+                Node::Folder(folder) => {
+                    unsynced.extend(folder.changed.iter().map(|(name, since)| Unsynced {
+                        node,
+                        name: Some(name.clone()),
+                        outcomes: since.len() + 1,
+                    }))
+                }
             }
         }
-        slots
+        unsynced
     }
 
-    /// What is there when each slot is answered so.
-    pub(super) fn state(&self, slots: &[Slot], answers: &[usize]) -> State {
-        let answered: BTreeMap<(Id, Option<&str>), usize> = slots
+    /// What is there when each item is answered so.
+    pub(super) fn state(&self, unsynced: &[Unsynced], outcomes: &[usize]) -> State {
+        let chosen: BTreeMap<(Id, Option<&str>), usize> = unsynced
             .iter()
-            .zip(answers)
-            .map(|(slot, answer)| ((slot.node, slot.name.as_deref()), *answer))
+            .zip(outcomes)
+            .map(|(item, outcome)| ((item.node, item.name.as_deref()), *outcome))
             .collect();
         let mut state = State::new();
         let mut pending = vec![(0, PathBuf::new())];
         while let Some((id, path)) = pending.pop() {
             match &self.nodes[id] {
                 Node::File(file) => {
-                    let answer = answered.get(&(id, None)).copied().unwrap_or(0);
-                    state.insert(path, Some((id, Rc::clone(&file.kept[answer]))));
+                    let outcome = chosen.get(&(id, None)).copied().unwrap_or(0);
+                    state.insert(path, Some((id, Rc::clone(&file.kept[outcome]))));
                 }
                 Node::Folder(folder) => {
                     let mut names = folder.synced.clone();
                     for (name, since) in &folder.changed {
-                        let answer = answered.get(&(id, Some(name.as_str()))).copied().unwrap_or(0);
-                        match answer.checked_sub(1).map(|since_then| since[since_then]) {
+                        let outcome = chosen.get(&(id, Some(name.as_str()))).copied().unwrap_or(0);
+                        match outcome.checked_sub(1).map(|since_then| since[since_then]) {
                             None => {}
                             Some(Some(id)) => drop(names.insert(name.clone(), id)),
                             Some(None) => drop(names.remove(name)),
