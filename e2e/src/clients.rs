@@ -51,12 +51,12 @@ impl<'a> Clients<'a> {
 
     /// crane, which shares docker's logins; trusts the authorities in `authorities` (a PEM file) beside none other.
     #[must_use]
-    pub fn crane(&self, authorities: &Path) -> Exec {
+    pub fn crane(&self, ca_file: &Path) -> Exec {
         let crane = self.cluster.programs().crane();
         self.here(
             crane
                 .env("DOCKER_CONFIG", &self.home)
-                .env("SSL_CERT_FILE", authorities),
+                .env("SSL_CERT_FILE", ca_file),
         )
     }
 

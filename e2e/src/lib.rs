@@ -36,7 +36,7 @@ pub mod wait;
 mod control_plane;
 pub mod debian;
 mod engine;
-mod loopback;
+mod host_clients;
 mod npm;
 mod pki;
 pub mod protocol;

@@ -21,7 +21,7 @@ use compare::{Compared, Wanted};
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::exec::Exec;
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup, Settings};
@@ -39,7 +39,7 @@ const PEERS: [ServerKind; 2] = [ServerKind::V2, ServerKind::V3];
 struct Store<'a> {
     bench: &'a Bench<'a>,
     cache: Cache,
-    clients: Loopback,
+    clients: HostClients,
     http: reqwest::Client,
     /// What the servers share: the folder their file system driver is given.
     data: PathBuf,
@@ -56,7 +56,7 @@ impl<'a> Store<'a> {
         Ok(Self {
             bench,
             cache: Cache::open()?,
-            clients: Loopback::new(&home.join("home"), "").await?,
+            clients: HostClients::new(&home.join("home"), "").await?,
             http: reqwest::Client::builder().no_proxy().build()?,
             data: home.join("data"),
             root: RefCell::default(),

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::{Client, Url};
 
 use crate::exec::Exec;
+use crate::host_clients::HostClients;
 use crate::images;
-use crate::loopback::Loopback;
 use crate::proxy::{Edge, Plan};
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup};
@@ -34,7 +34,7 @@ const CLIENT: &str = "127.0.0.7";
 struct Site<'a> {
     bench: &'a Bench<'a>,
     edge: Edge,
-    clients: Loopback,
+    clients: HostClients,
     http: Client,
     /// What must be in no answer: where the server really is.
     inner: String,
@@ -56,7 +56,7 @@ impl<'a> Site<'a> {
         let setup = change(setup, &edge);
         Ok(Self {
             bench,
-            clients: Loopback::new(&bench.dir.join("home"), &edge.authority).await?,
+            clients: HostClients::new(&bench.dir.join("home"), &edge.authority).await?,
             http: edge.client()?,
             inner: setup.address().to_string(),
             login: None,

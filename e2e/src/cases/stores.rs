@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cache::Cache;
 use crate::exec::Exec;
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::relay::{Counts, Operation, Relay};
 use crate::runner::Bench;
@@ -140,7 +140,7 @@ async fn count(
         cache: true,
         ..Settings::default()
     };
-    let clients = Loopback::new(&root.join("home"), "").await?;
+    let clients = HostClients::new(&root.join("home"), "").await?;
     let image = |server: &Server| -> Result<String> { Ok(format!("{}/counted/image:1", server.address()?)) };
 
     let start = async || -> Result<Server> {

@@ -16,7 +16,7 @@ use super::{check, verify_blobs};
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::exec::Exec;
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::relay::Relay;
 use crate::runner::Bench;
@@ -77,7 +77,7 @@ pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<(
 
 struct Site<'a> {
     root: &'a Path,
-    clients: Loopback,
+    clients: HostClients,
     relay: Relay,
     /// How often a client had to be started again.
     again: Cell<usize>,
@@ -101,7 +101,7 @@ impl<'a> Site<'a> {
         let mut servers = try_join_all(setups.iter().map(ServerSetup::start)).await?;
         let site = Self {
             root,
-            clients: Loopback::new(&root.join("home"), "").await?,
+            clients: HostClients::new(&root.join("home"), "").await?,
             relay: Relay::start(setups.iter().map(ServerSetup::address).collect()).await?,
             again: Cell::new(0),
         };

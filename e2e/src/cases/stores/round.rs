@@ -14,7 +14,7 @@ use tokio::process::Command;
 use super::check;
 use crate::cache::Cache;
 use crate::exec::{Exec, Finished};
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::relay::{Fault, Relay};
 use crate::runner::Bench;
@@ -177,7 +177,7 @@ async fn push(bench: &Bench<'_>, program: &Path, place: &Place) -> Result<()> {
     };
     let server = ServerSetup::new(program, &place.root)?.configured(&settings);
     let running = server.with(OWNER, OURS).start().await?;
-    let clients = Loopback::new(&bench.dir.join("home"), "").await?;
+    let clients = HostClients::new(&bench.dir.join("home"), "").await?;
     for number in 0..IMAGES {
         let layers = if number == 0 { &LAYERS[..] } else { &LAYERS[..2] };
         let image = format!("{}/round/{}:{number}", running.address()?, number % 4);

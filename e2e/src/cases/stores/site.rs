@@ -8,7 +8,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, StatusCode};
 
 use crate::cache::Cache;
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::protocol::{Repository, digest, noise};
 use crate::runner::Bench;
@@ -43,7 +43,7 @@ pub(super) fn call(request: &Request) -> &'static str {
 /// A server, and clients that follow it to the store.
 pub(super) struct Site {
     server: Server,
-    clients: Loopback,
+    clients: HostClients,
     client: Client,
     folder: PathBuf,
 }
@@ -70,7 +70,7 @@ impl Site {
         }
         Ok(Self {
             server: setup.start().await?,
-            clients: Loopback::new(&folder.join("home"), &cloud.authority).await?,
+            clients: HostClients::new(&folder.join("home"), &cloud.authority).await?,
             client: Client::builder()
                 .no_proxy()
                 .timeout(LIMIT)

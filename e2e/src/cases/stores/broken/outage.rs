@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use super::site::{NAME, Site};
 use crate::cache::Cache;
 use crate::cases::stores::{check, verify_blobs};
-use crate::loopback::Loopback;
+use crate::host_clients::HostClients;
 use crate::protocol::{digest, noise};
 use crate::relay::{Fault, Operation, Relay};
 use crate::runner::Bench;
@@ -37,7 +37,7 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
     let root = bench.dir.join(kind.variable());
     let store = stores::StoreSetup::new(kind, &root)?;
     let _running = store.start(&Cache::open()?, |_| ()).await?;
-    let clients = Loopback::new(&root.join("home"), "").await?;
+    let clients = HostClients::new(&root.join("home"), "").await?;
     let server = Relayed::start(&root, "server", &store).await?;
     clients.push_layers(&server.image()?, &LAYERS, 1).await?;
 
@@ -101,7 +101,7 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
 }
 
 /// A body that ends early never looks like a whole one, and what is acknowledged all the same is there.
-async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &Loopback) -> Result<()> {
+async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &HostClients) -> Result<()> {
     let server = Relayed::start(root, "cut", store).await?;
     let (site, relay) = (&server.site, &server.relay);
     relay.fail_all(Fault::Cut);
@@ -122,7 +122,7 @@ async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &Loopback) -> 
 async fn takes_no_writes(
     root: &Path,
     store: &stores::StoreSetup,
-    clients: &Loopback,
+    clients: &HostClients,
     fault: Fault,
 ) -> Result<()> {
     let server = Relayed::start(root, "no-writes", store).await?;
@@ -136,7 +136,7 @@ async fn takes_no_writes(
 }
 
 /// What passes soon is seen by nobody.
-async fn passes_soon(server: &Relayed, clients: &Loopback, kind: stores::StoreKind) -> Result<()> {
+async fn passes_soon(server: &Relayed, clients: &HostClients, kind: stores::StoreKind) -> Result<()> {
     // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
     let operations: &[&[Operation]] = match kind {
         stores::StoreKind::Azure => &[

@@ -1,7 +1,7 @@
 //! crane, skopeo and curl on this machine, for servers and proxies that are loopback processes.
 //!
 //! Guarantees: logins, trusted certificates and caches are the case's own; nothing of the reader's is read. Must not:
-//! skip a certificate check. [`crate::clients`] is the same for a cluster. Start at [`Loopback`].
+//! skip a certificate check. [`crate::clients`] is the same for a cluster. Start at [`HostClients`].
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,12 @@ use crate::tools::Tool;
 
 /// The clients, with a folder of their own.
 #[derive(Clone, Debug)]
-pub(crate) struct Loopback {
+pub(crate) struct HostClients {
     home: PathBuf,
     crane: PathBuf,
 }
 
-impl Loopback {
+impl HostClients {
     /// Clients that trust the authorities of `trusted` (PEM, may be empty) and nobody else. `home` is made.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Loopback {
     }
 
     /// Where the trusted authorities stand.
-    pub(crate) fn authorities(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.home.join("certs/ca.crt")
     }
 
@@ -68,7 +68,7 @@ impl Loopback {
     pub(crate) fn crane(&self) -> Exec {
         Exec::new(&self.crane)
             .env("DOCKER_CONFIG", &self.home)
-            .env("SSL_CERT_FILE", self.authorities())
+            .env("SSL_CERT_FILE", self.ca_file())
             .env("SSL_CERT_DIR", self.home.join("none"))
             .env("NO_PROXY", "*")
     }
@@ -97,7 +97,7 @@ impl Loopback {
     pub(crate) fn curl(&self) -> Exec {
         Exec::new("curl")
             .args(["--silent", "--show-error", "--noproxy", "*", "--cacert"])
-            .arg(self.authorities())
+            .arg(self.ca_file())
     }
 
     /// Pushes an image of `layers` layers with `bytes` of noise each, and gives its digest. Another `seed` is another
