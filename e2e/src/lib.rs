@@ -35,7 +35,7 @@ pub mod wait;
 
 mod control_plane;
 pub mod debian;
-mod engine;
+mod docker_engine;
 mod host_clients;
 mod npm;
 mod pki;

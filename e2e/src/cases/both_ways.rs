@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use compare::{Compared, Wanted};
 
 use crate::cache::Cache;
-use crate::engine::Engine;
+use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
@@ -160,10 +160,10 @@ fn host(server: &Server) -> Result<String> {
 
 /// What either server wrote the other serves with the same answers.
 pub(super) async fn trees_are_served_with_the_same_answers(bench: &Bench<'_>) -> Result<()> {
-    Engine::during(bench.dir, async |engine| serve_trees(bench, engine).await).await
+    DockerEngine::during(bench.dir, async |engine| serve_trees(bench, engine).await).await
 }
 
-async fn serve_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
+async fn serve_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
     let mut seen = BTreeMap::<Wanted, usize>::new();
     for peer in PEERS {
         let store = Store::new(bench, &format!("of-{}", peer.name())).await?;

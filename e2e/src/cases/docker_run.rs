@@ -21,7 +21,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const IMAGE_MAX: u64 = 25_000_000;
 
 /// A docker engine, the image under test, and an image to push.
-struct Engine<'a> {
+struct DockerRun<'a> {
     cluster: &'a Cluster,
     image: &'a str,
     sample: &'a str,
@@ -30,14 +30,14 @@ struct Engine<'a> {
 
 /// A container that is removed, with its anonymous volumes, by [`Container::remove`].
 struct Container<'a> {
-    engine: &'a Engine<'a>,
+    engine: &'a DockerRun<'a>,
     id: String,
 }
 
 /// All the lines, one after the other: they want the same ports.
 pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
     let (_, image) = context.cluster.images();
-    let engine = Engine {
+    let engine = DockerRun {
         cluster: context.cluster,
         image,
         sample: local::BUSYBOX_IMAGE,
@@ -121,7 +121,7 @@ pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-impl<'a> Engine<'a> {
+impl<'a> DockerRun<'a> {
     /// `docker run -d <options> <image> <arguments>`; `{folder}` in an option is the case's own folder.
     async fn run(&'a self, options: &[&str], arguments: &[&str]) -> Result<Container<'a>> {
         let folder = self

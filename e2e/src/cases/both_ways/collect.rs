@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::written::{self, Hand, MANIFEST};
 use super::{PEERS, Store, host};
-use crate::engine::Engine;
+use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::peers::ServerKind;
 use crate::protocol::digest;
@@ -17,10 +17,10 @@ use crate::server::Server;
 /// A dry run changes nothing; a run leaves every tagged image whole; and one that deletes what has no tag leaves of our
 /// tree what it leaves of the peer's own: 2.8 takes the untagged images of a tagged index, 3.1 does not.
 pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Bench<'_>) -> Result<()> {
-    Engine::during(bench.dir, async |engine| collect_trees(bench, engine).await).await
+    DockerEngine::during(bench.dir, async |engine| collect_trees(bench, engine).await).await
 }
 
-async fn collect_trees(bench: &Bench<'_>, engine: &Engine) -> Result<()> {
+async fn collect_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
     let ours = Store::new(bench, "written").await?;
     let writer = ours.serve(ServerKind::Ours).await?;
     written::everything(&ours, ServerKind::Ours, &writer, engine).await?;

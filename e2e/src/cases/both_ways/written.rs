@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
 use super::{Store, host};
-use crate::engine::Engine;
+use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::local::BUSYBOX_IMAGE;
 use crate::peers::ServerKind;
@@ -23,7 +23,7 @@ pub(super) async fn everything(
     store: &Store<'_>,
     kind: ServerKind,
     server: &Server,
-    engine: &Engine,
+    engine: &DockerEngine,
 ) -> Result<()> {
     let host = host(server)?;
     by_docker(engine, &host).await.context("docker")?;
@@ -33,7 +33,7 @@ pub(super) async fn everything(
 }
 
 /// A push, a push of the same to a second, nested repository, a tag that is moved.
-async fn by_docker(engine: &Engine, host: &str) -> Result<()> {
+async fn by_docker(engine: &DockerEngine, host: &str) -> Result<()> {
     let docker = async |args: &[&str]| engine.docker().args(args).success().await;
     let names = ["docker/busybox:1", "docker/again/and/again:1", "docker/busybox:2"];
     for name in names {
@@ -185,7 +185,7 @@ pub(super) async fn beyond_theirs(store: &Store<'_>, server: &Server) -> Result<
 }
 
 /// docker, crane and skopeo pull from `server` what was written.
-pub(super) async fn is_pulled(store: &Store<'_>, server: &Server, engine: &Engine) -> Result<()> {
+pub(super) async fn is_pulled(store: &Store<'_>, server: &Server, engine: &DockerEngine) -> Result<()> {
     let host = host(server)?;
     for name in [
         "docker/busybox:1",

@@ -14,7 +14,7 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 
 use super::{check, verify_blobs};
 use crate::cache::Cache;
-use crate::engine::Engine;
+use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
@@ -43,7 +43,7 @@ const BACK_AFTER: usize = 60;
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<()> {
-    Engine::during(bench.dir, async |engine| {
+    DockerEngine::during(bench.dir, async |engine| {
         for kind in stores::StoreKind::ALL {
             let root = bench.dir.join(kind.variable());
             let store = stores::StoreSetup::new(kind, &root)?;
@@ -66,7 +66,7 @@ pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<(
 pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<()> {
     let tree = bench.dir.join("shared");
     let section = format!("filesystem: {{rootdirectory: {}}}", tree.display());
-    Engine::during(bench.dir, async |engine| {
+    DockerEngine::during(bench.dir, async |engine| {
         let said = Site::prove(bench.dir, engine, section).await?;
         verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
         bench.note(said);
@@ -85,7 +85,7 @@ struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// Gives what there is to say.
-    async fn prove(root: &'a Path, engine: &Engine, section: String) -> Result<String> {
+    async fn prove(root: &'a Path, engine: &DockerEngine, section: String) -> Result<String> {
         let program = ServerKind::Ours.program(&Cache::open()?).await?;
         let settings = Settings {
             storage: Some(section),
@@ -195,7 +195,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    async fn docker(&self, engine: &Engine) -> Result<()> {
+    async fn docker(&self, engine: &DockerEngine) -> Result<()> {
         for number in 0..IMAGES {
             let image = self.image("docker", number);
             let file = self.archive("docker", number).await?;

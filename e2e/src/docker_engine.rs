@@ -1,7 +1,7 @@
 //! A docker engine of the suite's own on this machine, for pushes and pulls alone.
 //!
 //! Guarantees: it makes no bridge, no firewall rule and no image of anybody else's; everything it keeps lies in its folder.
-//! It can run nothing: containers are the cluster's matter. Start at [`Engine::during`].
+//! It can run nothing: containers are the cluster's matter. Start at [`DockerEngine::during`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,12 +19,12 @@ use crate::wait::{Seen, wait_for};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running engine, killed with its containerd when it is dropped.
-pub(crate) struct Engine {
+pub(crate) struct DockerEngine {
     process: Child,
     folder: PathBuf,
 }
 
-impl Engine {
+impl DockerEngine {
     /// Starts one for the time of `work`. It is ended in good order also when that fails: killed, it would leave its
     /// containerd behind for a moment, which could keep the folder from being removed.
     ///
