@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::pki::{Authority, write_secret};
+use crate::pki::{CertificateAuthority, write_secret};
 use crate::{kubeconfig, pki};
 
 /// The first address of [`SERVICE_RANGE`]: the Service `kubernetes`.
@@ -52,9 +52,9 @@ impl ControlPlane {
             let path = dir.join(folder);
             fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         }
-        let authority = Authority::new("berth-e2e")?;
-        write_secret(&plane.pki("ca.crt"), &authority.certificate())?;
-        write_secret(&plane.pki("ca.key"), &authority.key())?;
+        let ca = CertificateAuthority::new("berth-e2e")?;
+        write_secret(&plane.pki("ca.crt"), &ca.certificate())?;
+        write_secret(&plane.pki("ca.key"), &ca.key())?;
         let address = address.to_string();
         let names = [
             "localhost",
@@ -66,21 +66,17 @@ impl ControlPlane {
             "kubernetes.default.svc",
             "kubernetes.default.svc.cluster.local",
         ];
-        plane.write_leaf(
-            "apiserver",
-            &authority.issue("kube-apiserver", "kubernetes", &names)?,
-        )?;
-        let admin = authority.issue("admin", "system:masters", &[])?;
+        plane.write_leaf("apiserver", &ca.issue("kube-apiserver", "kubernetes", &names)?)?;
+        let admin = ca.issue("admin", "system:masters", &[])?;
         plane.write_leaf("admin", &admin)?;
         write_secret(
             &plane.kubeconfig(),
-            &kubeconfig::text(&plane.url(), &authority.certificate(), &admin),
+            &kubeconfig::text(&plane.url(), &ca.certificate(), &admin),
         )?;
         if let Some(node) = node {
-            let kubelet =
-                authority.issue(&format!("system:node:{node}"), "system:nodes", &[node, &address])?;
+            let kubelet = ca.issue(&format!("system:node:{node}"), "system:nodes", &[node, &address])?;
             plane.write_leaf("kubelet", &kubelet)?;
-            let text = kubeconfig::text(&plane.url(), &authority.certificate(), &kubelet);
+            let text = kubeconfig::text(&plane.url(), &ca.certificate(), &kubelet);
             write_secret(&plane.dir.join("kubelet.kubeconfig"), &text)?;
         }
         let service_accounts =

@@ -37,7 +37,7 @@ pub struct Pushed {
 /// Any of it fails, or the digests differ.
 pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &Registry) -> Result<Pushed> {
     let host = &registry.host;
-    cluster.trust(host, &registry.authority(cluster).await?)?;
+    cluster.trust(host, &registry.ca_certificate(cluster).await?)?;
     clients.load_first_images().await?;
     let reference = format!("{host}/demo/busybox:1");
     clients

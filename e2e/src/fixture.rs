@@ -157,7 +157,7 @@ impl Registry {
     ///
     /// # Errors
     /// The status names none, or it is not there.
-    pub async fn authority(&self, cluster: &Cluster) -> Result<String> {
+    pub async fn ca_certificate(&self, cluster: &Cluster) -> Result<String> {
         let object = self
             .api(cluster)
             .await?
@@ -166,7 +166,7 @@ impl Registry {
             .context("cannot read the Registry")?;
         let Some(name) = object.data["status"]["tls"]["caConfigMap"].as_str() else {
             bail!(
-                "the status of Registry `{}` names no authority: {}",
+                "the status of Registry `{}` names no CA: {}",
                 self.name,
                 object.data["status"]
             );

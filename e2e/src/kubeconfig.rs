@@ -15,7 +15,7 @@ use crate::pki::Leaf;
 pub const CONTEXT: &str = "berth";
 
 /// A kubeconfig with the credentials inside, so that the file works wherever it is copied.
-pub(crate) fn text(server: &str, authority: &str, user: &Leaf) -> String {
+pub(crate) fn text(server: &str, ca: &str, user: &Leaf) -> String {
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     format!(
         "apiVersion: v1\n\
@@ -24,7 +24,7 @@ pub(crate) fn text(server: &str, authority: &str, user: &Leaf) -> String {
          users: [{{name: {CONTEXT}, user: {{client-certificate-data: {}, client-key-data: {}}}}}]\n\
          contexts: [{{name: {CONTEXT}, context: {{cluster: {CONTEXT}, user: {CONTEXT}}}}}]\n\
          current-context: {CONTEXT}\n",
-        encode(authority),
+        encode(ca),
         encode(&user.certificate),
         encode(&user.key),
     )

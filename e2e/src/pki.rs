@@ -15,7 +15,7 @@ use rcgen::{
 };
 
 /// A certificate authority with its key in memory.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Leaf {
     pub(crate) key: String,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new(common_name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -35,8 +35,8 @@ impl Authority {
             KeyUsagePurpose::CrlSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        let key = KeyPair::generate().context("cannot generate the authority's key")?;
-        let issuer = CertifiedIssuer::self_signed(params, key).context("cannot sign the authority")?;
+        let key = KeyPair::generate().context("cannot generate the CA's key")?;
+        let issuer = CertifiedIssuer::self_signed(params, key).context("cannot sign the CA certificate")?;
         Ok(Self { issuer })
     }
 

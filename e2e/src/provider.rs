@@ -158,7 +158,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The files cannot be written.
-    pub fn trust(&self, registry: &str, authority: &str) -> Result<()> {
+    pub fn trust(&self, registry: &str, ca: &str) -> Result<()> {
         // Both read their folder for each request; nothing has to be restarted.
         for program in ["docker", "containerd"] {
             let folder = self.inside(&format!("/etc/{program}/certs.d/{registry}"));
@@ -172,7 +172,7 @@ impl Cluster {
                     .push(folder.clone());
             }
             fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-            write_changed(&folder.join("ca.crt"), authority)?;
+            write_changed(&folder.join("ca.crt"), ca)?;
         }
         let text = format!(
             "server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  ca = \"/etc/containerd/certs.d/{registry}/ca.crt\"\n"

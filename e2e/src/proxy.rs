@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, Url};
 use tokio::process::{Child, Command};
 
 use crate::cache::Cache;
-use crate::pki::{Authority, write_secret};
+use crate::pki::{CertificateAuthority, write_secret};
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 
@@ -28,7 +28,7 @@ pub(crate) struct Edge {
     /// The port without.
     pub(crate) plain: u16,
     /// The authority clients have to trust, PEM.
-    pub(crate) authority: String,
+    pub(crate) ca: String,
 }
 
 impl Edge {
@@ -37,8 +37,8 @@ impl Edge {
     /// # Errors
     /// No port is free, or the folder cannot be written.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let authority = Authority::new("an authority of the suite")?;
-        let leaf = authority.issue("localhost", "e2e", &["localhost"])?;
+        let ca = CertificateAuthority::new("a CA of the suite")?;
+        let leaf = ca.issue("localhost", "e2e", &["localhost"])?;
         // One file with both for HAProxy, which reads them in this order.
         write_secret(
             &folder.join("edge.pem"),
@@ -51,7 +51,7 @@ impl Edge {
             folder: folder.to_owned(),
             tls,
             plain,
-            authority: authority.certificate(),
+            ca: ca.certificate(),
         })
     }
 
@@ -65,10 +65,10 @@ impl Edge {
     /// # Errors
     /// The authority cannot be read back.
     pub(crate) fn client(&self) -> Result<Client> {
-        let authority = Certificate::from_pem(self.authority.as_bytes())?;
+        let ca = Certificate::from_pem(self.ca.as_bytes())?;
         let client = Client::builder()
             .no_proxy()
-            .tls_certs_only([authority])
+            .tls_certs_only([ca])
             .redirect(reqwest::redirect::Policy::none());
         Ok(client.build()?)
     }

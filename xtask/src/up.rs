@@ -66,9 +66,9 @@ pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
         )
         .await
         .map_err(|error| Hint::on(error, describe.clone()))?;
-    let authority = registry.authority(&cluster).await?;
+    let ca = registry.ca_certificate(&cluster).await?;
     let file = home.join("ca.crt");
-    fs::write(&file, &authority).with_context(|| format!("cannot write `{}`", file.display()))?;
+    fs::write(&file, &ca).with_context(|| format!("cannot write `{}`", file.display()))?;
     let clients = Clients::new(&cluster, &home);
     let pushed = out
         .step(
@@ -112,7 +112,7 @@ Registry   {NAMESPACE}/{registry_name}, Ready
 URL        {url}
 User       {USER}
 Password   {password}
-Authority  {ca}
+CA         {ca}
 Image      {reference}
   pushed   {pushed}
   pulled   {pulled}

@@ -52,13 +52,13 @@ pub(super) async fn conformance(bench: &Bench<'_>) -> Result<()> {
 async fn check(dir: &std::path::Path, base: &reqwest::Url, version: &str, sparse: bool) -> Result<Counts> {
     let program = Tool::Conformance.path(&Cache::open()?, |_| ()).await?;
     let results = dir.join("results");
-    let authority = format!(
+    let registry = format!(
         "{}:{}",
         base.host_str().context("no host")?,
         base.port().context("no port")?
     );
     let mut run = Exec::new(&program)
-        .env("OCI_REGISTRY", authority)
+        .env("OCI_REGISTRY", registry)
         .env("OCI_TLS", "disabled")
         .env("OCI_VERSION", version)
         .env("OCI_REPO1", "conformance/repo1")

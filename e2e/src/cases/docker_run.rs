@@ -240,12 +240,10 @@ impl<'a> DockerRun<'a> {
                 &[],
             )
             .await?;
-        let authority = certs.join("domain.crt");
-        let authority = authority
-            .to_str()
-            .context("the temporary folder's name is not UTF-8")?;
+        let ca = certs.join("domain.crt");
+        let ca = ca.to_str().context("the temporary folder's name is not UTF-8")?;
         container
-            .answers(&["--cacert", authority, "https://localhost:5000/v2/"], "200")
+            .answers(&["--cacert", ca, "https://localhost:5000/v2/"], "200")
             .await?;
         container.is_used().await?;
         container.remove().await?;

@@ -46,7 +46,7 @@ impl<'a> Site<'a> {
 
     /// Takes a Registry that is Ready.
     pub(super) async fn of(context: &'a Context<'a>, registry: Registry) -> Result<Self> {
-        let ca = registry.authority(context.cluster).await?;
+        let ca = registry.ca_certificate(context.cluster).await?;
         context.cluster.trust(&registry.host, &ca)?;
         let ca_file = context.dir.join(format!("{}.crt", registry.name));
         std::fs::write(&ca_file, &ca)?;

@@ -83,7 +83,7 @@ pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'
     site.registry.apply_object(context.cluster).await?;
     site.registry.ready(context.cluster).await?;
     let again = Site::of(context, site.registry.clone()).await?;
-    ensure!(again.ca == site.ca, "it came back under another authority");
+    ensure!(again.ca == site.ca, "it came back with another CA");
     let repository = again.repository("phoenix/blob")?;
     ensure!(
         repository.blob(&name).await? == bytes,
@@ -92,7 +92,7 @@ pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'
     // The HTTP secret is the same, too: a session of the time before goes on.
     let half = repository.append(&half, bytes.slice(MIB..)).await?;
     repository.finish(&half, &name).await?;
-    context.note(format!("{name} under the same authority"));
+    context.note(format!("{name} with the same CA"));
     Ok(())
 }
 

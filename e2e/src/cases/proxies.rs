@@ -56,7 +56,7 @@ impl<'a> Site<'a> {
         let setup = change(setup, &edge);
         Ok(Self {
             bench,
-            clients: HostClients::new(&bench.dir.join("home"), &edge.authority).await?,
+            clients: HostClients::new(&bench.dir.join("home"), &edge.ca).await?,
             http: edge.client()?,
             inner: setup.address().to_string(),
             login: None,

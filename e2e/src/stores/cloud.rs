@@ -17,7 +17,7 @@ use tokio::process::Child;
 
 use super::{BUCKET, Program, START_LIMIT, launch, secret};
 use crate::cache::Cache;
-use crate::pki::{Authority, write_secret};
+use crate::pki::{CertificateAuthority, write_secret};
 use crate::python;
 use crate::wait::{Seen, wait_for};
 
@@ -31,9 +31,9 @@ pub(crate) struct Cloud {
     /// Where it answers over TLS.
     pub(crate) tls: SocketAddr,
     /// The authority of its certificate.
-    pub(crate) authority: String,
+    pub(crate) ca: String,
     /// A file with the same.
-    pub(crate) authority_file: PathBuf,
+    pub(crate) ca_file: PathBuf,
     /// Keys that do not end.
     pub(crate) accesskey: String,
     /// Their secret.
@@ -96,11 +96,11 @@ impl Cloud {
         ];
         let [address, tls] = [probes[0].local_addr()?, probes[1].local_addr()?];
         drop(probes);
-        let authority = Authority::new("the cloud's authority")?;
-        let leaf = authority.issue("cloud", "berth", &["127.0.0.1"])?;
-        let [authority_file, certificate, key] =
+        let ca = CertificateAuthority::new("the cloud's CA")?;
+        let leaf = ca.issue("cloud", "berth", &["127.0.0.1"])?;
+        let [ca_file, certificate, key] =
             ["cloud-ca.crt", "cloud.crt", "cloud.key"].map(|name| folder.join(name));
-        std::fs::write(&authority_file, authority.certificate())?;
+        std::fs::write(&ca_file, ca.certificate())?;
         std::fs::write(&certificate, leaf.certificate)?;
         write_secret(&key, &leaf.key)?;
         let (accesskey, secretkey) = ("berth".to_owned(), secret());
@@ -125,9 +125,7 @@ impl Cloud {
         let mut process = launch(&program, &log).context("cannot start moto")?;
         let client = Client::builder()
             .no_proxy()
-            .tls_certs_only([reqwest::Certificate::from_pem(
-                authority.certificate().as_bytes(),
-            )?])
+            .tls_certs_only([reqwest::Certificate::from_pem(ca.certificate().as_bytes())?])
             .build()?;
         wait_for("moto's first answers", START_LIMIT, async || {
             if let Some(status) = process.try_wait()? {
@@ -146,8 +144,8 @@ impl Cloud {
         Ok(Self {
             address,
             tls,
-            authority: authority.certificate(),
-            authority_file,
+            ca: ca.certificate(),
+            ca_file,
             accesskey,
             secretkey,
             client,
@@ -158,13 +156,11 @@ impl Cloud {
     /// The section of a registry's file for the part of the bucket below `root`, with more `keys`: over TLS, with the
     /// authority named.
     pub(crate) fn section(&self, root: &str, keys: &str) -> String {
-        let Self {
-            tls, authority_file, ..
-        } = self;
+        let Self { tls, ca_file, .. } = self;
         format!(
             "s3: {{regionendpoint: \"https://{tls}\", forcepathstyle: true, cacert: {}, region: eu-test-1, \
              bucket: {BUCKET}, rootdirectory: /{root}, {keys}}}",
-            authority_file.display()
+            ca_file.display()
         )
     }
 

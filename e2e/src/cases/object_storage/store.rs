@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::cases::kit::{POD_LIMIT, image_with, restricted, same};
 use crate::cases::lifecycle::is_ready;
 use crate::exec::Exec;
-use crate::pki::Authority;
+use crate::pki::CertificateAuthority;
 use crate::runner::Context;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
@@ -46,8 +46,8 @@ impl<'a> Store<'a> {
             .path(&Cache::open()?, |said| context.note(said))
             .await?;
         let image = image_with(context, &program, "versitygw").await?;
-        let authority = Authority::new("the store's authority")?;
-        let leaf = authority.issue(NAME, "berth", &[&store.name()])?;
+        let ca = CertificateAuthority::new("the store's CA")?;
+        let leaf = ca.issue(NAME, "berth", &[&store.name()])?;
         let script = format!(
             "mkdir {FOLDER}/{BUCKET} && exec versitygw --port :{PORT} --region {REGION} --cert /tls/tls.crt --key /tls/tls.key \
              --keep-alive --health /health --quiet posix {FOLDER}"
@@ -65,7 +65,7 @@ impl<'a> Store<'a> {
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bucket"}, "stringData": {"id": USER, "key": store.secret}},
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store-tls"}, "type": "kubernetes.io/tls",
                 "stringData": {"tls.crt": leaf.certificate, "tls.key": leaf.key}},
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seals"}, "data": {"ca.pem": authority.certificate()}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seals"}, "data": {"ca.pem": ca.certificate()}},
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
                 "spec": {"selector": labels, "ports": [{"port": PORT}]}},
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME, "labels": labels}, "spec": spec},

@@ -70,11 +70,11 @@ impl Site {
         }
         Ok(Self {
             server: setup.start().await?,
-            clients: HostClients::new(&folder.join("home"), &cloud.authority).await?,
+            clients: HostClients::new(&folder.join("home"), &cloud.ca).await?,
             client: Client::builder()
                 .no_proxy()
                 .timeout(LIMIT)
-                .tls_certs_only([reqwest::Certificate::from_pem(cloud.authority.as_bytes())?])
+                .tls_certs_only([reqwest::Certificate::from_pem(cloud.ca.as_bytes())?])
                 .build()?,
             folder,
         })
