@@ -15,11 +15,11 @@ mod conformance;
 mod docker_run;
 mod durability;
 mod ingress;
-mod kit;
 mod lifecycle;
 mod object_storage;
 mod partial_pull;
 mod proxies;
+mod ready_registry;
 mod server;
 mod stores;
 

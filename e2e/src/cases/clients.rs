@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::kit::{POD_LIMIT, Site, image_with, same};
+use super::ready_registry::{POD_LIMIT, ReadyRegistry, image_with, same};
 use crate::cache::Cache;
 use crate::debian;
 use crate::fixture::USER;
@@ -16,10 +16,10 @@ const LAYERS_MIN: usize = 3;
 
 /// A Debian image of several layers goes in by docker and comes out by the kubelet, skopeo and crane.
 pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "depot", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "depot", |registry| registry).await?;
     let clients = context.clients();
-    let host = &site.registry.host;
-    clients.login(host, USER, &site.registry.password).await?;
+    let host = &target.registry.host;
+    clients.login(host, USER, &target.registry.password).await?;
     let image = format!("{host}/debian/greeter:1");
     let folder = debian::context(&Cache::open()?).await?;
     let build = clients
@@ -30,7 +30,7 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
     build.success().await?;
     let digest = clients.push(&image).await?;
 
-    let crane = || clients.crane(&site.ca_file);
+    let crane = || clients.crane(&target.ca_file);
     let manifest: Value = serde_json::from_str(&crane().args(["manifest", &image]).success().await?)?;
     let layers = manifest["layers"]
         .as_array()
@@ -42,8 +42,8 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
         layers.len()
     );
 
-    let spec = json!({"imagePullSecrets": [{"name": site.registry.pull_secret()}], "containers": [{"name": "greet", "image": image}]});
-    let (pod, log) = site.run_pod("greeter", spec).await?;
+    let spec = json!({"imagePullSecrets": [{"name": target.registry.pull_secret()}], "containers": [{"name": "greet", "image": image}]});
+    let (pod, log) = target.run_pod("greeter", spec).await?;
     ensure!(log.contains(debian::GREETING), "the Pod printed {log:?}");
     let ran = pod
         .status
@@ -56,7 +56,7 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
     );
 
     // Out by skopeo into a folder and in again under another name, then compared by crane.
-    let login = format!("{USER}:{}", site.registry.password);
+    let login = format!("{USER}:{}", target.registry.password);
     let here = format!("dir:{}", context.dir.join("copy").display());
     let copy = format!("{host}/copies/greeter:1");
     let source = format!("docker://{image}");
@@ -94,24 +94,25 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
 
 /// A Pod pushes and pulls, by the Ingress host that the cluster's DNS resolves and by the Service's own name.
 pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "inner", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "inner", |registry| registry).await?;
     let clients = context.clients();
     let image = image_with(context, &context.cluster.programs().crane, "crane").await?;
-    let service = site.service();
-    let (user, password) = (USER, &site.registry.password);
+    let service = target.service();
+    let (user, password) = (USER, &target.registry.password);
     let login = json!({"username": user, "password": password});
-    let auths = json!({"auths": {&site.registry.host: login, &service: login}});
+    let auths = json!({"auths": {&target.registry.host: login, &service: login}});
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "docker-config"}, "stringData": {"config.json": auths.to_string()}});
-    site.kubectl()
+    target
+        .kubectl()
         .args(["apply", "-f", "-"])
         .stdin(secret.to_string())
         .success()
         .await?;
-    let object = site
+    let object = target
         .registry
         .api(context.cluster)
         .await?
-        .get(&site.registry.name)
+        .get(&target.registry.name)
         .await?;
     let bundle = object.data["status"]["tls"]["caConfigMap"].clone();
 
@@ -121,14 +122,14 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
         "set -e; cd /tmp; for host in {} {service}; do echo $host >address; tar -cf layer.tar address; \
          crane append --new_layer layer.tar --new_tag $host/pod/sample:1 >pushed; crane pull $host/pod/sample:1 out.tar; \
          echo digests $(cat pushed) $(crane digest --tarball out.tar) $(crane digest $host/pod/sample:1); done",
-        site.registry.host
+        target.registry.host
     );
     let spec = json!({
         "containers": [{"name": "crane", "image": image, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", script],
             "env": [{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}, {"name": "DOCKER_CONFIG", "value": "/docker"}, {"name": "HOME", "value": "/tmp"}],
             "volumeMounts": [{"name": "ca", "mountPath": "/ca"}, {"name": "docker", "mountPath": "/docker"}, {"name": "tmp", "mountPath": "/tmp"}]}],
         "volumes": [{"name": "ca", "configMap": {"name": bundle}}, {"name": "docker", "secret": {"secretName": "docker-config"}}, {"name": "tmp", "emptyDir": {}}]});
-    let (_, log) = site.run_pod("pusher", spec).await?;
+    let (_, log) = target.run_pod("pusher", spec).await?;
     let lines: Vec<Vec<&str>> = log
         .lines()
         .filter_map(|line| line.strip_prefix("digests "))
@@ -147,17 +148,17 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
     clients.docker().args(["rmi", &image]).success().await?;
     context.note(format!(
         "{} through {}, {} through {service}",
-        lines[0][2], site.registry.host, lines[1][2]
+        lines[0][2], target.registry.host, lines[1][2]
     ));
     Ok(())
 }
 
 /// Without a login, and with a wrong password, every client is refused with 401 and told how to log in.
 pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "closed", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "closed", |registry| registry).await?;
     let clients = context.clients();
-    let host = &site.registry.host;
-    let image = site.sample("secret/sample").await?;
+    let host = &target.registry.host;
+    let image = target.sample("secret/sample").await?;
     clients.push(&image).await?;
     clients.docker().args(["logout", host]).success().await?;
 
@@ -169,7 +170,7 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
             .docker()
             .args(["login", host, "--username", USER, "--password-stdin"])
             .stdin("wrong"),
-        clients.crane(&site.ca_file).args(["digest", &image]),
+        clients.crane(&target.ca_file).args(["digest", &image]),
         clients.skopeo().args(["inspect", "--no-creds", &source]),
         clients.skopeo().args(["inspect", "--creds", &wrong, &source]),
     ] {
@@ -189,26 +190,26 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
         );
     }
     for login in [None, Some(wrong.as_str()), Some("nobody:wrong")] {
-        challenge(&site, login).await?;
+        challenge(&target, login).await?;
     }
-    kubelet_is_refused(&site, &image).await?;
+    kubelet_is_refused(&target, &image).await?;
     clients.docker().args(["rmi", &image]).success().await?;
     context.note("docker, containerd, skopeo, crane and curl");
     Ok(())
 }
 
 /// The 401 itself, with its challenge and the error's body.
-async fn challenge(site: &Site<'_>, login: Option<&str>) -> Result<()> {
-    let mut curl = site
+async fn challenge(target: &ReadyRegistry<'_>, login: Option<&str>) -> Result<()> {
+    let mut curl = target
         .context
         .clients()
         .curl()
         .args(["--noproxy", "*", "--include", "--cacert"])
-        .arg(&site.ca_file);
+        .arg(&target.ca_file);
     if let Some(login) = login {
         curl = curl.args(["--user", login]);
     }
-    let answer = curl.arg(format!("{}v2/", site.url()?)).success().await?;
+    let answer = curl.arg(format!("{}v2/", target.url()?)).success().await?;
     let text = answer.to_lowercase();
     let first = text.lines().next().unwrap_or_default();
     ensure!(first.contains(" 401"), "{login:?}: {answer}");
@@ -224,9 +225,9 @@ async fn challenge(site: &Site<'_>, login: Option<&str>) -> Result<()> {
 }
 
 /// A Pod without an `imagePullSecret` does not get the image, and says why.
-async fn kubelet_is_refused(site: &Site<'_>, image: &str) -> Result<()> {
+async fn kubelet_is_refused(target: &ReadyRegistry<'_>, image: &str) -> Result<()> {
     let spec = json!({"containers": [{"name": "stranger", "image": image, "imagePullPolicy": "Always"}]});
-    let pods = site.create_pod("stranger", spec).await?;
+    let pods = target.create_pod("stranger", spec).await?;
     wait_for("the kubelet's refusal", POD_LIMIT, async || {
         let status = pods.get("stranger").await?.status.unwrap_or_default();
         let waiting = status

@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
 use serde_json::json;
 
-use super::kit::Site;
+use super::ready_registry::ReadyRegistry;
 use crate::exec::Exec;
 use crate::fixture::USER;
 use crate::protocol::{digest, noise};
@@ -23,7 +23,7 @@ const NGINX: &str = "nginx.ingress.kubernetes.io/";
 /// client is sent on to the address it used.
 pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
     for (mode, inner) in [("Edge", "http"), ("Reencrypt", "https")] {
-        let site = Site::ready(context, &mode.to_lowercase(), |registry| {
+        let target = ReadyRegistry::ready(context, &mode.to_lowercase(), |registry| {
             let registry = registry.with("/ingress/tls", json!({"mode": mode}));
             if inner == "http" {
                 registry.with("/tls", json!({"disabled": {}}))
@@ -33,9 +33,9 @@ pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
         })
         .await?;
         let bytes = noise(3, 3 * MIB);
-        let repository = site.repository("modes/blob")?;
+        let repository = target.repository("modes/blob")?;
         let session = repository.start().await?;
-        let expected = format!("{}v2/modes/blob/blobs/uploads/", site.url()?);
+        let expected = format!("{}v2/modes/blob/blobs/uploads/", target.url()?);
         ensure!(
             session.location.as_str().starts_with(&expected),
             "expected {expected}…, got {}",
@@ -48,8 +48,8 @@ pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
             "{mode}: the blob read back differs"
         );
 
-        let service = format!("{inner}://{}", site.service());
-        let location = start_by_service(&site, &service).await?;
+        let service = format!("{inner}://{}", target.service());
+        let location = start_by_service(&target, &service).await?;
         let expected = format!("{service}/v2/modes/service/blobs/uploads/");
         ensure!(
             location.starts_with(&expected),
@@ -61,8 +61,8 @@ pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
 }
 
 /// Starts an upload by the Service's name, from the node, and gives its `Location`.
-async fn start_by_service(site: &Site<'_>, service: &str) -> Result<String> {
-    let curl = site.curl().args([
+async fn start_by_service(target: &ReadyRegistry<'_>, service: &str) -> Result<String> {
+    let curl = target.curl().args([
         "--fail",
         "--request",
         "POST",
@@ -85,10 +85,11 @@ async fn start_by_service(site: &Site<'_>, service: &str) -> Result<String> {
 
 /// nginx, configured as ingress-nginx would from the Ingress's annotations, takes a 100 MB layer; without them it answers 413.
 pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "large", |registry| registry).await?;
-    let ingresses: Api<Ingress> = Api::namespaced(context.cluster.client().await?, &site.registry.namespace);
+    let target = ReadyRegistry::ready(context, "large", |registry| registry).await?;
+    let ingresses: Api<Ingress> =
+        Api::namespaced(context.cluster.client().await?, &target.registry.namespace);
     let live = ingresses
-        .get(&site.registry.name)
+        .get(&target.registry.name)
         .await?
         .metadata
         .annotations
@@ -119,7 +120,7 @@ pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<(
         ..with.clone()
     };
     for (settings, status) in [(&without, "413"), (&with, "201")] {
-        let answer = push_through_nginx(&site, settings, &layer, &name).await?;
+        let answer = push_through_nginx(&target, settings, &layer, &name).await?;
         ensure!(
             answer == status,
             "client_max_body_size {}: expected {status}, got {answer}",
@@ -127,7 +128,7 @@ pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<(
         );
     }
     ensure!(
-        site.repository("nginx/layer")?.blob(&name).await? == bytes,
+        target.repository("nginx/layer")?.blob(&name).await? == bytes,
         "the layer read back differs"
     );
     context.note("100 MB: 413 at ingress-nginx's default, 201 with the Ingress's annotations");
@@ -146,7 +147,7 @@ struct NginxSettings {
 
 /// Starts nginx beside the cluster, pushes one layer through it in one request, and gives the answer's status.
 async fn push_through_nginx(
-    site: &Site<'_>,
+    target: &ReadyRegistry<'_>,
     settings: &NginxSettings,
     layer: &Path,
     name: &str,
@@ -159,7 +160,7 @@ async fn push_through_nginx(
         read_timeout,
         protocol,
     } = settings;
-    let backend = site.service();
+    let backend = target.service();
     let path = folder.path().display();
     let file = folder.path().join("nginx.conf");
     std::fs::write(
@@ -174,7 +175,8 @@ async fn push_through_nginx(
         ),
     )?;
     let nginx = |args: &[&str]| {
-        site.context
+        target
+            .context
             .cluster
             .node(Exec::new("/usr/sbin/nginx").arg("-c").arg(&file).args(args))
     };
@@ -184,8 +186,8 @@ async fn push_through_nginx(
             location=$(curl -sS --config $config --noproxy '*' -X POST -D - -o /dev/null $base | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p'); \
             curl -sS --config $config --noproxy '*' -o /dev/null -w '%{http_code}' -H 'Content-Type: application/octet-stream' -H 'Expect:' -T $layer \"$location&digest=$name\"";
         let config = folder.path().join("curl");
-        std::fs::write(&config, format!("user = \"{USER}:{}\"\n", site.registry.password))?;
-        site.context.cluster.node(Exec::new("sh").args(["-c", script, "sh"]).arg(&config).arg(layer).arg(name)).output().await
+        std::fs::write(&config, format!("user = \"{USER}:{}\"\n", target.registry.password))?;
+        target.context.cluster.node(Exec::new("sh").args(["-c", script, "sh"]).arg(&config).arg(layer).arg(name)).output().await
     }
     .await;
     nginx(&["-s", "quit"])
@@ -201,17 +203,17 @@ async fn push_through_nginx(
 pub(super) async fn a_slow_layer_gets_through(context: &Context<'_>) -> Result<()> {
     const SIZE: usize = 9 * MIB;
     const RATE: &str = "100K";
-    let site = Site::ready(context, "slow", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "slow", |registry| registry).await?;
     let bytes = noise(13, SIZE);
     let name = digest(&bytes);
     let layer = context.dir.join("layer");
     std::fs::write(&layer, &bytes)?;
-    let repository = site.repository("slow/layer")?;
+    let repository = target.repository("slow/layer")?;
     let session = repository.start().await?;
     let mut location = session.location.clone();
     location.query_pairs_mut().append_pair("digest", &name);
     let started = Instant::now();
-    let curl = site
+    let curl = target
         .curl()
         .args([
             "--limit-rate",

@@ -8,7 +8,7 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::kit::{Site, same};
+use super::ready_registry::{ReadyRegistry, same};
 use crate::exec::Exec;
 use crate::fixture::{self, Registry, USER, condition, conditions};
 use crate::protocol::{digest, noise};
@@ -35,9 +35,9 @@ pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> 
             Registry::new(context.cluster, &namespace, &name).with("/storage", json!({"emptyDir": {}}));
         registry.apply(context.cluster).await?;
         registry.ready(context.cluster).await?;
-        let site = Site::of(context, registry).await?;
+        let target = ReadyRegistry::of(context, registry).await?;
         let bytes = noise(round as u64, 100_000);
-        let repository = site.repository("prompt/blob")?;
+        let repository = target.repository("prompt/blob")?;
         let pushed = async {
             let session = repository
                 .append(&repository.start().await?, bytes.clone())
@@ -49,7 +49,7 @@ pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> 
             .await
             .with_context(|| format!("round {round} of {READY_ROUNDS}"))?;
         ensure!(read == bytes, "round {round}: the blob read back differs");
-        let api = site.registry.api(context.cluster).await?;
+        let api = target.registry.api(context.cluster).await?;
         api.delete(&name, &DeleteParams::default()).await?;
     }
     context.note(format!("{READY_ROUNDS} of {READY_ROUNDS}"));
@@ -58,10 +58,10 @@ pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> 
 
 /// Deleted and applied again, a Registry serves the same digests under the same authority, with uploads still valid.
 pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "phoenix", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "phoenix", |registry| registry).await?;
     let bytes = noise(21, 2 * MIB);
     let name = digest(&bytes);
-    let repository = site.repository("phoenix/blob")?;
+    let repository = target.repository("phoenix/blob")?;
     let session = repository
         .append(&repository.start().await?, bytes.clone())
         .await?;
@@ -70,20 +70,20 @@ pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'
         .append(&repository.start().await?, bytes.slice(..MIB))
         .await?;
 
-    let api = site.registry.api(context.cluster).await?;
-    api.delete(&site.registry.name, &DeleteParams::foreground())
+    let api = target.registry.api(context.cluster).await?;
+    api.delete(&target.registry.name, &DeleteParams::foreground())
         .await?;
     wait_for("the Registry to be gone", Duration::from_secs(120), async || {
-        Ok(match api.get_opt(&site.registry.name).await? {
+        Ok(match api.get_opt(&target.registry.name).await? {
             None => Seen::Done(()),
             Some(object) => Seen::NotYet(conditions(&object)),
         })
     })
     .await?;
-    site.registry.apply_object(context.cluster).await?;
-    site.registry.ready(context.cluster).await?;
-    let again = Site::of(context, site.registry.clone()).await?;
-    ensure!(again.ca == site.ca, "it came back with another CA");
+    target.registry.apply_object(context.cluster).await?;
+    target.registry.ready(context.cluster).await?;
+    let again = ReadyRegistry::of(context, target.registry.clone()).await?;
+    ensure!(again.ca == target.ca, "it came back with another CA");
     let repository = again.repository("phoenix/blob")?;
     ensure!(
         repository.blob(&name).await? == bytes,
@@ -98,12 +98,12 @@ pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'
 
 /// An upload whose server's Pod is killed goes on with the Pod that follows.
 pub(super) async fn a_killed_pods_upload_goes_on_with_its_successor(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "relay", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "relay", |registry| registry).await?;
     let bytes = noise(22, 64 * MIB);
-    let repository = site.repository("relay/blob")?;
+    let repository = target.repository("relay/blob")?;
     let session = repository.start().await?;
-    let pods: Api<Pod> = Api::namespaced(context.cluster.client().await?, &site.registry.namespace);
-    let victim = site
+    let pods: Api<Pod> = Api::namespaced(context.cluster.client().await?, &target.registry.namespace);
+    let victim = target
         .server_pods()
         .await?
         .pop()
@@ -123,16 +123,16 @@ pub(super) async fn a_killed_pods_upload_goes_on_with_its_successor(context: &Co
         .append_interrupted(&session, bytes.clone(), 40 * MIB, kill)
         .await?;
     wait_for("a successor of the Pod", Duration::from_secs(180), async || {
-        let ready = site
+        let ready = target
             .server_pods()
             .await?
             .into_iter()
             .any(|pod| pod.name_any() != victim && is_ready(&pod));
-        let object = site
+        let object = target
             .registry
             .api(context.cluster)
             .await?
-            .get(&site.registry.name)
+            .get(&target.registry.name)
             .await?;
         let told = condition(&object, "Ready")["status"] == "True";
         Ok(if ready && told {
@@ -174,7 +174,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
 
 /// With nothing to do, the operator writes nothing: counted in the API server's audit log.
 pub(super) async fn a_quiet_minute_has_no_write(context: &Context<'_>) -> Result<()> {
-    let _site = Site::ready(context, "quiet", |registry| registry).await?;
+    let _target = ReadyRegistry::ready(context, "quiet", |registry| registry).await?;
     // What follows Ready (the Ingress's address, the last endpoint slice) has to have been seen first: a minute begins with the
     // operator's last write, and has to be waited for because time itself is what is tested.
     let mut log = context.cluster.audit()?;
@@ -228,9 +228,9 @@ pub(super) async fn an_existing_claim_for_one_node_gets_one_replica(context: &Co
         .with("/replicas", json!(2));
     registry.apply(context.cluster).await?;
     registry.ready(context.cluster).await?;
-    let site = Site::of(context, registry).await?;
-    same("server Pods", &1, &site.server_pods().await?.len())?;
-    let object = site.registry.api(context.cluster).await?.get("solo").await?;
+    let target = ReadyRegistry::of(context, registry).await?;
+    same("server Pods", &1, &target.server_pods().await?.len())?;
+    let object = target.registry.api(context.cluster).await?.get("solo").await?;
     let told = conditions(&object);
     ensure!(
         told.contains("old-data") && told.contains("One replica runs instead of 2"),
@@ -311,14 +311,14 @@ pub(super) async fn a_missing_secret_is_named_and_followed(context: &Context<'_>
 
 /// A rotated password file is followed by the running Pod; a broken one changes nothing for those who use the registry.
 pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Context<'_>) -> Result<()> {
-    let site = Site::ready(context, "rotate", |registry| registry).await?;
-    let pod = site
+    let target = ReadyRegistry::ready(context, "rotate", |registry| registry).await?;
+    let pod = target
         .server_pods()
         .await?
         .pop()
         .context("a Ready Registry without a Pod")?
         .name_any();
-    let namespace = &site.registry.namespace;
+    let namespace = &target.registry.namespace;
     put_secret(
         context,
         namespace,
@@ -327,7 +327,8 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
         "garbage: nobody can log in with this\n",
     )
     .await?;
-    site.registry
+    target
+        .registry
         .await_status(
             context.cluster,
             "the status to name the broken Secret",
@@ -343,7 +344,7 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
         .await?;
     // The server looks at its file when somebody logs in. Until the kubelet has brought the broken one, and after, the old
     // password must do.
-    let login = login(&site, &site.registry.password)?;
+    let login = login(&target, &target.registry.password)?;
     wait_for(
         "the server to have seen the broken file",
         MOUNT_LIMIT,
@@ -354,7 +355,7 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
                     "the old password was answered {answer}"
                 )));
             }
-            let log = site.kubectl().args(["logs", &pod]).success().await?;
+            let log = target.kubectl().args(["logs", &pod]).success().await?;
             Ok(if log.contains("the last good users stay") {
                 Seen::Done(())
             } else {
@@ -363,37 +364,37 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
         },
     )
     .await?;
-    login_answers(&site, &site.registry.password, "200")
+    login_answers(&target, &target.registry.password, "200")
         .await
         .context("after a broken rotation")?;
 
     let password = "the next password";
     let line = fixture::users(password)?;
     put_secret(context, namespace, "rotate-users", "htpasswd", &line).await?;
-    login_answers(&site, password, "200").await?;
-    login_answers(&site, &site.registry.password, "401").await?;
-    site.registry.ready(context.cluster).await?;
+    login_answers(&target, password, "200").await?;
+    login_answers(&target, &target.registry.password, "401").await?;
+    target.registry.ready(context.cluster).await?;
     same(
         "the server's Pod",
         &vec![pod],
-        &site.server_pods().await?.iter().map(Pod::name_any).collect(),
+        &target.server_pods().await?.iter().map(Pod::name_any).collect(),
     )?;
     Ok(())
 }
 
 /// A login, printing the status it is answered.
-fn login(site: &Site<'_>, password: &str) -> Result<Exec> {
-    let curl = site
+fn login(target: &ReadyRegistry<'_>, password: &str) -> Result<Exec> {
+    let curl = target
         .curl()
         .args(["--output", "/dev/null", "--write-out", "%{http_code}"]);
     Ok(curl
-        .arg(format!("{}v2/", site.url()?))
+        .arg(format!("{}v2/", target.url()?))
         .stdin(format!("user = \"{USER}:{password}\"\n")))
 }
 
 /// Waits until a login is answered as expected: mounted Secrets arrive when the kubelet brings them.
-async fn login_answers(site: &Site<'_>, password: &str, status: &str) -> Result<()> {
-    let curl = login(site, password)?;
+async fn login_answers(target: &ReadyRegistry<'_>, password: &str, status: &str) -> Result<()> {
+    let curl = login(target, password)?;
     wait_for(
         &format!("a login to be answered {status}"),
         MOUNT_LIMIT,

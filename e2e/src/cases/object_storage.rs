@@ -12,8 +12,8 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use super::kit::{Site, same};
 use super::lifecycle::is_ready;
+use super::ready_registry::{ReadyRegistry, same};
 use crate::fixture::{Registry, USER, condition, conditions};
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
@@ -43,21 +43,21 @@ pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'
         &json!({"backend": "s3", "location": place}),
         &status["storage"],
     )?;
-    let site = Site::of(context, registry).await?;
+    let target = ReadyRegistry::of(context, registry).await?;
     let clients = context.clients();
     clients.load_first_images().await?;
     clients
-        .login(&site.registry.host, USER, &site.registry.password)
+        .login(&target.registry.host, USER, &target.registry.password)
         .await?;
 
-    let before = pods(&site).await?;
+    let before = pods(&target).await?;
     same("ready Pods", &REPLICAS, &before.len())?;
-    let rolled = push_during(&site, "rolled", 0, roll(&site, &before)).await?;
-    let killed = push_during(&site, "killed", 3, kill_one(&site)).await?;
+    let rolled = push_during(&target, "rolled", 0, roll(&target, &before)).await?;
+    let killed = push_during(&target, "killed", 3, kill_one(&target)).await?;
 
     let all = [rolled.as_slice(), killed.as_slice()].concat();
     for pushed in &all {
-        verify(&site, pushed).await?;
+        verify(&target, pushed).await?;
     }
     store.holds_nothing_but(PREFIX).await?;
     context.note(format!(
@@ -78,8 +78,8 @@ pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Co
         Registry::new(context.cluster, &namespace, "owner").with("/storage", store.storage(PREFIX));
     first.apply(context.cluster).await?;
     first.ready(context.cluster).await?;
-    let site = Site::of(context, first).await?;
-    let image = site.sample("hold/sample").await?;
+    let target = ReadyRegistry::of(context, first).await?;
+    let image = target.sample("hold/sample").await?;
     let digest = context.clients().push(&image).await?;
 
     let mut second =
@@ -97,18 +97,18 @@ pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Co
     third.apply(context.cluster).await?;
     third.ready(context.cluster).await?;
 
-    let api = site.registry.api(context.cluster).await?;
-    api.delete(&site.registry.name, &DeleteParams::foreground())
+    let api = target.registry.api(context.cluster).await?;
+    api.delete(&target.registry.name, &DeleteParams::foreground())
         .await?;
     wait_for("the first Registry to be gone", ROLL_LIMIT, async || {
-        Ok(match api.get_opt(&site.registry.name).await? {
+        Ok(match api.get_opt(&target.registry.name).await? {
             None => Seen::Done(()),
             Some(object) => Seen::NotYet(conditions(&object)),
         })
     })
     .await?;
-    site.registry.apply_object(context.cluster).await?;
-    site.registry.ready(context.cluster).await?;
+    target.registry.apply_object(context.cluster).await?;
+    target.registry.ready(context.cluster).await?;
     same(
         "the image after the Registry came back",
         &digest,
@@ -161,8 +161,8 @@ async fn refused(context: &Context<'_>, registry: &Registry, words: &[&str]) -> 
 }
 
 /// Names of the Pods that are ready.
-async fn pods(site: &Site<'_>) -> Result<BTreeSet<String>> {
-    let pods = site.server_pods().await?;
+async fn pods(target: &ReadyRegistry<'_>) -> Result<BTreeSet<String>> {
+    let pods = target.server_pods().await?;
     Ok(pods
         .iter()
         .filter(|pod| is_ready(pod))
@@ -171,11 +171,11 @@ async fn pods(site: &Site<'_>) -> Result<BTreeSet<String>> {
 }
 
 /// Changes the configuration and waits until every Pod is another one.
-async fn roll(site: &Site<'_>, before: &BTreeSet<String>) -> Result<()> {
-    let changed = site.registry.clone().with("/log", json!({"level": "Debug"}));
-    changed.apply_object(site.context.cluster).await?;
+async fn roll(target: &ReadyRegistry<'_>, before: &BTreeSet<String>) -> Result<()> {
+    let changed = target.registry.clone().with("/log", json!({"level": "Debug"}));
+    changed.apply_object(target.context.cluster).await?;
     wait_for("every Pod to be a new one", ROLL_LIMIT, async || {
-        let now = pods(site).await?;
+        let now = pods(target).await?;
         Ok(if now.len() == REPLICAS && now.is_disjoint(before) {
             Seen::Done(())
         } else {
@@ -183,13 +183,13 @@ async fn roll(site: &Site<'_>, before: &BTreeSet<String>) -> Result<()> {
         })
     })
     .await?;
-    changed.ready(site.context.cluster).await.map(drop)
+    changed.ready(target.context.cluster).await.map(drop)
 }
 
 /// Kills a Pod without a grace and waits for the one that takes its place.
-async fn kill_one(site: &Site<'_>) -> Result<()> {
-    let victim = pods(site).await?.pop_first().context("no Pod is ready")?;
-    let api: Api<Pod> = Api::namespaced(site.context.cluster.client().await?, &site.registry.namespace);
+async fn kill_one(target: &ReadyRegistry<'_>) -> Result<()> {
+    let victim = pods(target).await?.pop_first().context("no Pod is ready")?;
+    let api: Api<Pod> = Api::namespaced(target.context.cluster.client().await?, &target.registry.namespace);
     let at_once = DeleteParams {
         grace_period_seconds: Some(0),
         ..DeleteParams::default()
@@ -198,7 +198,7 @@ async fn kill_one(site: &Site<'_>) -> Result<()> {
         .await
         .with_context(|| format!("cannot kill Pod `{victim}`"))?;
     wait_for("another Pod in its place", ROLL_LIMIT, async || {
-        let now = pods(site).await?;
+        let now = pods(target).await?;
         Ok(if now.len() == REPLICAS && !now.contains(&victim) {
             Seen::Done(())
         } else {
@@ -209,9 +209,9 @@ async fn kill_one(site: &Site<'_>) -> Result<()> {
 }
 
 /// crane fetches the image and hashes its manifest, its configuration and its layers.
-async fn verify(site: &Site<'_>, pushed: &Pushed) -> Result<()> {
+async fn verify(target: &ReadyRegistry<'_>, pushed: &Pushed) -> Result<()> {
     let by_digest = format!("{}@{}", pushed.repository, pushed.digest);
-    let crane = || site.context.clients().crane(&site.ca_file);
+    let crane = || target.context.clients().crane(&target.ca_file);
     let found = crane().args(["digest", &pushed.reference()]).success().await?;
     ensure!(
         found.trim() == pushed.digest,

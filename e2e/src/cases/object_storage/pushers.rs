@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cases::kit::Site;
+use crate::cases::ready_registry::ReadyRegistry;
 use crate::fixture::USER;
 use crate::local;
 use crate::protocol::noise;
@@ -36,7 +36,7 @@ impl Pushed {
 /// # Errors
 /// The first push that failed, or `event`'s error.
 pub(super) async fn push_during(
-    site: &Site<'_>,
+    target: &ReadyRegistry<'_>,
     name: &str,
     retries: u32,
     event: impl Future<Output = Result<()>>,
@@ -53,7 +53,7 @@ pub(super) async fn push_during(
     let pusher =
         |client: Client, seed: u64| {
             let pusher = Pusher {
-                site,
+                target,
                 client,
                 name,
                 retries,
@@ -88,7 +88,7 @@ enum Client {
 }
 
 struct Pusher<'a> {
-    site: &'a Site<'a>,
+    target: &'a ReadyRegistry<'a>,
     client: Client,
     name: &'a str,
     retries: u32,
@@ -98,13 +98,13 @@ impl Pusher<'_> {
     async fn push(&self, number: usize, seed: u64) -> Result<Pushed> {
         let client = format!("{:?}", self.client).to_lowercase();
         let folder = self
-            .site
+            .target
             .context
             .dir
             .join(format!("{client}-{}-{number}", self.name));
         fs::create_dir(&folder)?;
         let mut pushed = Pushed {
-            repository: format!("{}/{client}/{}", self.site.registry.host, self.name),
+            repository: format!("{}/{client}/{}", self.target.registry.host, self.name),
             tag: format!("t{number}"),
             digest: String::new(),
         };
@@ -128,7 +128,7 @@ impl Pusher<'_> {
 
     async fn crane(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
         let layer = layer(folder, content)?;
-        let crane = self.site.context.clients().crane(&self.site.ca_file);
+        let crane = self.target.context.clients().crane(&self.target.ca_file);
         let said = crane
             .args(["append", "--new_tag", reference, "--new_layer"])
             .arg(&layer)
@@ -138,9 +138,9 @@ impl Pusher<'_> {
     }
 
     async fn skopeo(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
-        let clients = self.site.context.clients();
+        let clients = self.target.context.clients();
         let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
-        let crane = clients.crane(&self.site.ca_file);
+        let crane = clients.crane(&self.target.ca_file);
         crane
             .args(["append", "--new_tag", "local:1", "--new_layer"])
             .arg(layer(folder, content)?)
@@ -148,7 +148,7 @@ impl Pusher<'_> {
             .arg(&archive)
             .success()
             .await?;
-        let login = format!("{USER}:{}", self.site.registry.password);
+        let login = format!("{USER}:{}", self.target.registry.password);
         let retries = self.retries.to_string();
         clients
             .skopeo()
@@ -169,7 +169,7 @@ impl Pusher<'_> {
     }
 
     async fn docker(&self, folder: &Path, content: &[u8], reference: &str) -> Result<String> {
-        let clients = self.site.context.clients();
+        let clients = self.target.context.clients();
         fs::write(folder.join("content"), content)?;
         fs::write(
             folder.join("Dockerfile"),

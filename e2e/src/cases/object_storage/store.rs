@@ -8,8 +8,8 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use crate::cache::Cache;
-use crate::cases::kit::{POD_LIMIT, image_with, restricted, same};
 use crate::cases::lifecycle::is_ready;
+use crate::cases::ready_registry::{POD_LIMIT, image_with, restricted, same};
 use crate::exec::Exec;
 use crate::pki::CertificateAuthority;
 use crate::runner::Context;

@@ -1,4 +1,4 @@
-//! A Registry that is Ready, with what a case needs to use it. Start at [`Site::ready`].
+//! A Registry that is Ready, with what a case needs to use it. Start at [`ReadyRegistry::ready`].
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::wait::{Seen, wait_for};
 pub(super) const POD_LIMIT: Duration = Duration::from_secs(180);
 
 /// One Registry in a namespace of the case's own, trusted by docker and the nodes.
-pub(super) struct Site<'a> {
+pub(super) struct ReadyRegistry<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) registry: Registry,
     /// The public certificate of its authority.
@@ -30,7 +30,7 @@ pub(super) struct Site<'a> {
     pub(super) ca_file: PathBuf,
 }
 
-impl<'a> Site<'a> {
+impl<'a> ReadyRegistry<'a> {
     /// Applies a Registry, changed by `change`, in a new namespace and waits until it is Ready.
     pub(super) async fn ready(
         context: &'a Context<'a>,
