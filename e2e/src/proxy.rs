@@ -78,7 +78,7 @@ impl Edge {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn nginx(&self, http: &str, server: &str) -> Result<Plan> {
+    pub(crate) fn nginx(&self, http: &str, server: &str) -> Result<ProxyConfig> {
         let Self {
             folder, tls, plain, ..
         } = self;
@@ -91,7 +91,7 @@ impl Edge {
              ssl_certificate {folder}/edge.pem;\nssl_certificate_key {folder}/edge.pem;\n{server}\n}}\n}}\n"
         );
         let file = self.write("nginx.conf", &text)?;
-        Ok(self.plan("/usr/sbin/nginx", &["-e", "stderr", "-c"], file, "nginx"))
+        Ok(self.config("/usr/sbin/nginx", &["-e", "stderr", "-c"], file, "nginx"))
     }
 
     /// HAProxy. `sections` follows a `defaults` section with generous timeouts; `{tls}`, `{plain}` and `{pem}` in it are
@@ -99,7 +99,7 @@ impl Edge {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn haproxy(&self, sections: &str) -> Result<Plan> {
+    pub(crate) fn haproxy(&self, sections: &str) -> Result<ProxyConfig> {
         let pem = self.folder.join("edge.pem").display().to_string();
         let sections = sections
             .replace("{tls}", &self.tls.to_string())
@@ -110,14 +110,14 @@ impl Edge {
              timeout client 60s\n    timeout server 60s\n{sections}\n"
         );
         let file = self.write("haproxy.cfg", &text)?;
-        Ok(self.plan("/usr/sbin/haproxy", &["-db", "-f"], file, "haproxy"))
+        Ok(self.config("/usr/sbin/haproxy", &["-db", "-f"], file, "haproxy"))
     }
 
     /// Traefik with its file provider: everything for `rule` goes to `upstream`, a URL. The port without TLS redirects.
     ///
     /// # Errors
     /// It cannot be built, or a file not be written.
-    pub(crate) async fn traefik(&self, rule: &str, upstream: &str) -> Result<Plan> {
+    pub(crate) async fn traefik(&self, rule: &str, upstream: &str) -> Result<ProxyConfig> {
         let program = Tool::Traefik.path(&Cache::open()?, |_| ()).await?;
         let pem = self.folder.join("edge.pem").display().to_string();
         let dynamic = serde_json::json!({
@@ -138,7 +138,7 @@ impl Edge {
             "global": {"checkNewVersion": false, "sendAnonymousUsage": false},
         });
         let file = self.write("traefik.yml", &fixed.to_string())?;
-        Ok(self.plan(program, &["--configFile"], file, "traefik"))
+        Ok(self.config(program, &["--configFile"], file, "traefik"))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
@@ -147,8 +147,14 @@ impl Edge {
         Ok(path)
     }
 
-    fn plan(&self, program: impl Into<PathBuf>, options: &[&str], file: PathBuf, name: &str) -> Plan {
-        Plan {
+    fn config(
+        &self,
+        program: impl Into<PathBuf>,
+        options: &[&str],
+        file: PathBuf,
+        name: &str,
+    ) -> ProxyConfig {
+        ProxyConfig {
             program: program.into(),
             arguments: options.iter().map(PathBuf::from).chain([file]).collect(),
             log: self.folder.join(format!("{name}.log")),
@@ -158,7 +164,7 @@ impl Edge {
 }
 
 /// A configured proxy.
-pub(crate) struct Plan {
+pub(crate) struct ProxyConfig {
     program: PathBuf,
     arguments: Vec<PathBuf>,
     log: PathBuf,
@@ -170,7 +176,7 @@ pub(crate) struct Proxy {
     process: Child,
 }
 
-impl Plan {
+impl ProxyConfig {
     /// Starts it and waits until `path` is answered by what is behind it.
     ///
     /// # Errors

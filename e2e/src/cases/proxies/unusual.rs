@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use reqwest::header::WWW_AUTHENTICATE;
 
-use super::{NGINX_BODIES, NGINX_HEADERS, Site, urls};
+use super::proxied_server::{NGINX_BODIES, NGINX_HEADERS, ProxiedServer};
+use super::urls;
 use crate::exec::Exec;
 use crate::proxy::{Edge, Proxy};
 use crate::runner::Bench;
@@ -12,7 +13,7 @@ use crate::runner::Bench;
 pub(in super::super) async fn behind_a_chain_of_proxies(bench: &Bench<'_>) -> Result<()> {
     let folder = bench.dir.join("chain");
     std::fs::create_dir(&folder)?;
-    let site = Site::new(bench, |setup, _| {
+    let server = ProxiedServer::new(bench, |setup, _| {
         setup.with("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.1]")
     })
     .await?;
@@ -23,20 +24,20 @@ pub(in super::super) async fn behind_a_chain_of_proxies(bench: &Bench<'_>) -> Re
         &format!(
             "{NGINX_BODIES}location / {{\nproxy_pass http://{};\n{headers}\
              proxy_set_header X-Forwarded-Host \"$http_host, middle.test\";\n}}\n",
-            site.inner
+            server.inner
         ),
     )?;
     let _inner = inner.start(&middle.client()?, "/v2/").await?;
-    let plan = site.edge.haproxy(&format!(
+    let config = server.edge.haproxy(&format!(
         "frontend edge\n    bind 127.0.0.1:{{tls}} ssl crt {{pem}}\n    \
          http-request set-header X-Forwarded-Proto https\n    option forwardfor\n    default_backend middle\n\
          backend middle\n    server middle 127.0.0.1:{}",
         middle.plain
     ))?;
-    let _proxy = plan.start(&site.http, "/v2/").await?;
-    let answers = urls::every_answer_names(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
-    site.logs_the_client("chain").await?;
+    let _proxy = config.start(&server.http, "/v2/").await?;
+    let answers = urls::every_answer_names(&server, &server.outer("/")?).await?;
+    server.images_go_round().await?;
+    server.logs_the_client("chain").await?;
     bench.note(format!("{answers} answers through HAProxy and nginx"));
     Ok(())
 }
@@ -47,16 +48,16 @@ const SILENT: &str = "proxy_http_version 1.1;\n";
 /// Behind a proxy that says nothing only the configuration can know the outer name.
 pub(in super::super) async fn behind_a_silent_proxy(bench: &Bench<'_>) -> Result<()> {
     let mut answers = 0;
-    let (site, _proxy) = behind(bench, "/", SILENT, |edge| {
+    let (server, _proxy) = behind(bench, "/", SILENT, |edge| {
         vec![("REGISTRY_HTTP_HOST", format!("https://{}", edge.host()))]
     })
     .await?;
-    answers += urls::every_answer_names(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
+    answers += urls::every_answer_names(&server, &server.outer("/")?).await?;
+    server.images_go_round().await?;
     let relative = |_: &Edge| vec![("REGISTRY_HTTP_RELATIVEURLS", "true".to_owned())];
-    let (site, _proxy) = behind(bench, "/", SILENT, relative).await?;
-    answers += urls::every_answer_is_relative(&site, &site.outer("/")?).await?;
-    site.images_go_round().await?;
+    let (server, _proxy) = behind(bench, "/", SILENT, relative).await?;
+    answers += urls::every_answer_is_relative(&server, &server.outer("/")?).await?;
+    server.images_go_round().await?;
     the_challenge_arrives(bench).await?;
     bench.note(format!(
         "{answers} answers with `http.host` and `http.relativeurls`"
@@ -69,7 +70,7 @@ async fn the_challenge_arrives(bench: &Bench<'_>) -> Result<()> {
     let users = bench.dir.join("users");
     let entry = Exec::new("/usr/bin/htpasswd").args(["-nbB", "-C", "4", "ann", "secret"]);
     std::fs::write(&users, entry.success().await?.trim())?;
-    let (site, _proxy) = behind(bench, "/", SILENT, |edge| {
+    let (server, _proxy) = behind(bench, "/", SILENT, |edge| {
         vec![
             ("REGISTRY_HTTP_HOST", format!("https://{}", edge.host())),
             ("REGISTRY_AUTH_HTPASSWD_REALM", "A Realm".to_owned()),
@@ -77,25 +78,25 @@ async fn the_challenge_arrives(bench: &Bench<'_>) -> Result<()> {
         ]
     })
     .await?;
-    let answer = site.http.get(site.outer("/")?.join("v2/")?).send().await?;
+    let answer = server.http.get(server.outer("/")?.join("v2/")?).send().await?;
     let challenge = answer.headers().get(WWW_AUTHENTICATE).context("no challenge")?;
     ensure!(
         answer.status() == 401 && challenge == "Basic realm=\"A Realm\"",
         "{} {challenge:?}",
         answer.status()
     );
-    site.clients.logins(&[(&site.edge.host(), "ann", "secret")])?;
-    site.images_go_round().await
+    server.clients.logins(&[(&server.edge.host(), "ann", "secret")])?;
+    server.images_go_round().await
 }
 
 /// The registry is one of several things below one name; registry clients want `/v2/` at its root, others do not.
 pub(in super::super) async fn behind_a_path_prefix(bench: &Bench<'_>) -> Result<()> {
     let prefix = ("REGISTRY_HTTP_PREFIX", "/sub/".to_owned());
-    let (site, _proxy) = behind(bench, "/sub/", NGINX_HEADERS, |_| vec![prefix.clone()]).await?;
-    let mut answers = urls::every_answer_names(&site, &site.outer("/sub/")?).await?;
+    let (server, _proxy) = behind(bench, "/sub/", NGINX_HEADERS, |_| vec![prefix.clone()]).await?;
+    let mut answers = urls::every_answer_names(&server, &server.outer("/sub/")?).await?;
     let relative = ("REGISTRY_HTTP_RELATIVEURLS", "true".to_owned());
-    let (site, _proxy) = behind(bench, "/sub/", SILENT, |_| vec![prefix.clone(), relative]).await?;
-    answers += urls::every_answer_is_relative(&site, &site.outer("/sub/")?).await?;
+    let (server, _proxy) = behind(bench, "/sub/", SILENT, |_| vec![prefix.clone(), relative]).await?;
+    answers += urls::every_answer_is_relative(&server, &server.outer("/sub/")?).await?;
     bench.note(format!("{answers} answers below `/sub/`"));
     Ok(())
 }
@@ -106,20 +107,20 @@ async fn behind<'a>(
     path: &str,
     lines: &str,
     variables: impl FnOnce(&Edge) -> Vec<(&'static str, String)>,
-) -> Result<(Site<'a>, Proxy)> {
+) -> Result<(ProxiedServer<'a>, Proxy)> {
     let data = tempfile::tempdir_in(bench.dir)?.keep().display().to_string();
-    let site = Site::new(bench, |setup, edge| {
+    let server = ProxiedServer::new(bench, |setup, edge| {
         variables(edge)
             .iter()
             .fold(setup, |setup, (name, value)| setup.with(name, value))
             .with("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &data)
     })
     .await?;
-    let server = format!(
+    let block = format!(
         "{NGINX_BODIES}location {path} {{\nproxy_pass http://{};\n{lines}}}\n",
-        site.inner
+        server.inner
     );
-    let plan = site.edge.nginx("", &server)?;
-    let proxy = plan.start(&site.http, &format!("{path}v2/")).await?;
-    Ok((site, proxy))
+    let config = server.edge.nginx("", &block)?;
+    let proxy = config.start(&server.http, &format!("{path}v2/")).await?;
+    Ok((server, proxy))
 }

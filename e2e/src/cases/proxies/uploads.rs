@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
 
-use super::Site;
+use super::proxied_server::ProxiedServer;
 use crate::exec::Exec;
 use crate::protocol::{Repository, digest, noise};
-use crate::proxy::{Plan, Proxy};
+use crate::proxy::{Proxy, ProxyConfig};
 
 const MIB: usize = 1024 * 1024;
 
@@ -14,17 +14,17 @@ const MIB: usize = 1024 * 1024;
 const LARGE: usize = 100_000_000;
 
 /// 100 MB by HTTP/2 with a length, by HTTP/1.1 in chunks without one, and a slow client beside them; each is read back.
-pub(super) async fn large_ones_come_through(site: &Site<'_>) -> Result<()> {
-    let repository = repository(site)?;
+pub(super) async fn large_ones_come_through(server: &ProxiedServer<'_>) -> Result<()> {
+    let repository = repository(server)?;
     let (large, chunked, slow) = (noise(41, LARGE), noise(42, LARGE), noise(43, 2 * MIB));
-    let folder = tempfile::tempdir_in(site.bench.dir)?;
+    let folder = tempfile::tempdir_in(server.bench.dir)?;
     let push = async |bytes: &bytes::Bytes, options: &[&str], version: &str| -> Result<()> {
         let name = digest(bytes);
         let file = folder.path().join(&name);
         std::fs::write(&file, bytes)?;
         let mut location = repository.start().await?.location;
         location.query_pairs_mut().append_pair("digest", &name);
-        let answer = curl(site)
+        let answer = curl(server)
             .args([
                 "--header",
                 "Content-Type: application/octet-stream",
@@ -60,10 +60,10 @@ pub(super) async fn large_ones_come_through(site: &Site<'_>) -> Result<()> {
 }
 
 /// Many requests on one connection at the edge; gives how many.
-pub(super) async fn connections_are_reused(site: &Site<'_>) -> Result<usize> {
+pub(super) async fn connections_are_reused(server: &ProxiedServer<'_>) -> Result<usize> {
     const REQUESTS: usize = 300;
-    let url = format!("{}v2/?reused=[1-{REQUESTS}]", site.outer("/")?);
-    let answer = site
+    let url = format!("{}v2/?reused=[1-{REQUESTS}]", server.outer("/")?);
+    let answer = server
         .clients
         .curl()
         .args([
@@ -90,14 +90,18 @@ pub(super) async fn connections_are_reused(site: &Site<'_>) -> Result<usize> {
 
 /// The proxy is killed in the middle of a PATCH, which the server sees as its peer hanging up; what came before is kept,
 /// and the upload goes on through the proxy's successor. Gives how many bytes were kept.
-pub(super) async fn an_interrupted_one_goes_on(site: &Site<'_>, plan: &Plan, proxy: Proxy) -> Result<usize> {
-    let repository = repository(site)?;
+pub(super) async fn an_interrupted_one_goes_on(
+    server: &ProxiedServer<'_>,
+    config: &ProxyConfig,
+    proxy: Proxy,
+) -> Result<usize> {
+    let repository = repository(server)?;
     let bytes = noise(44, 64 * MIB);
     let session = repository.start().await?;
     repository
         .append_interrupted(&session, bytes.clone(), 40 * MIB, proxy.kill())
         .await?;
-    let _proxy = plan.start(&site.http, "/v2/").await?;
+    let _proxy = config.start(&server.http, "/v2/").await?;
     let session = repository.status(&session).await?;
     let kept = session.received;
     // The rest may have been in a socket's or the proxy's buffer, never more than was sent.
@@ -111,14 +115,14 @@ pub(super) async fn an_interrupted_one_goes_on(site: &Site<'_>, plan: &Plan, pro
     Ok(kept)
 }
 
-fn repository(site: &Site<'_>) -> Result<Repository> {
-    let base: Url = site.outer("/").context("no base")?;
-    Ok(Repository::new(site.http.clone(), base, "bodies/large", None))
+fn repository(server: &ProxiedServer<'_>) -> Result<Repository> {
+    let base: Url = server.outer("/").context("no base")?;
+    Ok(Repository::new(server.http.clone(), base, "bodies/large", None))
 }
 
 /// curl that prints status and version of the answer only.
-fn curl(site: &Site<'_>) -> Exec {
-    site.clients.curl().args([
+fn curl(server: &ProxiedServer<'_>) -> Exec {
+    server.clients.curl().args([
         "--output",
         "/dev/null",
         "--write-out",

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LINK, LOCATION};
 use reqwest::{Method, Response, Url};
 use serde_json::{Value, json};
 
-use super::Site;
+use super::proxied_server::ProxiedServer;
 use crate::protocol::{digest, noise};
 
 /// The media type of an OCI image manifest.
@@ -16,17 +16,17 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Asks for everything that is answered with a URL, below `base`; each must begin with `base`. Gives how many answers
 /// were looked at.
-pub(super) async fn every_answer_names(site: &Site<'_>, base: &Url) -> Result<usize> {
-    Walk::new(site, base, base.as_str()).go().await
+pub(super) async fn every_answer_names(server: &ProxiedServer<'_>, base: &Url) -> Result<usize> {
+    Walk::new(server, base, base.as_str()).go().await
 }
 
 /// The same where answers leave scheme and host away.
-pub(super) async fn every_answer_is_relative(site: &Site<'_>, base: &Url) -> Result<usize> {
-    Walk::new(site, base, base.path()).go().await
+pub(super) async fn every_answer_is_relative(server: &ProxiedServer<'_>, base: &Url) -> Result<usize> {
+    Walk::new(server, base, base.path()).go().await
 }
 
 struct Walk<'a> {
-    site: &'a Site<'a>,
+    server: &'a ProxiedServer<'a>,
     base: &'a Url,
     /// What every `Location` has to begin with.
     expected: &'a str,
@@ -34,10 +34,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(site: &'a Site<'a>, base: &'a Url, expected: &'a str) -> Self {
+    fn new(server: &'a ProxiedServer<'a>, base: &'a Url, expected: &'a str) -> Self {
         let answers = Cell::new(0);
         Self {
-            site,
+            server,
             base,
             expected,
             answers,
@@ -237,8 +237,8 @@ impl<'a> Walk<'a> {
         } else {
             "application/octet-stream"
         };
-        let mut request = self.site.http.request(method.clone(), url.clone());
-        if let Some((user, password)) = self.site.login {
+        let mut request = self.server.http.request(method.clone(), url.clone());
+        if let Some((user, password)) = self.server.login {
             request = request.basic_auth(user, Some(password));
         }
         if method != Method::GET && method != Method::DELETE {
@@ -254,7 +254,7 @@ impl<'a> Walk<'a> {
         for (name, value) in answer.headers() {
             let value = String::from_utf8_lossy(value.as_bytes());
             ensure!(
-                !value.contains(&self.site.inner) && !value.contains("http://"),
+                !value.contains(&self.server.inner) && !value.contains("http://"),
                 "{method} {}: `{name}: {value}`",
                 url.path()
             );
