@@ -36,7 +36,7 @@ const LOSSES_PRINTED: usize = 5;
 
 const SIZE: u64 = 64 << 20;
 
-/// Records a push on a real disk, then checked at every disk there could be, or at those of a sample of the moments.
+/// Records a push on a real disk, then looks at every disk there could be, or at those of a sample of the moments.
 pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
@@ -176,7 +176,7 @@ struct StateCheck {
 }
 
 impl StateCheck {
-    /// Puts a state on a disk under a server, and checked at what it serves.
+    /// Puts a state on a disk under a server, and looks at what it serves.
     async fn check_state(&mut self, state: &State, done: usize, underway: bool) -> Result<()> {
         let mut print = DefaultHasher::new();
         (done, underway, state).hash(&mut print);
@@ -223,7 +223,7 @@ impl StateCheck {
 }
 
 /// Makes what is in the folder `data` below `root` what a state says. Each entry takes its name at once, under a server
-/// that checked names up for every call. The folder itself stays: one in its place would be another store to the server.
+/// that looks names up for every call. The folder itself stays: one in its place would be another store to the server.
 fn put(state: &State, root: &Path) -> Result<()> {
     let next = root.join("next");
     fs::create_dir(&next)?;
