@@ -12,7 +12,7 @@ use clap::{ArgAction, Args};
 use registry_config::GoDuration;
 
 use super::output::Output;
-use super::{exit, outside, source};
+use super::{exit, offline, source};
 use crate::registry::{CollectionOptions, CollectionReport, Removal, Untagged};
 use report::Report;
 
@@ -88,8 +88,8 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
         }
     };
     let config = &found.loaded.config;
-    outside::finish(config, output, async {
-        let (registry, _) = outside::open(&found).await?;
+    offline::finish(config, output, async {
+        let (registry, _) = offline::open(&found).await?;
         let collecting = CollectionOptions {
             untagged: match arguments.delete_untagged {
                 true => Untagged::Delete,
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
                 true => Removal::DryRun,
                 false => Removal::Remove,
             },
-            live_server_policy: outside::live_server_policy(config, arguments.force),
+            live_server_policy: offline::live_server_policy(config, arguments.force),
             min_age: arguments.min_age,
             ..CollectionOptions::default()
         };

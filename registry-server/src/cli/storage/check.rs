@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::{exit, outside, source};
+use crate::cli::{exit, offline, source};
 use crate::registry::{
     About, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair, UndoEvent,
     UndoReport,
@@ -67,9 +67,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         }
     };
     let config = &found.loaded.config;
-    outside::finish(config, output, async {
-        let (registry, _) = outside::open(&found).await?;
-        let live_server_policy = outside::live_server_policy(config, arguments.force);
+    offline::finish(config, output, async {
+        let (registry, _) = offline::open(&found).await?;
+        let live_server_policy = offline::live_server_policy(config, arguments.force);
         if let Some(run) = arguments.undo {
             let mut watch = |undoing: UndoEvent<'_>| match undoing {
                 UndoEvent::Restored(key) => output.data(&format!("put back: {key}\n")),

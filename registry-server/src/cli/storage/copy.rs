@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::{exit, outside, source};
+use crate::cli::{exit, offline, source};
 use crate::registry::{CopyEvent, CopyReport};
 
 /// What the flags alone cannot say.
@@ -54,9 +54,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             return exit::CALLER;
         }
     };
-    outside::finish(&from.loaded.config, output, async {
-        let (source, source_name) = outside::open(&from).await?;
-        let (target, target_name) = outside::open(&to).await?;
+    offline::finish(&from.loaded.config, output, async {
+        let (source, source_name) = offline::open(&from).await?;
+        let (target, target_name) = offline::open(&to).await?;
         if !arguments.quiet {
             output.talk(&format!("   Copying  {source_name} to {target_name}"));
         }
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             progress: Progress::new(output, arguments.quiet),
         };
         let mut copied = CopyReport::default();
-        let live_server_policy = outside::live_server_policy(&to.loaded.config, arguments.force);
+        let live_server_policy = offline::live_server_policy(&to.loaded.config, arguments.force);
         let result = source
             .copy_to(&target, live_server_policy, &mut copied, &mut |event| {
                 report.tell(event)

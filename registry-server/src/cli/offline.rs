@@ -1,4 +1,4 @@
-//! Commands that work on a store from outside, beside its servers or without: how they open it, and how they end.
+//! Commands that work on a store from offline, beside its servers or without: how they open it, and how they end.
 //!
 //! Guarantees: nothing is done to a store that belongs to another owner, or that is a server's own memory; servers that
 //! share a cache are told what goes. Start at [`open`].
