@@ -4,9 +4,9 @@ mod answer;
 mod cache;
 mod exchange;
 mod ownership;
-mod parts;
 mod signals;
 mod upkeep;
+mod wiring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use tokio::task::JoinHandle;
 use answer::Front;
 pub(super) use cache::cache;
 use ownership::Ownership;
-pub(super) use parts::{driver, validation};
-use parts::{gate, options};
 use signals::Signals;
+pub(super) use wiring::{driver, validation};
+use wiring::{gate, options};
 
 use super::output::Output;
 use super::source::{self, Found};
@@ -331,7 +331,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
     let main = Server::new(
         listener,
         protocols,
-        parts::limits(http, files),
+        wiring::limits(http, files),
         move |request: Request<_>, client: Client| Arc::clone(&front).answer(request, client),
     )
     .counted_by(counters);
@@ -350,7 +350,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
             async move { probes.respond(request, client.address).await }
         };
         tokio::spawn(
-            Server::new(listener, Protocols::default(), parts::probe_limits(), answer)
+            Server::new(listener, Protocols::default(), wiring::probe_limits(), answer)
                 .run(stop_probes.clone(), Default::default()),
         )
     });
