@@ -1,8 +1,8 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
-mod answer;
 mod cache;
 mod exchange;
+mod middleware;
 mod ownership;
 mod signals;
 mod upkeep;
@@ -17,8 +17,8 @@ use hyper::body::Incoming;
 use registry_config::Loaded;
 use tokio::task::JoinHandle;
 
-use answer::Front;
 pub(super) use cache::cache;
+use middleware::Middleware;
 use ownership::Ownership;
 use signals::Signals;
 pub(super) use wiring::{driver, validation};
@@ -321,7 +321,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
     if let Some(metrics) = &mut metrics {
         counters.register(metrics);
     }
-    let front = Arc::new(Front {
+    let middleware = Arc::new(Middleware {
         app,
         health: health.clone(),
         metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
@@ -332,7 +332,7 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
         listener,
         protocols,
         wiring::limits(http, files),
-        move |request: Request<_>, client: Client| Arc::clone(&front).answer(request, client),
+        move |request: Request<_>, client: Client| Arc::clone(&middleware).answer(request, client),
     )
     .counted_by(counters);
     let stop = Stop::default();

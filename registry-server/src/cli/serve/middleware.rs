@@ -23,7 +23,7 @@ const OUT_OF_SERVICE: &str = "health check failed: please see /debug/health";
 
 /// Answers the main address.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct Middleware {
     pub(super) app: App,
     pub(super) health: Health,
     pub(super) metrics: Option<Metrics>,
@@ -32,7 +32,7 @@ pub(super) struct Front {
     pub(super) counters: Counters,
 }
 
-impl Front {
+impl Middleware {
     /// Answers one request. Dropped half-way it still leaves its line in the access log.
     pub(super) async fn answer(
         self: Arc<Self>,
