@@ -1,9 +1,9 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod cache;
-mod exchange;
 mod middleware;
 mod ownership;
+mod request_log;
 mod signals;
 mod upkeep;
 mod wiring;

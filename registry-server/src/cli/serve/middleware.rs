@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::exchange::{Arriving, Exchange, Watched};
+use super::request_log::{RequestBody, RequestLog, ResponseBody};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
@@ -38,7 +38,7 @@ impl Middleware {
         self: Arc<Self>,
         request: Request<Incoming>,
         client: Client,
-    ) -> Response<Watched<Body>> {
+    ) -> Response<ResponseBody<Body>> {
         let peer = Peer {
             address: client.address,
             tls: client.tls,
@@ -59,8 +59,8 @@ impl Middleware {
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
         let about = telemetry::request::Request::new(&request, client.address, address);
-        let mut exchange = Exchange::new(Arc::clone(&about), line, measured);
-        let request = request.map(|body| Arriving::new(body, Arc::clone(&about)));
+        let mut log = RequestLog::new(Arc::clone(&about), line, measured);
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&about)));
         let answered = async {
             if self.health.is_out_of_service() {
                 let response = out_of_service(request.method());
@@ -87,8 +87,8 @@ impl Middleware {
             .extensions_mut()
             .remove::<Identity>()
             .and_then(|identity| identity.name);
-        exchange.answered(response.status(), user);
-        response.map(|body| exchange.watch(body))
+        log.answered(response.status(), user);
+        response.map(|body| log.watch(body))
     }
 }
 

@@ -20,7 +20,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// What became of a request so far. Dropping it, whenever that happens, is its end.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct RequestLog {
     about: Arc<Request>,
     line: Option<(Sink, Entry)>,
     measured: Option<Measured>,
@@ -30,7 +30,7 @@ pub(super) struct Exchange {
     started: Instant,
 }
 
-impl Exchange {
+impl RequestLog {
     /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
     pub(super) fn new(about: Arc<Request>, line: Option<(Sink, Entry)>, measured: Option<Measured>) -> Self {
         Self {
@@ -51,8 +51,8 @@ impl Exchange {
     }
 
     /// Counts what is sent, and ends when the last byte is gone or the client is.
-    pub(super) fn watch<B>(self, body: B) -> Watched<B> {
-        Watched { body, exchange: self }
+    pub(super) fn watch<B>(self, body: B) -> ResponseBody<B> {
+        ResponseBody { body, log: self }
     }
 
     /// Distribution's line about an answer, under its names.
@@ -71,7 +71,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         // Whatever was made of half an upload, nobody reads it.
         if self.about.is_broken() {
@@ -93,18 +93,18 @@ impl Drop for Exchange {
 
 /// A request's body that notes when it breaks off.
 #[derive(Debug)]
-pub(super) struct Arriving<B> {
+pub(super) struct RequestBody<B> {
     body: B,
     about: Arc<Request>,
 }
 
-impl<B> Arriving<B> {
+impl<B> RequestBody<B> {
     pub(super) fn new(body: B, about: Arc<Request>) -> Self {
         Self { body, about }
     }
 }
 
-impl<B: Body + Unpin> Body for Arriving<B> {
+impl<B: Body + Unpin> Body for RequestBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -130,12 +130,12 @@ impl<B: Body + Unpin> Body for Arriving<B> {
 
 /// A response's body that is counted.
 #[derive(Debug)]
-pub(super) struct Watched<B> {
+pub(super) struct ResponseBody<B> {
     body: B,
-    exchange: Exchange,
+    log: RequestLog,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -147,7 +147,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.exchange.sent += data.len() as u64;
+            self.log.sent += data.len() as u64;
         }
         frame
     }
