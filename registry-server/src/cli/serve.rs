@@ -1,11 +1,11 @@
 //! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
 
 mod cache;
+mod maintenance;
 mod middleware;
 mod ownership;
 mod request_log;
 mod signals;
-mod upkeep;
 mod wiring;
 
 use std::path::PathBuf;
@@ -286,14 +286,14 @@ async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Resul
         let settled = ownership.settled();
         tokio::spawn(async move {
             settled.wait().await;
-            upkeep::follow_leftovers(driver).await
+            maintenance::sweep_leftovers_periodically(driver).await
         });
     }
-    if let Some(purging) = upkeep::Purging::of(maintenance) {
+    if let Some(purging) = maintenance::PurgeSchedule::of(maintenance) {
         let (registry, settled) = (registry.clone(), ownership.settled());
         tokio::spawn(async move {
             settled.wait().await;
-            upkeep::follow_uploads(registry, purging).await
+            maintenance::purge_uploads_periodically(registry, purging).await
         });
     }
     let app = App::new(registry, gate.clone(), options(config, &health));

@@ -20,13 +20,13 @@ const AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// When and how uploads are purged (`storage.maintenance.uploadpurging`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Purging {
+pub(super) struct PurgeSchedule {
     age: Duration,
     interval: Duration,
     purge: Purge,
 }
 
-impl Purging {
+impl PurgeSchedule {
     /// What a configuration asks for; nothing when it asks for none. A read-only registry changes nothing in its
     /// store, whatever else is said.
     pub(super) fn of(maintenance: &Maintenance) -> Option<Self> {
@@ -44,20 +44,20 @@ impl Purging {
 }
 
 /// Purges uploads from time to time, for ever. Dropping it stops that, between two uploads.
-pub(super) async fn follow_uploads(registry: Registry, purging: Purging) -> Infallible {
+pub(super) async fn purge_uploads_periodically(registry: Registry, schedule: PurgeSchedule) -> Infallible {
     // At a time of its own, so that replicas which start together do not all walk the store at once.
-    let first = purging.interval.min(FIRST).mul_f64(rand::rng().random());
-    let mut tick = interval_at(Instant::now() + first, purging.interval);
+    let first = schedule.interval.min(FIRST).mul_f64(rand::rng().random());
+    let mut tick = interval_at(Instant::now() + first, schedule.interval);
     // A purge may take longer than the interval: the next one is not due at once.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        purge(&registry, purging).await;
+        purge(&registry, schedule).await;
     }
 }
 
-async fn purge(registry: &Registry, purging: Purging) {
-    let purged = match registry.purge_uploads(purging.age, purging.purge).await {
+async fn purge(registry: &Registry, schedule: PurgeSchedule) {
+    let purged = match registry.purge_uploads(schedule.age, schedule.purge).await {
         Ok(purged) => purged,
         Err(error) => {
             tracing::warn!(error = chain(&error), "cannot purge uploads");
@@ -71,7 +71,7 @@ async fn purge(registry: &Registry, purging: Purging) {
         failed,
         first_failure,
     } = purged;
-    match (uploads, purging.purge) {
+    match (uploads, schedule.purge) {
         (0, _) => tracing::debug!(open, failed, "no abandoned uploads"),
         (_, Purge::Remove) => tracing::info!(uploads, bytes, open, failed, "removed abandoned uploads"),
         (_, Purge::DryRun) => tracing::info!(
@@ -91,7 +91,7 @@ async fn purge(registry: &Registry, purging: Purging) {
 }
 
 /// Sweeps from time to time, for ever. Dropping it stops that, between two files.
-pub(super) async fn follow_leftovers(driver: std::sync::Arc<dyn Driver>) -> Infallible {
+pub(super) async fn sweep_leftovers_periodically(driver: std::sync::Arc<dyn Driver>) -> Infallible {
     let mut tick = interval_at(Instant::now() + FIRST, EVERY);
     loop {
         tick.tick().await;
@@ -134,23 +134,23 @@ mod tests {
                 ..UploadPurging::default()
             };
             let readonly = ReadOnly { enabled: readonly };
-            Purging::of(&Maintenance {
+            PurgeSchedule::of(&Maintenance {
                 readonly,
                 uploadpurging,
                 owner: None,
             })
         };
-        let purging = |purge| {
-            Some(Purging {
+        let schedule = |purge| {
+            Some(PurgeSchedule {
                 age: Duration::from_secs(168 * 3600),
                 interval: Duration::from_secs(24 * 3600),
                 purge,
             })
         };
         for (given, expected) in [
-            (of(None, None, None), purging(Purge::Remove)),
-            (of(Some(false), Some(true), Some(false)), purging(Purge::Remove)),
-            (of(None, None, Some(true)), purging(Purge::DryRun)),
+            (of(None, None, None), schedule(Purge::Remove)),
+            (of(Some(false), Some(true), Some(false)), schedule(Purge::Remove)),
+            (of(None, None, Some(true)), schedule(Purge::DryRun)),
             (of(None, Some(false), None), None),
             (of(Some(true), None, None), None),
             (of(Some(true), Some(true), Some(true)), None),
