@@ -6,6 +6,7 @@
 //! Must not: decide anything about a registry. Start at [`run`].
 
 mod check;
+mod config_source;
 mod entrypoint;
 pub mod exit;
 mod gc;
@@ -15,7 +16,6 @@ mod offline;
 mod output;
 mod progress;
 mod serve;
-mod source;
 mod storage;
 
 use std::ffi::OsString;

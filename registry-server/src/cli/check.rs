@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::output::Output;
-use super::{exit, source};
+use super::{config_source, exit};
 
 /// Prints the effective configuration as YAML, or every error.
 pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
-    match source::find(named) {
+    match config_source::find(named) {
         Ok(found) => {
             for warning in &found.loaded.warnings {
                 output.warning(&found.place, warning);

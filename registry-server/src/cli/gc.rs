@@ -12,7 +12,7 @@ use clap::{ArgAction, Args};
 use registry_config::GoDuration;
 
 use super::output::Output;
-use super::{exit, offline, source};
+use super::{config_source, exit, offline};
 use crate::registry::{CollectionOptions, CollectionReport, Removal, Untagged};
 use report::Report;
 
@@ -80,7 +80,7 @@ fn min_age(text: &str) -> Result<Duration, String> {
 
 /// Collects garbage.
 pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
-    let found = match source::find(arguments.config.clone()) {
+    let found = match config_source::find(arguments.config.clone()) {
         Ok(found) => found,
         Err(error) => {
             error.print(output);

@@ -5,8 +5,8 @@
 
 use registry_config::model::{CacheKind, Config};
 
+use super::config_source::FoundConfig;
 use super::output::Output;
-use super::source::Found;
 use super::{exit, serve};
 use crate::fault::Fault;
 use crate::registry::{CheckError, CopyError, GarbageError, LiveServerPolicy, Registry, Settings};
@@ -98,7 +98,7 @@ pub(super) fn finish(config: &Config, output: &Output, work: impl Future<Output 
 }
 
 /// The registry of a configuration, whose store must not be another owner's, and the store's name for people.
-pub(super) async fn open(found: &Found) -> Result<(Registry, String), Error> {
+pub(super) async fn open(found: &FoundConfig) -> Result<(Registry, String), Error> {
     opened(&found.loaded.config).await.map_err(|error| match error {
         Error::Store(source) if !source.place(found).is_empty() => Error::Placed {
             place: source.place(found),

@@ -24,8 +24,8 @@ use signals::Signals;
 pub(super) use wiring::{driver, validation};
 use wiring::{gate, options};
 
+use super::config_source::{self, FoundConfig};
 use super::output::Output;
-use super::source::{self, Found};
 use super::{exit, output};
 use crate::auth;
 use crate::fault::Fault;
@@ -119,7 +119,7 @@ impl Error {
     }
 
     /// The file and line, or the variable, that the value to blame comes from; nothing when no value is.
-    pub(super) fn place(&self, found: &Found) -> String {
+    pub(super) fn place(&self, found: &FoundConfig) -> String {
         self.key().map(|key| found.place_of(key)).unwrap_or_default()
     }
 
@@ -142,7 +142,7 @@ impl Error {
 
 /// Serves until a signal says otherwise.
 pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
-    let found = match source::find(named) {
+    let found = match config_source::find(named) {
         Ok(found) => found,
         Err(error) => {
             error.print(output);
@@ -162,7 +162,7 @@ pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
 }
 
 /// What happens once there is a log.
-fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
+fn logged(found: &FoundConfig, log: &telemetry::Log, output: &Output) -> u8 {
     for warning in &found.loaded.warnings {
         tracing::warn!("{}: {warning}", found.place);
     }
@@ -184,7 +184,7 @@ fn logged(found: &Found, log: &telemetry::Log, output: &Output) -> u8 {
     code
 }
 
-fn fail(error: &Error, found: &Found, output: &output::Output) -> u8 {
+fn fail(error: &Error, found: &FoundConfig, output: &output::Output) -> u8 {
     output.error(&error.place(found), error);
     if let Some(hint) = error.hint() {
         output.hint(&hint);
@@ -192,7 +192,7 @@ fn fail(error: &Error, found: &Found, output: &output::Output) -> u8 {
     exit::code(error.fault())
 }
 
-async fn serve(found: &Found, log: &telemetry::Log, files: Option<u64>) -> Result<u8, Error> {
+async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) -> Result<u8, Error> {
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::{exit, offline, source};
+use crate::cli::{config_source, exit, offline};
 use crate::registry::{
     About, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair, UndoEvent,
     UndoReport,
@@ -59,7 +59,7 @@ pub(in crate::cli) struct Arguments {
 
 /// Checks, or undoes a repair.
 pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
-    let found = match source::find(arguments.config.clone()) {
+    let found = match config_source::find(arguments.config.clone()) {
         Ok(found) => found,
         Err(error) => {
             error.print(output);

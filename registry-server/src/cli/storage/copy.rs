@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::output::{Output, size};
 use crate::cli::progress::Progress;
-use crate::cli::{exit, offline, source};
+use crate::cli::{config_source, exit, offline};
 use crate::registry::{CopyEvent, CopyReport};
 
 /// What the flags alone cannot say.
@@ -46,7 +46,8 @@ pub(in crate::cli) struct Arguments {
 
 /// Copies.
 pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
-    let files = source::file(&arguments.from).and_then(|from| Ok((from, source::file(&arguments.to)?)));
+    let files = config_source::read_file(&arguments.from)
+        .and_then(|from| Ok((from, config_source::read_file(&arguments.to)?)));
     let (from, to) = match files {
         Ok(files) => files,
         Err(error) => {

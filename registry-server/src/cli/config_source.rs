@@ -63,13 +63,13 @@ impl Error {
 
 /// A configuration and where it was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundConfig {
     pub(super) loaded: Loaded,
     /// The file, or words for the built-in configuration.
     pub(super) place: String,
 }
 
-impl Found {
+impl FoundConfig {
     /// The file and line, or the variable, that the value of a key comes from.
     pub(super) fn place_of(&self, key: &str) -> String {
         match self.loaded.tree.origin(key) {
@@ -92,7 +92,7 @@ fn is_there(path: &Path) -> bool {
 
 /// Reads the named file, the one of `REGISTRY_CONFIGURATION_PATH`, the first default that is there, or else the
 /// built-in configuration, and lays the variables over it.
-pub(super) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
+pub(super) fn find(named: Option<PathBuf>) -> Result<FoundConfig, Error> {
     let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
     let by_variable = named.is_none() && variable.is_some();
     let path = named
@@ -137,7 +137,7 @@ fn variables() -> Result<Vec<(String, String)>, Error> {
 }
 
 /// Reads a file as it is. For commands that take two: variables would make one of them the other.
-pub(super) fn file(path: &Path) -> Result<Found, Error> {
+pub(super) fn read_file(path: &Path) -> Result<FoundConfig, Error> {
     let content = text::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         by_variable: false,
@@ -150,9 +150,9 @@ fn found(
     text: &str,
     variables: impl IntoIterator<Item = (String, String)>,
     place: String,
-) -> Result<Found, Error> {
+) -> Result<FoundConfig, Error> {
     match load(text, variables) {
-        Ok(loaded) => Ok(Found { loaded, place }),
+        Ok(loaded) => Ok(FoundConfig { loaded, place }),
         Err(errors) => Err(Error::Invalid { place, errors }),
     }
 }
