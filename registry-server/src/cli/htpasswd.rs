@@ -158,7 +158,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         Err(error) => {
             output.error("htpasswd", &error);
             if matches!(error, Error::Syntax(_)) {
-                output.talk(USAGE.trim_end());
+                output.message(USAGE.trim_end());
             }
             error.code()
         }
@@ -190,7 +190,7 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
             );
             let (text, replaced) = file::with(&old, &user, &line);
             file::write(&path, &text)?;
-            output.talk(&format!(
+            output.message(&format!(
                 "{} password for user {user}",
                 if replaced { "Updating" } else { "Adding" }
             ));
@@ -199,11 +199,11 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
             let (text, found) = file::without(&file::read(&path)?, &user);
             if !found {
                 // Apache says so and calls it done.
-                output.talk(&format!("User {user} not found"));
+                output.message(&format!("User {user} not found"));
                 return Ok(());
             }
             file::write(&path, &text)?;
-            output.talk(&format!("Deleting password for user {user}"));
+            output.message(&format!("Deleting password for user {user}"));
         }
         Action::Verify { path } => {
             let text = file::read(&path)?;
@@ -217,7 +217,7 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
             if !bcrypt::verify(password, hash.expose()).unwrap_or(false) {
                 return Err(Error::Mismatch);
             }
-            output.talk(&format!("Password for user {user} correct."));
+            output.message(&format!("Password for user {user} correct."));
         }
     }
     Ok(())
@@ -225,7 +225,7 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
 
 fn hash(password: &str, cost: u32, output: &Output) -> Result<String, Error> {
     if password.len() > BCRYPT_BYTES {
-        output.talk(&format!(
+        output.message(&format!(
             "warning: bcrypt looks at the first {BCRYPT_BYTES} bytes of a password only"
         ));
     }

@@ -8,7 +8,7 @@ use super::output::Output;
 /// Prints the table in Markdown, and the counts once more as talk, for those who pipe it.
 pub(super) fn run(output: &Output) -> u8 {
     output.data(&table());
-    output.talk(&counts());
+    output.message(&counts());
     exit::DONE
 }
 

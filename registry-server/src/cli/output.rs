@@ -32,7 +32,7 @@ impl Output {
     }
 
     /// What a program says while it works.
-    pub(super) fn talk(&self, text: &str) {
+    pub(super) fn message(&self, text: &str) {
         self.line(text);
     }
 

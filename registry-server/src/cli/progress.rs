@@ -85,8 +85,8 @@ impl<'a> Progress<'a> {
                 self.drawn = true;
             }
             Shown::Lines => match part {
-                Some(part) => self.output.talk(&format!("{}, {}", what(), percent(part))),
-                None => self.output.talk(&what()),
+                Some(part) => self.output.message(&format!("{}, {}", what(), percent(part))),
+                None => self.output.message(&what()),
             },
             Shown::Not => {}
         }

@@ -40,11 +40,11 @@ impl<'a> Report<'a> {
                     self.output.data(&line);
                 }
             }
-            CollectionEvent::Marking(collected) if self.is_due() => self.output.talk(&format!(
+            CollectionEvent::Marking(collected) if self.is_due() => self.output.message(&format!(
                 "   Marking  {} manifests in {} repositories",
                 collected.manifests, collected.repositories
             )),
-            CollectionEvent::Sweeping(collected) if self.is_due() => self.output.talk(&format!(
+            CollectionEvent::Sweeping(collected) if self.is_due() => self.output.message(&format!(
                 "   Sweeping {} manifests, {} blobs, {}",
                 collected.manifests_removed,
                 collected.blobs_removed,
@@ -60,7 +60,7 @@ impl<'a> Report<'a> {
         }
         self.output.data(&count(collected));
         for line in summary(collected, self.removal, self.began.elapsed()) {
-            self.output.talk(&line);
+            self.output.message(&line);
         }
     }
 

@@ -39,7 +39,7 @@ fn ask(prompt: &str, output: &Output) -> Result<String, Error> {
     let password = line().map_err(Error::Interrupted);
     if echo.is_some() {
         // The line end that was typed was not shown either.
-        output.talk("");
+        output.message("");
     }
     password
 }

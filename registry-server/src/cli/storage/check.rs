@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
 
 fn undone_is(undone: UndoReport, arguments: &Arguments, output: &Output) -> u8 {
     if !arguments.quiet {
-        output.talk(&format!(
+        output.message(&format!(
             "   Undone   {} objects are back, {} had never left, {} stay in the trash",
             undone.back, undone.never_left, undone.in_the_way
         ));
@@ -209,7 +209,7 @@ impl Report<'_> {
         }
         if !quiet {
             for line in summary(checked, checking, self.progress.took().as_secs()) {
-                self.output.talk(&line);
+                self.output.message(&line);
             }
             if checking.repair == Repair::Report && checked.findings > 0 {
                 self.output.hint("`--repair` moves to the trash what that helps");

@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         let (source, source_name) = offline::open(&from).await?;
         let (target, target_name) = offline::open(&to).await?;
         if !arguments.quiet {
-            output.talk(&format!("   Copying  {source_name} to {target_name}"));
+            output.message(&format!("   Copying  {source_name} to {target_name}"));
         }
         let mut report = Report {
             output,
@@ -124,14 +124,14 @@ impl Report<'_> {
             return;
         }
         for line in summary(copied, self.progress.took().as_secs()) {
-            self.output.talk(&line);
+            self.output.message(&line);
         }
         if copied.left_out > 0 {
             self.output
                 .hint("`storage check --digests --repair` on FROM mends what can be mended");
         }
         if whole && is_empty(copied) {
-            self.output.talk(
+            self.output.message(
                 "warning: the store that was to be copied holds no blob and no repository; is its configuration right?",
             );
         }
