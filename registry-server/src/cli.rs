@@ -9,6 +9,7 @@ mod check;
 mod config_source;
 mod entrypoint;
 pub mod exit;
+mod features;
 mod gc;
 mod htpasswd;
 mod keys;

@@ -12,6 +12,10 @@ pub mod access;
 mod client_text;
 mod layer;
 mod line;
+#[cfg(feature = "mail")]
+mod mail;
+#[cfg(not(feature = "mail"))]
+#[path = "telemetry/no_mail.rs"]
 mod mail;
 pub mod metrics;
 mod rarely;

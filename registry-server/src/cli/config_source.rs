@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use registry_config::{Loaded, Origin, load};
 
+use super::features::{self, NotBuilt};
 use super::output::Output;
 use crate::files::text;
 
@@ -49,6 +50,14 @@ pub(super) enum Error {
         /// Each one line.
         errors: Vec<registry_config::Error>,
     },
+    /// It needs a feature that this binary was built without.
+    #[error("{missing}")]
+    NotBuilt {
+        /// The file and line, or the variable.
+        place: String,
+        /// Which feature.
+        missing: NotBuilt,
+    },
 }
 
 impl Error {
@@ -57,6 +66,10 @@ impl Error {
         match self {
             Self::Read { .. } | Self::Variable { .. } => output.error("", self),
             Self::Invalid { place, errors } => errors.iter().for_each(|error| output.error(place, error)),
+            Self::NotBuilt { place, missing } => {
+                output.error(place, missing);
+                output.hint(&missing.hint());
+            }
         }
     }
 }
@@ -151,9 +164,17 @@ fn found(
     variables: impl IntoIterator<Item = (String, String)>,
     place: String,
 ) -> Result<FoundConfig, Error> {
-    match load(text, variables) {
-        Ok(loaded) => Ok(FoundConfig { loaded, place }),
-        Err(errors) => Err(Error::Invalid { place, errors }),
+    let loaded = load(text, variables).map_err(|errors| Error::Invalid {
+        place: place.clone(),
+        errors,
+    })?;
+    let found = FoundConfig { loaded, place };
+    match features::missing(&found.loaded.config) {
+        Some(missing) => Err(Error::NotBuilt {
+            place: found.place_of(missing.key),
+            missing,
+        }),
+        None => Ok(found),
     }
 }
 

@@ -67,15 +67,18 @@ impl Line {
         self.fields.insert(name.to_owned(), value);
     }
 
+    #[cfg(feature = "mail")]
     pub(super) fn severity(&self) -> Severity {
         self.severity
     }
 
     /// The message alone.
+    #[cfg(feature = "mail")]
     pub(super) fn text(&self) -> &str {
         &self.message
     }
 
+    #[cfg(feature = "mail")]
     pub(super) fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }

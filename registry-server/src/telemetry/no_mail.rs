@@ -1,0 +1,30 @@
+//! Takes the place of `mail` in a build without the feature `mail`: no hook can be started.
+
+use std::time::Duration;
+
+use registry_config::model;
+
+use super::line::Line;
+
+/// This program was built without the feature `mail`.
+#[derive(Debug, thiserror::Error)]
+#[error("this program was built without the feature `mail`")]
+pub(super) struct Error;
+
+/// A configured hook at work. There is none: the type has no values.
+#[derive(Debug)]
+pub(super) enum Hook {}
+
+impl Hook {
+    pub(super) fn start(_: &model::Hook) -> Result<Self, Error> {
+        Err(Error)
+    }
+
+    pub(super) fn offer(&self, _: &Line) {
+        match *self {}
+    }
+
+    pub(super) fn stop(&self, _: Duration) {
+        match *self {}
+    }
+}
