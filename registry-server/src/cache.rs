@@ -9,19 +9,25 @@
 //! by opening it, and that it may still be referred to is for [`crate::registry`] to read from the store.
 //! Start at [`Cache`]; `memory` and `redis` are the two places where links are remembered.
 
+mod error;
 mod memory;
 mod metrics;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "cache/no_redis.rs"]
 mod redis;
 
 use std::time::{Duration, Instant};
 
 use registry_oci::{Digest, MediaType, RepositoryName};
 
+pub use error::Error;
 use memory::Memory;
 use metrics::Counted;
-pub use redis::{Error, Servers, Settings, Tls};
-
 use redis::Redis;
+#[cfg(feature = "redis")]
+pub use redis::{Servers, Settings, Tls};
 
 /// How long a link in memory is believed: for so long a pull may be served what another replica took away.
 pub const LIFE: Duration = Duration::from_secs(5);
@@ -84,6 +90,7 @@ pub struct Cache {
 #[derive(Debug)]
 enum Kept {
     Memory(Memory),
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     Redis(Redis),
 }
 
@@ -101,6 +108,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Settings`]. That Redis does not answer is none.
+    #[cfg(feature = "redis")]
     pub fn in_redis(settings: Settings) -> Result<Self, Error> {
         let counted = Counted::default();
         Ok(Self {
@@ -198,5 +206,5 @@ impl Cache {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "redis"))]
 pub(crate) mod testing;

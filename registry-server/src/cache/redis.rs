@@ -28,9 +28,9 @@ use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use registry_oci::Digest;
 use tokio::time::timeout_at;
 
-pub use connection::{Error, Servers, Settings, Tls};
+pub use connection::{Servers, Settings, Tls};
 
-use super::{Descriptor, Kind, Link, Look, Ticket};
+use super::{Descriptor, Error, Kind, Link, Look, Ticket};
 use keeper::Keeper;
 
 /// How long after the store was asked its answer may still be remembered.

@@ -28,6 +28,7 @@ impl NotBuilt {
 pub(super) fn missing(config: &Config) -> Option<NotBuilt> {
     let built = |feature: &str| match feature {
         "mail" => cfg!(feature = "mail"),
+        "redis" => cfg!(feature = "redis"),
         // These are in every build until they become optional.
         _ => true,
     };

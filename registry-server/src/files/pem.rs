@@ -63,6 +63,7 @@ pub(crate) fn key(path: &Path) -> io::Result<PrivateKeyDer<'static>> {
 }
 
 /// A section as text, for libraries that read PEM themselves.
+#[cfg(any(test, feature = "redis"))]
 pub(crate) fn written(label: &str, der: &[u8]) -> String {
     let encoded = base64::engine::general_purpose::STANDARD.encode(der);
     let mut out = format!("-----BEGIN {label}-----\n");
@@ -77,6 +78,7 @@ pub(crate) fn written(label: &str, der: &[u8]) -> String {
 }
 
 /// The label of a key's section.
+#[cfg(any(test, feature = "redis"))]
 pub(crate) fn label(key: &PrivateKeyDer<'_>) -> &'static str {
     match key {
         PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",

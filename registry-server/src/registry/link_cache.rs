@@ -134,5 +134,6 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
+// They compare memory with Redis.
+#[cfg(all(test, feature = "redis"))]
 mod tests;

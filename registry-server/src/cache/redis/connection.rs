@@ -15,7 +15,7 @@ use redis::{
 };
 use registry_config::Secret;
 
-use crate::fault::Fault;
+use crate::cache::Error;
 use crate::files::pem;
 
 /// Where Redis is, and how it is spoken to.
@@ -72,50 +72,6 @@ pub struct Tls {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The authorities that are believed; the system's when there are none.
     pub authorities: Vec<PathBuf>,
-}
-
-/// Why Redis cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no connection.
-    #[error("Redis at {servers} does not answer")]
-    Away {
-        /// Where it should be.
-        servers: String,
-    },
-    /// Redis refused, or broke off.
-    #[error("Redis at {servers} did not do what it was asked")]
-    Redis {
-        /// Where it is.
-        servers: String,
-        /// What happened.
-        #[source]
-        source: RedisError,
-    },
-    /// A file of `redis.tls` cannot be read.
-    #[error("cannot read `{}` of `redis.tls`", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The settings are none that Redis can be reached by.
-    #[error("cannot use `redis`")]
-    Settings(#[source] RedisError),
-}
-
-impl Error {
-    /// Who must act.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Away { .. } | Self::Redis { .. } => Fault::Transient {
-                retry_after: Some(Duration::from_secs(5)),
-            },
-            Self::File { .. } | Self::Settings(_) => Fault::Caller,
-        }
-    }
 }
 
 impl fmt::Display for Servers {

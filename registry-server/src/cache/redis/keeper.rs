@@ -13,7 +13,8 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::connection::{Connection, Error, Settings};
+use super::connection::{Connection, Settings};
+use crate::cache::Error;
 use crate::fault::chain;
 
 /// The first pause after a connection that failed.
