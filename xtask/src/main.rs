@@ -15,6 +15,7 @@ use e2e::output::{Hint, Output, Step};
 #[cfg(test)]
 mod advisories;
 mod down;
+mod features;
 mod soak;
 mod stores;
 mod test;
@@ -60,6 +61,8 @@ enum Task {
     Kubectl(Inside),
     /// The rules of the house: circles between files, arrows that run up, names and comments.
     Tidy,
+    /// Compiles the server with each of its features alone, and with none.
+    Features,
     /// Compiles both programs statically into `dist/`, for the Dockerfiles.
     Dist,
 }
@@ -102,6 +105,7 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
         Task::Test { only, fail_fast } => test::test(only.as_deref(), fail_fast, out).await,
         Task::Soak => soak::soak(out).await,
         Task::Stores => stores::stores(out).await,
+        Task::Features => features::features(out).await.map(|()| ExitCode::SUCCESS),
         Task::Exec(Inside { cluster, command }) => {
             let (program, args) = command.split_first().context("clap requires a command")?;
             attached(&running(&cluster.name).await?.shell(program, args)?).await
