@@ -11,4 +11,5 @@ pub mod memory;
 mod origin;
 pub mod registry;
 pub mod storage;
+mod task;
 pub mod telemetry;

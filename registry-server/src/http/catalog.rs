@@ -23,7 +23,7 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     let limit = tags::number(call)?.unwrap_or(PAGE).min(call.options.catalog_max);
     let page = call.registry.catalog(call.query.get("last"), limit).await?;
     let (repositories, next) = (page.repositories, page.next);
-    let reply = offload::of_many(repositories.len(), move || {
+    let reply = offload::by_count(repositories.len(), move || {
         let list = List {
             repositories: repositories.iter().map(RepositoryName::as_str).collect(),
         };

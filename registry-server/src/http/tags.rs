@@ -23,7 +23,7 @@ pub(super) async fn respond(call: &Call<'_>, name: &RepositoryName) -> Result<Re
     let page = call.registry.tags(name, call.query.get("last"), limit).await?;
     let last = page.items.last().filter(|_| page.more).cloned();
     let (name, tags) = (name.clone(), page.items);
-    let reply = offload::of_many(tags.len(), move || {
+    let reply = offload::by_count(tags.len(), move || {
         let list = List {
             name: name.as_str(),
             tags: tags.iter().map(Tag::as_str).collect(),

@@ -6,7 +6,7 @@
 //! such answer: a reader keeps what it opened.
 //!
 //! The collection of today goes by age ([`super::garbage`]), so what is said to be there is made young by that: its
-//! time in the store is renewed once it is older than [`YOUNG`], and what turns out to be gone in that moment is not
+//! time in the store is renewed once it is older than [`RENEW_AFTER`], and what turns out to be gone in that moment is not
 //! there. A registry that may not write renews nothing: nobody pushes to it.
 
 use std::collections::BTreeSet;
@@ -15,14 +15,15 @@ use std::time::{Duration, SystemTime};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, Mentions, RepositoryName};
 
-use super::manifests::STORED_MAX;
-use super::{Error, Registry};
+use super::links::DatedLink;
+use super::manifest_parser::STORED_MAX;
+use super::{Error, Registry, offload};
 use crate::storage::StorageKey;
 use crate::storage::layout::Place;
 
 /// What was written or renewed within this time is not renewed again. A quarter of the age at which a collection
 /// removes anything: the other quarters are for a push to get from here to its manifest's link, and for clocks.
-const YOUNG: Duration = Duration::from_secs(15 * 60);
+const RENEW_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// How many blobs are looked at at once.
 const LOOKS_AT_ONCE: usize = 16;
@@ -48,15 +49,13 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<BlobDescriptor>, Error> {
-        let place = Place::LayerLink {
-            repository: repository.clone(),
-            digest: *digest,
-        };
+        let place = Place::layer_link(repository, digest);
         match self.read_dated_link(&place).await? {
             // The link first: a collection that finds it young leaves its payload alone.
-            Some((Some(canonical), written)) if self.renew(&place.key(), written).await? => {
-                self.stored_blob(digest, canonical).await
-            }
+            Some(DatedLink {
+                target: Some(canonical),
+                modified,
+            }) if self.renew(&place.key(), modified).await? => self.stored_blob(digest, canonical).await,
             Some(_) | None => Ok(None),
         }
     }
@@ -70,10 +69,7 @@ impl Registry {
     ) -> Result<Vec<Option<BlobDescriptor>>, Error> {
         let places: Vec<Place> = digests
             .iter()
-            .map(|digest| Place::LayerLink {
-                repository: repository.clone(),
-                digest: *digest,
-            })
+            .map(|digest| Place::layer_link(repository, digest))
             .collect();
         let keys: Vec<StorageKey> = places.iter().map(Place::key).collect();
         let links = self.driver.stat_all(&keys).await;
@@ -116,18 +112,18 @@ impl Registry {
         let mut pending = vec![*digest];
         let mut first = None;
         while let Some(digest) = pending.pop() {
-            let place = Place::RevisionLink {
-                repository: repository.clone(),
-                digest,
-            };
+            let place = Place::revision_link(repository, &digest);
             let there = match self.read_dated_link(&place).await? {
-                Some((Some(canonical), written)) if self.renew(&place.key(), written).await? => {
+                Some(DatedLink {
+                    target: Some(canonical),
+                    modified,
+                }) if self.renew(&place.key(), modified).await? => {
                     let there = match self.has_canonical_link(repository, &digest, &canonical).await? {
                         true => self.stored_blob(&digest, canonical).await?,
                         false => None,
                     };
                     // A young link was pushed or renewed with all that is below it.
-                    if there.is_some() && !self.settings.read_only && !is_young(written) {
+                    if there.is_some() && !self.settings.read_only && !is_recent(modified) {
                         for below in self.mentioned_by(&canonical).await? {
                             self.linked_blob(repository, &below).await?;
                             if seen.insert(below) {
@@ -146,10 +142,10 @@ impl Registry {
 
     /// What a stored document keeps; nothing when it cannot be read, which is not a push's to judge.
     async fn mentioned_by(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
-        let key = Place::BlobData { digest: *canonical }.key();
+        let key = Place::blob_data(canonical).key();
         match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => {
-                super::hashing::off_thread(move || {
+                offload::blocking(move || {
                     Mentions::read(&bytes).map_or_else(|_| Vec::new(), |mentions| mentions.content)
                 })
                 .await
@@ -167,7 +163,7 @@ impl Registry {
         if self.settings.read_only {
             return Ok(true);
         }
-        if is_young(written) {
+        if is_recent(written) {
             self.persist(std::slice::from_ref(key)).await?;
             return Ok(true);
         }
@@ -200,11 +196,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::LayerLink {
-            repository: repository.clone(),
-            digest: *digest,
-        })
-        .await
+        self.read_link(&Place::layer_link(repository, digest)).await
     }
 
     /// The blob, if its payload is in the store, whoever was granted it.
@@ -213,7 +205,7 @@ impl Registry {
         digest: &Digest,
         canonical: Digest,
     ) -> Result<Option<BlobDescriptor>, Error> {
-        let key = Place::BlobData { digest: canonical }.key();
+        let key = Place::blob_data(&canonical).key();
         match self.driver.stat(&key).await {
             Ok(found) if !self.is_plausible_size(&canonical, found.size) => Ok(None),
             Ok(found) => {
@@ -240,7 +232,7 @@ impl Registry {
     ) -> Result<Option<BlobDescriptor>, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => Some(*digest),
-            Algorithm::Sha512 => self.read_link(&Place::BlobAlias { digest: *digest }).await?,
+            Algorithm::Sha512 => self.read_link(&Place::blob_alias(digest)).await?,
         };
         match canonical {
             Some(canonical) => self.stored_blob(digest, canonical).await,
@@ -255,14 +247,11 @@ impl Registry {
         blob: &BlobDescriptor,
     ) -> Result<(), Error> {
         if blob.digest != blob.canonical {
-            self.write_link(&Place::BlobAlias { digest: blob.digest }, &blob.canonical)
+            self.write_link(&Place::blob_alias(&blob.digest), &blob.canonical)
                 .await?;
         }
         for digest in link_names(blob.digest, blob.canonical) {
-            let place = Place::LayerLink {
-                repository: repository.clone(),
-                digest,
-            };
+            let place = Place::layer_link(repository, &digest);
             self.write_link(&place, &blob.canonical).await?;
         }
         Ok(())
@@ -274,10 +263,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let place = Place::RevisionLink {
-            repository: repository.clone(),
-            digest: *digest,
-        };
+        let place = Place::revision_link(repository, digest);
         match self.read_link(&place).await? {
             Some(canonical) if self.has_canonical_link(repository, digest, &canonical).await? => {
                 Ok(Some(canonical))
@@ -297,10 +283,7 @@ impl Registry {
         if digest == canonical {
             return Ok(true);
         }
-        let first = Place::RevisionLink {
-            repository: repository.clone(),
-            digest: *canonical,
-        };
+        let first = Place::revision_link(repository, canonical);
         Ok(self.read_link(&first).await?.is_some())
     }
 
@@ -312,10 +295,7 @@ impl Registry {
         canonical: Digest,
     ) -> Result<(), Error> {
         for digest in link_names(digest, canonical) {
-            let place = Place::RevisionLink {
-                repository: repository.clone(),
-                digest,
-            };
+            let place = Place::revision_link(repository, &digest);
             self.write_link(&place, &canonical).await?;
         }
         Ok(())
@@ -323,10 +303,10 @@ impl Registry {
 }
 
 /// A time in the future is young: clocks differ.
-fn is_young(written: SystemTime) -> bool {
+fn is_recent(written: SystemTime) -> bool {
     SystemTime::now()
         .duration_since(written)
-        .map_or(true, |age| age < YOUNG)
+        .map_or(true, |age| age < RENEW_AFTER)
 }
 
 /// The digest content is stored under first, then the one it was sent as if that is another: distribution finds

@@ -57,9 +57,7 @@ impl Registry {
             .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        let payload = Place::BlobData {
-            digest: resolved.canonical,
-        };
+        let payload = Place::blob_data(&resolved.canonical);
         let key = payload.key();
         // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
         // has to be looked at, once.
@@ -92,9 +90,7 @@ impl Registry {
             .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        let payload = Place::BlobData {
-            digest: resolved.canonical,
-        };
+        let payload = Place::blob_data(&resolved.canonical);
         let is_truncated = |size| !self.is_plausible_size(&resolved.canonical, size);
         match self.driver.read(&payload.key(), range).await {
             Ok(content) if is_truncated(content.size) => Err(unknown(repository, digest)),
@@ -127,10 +123,7 @@ impl Registry {
         blob: &BlobDescriptor,
         parts: Vec<Range<u64>>,
     ) -> BoxStream<'static, Result<Content, storage::Error>> {
-        let key = Place::BlobData {
-            digest: blob.canonical,
-        }
-        .key();
+        let key = Place::blob_data(&blob.canonical).key();
         // A file is open at once. A request to another machine takes its time, which a few others need not wait for.
         let ahead = match self.driver.intake() {
             Intake::Append(_) => 1,

@@ -22,126 +22,35 @@
 //! Start at [`Registry::check`]; `inspector` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
 
 mod blobs;
-mod error;
-mod finding;
+mod diagnosis;
+pub(super) mod error;
+pub(super) mod finding;
 mod inspector;
 mod links;
 mod manifests;
+pub(super) mod report;
 mod run;
 mod trash;
+pub(super) mod undo;
 
 use std::time::{Duration, SystemTime};
 
 use registry_oci::Digest;
 use uuid::Uuid;
 
-pub use error::CheckError;
-pub use finding::{About, Finding, TagHistory};
-use run::{CheckRun, Move};
-use trash::{Moved, Trash};
-pub use trash::{UndoEvent, UndoReport};
-
-use super::{Error, LiveServerPolicy, Registry};
+use self::diagnosis::Move;
+use self::error::CheckError;
+use self::finding::Finding;
+use self::report::{CheckEvent, CheckOptions, CheckReport, Repair};
+use self::run::CheckRun;
+use self::trash::{Moved, Trash};
+use super::live_servers::LiveServerPolicy;
+use super::{Error, Registry};
+use crate::storage::incoming;
 use crate::storage::layout::{Area, Place};
-use crate::storage::{Swept, incoming};
 
 /// How old a leftover of an interrupted write must be. Such a write takes seconds.
 const LEFTOVER: Duration = Duration::from_secs(3600);
-
-/// How a check goes about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckOptions {
-    /// Whether the bytes of blobs are read.
-    pub digests: Digests,
-    /// What becomes of what is broken.
-    pub repair: Repair,
-    /// What a live writer means for a repair.
-    pub live_server_policy: LiveServerPolicy,
-}
-
-/// Whether the bytes of blobs are read. Those of manifests always are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Digests {
-    /// They are believed.
-    Trusted,
-    /// They are hashed.
-    Hashed,
-}
-
-/// What becomes of what is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
-    /// It is only told.
-    Report,
-    /// It goes to the trash, where that helps.
-    Move,
-}
-
-/// What became of one finding.
-#[derive(Debug)]
-pub enum FindingOutcome<'a> {
-    /// It was only told.
-    Reported,
-    /// It was moved to the trash.
-    Moved,
-    /// Moving does not help.
-    Left,
-    /// Somebody wrote it anew or removed it meanwhile.
-    Changed,
-    /// It could not be moved.
-    Failed(&'a Error),
-}
-
-/// What a check tells while it works.
-#[derive(Debug)]
-pub enum CheckEvent<'a> {
-    /// Payloads are being looked at; so much of all of them is behind it, from 0 to 1.
-    Blobs(&'a CheckReport, f64),
-    /// Repositories are being looked at.
-    Repositories(&'a CheckReport),
-    /// Something is broken.
-    Found(&'a Finding, FindingOutcome<'a>),
-}
-
-/// What a check looked at, found and did.
-#[derive(Debug, Default)]
-pub struct CheckReport {
-    /// How many payloads there are.
-    pub blobs: u64,
-    /// How many bytes they have.
-    pub bytes: u64,
-    /// How many bytes were hashed.
-    pub hashed: u64,
-    /// How many repositories there are.
-    pub repositories: u64,
-    /// How many manifests were looked at, counted once for each repository and digest.
-    pub manifests: u64,
-    /// How many links were looked at.
-    pub links: u64,
-    /// How many findings there are.
-    pub findings: u64,
-    /// How many of them a repair took away.
-    pub repaired: u64,
-    /// How many objects are in the trash now.
-    pub moved: u64,
-    /// How many findings were gone when they were to be repaired.
-    pub changed: u64,
-    /// How many could not be repaired although that would have helped.
-    pub failed: u64,
-    /// Why the first of them could not.
-    pub first_failure: Option<Error>,
-    /// What interrupted writes had left, and a repair removed.
-    pub swept: Swept,
-    /// Under which name the trash of this run is; nothing when nothing was moved.
-    pub run: Option<Uuid>,
-}
-
-impl CheckReport {
-    /// How many findings are still there.
-    pub fn open(&self) -> u64 {
-        self.findings - self.repaired - self.changed
-    }
-}
 
 impl Registry {
     /// Looks at everything in the store. `watch` is told what is going on.
@@ -185,7 +94,7 @@ impl Registry {
         seen: SystemTime,
     ) -> Result<Option<Uuid>, Error> {
         let mut trash = Trash::new(self, LiveServerPolicy::Ignore);
-        let damaged = Move::new(Place::BlobData { digest }, seen);
+        let damaged = Move::new(Place::blob_data(&digest), seen);
         match trash
             .take(&damaged, &Finding::BlobDamaged { digest, size })
             .await?

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use registry_oci::{Algorithm, Digest, Reference, RepositoryName};
 
-use super::uploads::detached;
+use super::offload::detached;
 use super::{Error, Registry, hashing};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
@@ -50,9 +50,7 @@ impl Registry {
     /// Notes that something of a repository is about to be deleted. Before the first removal, never after it.
     pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("note a deletion");
-        let place = Place::LastDeletion {
-            repository: repository.clone(),
-        };
+        let place = Place::last_deletion(repository);
         let key = place.key();
         loop {
             self.driver
@@ -68,9 +66,7 @@ impl Registry {
 
     /// Whether something of a repository may have been deleted since a push began that is under way.
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
-        let place = Place::LastDeletion {
-            repository: repository.clone(),
-        };
+        let place = Place::last_deletion(repository);
         let note = self.driver.look(&place.key()).await;
         let note = note.map_err(Error::storage("look for a deletion"))?;
         Ok(note.is_some_and(|note| is_recent(note.modified)))
@@ -100,7 +96,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), Error> {
         let link = revision(repository, digest);
-        let Some((target, _)) = self.read_raw_link(&link).await? else {
+        let Some(found) = self.read_raw_link(&link).await? else {
             // The answer to the last attempt may have been that it could not be forgotten.
             self.invalidate_at(&link).await?;
             let reference = Reference::Digest(*digest);
@@ -110,7 +106,7 @@ impl Registry {
             });
         };
         // One whose link was emptied by a crash is not served, but can be deleted like any other.
-        let canonical = target.unwrap_or(*digest);
+        let canonical = found.target.unwrap_or(*digest);
         // The same bytes may be known under two algorithms: deleted is deleted under both.
         let mut names = vec![*digest];
         if canonical != *digest {
@@ -255,14 +251,9 @@ impl Registry {
         digest: &Digest,
         subject: Option<Digest>,
     ) -> Result<(), Error> {
-        let (repository, digest) = (repository.clone(), *digest);
-        let entry = subject.map(|subject| Place::ReferrerEntry {
-            repository: repository.clone(),
-            subject,
-            referrer: digest,
-        });
+        let entry = subject.map(|subject| Place::referrer_entry(repository, &subject, digest));
         // The mark first: without it the manifest is looked at again, and the entry is written anew.
-        let mark = Place::ReferrerKnown { repository, digest };
+        let mark = Place::referrer_known(repository, digest);
         let old = SystemTime::now()
             .checked_sub(RECENT)
             .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -301,10 +292,7 @@ impl Registry {
 }
 
 fn revision(repository: &RepositoryName, digest: &Digest) -> Place {
-    Place::RevisionLink {
-        repository: repository.clone(),
-        digest: *digest,
-    }
+    Place::revision_link(repository, digest)
 }
 
 /// A time in the future is recent: clocks differ.

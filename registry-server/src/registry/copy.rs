@@ -19,51 +19,18 @@
 //! Must not: judge what a manifest says; a check of the target does.
 //! Start at [`Registry::copy_to`]; `work` goes through the store, `objects` copies one thing.
 
-mod error;
+pub(super) mod error;
 mod objects;
+pub(super) mod report;
 mod run;
 
-pub use error::CopyError;
-
-use super::{Finding, Heartbeat, LiveServer, LiveServerPolicy, Registry};
+use self::error::CopyError;
+use self::report::{CopyEvent, CopyReport};
+use self::run::CopyRun;
+use super::live_servers::heartbeat::Heartbeat;
+use super::live_servers::{LiveServer, LiveServerPolicy};
+use super::{Error, Registry};
 use crate::storage::incoming;
-use run::CopyRun;
-
-/// What a copy tells while it works.
-#[derive(Debug)]
-pub enum CopyEvent<'a> {
-    /// Payloads are being copied; so much of all of them is behind it, from 0 to 1.
-    Blobs(&'a CopyReport, f64),
-    /// Repositories are being copied.
-    Repositories(&'a CopyReport),
-    /// Something is broken and stays behind.
-    LeftOut(&'a Finding),
-}
-
-/// What a copy did.
-#[derive(Debug, Default)]
-pub struct CopyReport {
-    /// How many repositories were gone through.
-    pub repositories: u64,
-    /// How many payloads were copied.
-    pub blobs: u64,
-    /// How many bytes they have, with those of payloads that are on their way.
-    pub bytes: u64,
-    /// How many payloads were at the target before.
-    pub blobs_there: u64,
-    /// How many links to blobs and manifests and entries of our own index were copied.
-    pub links: u64,
-    /// How many of them were at the target before.
-    pub links_there: u64,
-    /// How many tags were copied, with their history.
-    pub tags: u64,
-    /// How many of them were at the target before.
-    pub tags_there: u64,
-    /// How many things were left out, because they are broken.
-    pub left_out: u64,
-    /// How many uploads in progress stay behind.
-    pub uploads: u64,
-}
 
 impl Registry {
     /// Copies everything into another registry's store. `watch` is told what is going on, and `copied` counts it, also
@@ -103,7 +70,7 @@ impl Registry {
         let result = async {
             incoming::clear(&*target.driver)
                 .await
-                .map_err(super::Error::storage("remove what an earlier copy left"))
+                .map_err(Error::storage("remove what an earlier copy left"))
                 .map_err(of_target)?;
             let mut run = CopyRun::new(self, target, copied, watch);
             run.payloads().await?;

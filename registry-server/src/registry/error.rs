@@ -4,7 +4,7 @@ use std::fmt;
 
 use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
 
-use super::MissingReference;
+use super::manifest_rules::MissingReference;
 use crate::cache;
 use crate::fault::Fault;
 use crate::storage;

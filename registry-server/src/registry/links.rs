@@ -12,18 +12,30 @@ use crate::storage::{self, Durability, Mode, StorageKey};
 /// Longer than any digest; a link of more bytes is none.
 const LINK_MAX: u64 = 1024;
 
+/// A link as it is stored.
+pub(super) struct RawLink {
+    /// The digest that it holds; nothing when it holds something else.
+    pub(super) target: Option<Digest>,
+    pub(super) bytes: Bytes,
+}
+
+/// A link and when it was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DatedLink {
+    /// The digest that it holds; nothing when it holds something else.
+    pub(super) target: Option<Digest>,
+    pub(super) modified: SystemTime,
+}
+
 impl Registry {
     /// The digest a link holds. A link that is missing, or was emptied by an old server's crash, or holds
     /// something else, holds none: whatever pushes the content again writes it anew.
     pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
-        Ok(self.read_raw_link(place).await?.and_then(|(digest, _)| digest))
+        Ok(self.read_raw_link(place).await?.and_then(|link| link.target))
     }
 
     /// The digest a link holds and its bytes, or nothing when there is no link at all.
-    pub(super) async fn read_raw_link(
-        &self,
-        place: &Place,
-    ) -> Result<Option<(Option<Digest>, Bytes)>, Error> {
+    pub(super) async fn read_raw_link(&self, place: &Place) -> Result<Option<RawLink>, Error> {
         let key = place.key();
         let bytes = match self.driver.get(&key, LINK_MAX).await {
             Ok(bytes) => bytes,
@@ -31,34 +43,35 @@ impl Registry {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("read a link")(source)),
         };
-        Ok(Some((self.link_in(&key, &bytes), bytes)))
+        let target = self.link_in(&key, &bytes);
+        Ok(Some(RawLink { target, bytes }))
     }
 
     /// The digest a link holds and when it was written, or nothing when there is no link at all.
-    pub(super) async fn read_dated_link(
-        &self,
-        place: &Place,
-    ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
+    pub(super) async fn read_dated_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
         let found = self.look_at_link(place).await?;
-        if let Some((None, _)) = found {
+        if found.is_some_and(|link| link.target.is_none()) {
             self.warn_broken_link(&place.key());
         }
         Ok(found)
     }
 
     /// As [`Registry::read_dated_link`], for those who say themselves what is broken.
-    pub(super) async fn look_at_link(
-        &self,
-        place: &Place,
-    ) -> Result<Option<(Option<Digest>, SystemTime)>, Error> {
+    pub(super) async fn look_at_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
         match self.driver.get_dated(&key, LINK_MAX).await {
-            Ok((bytes, found)) => Ok(Some((parse(&bytes), found.modified))),
+            Ok((bytes, found)) => Ok(Some(DatedLink {
+                target: parse(&bytes),
+                modified: found.modified,
+            })),
             // Whatever it is, it is no link.
             Err(storage::Error::TooLarge { .. }) => {
                 let found = self.driver.look(&key).await.map_err(failed)?;
-                Ok(found.map(|found| (None, found.modified)))
+                Ok(found.map(|found| DatedLink {
+                    target: None,
+                    modified: found.modified,
+                }))
             }
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) => Err(failed(source)),

@@ -4,7 +4,7 @@
 //! lost its store for longer than [`STALE_AFTER`] looks gone, and one of distribution's gives no sign at all.
 //! Ages are told by the store's clock alone: an object written just now says what time it is there.
 
-mod heartbeat;
+pub(super) mod heartbeat;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -14,8 +14,6 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-pub use heartbeat::Heartbeat;
 
 use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
@@ -81,6 +79,15 @@ pub struct SeenServer {
     pub server: Option<LiveServer>,
     /// How long ago it said so.
     pub ago: Duration,
+}
+
+/// What a server that writes to the store means for a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveServerPolicy {
+    /// It does not begin.
+    Refuse,
+    /// It goes on.
+    Ignore,
 }
 
 impl Registry {

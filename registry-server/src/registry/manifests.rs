@@ -8,14 +8,11 @@ use registry_oci::{
 use super::blob_access::link_names;
 use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::link_cache::Consistency;
-use super::parsing::Parsed;
+use super::manifest_parser::{ParsedManifest, STORED_MAX};
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Kind, Link};
 use crate::storage::layout::Place;
 use crate::storage::{self, Durability, Mode};
-
-/// Stored manifests may be larger than what is accepted today: other servers had other limits.
-pub(super) const STORED_MAX: u64 = 4 * MANIFEST_MAX as u64;
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,31 +55,17 @@ struct Push<'a> {
 impl Push<'_> {
     /// Where what it wrote lies.
     fn places(&self) -> Vec<Place> {
-        let repository = || self.repository.clone();
-        let mut places = vec![Place::BlobData {
-            digest: self.canonical,
-        }];
-        places.extend(self.entry.as_ref().map(|(subject, _)| Place::ReferrerEntry {
-            repository: repository(),
-            subject: *subject,
-            referrer: self.digest,
-        }));
-        places.extend(
-            link_names(self.digest, self.canonical).map(|digest| Place::RevisionLink {
-                repository: repository(),
-                digest,
-            }),
-        );
+        let Self {
+            repository, digest, ..
+        } = self;
+        let mut places = vec![Place::blob_data(&self.canonical)];
+        let entry = self.entry.as_ref();
+        places.extend(entry.map(|(subject, _)| Place::referrer_entry(repository, subject, digest)));
+        let names = link_names(*digest, self.canonical);
+        places.extend(names.map(|name| Place::revision_link(repository, &name)));
         for tag in &self.tags {
-            places.push(Place::TagIndex {
-                repository: repository(),
-                tag: (*tag).clone(),
-                digest: self.digest,
-            });
-            places.push(Place::TagCurrent {
-                repository: repository(),
-                tag: (*tag).clone(),
-            });
+            places.push(Place::tag_index(repository, tag, digest));
+            places.push(Place::tag_current(repository, tag));
         }
         places
     }
@@ -127,9 +110,11 @@ impl Registry {
             });
         }
         let manifest = self
-            .parse_manifest(&bytes, Some(media_type))
-            .await?
-            .map_err(|source| Error::ManifestInvalid { source })?;
+            .parser
+            .parse(&bytes, Some(media_type), |source| Error::ManifestInvalid {
+                source,
+            })
+            .await?;
         let canonical = hashing::digest(Algorithm::Sha256, &bytes).await?;
         let digest = match reference {
             Reference::Tag(_) => canonical,
@@ -180,7 +165,7 @@ impl Registry {
             entry,
             tags,
         } = push;
-        let payload = Place::BlobData { digest: *canonical }.key();
+        let payload = Place::blob_data(canonical).key();
         let mut met_deletion = false;
         for _ in 0..ATTEMPTS_MAX {
             self.driver
@@ -261,20 +246,12 @@ impl Registry {
         let stored = self
             .find_manifest(repository, reference, accepts, Consistency::Strong)
             .await?;
-        let mut keys = vec![
-            Place::RevisionLink {
-                repository: repository.clone(),
-                digest: stored.digest,
-            }
-            .key(),
-        ];
+        let mut keys = vec![Place::revision_link(repository, &stored.digest).key()];
         if let Reference::Tag(tag) = reference {
-            let (repository, tag) = (repository.clone(), tag.clone());
-            keys.push(Place::TagCurrent { repository, tag }.key());
+            keys.push(Place::tag_current(repository, tag).key());
         }
         if stored.digest.algorithm() == Algorithm::Sha256 {
-            let digest = stored.digest;
-            keys.push(Place::BlobData { digest }.key());
+            keys.push(Place::blob_data(&stored.digest).key());
         }
         self.persist(&keys).await?;
         Ok(stored)
@@ -333,13 +310,10 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
         consistency: Consistency,
-    ) -> Result<Option<(Stored, Parsed)>, Error> {
+    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
         match self.load_manifest_by(repository, digest, consistency).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
-                if self
-                    .warn_once
-                    .is_first(&Place::BlobData { digest: *digest }.key())
-                {
+                if self.warn_once.is_first(&Place::blob_data(digest).key()) {
                     tracing::error!(%repository, %digest, error = crate::fault::chain(&error), "a manifest is damaged and counts as missing");
                 }
                 Ok(None)
@@ -353,7 +327,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<(Stored, Parsed)>, Error> {
+    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
         self.load_manifest_by(repository, digest, Consistency::Strong)
             .await
     }
@@ -363,7 +337,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
         consistency: Consistency,
-    ) -> Result<Option<(Stored, Parsed)>, Error> {
+    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
         let link = link(repository, digest);
         let (canonical, resolved) = match consistency {
             Consistency::Strong => (self.revision(repository, digest).await?, None),
@@ -381,13 +355,11 @@ impl Registry {
             }
             return Ok(None);
         };
-        let manifest = self
-            .parse_manifest(&bytes, None)
-            .await?
-            .map_err(|source| Error::StoredManifest {
-                digest: *digest,
-                source,
-            })?;
+        let damaged = |source| Error::StoredManifest {
+            digest: *digest,
+            source,
+        };
+        let manifest = self.parser.parse(&bytes, None, damaged).await?;
         if let Some(resolved) = resolved {
             let (size, media_type) = (bytes.len() as u64, manifest.media_type.clone());
             self.cache_link(&link, resolved, size, media_type).await;
@@ -406,7 +378,7 @@ impl Registry {
 
     /// The payload of a manifest, checked against its digest: it is small, and a torn one must not be served.
     pub(super) async fn manifest_bytes(&self, canonical: &Digest) -> Result<Option<Bytes>, Error> {
-        let key = Place::BlobData { digest: *canonical }.key();
+        let key = Place::blob_data(canonical).key();
         let bytes = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => bytes,
             Err(storage::Error::NotFound { .. }) => return Ok(None),

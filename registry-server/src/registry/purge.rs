@@ -11,11 +11,12 @@
 //! that is just beginning, and it holds no byte.
 //! Start at [`Registry::purge_uploads`].
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
+use super::uploads::remains::is_old;
 use super::walk::{Folder, leads_to_repositories};
 use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
@@ -138,11 +139,7 @@ impl Registry {
             // Nothing is ever open there: what another request does to it meanwhile shows in its record.
             Intake::Parts(_) => return self.purge_remains(repository, id, age, purge).await,
         };
-        let data = Place::UploadData {
-            repository: repository.clone(),
-            id: id.clone(),
-        }
-        .key();
+        let data = Place::upload_data(repository, id).key();
         let bytes = match self.driver.stat(&data).await {
             Ok(found) if !is_old(found.modified, age) => return Ok(Verdict::Kept),
             Ok(found) => found.size,
@@ -235,48 +232,16 @@ impl Registry {
         }
         let removed = match purge {
             Purge::DryRun => true,
-            Purge::Remove => match self.driver.intake() {
-                Intake::Append(_) => self.remove_upload(repository, id).await.map(|()| true)?,
-                Intake::Parts(store) => self.purge_multipart(store, repository, id, age).await?,
-            },
+            Purge::Remove => {
+                self.upload_backend()
+                    .remove_abandoned(repository, id, age)
+                    .await?
+            }
         };
         Ok(match removed {
             true => Verdict::Abandoned { bytes: 0 },
             false => Verdict::Kept,
         })
-    }
-
-    /// Whether nothing of a session was written for so long.
-    pub(super) async fn is_abandoned(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-        age: Duration,
-    ) -> Result<bool, Error> {
-        let newest = self.newest(Area::Upload(repository, id).key()).await?;
-        Ok(newest.is_some_and(|newest| is_old(newest, age)))
-    }
-
-    /// When anything at or below a prefix was written last.
-    async fn newest(&self, prefix: StorageKey) -> Result<Option<SystemTime>, Error> {
-        let failed = Error::storage("look at what is left of an upload");
-        let mut newest = None;
-        let mut pending = vec![prefix];
-        while let Some(prefix) = pending.pop() {
-            let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
-            while let Some(entry) = listing.try_next().await.map_err(&failed)? {
-                let key = prefix.child(&entry.name).map_err(&failed)?;
-                match entry.kind {
-                    EntryKind::Prefix => pending.push(key),
-                    EntryKind::Object => match self.driver.stat(&key).await {
-                        Ok(found) => newest = newest.max(Some(found.modified)),
-                        Err(error) if error.is_not_found() => {}
-                        Err(source) => return Err(failed(source)),
-                    },
-                }
-            }
-        }
-        Ok(newest)
     }
 }
 
@@ -295,13 +260,6 @@ impl Purged {
         self.failed += 1;
         self.first_failure.get_or_insert(error);
     }
-}
-
-/// A time in the future is not old: clocks differ.
-fn is_old(modified: SystemTime, age: Duration) -> bool {
-    SystemTime::now()
-        .duration_since(modified)
-        .is_ok_and(|elapsed| elapsed >= age)
 }
 
 #[cfg(test)]

@@ -8,45 +8,33 @@
 //! Guarantees: a page is bounded in bytes and in number, and so are the bytes of all pages that are being made or sent;
 //! what is large is read one by one.
 
-mod page;
+mod descriptor;
+pub(super) mod page;
+mod small_manifest;
 mod unindexed;
+pub(super) mod unindexed_cache;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{ARTIFACT_TYPE_MAX, Digest, Manifest, Referrer, RepositoryName, is_same_type};
+use registry_oci::{ARTIFACT_TYPE_MAX, Digest, Manifest, RepositoryName, is_same_type};
 
-use super::parsing::Parsed;
-use super::{Error, Registry, hashing, offload};
+use self::descriptor::{descriptor, fitting, serialized};
+use self::page::{DESCRIPTOR_MAX, Entry, Page, Referrers};
+use self::small_manifest::{LOOKUPS, SmallManifest};
+use super::manifest_parser::ParsedManifest;
+use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{self, Durability, Mode};
-pub(super) use page::Pages;
-use page::{DESCRIPTOR_MAX, Entry, Page};
-pub(super) use unindexed::Unindexed;
 
 /// Up to this size entries are read several at a time for each of many clients; larger ones are read one by one, when
 /// their turn in the list has come and there is room for them.
 const SMALL: u64 = 16 * 1024;
-
-/// Up to this size a manifest is written as a descriptor in a fraction of a millisecond.
-const QUICK: usize = 64 * 1024;
-
-/// How many small ones are read at once.
-const LOOKUPS: usize = 16;
 
 /// How many referrers a page has at most.
 const PAGE_ENTRIES: usize = 1000;
 
 /// How many are looked at for one page, when most are of another type than the one that is asked for.
 const PAGE_LOOKUPS: usize = 4 * PAGE_ENTRIES;
-
-/// A page of the referrers of a subject.
-#[derive(Debug)]
-pub struct Referrers {
-    /// Their descriptors as JSON, with commas between them, sorted by digest.
-    pub descriptors: Bytes,
-    /// Behind which digest the next page begins, if there is one.
-    pub next: Option<Digest>,
-}
 
 /// A referrer that is there.
 enum Found {
@@ -131,7 +119,7 @@ impl Registry {
         if let Some(last) = last {
             referrers.retain(|referrer| referrer > last);
         }
-        offload::of_many(referrers.len(), move || {
+        offload::by_count(referrers.len(), move || {
             referrers.sort_unstable();
             referrers.dedup();
             referrers
@@ -146,7 +134,7 @@ impl Registry {
     pub(super) async fn referrer_entry(
         &self,
         digest: Digest,
-        manifest: &Parsed,
+        manifest: &ParsedManifest,
         bytes: &Bytes,
     ) -> Result<Option<(Digest, Bytes)>, Error> {
         let Some(subject) = &manifest.subject else {
@@ -182,11 +170,7 @@ impl Registry {
         digest: Digest,
         (subject, entry): (Digest, Bytes),
     ) -> Result<(), Error> {
-        let place = Place::ReferrerEntry {
-            repository: repository.clone(),
-            subject,
-            referrer: digest,
-        };
+        let place = Place::referrer_entry(repository, &subject, &digest);
         self.driver
             .put(&place.key(), entry, Mode::Replace, Durability::PowerLoss)
             .await
@@ -204,10 +188,7 @@ impl Registry {
             if last.replace(digest) == Some(digest) {
                 continue; // Stored under the digest it was pushed by.
             }
-            let place = Place::ReferrerKnown {
-                repository: repository.clone(),
-                digest,
-            };
+            let place = Place::referrer_known(repository, &digest);
             self.driver
                 .put(&place.key(), Bytes::new(), Mode::Replace, Durability::Crash)
                 .await
@@ -226,7 +207,7 @@ impl Registry {
         let Some(canonical) = self.revision(repository, referrer).await? else {
             return Ok(None);
         };
-        let place = entry_place(repository, subject, referrer);
+        let place = Place::referrer_entry(repository, subject, referrer);
         match self.driver.get(&place.key(), SMALL).await {
             Ok(bytes) => {
                 // Of a broken entry, the manifest itself says the same.
@@ -239,15 +220,15 @@ impl Registry {
             Err(source) => return Err(Error::storage("read a referrer")(source)),
         }
         match self.small_manifest(referrer, &canonical, SMALL).await? {
-            Some(Small::Manifest(bytes, manifest)) if refers_to(&manifest, subject) => {
+            Some(SmallManifest::Manifest(bytes, manifest)) if refers_to(&manifest, subject) => {
                 let json = serialized(referrer, &manifest, &bytes);
                 if json.len() as u64 > SMALL {
                     return Ok(Some(Found::Large));
                 }
                 Ok(Entry::read(json, referrer).map(Found::Entry))
             }
-            Some(Small::Large) => Ok(Some(Found::Large)),
-            Some(Small::Manifest(..)) | None => Ok(None),
+            Some(SmallManifest::Large) => Ok(Some(Found::Large)),
+            Some(SmallManifest::Manifest(..)) | None => Ok(None),
         }
     }
 
@@ -259,11 +240,11 @@ impl Registry {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Option<Entry>, Error> {
-        let place = entry_place(repository, subject, referrer);
+        let place = Place::referrer_entry(repository, subject, referrer);
         match self.driver.get(&place.key(), DESCRIPTOR_MAX as u64).await {
             Ok(bytes) => {
                 let digest = *referrer;
-                if let Some(entry) = hashing::off_thread(move || Entry::read(bytes, &digest)).await? {
+                if let Some(entry) = offload::blocking(move || Entry::read(bytes, &digest)).await? {
                     return Ok(Some(entry));
                 }
             }
@@ -280,52 +261,7 @@ impl Registry {
         let json = fitting(*referrer, &manifest, &stored.bytes).await?;
         drop(manifest);
         let digest = *referrer;
-        hashing::off_thread(move || Entry::read(json, &digest)).await
-    }
-
-    /// A manifest, if it has at most `limit` bytes.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::StoredManifest`], or the store's.
-    async fn small_manifest(
-        &self,
-        digest: &Digest,
-        canonical: &Digest,
-        limit: u64,
-    ) -> Result<Option<Small>, Error> {
-        let bytes = match self
-            .driver
-            .get(&Place::BlobData { digest: *canonical }.key(), limit)
-            .await
-        {
-            Ok(bytes) => bytes,
-            Err(storage::Error::TooLarge { .. }) => return Ok(Some(Small::Large)),
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => return Err(Error::storage("read a manifest")(source)),
-        };
-        if hashing::digest(canonical.algorithm(), &bytes).await? != *canonical {
-            return Err(Error::Corrupt { digest: *canonical });
-        }
-        let digest = *digest;
-        let manifest =
-            Manifest::of_stored(&bytes).map_err(|source| Error::StoredManifest { digest, source })?;
-        Ok(Some(Small::Manifest(bytes, Box::new(manifest))))
-    }
-}
-
-/// A manifest that was asked for in case it is small.
-enum Small {
-    /// It is.
-    Manifest(Bytes, Box<Manifest>),
-    /// It is not.
-    Large,
-}
-
-fn entry_place(repository: &RepositoryName, subject: &Digest, referrer: &Digest) -> Place {
-    Place::ReferrerEntry {
-        repository: repository.clone(),
-        subject: *subject,
-        referrer: *referrer,
+        offload::blocking(move || Entry::read(json, &digest)).await
     }
 }
 
@@ -342,42 +278,4 @@ fn is_wanted(entry: &Entry, artifact_type: Option<&str>) -> bool {
     };
     let kind = entry.artifact_type.as_deref();
     kind.is_some_and(|kind| is_same_type(kind, wanted))
-}
-
-/// A manifest's descriptor among the referrers of its subject, as JSON, without a type that is longer than any is.
-fn serialized(digest: &Digest, manifest: &Manifest, bytes: &Bytes) -> Bytes {
-    let mut entry = manifest.referrer(*digest, bytes);
-    entry.artifact_type = entry.artifact_type.filter(|kind| kind.len() <= ARTIFACT_TYPE_MAX);
-    to_json(&entry)
-}
-
-fn to_json(entry: &Referrer<'_>) -> Bytes {
-    let json = serde_json::to_vec(entry);
-    json.expect("a descriptor has string keys only and is always JSON")
-        .into()
-}
-
-/// As [`serialized`], away from this thread where it takes long.
-async fn descriptor(digest: Digest, manifest: &Parsed, bytes: &Bytes) -> Result<Bytes, Error> {
-    if bytes.len() <= QUICK {
-        return Ok(serialized(&digest, manifest, bytes));
-    }
-    let (manifest, bytes) = (manifest.share(), bytes.clone());
-    hashing::off_thread(move || serialized(&digest, &manifest, &bytes)).await
-}
-
-/// As [`descriptor`], without annotations when no page has room for them.
-async fn fitting(digest: Digest, manifest: &Parsed, bytes: &Bytes) -> Result<Bytes, Error> {
-    let json = descriptor(digest, manifest, bytes).await?;
-    if json.len() <= DESCRIPTOR_MAX {
-        return Ok(json);
-    }
-    let (manifest, bytes) = (manifest.share(), bytes.clone());
-    hashing::off_thread(move || {
-        let mut entry = manifest.referrer(digest, &bytes);
-        entry.artifact_type = entry.artifact_type.filter(|kind| kind.len() <= ARTIFACT_TYPE_MAX);
-        entry.annotations = None;
-        to_json(&entry)
-    })
-    .await
 }

@@ -52,7 +52,7 @@ impl Registry {
             });
         }
         let last = last.map(ToOwned::to_owned);
-        offload::of_many(tags.len(), move || {
+        offload::by_count(tags.len(), move || {
             tags.retain(|tag| last.as_deref().is_none_or(|last| tag.as_str() > last));
             tags.sort_unstable();
             Page::of(tags, limit)
@@ -95,12 +95,7 @@ impl Registry {
 
     /// Whether there is a link that says what a tag means, whatever it holds.
     pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        match self
-            .driver
-            .stat(&Place::TagCurrent { repository, tag }.key())
-            .await
-        {
+        match self.driver.stat(&Place::tag_current(repository, tag).key()).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a tag")(source)),
@@ -116,14 +111,9 @@ impl Registry {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        let index = Place::TagIndex {
-            repository: repository.clone(),
-            tag: tag.clone(),
-            digest: *digest,
-        };
+        let index = Place::tag_index(repository, tag, digest);
         self.write_link(&index, digest).await?;
-        self.write_link(&Place::TagCurrent { repository, tag }, digest)
+        self.write_link(&Place::tag_current(repository, tag), digest)
             .await
     }
 
@@ -133,11 +123,7 @@ impl Registry {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::TagCurrent {
-            repository: repository.clone(),
-            tag: tag.clone(),
-        })
-        .await
+        self.read_link(&Place::tag_current(repository, tag)).await
     }
 
     /// A tag that means one of some digests, if there is one.
@@ -194,10 +180,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), Error> {
         let failed = Error::storage("delete a tag");
-        let current = Place::TagCurrent {
-            repository: repository.clone(),
-            tag: tag.clone(),
-        };
+        let current = Place::tag_current(repository, tag);
         // Before it is read: what is entered after this moment belongs to whoever moves the tag.
         let set = match self.driver.stat(&current.key()).await {
             Ok(found) => found.modified,
@@ -205,7 +188,7 @@ impl Registry {
             Err(source) => return Err(failed(source)),
         };
         let bytes = match self.read_raw_link(&current).await? {
-            Some((target, bytes)) if target.as_ref() == Some(digest) => bytes,
+            Some(link) if link.target == Some(*digest) => link.bytes,
             Some(_) | None => return Ok(()),
         };
         // The whole of a tag goes, its folders too: a tag is what is listed. What it means goes last, so that what
@@ -252,12 +235,7 @@ impl Registry {
             let mut listing = self.driver.list(&area).await.map_err(&failed)?;
             while let Some(entry) = listing.try_next().await.map_err(&failed)? {
                 if let Some(digest) = layout::listed_digest(algorithm, &entry.name) {
-                    let (repository, tag) = (repository.clone(), tag.clone());
-                    history.push(Place::TagIndex {
-                        repository,
-                        tag,
-                        digest,
-                    });
+                    history.push(Place::tag_index(repository, tag, &digest));
                 }
             }
         }

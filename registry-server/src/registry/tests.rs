@@ -245,15 +245,18 @@ async fn only_so_many_large_manifests_are_in_memory_at_once_and_small_ones_do_no
         let pulled = registry.get_manifest(&name, &tag, &Accepts::Anything);
         assert!(pulled.await.unwrap().bytes.len() > annotation);
     };
-    let turns = Arc::clone(&registry.parsing);
-    let all = turns.acquire_many(parsing::AT_ONCE as u32).await.unwrap();
+    let permits = Arc::clone(&registry.parser.permits);
+    let all = permits
+        .acquire_many(manifest_parser::AT_ONCE as u32)
+        .await
+        .unwrap();
     pushed(100).await;
     let mut large = std::pin::pin!(pushed(200_000));
     assert!(futures_util::poll!(large.as_mut()).is_pending());
     drop(all);
     large.await;
-    // It is taken down on another thread, and keeps its turn until that is done.
-    let every = turns.acquire_many(parsing::AT_ONCE as u32);
+    // It is taken down on another thread, and keeps its permit until that is done.
+    let every = permits.acquire_many(manifest_parser::AT_ONCE as u32);
     let every = tokio::time::timeout(std::time::Duration::from_secs(30), every).await;
-    drop(every.expect("no turn is lost").unwrap());
+    drop(every.expect("no permit is lost").unwrap());
 }

@@ -14,67 +14,20 @@
 //! `storage check --digests` to find.
 //! Start at [`Registry::has_declared_size`].
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use registry_oci::Digest;
-use tokio::sync::Semaphore;
 
-use super::uploads::detached;
+use super::offload::detached;
 use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
-
-/// How many sizes are remembered. When there are more, all are forgotten.
-const KNOWN_MAX: usize = 4096;
-
-/// What was learnt by hashing payloads.
-#[derive(Debug)]
-pub(super) struct VerifiedSizes {
-    /// How many bytes belong to a digest.
-    known: Mutex<BTreeMap<Digest, u64>>,
-    /// The turn to hash one.
-    turn: Semaphore,
-}
-
-impl Default for VerifiedSizes {
-    fn default() -> Self {
-        Self {
-            known: Mutex::default(),
-            turn: Semaphore::new(1),
-        }
-    }
-}
-
-impl VerifiedSizes {
-    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, digest: &Digest) -> Option<u64> {
-        self.known().get(digest).copied()
-    }
-
-    fn learn(&self, digest: Digest, size: u64) {
-        let mut known = self.known();
-        if known.len() >= KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(digest, size);
-    }
-}
 
 impl Registry {
     /// Whether a payload of this size can have this digest. One that cannot is said once.
     pub(super) fn is_plausible_size(&self, canonical: &Digest, size: u64) -> bool {
         let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
-        if !whole
-            && self
-                .warn_once
-                .is_first(&Place::BlobData { digest: *canonical }.key())
-        {
+        if !whole && self.warn_once.is_first(&Place::blob_data(canonical).key()) {
             tracing::error!(digest = %canonical, "a blob is empty and counts as missing until it is pushed again");
         }
         whole
@@ -109,15 +62,15 @@ impl Registry {
     async fn verify_size(&self, canonical: Digest) -> Result<Option<u64>, Error> {
         let registry = self.clone();
         detached(async move {
-            let turn = registry.sizes.turn.acquire().await;
-            let _turn = turn.map_err(|_| Error::Stopping)?;
+            let permit = registry.sizes.permit.acquire().await;
+            let _permit = permit.map_err(|_| Error::Stopping)?;
             registry.verify_size_exclusively(canonical).await
         })
         .await
     }
 
     async fn verify_size_exclusively(&self, canonical: Digest) -> Result<Option<u64>, Error> {
-        let key = Place::BlobData { digest: canonical }.key();
+        let key = Place::blob_data(&canonical).key();
         if let Some(whole) = self.sizes.of(&canonical) {
             let found = self.driver.look(&key).await;
             return match found.map_err(Error::storage("look at a blob"))? {

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{Algorithm, Digest, Hasher};
 use sha2::Digest as _;
 
-use super::{Error, Registry, hashing};
+use super::{Error, Registry, hashing, offload};
 use crate::storage::{ReadRange, StorageKey};
 
 /// A running hash under either algorithm.
@@ -30,7 +30,7 @@ impl Verifier {
     pub(super) async fn update(self, block: Bytes) -> Result<Self, Error> {
         match self {
             Self::Sha256(hasher) => hashing::update(hasher, block).await.map(Self::Sha256),
-            Self::Sha512(hash) => hashing::off_thread(move || Self::Sha512(hash.chain_update(&block))).await,
+            Self::Sha512(hash) => offload::blocking(move || Self::Sha512(hash.chain_update(&block))).await,
         }
     }
 

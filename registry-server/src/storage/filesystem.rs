@@ -45,6 +45,7 @@ use super::{
     Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
     Staged, StorageKey, Swept, Trouble, Writer,
 };
+use crate::task::join;
 
 /// Whether writes are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,21 +178,7 @@ impl Filesystem {
             }
             done
         });
-        finished(task.await, stopping)
-    }
-}
-
-/// The result of a blocking task: a panic in it goes on here, and one that never ran means the runtime stops.
-fn finished<T>(
-    joined: Result<Result<T, Error>, tokio::task::JoinError>,
-    stopping: impl FnOnce() -> Error,
-) -> Result<T, Error> {
-    match joined {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(stopping()),
-        },
+        join(task).await.unwrap_or_else(|| Err(stopping()))
     }
 }
 

@@ -6,6 +6,8 @@
 //! Must not: touch storage, know HTTP. No folder name is spelled outside this file.
 //! Start at [`Place`]; the drawn tree is on it.
 
+mod paths;
+
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag, UploadId};
 use uuid::Uuid;
 

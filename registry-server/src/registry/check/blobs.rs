@@ -5,9 +5,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest};
 
+use super::diagnosis::Diagnosis;
+use super::error::CheckError;
+use super::finding::Finding;
 use super::inspector::Inspector;
-use super::run::{CheckRun, Found};
-use super::{CheckError, Digests, Finding};
+use super::report::Digests;
+use super::run::CheckRun;
 use crate::registry::Error;
 use crate::storage::layout::{Area, Place};
 
@@ -17,7 +20,7 @@ const AT_ONCE: usize = 8;
 /// What was seen of a payload.
 struct Payload {
     size: u64,
-    damaged: Option<(Digest, Found)>,
+    damaged: Option<(Digest, Diagnosis)>,
 }
 
 impl CheckRun<'_> {
@@ -104,7 +107,7 @@ impl CheckRun<'_> {
                     let look = match digest {
                         Ok(digest) => {
                             self.inspector
-                                .link_to_blob(Place::BlobAlias { digest }, digest)
+                                .link_to_blob(Place::blob_alias(&digest), digest)
                                 .await
                         }
                         Err(error) => Err(error),
@@ -121,7 +124,7 @@ impl CheckRun<'_> {
 impl Inspector<'_> {
     /// Looks at a payload; nothing when the folder of that name has none.
     async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
-        let place = Place::BlobData { digest };
+        let place = Place::blob_data(&digest);
         let key = place.key();
         let found = match self.registry.driver.stat(&key).await {
             Ok(found) => found,
@@ -131,7 +134,7 @@ impl Inspector<'_> {
         let size = found.size;
         let damaged = |seen| {
             let finding = Finding::BlobDamaged { digest, size };
-            Some((digest, Found::at(finding, place, seen)))
+            Some((digest, Diagnosis::at(finding, place, seen)))
         };
         // What a crash emptied is seen without reading.
         let torn = size == 0 && Digest::of(digest.algorithm(), b"") != digest;

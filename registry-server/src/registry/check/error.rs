@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::super::live_servers::ServerList;
-use super::super::{Error, SeenServer};
 use crate::fault::Fault;
+use crate::registry::Error;
+use crate::registry::live_servers::{SeenServer, ServerList};
 
 /// Why nothing was checked, or not all of it.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use registry_oci::{Algorithm, Digest, RepositoryName};
 
-use super::Digests;
+use super::report::Digests;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 
@@ -55,7 +55,7 @@ impl<'a> Inspector<'a> {
         if self.is_damaged(canonical) {
             return Ok(None);
         }
-        let key = Place::BlobData { digest: *canonical }.key();
+        let key = Place::blob_data(canonical).key();
         match self.registry.driver.stat(&key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -70,10 +70,7 @@ impl<'a> Inspector<'a> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
-        let link = |digest| Place::RevisionLink {
-            repository: repository.clone(),
-            digest,
-        };
+        let link = |digest| Place::revision_link(repository, &digest);
         let Some(canonical) = self.right_target(&link(*digest), digest).await? else {
             return Ok(None);
         };
@@ -89,10 +86,7 @@ impl<'a> Inspector<'a> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
-        let place = Place::LayerLink {
-            repository: repository.clone(),
-            digest: *digest,
-        };
+        let place = Place::layer_link(repository, digest);
         match self.right_target(&place, digest).await? {
             Some(canonical) => self.payload(&canonical).await,
             None => Ok(None),
@@ -108,7 +102,7 @@ impl<'a> Inspector<'a> {
     /// What a link holds, without a word in the log.
     pub(super) async fn target(&self, place: &Place) -> Result<Option<Digest>, Error> {
         let found = self.registry.look_at_link(place).await?;
-        Ok(found.and_then(|(target, _)| target))
+        Ok(found.and_then(|link| link.target))
     }
 
     /// Whether a payload is what another digest says; believed unless digests are asked for.
@@ -121,7 +115,7 @@ impl<'a> Inspector<'a> {
         if let Some(known) = known(self) {
             return Ok(known == *other);
         }
-        let key = Place::BlobData { digest: *canonical }.key();
+        let key = Place::blob_data(canonical).key();
         let hashed = self.registry.hash_object(&key, other.algorithm(), &self.hashed);
         let Some(actual) = hashed.await? else {
             return Ok(true); // Gone meanwhile, which is another matter.

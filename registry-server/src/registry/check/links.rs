@@ -5,11 +5,14 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Descriptor, Digest, MANIFEST_MAX, RepositoryName, Tag};
 
+use super::diagnosis::{Diagnosis, Move};
+use super::error::CheckError;
+use super::finding::{Finding, TagHistory};
 use super::inspector::Inspector;
 use super::manifests::Memo;
-use super::run::{CheckRun, Found, Move};
-use super::{CheckError, Finding, TagHistory};
+use super::run::CheckRun;
 use crate::registry::Error;
+use crate::registry::links::DatedLink;
 use crate::registry::verify::Small;
 use crate::registry::walk::Folder;
 use crate::storage::layout::{self, Area, Place};
@@ -29,41 +32,33 @@ impl CheckRun<'_> {
         }
         let Some(repository) = folder.repository() else {
             let finding = Finding::RepositoryNameInvalid { name: folder.name };
-            return self.handle(Ok(vec![Found::beyond_repair(finding)])).await;
+            return self.handle(Ok(vec![Diagnosis::beyond_repair(finding)])).await;
         };
         self.checked.repositories += 1;
         self.report_repositories();
         for algorithm in Algorithm::ALL {
-            if let Err(error) = self.revisions(&repository, algorithm).await? {
-                self.unreadable(error).await?;
-            }
+            self.revisions(&repository, algorithm).await?;
         }
         for algorithm in Algorithm::ALL {
-            if let Err(error) = self.layers(&repository, algorithm).await? {
-                self.unreadable(error).await?;
-            }
+            self.layers(&repository, algorithm).await?;
         }
-        if let Err(error) = self.tags(&repository).await? {
-            self.unreadable(error).await?;
-        }
+        self.tags(&repository).await?;
         for algorithm in Algorithm::ALL {
-            if let Err(error) = self.referrers(&repository, algorithm).await? {
-                self.unreadable(error).await?;
-            }
+            self.referrers(&repository, algorithm).await?;
         }
         Ok(())
     }
 
-    /// The inner error is a listing's, which keeps one area of one repository.
+    /// The manifests of a repository. A listing that fails is a finding of its own.
     async fn revisions(
         &mut self,
         repository: &RepositoryName,
         algorithm: Algorithm,
-    ) -> Result<Result<(), Error>, CheckError> {
+    ) -> Result<(), CheckError> {
         let area = Area::Revisions(repository, algorithm);
         let digests = match self.registry.listed(&area, algorithm, "list manifests").await {
             Ok(digests) => digests,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return self.unreadable(error).await,
         };
         let (inspector, memo) = (Arc::clone(&self.inspector), Memo::default());
         let mut looks = digests
@@ -79,27 +74,23 @@ impl CheckRun<'_> {
             self.handle(look).await?;
             self.report_repositories();
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    async fn layers(
-        &mut self,
-        repository: &RepositoryName,
-        algorithm: Algorithm,
-    ) -> Result<Result<(), Error>, CheckError> {
+    async fn layers(&mut self, repository: &RepositoryName, algorithm: Algorithm) -> Result<(), CheckError> {
         let area = Area::LayersOf(repository, algorithm);
         let doing = "list the blobs of a repository";
         let digests = match self.registry.listed(&area, algorithm, doing).await {
             Ok(digests) => digests,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return self.unreadable(error).await,
         };
         let inspector = Arc::clone(&self.inspector);
         let mut looks = digests
             .map(|digest| {
                 let inspector = &inspector;
                 async move {
-                    let (repository, digest) = (repository.clone(), digest?);
-                    let place = Place::LayerLink { repository, digest };
+                    let digest = digest?;
+                    let place = Place::layer_link(repository, &digest);
                     inspector.link_to_blob(place, digest).await
                 }
             })
@@ -110,14 +101,14 @@ impl CheckRun<'_> {
             self.handle(look).await?;
             self.report_repositories();
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    async fn tags(&mut self, repository: &RepositoryName) -> Result<Result<(), Error>, CheckError> {
+    async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CheckError> {
         let failed = Error::storage("list tags");
         let listing = match self.registry.driver.list(&Area::Tags(repository).key()).await {
             Ok(listing) => listing,
-            Err(source) => return Ok(Err(failed(source))),
+            Err(source) => return self.unreadable(failed(source)).await,
         };
         let inspector = Arc::clone(&self.inspector);
         let mut looks = listing
@@ -140,7 +131,7 @@ impl CheckRun<'_> {
             self.handle(look).await?;
             self.report_repositories();
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// What our own index says of a repository.
@@ -148,22 +139,22 @@ impl CheckRun<'_> {
         &mut self,
         repository: &RepositoryName,
         algorithm: Algorithm,
-    ) -> Result<Result<(), Error>, CheckError> {
+    ) -> Result<(), CheckError> {
         let area = Area::Subjects(repository, algorithm);
         let mut subjects = match self.registry.listed(&area, algorithm, "list subjects").await {
             Ok(subjects) => subjects,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return self.unreadable(error).await,
         };
         while let Some(subject) = subjects.next().await {
             let subject = match subject {
                 Ok(subject) => subject,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return self.unreadable(error).await,
             };
             let failed = Error::storage("list referrers");
             let area = Area::Subject(repository, &subject).key();
             let entries: Listing = match self.registry.driver.list(&area).await {
                 Ok(entries) => entries,
-                Err(source) => return Ok(Err(failed(source))),
+                Err(source) => return self.unreadable(failed(source)).await,
             };
             let inspector = Arc::clone(&self.inspector);
             let mut looks = entries
@@ -182,14 +173,25 @@ impl CheckRun<'_> {
                 self.handle(look).await?;
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
+}
+
+/// An entry in the history of a tag.
+struct HistoryEntry {
+    /// The manifest that its name says.
+    digest: Digest,
+    link: DatedLink,
 }
 
 impl Inspector<'_> {
     /// A link of a repository to a blob, or one from another digest.
-    pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Found>, Error> {
-        let Some((target, seen)) = self.registry.look_at_link(&link).await? else {
+    pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Diagnosis>, Error> {
+        let Some(DatedLink {
+            target,
+            modified: seen,
+        }) = self.registry.look_at_link(&link).await?
+        else {
             return Ok(Vec::new());
         };
         let finding = match target {
@@ -215,37 +217,32 @@ impl Inspector<'_> {
             }
             Some(_) => return Ok(Vec::new()),
         };
-        Ok(vec![Found::at(finding, link, seen)])
+        Ok(vec![Diagnosis::at(finding, link, seen)])
     }
 
     /// A tag, and how many links it has.
-    async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Found>), Error> {
-        let current = Place::TagCurrent {
-            repository: repository.clone(),
-            tag: tag.clone(),
-        };
+    async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Diagnosis>), Error> {
+        let current = Place::tag_current(repository, tag);
         let now = self.registry.look_at_link(&current).await?;
         let history = self.history(repository, tag).await?;
         let links = history.len() as u64 + u64::from(now.is_some());
-        let entry = |digest: &Digest| Place::TagIndex {
-            repository: repository.clone(),
-            tag: tag.clone(),
-            digest: *digest,
-        };
+        let entry = |digest: &Digest| Place::tag_index(repository, tag, digest);
         let whole_tag = |finding| {
             // The history first: what the tag means says until the end what is being moved. All of it, because a tag
             // is what has a folder.
             let shelf = current.shelf();
-            let past = history.iter().map(|(digest, _, seen)| (entry(digest), *seen));
-            let all = past.chain(now.map(|(_, seen)| (current.clone(), seen)));
+            let past = history
+                .iter()
+                .map(|past| (entry(&past.digest), past.link.modified));
+            let all = past.chain(now.map(|link| (current.clone(), link.modified)));
             let moves = all.map(|(place, seen)| Move {
                 place,
                 seen,
                 shelf: shelf.clone(),
             });
-            Found::with(finding, moves.collect())
+            Diagnosis::with(finding, moves.collect())
         };
-        let means = now.and_then(|(target, _)| target);
+        let means = now.and_then(|link| link.target);
         let Some(means) = means else {
             // A push enters what a tag means into its history first.
             if now.is_none() && self.target(&current).await?.is_some() {
@@ -254,13 +251,13 @@ impl Inspector<'_> {
             let wholly = unset(repository, tag, TagHistory::Lost);
             if links == 0 {
                 let (prefix, shelf) = (Area::Tag(repository, tag).key(), current.shelf());
-                return Ok((0, vec![Found::empty(wholly, prefix, shelf)]));
+                return Ok((0, vec![Diagnosis::empty(wholly, prefix, shelf)]));
             }
             // Without a link the tag was never set, or was deleted and not wholly so. An empty one is a crash's.
-            for (digest, ..) in history.iter().filter(|_| now.is_some()) {
-                if self.revision(repository, digest).await?.is_some() {
+            for past in history.iter().filter(|_| now.is_some()) {
+                if self.revision(repository, &past.digest).await?.is_some() {
                     let finding = unset(repository, tag, TagHistory::Recoverable);
-                    return Ok((links, vec![Found::beyond_repair(finding)]));
+                    return Ok((links, vec![Diagnosis::beyond_repair(finding)]));
                 }
             }
             return Ok((links, vec![whole_tag(wholly)]));
@@ -278,27 +275,23 @@ impl Inspector<'_> {
             return Ok((links, vec![whole_tag(finding)]));
         }
         // What the history speaks of may be deleted long since.
-        let wrong = history.iter().filter_map(|(digest, target, seen)| {
-            let link = entry(digest);
-            let finding = match target {
+        let wrong = history.iter().filter_map(|past| {
+            let link = entry(&past.digest);
+            let finding = match past.link.target {
                 None => Finding::LinkEmpty { link: link.clone() },
-                Some(holds) if holds != digest => Finding::LinkWrong {
+                Some(holds) if holds != past.digest => Finding::LinkWrong {
                     link: link.clone(),
-                    holds: *holds,
+                    holds,
                 },
                 Some(_) => return None,
             };
-            Some(Found::at(finding, link, *seen))
+            Some(Diagnosis::at(finding, link, past.link.modified))
         });
         Ok((links, wrong.collect()))
     }
 
     /// What a tag has meant: the name of each entry, what it holds, and when it was written.
-    async fn history(
-        &self,
-        repository: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<Vec<(Digest, Option<Digest>, std::time::SystemTime)>, Error> {
+    async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<HistoryEntry>, Error> {
         let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
             let area = Area::TagHistory(repository, tag, algorithm);
@@ -306,13 +299,9 @@ impl Inspector<'_> {
             let digests = self.registry.listed(&area, algorithm, doing).await?;
             let mut entries = digests
                 .map_ok(async |digest| {
-                    let place = Place::TagIndex {
-                        repository: repository.clone(),
-                        tag: tag.clone(),
-                        digest,
-                    };
+                    let place = Place::tag_index(repository, tag, &digest);
                     let found = self.registry.look_at_link(&place).await?;
-                    Ok(found.map(|(target, seen)| (digest, target, seen)))
+                    Ok(found.map(|link| HistoryEntry { digest, link }))
                 })
                 .try_buffer_unordered(4)
                 .boxed();
@@ -329,16 +318,12 @@ impl Inspector<'_> {
         repository: &RepositoryName,
         subject: &Digest,
         referrer: &Digest,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<Diagnosis>, Error> {
         // What speaks of a manifest that is gone is believed by nobody.
         if self.revision(repository, referrer).await?.is_none() {
             return Ok(Vec::new());
         }
-        let entry = Place::ReferrerEntry {
-            repository: repository.clone(),
-            subject: *subject,
-            referrer: *referrer,
-        };
+        let entry = Place::referrer_entry(repository, subject, referrer);
         let seen = match self
             .registry
             .read_small(&entry.key(), MANIFEST_MAX as u64)
@@ -359,7 +344,7 @@ impl Inspector<'_> {
         // The mark first: without it the next list looks at the manifest and writes the entry anew.
         let mark = self.mark(repository, referrer).await?;
         let moves = mark.into_iter().chain([Move::new(entry, seen)]);
-        Ok(vec![Found::with(finding, moves.collect())])
+        Ok(vec![Diagnosis::with(finding, moves.collect())])
     }
 
     /// Where it is noted that a manifest was looked at for a subject.
@@ -368,10 +353,7 @@ impl Inspector<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Move>, Error> {
-        let mark = Place::ReferrerKnown {
-            repository: repository.clone(),
-            digest: *digest,
-        };
+        let mark = Place::referrer_known(repository, digest);
         match self.registry.driver.stat(&mark.key()).await {
             Ok(found) => Ok(Some(Move::new(mark, found.modified))),
             Err(error) if error.is_not_found() => Ok(None),

@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, Mentions, RepositoryName};
 
-use super::Finding;
+use super::diagnosis::Diagnosis;
+use super::finding::Finding;
 use super::inspector::Inspector;
-use super::run::Found;
-use crate::registry::manifests::STORED_MAX;
-use crate::registry::validation::{Children, lies_elsewhere};
+use crate::registry::links::DatedLink;
+use crate::registry::manifest_parser::STORED_MAX;
+use crate::registry::manifest_rules::{Children, lies_elsewhere};
 use crate::registry::verify::Small;
-use crate::registry::{Error, hashing};
+use crate::registry::{Error, offload};
 use crate::storage::layout::Place;
 
 /// How many answers are remembered of one repository, whose images share most of their layers.
@@ -71,15 +72,16 @@ impl Inspector<'_> {
         repository: &RepositoryName,
         digest: Digest,
         memo: &Memo,
-    ) -> Result<Vec<Found>, Error> {
-        let link = Place::RevisionLink {
-            repository: repository.clone(),
-            digest,
-        };
-        let Some((target, seen)) = self.registry.look_at_link(&link).await? else {
+    ) -> Result<Vec<Diagnosis>, Error> {
+        let link = Place::revision_link(repository, &digest);
+        let Some(DatedLink {
+            target,
+            modified: seen,
+        }) = self.registry.look_at_link(&link).await?
+        else {
             return Ok(Vec::new());
         };
-        let at_link = |finding| Found::at(finding, link.clone(), seen);
+        let at_link = |finding| Diagnosis::at(finding, link.clone(), seen);
         let Some(canonical) = target else {
             return Ok(vec![at_link(Finding::LinkEmpty { link: link.clone() })]);
         };
@@ -96,7 +98,7 @@ impl Inspector<'_> {
             })
         };
         let unreadable = |reason: &str| {
-            Found::beyond_repair(Finding::ManifestUnreadable {
+            Diagnosis::beyond_repair(Finding::ManifestUnreadable {
                 repository: repository.clone(),
                 digest,
                 reason: reason.to_owned(),
@@ -105,7 +107,7 @@ impl Inspector<'_> {
         if self.is_damaged(&canonical) {
             return Ok(vec![dangling()]);
         }
-        let payload = Place::BlobData { digest: canonical };
+        let payload = Place::blob_data(&canonical);
         let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
             Small::Whole { bytes, modified } => (bytes, modified),
             Small::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
@@ -115,7 +117,7 @@ impl Inspector<'_> {
         };
         let size = bytes.len() as u64;
         let children = self.registry.settings.validation.children.clone();
-        let read = hashing::off_thread(move || read(&canonical, digest, &bytes, &children)).await?;
+        let read = offload::blocking(move || read(&canonical, digest, &bytes, &children)).await?;
         let document = match read {
             Read::Document(document) => document,
             Read::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
@@ -134,14 +136,14 @@ impl Inspector<'_> {
                 // Another repository, or a look beside this one, may have told it.
                 let blob = self
                     .is_damaged_now(canonical)
-                    .then(|| Found::at(finding, payload, modified));
+                    .then(|| Diagnosis::at(finding, payload, modified));
                 return Ok(blob.into_iter().chain([dangling()]).collect());
             }
         };
         let mut found = Vec::new();
         for wanted in &document.wanted {
             if let Some(finding) = self.wanted(repository, &digest, wanted, memo).await? {
-                found.push(Found::beyond_repair(finding));
+                found.push(Diagnosis::beyond_repair(finding));
             }
         }
         found.extend(self.lost_referrer(repository, digest, &document).await?);
@@ -199,7 +201,7 @@ impl Inspector<'_> {
         repository: &RepositoryName,
         digest: Digest,
         document: &Document,
-    ) -> Result<Option<Found>, Error> {
+    ) -> Result<Option<Diagnosis>, Error> {
         let Some(subject) = document.subject else {
             return Ok(None);
         };
@@ -208,11 +210,7 @@ impl Inspector<'_> {
         };
         // One that is known by two digests is entered under the one it was pushed by.
         for referrer in [Some(digest), document.other].into_iter().flatten() {
-            let entry = Place::ReferrerEntry {
-                repository: repository.clone(),
-                subject,
-                referrer,
-            };
+            let entry = Place::referrer_entry(repository, &subject, &referrer);
             match self.registry.driver.stat(&entry.key()).await {
                 Ok(_) => return Ok(None),
                 Err(error) if error.is_not_found() => {}
@@ -224,7 +222,7 @@ impl Inspector<'_> {
             subject,
             referrer: digest,
         };
-        Ok(Some(Found::with(finding, vec![mark])))
+        Ok(Some(Diagnosis::with(finding, vec![mark])))
     }
 }
 

@@ -2,71 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use futures_util::Stream;
 
+use super::diagnosis::Diagnosis;
+use super::error::CheckError;
+use super::finding::Finding;
 use super::inspector::Inspector;
+use super::report::{CheckEvent, CheckOptions, CheckReport, FindingOutcome, Repair};
 use super::trash::{Moved, Trash};
-use super::{CheckError, CheckEvent, CheckOptions, CheckReport, Finding, FindingOutcome, Repair};
 use crate::registry::ticker::Ticker;
 use crate::registry::{Error, Registry};
-use crate::storage::StorageKey;
-use crate::storage::layout::Place;
-
-/// Something that is broken, and what to move to mend that, in this order.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) finding: Finding,
-    pub(super) moves: Vec<Move>,
-    /// A prefix that is what is wrong although nothing lies below it, and what stays of the folders above it.
-    pub(super) empty: Option<(StorageKey, StorageKey)>,
-}
-
-impl Found {
-    /// What no move mends.
-    pub(super) fn beyond_repair(finding: Finding) -> Self {
-        Self::with(finding, Vec::new())
-    }
-
-    /// What is mended by moving some objects, in this order.
-    pub(super) fn with(finding: Finding, moves: Vec<Move>) -> Self {
-        Self {
-            finding,
-            moves,
-            empty: None,
-        }
-    }
-
-    /// What is mended by removing a prefix below which nothing lies.
-    pub(super) fn empty(finding: Finding, prefix: StorageKey, shelf: StorageKey) -> Self {
-        Self {
-            empty: Some((prefix, shelf)),
-            ..Self::beyond_repair(finding)
-        }
-    }
-
-    /// What is mended by moving one object.
-    pub(super) fn at(finding: Finding, place: Place, seen: SystemTime) -> Self {
-        Self::with(finding, vec![Move::new(place, seen)])
-    }
-}
-
-/// An object to be moved, unless it was written later than it was looked at.
-#[derive(Debug)]
-pub(super) struct Move {
-    pub(super) place: Place,
-    pub(super) seen: SystemTime,
-    /// What stays of the folders above it.
-    pub(super) shelf: StorageKey,
-}
-
-impl Move {
-    pub(super) fn new(place: Place, seen: SystemTime) -> Self {
-        let shelf = place.shelf();
-        Self { place, seen, shelf }
-    }
-}
 
 /// A check under way.
 pub(super) struct CheckRun<'a> {
@@ -127,7 +73,7 @@ impl<'a> CheckRun<'a> {
     }
 
     /// Deals with what a look gave.
-    pub(super) async fn handle(&mut self, look: Result<Vec<Found>, Error>) -> Result<(), CheckError> {
+    pub(super) async fn handle(&mut self, look: Result<Vec<Diagnosis>, Error>) -> Result<(), CheckError> {
         match look {
             Ok(found) => {
                 self.ticker.succeeded();
@@ -149,13 +95,13 @@ impl<'a> CheckRun<'a> {
             });
         }
         let cause = crate::fault::chain(&error);
-        self.found(Found::beyond_repair(Finding::Unreadable { cause }))
+        self.found(Diagnosis::beyond_repair(Finding::Unreadable { cause }))
             .await;
         Ok(())
     }
 
-    async fn found(&mut self, found: Found) {
-        let Found {
+    async fn found(&mut self, found: Diagnosis) {
+        let Diagnosis {
             finding,
             moves,
             empty,

@@ -15,6 +15,7 @@ use crate::registry::tests::content::{
     blob_of, descriptor, keys, name, path, push, push_blob, push_image, referrers_of,
 };
 use crate::registry::tests::in_folder;
+use crate::registry::{Digests, TagHistory, UndoEvent};
 use crate::storage::layout::Place;
 
 const REPORT: CheckOptions = CheckOptions {

@@ -1,8 +1,8 @@
 //! Why a copy did not take place, or ended early.
 
-use super::super::live_servers::ServerList;
-use super::super::{Error, SeenServer};
 use crate::fault::Fault;
+use crate::registry::Error;
+use crate::registry::live_servers::{SeenServer, ServerList};
 
 /// Why not everything was copied.
 #[derive(Debug, thiserror::Error)]

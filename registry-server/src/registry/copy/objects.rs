@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _, stream};
 use registry_oci::{Digest, MANIFEST_MAX};
 
+use crate::registry::check::finding::Finding;
 use crate::registry::verify::Verifier;
-use crate::registry::{Error, Finding, Registry};
+use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, incoming};
 
@@ -82,7 +83,7 @@ impl<'a> StorePair<'a> {
 
     /// Copies a payload.
     pub(super) async fn payload(&self, digest: Digest) -> Result<CopyOutcome, ObjectError> {
-        let key = Place::BlobData { digest }.key();
+        let key = Place::blob_data(&digest).key();
         let reading = Error::storage("read a blob");
         let writing = Error::storage("write a blob");
         let size = match self.source.driver.stat(&key).await {
@@ -114,10 +115,10 @@ impl<'a> StorePair<'a> {
 
     /// Copies the link of a digest, when what it leads to is at the target.
     pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<CopyOutcome, ObjectError> {
-        let Some((target, _)) = self.source.look_at_link(&link).await.map_err(ObjectError::Read)? else {
+        let Some(found) = self.source.look_at_link(&link).await.map_err(ObjectError::Read)? else {
             return Ok(CopyOutcome::Gone);
         };
-        let Some(target) = target else {
+        let Some(target) = found.target else {
             return Ok(CopyOutcome::left_out(Finding::LinkEmpty { link }));
         };
         if target.algorithm() == digest.algorithm() && target != digest {
@@ -146,7 +147,7 @@ impl<'a> StorePair<'a> {
     /// Whether the target has a link that holds a digest.
     pub(super) async fn has_link(&self, link: &Place) -> Result<bool, ObjectError> {
         let found = self.target.look_at_link(link).await.map_err(ObjectError::Write)?;
-        Ok(found.is_some_and(|(target, _)| target.is_some()))
+        Ok(found.is_some_and(|link| link.target.is_some()))
     }
 
     async fn write_if_changed(&self, place: &Place, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
@@ -179,7 +180,7 @@ impl<'a> StorePair<'a> {
         if known().contains(digest) {
             return Ok(true);
         }
-        let key = Place::BlobData { digest: *digest }.key();
+        let key = Place::blob_data(digest).key();
         match self.target.driver.stat(&key).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(false),

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
+use super::error::CopyError;
 use super::objects::{CopyOutcome, ObjectError, StorePair};
-use super::{CopyError, CopyEvent, CopyReport};
-use crate::registry::check::TagHistory;
+use super::report::{CopyEvent, CopyReport};
+use crate::registry::check::finding::{Finding, TagHistory};
 use crate::registry::ticker::Ticker;
 use crate::registry::walk::Folder;
-use crate::registry::{Error, Finding, Registry};
+use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
 use crate::storage::layout::{self, Area, Place};
 
@@ -86,7 +87,7 @@ impl<'a> CopyRun<'a> {
             for start in self.required(source.starts(&Area::BlobAliasStarts(algorithm)).await)? {
                 let area = Area::BlobAliases(algorithm, start);
                 let digests = self.required(source.listed(&area, algorithm, "list other digests").await)?;
-                self.links(digests, |digest| Place::BlobAlias { digest }).await?;
+                self.links(digests, |digest| Place::blob_alias(&digest)).await?;
             }
         }
         Ok(())
@@ -125,16 +126,13 @@ impl<'a> CopyRun<'a> {
             let area = Area::LayersOf(&repository, algorithm);
             let doing = "list the blobs of a repository";
             let digests = self.required(source.listed(&area, algorithm, doing).await)?;
-            let layer = |digest| Place::LayerLink {
-                repository: repository.clone(),
-                digest,
-            };
+            let layer = |digest| Place::layer_link(&repository, &digest);
             self.links(digests, layer).await?;
         }
         for algorithm in Algorithm::ALL {
             let area = Area::Revisions(&repository, algorithm);
             let digests = self.required(source.listed(&area, algorithm, "list manifests").await)?;
-            let revision = |digest| revision(&repository, digest);
+            let revision = |digest| Place::revision_link(&repository, &digest);
             self.links(digests, revision).await?;
         }
         self.referrers(&repository).await?;
@@ -156,21 +154,14 @@ impl<'a> CopyRun<'a> {
                     .map_err(failed)
                     .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
                     .boxed();
-                let entry = |referrer| Place::ReferrerEntry {
-                    repository: repository.clone(),
-                    subject,
-                    referrer,
-                };
+                let entry = |referrer| Place::referrer_entry(repository, &subject, &referrer);
                 self.entries(referrers, entry).await?;
             }
         }
         for algorithm in Algorithm::ALL {
             let area = Area::ReferrersKnown(repository, algorithm);
             let marks = self.required(source.listed(&area, algorithm, "list known manifests").await)?;
-            let mark = |digest| Place::ReferrerKnown {
-                repository: repository.clone(),
-                digest,
-            };
+            let mark = |digest| Place::referrer_known(repository, &digest);
             self.entries(marks, mark).await?;
         }
         Ok(())
@@ -322,12 +313,9 @@ impl<'a> CopyRun<'a> {
 impl StorePair<'_> {
     /// Copies a tag with its history, when what it means is at the target. What it means goes last.
     async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<CopyOutcome, ObjectError> {
-        let current = Place::TagCurrent {
-            repository: repository.clone(),
-            tag: tag.clone(),
-        };
+        let current = Place::tag_current(repository, &tag);
         // Before the history, in which it was entered before.
-        let Some((means, _)) = self
+        let Some(link) = self
             .source
             .look_at_link(&current)
             .await
@@ -335,43 +323,31 @@ impl StorePair<'_> {
         else {
             return Ok(CopyOutcome::Gone);
         };
-        let (repository, tag) = (repository.clone(), tag);
-        let Some(digest) = means else {
+        let Some(digest) = link.target else {
             return Ok(CopyOutcome::left_out(Finding::TagUnset {
-                repository,
+                repository: repository.clone(),
                 tag,
                 history: TagHistory::Recoverable,
             }));
         };
-        if !self.has_link(&revision(&repository, digest)).await? {
+        if !self.has_link(&Place::revision_link(repository, &digest)).await? {
             return Ok(CopyOutcome::left_out(Finding::TagDangling {
-                repository,
+                repository: repository.clone(),
                 tag,
                 digest,
             }));
         }
         for algorithm in Algorithm::ALL {
-            let area = Area::TagHistory(&repository, &tag, algorithm);
+            let area = Area::TagHistory(repository, &tag, algorithm);
             let doing = "list the history of a tag";
             let listed = self.source.listed(&area, algorithm, doing).await;
             let mut history = listed.map_err(ObjectError::Read)?;
             while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
-                let entry = Place::TagIndex {
-                    repository: repository.clone(),
-                    tag: tag.clone(),
-                    digest,
-                };
+                let entry = Place::tag_index(repository, &tag, &digest);
                 // Its name says what it holds, whatever a crash left of that.
                 self.write_link(&entry, &digest).await?;
             }
         }
         self.write_link(&current, &digest).await
-    }
-}
-
-fn revision(repository: &RepositoryName, digest: Digest) -> Place {
-    Place::RevisionLink {
-        repository: repository.clone(),
-        digest,
     }
 }

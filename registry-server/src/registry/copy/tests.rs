@@ -10,6 +10,7 @@ use bytes::Bytes;
 use registry_oci::{Algorithm, Digest, MediaType, Reference, Tag};
 
 use super::*;
+use crate::registry::Finding;
 use crate::registry::tests::content::{descriptor, keys, name, path, push, push_blob, push_image};
 use crate::registry::tests::in_folder;
 use crate::registry::{CheckEvent, CheckOptions, Digests, Repair, Settings};

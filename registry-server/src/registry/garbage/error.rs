@@ -4,9 +4,9 @@ use std::io;
 
 use registry_oci::{Digest, RepositoryName};
 
-use super::super::live_servers::ServerList;
-use super::super::{Error, SeenServer};
 use crate::fault::Fault;
+use crate::registry::Error;
+use crate::registry::live_servers::{SeenServer, ServerList};
 
 /// Why garbage was not collected.
 #[derive(Debug, thiserror::Error)]

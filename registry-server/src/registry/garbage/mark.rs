@@ -9,11 +9,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
 
+use super::blocking::blocking;
+use super::error::GarbageError;
 use super::reachability::Edges;
+use super::report::{CollectionEvent, CollectionReport, Untagged};
 use super::spill::{Key, Scratch, Spill};
-use super::{CollectionEvent, CollectionReport, GarbageError, Untagged, blocking};
-use crate::registry::manifests::STORED_MAX;
-use crate::registry::{Error, Registry, hashing};
+use crate::registry::manifest_parser::STORED_MAX;
+use crate::registry::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{self, EntryKind};
 
@@ -162,8 +164,8 @@ impl Registry {
                     .listed(&area, algorithm, "list the blobs of a repository")
                     .await?;
                 while let Some(digest) = layers.try_next().await? {
-                    let (repository, mut canonical) = (repository.clone(), digest);
-                    let place = Place::LayerLink { repository, digest };
+                    let mut canonical = digest;
+                    let place = Place::layer_link(&repository, &digest);
                     if algorithm != Algorithm::Sha256 {
                         canonical = self.read_link(&place).await?.unwrap_or(digest);
                     }
@@ -210,23 +212,11 @@ impl Registry {
                         TagTarget::Nothing { .. } => marked.no_manifest,
                         TagTarget::Manifest(_) | TagTarget::Unknown => manifest,
                     };
-                    let (repository, tag) = (repository.clone(), tag.clone());
-                    marked.remove_with(
-                        &key,
-                        &Place::TagIndex {
-                            repository,
-                            tag,
-                            digest,
-                        },
-                    );
+                    marked.remove_with(&key, &Place::tag_index(repository, &tag, &digest));
                 }
             }
             if let TagTarget::Nothing { has_link: true } = tag_meaning {
-                let repository = repository.clone();
-                marked.remove_with(
-                    &marked.no_manifest.clone(),
-                    &Place::TagCurrent { repository, tag },
-                );
+                marked.remove_with(&marked.no_manifest.clone(), &Place::tag_current(repository, &tag));
             }
         }
         Ok(())
@@ -257,21 +247,18 @@ impl Registry {
         repository: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<Revision>, Error> {
-        let place = Place::RevisionLink {
-            repository: repository.clone(),
-            digest,
-        };
-        let Some((target, written)) = self.read_dated_link(&place).await? else {
+        let place = Place::revision_link(repository, &digest);
+        let Some(link) = self.read_dated_link(&place).await? else {
             return Ok(None);
         };
         let written = match self.driver.touched(&place.key()).await {
-            Ok(found) => written.max(found.modified),
+            Ok(found) => link.modified.max(found.modified),
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("look at a link")(source)),
         };
         // A link that holds nothing makes its manifest unknown, not worthless: its name says what it led to.
-        let canonical = target.unwrap_or(digest);
-        let key = Place::BlobData { digest: canonical }.key();
+        let canonical = link.target.unwrap_or(digest);
+        let key = Place::blob_data(&canonical).key();
         let document = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => mentions(&canonical, bytes).await?,
             Err(storage::Error::NotFound { .. }) => Document::Missing,
@@ -305,10 +292,7 @@ impl Registry {
             marked.edges.root(&key);
         }
         marked.edges.leads(&key, &blob(canonical));
-        let place = Place::RevisionLink {
-            repository: repository.clone(),
-            digest: *digest,
-        };
+        let place = Place::revision_link(repository, digest);
         marked.remove_with(&key, &place);
         match document {
             Document::Read(Mentions { content, subjects }) => {
@@ -352,12 +336,8 @@ impl Registry {
 
     /// Under which digests the payload may lie of content that is known by another one.
     async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
-        let (repository, digest) = (repository.clone(), *digest);
         let mut found = Vec::new();
-        for place in [
-            Place::LayerLink { repository, digest },
-            Place::BlobAlias { digest },
-        ] {
+        for place in [Place::layer_link(repository, digest), Place::blob_alias(digest)] {
             found.extend(self.read_link(&place).await?);
         }
         Ok(found)
@@ -373,8 +353,7 @@ impl Registry {
             };
             if folder.last_deletion {
                 // Of no manifest: it goes once it is old enough.
-                let repository = repository.clone();
-                marked.remove_with(&Key::default(), &Place::LastDeletion { repository });
+                marked.remove_with(&Key::default(), &Place::last_deletion(&repository));
             }
             if !folder.referrers {
                 continue;
@@ -384,8 +363,7 @@ impl Registry {
                 let mut known = self.listed(&area, algorithm, "list known manifests").await?;
                 while let Some(digest) = known.try_next().await? {
                     let key = self.manifest_key(&repository, &digest).await?;
-                    let repository = repository.clone();
-                    marked.remove_with(&key, &Place::ReferrerKnown { repository, digest });
+                    marked.remove_with(&key, &Place::referrer_known(&repository, &digest));
                     marked = marked.spilled().await?;
                 }
                 let area = Area::Subjects(&repository, algorithm);
@@ -399,11 +377,7 @@ impl Registry {
                             continue;
                         };
                         let key = self.manifest_key(&repository, &referrer).await?;
-                        let place = Place::ReferrerEntry {
-                            repository: repository.clone(),
-                            subject,
-                            referrer,
-                        };
+                        let place = Place::referrer_entry(&repository, &subject, &referrer);
                         marked.remove_with(&key, &place);
                         marked = marked.spilled().await?;
                     }
@@ -419,7 +393,7 @@ impl Registry {
                 let area = Area::BlobAliases(algorithm, start);
                 let mut aliases = self.listed(&area, algorithm, "list other digests").await?;
                 while let Some(digest) = aliases.try_next().await? {
-                    let place = Place::BlobAlias { digest };
+                    let place = Place::blob_alias(&digest);
                     // One that holds nothing leads nowhere.
                     let canonical = self.read_link(&place).await?.unwrap_or(digest);
                     marked.link(&place, &canonical);
@@ -434,7 +408,7 @@ impl Registry {
 /// What a document mentions. Hashing and reading four megabytes takes a while, so it is done aside.
 async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<Document, Error> {
     let canonical = *canonical;
-    hashing::off_thread(move || {
+    offload::blocking(move || {
         if Digest::of(canonical.algorithm(), &bytes) != canonical {
             return Document::Unreadable;
         }

@@ -4,7 +4,8 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{RepositoryName, Tag};
 
-use super::{GarbageError, Untagged};
+use super::error::GarbageError;
+use super::report::Untagged;
 use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
 use crate::storage::layout::Area;

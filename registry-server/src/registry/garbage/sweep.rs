@@ -7,11 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName};
 
+use super::blocking::blocking;
+use super::error::GarbageError;
 use super::mark::blob;
 use super::reachability::Reached;
+use super::report::{CollectionEvent, CollectionReport, Eligible, Removal};
 use super::spill::{Cursor, Key, Partitions, Record, Spill};
-use super::{CollectionEvent, CollectionReport, Eligible, GarbageError, Removal, blocking};
-use crate::registry::{Error, LiveServerPolicy, Registry};
+use crate::registry::live_servers::LiveServerPolicy;
+use crate::registry::{Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Condition, Durability, StorageKey};
 
@@ -183,7 +186,7 @@ impl Registry {
                         if known.contains(&blob(&digest)) {
                             return Ok(None);
                         }
-                        let place = Place::BlobData { digest };
+                        let place = Place::blob_data(&digest);
                         Ok::<_, Error>(Some((self.remove(&place, limit, removal).await, place)))
                     })
                     .buffer_unordered(AT_ONCE)
@@ -223,11 +226,7 @@ impl Registry {
 
     /// Whether a payload is too young to go. A missing one is not. Looking makes it no younger.
     async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
-        match self
-            .driver
-            .touched(&Place::BlobData { digest: *canonical }.key())
-            .await
-        {
+        match self.driver.touched(&Place::blob_data(canonical).key()).await {
             Ok(found) => Ok(found.modified > limit),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a blob")(source)),

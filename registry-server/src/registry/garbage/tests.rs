@@ -7,15 +7,17 @@ mod pushes;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use registry_oci::{MediaType, Reference};
+use registry_oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 
 use super::*;
 use crate::registry::tests::content::{
     blob_of, descriptor, keys, name, path, push, push_blob, push_image, referrers_of,
 };
 use crate::registry::tests::in_folder;
+use crate::registry::{Eligible, Untagged};
 use crate::registry::{LiveServer, Settings};
 use crate::storage::layout::Place;
 use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};

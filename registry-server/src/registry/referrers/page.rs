@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Referrers;
 use crate::registry::Error;
 
 /// How many bytes the descriptors of a page may have together. The page is an index, and clients read one of up to
@@ -32,6 +31,15 @@ impl Default for Pages {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(ALL_KIB)))
     }
+}
+
+/// A page of the referrers of a subject.
+#[derive(Debug)]
+pub struct Referrers {
+    /// Their descriptors as JSON, with commas between them, sorted by digest.
+    pub descriptors: Bytes,
+    /// Behind which digest the next page begins, if there is one.
+    pub next: Option<Digest>,
 }
 
 /// A descriptor of the index, as JSON.
@@ -142,7 +150,7 @@ impl<'a> Page<'a> {
         }
         let descriptors = match room {
             // The room is taken for as long as somebody holds the bytes, who may be slow to read them.
-            Some(room) => Bytes::from_owner(Held { bytes, _room: room }),
+            Some(room) => Bytes::from_owner(CountedBytes { bytes, _room: room }),
             None => bytes.into(),
         };
         Referrers { descriptors, next }
@@ -150,12 +158,12 @@ impl<'a> Page<'a> {
 }
 
 /// Bytes for which there is room.
-struct Held {
+struct CountedBytes {
     bytes: Vec<u8>,
     _room: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -7,135 +7,22 @@
 //! before; however many ask at the same time, a repository is looked through once; no manifest is read twice while it is
 //! remembered; memory is bounded, and so is what is read at once.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::HashSet;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, RepositoryName};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::{LOOKUPS, Small};
-use crate::registry::offload::MANY;
-use crate::registry::uploads::detached;
+use super::descriptor::{fitting, serialized};
+use super::small_manifest::{LOOKUPS, SmallManifest};
+use super::unindexed_cache::SeenManifests;
+use crate::registry::offload::{MANY, detached};
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{self, Area};
-use crate::storage::{Driver, Intake};
-
-/// For how long a repository of a bucket that was looked through is not looked through again: its lists are requests to
-/// another machine, one for each thousand manifests. What this server, or another one of its kind, pushes is in the index
-/// at once; this is about servers of other kinds on the same store.
-const FRESH: Duration = Duration::from_secs(5);
 
 /// Up to this size manifests are looked at several at a time; larger ones are read one by one.
 const SMALL: u64 = 64 * 1024;
-
-/// How many repositories are remembered.
-const REPOSITORIES_MAX: usize = 1024;
-
-/// How many digests are remembered, in all repositories together.
-const DIGESTS_MAX: usize = 100_000;
-
-/// What is remembered.
-#[derive(Debug, Default)]
-pub(in crate::registry) struct Unindexed {
-    repositories: Mutex<HashMap<RepositoryName, Slot>>,
-    /// How many digests are remembered.
-    digests: Arc<AtomicUsize>,
-    /// Counts the uses, for the order in which repositories are forgotten.
-    uses: AtomicU64,
-    /// How old a look may be.
-    fresh: Duration,
-}
-
-#[derive(Debug)]
-struct Slot {
-    seen: Arc<tokio::sync::Mutex<Seen>>,
-    used: u64,
-}
-
-/// What was seen of one repository.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Manifests that are in no index and need not be read again: what a digest refers to never changes.
-    looked_at: HashSet<Digest>,
-    /// Those of them that refer to another, by that.
-    referrers: HashMap<Digest, Vec<Digest>>,
-    /// When the last look began whose findings are all remembered.
-    begun: Option<Instant>,
-    /// How many digests that are, counted in `all`.
-    digests: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Unindexed {
-    /// Nothing yet, of the repositories of a store.
-    pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
-        Self {
-            fresh: match driver.intake() {
-                Intake::Append(_) => Duration::ZERO,
-                Intake::Parts(_) => FRESH,
-            },
-            ..Self::default()
-        }
-    }
-
-    /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
-    fn of(&self, repository: &RepositoryName) -> Arc<tokio::sync::Mutex<Seen>> {
-        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.uses.fetch_add(1, Ordering::Relaxed);
-        if let Some(slot) = repositories.get_mut(repository) {
-            slot.used = used;
-            return Arc::clone(&slot.seen);
-        }
-        while repositories.len() >= REPOSITORIES_MAX || self.digests.load(Ordering::Relaxed) >= DIGESTS_MAX {
-            // One that is being looked through stays.
-            let idle = repositories
-                .iter()
-                .filter(|(_, slot)| Arc::strong_count(&slot.seen) == 1);
-            let Some((oldest, _)) = idle.min_by_key(|(_, slot)| slot.used) else {
-                break;
-            };
-            let oldest = oldest.clone();
-            repositories.remove(&oldest);
-        }
-        let mut seen = Seen::default();
-        seen.all = Arc::clone(&self.digests);
-        let seen = Arc::new(tokio::sync::Mutex::new(seen));
-        let slot = Slot {
-            seen: Arc::clone(&seen),
-            used,
-        };
-        repositories.insert(repository.clone(), slot);
-        seen
-    }
-}
-
-impl Seen {
-    /// Remembers a manifest and what it refers to. Tells whether there was room.
-    fn remember(&mut self, digest: Digest, subject: Option<Digest>) -> bool {
-        if self.all.load(Ordering::Relaxed) >= DIGESTS_MAX {
-            return false;
-        }
-        if self.looked_at.insert(digest) {
-            if let Some(subject) = subject {
-                self.referrers.entry(subject).or_default().push(digest);
-            }
-            let more = if subject.is_some() { 3 } else { 1 };
-            self.digests += more;
-            self.all.fetch_add(more, Ordering::Relaxed);
-        }
-        true
-    }
-}
-
-impl Drop for Seen {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.digests, Ordering::Relaxed);
-    }
-}
 
 /// What a look at one manifest found.
 enum Look {
@@ -172,7 +59,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-        mut seen: OwnedMutexGuard<Seen>,
+        mut seen: OwnedMutexGuard<SeenManifests>,
     ) -> Result<Vec<Digest>, Error> {
         let begun = Instant::now();
         let mut is_whole = true;
@@ -215,7 +102,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
-        seen: &Seen,
+        seen: &SeenManifests,
     ) -> Result<Vec<Digest>, Error> {
         let revisions: Vec<Digest> = self
             .listed_digests(&Area::Revisions(repository, algorithm), algorithm)
@@ -254,13 +141,13 @@ impl Registry {
             return Ok(Look::Nothing);
         };
         match self.small_manifest(digest, &canonical, SMALL).await {
-            Ok(Some(Small::Manifest(bytes, manifest))) => {
+            Ok(Some(SmallManifest::Manifest(bytes, manifest))) => {
                 let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-                let entry = subject.map(|subject| (subject, super::serialized(digest, &manifest, &bytes)));
+                let entry = subject.map(|subject| (subject, serialized(digest, &manifest, &bytes)));
                 let entered = self.enter(repository, *digest, entry).await?;
                 Ok(Look::At { subject, entered })
             }
-            Ok(Some(Small::Large)) => Ok(Look::Large),
+            Ok(Some(SmallManifest::Large)) => Ok(Look::Large),
             Ok(None) => Ok(Look::Nothing),
             Err(error) if error.is_damaged_manifest() => {
                 self.warn_of_damage(repository, digest, &error);
@@ -279,9 +166,7 @@ impl Registry {
             Ok(Some((stored, manifest))) => {
                 let subject = stored.subject;
                 let entry = match subject {
-                    Some(subject) => {
-                        Some((subject, super::fitting(*digest, &manifest, &stored.bytes).await?))
-                    }
+                    Some(subject) => Some((subject, fitting(*digest, &manifest, &stored.bytes).await?)),
                     None => None,
                 };
                 drop(manifest);
@@ -299,7 +184,7 @@ impl Registry {
 
     /// One damaged manifest must not hide the others' referrers. It is told once.
     fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
-        let key = layout::Place::BlobData { digest: *digest }.key();
+        let key = layout::Place::blob_data(digest).key();
         if self.warn_once.is_first(&key) {
             tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
         }
@@ -332,10 +217,7 @@ impl Registry {
     /// The same, with looks that may be as old as on a bucket.
     #[cfg(test)]
     pub(in crate::registry) fn with_looks_as_on_a_bucket(mut self) -> Self {
-        self.unindexed = std::sync::Arc::new(Unindexed {
-            fresh: FRESH,
-            ..Unindexed::default()
-        });
+        self.unindexed = std::sync::Arc::new(super::unindexed_cache::UnindexedCache::as_on_a_bucket());
         self
     }
 

@@ -1,158 +1,171 @@
-//! Sessions whose bytes are appended to a file, in distribution's layout: the file of bytes, when it began, and the
-//! state of the hash over it. Bytes are only ever appended, by one writer at a time.
+//! Upload sessions whose bytes are appended to a file, in distribution's layout: the file of bytes, the time when the
+//! session began, and the state of the hash. Bytes are only ever appended, by one writer at a time.
+//!
+//! Must not: remove bytes that came, unless the session is cancelled or its bytes have another digest.
+//! Start at [`AppendUploads`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream;
 use jiff::Timestamp;
-use registry_oci::{Algorithm, Digest, RepositoryName, UploadId};
+use registry_oci::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use tokio::time::Instant;
 
-use super::{Chunk, Offset, Progress, data, failure, session_lock, upload_error};
-use crate::registry::store_body::{BodyError, store_body};
+use super::backend::{Body, UploadBackend};
+use super::errors::{body_error, digest_mismatch, store_error};
+use super::session::{Chunk, Offset, Progress, Session};
+use super::session_lock::LOCK_TIMEOUT;
+use crate::registry::store_body::store_body;
 use crate::registry::{BlobDescriptor, Error, Registry};
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::Place;
 use crate::storage::{self, Append, Durability, Mode, Staged, Writer};
 
-/// How often a lock that another replica has is tried at least.
+/// The longest pause between two attempts to get a lock that another replica has.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// The hash over what an upload holds.
-struct Hash {
-    hasher: registry_oci::Hasher,
-    /// How much of it was there when the request began.
+/// Upload sessions of a store that appends.
+pub(super) struct AppendUploads<'a> {
+    registry: &'a Registry,
+    store: &'a dyn Append,
+}
+
+/// A session that is open for writing, with the hash over its bytes.
+struct OpenSession {
+    writer: Box<dyn Writer>,
+    hasher: Hasher,
+    /// How many bytes the hash covered when the request began.
     saved: u64,
 }
 
-impl Registry {
-    pub(super) async fn start_appended(
-        &self,
-        store: &dyn Append,
-        repository: &RepositoryName,
-    ) -> Result<Progress, Error> {
+impl<'a> AppendUploads<'a> {
+    pub(super) fn new(registry: &'a Registry, store: &'a dyn Append) -> Self {
+        Self { registry, store }
+    }
+}
+
+#[async_trait]
+impl UploadBackend for AppendUploads<'_> {
+    async fn start(&self, repository: &RepositoryName) -> Result<Progress, Error> {
         let id = UploadId::unique();
         let failed = Error::storage("begin an upload");
         // Both files, as distribution has them, so that either server can continue the session.
-        store
-            .stage(&data(repository, &id).key(), Staged::New)
+        self.store
+            .stage(&Place::upload_data(repository, &id).key(), Staged::New)
             .await
             .map_err(&failed)?;
-        let place = Place::UploadStartedAt {
-            repository: repository.clone(),
-            id: id.clone(),
-        };
+        let started = Place::upload_started_at(repository, &id).key();
         // Seconds, as Go's `time.RFC3339` has them.
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.driver
-            .put(&place.key(), Bytes::from(now), Mode::Replace, Durability::Crash)
+        self.registry
+            .driver
+            .put(&started, Bytes::from(now), Mode::Replace, Durability::Crash)
             .await
             .map_err(failed)?;
         Ok(progress(&id, 0))
     }
 
-    pub(super) async fn appended_progress(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-    ) -> Result<Progress, Error> {
-        match self.driver.stat(&data(repository, id).key()).await {
+    async fn progress(&self, repository: &RepositoryName, session: Session<'_>) -> Result<Progress, Error> {
+        let id = session.id;
+        match self
+            .registry
+            .driver
+            .stat(&Place::upload_data(repository, id).key())
+            .await
+        {
             Ok(found) => Ok(progress(id, found.size)),
-            Err(source) => Err(upload_error("look for an upload", repository, id, source)),
+            Err(source) => Err(store_error("look for an upload", repository, id, source)),
         }
     }
 
-    pub(super) async fn append_appended<B>(
+    async fn append(
         &self,
-        store: &dyn Append,
         repository: &RepositoryName,
-        id: &UploadId,
+        session: Session<'_>,
         chunk: Chunk,
-        body: B,
-    ) -> Result<Progress, Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let (mut writer, hash) = self.take_in(store, repository, id, chunk, body).await?;
-        let Hash { hasher, saved } = hash;
-        self.keep(repository, id, &hasher, saved, writer.as_mut()).await?;
-        Ok(progress(id, writer.size()))
+        body: Body,
+    ) -> Result<Progress, Error> {
+        let id = session.id;
+        let mut open = self.store_chunk(repository, id, chunk, body).await?;
+        self.save(repository, id, &mut open).await?;
+        Ok(progress(id, open.writer.size()))
     }
 
-    pub(super) async fn finish_appended<B>(
+    async fn finish(
         &self,
-        store: &dyn Append,
         repository: &RepositoryName,
-        id: &UploadId,
+        session: Session<'_>,
         chunk: Chunk,
-        digest: Digest,
-        body: B,
-    ) -> Result<BlobDescriptor, Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let (writer, Hash { hasher, saved }) = self.take_in(store, repository, id, chunk, body).await?;
+        digest: &Digest,
+        body: Body,
+    ) -> Result<BlobDescriptor, Error> {
+        let id = session.id;
+        let OpenSession {
+            writer,
+            hasher,
+            saved,
+        } = self.store_chunk(repository, id, chunk, body).await?;
         let size = writer.size();
         let canonical = hasher.digest();
         let actual = match digest.algorithm() {
             Algorithm::Sha256 => canonical,
-            Algorithm::Sha512 => self.sha512_of_upload(repository, id).await?,
+            Algorithm::Sha512 => self.registry.sha512_of_upload(repository, id).await?,
         };
+        let staged = Place::upload_data(repository, id).key();
         if saved == size {
-            // Nothing came with the request, and the session may be so old that a purge wants it in the moment
+            // The request had no bytes, so the session may be old enough for a purge, which could remove it in the moment
             // in which nobody has it open.
-            self.driver
-                .refresh(&data(repository, id).key())
+            self.registry
+                .driver
+                .refresh(&staged)
                 .await
-                .map_err(|source| upload_error("go on with an upload", repository, id, source))?;
+                .map_err(|source| store_error("go on with an upload", repository, id, source))?;
         }
         drop(writer);
-        if actual != digest {
-            self.remove_upload(repository, id).await?;
-            return Err(Error::DigestMismatch {
-                repository: repository.clone(),
-                id: id.clone(),
-                claimed: digest,
-                actual,
-            });
+        if actual != *digest {
+            self.registry.remove_upload(repository, id).await?;
+            return Err(digest_mismatch(repository, id, digest, actual));
         }
-        // Publishing checks the size again under the lock, so bytes appended since the hash was taken would
-        // be noticed.
-        let target = Place::BlobData { digest: canonical }.key();
-        let staged = data(repository, id).key();
-        let published = let_go(|| store.publish(&staged, &target, size))
+        // Publishing checks the size again under the lock, so bytes that were appended since the hash was taken would be
+        // noticed.
+        let target = Place::blob_data(&canonical).key();
+        let published = retry_while_locked(|| self.store.publish(&staged, &target, size))
             .await
-            .map_err(|source| upload_error("store a blob", repository, id, source));
-        self.ended_if_lost(repository, id, published).await?;
+            .map_err(|source| store_error("store a blob", repository, id, source));
+        self.remove_if_lost(repository, id, published).await?;
         let blob = BlobDescriptor {
-            digest,
+            digest: *digest,
             canonical,
             size,
-            modified: std::time::SystemTime::now(),
+            modified: SystemTime::now(),
         };
-        self.link_blob(repository, &blob).await?;
-        if let Err(error) = self.remove_upload(repository, id).await {
-            // The blob is there; what is left of the session is a matter for the next purge.
+        self.registry.link_blob(repository, &blob).await?;
+        if let Err(error) = self.registry.remove_upload(repository, id).await {
+            // The blob is stored. The next purge removes what is left of the session.
             tracing::warn!(%repository, %id, %error, "a finished upload could not be cleaned up");
         }
         Ok(blob)
     }
 
-    pub(in crate::registry) async fn remove_upload(
+    async fn cancel(&self, repository: &RepositoryName, session: Session<'_>) -> Result<(), Error> {
+        self.progress(repository, session).await?;
+        self.registry.remove_upload(repository, session.id).await
+    }
+
+    async fn remove_abandoned(
         &self,
         repository: &RepositoryName,
         id: &UploadId,
-    ) -> Result<(), Error> {
-        let area = Area::Upload(repository, id).key();
-        self.driver
-            .delete_tree(&area, Durability::Crash)
-            .await
-            .map_err(Error::storage("delete an upload"))
+        _age: Duration,
+    ) -> Result<bool, Error> {
+        self.registry.remove_upload(repository, id).await.map(|()| true)
     }
+}
 
-    /// Removes what is left of a session whose bytes the disk has lost: nothing that comes later can be trusted to be
-    /// there, so its client begins again.
-    async fn ended_if_lost(
+impl AppendUploads<'_> {
+    /// Removes what is left of a session whose bytes the disk has lost. Later bytes cannot be trusted either, so its
+    /// client begins again.
+    async fn remove_if_lost(
         &self,
         repository: &RepositoryName,
         id: &UploadId,
@@ -162,64 +175,83 @@ impl Registry {
             source: storage::Error::Lost { .. },
             ..
         }) = &result
-            && let Err(error) = self.remove_upload(repository, id).await
+            && let Err(error) = self.registry.remove_upload(repository, id).await
         {
             tracing::warn!(%repository, %id, %error, "an upload whose bytes were lost could not be cleaned up");
         }
         result
     }
 
-    /// Opens the session, continues its hash and stores the body. Returns with the writer still open, so that
-    /// nobody appends before the caller is done.
-    async fn take_in<B>(
+    /// Opens the session, continues its hash and stores the body. Returns with the writer still open, so that nobody
+    /// appends before the caller is done.
+    async fn store_chunk(
         &self,
-        store: &dyn Append,
         repository: &RepositoryName,
         id: &UploadId,
         chunk: Chunk,
-        mut body: B,
-    ) -> Result<(Box<dyn Writer>, Hash), Error>
-    where
-        B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
-    {
-        let mut writer = open(store, repository, id, chunk.offset).await?;
-        let mut hasher = self.resume_hash(repository, id, writer.size()).await?;
+        mut body: Body,
+    ) -> Result<OpenSession, Error> {
+        let mut writer = self.open(repository, id, chunk.offset).await?;
+        let mut hasher = self.registry.resume_hash(repository, id, writer.size()).await?;
         let saved = hasher.length();
-        let received = store_body(
-            &self.settings.request_memory,
-            writer.as_mut(),
-            &mut hasher,
-            &mut body,
-        )
-        .await?;
-        match failure(id, writer.size(), received, chunk.length) {
-            None => Ok((writer, Hash { hasher, saved })),
-            Some(failure) => {
-                self.keep(repository, id, &hasher, saved, writer.as_mut()).await?;
-                Err(failure)
+        let memory = &self.registry.settings.request_memory;
+        let stored = store_body(memory, writer.as_mut(), &mut hasher, &mut body).await?;
+        let error = body_error(id, writer.size(), stored, chunk.length);
+        let mut open = OpenSession {
+            writer,
+            hasher,
+            saved,
+        };
+        match error {
+            None => Ok(open),
+            Some(error) => {
+                self.save(repository, id, &mut open).await?;
+                Err(error)
             }
         }
     }
 
-    /// Saves the hash for whoever continues, and looks whether there is anything to continue: a session may be
-    /// cancelled while it is written to, and its bytes are then nowhere.
-    async fn keep(
+    /// Saves the hash for the next request, and looks whether the session still exists: it may be cancelled while it is
+    /// written to, and then its bytes are nowhere.
+    async fn save(
         &self,
         repository: &RepositoryName,
         id: &UploadId,
-        hasher: &registry_oci::Hasher,
-        saved: u64,
-        writer: &mut dyn Writer,
+        open: &mut OpenSession,
     ) -> Result<(), Error> {
-        let kept = self.save_hash(repository, id, hasher, saved, writer).await;
-        self.ended_if_lost(repository, id, kept).await?;
-        // After the state is saved, not before: either this look finds the session gone, or the cancelling
-        // takes the state along.
-        let found = self.appended_progress(repository, id).await;
+        let OpenSession {
+            writer,
+            hasher,
+            saved,
+        } = open;
+        let kept = self
+            .registry
+            .save_hash(repository, id, hasher, *saved, writer.as_mut())
+            .await;
+        self.remove_if_lost(repository, id, kept).await?;
+        // After the state is saved, not before: either this look finds the session gone, or the cancelling request
+        // removes the state too.
+        let found = self.progress(repository, id.into()).await;
         if let Err(Error::UploadUnknown { .. }) = &found {
-            self.remove_upload(repository, id).await?;
+            self.registry.remove_upload(repository, id).await?;
         }
         found.map(drop)
+    }
+
+    async fn open(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        offset: Offset,
+    ) -> Result<Box<dyn Writer>, Error> {
+        let key = Place::upload_data(repository, id).key();
+        let staged = match offset {
+            Offset::At(offset) => Staged::At(offset),
+            Offset::End => Staged::AtEnd,
+        };
+        retry_while_locked(|| self.store.stage(&key, staged))
+            .await
+            .map_err(|source| store_error("open an upload", repository, id, source))
     }
 }
 
@@ -231,33 +263,17 @@ fn progress(id: &UploadId, size: u64) -> Progress {
     }
 }
 
-async fn open(
-    store: &dyn Append,
-    repository: &RepositoryName,
-    id: &UploadId,
-    offset: Offset,
-) -> Result<Box<dyn Writer>, Error> {
-    let key = data(repository, id).key();
-    let staged = match offset {
-        Offset::At(offset) => Staged::At(offset),
-        Offset::End => Staged::AtEnd,
-    };
-    let_go(|| store.stage(&key, staged))
-        .await
-        .map_err(|source| upload_error("open an upload", repository, id, source))
-}
-
-/// Tries until another replica that has an upload open lets go of it, for a while; requests of this process wait for
-/// their turn before.
-async fn let_go<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
+/// Tries again for a while when another replica has the session open. Requests of this process wait for the session lock
+/// before they come here.
+async fn retry_while_locked<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
 where
     F: Future<Output = Result<T, storage::Error>>,
 {
-    let deadline = Instant::now() + session_lock::LOCK_TIMEOUT;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     let mut pause = Duration::from_millis(10);
     loop {
         match attempt().await {
-            // There is nobody here who could tell when it lets go.
+            // No process of this machine can tell when the other replica closes the session.
             Err(storage::Error::Busy { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);

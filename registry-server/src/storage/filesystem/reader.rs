@@ -13,10 +13,11 @@ use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
+use super::files;
 use super::handle::{Handle, blocking};
-use super::{files, finished};
 use crate::storage::content::Blocks;
 use crate::storage::{Content, Error, ReadRange, StorageKey};
+use crate::task::finished;
 
 /// How much is read when a file is opened: a small object needs no second trip to a blocking thread, and a disk that
 /// cannot be read is found while there is still a status to say so with. No more, because it waits in memory
@@ -146,9 +147,11 @@ impl Blocks for Reader {
         };
         let joined = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        let block = finished(joined, || Error::Stopping {
-            action: "read",
-            key: self.key.clone(),
+        let block = finished(joined).unwrap_or_else(|| {
+            Err(Error::Stopping {
+                action: "read",
+                key: self.key.clone(),
+            })
         });
         match &block {
             Ok(_) if ahead => self.begin(most),

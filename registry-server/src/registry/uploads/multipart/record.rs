@@ -7,6 +7,7 @@ use registry_oci::{Hasher, RepositoryName, UploadId};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Error;
+use crate::registry::uploads::base64_hash;
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, StorageKey, Version};
 
@@ -17,7 +18,7 @@ pub(super) const MAX: u64 = 6 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The state of the hash over everything.
-    #[serde(with = "state")]
+    #[serde(with = "base64_hash")]
     pub(super) hash: Hasher,
     /// The parts, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +39,23 @@ pub(super) struct Upload {
     pub(super) size: u64,
 }
 
+/// The record of a session as it is in the store.
+pub(super) struct StoredRecord {
+    pub(super) record: Record,
+    /// The bytes behind the last part.
+    pub(super) tail: Bytes,
+    pub(super) version: Version,
+}
+
 impl Record {
+    /// The record of a session that was cancelled or removed.
+    pub(super) fn ended() -> Self {
+        Self {
+            ended: true,
+            ..Self::default()
+        }
+    }
+
     /// The line that stands before the bytes.
     pub(super) fn head(&self) -> Bytes {
         let mut line = serde_json::to_vec(self).expect("a struct of texts and numbers is always JSON");
@@ -57,23 +74,23 @@ impl Record {
 }
 
 pub(super) fn session_key(repository: &RepositoryName, id: &UploadId) -> StorageKey {
-    Place::UploadSession {
-        repository: repository.clone(),
-        id: id.clone(),
-    }
-    .key()
+    Place::upload_session(repository, id).key()
 }
 
-/// The record of a session, with the bytes behind its last part and its version.
+/// Reads the record of a session.
 pub(super) async fn read_record(
     store: &dyn Parts,
     repository: &RepositoryName,
     id: &UploadId,
-) -> Result<Option<(Record, (Bytes, Version))>, Error> {
+) -> Result<Option<StoredRecord>, Error> {
     let key = session_key(repository, id);
     match store.get_version(&key, MAX).await {
         Ok((bytes, version)) => match Record::read(&bytes) {
-            Some((record, tail)) => Ok(Some((record, (tail, version)))),
+            Some((record, tail)) => Ok(Some(StoredRecord {
+                record,
+                tail,
+                version,
+            })),
             None => {
                 tracing::warn!(%key, "what is recorded of an upload cannot be read; the upload counts as unknown");
                 Ok(None)
@@ -96,29 +113,6 @@ pub(super) async fn write_record(
     store
         .put_blocks(&session_key(repository, id), blocks, expected)
         .await
-}
-
-/// A hash as the state Go's programs have of it, in base64.
-pub(super) mod state {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use registry_oci::Hasher;
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    pub(in crate::registry::uploads::multipart) fn serialize<S: Serializer>(
-        hasher: &Hasher,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(hasher.to_go_state()))
-    }
-
-    pub(in crate::registry::uploads::multipart) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Hasher, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let state = STANDARD.decode(text).map_err(de::Error::custom)?;
-        Hasher::from_go_state(&state).map_err(de::Error::custom)
-    }
 }
 
 #[cfg(test)]

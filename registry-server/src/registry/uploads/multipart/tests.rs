@@ -1,17 +1,17 @@
 //! Sessions on a real object store, gone on with by two servers that know nothing of each other.
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use registry_oci::{Algorithm, Digest, RepositoryName};
+use registry_oci::Algorithm;
 
-use super::super::{Chunk, Offset, Progress};
 use super::record::read_record;
 use super::*;
-use crate::registry::{BlobDescriptor, Purge, Settings};
+use crate::registry::store_body::BodyError;
+use crate::registry::{Offset, Purge, Settings};
 use crate::storage::conformance::stores;
-use crate::storage::{Driver, EntryKind, ReadRange};
+use crate::storage::{Driver, EntryKind, ReadRange, StorageKey};
 
 /// Two servers on one store.
 fn replicas() -> [Registry; 2] {
@@ -296,9 +296,9 @@ async fn an_upload_whose_parts_were_put_together_already_is_finished() {
     let begun = one.start_upload(&name()).await.unwrap();
     let progress = append(&one, &begun, &bytes, false).await.unwrap();
     let store = one.driver().intake().parts().unwrap();
-    let (record, (tail, _)) = read_record(store, &name(), &progress.id).await.unwrap().unwrap();
-    let upload = record.upload.unwrap();
-    let key = data(&name(), &progress.id).key();
+    let found = read_record(store, &name(), &progress.id).await.unwrap().unwrap();
+    let (upload, tail) = (found.record.upload.unwrap(), found.tail);
+    let key = Place::upload_data(&name(), &progress.id).key();
     let mut receipts = upload.receipts.clone();
     receipts.push(
         store

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::record::Upload;
 use crate::storage::{self, Driver, StorageKey, Writer};
+use crate::task::join;
 use crate::telemetry::request::spawn;
 
 /// Appends to an upload in parts.
@@ -92,13 +93,7 @@ impl PartWriter {
         let Some((in_flight, size)) = self.in_flight.take() else {
             return Ok(());
         };
-        let receipt = match in_flight.await {
-            Ok(stored) => stored?,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(self.stopping()),
-            },
-        };
+        let receipt = join(in_flight).await.ok_or_else(|| self.stopping())??;
         if let Some(upload) = &mut self.upload {
             upload.receipts.push(receipt);
             upload.size += size;

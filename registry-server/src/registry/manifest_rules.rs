@@ -1,0 +1,228 @@
+//! The rules that a pushed manifest must fulfil beyond its shape (`validation` and `policy` of distribution's
+//! configuration), as far as the document alone tells.
+
+use regex::RegexSet;
+use registry_oci::{Descriptor, Digest, Manifest, MediaType};
+
+/// What is asked of a pushed manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Validation {
+    /// Whether what it names must be there (`validation.disabled`, `validation.manifests.references`).
+    pub references: References,
+    /// Where layers may lie that are not in the registry (`validation.manifests.urls`).
+    pub urls: Urls,
+    /// Which children of an index must be there (`validation.manifests.indexes`).
+    pub children: Children,
+    /// What repositories may hold (`policy.repository.classes`); anything when empty.
+    pub classes: Vec<String>,
+}
+
+/// What a pushed manifest may name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum References {
+    /// Only content its repository has.
+    #[default]
+    Required,
+    /// Anything, with a word about what is missing.
+    Any,
+    /// Anything: nobody looks.
+    Unchecked,
+}
+
+/// Which children of an index must be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Children {
+    /// Every one.
+    #[default]
+    All,
+    /// Those for one of these platforms.
+    Of(Vec<Platform>),
+    /// None.
+    None,
+}
+
+/// What an image runs on, under Go's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// `amd64`
+    pub architecture: String,
+    /// `linux`
+    pub os: String,
+}
+
+impl Children {
+    pub(super) fn must_be_there(&self, child: &Descriptor) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(platforms) => child.platform.as_ref().is_some_and(|runs_on| {
+                platforms
+                    .iter()
+                    .any(|one| one.architecture == runs_on.architecture && one.os == runs_on.os)
+            }),
+            Self::None => false,
+        }
+    }
+}
+
+/// Where content may lie that is not in the registry: nowhere, unless there is a list. In any case a URL is `http` or
+/// `https` and has no fragment.
+///
+/// Clients fetch from the URLs of a descriptor before they ask the registry, whatever the content is, so a URL that a
+/// pusher chooses is a request that every puller makes.
+#[derive(Debug, Clone, Default)]
+pub struct Urls {
+    allow: Option<RegexSet>,
+    deny: Option<RegexSet>,
+}
+
+impl Urls {
+    /// One of `allow` must match a URL, unless there are none, and none of `deny`. Without either list no URL is allowed,
+    /// as in distribution.
+    ///
+    /// # Errors
+    /// One of them is no regular expression; the caller's fault.
+    pub fn new(allow: &[String], deny: &[String]) -> Result<Self, regex::Error> {
+        let set = |patterns: &[String]| {
+            (!patterns.is_empty())
+                .then(|| RegexSet::new(patterns))
+                .transpose()
+        };
+        Ok(Self {
+            allow: set(allow)?,
+            deny: set(deny)?,
+        })
+    }
+
+    fn allows(&self, url: &str) -> bool {
+        let has_scheme = |scheme: &str| {
+            url.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
+        (self.allow.is_some() || self.deny.is_some())
+            && (has_scheme("http://") || has_scheme("https://"))
+            && !url.contains(|c: char| c == '#' || c.is_whitespace() || c.is_control())
+            && self.allow.as_ref().is_none_or(|allow| allow.is_match(url))
+            && !self.deny.as_ref().is_some_and(|deny| deny.is_match(url))
+    }
+}
+
+/// Something a client should know of a manifest that was accepted all the same (OCI distribution 1.1, "Warnings").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// It names what its repository does not have, and a pull will want.
+    Missing(MissingReference),
+    /// It has layers of a type that the image specification gave up.
+    Nondistributable,
+}
+
+/// Something a manifest refers to and its repository does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissingReference {
+    /// A config or a layer.
+    Blob(Digest),
+    /// A child of an index.
+    Manifest(Digest),
+}
+
+impl MissingReference {
+    /// The digest that is missing.
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::Blob(digest) | Self::Manifest(digest) => digest,
+        }
+    }
+}
+
+/// Whether a layer need not be in the registry.
+pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
+    layer.is_nondistributable() && !layer.urls.is_empty()
+}
+
+/// The first content that lies where content may not lie, with the URL that says so, or nowhere.
+pub(super) fn misplaced<'a>(
+    urls: &Urls,
+    manifest: &'a Manifest,
+) -> Option<(&'a Descriptor, Option<&'a String>)> {
+    let mut described = manifest.references().chain(&manifest.subject);
+    described.find_map(|content| {
+        // Docker never pushes the bytes of a foreign layer: without a URL nobody could ever get it.
+        if content.urls.is_empty() && content.media_type == Some(MediaType::DOCKER_FOREIGN_LAYER) {
+            return Some((content, None));
+        }
+        let url = content.urls.iter().find(|url| !urls.allows(url))?;
+        Some((content, Some(url)))
+    })
+}
+
+/// The class of an image manifest, told by its config.
+pub(super) fn class(config: &Descriptor) -> Option<&'static str> {
+    let media_type = config.media_type.as_ref()?;
+    if [MediaType::OCI_CONFIG, MediaType::DOCKER_CONFIG].contains(media_type) {
+        Some("image")
+    } else if *media_type == MediaType::DOCKER_PLUGIN_CONFIG {
+        Some("plugin")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_allowed_by_scheme_and_by_both_lists() {
+        let list = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let none = Urls::new(&[], &[]).unwrap();
+        let any = Urls::new(&[], &list(&["^$"])).unwrap();
+        let some = Urls::new(
+            &list(&["^https://a\\.example/", "b\\.example"]),
+            &list(&["/secret/"]),
+        )
+        .unwrap();
+        for (url, by_any, by_some) in [
+            ("https://a.example/x", true, true),
+            ("HTTPS://b.example/x", true, true),
+            ("http://c.example/x", true, false),
+            ("https://a.example/secret/x", true, false),
+            ("https://a.example/x#y", false, false),
+            ("https://a.example/x\n", false, false),
+            ("ftp://a.example/x", false, false),
+            ("//a.example/x", false, false),
+            ("", false, false),
+            ("höttps://", false, false),
+        ] {
+            assert_eq!((any.allows(url), some.allows(url)), (by_any, by_some), "{url}");
+            assert!(!none.allows(url) && !Urls::default().allows(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_children_for_a_listed_platform_must_be_there() {
+        let child = |platform: &str| -> Descriptor {
+            let text = format!(
+                r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":1{platform}}}"#,
+                Digest::sha256(b"child")
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let listed = Children::Of(vec![Platform {
+            architecture: "amd64".to_owned(),
+            os: "linux".to_owned(),
+        }]);
+        for (platform, expected) in [
+            ("", false),
+            (
+                r#","platform":{"architecture":"amd64","os":"linux","variant":"v3"}"#,
+                true,
+            ),
+            (r#","platform":{"architecture":"arm64","os":"linux"}"#, false),
+            (r#","platform":{"architecture":"amd64","os":"windows"}"#, false),
+        ] {
+            let child = child(platform);
+            assert_eq!(listed.must_be_there(&child), expected, "{platform}");
+            assert!(Children::All.must_be_there(&child));
+            assert!(!Children::None.must_be_there(&child));
+        }
+    }
+}

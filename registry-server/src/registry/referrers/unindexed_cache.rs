@@ -1,0 +1,130 @@
+//! What one process remembers of manifests that the index of referrers does not have.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use registry_oci::{Digest, RepositoryName};
+use tokio::time::Instant;
+
+use crate::storage::{Driver, Intake};
+
+/// For how long a repository of a bucket that was looked through is not looked through again: its lists are requests to
+/// another machine, one for each thousand manifests. What this server, or another one of its kind, pushes is in the index
+/// at once; this is about servers of other kinds on the same store.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// How many repositories are remembered.
+const REPOSITORIES_MAX: usize = 1024;
+
+/// How many digests are remembered, in all repositories together.
+const DIGESTS_MAX: usize = 100_000;
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct UnindexedCache {
+    repositories: Mutex<HashMap<RepositoryName, Slot>>,
+    /// How many digests are remembered.
+    digests: Arc<AtomicUsize>,
+    /// Counts the uses, for the order in which repositories are forgotten.
+    uses: AtomicU64,
+    /// How old a look may be.
+    pub(super) fresh: Duration,
+}
+
+#[derive(Debug)]
+struct Slot {
+    seen: Arc<tokio::sync::Mutex<SeenManifests>>,
+    used: u64,
+}
+
+/// What was seen of one repository.
+#[derive(Debug, Default)]
+pub(super) struct SeenManifests {
+    /// Manifests that are in no index and need not be read again: what a digest refers to never changes.
+    pub(super) looked_at: HashSet<Digest>,
+    /// Those of them that refer to another, by that.
+    pub(super) referrers: HashMap<Digest, Vec<Digest>>,
+    /// When the last look began whose findings are all remembered.
+    pub(super) begun: Option<Instant>,
+    /// How many digests that are, counted in `all`.
+    digests: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl UnindexedCache {
+    /// Nothing yet, of the repositories of a store.
+    pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
+        Self {
+            fresh: match driver.intake() {
+                Intake::Append(_) => Duration::ZERO,
+                Intake::Parts(_) => FRESH,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Nothing yet, with looks that may be as old as on a bucket.
+    #[cfg(test)]
+    pub(super) fn as_on_a_bucket() -> Self {
+        Self {
+            fresh: FRESH,
+            ..Self::default()
+        }
+    }
+
+    /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
+    pub(super) fn of(&self, repository: &RepositoryName) -> Arc<tokio::sync::Mutex<SeenManifests>> {
+        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = self.uses.fetch_add(1, Ordering::Relaxed);
+        if let Some(slot) = repositories.get_mut(repository) {
+            slot.used = used;
+            return Arc::clone(&slot.seen);
+        }
+        while repositories.len() >= REPOSITORIES_MAX || self.digests.load(Ordering::Relaxed) >= DIGESTS_MAX {
+            // One that is being looked through stays.
+            let idle = repositories
+                .iter()
+                .filter(|(_, slot)| Arc::strong_count(&slot.seen) == 1);
+            let Some((oldest, _)) = idle.min_by_key(|(_, slot)| slot.used) else {
+                break;
+            };
+            let oldest = oldest.clone();
+            repositories.remove(&oldest);
+        }
+        let mut seen = SeenManifests::default();
+        seen.all = Arc::clone(&self.digests);
+        let seen = Arc::new(tokio::sync::Mutex::new(seen));
+        let slot = Slot {
+            seen: Arc::clone(&seen),
+            used,
+        };
+        repositories.insert(repository.clone(), slot);
+        seen
+    }
+}
+
+impl SeenManifests {
+    /// Remembers a manifest and what it refers to. Tells whether there was room.
+    pub(super) fn remember(&mut self, digest: Digest, subject: Option<Digest>) -> bool {
+        if self.all.load(Ordering::Relaxed) >= DIGESTS_MAX {
+            return false;
+        }
+        if self.looked_at.insert(digest) {
+            if let Some(subject) = subject {
+                self.referrers.entry(subject).or_default().push(digest);
+            }
+            let more = if subject.is_some() { 3 } else { 1 };
+            self.digests += more;
+            self.all.fetch_add(more, Ordering::Relaxed);
+        }
+        true
+    }
+}
+
+impl Drop for SeenManifests {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.digests, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,139 @@
+//! Hash states of uploads that are appended to a file: a state outlives the process that computed it.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use registry_oci::{Digest, GO_STATE_LENGTH, Hasher, RepositoryName, UploadId};
+use sha2::Digest as _;
+
+use crate::registry::{Error, Registry, hashing, offload};
+use crate::storage::layout::{self, Area, Place};
+use crate::storage::{Durability, Mode, ReadRange, Writer};
+
+/// States are saved of uploads that hold this much. Below, hashing again costs a millisecond, less than making the
+/// data and one more file durable.
+const SAVE_FROM: u64 = 1024 * 1024;
+
+impl Registry {
+    /// The hash over the `size` bytes an upload holds: from the state saved at exactly that size, or from the bytes
+    /// themselves.
+    ///
+    /// A state of fewer bytes is no help. A distribution server that goes on where there was no state hashes what it
+    /// gets alone and saves that under its length, a name it never asks for itself: an upload only grows, and it was
+    /// already longer.
+    pub(super) async fn resume_hash(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        size: u64,
+    ) -> Result<Hasher, Error> {
+        if size == 0 {
+            return Ok(Hasher::new());
+        }
+        if let Some(hasher) = self.saved_hash(repository, id, size).await {
+            return Ok(hasher);
+        }
+        let mut hasher = Hasher::new();
+        let place = Place::upload_data(repository, id);
+        let failed = Error::storage("read an upload");
+        // One writer is open and it is ours, so nothing grows behind `size` meanwhile.
+        let range = ReadRange::Between(0, size - 1);
+        let mut content = self.driver.read(&place.key(), range).await.map_err(&failed)?;
+        while let Some(block) = content.next().await {
+            hasher = hashing::update(hasher, block.map_err(&failed)?).await?;
+        }
+        Ok(hasher)
+    }
+
+    async fn saved_hash(&self, repository: &RepositoryName, id: &UploadId, size: u64) -> Option<Hasher> {
+        let key = Place::upload_hash_state(repository, id, size).key();
+        match self.driver.get(&key, GO_STATE_LENGTH as u64).await {
+            Ok(state) => match Hasher::from_go_state(&state) {
+                // A state under a wrong name would make good bytes look bad.
+                Ok(hasher) if hasher.length() == size => return Some(hasher),
+                Ok(_) | Err(_) => tracing::warn!(%key, "a saved hash state is not usable"),
+            },
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(%key, %error, "a saved hash state cannot be read"),
+        }
+        None
+    }
+
+    async fn hash_state_offsets(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Vec<u64>, Error> {
+        let failed = Error::storage("list the hash states of an upload");
+        let listing = self
+            .driver
+            .list(&Area::UploadHashStates(repository, id).key())
+            .await
+            .map_err(&failed)?;
+        listing
+            .try_filter_map(async |entry| Ok(layout::hash_state_offset(&entry.name)))
+            .try_collect()
+            .await
+            .map_err(failed)
+    }
+
+    /// Saves the state of a hash for whoever continues the upload, when it holds enough and more than `saved`, what
+    /// it held before.
+    ///
+    /// The data is made durable first: a state that survives power loss must not speak of bytes that did not.
+    pub(super) async fn save_hash(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        hasher: &Hasher,
+        saved: u64,
+        writer: &mut dyn Writer,
+    ) -> Result<(), Error> {
+        // Small chunks of a large upload save theirs too: without it each of them would hash everything again.
+        if hasher.length() < SAVE_FROM || hasher.length() == saved {
+            return Ok(());
+        }
+        writer
+            .sync()
+            .await
+            .map_err(Error::storage("make an upload durable"))?;
+        let place = Place::upload_hash_state(repository, id, hasher.length());
+        let state = Bytes::copy_from_slice(&hasher.to_go_state());
+        self.driver
+            .put(&place.key(), state, Mode::Replace, Durability::Crash)
+            .await
+            .map_err(Error::storage("save the hash state of an upload"))?;
+        // Older states are of no use any more, and a long upload must not collect thousands.
+        for offset in self.hash_state_offsets(repository, id).await? {
+            if offset < hasher.length() {
+                let old = Place::upload_hash_state(repository, id, offset).key();
+                match self.driver.delete(&old).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_not_found() => {}
+                    Err(source) => return Err(Error::storage("delete an old hash state")(source)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The SHA-512 of what an upload holds, read back from the store.
+    pub(super) async fn sha512_of_upload(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Digest, Error> {
+        let failed = Error::storage("read an upload");
+        let place = Place::upload_data(repository, id);
+        let mut content = self
+            .driver
+            .read(&place.key(), ReadRange::Full)
+            .await
+            .map_err(&failed)?;
+        let mut hash = sha2::Sha512::new();
+        while let Some(block) = content.next().await {
+            let block = block.map_err(&failed)?;
+            hash = offload::blocking(move || hash.chain_update(&block)).await?;
+        }
+        Ok(Digest::from_sha512(&hash.finalize().into()))
+    }
+}
