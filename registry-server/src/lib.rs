@@ -3,12 +3,12 @@
 pub mod auth;
 pub mod cache;
 pub mod cli;
+mod client_key;
 pub mod fault;
 mod files;
 pub mod health;
 pub mod http;
 pub mod memory;
-mod origin;
 pub mod registry;
 pub mod storage;
 mod task;

@@ -161,7 +161,7 @@ impl Htpasswd {
                 return Ok(self.accepted(&attempt));
             }
             let login = Login {
-                origin: client.into(),
+                client: client.into(),
                 user: shared.names.hash_one(&attempt.user),
                 fingerprint,
                 known: lookup == Lookup::Stale,

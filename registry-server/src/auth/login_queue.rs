@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::credential_cache::Fingerprint;
 use super::metrics::{LoginMetrics, Outcome};
-use crate::origin::Origin;
+use crate::client_key::ClientKey;
 use crate::telemetry::Rarely;
 
 /// How many logins may wait. Each holds its request without its body, and what its client sent of the body meanwhile.
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A login that has to be checked.
 #[derive(Clone, Copy)]
 pub(super) struct Login {
-    pub(super) origin: Origin,
+    pub(super) client: ClientKey,
     /// A hash of the user's name, whether there is such a user or not.
     pub(super) user: u64,
     pub(super) fingerprint: Fingerprint,
@@ -78,8 +78,8 @@ struct State {
     clock: u64,
     /// In the order of arrival.
     waiting: Vec<Waiting>,
-    origins: HashMap<Origin, Share>,
-    users: HashMap<(Origin, u64), Share>,
+    clients: HashMap<ClientKey, Share>,
+    users: HashMap<(ClientKey, u64), Share>,
 }
 
 struct Waiting {
@@ -185,7 +185,7 @@ impl LoginQueue {
         });
         if let Some(turned_away) = self.told.now() {
             tracing::warn!(
-                address = %login.origin,
+                address = %login.client,
                 waiting = state.waiting.len(),
                 turned_away,
                 "more logins come than passwords can be checked: some are told to come back"
@@ -216,8 +216,8 @@ impl State {
             since: arrived,
             ..Share::default()
         };
-        self.origins.entry(login.origin).or_insert_with(new).waiting += 1;
-        let user = (login.origin, login.user);
+        self.clients.entry(login.client).or_insert_with(new).waiting += 1;
+        let user = (login.client, login.user);
         self.users.entry(user).or_insert_with(new).waiting += 1;
         self.waiting.push(Waiting {
             login,
@@ -229,9 +229,9 @@ impl State {
 
     fn remove(&mut self, index: usize) -> Waiting {
         let waiting = self.waiting.remove(index);
-        let Login { origin, user, .. } = waiting.login;
-        release(&mut self.origins, &origin);
-        release(&mut self.users, &(origin, user));
+        let Login { client, user, .. } = waiting.login;
+        release(&mut self.clients, &client);
+        release(&mut self.users, &(client, user));
         waiting
     }
 
@@ -240,9 +240,9 @@ impl State {
         while self.running < turns
             && let Some(index) = self.next()
         {
-            let Login { origin, user, .. } = self.waiting[index].login;
+            let Login { client, user, .. } = self.waiting[index].login;
             let now = self.tick();
-            for share in [self.origins.get_mut(&origin), self.users.get_mut(&(origin, user))]
+            for share in [self.clients.get_mut(&client), self.users.get_mut(&(client, user))]
                 .into_iter()
                 .flatten()
             {
@@ -259,19 +259,19 @@ impl State {
     fn next(&self) -> Option<usize> {
         let rank = |waiting: &Waiting| {
             let Login {
-                origin, user, known, ..
+                client, user, known, ..
             } = waiting.login;
             if known {
                 return (0, 0, 0, 0, waiting.arrived);
             }
-            let user = &self.users[&(origin, user)];
+            let user = &self.users[&(client, user)];
             let (served, user) = match user.served {
                 false => (0, u64::MAX - user.since),
                 true => (1, user.since),
             };
             (
                 1,
-                self.origins[&origin].since,
+                self.clients[&client].since,
                 served,
                 user,
                 u64::MAX - waiting.arrived,
@@ -287,13 +287,13 @@ impl State {
     fn heaviest(&self) -> Option<usize> {
         let weight = |waiting: &Waiting| {
             let Login {
-                origin, user, known, ..
+                client, user, known, ..
             } = waiting.login;
-            let share = self.origins[&origin].waiting;
+            let share = self.clients[&client].waiting;
             (
                 !known,
                 share,
-                self.users[&(origin, user)].waiting,
+                self.users[&(client, user)].waiting,
                 Reverse(waiting.arrived),
             )
         };
@@ -305,7 +305,7 @@ impl State {
 
     /// Whom to blame when a login is turned away.
     fn overload(&self, login: &Login) -> Overload {
-        match self.origins.get(&login.origin).map_or(0, |share| share.waiting) {
+        match self.clients.get(&login.client).map_or(0, |share| share.waiting) {
             0 | 1 => Overload::Busy,
             _ => Overload::Storm,
         }

@@ -43,7 +43,7 @@ async fn a_login_that_waited_is_checked_against_the_users_of_the_day() {
     std::fs::write(&path, line("ann", "pw") + &line("ben", "old")).unwrap();
     let users = open(&path);
     let other = Login {
-        origin: None.into(),
+        client: None.into(),
         user: 0,
         fingerprint: users.shared.cache.fingerprint("", b"", ""),
         known: false,

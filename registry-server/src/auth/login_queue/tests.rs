@@ -15,7 +15,7 @@ fn queue(waiting_max: usize) -> Arc<LoginQueue> {
 /// A login of a user, by number, from a host of a network, by number.
 fn login(host: u8, user: u64) -> Login {
     Login {
-        origin: Origin::V4([192, 0, 2, host]),
+        client: ClientKey::V4([192, 0, 2, host]),
         user,
         fingerprint: CredentialCache::new().fingerprint("user", b"password", "hash"),
         known: false,
@@ -139,7 +139,7 @@ fn in_a_full_queue_the_address_with_most_logins_makes_room() {
     let _permit = occupied(&queue);
     // One of the newer protocol's networks is one address, however many of its hosts send.
     let storm = |host: &str| Login {
-        origin: Some(host.parse().unwrap()).into(),
+        client: Some(host.parse().unwrap()).into(),
         ..login(0, 7)
     };
     let mut places: Vec<Place> = vec![
@@ -185,7 +185,7 @@ fn assert_is_empty(queue: &LoginQueue) {
     let left = (
         state.running,
         state.waiting.len(),
-        state.origins.len(),
+        state.clients.len(),
         state.users.len(),
     );
     assert_eq!(left, (0, 0, 0, 0));

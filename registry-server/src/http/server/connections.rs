@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::counters::Counters;
+use crate::client_key::ClientKey;
 use crate::http::Network;
-use crate::origin::Origin;
 
 /// How many connections are let in.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ struct State {
     next: u64,
     /// Those that wait for a request, in the order in which they began to.
     idle: BTreeMap<u64, Arc<Entry>>,
-    clients: HashMap<Origin, OfClient>,
+    clients: HashMap<ClientKey, OfClient>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ struct OfClient {
 #[derive(Debug)]
 struct Entry {
     /// Nothing where connections are not counted by client.
-    client: Option<Origin>,
+    client: Option<ClientKey>,
     end: Notify,
     state: Mutex<EntryState>,
 }
@@ -134,7 +134,7 @@ impl Connections {
         let client = address
             .filter(|address| !address.is_loopback())
             .filter(|address| !Network::any_contains(&self.0.limits.proxies, *address))
-            .map(|address| Origin::from(Some(address)));
+            .map(|address| ClientKey::from(Some(address)));
         let mut state = self.state();
         if let Some(client) = client
             && state
@@ -194,7 +194,7 @@ impl State {
     }
 
     /// Tells the one that is idle for longest to end, of all or of one client.
-    fn end_idle(&mut self, client: Option<Origin>) -> bool {
+    fn end_idle(&mut self, client: Option<ClientKey>) -> bool {
         let place = match client {
             Some(client) => self.clients.get(&client).and_then(|of| of.idle.first()),
             None => self.idle.keys().next(),

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::origin::Origin;
+use crate::client_key::ClientKey;
 use crate::telemetry::Rarely;
 
 /// The counters of a listener. A clone is another handle of the same ones.
@@ -72,7 +72,7 @@ impl Counters {
     }
 
     /// A client has as many connections as it may, all in use, and another one was refused.
-    pub(super) fn client_refused(&self, client: Origin) {
+    pub(super) fn client_refused(&self, client: ClientKey) {
         self.ended("client");
         if let Some(since) = self.0.client.now() {
             tracing::warn!(

@@ -1,19 +1,19 @@
-//! Who counts as one client, for every limit that is a client's own.
+//! The key under which a client is counted, for every limit that each client has for itself.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whom a connection or a request comes from, as far as fairness goes: an IPv4 address, or the IPv6 network of 64 bits
-/// that one customer has.
+/// The address that a client's limits are counted by. An IPv6 network of 64 bits counts as one client, because providers
+/// give each customer a whole one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Origin {
+pub(crate) enum ClientKey {
     V4([u8; 4]),
     V6([u8; 8]),
-    /// A unix socket.
+    /// A client on a unix socket.
     Local,
 }
 
-impl From<Option<IpAddr>> for Origin {
+impl From<Option<IpAddr>> for ClientKey {
     fn from(address: Option<IpAddr>) -> Self {
         match address.map(|address| address.to_canonical()) {
             None => Self::Local,
@@ -26,7 +26,7 @@ impl From<Option<IpAddr>> for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(octets) => Ipv4Addr::from(*octets).fmt(f),
@@ -51,8 +51,8 @@ mod tests {
             (Some("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64"),
             (None, "unix socket"),
         ] {
-            let origin = Origin::from(address.map(|address| address.parse().unwrap()));
-            assert_eq!(origin.to_string(), expected);
+            let key = ClientKey::from(address.map(|address| address.parse().unwrap()));
+            assert_eq!(key.to_string(), expected);
         }
     }
 }
