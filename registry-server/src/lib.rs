@@ -8,7 +8,7 @@ pub mod fault;
 mod files;
 pub mod health;
 pub mod http;
-pub mod memory;
+pub mod memory_budget;
 pub mod registry;
 pub mod storage;
 mod task;

@@ -33,7 +33,7 @@ use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
 use crate::http::server::{self, Client, Counters, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
-use crate::memory::Budget;
+use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
 use crate::storage::{Driver, StoreError, Timed, Trouble};
 use crate::telemetry;
@@ -265,7 +265,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         Settings {
             validation: validation(config)?,
             read_only: maintenance.is_read_only(),
-            request_memory: Budget::new(http.limits.request_memory()),
+            request_memory: MemoryBudget::new(http.limits.request_memory()),
             ..Settings::default()
         },
     )

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{BodyError, RequestBody};
-use crate::memory::{Budget, Share};
+use crate::memory_budget::{MemoryBudget, MemoryShare};
 
 /// What every body may have beside the budget: no more than its connection has for reading. Most manifests are smaller,
 /// so they are taken however full the budget is.
@@ -23,7 +23,7 @@ const RATE_MIN: u64 = 16 * 1024;
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits<'a> {
-    pub(super) memory: &'a Budget,
+    pub(super) memory: &'a MemoryBudget,
     /// How many bytes it may have.
     pub(super) size: usize,
     /// How long its client may be silent.
@@ -36,7 +36,7 @@ pub(super) struct Limits<'a> {
 #[derive(Debug)]
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
-    pub(super) share: Share,
+    pub(super) share: MemoryShare,
 }
 
 /// Why there is none.
@@ -63,7 +63,7 @@ pub(super) enum Error {
 pub(super) async fn collect<B: RequestBody>(mut body: B, limits: Limits<'_>) -> Result<Buffered, Error> {
     let mut buffer = Buffer {
         bytes: Vec::new(),
-        share: Share::default(),
+        share: MemoryShare::default(),
         limits,
     };
     let mut deadline = Instant::now() + limits.timeout;
@@ -90,7 +90,7 @@ pub(super) async fn collect<B: RequestBody>(mut body: B, limits: Limits<'_>) -> 
 
 struct Buffer<'a> {
     bytes: Vec<u8>,
-    share: Share,
+    share: MemoryShare,
     limits: Limits<'a>,
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     const MAX: usize = 4 << 20;
 
-    fn limits(memory: &Budget) -> Limits<'_> {
+    fn limits(memory: &MemoryBudget) -> Limits<'_> {
         Limits {
             memory,
             size: MAX,
@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_have_memory_for_what_came_and_give_it_back() {
-        let memory = Budget::new(MAX);
+        let memory = MemoryBudget::new(MAX);
         for (frames, size) in [(0, 0), (1, 100), (100, 1000), (1024, 4096)] {
             let body = body(frames, size, Duration::ZERO);
             let Buffered { bytes, share } = collect(body, limits(&memory)).await.unwrap();
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_stalls_has_no_more_than_the_budget_and_small_bodies_are_still_taken() {
-        let memory = Budget::new(8 << 20);
+        let memory = MemoryBudget::new(8 << 20);
         let silence = Duration::from_millis(200);
         let mut stalled: Vec<_> = (0..256)
             .map(|_| BodyTimeout::new(stalled(1023, 4096), silence))
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_trickles_is_let_go_and_a_slow_one_is_not() {
-        let memory = Budget::new(MAX);
+        let memory = MemoryBudget::new(MAX);
         let trickle = collect(body(usize::MAX, 1, Duration::from_millis(50)), limits(&memory));
         assert!(matches!(trickle.await, Err(Error::Slow)));
         // Every frame is good for a second more.

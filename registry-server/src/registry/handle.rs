@@ -10,7 +10,7 @@ use super::uploads::session_lock::SessionLocks;
 use super::verified_sizes::VerifiedSizes;
 use super::warn_once::WarnOnce;
 use crate::cache::Cache;
-use crate::memory::Budget;
+use crate::memory_budget::MemoryBudget;
 use crate::storage::Driver;
 
 /// How a [`Registry`] behaves.
@@ -25,7 +25,7 @@ pub struct Settings {
     /// Whether nothing in the store may change (`storage.maintenance.readonly.enabled`), our own index included.
     pub read_only: bool,
     /// The memory that request bodies may take beyond a few KiB each (`http.limits`).
-    pub request_memory: Budget,
+    pub request_memory: MemoryBudget,
 }
 
 /// See [`Settings::request_memory`].
@@ -37,7 +37,7 @@ impl Default for Settings {
             validation: Validation::default(),
             mount_anywhere: true,
             read_only: false,
-            request_memory: Budget::new(REQUEST_MEMORY),
+            request_memory: MemoryBudget::new(REQUEST_MEMORY),
         }
     }
 }
@@ -85,7 +85,7 @@ impl Registry {
     }
 
     /// The memory that request bodies may take.
-    pub fn request_memory(&self) -> &Budget {
+    pub fn request_memory(&self) -> &MemoryBudget {
         &self.settings.request_memory
     }
 

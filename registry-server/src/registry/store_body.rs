@@ -13,7 +13,7 @@ use registry_oci::Hasher;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Error, hashing};
-use crate::memory::{Budget, Share};
+use crate::memory_budget::{MemoryBudget, MemoryShare};
 use crate::storage::Writer;
 
 /// The largest block that is collected before it is stored. Two of these are the most memory an upload needs: one that
@@ -50,7 +50,7 @@ impl StoredBody {
 /// # Errors
 /// The store's. The hash and the writer are then behind or ahead of each other and must not be used on.
 pub(super) async fn store_body(
-    memory: &Budget,
+    memory: &MemoryBudget,
     writer: &mut dyn Writer,
     hasher: &mut Hasher,
     body: &mut (impl Stream<Item = Result<Bytes, BodyError>> + Unpin),
@@ -89,7 +89,7 @@ async fn store(writer: &mut dyn Writer, hasher: Hasher, block: Block) -> Result<
 
 struct BlockReader<'a, B> {
     body: &'a mut B,
-    memory: &'a Budget,
+    memory: &'a MemoryBudget,
     /// What of the last frame did not fit.
     rest: Bytes,
     /// How large the next block is to be.
@@ -102,7 +102,7 @@ struct BlockReader<'a, B> {
 #[derive(Default)]
 struct Block {
     bytes: Bytes,
-    _share: Share,
+    _share: MemoryShare,
 }
 
 impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
@@ -151,7 +151,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
     }
 
     /// How large a block may become, with its share of the budget.
-    fn grant(&self) -> Option<(usize, Share)> {
+    fn grant(&self) -> Option<(usize, MemoryShare)> {
         // Sizes are small constants.
         let take = |size| Some((size, self.memory.try_take(size as u32)?));
         take(self.size).or_else(|| take(BLOCK_FIRST))

@@ -33,7 +33,7 @@ fn frame() -> Result<Bytes, BodyError> {
     Ok(Bytes::from(vec![7; FRAME]))
 }
 
-async fn written(memory: &Budget, frames: usize) -> Vec<usize> {
+async fn written(memory: &MemoryBudget, frames: usize) -> Vec<usize> {
     let writer = Written::default();
     let mut body = stream::iter((0..frames).map(|_| frame()));
     let received = store_body(memory, &mut writer.clone(), &mut Hasher::new(), &mut body)
@@ -46,7 +46,7 @@ async fn written(memory: &Budget, frames: usize) -> Vec<usize> {
 
 #[tokio::test]
 async fn blocks_grow_while_the_client_keeps_up_and_are_small_without_a_budget() {
-    let memory = Budget::new(4 << 20);
+    let memory = MemoryBudget::new(4 << 20);
     let sizes = written(&memory, 512).await;
     assert_eq!(
         sizes[..4],
@@ -55,17 +55,17 @@ async fn blocks_grow_while_the_client_keeps_up_and_are_small_without_a_budget() 
     );
     assert!(sizes.iter().all(|size| *size <= BLOCK_MAX), "{sizes:?}");
     assert_eq!(memory.left(), 4 << 20);
-    let sizes = written(&Budget::new(0), 512).await;
+    let sizes = written(&MemoryBudget::new(0), 512).await;
     assert!(sizes.iter().all(|size| *size <= BLOCK_MIN), "{sizes:?}");
     // As much as there is.
-    let sizes = written(&Budget::new(3 * BLOCK_FIRST), 512).await;
+    let sizes = written(&MemoryBudget::new(3 * BLOCK_FIRST), 512).await;
     assert!(sizes.iter().all(|size| *size <= 2 * BLOCK_FIRST), "{sizes:?}");
     assert_eq!(written(&memory, 1).await, [FRAME]);
 }
 
 #[tokio::test]
 async fn nothing_is_held_for_a_client_that_stops_sending() {
-    let memory = Budget::new(4 << 20);
+    let memory = MemoryBudget::new(4 << 20);
     let writer = Written::default();
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = tokio::spawn({

@@ -8,7 +8,7 @@ use registry_oci::{Digest, Hasher, RepositoryName, UploadId};
 
 use super::record::{Record, Upload, read_record, write_record};
 use super::writer::PartWriter;
-use crate::memory::Budget;
+use crate::memory_budget::MemoryBudget;
 use crate::registry::store_body::{BodyError, StoredBody, store_body};
 use crate::registry::uploads::errors::unknown;
 use crate::registry::uploads::resume::Resume;
@@ -151,7 +151,11 @@ pub(super) enum FinishedBytes {
 
 impl OpenSession {
     /// As [`store_body`], into this session.
-    pub(super) async fn store_body<B>(&mut self, memory: &Budget, body: &mut B) -> Result<StoredBody, Error>
+    pub(super) async fn store_body<B>(
+        &mut self,
+        memory: &MemoryBudget,
+        body: &mut B,
+    ) -> Result<StoredBody, Error>
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Unpin,
     {

@@ -1,47 +1,48 @@
-//! A number of bytes that requests share, for what they must hold in memory.
+//! A limit in bytes on the memory that all requests together use for their bodies.
 //!
-//! Guarantees: all shares together never have more bytes than the budget; those who wait are served in the order in
-//! which they came. Must not: hold the bytes themselves.
+//! Guarantees: all shares together never have more bytes than the budget; requests that wait for a share are served in
+//! the order of their arrival.
+//! Must not: hold the bytes themselves. Start at [`MemoryBudget`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes to be shared. A clone is another handle of the same ones.
+/// The budget. A clone is another handle of the same budget.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Semaphore>);
+pub struct MemoryBudget(Arc<Semaphore>);
 
-/// Bytes of a budget; dropping it gives them back.
+/// A part of a budget. Dropping it gives its bytes back.
 #[derive(Debug, Default)]
-pub struct Share(Option<OwnedSemaphorePermit>);
+pub struct MemoryShare(Option<OwnedSemaphorePermit>);
 
-impl Budget {
-    /// This many bytes.
+impl MemoryBudget {
+    /// A budget of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// How many bytes nobody has.
+    /// The number of bytes that are free.
     pub fn left(&self) -> usize {
         self.0.available_permits()
     }
 
-    /// Takes bytes if they are there at once. Those who wait already come first.
-    pub fn try_take(&self, bytes: u32) -> Option<Share> {
+    /// Takes bytes if they are free now. Requests that wait already come first.
+    pub fn try_take(&self, bytes: u32) -> Option<MemoryShare> {
         let permit = Arc::clone(&self.0).try_acquire_many_owned(bytes).ok()?;
-        Some(Share(Some(permit)))
+        Some(MemoryShare(Some(permit)))
     }
 
-    /// Takes bytes, waiting for them for so long at most.
-    pub async fn take(&self, bytes: u32, patience: Duration) -> Option<Share> {
+    /// Takes bytes, and waits for them until `timeout`.
+    pub async fn take(&self, bytes: u32, timeout: Duration) -> Option<MemoryShare> {
         let permit = Arc::clone(&self.0).acquire_many_owned(bytes);
-        let permit = tokio::time::timeout(patience, permit).await.ok()?.ok()?;
-        Some(Share(Some(permit)))
+        let permit = tokio::time::timeout(timeout, permit).await.ok()?.ok()?;
+        Some(MemoryShare(Some(permit)))
     }
 }
 
-impl Share {
+impl MemoryShare {
     /// Adds the bytes of another share of the same budget.
     pub fn add(&mut self, more: Self) {
         match (&mut self.0, more.0) {
@@ -59,7 +60,7 @@ mod tests {
 
     #[tokio::test]
     async fn shares_come_out_of_one_budget_and_go_back_into_it() {
-        let budget = Budget::new(100);
+        let budget = MemoryBudget::new(100);
         let mut share = budget.try_take(60).unwrap();
         assert!(budget.try_take(60).is_none());
         share.add(budget.take(40, SOON).await.unwrap());
@@ -67,15 +68,15 @@ mod tests {
         assert!(budget.take(1, SOON).await.is_none());
         drop(share);
         assert_eq!(budget.left(), 100);
-        let mut share = Share::default();
+        let mut share = MemoryShare::default();
         share.add(budget.try_take(10).unwrap());
-        share.add(Share::default());
+        share.add(MemoryShare::default());
         assert_eq!(budget.left(), 90);
     }
 
     #[tokio::test]
     async fn more_than_the_whole_budget_is_never_given() {
-        let budget = Budget::new(100);
+        let budget = MemoryBudget::new(100);
         assert!(budget.take(101, SOON).await.is_none());
         assert_eq!(budget.left(), 100);
     }
