@@ -14,15 +14,16 @@ use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::body_timeout::BodyTimeout;
-use super::call::{Call, Peer};
 use super::cors::Configured;
 use super::forwarded::{accountable_address, client_address};
 use super::linger::{Leftover, Lingering, Sender};
 use super::location::Locations;
 use super::metrics::Handler;
+use super::peer::Peer;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::reply::Reply;
+use super::request_context::RequestContext;
 use super::route::Route;
 use super::{Body, Options, RequestBody, blobs, catalog, manifests, referrers, tags, uploads};
 use crate::auth::{Access, Action, Gate, Refusal};
@@ -205,7 +206,7 @@ impl Inner {
                 Refusal::Unavailable => Problem::unavailable(Some(std::time::Duration::from_secs(1))),
             })?;
         let locations = Locations::of(options, &parts.headers, &parts.uri, peer, prefix);
-        let call = Call {
+        let context = RequestContext {
             registry,
             options,
             method: &parts.method,
@@ -220,15 +221,17 @@ impl Inner {
             (Route::Base, _) => Ok(Reply::with_body(StatusCode::OK, Body::whole("{}"))
                 .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .finish()),
-            (Route::Catalog, _) => catalog::respond(&call).await,
-            (Route::Blob { digest, .. }, Some(name)) => blobs::respond(&call, &name, digest).await,
-            (Route::Uploads { .. }, Some(name)) => uploads::start(&call, &name, body).await,
-            (Route::Upload { id, .. }, Some(name)) => uploads::respond(&call, &name, id, body).await,
+            (Route::Catalog, _) => catalog::respond(&context).await,
+            (Route::Blob { digest, .. }, Some(name)) => blobs::respond(&context, &name, digest).await,
+            (Route::Uploads { .. }, Some(name)) => uploads::start(&context, &name, body).await,
+            (Route::Upload { id, .. }, Some(name)) => uploads::respond(&context, &name, id, body).await,
             (Route::Manifest { reference, .. }, Some(name)) => {
-                manifests::respond(&call, &name, reference, body).await
+                manifests::respond(&context, &name, reference, body).await
             }
-            (Route::Tags { .. }, Some(name)) => tags::respond(&call, &name).await,
-            (Route::Referrers { digest, .. }, Some(name)) => referrers::respond(&call, &name, digest).await,
+            (Route::Tags { .. }, Some(name)) => tags::respond(&context, &name).await,
+            (Route::Referrers { digest, .. }, Some(name)) => {
+                referrers::respond(&context, &name, digest).await
+            }
             // Only routes without a repository have no name, and those are answered above.
             (_, _) => Ok(not_found()),
         };

@@ -8,10 +8,10 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
 use super::byte_ranges::ByteRanges;
-use super::call::Call;
 use super::problem::{Code, Problem};
 use super::range::{Asked, Selected};
 use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
+use super::request_context::RequestContext;
 use super::{Body, conditional, range};
 use crate::registry::Error;
 use crate::storage::ReadRange;
@@ -19,28 +19,32 @@ use crate::storage::ReadRange;
 const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub(super) async fn respond(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &str,
 ) -> Result<Response<Body>, Problem> {
     let digest = Digest::parse(digest)?;
-    match *call.method {
-        Method::DELETE => delete(call, name, &digest).await,
-        Method::HEAD => head(call, name, &digest).await,
-        _ => get(call, name, &digest).await,
+    match *context.method {
+        Method::DELETE => delete(context, name, &digest).await,
+        Method::HEAD => head(context, name, &digest).await,
+        _ => get(context, name, &digest).await,
     }
 }
 
-async fn head(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
-    let held = call.registry.head_blob(name, digest).await?;
-    if conditional::is_unwanted(call.headers, digest) {
+async fn head(
+    context: &RequestContext<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, Problem> {
+    let held = context.registry.head_blob(name, digest).await?;
+    if conditional::is_unwanted(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
     }
-    if conditional::is_fresh(call.headers, digest) {
+    if conditional::is_fresh(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
     let not_satisfiable = || Error::RangeNotSatisfiable { size: held.size };
-    let asked = match asked(call, digest) {
+    let asked = match asked(context, digest) {
         // Of nothing, the whole is as good as any part.
         _ if held.size == 0 => ReadRange::Full,
         Asked::One(range) => range,
@@ -66,49 +70,53 @@ async fn head(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result
     .finish())
 }
 
-async fn get(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
-    if conditional::is_unwanted(call.headers, digest) {
-        call.registry.head_blob(name, digest).await?;
+async fn get(
+    context: &RequestContext<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, Problem> {
+    if conditional::is_unwanted(context.headers, digest) {
+        context.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
     }
-    if conditional::is_fresh(call.headers, digest) {
-        call.registry.head_blob(name, digest).await?;
+    if conditional::is_fresh(context.headers, digest) {
+        context.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    match asked(call, digest) {
-        Asked::One(range) => get_one(call, name, digest, range).await,
-        Asked::Several(ranges) => get_several(call, name, digest, &ranges).await,
+    match asked(context, digest) {
+        Asked::One(range) => get_one(context, name, digest, range).await,
+        Asked::Several(ranges) => get_several(context, name, digest, &ranges).await,
     }
 }
 
 /// The whole, or one part of it.
 async fn get_one(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &Digest,
     asked: ReadRange,
 ) -> Result<Response<Body>, Problem> {
-    if let Some(url) = call.registry.redirect_blob(name, digest).await? {
+    if let Some(url) = context.registry.redirect_blob(name, digest).await? {
         // Nobody may keep it: the URL is good for minutes.
         return Ok(Reply::new(StatusCode::TEMPORARY_REDIRECT)
             .header(DOCKER_CONTENT_DIGEST, digest)
             .header(LOCATION, url)
             .finish());
     }
-    send_one(call, name, digest, asked).await
+    send_one(context, name, digest, asked).await
 }
 
 async fn send_one(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &Digest,
     mut asked: ReadRange,
 ) -> Result<Response<Body>, Problem> {
-    let content = match call.registry.get_blob(name, digest, asked).await {
+    let content = match context.registry.get_blob(name, digest, asked).await {
         // Of nothing, the whole is as good as any part.
         Err(Error::RangeNotSatisfiable { size: 0 }) => {
             asked = ReadRange::Full;
-            call.registry.get_blob(name, digest, asked).await?.content
+            context.registry.get_blob(name, digest, asked).await?.content
         }
         held => held?.content,
     };
@@ -120,21 +128,27 @@ async fn send_one(
 /// Several parts. They are never had from the store itself: S3, Azure and Google Cloud Storage answer a request for
 /// several ranges with the whole.
 async fn get_several(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &Digest,
     ranges: &[ReadRange],
 ) -> Result<Response<Body>, Problem> {
-    let held = call.registry.head_blob(name, digest).await?;
+    let held = context.registry.head_blob(name, digest).await?;
     match range::select(ranges, held.size) {
-        Selected::Whole => get_one(call, name, digest, ReadRange::Full).await,
-        Selected::Nothing if held.size == 0 => get_one(call, name, digest, ReadRange::Full).await,
+        Selected::Whole => get_one(context, name, digest, ReadRange::Full).await,
+        Selected::Nothing if held.size == 0 => get_one(context, name, digest, ReadRange::Full).await,
         Selected::Nothing => Err(Error::RangeNotSatisfiable { size: held.size }.into()),
         Selected::One(part) => {
-            send_one(call, name, digest, ReadRange::Between(part.start, part.end - 1)).await
+            send_one(
+                context,
+                name,
+                digest,
+                ReadRange::Between(part.start, part.end - 1),
+            )
+            .await
         }
         Selected::Several(parts) => {
-            let contents = call.registry.blob_parts(&held, parts.clone());
+            let contents = context.registry.blob_parts(&held, parts.clone());
             let parts = ByteRanges::new(parts, held.size);
             let content_type = parts.content_type();
             let body = Body::byte_ranges(parts, contents);
@@ -144,20 +158,25 @@ async fn get_several(
     }
 }
 
-async fn delete(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Problem> {
-    if !call.options.delete {
+async fn delete(
+    context: &RequestContext<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, Problem> {
+    if !context.options.delete {
         return Err(Problem::new(Code::Unsupported));
     }
-    call.registry.delete_blob(name, digest).await?;
+    context.registry.delete_blob(name, digest).await?;
     Ok(Reply::new(StatusCode::ACCEPTED)
         .header(DOCKER_CONTENT_DIGEST, digest)
         .finish())
 }
 
-fn asked(call: &Call<'_>, digest: &Digest) -> Asked {
-    call.headers
+fn asked(context: &RequestContext<'_>, digest: &Digest) -> Asked {
+    context
+        .headers
         .get(RANGE)
-        .filter(|_| conditional::range_counts(call.headers, digest))
+        .filter(|_| conditional::range_counts(context.headers, digest))
         .map_or(Asked::One(ReadRange::Full), range::parse)
 }
 

@@ -4,9 +4,9 @@ use http::{Response, StatusCode};
 use registry_oci::RepositoryName;
 use serde::Serialize;
 
-use super::call::Call;
 use super::problem::Problem;
 use super::reply::Reply;
+use super::request_context::RequestContext;
 use super::{Body, tags};
 use crate::registry::offload;
 
@@ -18,10 +18,12 @@ struct List<'a> {
     repositories: Vec<&'a str>,
 }
 
-pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+pub(super) async fn respond(context: &RequestContext<'_>) -> Result<Response<Body>, Problem> {
     // Asked for with too large a number, the list comes in the largest pages there are.
-    let limit = tags::number(call)?.unwrap_or(PAGE).min(call.options.catalog_max);
-    let page = call.registry.catalog(call.query.get("last"), limit).await?;
+    let limit = tags::number(context)?
+        .unwrap_or(PAGE)
+        .min(context.options.catalog_max);
+    let page = context.registry.catalog(context.query.get("last"), limit).await?;
     let (repositories, next) = (page.repositories, page.next);
     let reply = offload::by_count(repositories.len(), move || {
         let list = List {
@@ -29,5 +31,5 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Response<Body>, Problem> 
         };
         Reply::json(StatusCode::OK, &list)
     });
-    Ok(tags::linked(call, reply.await?, next.as_deref(), Some(limit)))
+    Ok(tags::linked(context, reply.await?, next.as_deref(), Some(limit)))
 }

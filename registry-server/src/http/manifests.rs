@@ -8,9 +8,9 @@ use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 use super::body::RequestBody;
 use super::body_timeout::Silent;
 use super::buffered::{self, Buffered, Limits};
-use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
+use super::request_context::RequestContext;
 use super::{Body, conditional, warning};
 use crate::fault::chain;
 use crate::registry::{Accepts, Error};
@@ -22,34 +22,34 @@ const TAGS_MAX: usize = 64;
 const RETRY: u32 = 5;
 
 pub(super) async fn respond<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     reference: &str,
     body: B,
 ) -> Result<Response<Body>, Problem> {
-    match (call.method, Reference::parse(reference)) {
-        (&Method::PUT, reference) => put(call, name, &reference?, body).await,
+    match (context.method, Reference::parse(reference)) {
+        (&Method::PUT, reference) => put(context, name, &reference?, body).await,
         // No manifest has a tag that is none.
         (_, Err(error @ registry_oci::Error::InvalidTag { .. })) => {
             Err(Problem::with(Code::ManifestUnknown, error.to_string()))
         }
-        (&Method::DELETE, reference) => delete(call, name, &reference?).await,
-        (_, reference) => get(call, name, &reference?).await,
+        (&Method::DELETE, reference) => delete(context, name, &reference?).await,
+        (_, reference) => get(context, name, &reference?).await,
     }
 }
 
 /// GET and HEAD.
 async fn get(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, Problem> {
-    let accepts = accepts(call.headers);
-    let stored = match call.method {
-        &Method::HEAD => call.registry.head_manifest(name, reference, &accepts).await?,
-        _ => call.registry.get_manifest(name, reference, &accepts).await?,
+    let accepts = accepts(context.headers);
+    let stored = match context.method {
+        &Method::HEAD => context.registry.head_manifest(name, reference, &accepts).await?,
+        _ => context.registry.get_manifest(name, reference, &accepts).await?,
     };
-    let reply = if conditional::is_fresh(call.headers, &stored.digest) {
+    let reply = if conditional::is_fresh(context.headers, &stored.digest) {
         Reply::new(StatusCode::NOT_MODIFIED)
     } else {
         Reply::with_body(StatusCode::OK, Body::whole(stored.bytes)).header(CONTENT_TYPE, &stored.media_type)
@@ -61,12 +61,12 @@ async fn get(
 }
 
 async fn put<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     reference: &Reference,
     body: B,
 ) -> Result<Response<Body>, Problem> {
-    let tags: Vec<Tag> = call
+    let tags: Vec<Tag> = context
         .query
         .all("tag")
         .take(TAGS_MAX + 1)
@@ -78,7 +78,7 @@ async fn put<B: RequestBody>(
                 .status(StatusCode::URI_TOO_LONG),
         );
     }
-    let media_type = match call.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
+    let media_type = match context.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
         Some(Ok(text)) => MediaType::parse(text)?,
         Some(Err(_)) | None => {
             return Err(Problem::with(
@@ -88,13 +88,13 @@ async fn put<B: RequestBody>(
         }
     };
     // Its share of the memory is held until it is stored.
-    let Buffered { bytes, share: _share } = collect(call, body).await?;
-    let pushed = call
+    let Buffered { bytes, share: _share } = collect(context, body).await?;
+    let pushed = context
         .registry
         .put_manifest(name, reference, &media_type, bytes, &tags)
         .await?;
     let mut reply = Reply::new(StatusCode::CREATED)
-        .header(LOCATION, call.locations.manifest(name, &pushed.digest))
+        .header(LOCATION, context.locations.manifest(name, &pushed.digest))
         .header(DOCKER_CONTENT_DIGEST, pushed.digest);
     if let Some(subject) = pushed.subject {
         reply = reply.header(OCI_SUBJECT, subject);
@@ -109,27 +109,27 @@ async fn put<B: RequestBody>(
 }
 
 async fn delete(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, Problem> {
     // Tags too: in distribution before 3.1.1 they could be deleted although deleting was off (CVE-2026-41888).
-    if !call.options.delete {
+    if !context.options.delete {
         return Err(Problem::new(Code::Unsupported));
     }
     match reference {
-        Reference::Tag(tag) => call.registry.delete_tag(name, tag).await?,
-        Reference::Digest(digest) => call.registry.delete_manifest(name, digest).await?,
+        Reference::Tag(tag) => context.registry.delete_tag(name, tag).await?,
+        Reference::Digest(digest) => context.registry.delete_manifest(name, digest).await?,
     }
     Ok(Reply::new(StatusCode::ACCEPTED).finish())
 }
 
 /// The whole body, but never more of it in memory than a manifest may have.
-async fn collect<B: RequestBody>(call: &Call<'_>, body: B) -> Result<Buffered, Problem> {
+async fn collect<B: RequestBody>(context: &RequestContext<'_>, body: B) -> Result<Buffered, Problem> {
     let limit = MANIFEST_MAX as u64;
     let too_large = |size| Problem::from(Error::ManifestTooLarge { size, limit });
     let unfinished = || Problem::with(Code::ManifestInvalid, "the manifest did not come to its end");
-    let announced = call
+    let announced = context
         .headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -139,9 +139,9 @@ async fn collect<B: RequestBody>(call: &Call<'_>, body: B) -> Result<Buffered, P
         return Err(too_large(size));
     }
     let limits = Limits {
-        memory: call.registry.request_memory(),
+        memory: context.registry.request_memory(),
         size: MANIFEST_MAX,
-        timeout: call.options.body_timeout,
+        timeout: context.options.body_timeout,
         patience: buffered::PATIENCE,
     };
     let collected = buffered::collect(body, limits).await.map_err(|error| {

@@ -6,9 +6,9 @@ use http::{HeaderValue, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
 use super::Body;
-use super::call::Call;
 use super::problem::Problem;
 use super::reply::{OCI_FILTERS_APPLIED, Reply};
+use super::request_context::RequestContext;
 
 /// The index around the descriptors ("image index", image specification 1.1).
 const INDEX: [&str; 2] = [
@@ -17,14 +17,17 @@ const INDEX: [&str; 2] = [
 ];
 
 pub(super) async fn respond(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &str,
 ) -> Result<Response<Body>, Problem> {
     let subject = Digest::parse(digest)?;
-    let filter = call.query.get("artifactType").filter(|filter| !filter.is_empty());
-    let last = call.query.get("last").map(Digest::parse).transpose()?;
-    let page = call
+    let filter = context
+        .query
+        .get("artifactType")
+        .filter(|filter| !filter.is_empty());
+    let last = context.query.get("last").map(Digest::parse).transpose()?;
+    let page = context
         .registry
         .referrers(name, &subject, filter, last.as_ref())
         .await?;
@@ -33,8 +36,8 @@ pub(super) async fn respond(
     let body = Body::chunks([before, page.descriptors, behind]);
     let mut reply = Reply::with_body(StatusCode::OK, body).value(CONTENT_TYPE, content_type);
     if let Some(next) = page.next {
-        let query = call.query.with(&[("last", &next.to_string())]);
-        reply = reply.header(LINK, format!("<{}?{query}>; rel=\"next\"", call.path));
+        let query = context.query.with(&[("last", &next.to_string())]);
+        reply = reply.header(LINK, format!("<{}?{query}>; rel=\"next\"", context.path));
     }
     Ok(match filter {
         Some(_) => reply.value(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType")),

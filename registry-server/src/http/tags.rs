@@ -6,9 +6,9 @@ use registry_oci::{RepositoryName, Tag};
 use serde::Serialize;
 
 use super::Body;
-use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
+use super::request_context::RequestContext;
 use crate::registry::offload;
 
 #[derive(Serialize)]
@@ -17,10 +17,16 @@ struct List<'a> {
     tags: Vec<&'a str>,
 }
 
-pub(super) async fn respond(call: &Call<'_>, name: &RepositoryName) -> Result<Response<Body>, Problem> {
+pub(super) async fn respond(
+    context: &RequestContext<'_>,
+    name: &RepositoryName,
+) -> Result<Response<Body>, Problem> {
     // Asked for without a number, the list is whole; asked for with too large a one, it comes in pages.
-    let limit = number(call)?.map(|number| number.min(call.options.tags_max));
-    let page = call.registry.tags(name, call.query.get("last"), limit).await?;
+    let limit = number(context)?.map(|number| number.min(context.options.tags_max));
+    let page = context
+        .registry
+        .tags(name, context.query.get("last"), limit)
+        .await?;
     let last = page.items.last().filter(|_| page.more).cloned();
     let (name, tags) = (name.clone(), page.items);
     let reply = offload::by_count(tags.len(), move || {
@@ -30,12 +36,17 @@ pub(super) async fn respond(call: &Call<'_>, name: &RepositoryName) -> Result<Re
         };
         Reply::json(StatusCode::OK, &list)
     });
-    Ok(linked(call, reply.await?, last.as_ref().map(Tag::as_str), limit))
+    Ok(linked(
+        context,
+        reply.await?,
+        last.as_ref().map(Tag::as_str),
+        limit,
+    ))
 }
 
 /// The `n` parameter.
-pub(super) fn number(call: &Call<'_>) -> Result<Option<usize>, Problem> {
-    match call.query.get("n") {
+pub(super) fn number(context: &RequestContext<'_>) -> Result<Option<usize>, Problem> {
+    match context.query.get("n") {
         None | Some("") => Ok(None),
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
@@ -53,16 +64,16 @@ pub(super) fn number(call: &Call<'_>) -> Result<Option<usize>, Problem> {
 /// The answer with a `Link` to the next page, if there is one: path and query only, so that it is right behind
 /// any proxy, with every other parameter of the request kept.
 pub(super) fn linked(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     reply: Reply,
     last: Option<&str>,
     limit: Option<usize>,
 ) -> Response<Body> {
     match (last, limit) {
         (Some(last), Some(limit)) => {
-            let query = call.query.with(&[("last", last), ("n", &limit.to_string())]);
+            let query = context.query.with(&[("last", last), ("n", &limit.to_string())]);
             reply
-                .header(LINK, format!("<{}?{query}>; rel=\"next\"", call.path))
+                .header(LINK, format!("<{}?{query}>; rel=\"next\"", context.path))
                 .finish()
         }
         (Some(_), None) | (None, _) => reply.finish(),

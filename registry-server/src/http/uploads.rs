@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use registry_oci::{Digest, RepositoryName, UploadId};
 
 use super::body::{BodyError, RequestBody};
-use super::call::Call;
 use super::problem::{Code, Problem};
 use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
+use super::request_context::RequestContext;
 use super::state::UploadState;
 use super::{Body, range};
 use crate::registry::{BlobDescriptor, Chunk, Error, Offset, Progress, Resume, Session};
@@ -24,27 +24,27 @@ const CHUNK_MIN: u64 = 64 * 1024;
 
 /// POST: begins an upload, mounts a blob, or takes one whole.
 pub(super) async fn start<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     body: B,
 ) -> Result<Response<Body>, Problem> {
-    if let Some(digest) = call.query.get("mount") {
+    if let Some(digest) = context.query.get("mount") {
         // A mount that cannot be had begins an upload instead, whatever the reason: the client goes on with it.
-        let from = call.query.get("from").map(RepositoryName::parse).transpose();
+        let from = context.query.get("from").map(RepositoryName::parse).transpose();
         if let (Ok(digest), Ok(from)) = (Digest::parse(digest), from)
-            && let Some(held) = call.registry.mount_blob(name, &digest, from.as_ref()).await?
+            && let Some(held) = context.registry.mount_blob(name, &digest, from.as_ref()).await?
         {
-            return Ok(created(call, name, &held));
+            return Ok(created(context, name, &held));
         }
     }
-    let digest = match (call.query.get("mount"), call.query.get("digest")) {
+    let digest = match (context.query.get("mount"), context.query.get("digest")) {
         // An empty one is none, to every registry.
         (None, Some(digest)) if !digest.is_empty() => Some(Digest::parse(digest)?),
         (Some(_) | None, _) => None,
     };
-    let progress = call.registry.start_upload(name).await?;
+    let progress = context.registry.start_upload(name).await?;
     let Some(digest) = digest else {
-        let mut response = accepted(call, name, &progress, StatusCode::ACCEPTED, None);
+        let mut response = accepted(context, name, &progress, StatusCode::ACCEPTED, None);
         response
             .headers_mut()
             .insert(OCI_CHUNK_MIN_LENGTH, CHUNK_MIN.into());
@@ -52,36 +52,36 @@ pub(super) async fn start<B: RequestBody>(
     };
     let chunk = Chunk {
         offset: Offset::At(0),
-        length: content_length(call.headers),
+        length: content_length(context.headers),
         counted: false,
     };
-    let held = call
+    let held = context
         .registry
         .finish_upload(name, &progress, chunk, &digest, chunks(body))
         .await;
     if held.is_err() {
         // Nobody was told of this upload, so nobody can go on with it.
-        if let Err(error) = call.registry.cancel_upload(name, &progress).await {
+        if let Err(error) = context.registry.cancel_upload(name, &progress).await {
             tracing::debug!(%error, "a failed single POST left no upload to cancel");
         }
     }
-    Ok(created(call, name, &held?))
+    Ok(created(context, name, &held?))
 }
 
 /// GET, HEAD, PATCH, PUT and DELETE of one upload.
 pub(super) async fn respond<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &str,
     body: B,
 ) -> Result<Response<Body>, Problem> {
     let id = UploadId::parse(id)?;
-    match *call.method {
-        Method::PATCH => patch(call, name, &id, body).await,
-        Method::PUT => put(call, name, &id, body).await,
+    match *context.method {
+        Method::PATCH => patch(context, name, &id, body).await,
+        Method::PUT => put(context, name, &id, body).await,
         Method::DELETE => {
-            let state = state(call, name, &id)?;
-            call.registry.cancel_upload(name, state.session(&id)).await?;
+            let state = state(context, name, &id)?;
+            context.registry.cancel_upload(name, state.session(&id)).await?;
             Ok(Reply::new(StatusCode::NO_CONTENT)
                 .header(DOCKER_UPLOAD_UUID, &id)
                 .finish())
@@ -89,42 +89,48 @@ pub(super) async fn respond<B: RequestBody>(
         // The token is not checked: this is how a client that lost track, or whose token is of a secret that is
         // gone, finds out where to go on. It says nothing the path did not need to know.
         _ => {
-            let known = state(call, name, &id).ok();
+            let known = state(context, name, &id).ok();
             let session = known
                 .as_ref()
                 .map_or_else(|| Session::from(&id), |state| state.session(&id));
-            let progress = call.registry.upload_progress(name, session).await?;
-            Ok(accepted(call, name, &progress, StatusCode::NO_CONTENT, known))
+            let progress = context.registry.upload_progress(name, session).await?;
+            Ok(accepted(context, name, &progress, StatusCode::NO_CONTENT, known))
         }
     }
 }
 
 async fn patch<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &UploadId,
     body: B,
 ) -> Result<Response<Body>, Problem> {
-    let state = state(call, name, id)?;
-    let chunk = chunk(call, name, id, &state).await?;
-    let appended = call
+    let state = state(context, name, id)?;
+    let chunk = chunk(context, name, id, &state).await?;
+    let appended = context
         .registry
         .append_upload(name, state.session(id), chunk, chunks(body))
         .await;
     match appended {
-        Ok(progress) => Ok(accepted(call, name, &progress, StatusCode::ACCEPTED, Some(state))),
-        Err(error) => Err(with_way_on(call, name, id, &state, error)),
+        Ok(progress) => Ok(accepted(
+            context,
+            name,
+            &progress,
+            StatusCode::ACCEPTED,
+            Some(state),
+        )),
+        Err(error) => Err(with_way_on(context, name, id, &state, error)),
     }
 }
 
 async fn put<B: RequestBody>(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &UploadId,
     body: B,
 ) -> Result<Response<Body>, Problem> {
-    let state = state(call, name, id)?;
-    let digest = call.query.get("digest").unwrap_or_default();
+    let state = state(context, name, id)?;
+    let digest = context.query.get("digest").unwrap_or_default();
     if digest.is_empty() {
         return Err(Problem::with(
             Code::DigestInvalid,
@@ -132,22 +138,23 @@ async fn put<B: RequestBody>(
         ));
     }
     let digest = Digest::parse(digest)?;
-    let chunk = chunk(call, name, id, &state).await?;
-    match call
+    let chunk = chunk(context, name, id, &state).await?;
+    match context
         .registry
         .finish_upload(name, state.session(id), chunk, &digest, chunks(body))
         .await
     {
-        Ok(held) => Ok(created(call, name, &held)),
-        Err(error) => Err(with_way_on(call, name, id, &state, error)),
+        Ok(held) => Ok(created(context, name, &held)),
+        Err(error) => Err(with_way_on(context, name, id, &state, error)),
     }
 }
 
 /// The token of the request, which must be ours and of this upload.
-fn state(call: &Call<'_>, name: &RepositoryName, id: &UploadId) -> Result<UploadState, Problem> {
-    call.query
+fn state(context: &RequestContext<'_>, name: &RepositoryName, id: &UploadId) -> Result<UploadState, Problem> {
+    context
+        .query
         .get("_state")
-        .and_then(|token| UploadState::open(token, &call.options.secrets, name, id))
+        .and_then(|token| UploadState::open(token, &context.options.secrets, name, id))
         .ok_or_else(|| {
             Problem::with(
                 Code::BlobUploadInvalid,
@@ -158,14 +165,18 @@ fn state(call: &Call<'_>, name: &RepositoryName, id: &UploadId) -> Result<Upload
 
 /// Where the body belongs: where `Content-Range` says, which is newer than the token; else where the token says.
 async fn chunk(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &UploadId,
     state: &UploadState,
 ) -> Result<Chunk, Problem> {
-    let length = content_length(call.headers);
+    let length = content_length(context.headers);
     // An empty header says nothing.
-    let Some(value) = call.headers.get(CONTENT_RANGE).filter(|value| !value.is_empty()) else {
+    let Some(value) = context
+        .headers
+        .get(CONTENT_RANGE)
+        .filter(|value| !value.is_empty())
+    else {
         return Ok(Chunk {
             offset: Offset::At(state.offset),
             length,
@@ -177,14 +188,14 @@ async fn chunk(
     match length {
         Some(length) if length != range.length => {
             // A chunk out of order is 416, whatever else is wrong with it ("Pushing a blob in chunks").
-            let progress = call.registry.upload_progress(name, state.session(id)).await?;
+            let progress = context.registry.upload_progress(name, state.session(id)).await?;
             if progress.size != range.start {
                 let error = Error::UploadOffset {
                     id: id.clone(),
                     expected: range.start,
                     actual: progress.size,
                 };
-                return Err(with_way_on(call, name, id, state, error));
+                return Err(with_way_on(context, name, id, state, error));
             }
             Err(Problem::with(
                 Code::SizeInvalid,
@@ -204,7 +215,7 @@ async fn chunk(
 
 /// An error, and for those after which the upload goes on: where.
 fn with_way_on(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &UploadId,
     state: &UploadState,
@@ -214,9 +225,9 @@ fn with_way_on(
         Error::UploadOffset { actual, .. } | Error::UploadOvertaken { actual, .. } => {
             let resume = state.session(id).resume.map(|_| Resume::Recorded);
             let state = UploadState::new(name, id, *actual, state.started_at.clone(), resume);
-            let location = call
+            let location = context
                 .locations
-                .upload(name, id, &state.seal(&call.options.secrets));
+                .upload(name, id, &state.seal(&context.options.secrets));
             Problem::from(error)
                 .header(LOCATION, location)
                 .header(DOCKER_UPLOAD_UUID, id)
@@ -234,7 +245,7 @@ fn chunks<B: RequestBody>(body: B) -> impl Stream<Item = Result<Bytes, BodyError
 }
 
 fn accepted(
-    call: &Call<'_>,
+    context: &RequestContext<'_>,
     name: &RepositoryName,
     progress: &Progress,
     status: StatusCode,
@@ -242,17 +253,17 @@ fn accepted(
 ) -> Response<Body> {
     let Progress { id, size, resume } = progress;
     let started_at = known.map_or_else(|| Timestamp::now().to_string(), |state| state.started_at);
-    let token = UploadState::new(name, id, *size, started_at, resume.clone()).seal(&call.options.secrets);
+    let token = UploadState::new(name, id, *size, started_at, resume.clone()).seal(&context.options.secrets);
     Reply::new(status)
-        .header(LOCATION, call.locations.upload(name, id, &token))
+        .header(LOCATION, context.locations.upload(name, id, &token))
         .header(RANGE, range::of_upload(*size))
         .header(DOCKER_UPLOAD_UUID, id)
         .finish()
 }
 
-fn created(call: &Call<'_>, name: &RepositoryName, held: &BlobDescriptor) -> Response<Body> {
+fn created(context: &RequestContext<'_>, name: &RepositoryName, held: &BlobDescriptor) -> Response<Body> {
     Reply::new(StatusCode::CREATED)
-        .header(LOCATION, call.locations.blob(name, &held.digest))
+        .header(LOCATION, context.locations.blob(name, &held.digest))
         .header(DOCKER_CONTENT_DIGEST, held.digest)
         .finish()
 }
