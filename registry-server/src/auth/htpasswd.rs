@@ -20,7 +20,9 @@ use super::login_queue::{Login, LoginQueue, Overload, Permit, Turn};
 use super::metrics::{LoginMetrics, Outcome};
 use super::password::{self, Verdict};
 use super::users::{self, Users};
-use super::{Error, Identity, Refusal, quoted};
+use super::access::{Identity, Refusal};
+use super::error::Error;
+use super::header::quoted;
 use crate::files::Version;
 
 /// How often the file is looked at. A user who was removed is out after this, without a restart.

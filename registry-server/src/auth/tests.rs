@@ -268,13 +268,13 @@ async fn a_file_of_apaches_tool_is_understood() {
 proptest::proptest! {
     #[test]
     fn no_mutated_login_panics(header in registry_mutation::mutated(&["Basic YW5uOnMzY3JldA==", "basic Og==", "Bearer abc"])) {
-        let _ = super::basic(&header);
+        let _ = super::header::basic(&header);
     }
 
     #[test]
     fn no_header_panics(header: Vec<u8>, text in "[Bb]asic [A-Za-z0-9+/=]{0,40}") {
-        let _ = super::basic(&header);
-        let _ = super::basic(text.as_bytes());
+        let _ = super::header::basic(&header);
+        let _ = super::header::basic(text.as_bytes());
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use rand::Rng;
 use registry_config::htpasswd::{self, BcryptHash, RefusedLine};
 
-use super::Error;
+use super::error::Error;
 use crate::files::{Version, text};
 
 /// The largest file that is read: users for a small country. A path that names an endless device by mistake must not
