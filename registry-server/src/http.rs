@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every answer below `/v2/` carries `Docker-Distribution-API-Version`; every error has the code and
 //! status of one table ([`problem`]) and a body in the specification's form; nothing reaches the registry before
-//! the gate let it through; bodies stream, and a request costs a constant amount of memory.
+//! the authenticator let it through; bodies stream, and a request costs a constant amount of memory.
 //! Must not: decide what a registry does (handlers translate), or know where anything is stored.
 //! Start at [`App::respond`], then `route`; there is one file per noun of the specification.
 

@@ -11,24 +11,24 @@ use super::htpasswd::Htpasswd;
 
 /// The one door every request passes. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<Kind>);
+pub struct Authenticator(Arc<AuthMethod>);
 
 #[derive(Debug)]
-enum Kind {
+enum AuthMethod {
     Open,
     Silly { realm: String, service: String },
     Htpasswd(Htpasswd),
 }
 
-impl Gate {
-    /// A gate that lets everybody through, whatever `Authorization` they send: a proxy in front may use its own.
+impl Authenticator {
+    /// Lets every request through, whatever its `Authorization` says: a proxy in front may use that header for itself.
     pub fn open() -> Self {
-        Self(Arc::new(Kind::Open))
+        Self(Arc::new(AuthMethod::Open))
     }
 
-    /// Distribution's gate for tests: any `Authorization` header is good enough.
+    /// Distribution's method for tests: accepts every `Authorization` header.
     pub fn silly(realm: impl Into<String>, service: impl Into<String>) -> Self {
-        Self(Arc::new(Kind::Silly {
+        Self(Arc::new(AuthMethod::Silly {
             realm: realm.into(),
             service: service.into(),
         }))
@@ -36,31 +36,31 @@ impl Gate {
 
     /// Users with passwords.
     pub fn htpasswd(users: Htpasswd) -> Self {
-        Self(Arc::new(Kind::Htpasswd(users)))
+        Self(Arc::new(AuthMethod::Htpasswd(users)))
     }
 
     /// The name of the way in, for the line logged at start.
     pub fn name(&self) -> &'static str {
         match &*self.0 {
-            Kind::Open => "none",
-            Kind::Silly { .. } => "silly",
-            Kind::Htpasswd(_) => "htpasswd",
+            AuthMethod::Open => "none",
+            AuthMethod::Silly { .. } => "silly",
+            AuthMethod::Htpasswd(_) => "htpasswd",
         }
     }
 
     /// Counts logins from now on.
     pub fn register(&self, registry: &mut Registry) {
         match &*self.0 {
-            Kind::Open | Kind::Silly { .. } => {}
-            Kind::Htpasswd(users) => users.register(registry),
+            AuthMethod::Open | AuthMethod::Silly { .. } => {}
+            AuthMethod::Htpasswd(users) => users.register(registry),
         }
     }
 
     /// Reads the users again whenever their file changes, for as long as the future is polled.
     pub async fn follow(self) {
         match &*self.0 {
-            Kind::Open | Kind::Silly { .. } => {}
-            Kind::Htpasswd(users) => users.follow().await,
+            AuthMethod::Open | AuthMethod::Silly { .. } => {}
+            AuthMethod::Htpasswd(users) => users.follow().await,
         }
     }
 
@@ -68,8 +68,8 @@ impl Gate {
     /// used is logged and changes nothing.
     pub async fn reload(&self) {
         match &*self.0 {
-            Kind::Open | Kind::Silly { .. } => {}
-            Kind::Htpasswd(users) => users.reload().await,
+            AuthMethod::Open | AuthMethod::Silly { .. } => {}
+            AuthMethod::Htpasswd(users) => users.reload().await,
         }
     }
 
@@ -89,8 +89,8 @@ impl Gate {
             .get(http::header::AUTHORIZATION)
             .map(http::HeaderValue::as_bytes);
         match &*self.0 {
-            Kind::Open => Ok(Identity::default()),
-            Kind::Silly { realm, service } => match authorization {
+            AuthMethod::Open => Ok(Identity::default()),
+            AuthMethod::Silly { realm, service } => match authorization {
                 Some(_) => Ok(Identity {
                     name: Some("silly".to_owned()),
                 }),
@@ -98,7 +98,7 @@ impl Gate {
                     www_authenticate: silly_challenge(realm, service, access),
                 }),
             },
-            Kind::Htpasswd(users) => match authorization.and_then(basic) {
+            AuthMethod::Htpasswd(users) => match authorization.and_then(basic) {
                 Some((user, password)) => users.check(user, password, client).await,
                 None => Err(users.challenge()),
             },

@@ -15,14 +15,14 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use registry_config::htpasswd::BcryptHash;
 
+use super::access::{Identity, Refusal};
 use super::credential_cache::{CredentialCache, Fingerprint, Lookup};
+use super::error::Error;
+use super::header::quoted;
 use super::login_queue::{Login, LoginQueue, Overload, Permit, Turn};
 use super::metrics::{LoginMetrics, Outcome};
 use super::password::{self, Verdict};
 use super::users::{self, Users};
-use super::access::{Identity, Refusal};
-use super::error::Error;
-use super::header::quoted;
 use crate::files::Version;
 
 /// How often the file is looked at. A user who was removed is out after this, without a restart.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 
-use super::{Access, Action, Error, Gate, Htpasswd, Refusal};
+use super::{Access, Action, Authenticator, Error, Htpasswd, Refusal};
 
 fn headers(authorization: Option<&str>) -> http::HeaderMap {
     authorization
@@ -22,13 +22,17 @@ fn login(user: &str, password: &str) -> String {
 }
 
 /// Who is let in: the user's name, or the challenge.
-async fn ask(gate: &Gate, authorization: Option<&str>) -> Result<String, String> {
-    ask_from(gate, authorization, "192.0.2.1").await
+async fn ask(authenticator: &Authenticator, authorization: Option<&str>) -> Result<String, String> {
+    ask_from(authenticator, authorization, "192.0.2.1").await
 }
 
-async fn ask_from(gate: &Gate, authorization: Option<&str>, address: &str) -> Result<String, String> {
+async fn ask_from(
+    authenticator: &Authenticator,
+    authorization: Option<&str>,
+    address: &str,
+) -> Result<String, String> {
     let client: IpAddr = address.parse().unwrap();
-    match gate
+    match authenticator
         .authorize(&headers(authorization), &[Access::Base], Some(client))
         .await
     {
@@ -44,17 +48,17 @@ fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())
 }
 
-fn gate(path: &Path) -> Gate {
-    Gate::htpasswd(Htpasswd::open("Berth \"test\"", path).unwrap())
+fn authenticator(path: &Path) -> Authenticator {
+    Authenticator::htpasswd(Htpasswd::open("Berth \"test\"", path).unwrap())
 }
 
 const CHALLENGE: &str = "Basic realm=\"Berth \\\"test\\\"\"";
 
 /// Asks until the answer is the expected one; the file is looked at once a second.
-async fn becomes(gate: &Gate, authorization: &str, expected: Result<&str, &str>) {
+async fn becomes(authenticator: &Authenticator, authorization: &str, expected: Result<&str, &str>) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let got = ask(gate, Some(authorization)).await;
+        let got = ask(authenticator, Some(authorization)).await;
         if got.as_deref().map_err(String::as_str) == expected {
             return;
         }
@@ -67,13 +71,16 @@ async fn becomes(gate: &Gate, authorization: &str, expected: Result<&str, &str>)
 }
 
 #[tokio::test]
-async fn an_open_gate_ignores_the_authorization_of_a_proxy_in_front() {
-    assert_eq!(ask(&Gate::open(), Some("Basic !!!")).await, Ok(String::new()));
+async fn an_open_registry_ignores_the_authorization_of_a_proxy_in_front() {
+    assert_eq!(
+        ask(&Authenticator::open(), Some("Basic !!!")).await,
+        Ok(String::new())
+    );
 }
 
 #[tokio::test]
-async fn the_silly_gate_wants_a_header_and_names_the_scopes() {
-    let gate = Gate::silly("r", "s");
+async fn silly_wants_a_header_and_names_the_scopes() {
+    let authenticator = Authenticator::silly("r", "s");
     let name = registry_oci::RepositoryName::parse("a/b").unwrap();
     let access = [
         Access::Repository {
@@ -82,15 +89,18 @@ async fn the_silly_gate_wants_a_header_and_names_the_scopes() {
         },
         Access::Catalog,
     ];
-    let refusal = gate.authorize(&headers(None), &access, None).await.unwrap_err();
+    let refusal = authenticator
+        .authorize(&headers(None), &access, None)
+        .await
+        .unwrap_err();
     let www_authenticate =
         "Bearer realm=\"r\",service=\"s\",scope=\"repository:a/b:pull registry:catalog:*\"".to_owned();
     assert_eq!(refusal, Refusal::Challenge { www_authenticate });
     assert_eq!(
-        ask(&gate, None).await,
+        ask(&authenticator, None).await,
         Err("Bearer realm=\"r\",service=\"s\"".to_owned())
     );
-    assert_eq!(ask(&gate, Some("x")).await, Ok("silly".to_owned()));
+    assert_eq!(ask(&authenticator, Some("x")).await, Ok("silly".to_owned()));
 }
 
 #[tokio::test]
@@ -102,7 +112,7 @@ async fn only_the_right_password_of_a_known_user_is_let_in() {
         format!("# people\n\n{}{}", line("amélie", "p:w"), line("bo", "")),
     )
     .unwrap();
-    let gate = gate(&path);
+    let authenticator = authenticator(&path);
     for (authorization, expected) in [
         (None, Err(CHALLENGE)),
         (Some(login("amélie", "p:w")), Ok("amélie")),
@@ -127,7 +137,7 @@ async fn only_the_right_password_of_a_known_user_is_let_in() {
         (Some("Basic %%%".to_owned()), Err(CHALLENGE)),
         (Some("Basic Ym8=".to_owned()), Err(CHALLENGE)),
     ] {
-        let got = ask(&gate, authorization.as_deref()).await;
+        let got = ask(&authenticator, authorization.as_deref()).await;
         assert_eq!(
             got.as_deref().map_err(String::as_str),
             expected,
@@ -144,9 +154,9 @@ async fn hashes_that_are_not_bcrypt_are_never_accepted() {
     let others = "plain:pw\nmd5:$apr1$x$y\nsha:{SHA}kHJPq2yFLSuWnUJyR8hkKqRUSGo=\nnocolon\n:$2y$\n\
         short:$2y$04$abc\nx:$2x$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\n";
     std::fs::write(&path, format!("{others}{good}")).unwrap();
-    let gate = gate(&path);
+    let authenticator = authenticator(&path);
     assert_eq!(
-        ask(&gate, Some(&login("good", "pw"))).await,
+        ask(&authenticator, Some(&login("good", "pw"))).await,
         Ok("good".to_owned())
     );
     for (user, password) in [
@@ -158,7 +168,7 @@ async fn hashes_that_are_not_bcrypt_are_never_accepted() {
         ("nocolon", ""),
     ] {
         assert_eq!(
-            ask(&gate, Some(&login(user, password))).await,
+            ask(&authenticator, Some(&login(user, password))).await,
             Err(CHALLENGE.to_owned()),
             "{user}"
         );
@@ -172,15 +182,15 @@ async fn a_changed_file_is_read_again_and_a_bad_one_keeps_the_last_good_users() 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
     std::fs::write(&path, line("old", "pw")).unwrap();
-    let gate = gate(&path);
+    let authenticator = authenticator(&path);
     let changes = async |text: Option<String>, expected: &[(&str, &str, bool)]| {
         match text {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        gate.reload().await;
+        authenticator.reload().await;
         for (user, password, let_in) in expected {
-            let got = ask(&gate, Some(&login(user, password))).await;
+            let got = ask(&authenticator, Some(&login(user, password))).await;
             assert_eq!(got.is_ok(), *let_in, "{user}:{password}: {got:?}");
         }
     };
@@ -221,12 +231,12 @@ async fn a_secret_that_is_swapped_by_its_links_is_read_again() {
     swap("..1", line("user", "one"));
     let path = folder.path().join("users");
     std::os::unix::fs::symlink("..data/users", &path).unwrap();
-    let gate = gate(&path);
-    tokio::spawn(gate.clone().follow());
-    becomes(&gate, &login("user", "one"), Ok("user")).await;
+    let authenticator = authenticator(&path);
+    tokio::spawn(authenticator.clone().follow());
+    becomes(&authenticator, &login("user", "one"), Ok("user")).await;
     swap("..2", line("user", "two"));
-    becomes(&gate, &login("user", "two"), Ok("user")).await;
-    becomes(&gate, &login("user", "one"), Err(CHALLENGE)).await;
+    becomes(&authenticator, &login("user", "two"), Ok("user")).await;
+    becomes(&authenticator, &login("user", "one"), Err(CHALLENGE)).await;
 }
 
 #[tokio::test]
@@ -254,13 +264,13 @@ async fn a_file_of_apaches_tool_is_understood() {
         .output();
     let output = output.expect("apache2-utils is installed");
     assert!(output.status.success(), "{output:?}");
-    let gate = gate(&path);
+    let authenticator = authenticator(&path);
     assert_eq!(
-        ask(&gate, Some(&login("ann", "s3cret"))).await,
+        ask(&authenticator, Some(&login("ann", "s3cret"))).await,
         Ok("ann".to_owned())
     );
     assert_eq!(
-        ask(&gate, Some(&login("ann", "secret"))).await,
+        ask(&authenticator, Some(&login("ann", "secret"))).await,
         Err(CHALLENGE.to_owned())
     );
 }
@@ -283,24 +293,24 @@ async fn a_storm_of_wrong_passwords_holds_up_no_first_login_from_another_address
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("htpasswd");
     std::fs::write(&path, line("ann", "right") + &line("ben", "other")).unwrap();
-    let gate = gate(&path);
+    let authenticator = authenticator(&path);
     // The user's name is known to whoever storms, and one of them sends from many addresses of one network.
     let wrong = login("ann", "wrong");
     let storm = (0..600).map(|n| {
-        let (gate, wrong) = (&gate, &wrong);
+        let (authenticator, wrong) = (&authenticator, &wrong);
         async move {
             let address = match n % 2 {
                 0 => "192.0.2.1".to_owned(),
                 _ => format!("2001:db8::{n:x}"),
             };
-            ask_from(gate, Some(wrong), &address).await
+            ask_from(authenticator, Some(wrong), &address).await
         }
     });
     let storm = futures_util::future::join_all(storm);
     // Asked in the middle of it: polled after all of the storm, before any of it has its verdict.
     let (right, known) = (login("ann", "right"), login("ben", "other"));
-    let first = ask_from(&gate, Some(&right), "192.0.2.2");
-    let same_network = ask_from(&gate, Some(&known), "2001:db8::1");
+    let first = ask_from(&authenticator, Some(&right), "192.0.2.2");
+    let same_network = ask_from(&authenticator, Some(&known), "2001:db8::1");
     let (answers, ann, ben) = tokio::join!(storm, first, same_network);
     assert_eq!((ann.as_deref(), ben.as_deref()), (Ok("ann"), Ok("ben")));
     let count = |expected: &str| {

@@ -1,4 +1,4 @@
-//! `serve`: a configuration becomes a store, a gate, listeners and probes, until a signal ends it.
+//! `serve`: a configuration becomes a store, an authenticator, listeners and probes, until a signal ends it.
 
 mod cache;
 mod maintenance;
@@ -21,8 +21,8 @@ pub(super) use cache::cache;
 use middleware::Middleware;
 use ownership::Ownership;
 use signals::Signals;
+use wiring::{authenticator, options};
 pub(super) use wiring::{driver, validation};
-use wiring::{gate, options};
 
 use super::config_source::{self, FoundConfig};
 use super::output::Output;
@@ -201,8 +201,8 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     let trouble = Trouble::default();
     let (driver, storage) = driver(config, &trouble)?;
     let cache = cache(config)?;
-    let gate = tokio::select! {
-        gate = gate(config) => gate?,
+    let authenticator = tokio::select! {
+        authenticator = authenticator(config) => authenticator?,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before the users were read");
             return Ok(exit::DONE);
@@ -240,7 +240,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     let driver: Arc<dyn Driver> = match &mut metrics {
         Some(metrics) => {
             log.register(metrics);
-            gate.register(metrics);
+            authenticator.register(metrics);
             if let Some(cache) = &cache {
                 cache.register(metrics);
             }
@@ -258,7 +258,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().follow());
     }
-    tokio::spawn(gate.clone().follow());
+    tokio::spawn(authenticator.clone().follow());
     let maintenance = &config.storage.maintenance;
     let registry = Registry::new(
         Arc::clone(&driver),
@@ -296,7 +296,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
             maintenance::purge_uploads_periodically(registry, purging).await
         });
     }
-    let app = App::new(registry, gate.clone(), options(config, &health));
+    let app = App::new(registry, authenticator.clone(), options(config, &health));
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -304,7 +304,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         probes = probes.as_ref().map(Listener::address).unwrap_or_default(),
         storage,
         cache = cache.map_or("none", |cache| cache.name()),
-        auth = gate.name(),
+        auth = authenticator.name(),
         tls = tls.is_some(),
         configuration = found.place,
         // Distribution's words: tests of other programs wait for them, and read the port.
@@ -312,7 +312,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         listener.address(),
         if tls.is_some() { ", tls" } else { "" }
     );
-    tokio::spawn(signals::follow(others, gate, tls.clone()));
+    tokio::spawn(signals::follow(others, authenticator, tls.clone()));
     let protocols = Protocols {
         tls,
         h2c: http.h2c.enabled == Some(true),

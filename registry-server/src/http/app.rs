@@ -26,7 +26,7 @@ use super::reply::Reply;
 use super::request_context::RequestContext;
 use super::route::Route;
 use super::{Body, Options, RequestBody, blobs, catalog, manifests, referrers, tags, uploads};
-use crate::auth::{Access, Action, Gate, Refusal};
+use crate::auth::{Access, Action, Authenticator, Refusal};
 use crate::registry::Registry;
 
 /// The header that tells a client it speaks to a registry, and its value.
@@ -44,21 +44,21 @@ pub struct App {
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    gate: Gate,
+    authenticator: Authenticator,
     options: Options,
     headers: Configured,
     lingering: Lingering,
 }
 
 impl App {
-    /// An interface to a registry behind a gate.
-    pub fn new(registry: Registry, gate: Gate, options: Options) -> Self {
+    /// An interface to a registry behind an authenticator.
+    pub fn new(registry: Registry, authenticator: Authenticator, options: Options) -> Self {
         let lingering = Lingering::new(Arc::clone(&options.draining));
         Self {
             inner: Arc::new(Inner {
                 headers: Configured::new(&options.headers),
                 registry,
-                gate,
+                authenticator,
                 options,
                 lingering,
             }),
@@ -79,7 +79,7 @@ impl App {
     }
 
     /// Answers one request. The body is read only as far as the answer needs it; dropping the future leaves
-    /// nothing half-written, and bytes of an upload that came in are kept. An answer to somebody the gate let in
+    /// nothing half-written, and bytes of an upload that came in are kept. An answer to somebody the authenticator let in
     /// carries the [`crate::auth::Identity`] as an extension, for the access log.
     pub async fn respond<B: RequestBody>(&self, request: Request<B>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
@@ -177,7 +177,7 @@ impl Inner {
     ) -> Result<Response<Body>, Problem> {
         let Inner {
             registry,
-            gate,
+            authenticator,
             options,
             headers,
             lingering: _,
@@ -189,7 +189,7 @@ impl Inner {
         let query = Query::parse(parts.uri.query());
         let name = name_of(&route)?;
         let access = access(&route, name.as_ref(), &parts.method, &query);
-        let identity = gate
+        let identity = authenticator
             .authorize(
                 &parts.headers,
                 &access,
@@ -216,7 +216,7 @@ impl Inner {
             locations: &locations,
         };
         let answer = match (route, name) {
-            // Behind the gate: whoever is not let in learns nothing else.
+            // Behind the authenticator: whoever is not let in learns nothing else.
             (route, _) if let Some(answer) = without_work(options, &route, &parts.method) => answer,
             (Route::Base, _) => Ok(Reply::with_body(StatusCode::OK, Body::whole("{}"))
                 .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full};
 use registry_oci::Digest;
 
 use super::{App, Body, Options, Peer, Secrets};
-use crate::auth::Gate;
+use crate::auth::Authenticator;
 use crate::registry::{Registry, Settings};
 use crate::storage::{Filesystem, FilesystemOptions, Sync};
 
@@ -49,7 +49,11 @@ fn app_in(folder: &Path, settings: Settings, change: impl FnOnce(&mut Options)) 
     let mut options = Options::new(Secrets::new("a shared secret", []));
     options.delete = true;
     change(&mut options);
-    App::new(Registry::new(Arc::new(driver), settings), Gate::open(), options)
+    App::new(
+        Registry::new(Arc::new(driver), settings),
+        Authenticator::open(),
+        options,
+    )
 }
 
 /// An answer, read to its end.

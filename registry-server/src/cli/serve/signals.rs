@@ -8,7 +8,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::auth::Gate;
+use crate::auth::Authenticator;
 use crate::http::tls::Tls;
 
 /// The signals that stop a server.
@@ -57,7 +57,11 @@ impl Others {
 }
 
 /// Answers them for ever.
-pub(super) async fn follow(mut signals: Others, gate: Gate, tls: Option<Tls>) -> Infallible {
+pub(super) async fn follow(
+    mut signals: Others,
+    authenticator: Authenticator,
+    tls: Option<Tls>,
+) -> Infallible {
     loop {
         let name = tokio::select! {
             _ = signals.hangup.recv() => {
@@ -65,7 +69,7 @@ pub(super) async fn follow(mut signals: Others, gate: Gate, tls: Option<Tls>) ->
                 if let Some(tls) = &tls {
                     tls.look_again();
                 }
-                gate.reload().await;
+                authenticator.reload().await;
                 continue;
             }
             _ = signals.quit.recv() => "SIGQUIT",

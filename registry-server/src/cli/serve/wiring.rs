@@ -1,4 +1,4 @@
-//! From a configuration to the parts of a server: the store, the gate, what is asked of manifests, the interface's options.
+//! From a configuration to the parts of a server: the store, the authenticator, what is asked of manifests, the interface's options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use registry_config::Secret;
 use registry_config::model::Config;
 
 use super::Error;
-use crate::auth::{Gate, Htpasswd};
+use crate::auth::{Authenticator, Htpasswd};
 use crate::health::Health;
 use crate::http::server::{ConnectionLimits, Limits};
 use crate::http::{Network, Options, ResponseMemory, Secrets};
@@ -237,18 +237,18 @@ pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
 }
 
 /// Who is let in.
-pub(super) async fn gate(config: &Config) -> Result<Gate, Error> {
+pub(super) async fn authenticator(config: &Config) -> Result<Authenticator, Error> {
     if let Some(registry_config::model::Htpasswd { realm, path }) = config.auth.htpasswd.clone() {
         // A file on a network may take its time, and a signal that comes meanwhile must be heard.
         let opened = tokio::task::spawn_blocking(move || Htpasswd::open(realm, path)).await;
         let users = opened.map_err(|error| Error::System(error.into()))??;
-        return Ok(Gate::htpasswd(users));
+        return Ok(Authenticator::htpasswd(users));
     }
     if let Some(silly) = &config.auth.silly {
         tracing::warn!("`auth.silly` lets everybody in who sends any Authorization header; it is for tests");
-        return Ok(Gate::silly(&silly.realm, &silly.service));
+        return Ok(Authenticator::silly(&silly.realm, &silly.service));
     }
-    Ok(Gate::open())
+    Ok(Authenticator::open())
 }
 
 /// What the interface is configured with.

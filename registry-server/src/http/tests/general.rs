@@ -189,7 +189,7 @@ async fn whoever_logged_in_is_known_to_the_access_log_also_when_the_answer_is_an
     let driver = Filesystem::new(folder.path().join("store"), &FilesystemOptions::default()).unwrap();
     let app = App::new(
         Registry::new(Arc::new(driver), Settings::default()),
-        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Authenticator::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
         Options::new(Secrets::new("secret", [])),
     );
     let user = async |path: &str, login: &str| {
@@ -221,7 +221,7 @@ async fn an_address_that_sends_too_many_logins_is_told_when_to_come_back() {
     let driver = Filesystem::new(folder.path().join("store"), &FilesystemOptions::default()).unwrap();
     let app = App::new(
         Registry::new(Arc::new(driver), Settings::default()),
-        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Authenticator::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
         Options::new(Secrets::new("secret", [])),
     );
     // `ann:no`
@@ -279,7 +279,7 @@ async fn whoever_is_not_let_in_does_not_learn_which_methods_there_are() {
     options.read_only = true;
     let app = App::new(
         Registry::new(Arc::new(driver), Settings::default()),
-        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Authenticator::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
         options,
     );
     for (method, path, status) in [
@@ -322,7 +322,7 @@ fn for_pages(folder: &std::path::Path, origins: &[&'static str]) -> App {
         .append(http::header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     App::new(
         Registry::new(Arc::new(driver), Settings::default()),
-        Gate::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
+        Authenticator::htpasswd(crate::auth::Htpasswd::open("realm", &users).unwrap()),
         options,
     )
 }
