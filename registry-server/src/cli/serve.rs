@@ -31,7 +31,7 @@ use crate::auth;
 use crate::fault::Fault;
 use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
-use crate::http::server::{self, Client, Counters, Listener, Protocols, Server, Stop};
+use crate::http::server::{self, Client, ConnectionMetrics, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
@@ -317,16 +317,16 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         tls,
         h2c: http.h2c.enabled == Some(true),
     };
-    let counters = Counters::default();
+    let connection_metrics = ConnectionMetrics::default();
     if let Some(metrics) = &mut metrics {
-        counters.register(metrics);
+        connection_metrics.register(metrics);
     }
     let middleware = Arc::new(Middleware {
         app,
         health: health.clone(),
         metrics: metrics.as_mut().map(crate::http::metrics::Metrics::new),
         access_log: (config.log.accesslog.disabled != Some(true)).then(|| log.access.clone()),
-        counters: counters.clone(),
+        connection_metrics: connection_metrics.clone(),
     });
     let main = Server::new(
         listener,
@@ -334,7 +334,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         wiring::limits(http, files),
         move |request: Request<_>, client: Client| Arc::clone(&middleware).answer(request, client),
     )
-    .counted_by(counters);
+    .with_metrics(connection_metrics);
     let stop = Stop::default();
     let drain = http.drain();
     let main = tokio::spawn(main.run(stop.clone(), drain));

@@ -6,8 +6,8 @@
 //! none of them, nor any stream of one, holds more memory than its part.
 //! Must not: look at a request. Start at [`Listener::bind`] and [`Server::run`].
 
+mod connection_metrics;
 mod connections;
-mod counters;
 mod listener;
 mod patience;
 mod refusal;
@@ -35,9 +35,9 @@ use tokio::sync::{Notify, watch};
 
 use super::memory::{BLOCK_MAX, ConnectionMemory, ResponseMemory};
 use super::tls::Tls;
+pub use connection_metrics::ConnectionMetrics;
 pub use connections::ConnectionLimits;
 use connections::{Connections, InUse, Ticket};
-pub use counters::Counters;
 pub use listener::{Error, Listener};
 use patience::{Patience, Rewound};
 use stalled::{Streams, WriteLimit};
@@ -151,7 +151,7 @@ pub struct Server<H> {
     listener: Listener,
     protocols: Protocols,
     limits: Limits,
-    counters: Counters,
+    metrics: ConnectionMetrics,
     handler: H,
 }
 
@@ -168,15 +168,15 @@ where
             listener,
             protocols,
             limits,
-            counters: Counters::default(),
+            metrics: ConnectionMetrics::default(),
             handler,
         }
     }
 
-    /// Counts where `counters` can be read.
+    /// Counts where `metrics` can be read.
     #[must_use]
-    pub fn counted_by(self, counters: Counters) -> Self {
-        Self { counters, ..self }
+    pub fn with_metrics(self, metrics: ConnectionMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Accepts and answers until `stop`, then gives running requests `drain` to finish. Returns how many
@@ -187,12 +187,12 @@ where
             listener,
             protocols,
             limits,
-            counters,
+            metrics,
             handler,
         } = self;
         // Watched by every connection: counts them, and tells when the last one is gone.
         let (alive, _) = watch::channel(());
-        let connections = Connections::new(limits.connections.clone(), counters.clone());
+        let connections = Connections::new(limits.connections.clone(), metrics.clone());
         let refusals = refusal::Refusals::default();
         let limits = Arc::new(limits);
         let serve = |stream: listener::Stream, address: Option<SocketAddr>| {
@@ -206,7 +206,7 @@ where
                 ticket: Arc::new(ticket),
                 stop: stop.clone(),
                 limits: Arc::clone(&limits),
-                counters: counters.clone(),
+                metrics: metrics.clone(),
                 handler: handler.clone(),
             };
             let (protocols, alive) = (protocols.clone(), alive.subscribe());
@@ -239,7 +239,7 @@ where
                     if listener::is_out_of_files(&error) {
                         connections.end_idle();
                     }
-                    listener::pause(&error, &counters).await;
+                    listener::pause(&error, &metrics).await;
                 }
             }
         }
@@ -263,7 +263,7 @@ struct Connection<H> {
     ticket: Arc<Ticket>,
     stop: Stop,
     limits: Arc<Limits>,
-    counters: Counters,
+    metrics: ConnectionMetrics,
     handler: H,
 }
 
@@ -330,14 +330,14 @@ where
             ticket,
             stop,
             limits,
-            counters,
+            metrics,
             handler,
         } = self;
         let asked = Arc::new(AtomicBool::new(false));
         let writes = WriteLimit {
             timeout: limits.write_timeout,
             memory: limits.memory.clone(),
-            counters,
+            metrics,
             peer: address.map(|address| address.ip()),
         };
         let io = TokioIo::new(Patience::new(

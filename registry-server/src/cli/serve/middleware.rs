@@ -10,7 +10,7 @@ use super::request_log::{RequestBody, RequestLog, ResponseBody};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
-use crate::http::server::{Client, Counters};
+use crate::http::server::{Client, ConnectionMetrics};
 use crate::http::{App, Body, Code, NoMemory, Peer, Problem};
 use crate::telemetry::access::Entry;
 use crate::telemetry::{self, Sink};
@@ -29,7 +29,7 @@ pub(super) struct Middleware {
     pub(super) metrics: Option<Metrics>,
     /// Nothing when it is switched off.
     pub(super) access_log: Option<Sink>,
-    pub(super) counters: Counters,
+    pub(super) connection_metrics: ConnectionMetrics,
 }
 
 impl Middleware {
@@ -79,7 +79,7 @@ impl Middleware {
         let mut response = match body.within(&client.memory) {
             Ok(body) => Response::from_parts(parts, body),
             Err(NoMemory) => {
-                self.counters.no_memory();
+                self.connection_metrics.no_memory();
                 Response::from(Problem::unavailable(Some(Duration::from_secs(1))))
             }
         };

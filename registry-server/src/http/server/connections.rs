@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::counters::Counters;
+use super::connection_metrics::ConnectionMetrics;
 use crate::client_key::ClientKey;
 use crate::http::Network;
 
@@ -42,7 +42,7 @@ pub(super) struct Connections(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limits: ConnectionLimits,
-    counters: Counters,
+    metrics: ConnectionMetrics,
     state: Mutex<State>,
     /// A connection ended or became idle.
     changed: Notify,
@@ -83,10 +83,10 @@ struct EntryState {
 }
 
 impl Connections {
-    pub(super) fn new(limits: ConnectionLimits, counters: Counters) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, metrics: ConnectionMetrics) -> Self {
         Self(Arc::new(Shared {
             limits,
-            counters,
+            metrics,
             state: Mutex::default(),
             changed: Notify::new(),
         }))
@@ -111,8 +111,8 @@ impl Connections {
                 // One after the other: each makes room for one.
                 if state.ending == 0 {
                     match state.end_idle(None) {
-                        true => self.0.counters.idle_closed(),
-                        false => self.0.counters.full(),
+                        true => self.0.metrics.idle_closed(),
+                        false => self.0.metrics.full(),
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Connections {
     pub(super) fn end_idle(&self) -> bool {
         let ended = self.state().end_idle(None);
         if ended {
-            self.0.counters.idle_closed();
+            self.0.metrics.idle_closed();
         }
         ended
     }
@@ -143,10 +143,10 @@ impl Connections {
                 .is_some_and(|of| of.open >= self.0.limits.per_client)
         {
             if !state.end_idle(Some(client)) {
-                self.0.counters.client_refused(client);
+                self.0.metrics.client_refused(client);
                 return None;
             }
-            self.0.counters.idle_closed();
+            self.0.metrics.idle_closed();
         }
         state.open += 1;
         if let Some(client) = client {
@@ -160,7 +160,7 @@ impl Connections {
         // Until it asks for something it is as idle as one that will not ask again.
         state.add_idle(&entry);
         drop(state);
-        self.0.counters.opened();
+        self.0.metrics.opened();
         Some(Ticket {
             connections: self.clone(),
             entry,
@@ -268,7 +268,7 @@ impl Drop for Ticket {
             }
         }
         drop(state);
-        self.connections.0.counters.closed();
+        self.connections.0.metrics.closed();
         self.connections.0.changed.notify_waiters();
     }
 }

@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::counters::Counters;
+use super::connection_metrics::ConnectionMetrics;
 use crate::fault::Fault;
 
 /// Why nothing can be accepted.
@@ -178,12 +178,12 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
 
 /// Waits after a failed accept for as long as makes sense. The client's trouble is over at once; the machine's (no
 /// more files, no more memory) has no event to wait for, and trying again at once would only burn the core.
-pub(super) async fn pause(error: &io::Error, counters: &Counters) {
+pub(super) async fn pause(error: &io::Error, metrics: &ConnectionMetrics) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
-    counters.accept_failed(error);
+    metrics.accept_failed(error);
     tokio::time::sleep(Duration::from_millis(250)).await;
 }
 

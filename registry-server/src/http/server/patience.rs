@@ -54,7 +54,7 @@ impl<S: AsyncRead> Patience<S> {
         let tick = self.tick.get_or_insert_with(|| Box::pin(sleep(every)));
         while tick.as_mut().poll(context).is_ready() {
             if self.writes.is_over(since.elapsed()) {
-                self.writes.counters.stalled(self.writes.peer);
+                self.writes.metrics.stalled(self.writes.peer);
                 let error = io::Error::new(io::ErrorKind::TimedOut, "the client read nothing for too long");
                 return Poll::Ready(Err(error));
             }

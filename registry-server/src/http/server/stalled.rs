@@ -12,7 +12,7 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::counters::Counters;
+use super::connection_metrics::ConnectionMetrics;
 use crate::http::memory::{ConnectionMemory, Delivery, ResponseMemory};
 
 /// How long a client may read nothing while others wait for the memory of its answer.
@@ -28,7 +28,7 @@ tokio::task_local! {
 pub(super) struct WriteLimit {
     pub(super) timeout: Duration,
     pub(super) memory: ResponseMemory,
-    pub(super) counters: Counters,
+    pub(super) metrics: ConnectionMetrics,
     pub(super) peer: Option<IpAddr>,
 }
 
@@ -50,7 +50,7 @@ impl WriteLimit {
                 .stalled_for()
                 .is_some_and(|stalled| self.is_over(stalled))
             {
-                self.counters.stalled(self.peer);
+                self.metrics.stalled(self.peer);
                 return;
             }
         }

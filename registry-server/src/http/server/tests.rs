@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::counters::Counters;
+use super::connection_metrics::ConnectionMetrics;
 use super::patience::{Patience, Rewound};
 use super::stalled::WriteLimit;
 use crate::http::ResponseMemory;
@@ -15,7 +15,7 @@ fn writes(timeout: Duration) -> WriteLimit {
     WriteLimit {
         timeout,
         memory: ResponseMemory::new(16 << 20),
-        counters: Counters::default(),
+        metrics: ConnectionMetrics::default(),
         peer: None,
     }
 }

@@ -10,7 +10,7 @@ fn connections(all: usize, per_client: usize) -> Connections {
             per_client,
             proxies,
         },
-        Counters::default(),
+        ConnectionMetrics::default(),
     )
 }
 

@@ -13,12 +13,12 @@ use prometheus_client::registry::Registry;
 use crate::client_key::ClientKey;
 use crate::telemetry::Rarely;
 
-/// The counters of a listener. A clone is another handle of the same ones.
+/// The metrics of a listener. A clone is another handle of the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Counted>);
+pub struct ConnectionMetrics(Arc<Metrics>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct Metrics {
     open: Gauge,
     ended: Family<Reason, Counter>,
     full: Rarely,
@@ -33,7 +33,7 @@ struct Reason {
     reason: &'static str,
 }
 
-impl Counters {
+impl ConnectionMetrics {
     /// Makes them readable.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
