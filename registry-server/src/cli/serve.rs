@@ -31,7 +31,7 @@ use crate::auth;
 use crate::fault::Fault;
 use crate::health::{self, Check, Health, Probes};
 use crate::http::App;
-use crate::http::server::{self, Client, ConnectionMetrics, Listener, Protocols, Server, Stop};
+use crate::http::server::{self, ConnectionInfo, ConnectionMetrics, Listener, Protocols, Server, Stop};
 use crate::http::tls::{self, Tls};
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
@@ -332,7 +332,9 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         listener,
         protocols,
         wiring::limits(http, files),
-        move |request: Request<_>, client: Client| Arc::clone(&middleware).answer(request, client),
+        move |request: Request<_>, connection: ConnectionInfo| {
+            Arc::clone(&middleware).answer(request, connection)
+        },
     )
     .with_metrics(connection_metrics);
     let stop = Stop::default();
@@ -345,9 +347,9 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         if let Some(metrics) = metrics {
             probes = probes.with_metrics(http.debug.prometheus.path(), Arc::new(Metrics::new(metrics)));
         }
-        let answer = move |request: Request<Incoming>, client: Client| {
+        let answer = move |request: Request<Incoming>, connection: ConnectionInfo| {
             let probes = probes.clone();
-            async move { probes.respond(request, client.address).await }
+            async move { probes.respond(request, connection.peer.address).await }
         };
         tokio::spawn(
             Server::new(listener, Protocols::default(), wiring::probe_limits(), answer)

@@ -33,6 +33,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
+use super::Peer;
 use super::memory::{BLOCK_MAX, ConnectionMemory, ResponseMemory};
 use super::tls::Tls;
 pub use connection_metrics::ConnectionMetrics;
@@ -78,14 +79,12 @@ const H2_RESETS: usize = 100;
 const H1_BUFFER: usize = BLOCK_MAX + (16 << 10);
 const _: () = assert!(H1_BUFFER >= HEAD_MAX);
 
-/// Who is at the other end of a connection.
+/// The connection that a request came on.
 #[derive(Debug, Clone)]
-pub struct Client {
-    /// Nothing on a unix socket.
-    pub address: Option<SocketAddr>,
-    /// Whether the connection is TLS.
-    pub tls: bool,
-    /// Where the memory of the answer is taken from.
+pub struct ConnectionInfo {
+    /// The other end.
+    pub peer: Peer,
+    /// The memory that the response is taken from.
     pub memory: ConnectionMemory,
 }
 
@@ -157,7 +156,7 @@ pub struct Server<H> {
 
 impl<H, F, B> Server<H>
 where
-    H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -201,8 +200,10 @@ where
                 return;
             };
             let connection = Connection {
-                address,
-                tls: protocols.tls.is_some(),
+                peer: Peer {
+                    address,
+                    tls: protocols.tls.is_some(),
+                },
                 ticket: Arc::new(ticket),
                 stop: stop.clone(),
                 limits: Arc::clone(&limits),
@@ -258,8 +259,7 @@ where
 
 /// One accepted connection on its way to a protocol.
 struct Connection<H> {
-    address: Option<SocketAddr>,
-    tls: bool,
+    peer: Peer,
     ticket: Arc<Ticket>,
     stop: Stop,
     limits: Arc<Limits>,
@@ -269,13 +269,13 @@ struct Connection<H> {
 
 impl<H, F, B> Connection<H>
 where
-    H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     async fn secure(self, stream: listener::Stream, tls: &Tls) {
-        let peer = self.address;
+        let peer = self.peer.address;
         // Boxed, as is what follows: a connection that lies idle does not keep the room its handshake needed.
         let handshake = Box::pin(tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)));
         let handshake = tokio::select! {
@@ -325,8 +325,7 @@ where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Self {
-            address,
-            tls,
+            peer,
             ticket,
             stop,
             limits,
@@ -338,7 +337,7 @@ where
             timeout: limits.write_timeout,
             memory: limits.memory.clone(),
             metrics,
-            peer: address.map(|address| address.ip()),
+            peer: peer.address.map(|address| address.ip()),
         };
         let io = TokioIo::new(Patience::new(
             stream,
@@ -359,7 +358,7 @@ where
                 // Boxed: hyper keeps room for it also while nothing is asked.
                 Box::pin(async move {
                     let memory = stalled::memory_of_stream(&memory);
-                    let response = handler(request, Client { address, tls, memory }).await;
+                    let response = handler(request, ConnectionInfo { peer, memory }).await;
                     Ok::<_, Infallible>(response.map(|body| Answer {
                         body,
                         _in_use: in_use,
@@ -405,11 +404,11 @@ where
         tokio::select! {
             served = served => if let Err(error) = served {
                 let error = crate::fault::chain(&error);
-                tracing::debug!(peer = ?address, error, "connection ended early");
+                tracing::debug!(peer = ?peer.address, error, "connection ended early");
             },
             () = unused => {}
-            () = ticket.told_to_end() => tracing::debug!(peer = ?address, "idle connection closed for another one"),
-            () = cut.notified() => tracing::debug!(peer = ?address, "connection closed: an answer waited too long"),
+            () = ticket.told_to_end() => tracing::debug!(peer = ?peer.address, "idle connection closed for another one"),
+            () = cut.notified() => tracing::debug!(peer = ?peer.address, "connection closed: an answer waited too long"),
         }
     }
 }

@@ -10,8 +10,8 @@ use super::request_log::{RequestBody, RequestLog, ResponseBody};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
-use crate::http::server::{Client, ConnectionMetrics};
-use crate::http::{App, Body, Code, NoMemory, Peer, Problem};
+use crate::http::server::{ConnectionInfo, ConnectionMetrics};
+use crate::http::{App, Body, Code, NoMemory, Problem};
 use crate::telemetry::access::Entry;
 use crate::telemetry::{self, Sink};
 
@@ -37,12 +37,9 @@ impl Middleware {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        client: Client,
+        connection: ConnectionInfo,
     ) -> Response<ResponseBody<Body>> {
-        let peer = Peer {
-            address: client.address,
-            tls: client.tls,
-        };
+        let ConnectionInfo { peer, memory } = connection;
         let address = self.app.client_address(request.headers(), &peer);
         let line = self.access_log.as_ref().map(|sink| {
             let entry = Entry::new(
@@ -58,7 +55,7 @@ impl Middleware {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
-        let about = telemetry::request::Request::new(&request, client.address, address);
+        let about = telemetry::request::Request::new(&request, peer.address, address);
         let mut log = RequestLog::new(Arc::clone(&about), line, measured);
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&about)));
         let answered = async {
@@ -76,7 +73,7 @@ impl Middleware {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         let (parts, body) = response.into_parts();
-        let mut response = match body.within(&client.memory) {
+        let mut response = match body.within(&memory) {
             Ok(body) => Response::from_parts(parts, body),
             Err(NoMemory) => {
                 self.connection_metrics.no_memory();
