@@ -167,9 +167,15 @@ impl Metrics {
     }
 
     /// A request begins.
-    pub fn start(&self, handler: Handler, method: &Method, uri: &Uri, headers: &HeaderMap) -> Measured {
+    pub fn start(
+        &self,
+        handler: Handler,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> InFlightRequest {
         self.in_flight.get_or_create(&ByHandler { handler }).inc();
-        Measured {
+        InFlightRequest {
             metrics: self.clone(),
             handler,
             method: method_name(method),
@@ -182,7 +188,7 @@ impl Metrics {
 /// A request that is being answered. It must be finished, or it counts as in flight for ever.
 #[derive(Debug)]
 #[must_use]
-pub struct Measured {
+pub struct InFlightRequest {
     metrics: Metrics,
     handler: Handler,
     method: &'static str,
@@ -190,7 +196,7 @@ pub struct Measured {
     started: Instant,
 }
 
-impl Measured {
+impl InFlightRequest {
     /// It ended with this status, after this many bytes of a body.
     pub fn finish(self, code: u16, sent: u64) {
         let Self {

@@ -51,12 +51,12 @@ impl Middleware {
             );
             (sink.clone(), entry)
         });
-        let measured = self.metrics.as_ref().and_then(|metrics| {
+        let in_flight = self.metrics.as_ref().and_then(|metrics| {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
         let about = telemetry::request::Request::new(&request, peer.address, address);
-        let mut log = RequestLog::new(Arc::clone(&about), line, measured);
+        let mut log = RequestLog::new(Arc::clone(&about), line, in_flight);
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&about)));
         let answered = async {
             if self.health.is_out_of_service() {

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use registry_config::GoDuration;
 
-use crate::http::metrics::Measured;
+use crate::http::metrics::InFlightRequest;
 use crate::telemetry::Sink;
 use crate::telemetry::access::Entry;
 use crate::telemetry::request::Request;
@@ -23,7 +23,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 pub(super) struct RequestLog {
     about: Arc<Request>,
     line: Option<(Sink, Entry)>,
-    measured: Option<Measured>,
+    in_flight: Option<InFlightRequest>,
     status: u16,
     user: Option<String>,
     sent: u64,
@@ -32,11 +32,15 @@ pub(super) struct RequestLog {
 
 impl RequestLog {
     /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
-    pub(super) fn new(about: Arc<Request>, line: Option<(Sink, Entry)>, measured: Option<Measured>) -> Self {
+    pub(super) fn new(
+        about: Arc<Request>,
+        line: Option<(Sink, Entry)>,
+        in_flight: Option<InFlightRequest>,
+    ) -> Self {
         Self {
             about,
             line,
-            measured,
+            in_flight,
             status: CLIENT_CLOSED_REQUEST,
             user: None,
             sent: 0,
@@ -85,8 +89,8 @@ impl Drop for RequestLog {
         if tracing::enabled!(tracing::Level::DEBUG) {
             Arc::clone(&self.about).enter(|| self.tell());
         }
-        if let Some(measured) = self.measured.take() {
-            measured.finish(self.status, self.sent);
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.finish(self.status, self.sent);
         }
     }
 }
