@@ -57,10 +57,10 @@ impl Authenticator {
     }
 
     /// Reads the users again whenever their file changes, for as long as the future is polled.
-    pub async fn follow(self) {
+    pub async fn watch_users(self) {
         match &*self.0 {
             AuthMethod::Open | AuthMethod::Silly { .. } => {}
-            AuthMethod::Htpasswd(users) => users.follow().await,
+            AuthMethod::Htpasswd(users) => users.watch().await,
         }
     }
 

@@ -26,7 +26,7 @@ use super::users::{self, Users};
 use crate::files::Version;
 
 /// How often the file is looked at. A user who was removed is out after this, without a restart.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// When a client that was turned away should come back.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// bcrypt looks at no more bytes of a password than these.
@@ -45,7 +45,7 @@ struct Shared {
     path: PathBuf,
     users: ArcSwap<Users>,
     /// Held while a slow disk answers; no request asks for it.
-    seen: Mutex<Seen>,
+    file: Mutex<FileState>,
     cache: CredentialCache,
     queue: Arc<LoginQueue>,
     metrics: LoginMetrics,
@@ -54,10 +54,10 @@ struct Shared {
 }
 
 /// What was seen of the file.
-struct Seen {
+struct FileState {
     version: Option<Version>,
     /// A changed file that could not be used was logged.
-    complained: bool,
+    error_logged: bool,
 }
 
 /// What a check of a password said.
@@ -94,9 +94,9 @@ impl Htpasswd {
             realm,
             path,
             users: ArcSwap::from_pointee(users),
-            seen: Mutex::new(Seen {
+            file: Mutex::new(FileState {
                 version,
-                complained: false,
+                error_logged: false,
             }),
             cache: CredentialCache::new(),
             queue: Arc::new(queue),
@@ -113,22 +113,22 @@ impl Htpasswd {
     }
 
     /// Reads the file again whenever it changes, for as long as the future is polled.
-    pub(super) async fn follow(&self) {
+    pub(super) async fn watch(&self) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.look(Shared::look).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            self.on_blocking_thread(Shared::reload_if_changed).await;
         }
     }
 
     /// Reads the file again, changed or not.
     pub(super) async fn reload(&self) {
-        self.look(Shared::read_again).await;
+        self.on_blocking_thread(Shared::reload).await;
     }
 
     /// On a thread where a file on a network may take its time.
-    async fn look(&self, look: fn(&Shared)) {
+    async fn on_blocking_thread(&self, work: fn(&Shared)) {
         let shared = Arc::clone(&self.shared);
-        let _ = tokio::task::spawn_blocking(move || look(&shared)).await;
+        let _ = tokio::task::spawn_blocking(move || work(&shared)).await;
     }
 
     /// What tells a client how to log in.
@@ -243,27 +243,27 @@ impl Shared {
     }
 
     /// Reads the file again if it is another one than last time.
-    fn look(&self) {
+    fn reload_if_changed(&self) {
         // Somebody else is still looking, at a disk that takes its time.
-        if let Ok(mut seen) = self.seen.try_lock() {
-            self.take_over(&mut seen);
+        if let Ok(mut file) = self.file.try_lock() {
+            self.read_if_new(&mut file);
         }
     }
 
     /// Reads the file again, whatever was seen of it.
-    fn read_again(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen {
+    fn reload(&self) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        *file = FileState {
             version: None,
-            complained: false,
+            error_logged: false,
         };
-        self.take_over(&mut seen);
+        self.read_if_new(&mut file);
     }
 
-    fn take_over(&self, seen: &mut Seen) {
+    fn read_if_new(&self, file: &mut FileState) {
         let path = self.path.display();
         let read = match Version::of(&self.path) {
-            Ok(version) if seen.version == Some(version) => return,
+            Ok(version) if file.version == Some(version) => return,
             Ok(_) => users::read(&self.path),
             Err(source) => Err(Error::Read {
                 path: self.path.clone(),
@@ -274,22 +274,22 @@ impl Shared {
             Ok((version, users)) => {
                 tracing::info!(%path, users = users.len(), "htpasswd changed: users read again");
                 self.users.store(Arc::new(users));
-                *seen = Seen {
+                *file = FileState {
                     version: Some(version),
-                    complained: false,
+                    error_logged: false,
                 };
             }
             Err(error) => {
                 // Once per trouble, not once per look; forgetting the version makes the next look try again.
-                if !seen.complained {
+                if !file.error_logged {
                     let cause = std::error::Error::source(&error)
                         .map(ToString::to_string)
                         .unwrap_or_default();
                     tracing::error!(%path, cause, "htpasswd changed and cannot be used ({error}); the last good users stay");
                 }
-                *seen = Seen {
+                *file = FileState {
                     version: None,
-                    complained: true,
+                    error_logged: true,
                 };
             }
         }

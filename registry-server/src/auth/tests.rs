@@ -232,7 +232,7 @@ async fn a_secret_that_is_swapped_by_its_links_is_read_again() {
     let path = folder.path().join("users");
     std::os::unix::fs::symlink("..data/users", &path).unwrap();
     let authenticator = authenticator(&path);
-    tokio::spawn(authenticator.clone().follow());
+    tokio::spawn(authenticator.clone().watch_users());
     becomes(&authenticator, &login("user", "one"), Ok("user")).await;
     swap("..2", line("user", "two"));
     becomes(&authenticator, &login("user", "two"), Ok("user")).await;

@@ -256,9 +256,9 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         tokio::spawn(health.clone().follow(check));
     }
     if let Some(tls) = &tls {
-        tokio::spawn(tls.clone().follow());
+        tokio::spawn(tls.clone().watch_files());
     }
-    tokio::spawn(authenticator.clone().follow());
+    tokio::spawn(authenticator.clone().watch_users());
     let maintenance = &config.storage.maintenance;
     let registry = Registry::new(
         Arc::clone(&driver),

@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::files::{Version, pem};
 
 /// How often the files are looked at. A mounted Secret takes a minute to arrive; this adds nothing to speak of.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 static MODERN: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 static NEWEST: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -90,8 +90,8 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     files: Files,
     current: ArcSwap<ServerConfig>,
-    /// Somebody asks for a look before its time.
-    asked: Notify,
+    /// A reload was asked for.
+    reload: Notify,
 }
 
 struct Files {
@@ -130,7 +130,7 @@ impl Tls {
         Ok(Some(Self(Arc::new(Inner {
             files,
             current,
-            asked: Notify::new(),
+            reload: Notify::new(),
         }))))
     }
 
@@ -140,27 +140,27 @@ impl Tls {
     }
 
     /// Has the files read again now, changed or not.
-    pub fn look_again(&self) {
-        self.0.asked.notify_one();
+    pub fn reload(&self) {
+        self.0.reload.notify_one();
     }
 
     /// Looks at the files for ever and takes what is new and good. Dropping it stops the looking, no more.
-    pub async fn follow(self) -> std::convert::Infallible {
+    pub async fn watch_files(self) -> std::convert::Infallible {
         // Nothing is remembered of the files that `load` read: a change since then shows as a first look.
         let mut seen: Option<Vec<Option<Version>>> = None;
-        let mut complained = false;
-        let mut tick = tokio::time::interval(LOOK);
+        let mut error_logged = false;
+        let mut tick = tokio::time::interval(POLL_INTERVAL);
         loop {
-            let asked = tokio::select! {
+            let forced = tokio::select! {
                 _ = tick.tick() => false,
-                () = self.0.asked.notified() => true,
+                () = self.0.reload.notified() => true,
             };
             let inner = Arc::clone(&self.0);
             // Off the async threads: the files may lie on a network.
             let now = tokio::task::spawn_blocking(move || inner.files.versions_on_disk())
                 .await
                 .unwrap_or_default();
-            if seen.as_ref() == Some(&now) && !asked {
+            if seen.as_ref() == Some(&now) && !forced {
                 continue;
             }
             let inner = Arc::clone(&self.0);
@@ -169,24 +169,24 @@ impl Tls {
             match read {
                 Ok(Ok(config)) => {
                     self.0.current.store(config);
-                    if asked {
+                    if forced {
                         tracing::info!(%certificate, "certificate read again");
                     } else if seen.is_some() {
                         tracing::info!(%certificate, "certificate changed: the new one is served");
                     }
                     seen = Some(now);
-                    complained = false;
+                    error_logged = false;
                 }
                 // Certificate and key arrive one after the other, so this may be half of a good pair.
                 Ok(Err(error)) => {
-                    if !complained || asked {
+                    if !error_logged || forced {
                         let error = crate::fault::chain(&error);
                         tracing::error!(
                             error,
                             "certificate changed and cannot be used; the old one is served"
                         );
                     }
-                    complained = true;
+                    error_logged = true;
                     // Forgotten, so that it is read again at the next look: a clock too coarse to tell two
                     // writes apart must not leave the old pair until the next rotation.
                     seen = Some(Vec::new());

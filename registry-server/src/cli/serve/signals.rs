@@ -67,7 +67,7 @@ pub(super) async fn follow(
             _ = signals.hangup.recv() => {
                 tracing::info!("SIGHUP: users and certificates are read again; the configuration is not");
                 if let Some(tls) = &tls {
-                    tls.look_again();
+                    tls.reload();
                 }
                 authenticator.reload().await;
                 continue;
