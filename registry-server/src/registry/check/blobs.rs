@@ -65,7 +65,7 @@ impl CheckRun<'_> {
                             self.checked.blobs += 1;
                             self.checked.bytes += size;
                             if let Some((digest, damage)) = damaged {
-                                self.inspector.is_damaged_now(digest);
+                                self.inspector.mark_damaged(digest);
                                 found.push(damage);
                             }
                         }

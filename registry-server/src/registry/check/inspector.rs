@@ -22,7 +22,7 @@ pub(super) struct Inspector<'a> {
     /// Payloads that are there but count as gone.
     damaged: Mutex<HashSet<Digest>>,
     /// From a payload to its digest of another algorithm.
-    others: Mutex<HashMap<(Digest, Algorithm), Digest>>,
+    other_digests: Mutex<HashMap<(Digest, Algorithm), Digest>>,
 }
 
 impl<'a> Inspector<'a> {
@@ -32,7 +32,7 @@ impl<'a> Inspector<'a> {
             digests,
             hashed: AtomicU64::new(0),
             damaged: Mutex::default(),
-            others: Mutex::default(),
+            other_digests: Mutex::default(),
         }
     }
 
@@ -42,7 +42,7 @@ impl<'a> Inspector<'a> {
     }
 
     /// Counts a payload as gone. Tells whether that is news.
-    pub(super) fn is_damaged_now(&self, digest: Digest) -> bool {
+    pub(super) fn mark_damaged(&self, digest: Digest) -> bool {
         self.damaged().insert(digest)
     }
 
@@ -51,7 +51,7 @@ impl<'a> Inspector<'a> {
     }
 
     /// The size of a payload that is there and not known to be damaged.
-    pub(super) async fn payload(&self, canonical: &Digest) -> Result<Option<u64>, Error> {
+    pub(super) async fn payload_size(&self, canonical: &Digest) -> Result<Option<u64>, Error> {
         if self.is_damaged(canonical) {
             return Ok(None);
         }
@@ -65,53 +65,53 @@ impl<'a> Inspector<'a> {
 
     /// Whether a repository has a manifest, by what its links say, and the size of its payload. One that is known by
     /// another digest too counts only while its first link is there, as when it is served.
-    pub(super) async fn revision(
+    pub(super) async fn manifest_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
         let link = |digest| Place::revision_link(repository, &digest);
-        let Some(canonical) = self.right_target(&link(*digest), digest).await? else {
+        let Some(canonical) = self.valid_target(&link(*digest), digest).await? else {
             return Ok(None);
         };
-        if canonical != *digest && self.target(&link(canonical)).await?.is_none() {
+        if canonical != *digest && self.link_target(&link(canonical)).await?.is_none() {
             return Ok(None);
         }
-        self.payload(&canonical).await
+        self.payload_size(&canonical).await
     }
 
     /// Whether a repository has a blob, and its size.
-    pub(super) async fn layer(
+    pub(super) async fn blob_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
         let place = Place::layer_link(repository, digest);
-        match self.right_target(&place, digest).await? {
-            Some(canonical) => self.payload(&canonical).await,
+        match self.valid_target(&place, digest).await? {
+            Some(canonical) => self.payload_size(&canonical).await,
             None => Ok(None),
         }
     }
 
     /// What the link of a digest holds, unless that is wrong: a repair takes such a link away.
-    async fn right_target(&self, link: &Place, digest: &Digest) -> Result<Option<Digest>, Error> {
-        let target = self.target(link).await?;
+    async fn valid_target(&self, link: &Place, digest: &Digest) -> Result<Option<Digest>, Error> {
+        let target = self.link_target(link).await?;
         Ok(target.filter(|target| target.algorithm() != digest.algorithm() || target == digest))
     }
 
     /// What a link holds, without a word in the log.
-    pub(super) async fn target(&self, place: &Place) -> Result<Option<Digest>, Error> {
+    pub(super) async fn link_target(&self, place: &Place) -> Result<Option<Digest>, Error> {
         let found = self.registry.look_at_link(place).await?;
         Ok(found.and_then(|link| link.target))
     }
 
     /// Whether a payload is what another digest says; believed unless digests are asked for.
-    pub(super) async fn is_also(&self, canonical: &Digest, other: &Digest) -> Result<bool, Error> {
+    pub(super) async fn has_digest(&self, canonical: &Digest, other: &Digest) -> Result<bool, Error> {
         if self.digests == Digests::Trusted || canonical == other {
             return Ok(true);
         }
         let name = (*canonical, other.algorithm());
-        let known = |inspector: &Self| inspector.others().get(&name).copied();
+        let known = |inspector: &Self| inspector.other_digests().get(&name).copied();
         if let Some(known) = known(self) {
             return Ok(known == *other);
         }
@@ -120,7 +120,7 @@ impl<'a> Inspector<'a> {
         let Some(actual) = hashed.await? else {
             return Ok(true); // Gone meanwhile, which is another matter.
         };
-        let mut others = self.others();
+        let mut others = self.other_digests();
         if others.len() >= OTHERS_MAX {
             others.clear();
         }
@@ -128,7 +128,7 @@ impl<'a> Inspector<'a> {
         Ok(actual.digest == *other)
     }
 
-    fn others(&self) -> MutexGuard<'_, HashMap<(Digest, Algorithm), Digest>> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    fn other_digests(&self) -> MutexGuard<'_, HashMap<(Digest, Algorithm), Digest>> {
+        self.other_digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use super::diagnosis::{Diagnosis, Move};
 use super::error::CheckError;
 use super::finding::{Finding, TagHistory};
 use super::inspector::Inspector;
-use super::manifests::Memo;
+use super::manifests::SizeMemo;
 use super::run::CheckRun;
 use crate::registry::Error;
 use crate::registry::links::DatedLink;
@@ -60,7 +60,7 @@ impl CheckRun<'_> {
             Ok(digests) => digests,
             Err(error) => return self.unreadable(error).await,
         };
-        let (inspector, memo) = (Arc::clone(&self.inspector), Memo::default());
+        let (inspector, memo) = (Arc::clone(&self.inspector), SizeMemo::default());
         let mut looks = digests
             .map(|digest| {
                 let (inspector, memo) = (&inspector, &memo);
@@ -196,9 +196,9 @@ impl Inspector<'_> {
         };
         let finding = match target {
             None => Finding::LinkEmpty { link: link.clone() },
-            Some(holds) if self.payload(&holds).await?.is_none() => {
+            Some(holds) if self.payload_size(&holds).await?.is_none() => {
                 // Somebody may have removed both.
-                if self.target(&link).await? != target {
+                if self.link_target(&link).await? != target {
                     return Ok(Vec::new());
                 }
                 Finding::LinkDangling {
@@ -208,7 +208,7 @@ impl Inspector<'_> {
             }
             Some(holds)
                 if (holds.algorithm() == digest.algorithm() && holds != digest)
-                    || !self.is_also(&holds, &digest).await? =>
+                    || !self.has_digest(&holds, &digest).await? =>
             {
                 Finding::LinkWrong {
                     link: link.clone(),
@@ -245,7 +245,7 @@ impl Inspector<'_> {
         let means = now.and_then(|link| link.target);
         let Some(means) = means else {
             // A push enters what a tag means into its history first.
-            if now.is_none() && self.target(&current).await?.is_some() {
+            if now.is_none() && self.link_target(&current).await?.is_some() {
                 return Ok((links, Vec::new()));
             }
             let wholly = unset(repository, tag, TagHistory::Lost);
@@ -255,16 +255,16 @@ impl Inspector<'_> {
             }
             // Without a link the tag was never set, or was deleted and not wholly so. An empty one is a crash's.
             for past in history.iter().filter(|_| now.is_some()) {
-                if self.revision(repository, &past.digest).await?.is_some() {
+                if self.manifest_size(repository, &past.digest).await?.is_some() {
                     let finding = unset(repository, tag, TagHistory::Recoverable);
                     return Ok((links, vec![Diagnosis::beyond_repair(finding)]));
                 }
             }
             return Ok((links, vec![whole_tag(wholly)]));
         };
-        if self.revision(repository, &means).await?.is_none() {
+        if self.manifest_size(repository, &means).await?.is_none() {
             // Manifests are deleted after their tags.
-            if self.target(&current).await? != Some(means) {
+            if self.link_target(&current).await? != Some(means) {
                 return Ok((links, Vec::new()));
             }
             let finding = Finding::TagDangling {
@@ -320,7 +320,7 @@ impl Inspector<'_> {
         referrer: &Digest,
     ) -> Result<Vec<Diagnosis>, Error> {
         // What speaks of a manifest that is gone is believed by nobody.
-        if self.revision(repository, referrer).await?.is_none() {
+        if self.manifest_size(repository, referrer).await?.is_none() {
             return Ok(Vec::new());
         }
         let entry = Place::referrer_entry(repository, subject, referrer);

@@ -21,17 +21,17 @@ const MEMO_MAX: usize = 64 * 1024;
 
 /// What a repository was seen to have: sizes by digest, or that there is nothing.
 #[derive(Default)]
-pub(super) struct Memo {
-    seen: Mutex<HashMap<(Digest, Kind), Option<u64>>>,
+pub(super) struct SizeMemo {
+    seen: Mutex<HashMap<(Digest, ReferenceKind), Option<u64>>>,
 }
 
-impl Memo {
-    fn get(&self, wanted: &(Digest, Kind)) -> Option<Option<u64>> {
+impl SizeMemo {
+    fn get(&self, wanted: &(Digest, ReferenceKind)) -> Option<Option<u64>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(wanted).copied()
     }
 
-    fn put(&self, wanted: (Digest, Kind), there: Option<u64>) {
+    fn put(&self, wanted: (Digest, ReferenceKind), there: Option<u64>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MEMO_MAX {
             seen.clear();
@@ -42,7 +42,7 @@ impl Memo {
 
 /// What a mention is to its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum ReferenceKind {
     /// A config or a layer.
     Blob,
     /// An entry of an index. Caches of builds list blobs there, and distribution takes them.
@@ -50,16 +50,16 @@ enum Kind {
 }
 
 /// Something that must be there.
-struct Wanted {
+struct RequiredContent {
     digest: Digest,
-    kind: Kind,
+    kind: ReferenceKind,
     /// What the manifest says; nothing when it says nothing that can be believed.
     size: Option<u64>,
 }
 
 /// What a document asks for.
-struct Document {
-    wanted: Vec<Wanted>,
+struct ManifestContent {
+    wanted: Vec<RequiredContent>,
     subject: Option<Digest>,
     /// What the document is by the other algorithm, when it has a subject.
     other: Option<Digest>,
@@ -71,7 +71,7 @@ impl Inspector<'_> {
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        memo: &Memo,
+        memo: &SizeMemo,
     ) -> Result<Vec<Diagnosis>, Error> {
         let link = Place::revision_link(repository, &digest);
         let Some(DatedLink {
@@ -112,37 +112,37 @@ impl Inspector<'_> {
             Small::Whole { bytes, modified } => (bytes, modified),
             Small::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
             // Somebody may have removed both.
-            Small::Absent if self.target(&link).await? != target => return Ok(Vec::new()),
+            Small::Absent if self.link_target(&link).await? != target => return Ok(Vec::new()),
             Small::Absent => return Ok(vec![dangling()]),
         };
         let size = bytes.len() as u64;
         let children = self.registry.settings.validation.children.clone();
         let read = offload::blocking(move || read(&canonical, digest, &bytes, &children)).await?;
         let document = match read {
-            Read::Document(document) => document,
-            Read::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
+            ReadManifest::Content(document) => document,
+            ReadManifest::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
             // Known by a second digest that its bytes do not have.
-            Read::Other { holds } if holds == canonical => {
+            ReadManifest::OtherDigest { holds } if holds == canonical => {
                 return Ok(vec![at_link(Finding::LinkWrong {
                     link: link.clone(),
                     holds,
                 })]);
             }
-            Read::Other { .. } => {
+            ReadManifest::OtherDigest { .. } => {
                 let finding = Finding::BlobDamaged {
                     digest: canonical,
                     size,
                 };
                 // Another repository, or a look beside this one, may have told it.
                 let blob = self
-                    .is_damaged_now(canonical)
+                    .mark_damaged(canonical)
                     .then(|| Diagnosis::at(finding, payload, modified));
                 return Ok(blob.into_iter().chain([dangling()]).collect());
             }
         };
         let mut found = Vec::new();
         for wanted in &document.wanted {
-            if let Some(finding) = self.wanted(repository, &digest, wanted, memo).await? {
+            if let Some(finding) = self.missing_content(repository, &digest, wanted, memo).await? {
                 found.push(Diagnosis::beyond_repair(finding));
             }
         }
@@ -150,22 +150,22 @@ impl Inspector<'_> {
         Ok(found)
     }
 
-    async fn wanted(
+    async fn missing_content(
         &self,
         repository: &RepositoryName,
         manifest: &Digest,
-        wanted: &Wanted,
-        memo: &Memo,
+        wanted: &RequiredContent,
+        memo: &SizeMemo,
     ) -> Result<Option<Finding>, Error> {
-        let Wanted { digest, kind, size } = wanted;
+        let RequiredContent { digest, kind, size } = wanted;
         let there = match memo.get(&(*digest, *kind)) {
             Some(there) => there,
             None => {
                 let there = match kind {
-                    Kind::Blob => self.layer(repository, digest).await?,
-                    Kind::Child => match self.revision(repository, digest).await? {
+                    ReferenceKind::Blob => self.blob_size(repository, digest).await?,
+                    ReferenceKind::Child => match self.manifest_size(repository, digest).await? {
                         Some(size) => Some(size),
-                        None => self.layer(repository, digest).await?,
+                        None => self.blob_size(repository, digest).await?,
                     },
                 };
                 memo.put((*digest, *kind), there);
@@ -174,12 +174,12 @@ impl Inspector<'_> {
         };
         let (repository, manifest, digest) = (repository.clone(), *manifest, *digest);
         Ok(match (there, kind, size) {
-            (None, Kind::Blob, _) => Some(Finding::BlobMissing {
+            (None, ReferenceKind::Blob, _) => Some(Finding::BlobMissing {
                 repository,
                 manifest,
                 digest,
             }),
-            (None, Kind::Child, _) => Some(Finding::ManifestMissing {
+            (None, ReferenceKind::Child, _) => Some(Finding::ManifestMissing {
                 repository,
                 manifest,
                 digest,
@@ -200,7 +200,7 @@ impl Inspector<'_> {
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        document: &Document,
+        document: &ManifestContent,
     ) -> Result<Option<Diagnosis>, Error> {
         let Some(subject) = document.subject else {
             return Ok(None);
@@ -226,10 +226,10 @@ impl Inspector<'_> {
     }
 }
 
-enum Read {
-    Document(Document),
+enum ReadManifest {
+    Content(ManifestContent),
     /// The bytes have another digest than the one named here.
-    Other {
+    OtherDigest {
         holds: Digest,
     },
     Unreadable {
@@ -238,44 +238,46 @@ enum Read {
 }
 
 /// Takes a stored document apart. Blocks for milliseconds with a large one.
-fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> Read {
+fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> ReadManifest {
     let actual = Digest::of(canonical.algorithm(), bytes);
     if actual != *canonical {
-        return Read::Other { holds: actual };
+        return ReadManifest::OtherDigest { holds: actual };
     }
     if Digest::of(digest.algorithm(), bytes) != digest {
-        return Read::Other { holds: *canonical };
+        return ReadManifest::OtherDigest { holds: *canonical };
     }
     let manifest = match Manifest::of_stored(bytes) {
         Ok(manifest) => manifest,
         Err(error) => {
-            return Read::Unreadable {
+            return ReadManifest::Unreadable {
                 reason: error.to_string(),
             };
         }
     };
     let blobs = manifest.config.iter().chain(&manifest.layers);
-    let blobs = blobs.filter(|blob| !lies_elsewhere(blob)).map(|blob| Wanted {
-        digest: blob.digest,
-        kind: Kind::Blob,
-        size: blob.size,
-    });
+    let blobs = blobs
+        .filter(|blob| !lies_elsewhere(blob))
+        .map(|blob| RequiredContent {
+            digest: blob.digest,
+            kind: ReferenceKind::Blob,
+            size: blob.size,
+        });
     let listed = manifest.manifests.iter();
     let listed = listed
         .filter(|child| children.must_be_there(child))
-        .map(|child| Wanted {
+        .map(|child| RequiredContent {
             digest: child.digest,
-            kind: Kind::Child,
+            kind: ReferenceKind::Child,
             size: child.size,
         });
-    let mut wanted: Vec<Wanted> = match manifest.kind {
+    let mut wanted: Vec<RequiredContent> = match manifest.kind {
         ManifestKind::Image => blobs.collect(),
         ManifestKind::Index => listed.collect(),
         ManifestKind::Schema1 => {
             let mentions = Mentions::read(bytes).unwrap_or_default();
-            let blobs = mentions.content.into_iter().map(|digest| Wanted {
+            let blobs = mentions.content.into_iter().map(|digest| RequiredContent {
                 digest,
-                kind: Kind::Blob,
+                kind: ReferenceKind::Blob,
                 size: None,
             });
             blobs.collect()
@@ -285,7 +287,7 @@ fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &Children) 
     let mut seen = std::collections::HashSet::new();
     wanted.retain(|wanted| seen.insert(wanted.digest));
     let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-    Read::Document(Document {
+    ReadManifest::Content(ManifestContent {
         wanted,
         subject,
         other: subject.map(|_| {

@@ -64,12 +64,12 @@ impl Marked {
 
     fn link(&mut self, place: &Place, canonical: &Digest) {
         let payload = format!("{}\n{canonical}", place.key());
-        self.links.push(&blob(canonical), payload.as_bytes());
+        self.links.push(&blob_key(canonical), payload.as_bytes());
     }
 }
 
 /// How a payload is known.
-pub(super) fn blob(canonical: &Digest) -> Key {
+pub(super) fn blob_key(canonical: &Digest) -> Key {
     let mut key = Key::default();
     // The first half of a SHA-512 is as good a name.
     let length = key.len();
@@ -78,8 +78,8 @@ pub(super) fn blob(canonical: &Digest) -> Key {
 }
 
 /// How a manifest is known.
-fn manifest(repository: &RepositoryName, canonical: &Digest) -> Key {
-    blob(&Digest::sha256(format!("{repository}@{canonical}").as_bytes()))
+fn key_of_manifest(repository: &RepositoryName, canonical: &Digest) -> Key {
+    blob_key(&Digest::sha256(format!("{repository}@{canonical}").as_bytes()))
 }
 
 /// A manifest's link, and what it leads to.
@@ -87,7 +87,7 @@ struct Revision {
     digest: Digest,
     canonical: Digest,
     written: SystemTime,
-    document: Document,
+    document: RevisionContent,
 }
 
 /// What a tag means.
@@ -100,7 +100,7 @@ enum TagTarget {
     Nothing { has_link: bool },
 }
 
-enum Document {
+enum RevisionContent {
     Read(Mentions),
     Missing,
     Unreadable,
@@ -121,7 +121,7 @@ impl Registry {
             manifests: scratch.new_spill("manifests"),
             links: scratch.new_spill("links"),
             unreadable: scratch.new_spill("unreadable"),
-            no_manifest: blob(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
+            no_manifest: blob_key(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
         };
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
@@ -151,8 +151,8 @@ impl Registry {
                         self.mark_revision(&repository, &revision, untagged, limit, &mut marked)
                             .await?;
                         match revision.document {
-                            Document::Missing => collected.missing += 1,
-                            Document::Read(_) | Document::Unreadable => {}
+                            RevisionContent::Missing => collected.missing += 1,
+                            RevisionContent::Read(_) | RevisionContent::Unreadable => {}
                         }
                         collected.manifests += 1;
                         watch(CollectionEvent::Marking(collected));
@@ -261,8 +261,8 @@ impl Registry {
         let key = Place::blob_data(&canonical).key();
         let document = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => mentions(&canonical, bytes).await?,
-            Err(storage::Error::NotFound { .. }) => Document::Missing,
-            Err(storage::Error::TooLarge { .. }) => Document::Unreadable,
+            Err(storage::Error::NotFound { .. }) => RevisionContent::Missing,
+            Err(storage::Error::TooLarge { .. }) => RevisionContent::Unreadable,
             Err(source) => return Err(Error::storage("read a manifest")(source)),
         };
         Ok(Some(Revision {
@@ -287,24 +287,24 @@ impl Registry {
             written,
             document,
         } = revision;
-        let key = manifest(repository, canonical);
+        let key = key_of_manifest(repository, canonical);
         if untagged == Untagged::Keep || *written > limit {
             marked.edges.root(&key);
         }
-        marked.edges.leads(&key, &blob(canonical));
+        marked.edges.leads(&key, &blob_key(canonical));
         let place = Place::revision_link(repository, digest);
         marked.remove_with(&key, &place);
         match document {
-            Document::Read(Mentions { content, subjects }) => {
+            RevisionContent::Read(Mentions { content, subjects }) => {
                 for digest in content {
                     // Whether it is a manifest or a blob is not this document's to say.
-                    marked.edges.leads(&key, &blob(digest));
+                    marked.edges.leads(&key, &blob_key(digest));
                     marked
                         .edges
                         .leads(&key, &self.manifest_key(repository, digest).await?);
                     if digest.algorithm() != Algorithm::Sha256 {
                         for canonical in self.stored_under(repository, digest).await? {
-                            marked.edges.leads(&key, &blob(&canonical));
+                            marked.edges.leads(&key, &blob_key(&canonical));
                         }
                     }
                 }
@@ -313,10 +313,10 @@ impl Registry {
                     marked.edges.leads(&subject, &key);
                 }
             }
-            Document::Missing => {
+            RevisionContent::Missing => {
                 tracing::warn!(%repository, %digest, "the payload of a manifest is missing");
             }
-            Document::Unreadable => {
+            RevisionContent::Unreadable => {
                 marked
                     .unreadable
                     .push(&key, format!("{repository}\n{digest}").as_bytes());
@@ -331,7 +331,7 @@ impl Registry {
             Algorithm::Sha256 => None,
             Algorithm::Sha512 => self.revision(repository, digest).await?,
         };
-        Ok(manifest(repository, &canonical.unwrap_or(*digest)))
+        Ok(key_of_manifest(repository, &canonical.unwrap_or(*digest)))
     }
 
     /// Under which digests the payload may lie of content that is known by another one.
@@ -406,13 +406,13 @@ impl Registry {
 }
 
 /// What a document mentions. Hashing and reading four megabytes takes a while, so it is done aside.
-async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<Document, Error> {
+async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<RevisionContent, Error> {
     let canonical = *canonical;
     offload::blocking(move || {
         if Digest::of(canonical.algorithm(), &bytes) != canonical {
-            return Document::Unreadable;
+            return RevisionContent::Unreadable;
         }
-        Mentions::read(&bytes).map_or(Document::Unreadable, Document::Read)
+        Mentions::read(&bytes).map_or(RevisionContent::Unreadable, RevisionContent::Read)
     })
     .await
 }

@@ -9,7 +9,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName};
 
 use super::blocking::blocking;
 use super::error::GarbageError;
-use super::mark::blob;
+use super::mark::blob_key;
 use super::reachability::Reached;
 use super::report::{CollectionEvent, CollectionReport, Eligible, Removal};
 use super::spill::{Cursor, Key, Partitions, Record, Spill};
@@ -180,10 +180,10 @@ impl Registry {
                 let digests = self.listed(&area, *algorithm, "list blobs").await?;
                 let known = &known;
                 let mut outcomes = digests
-                    .try_filter(|digest| std::future::ready(partitions.of(&blob(digest)) == partition))
+                    .try_filter(|digest| std::future::ready(partitions.of(&blob_key(digest)) == partition))
                     .map(async |digest| {
                         let digest = digest?;
-                        if known.contains(&blob(&digest)) {
+                        if known.contains(&blob_key(&digest)) {
                             return Ok(None);
                         }
                         let place = Place::blob_data(&digest);
