@@ -258,7 +258,7 @@ impl Registry {
     }
 
     /// Whether a repository has a manifest under this digest, and under which one its payload is stored.
-    pub(super) async fn revision(
+    pub(super) async fn manifest_link_target(
         &self,
         repository: &RepositoryName,
         digest: &Digest,

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use futures_util::TryStreamExt as _;
 use registry_oci::RepositoryName;
 
-use super::walk::leads_to_repositories;
+use super::walk::may_hold_repositories;
 use super::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
@@ -50,7 +50,7 @@ impl Registry {
             let key = match &repository {
                 Some(repository) => Area::Repository(repository).key(),
                 // The only such names are of one component.
-                None if leads_to_repositories(&name) => Area::Repositories
+                None if may_hold_repositories(&name) => Area::Repositories
                     .key()
                     .child(&name)
                     .map_err(Error::storage("list repositories"))?,

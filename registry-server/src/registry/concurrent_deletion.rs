@@ -287,7 +287,10 @@ impl Registry {
             Err(error) => return Err(error),
         };
         let other = hashing::digest(Algorithm::Sha512, &bytes).await?;
-        Ok(self.revision(repository, &other).await?.map(|_| other))
+        Ok(self
+            .manifest_link_target(repository, &other)
+            .await?
+            .map(|_| other))
     }
 }
 

@@ -48,7 +48,7 @@ impl Registry {
         };
         let canonical = match link.kind {
             Kind::Blob => self.blob_link_target(link.repository, link.digest).await?,
-            Kind::Manifest => self.revision(link.repository, link.digest).await?,
+            Kind::Manifest => self.manifest_link_target(link.repository, link.digest).await?,
         };
         Ok(canonical.map(|canonical| ResolvedLink {
             canonical,

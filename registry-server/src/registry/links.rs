@@ -49,7 +49,7 @@ impl Registry {
 
     /// The digest a link holds and when it was written, or nothing when there is no link at all.
     pub(super) async fn read_dated_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
-        let found = self.look_at_link(place).await?;
+        let found = self.inspect_link(place).await?;
         if found.is_some_and(|link| link.target.is_none()) {
             self.warn_broken_link(&place.key());
         }
@@ -57,7 +57,7 @@ impl Registry {
     }
 
     /// As [`Registry::read_dated_link`], for those who say themselves what is broken.
-    pub(super) async fn look_at_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
+    pub(super) async fn inspect_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
         match self.driver.get_dated(&key, LINK_MAX).await {

@@ -340,7 +340,7 @@ impl Registry {
     ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
         let link = link(repository, digest);
         let (canonical, resolved) = match consistency {
-            Consistency::Strong => (self.revision(repository, digest).await?, None),
+            Consistency::Strong => (self.manifest_link_target(repository, digest).await?, None),
             Consistency::Cached => {
                 let resolved = self.resolve_link(&link).await?;
                 (resolved.as_ref().map(|resolved| resolved.canonical), resolved)

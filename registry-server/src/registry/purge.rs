@@ -17,7 +17,7 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
 use super::uploads::remains::is_old;
-use super::walk::{Folder, leads_to_repositories};
+use super::walk::{RepositoryFolder, may_hold_repositories};
 use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
@@ -86,8 +86,8 @@ impl Registry {
 
     /// Removes a folder in which nothing is left but the place of uploads, with the empty ones above it: anybody who may
     /// push can make a hundred of them with one request, and every list of repositories walks through all.
-    async fn prune_folder(&self, folder: &Folder) -> Result<(), Error> {
-        if folder.manifests || folder.layers || !leads_to_repositories(&folder.name) {
+    async fn prune_folder(&self, folder: &RepositoryFolder) -> Result<(), Error> {
+        if folder.manifests || folder.layers || !may_hold_repositories(&folder.name) {
             return Ok(());
         }
         let prefix = match (folder.repository(), &folder.key) {

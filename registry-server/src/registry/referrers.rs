@@ -204,7 +204,7 @@ impl Registry {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Option<Found>, Error> {
-        let Some(canonical) = self.revision(repository, referrer).await? else {
+        let Some(canonical) = self.manifest_link_target(repository, referrer).await? else {
             return Ok(None);
         };
         let place = Place::referrer_entry(repository, subject, referrer);

@@ -49,7 +49,7 @@ pub(super) struct Hashed {
 }
 
 /// A small object.
-pub(super) enum Small {
+pub(super) enum SmallObject {
     Absent,
     TooLarge { modified: SystemTime },
     Whole { bytes: Bytes, modified: SystemTime },
@@ -83,15 +83,15 @@ impl Registry {
     }
 
     /// Reads an object of at most `limit` bytes, with its time.
-    pub(super) async fn read_small(&self, key: &StorageKey, limit: u64) -> Result<Small, Error> {
+    pub(super) async fn read_small(&self, key: &StorageKey, limit: u64) -> Result<SmallObject, Error> {
         let failed = Error::storage("read a manifest");
         let mut content = match self.driver.read(key, ReadRange::Full).await {
             Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(Small::Absent),
+            Err(error) if error.is_not_found() => return Ok(SmallObject::Absent),
             Err(source) => return Err(failed(source)),
         };
         if content.size > limit {
-            return Ok(Small::TooLarge {
+            return Ok(SmallObject::TooLarge {
                 modified: content.modified,
             });
         }
@@ -100,7 +100,7 @@ impl Registry {
         while let Some(block) = content.try_next().await.map_err(&failed)? {
             bytes.extend_from_slice(&block);
         }
-        Ok(Small::Whole {
+        Ok(SmallObject::Whole {
             bytes: bytes.freeze(),
             modified,
         })

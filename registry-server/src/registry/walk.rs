@@ -14,7 +14,7 @@ use crate::storage::layout::{self, Area, RepositoryEntry, repository_entry};
 
 /// A folder, and what of a repository lies in it.
 #[derive(Debug, Default)]
-pub(super) struct Folder {
+pub(super) struct RepositoryFolder {
     /// Its path below the root of repositories.
     pub(super) name: String,
     /// Where it lies.
@@ -28,7 +28,7 @@ pub(super) struct Folder {
     pub(super) last_deletion: bool,
 }
 
-impl Folder {
+impl RepositoryFolder {
     /// The repository it is, if a registry can have written it.
     pub(super) fn repository(&self) -> Option<RepositoryName> {
         RepositoryName::parse(&self.name).ok()
@@ -36,18 +36,18 @@ impl Folder {
 }
 
 /// Whether an error is that of a folder that is none of a registry's and not for this process to look into.
-fn is_strangers(name: &str, error: &Error) -> bool {
+fn is_foreign_folder(name: &str, error: &Error) -> bool {
     let denied = matches!(error, Error::Storage { source, .. } if source.is_denied());
-    denied && !leads_to_repositories(name)
+    denied && !may_hold_repositories(name)
 }
 
 /// Whether a folder of this name is a repository or can hold one. A host alone is no name, but names begin with one.
-pub(super) fn leads_to_repositories(name: &str) -> bool {
+pub(super) fn may_hold_repositories(name: &str) -> bool {
     RepositoryName::parse(name).is_ok() || RepositoryName::parse(&format!("{name}/x")).is_ok()
 }
 
 /// A walk that is under way.
-pub(super) struct Walk<'a> {
+pub(super) struct RepositoryWalk<'a> {
     registry: &'a Registry,
     root: StorageKey,
     /// Folders still to be looked at.
@@ -59,18 +59,18 @@ impl Registry {
     ///
     /// # Errors
     /// The store's, when the root cannot be listed.
-    pub(super) async fn walk(&self, root: Area<'_>) -> Result<Walk<'_>, Error> {
-        let mut walk = Walk {
+    pub(super) async fn walk(&self, root: Area<'_>) -> Result<RepositoryWalk<'_>, Error> {
+        let mut walk = RepositoryWalk {
             registry: self,
             root: root.key(),
             pending: Vec::new(),
         };
-        walk.look(String::new()).await?;
+        walk.visit(String::new()).await?;
         Ok(walk)
     }
 
     /// With which bytes digests begin below an area.
-    pub(super) async fn starts(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) async fn first_bytes(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
         let failed = Error::storage("list blobs");
         let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
         let mut starts = Vec::new();
@@ -81,7 +81,7 @@ impl Registry {
     }
 
     /// The digests below an area, as they are found.
-    pub(super) async fn listed(
+    pub(super) async fn list_digests(
         &self,
         area: &Area<'_>,
         algorithm: Algorithm,
@@ -101,14 +101,14 @@ impl Registry {
     }
 }
 
-impl Walk<'_> {
+impl RepositoryWalk<'_> {
     /// The next folder, or why one cannot be looked at; the walk goes on behind it. One that this process may not look
     /// into is stepped over when no repository can be named like it: `lost+found` is root's.
-    pub(super) async fn next(&mut self) -> Option<Result<Folder, Error>> {
+    pub(super) async fn next(&mut self) -> Option<Result<RepositoryFolder, Error>> {
         loop {
             let name = self.pending.pop()?;
-            match self.look(name.clone()).await {
-                Err(error) if is_strangers(&name, &error) => {
+            match self.visit(name.clone()).await {
+                Err(error) if is_foreign_folder(&name, &error) => {
                     tracing::warn!(
                         error = crate::fault::chain(&error),
                         "a folder that no repository can be named like is stepped over"
@@ -119,18 +119,18 @@ impl Walk<'_> {
         }
     }
 
-    async fn look(&mut self, name: String) -> Result<Folder, Error> {
+    async fn visit(&mut self, name: String) -> Result<RepositoryFolder, Error> {
         let failed = Error::storage("list repositories");
         let mut key = self.root.clone();
         for component in name.split('/').filter(|component| !component.is_empty()) {
             key = key.child(component).map_err(&failed)?;
         }
         let mut listing = self.registry.driver.list(&key).await.map_err(&failed)?;
-        let mut folder = Folder {
+        let mut folder = RepositoryFolder {
             name,
             key: Some(key),
             is_empty: true,
-            ..Folder::default()
+            ..RepositoryFolder::default()
         };
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             folder.is_empty = false;
@@ -180,8 +180,11 @@ mod tests {
             ("localhost:5000", false),
         ] {
             let denied = error(io::ErrorKind::PermissionDenied);
-            assert_eq!(is_strangers(name, &denied), strange, "{name}");
-            assert!(!is_strangers(name, &error(io::ErrorKind::TimedOut)), "{name}");
+            assert_eq!(is_foreign_folder(name, &denied), strange, "{name}");
+            assert!(
+                !is_foreign_folder(name, &error(io::ErrorKind::TimedOut)),
+                "{name}"
+            );
         }
     }
 }

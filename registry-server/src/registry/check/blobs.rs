@@ -28,7 +28,7 @@ impl CheckRun<'_> {
     pub(super) async fn payloads(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
-            let mut starts = match registry.starts(&Area::BlobStarts(algorithm)).await {
+            let mut starts = match registry.first_bytes(&Area::BlobStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
                     self.unreadable(error).await?;
@@ -38,7 +38,7 @@ impl CheckRun<'_> {
             starts.sort_unstable();
             for start in starts {
                 let area = Area::Blobs(algorithm, start);
-                let digests = match registry.listed(&area, algorithm, "list blobs").await {
+                let digests = match registry.list_digests(&area, algorithm, "list blobs").await {
                     Ok(digests) => digests,
                     Err(error) => {
                         self.unreadable(error).await?;
@@ -86,7 +86,7 @@ impl CheckRun<'_> {
     pub(super) async fn aliases(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
-            let starts = match registry.starts(&Area::BlobAliasStarts(algorithm)).await {
+            let starts = match registry.first_bytes(&Area::BlobAliasStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
                     self.unreadable(error).await?;
@@ -95,7 +95,9 @@ impl CheckRun<'_> {
             };
             for start in starts {
                 let area = Area::BlobAliases(algorithm, start);
-                let listed = registry.listed(&area, algorithm, "list other digests").await;
+                let listed = registry
+                    .list_digests(&area, algorithm, "list other digests")
+                    .await;
                 let mut digests = match listed {
                     Ok(digests) => digests,
                     Err(error) => {

@@ -101,7 +101,7 @@ impl<'a> Inspector<'a> {
 
     /// What a link holds, without a word in the log.
     pub(super) async fn link_target(&self, place: &Place) -> Result<Option<Digest>, Error> {
-        let found = self.registry.look_at_link(place).await?;
+        let found = self.registry.inspect_link(place).await?;
         Ok(found.and_then(|link| link.target))
     }
 

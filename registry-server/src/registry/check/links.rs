@@ -13,8 +13,8 @@ use super::manifests::SizeMemo;
 use super::run::CheckRun;
 use crate::registry::Error;
 use crate::registry::links::DatedLink;
-use crate::registry::verify::Small;
-use crate::registry::walk::Folder;
+use crate::registry::verify::SmallObject;
+use crate::registry::walk::RepositoryFolder;
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{EntryKind, Listing};
 
@@ -26,7 +26,7 @@ const MANIFESTS: usize = 8;
 
 impl CheckRun<'_> {
     /// A folder, if it is a repository.
-    pub(super) async fn folder(&mut self, folder: Folder) -> Result<(), CheckError> {
+    pub(super) async fn folder(&mut self, folder: RepositoryFolder) -> Result<(), CheckError> {
         if !folder.manifests && !folder.layers {
             return Ok(());
         }
@@ -56,7 +56,11 @@ impl CheckRun<'_> {
         algorithm: Algorithm,
     ) -> Result<(), CheckError> {
         let area = Area::Revisions(repository, algorithm);
-        let digests = match self.registry.listed(&area, algorithm, "list manifests").await {
+        let digests = match self
+            .registry
+            .list_digests(&area, algorithm, "list manifests")
+            .await
+        {
             Ok(digests) => digests,
             Err(error) => return self.unreadable(error).await,
         };
@@ -80,7 +84,7 @@ impl CheckRun<'_> {
     async fn layers(&mut self, repository: &RepositoryName, algorithm: Algorithm) -> Result<(), CheckError> {
         let area = Area::LayersOf(repository, algorithm);
         let doing = "list the blobs of a repository";
-        let digests = match self.registry.listed(&area, algorithm, doing).await {
+        let digests = match self.registry.list_digests(&area, algorithm, doing).await {
             Ok(digests) => digests,
             Err(error) => return self.unreadable(error).await,
         };
@@ -141,7 +145,11 @@ impl CheckRun<'_> {
         algorithm: Algorithm,
     ) -> Result<(), CheckError> {
         let area = Area::Subjects(repository, algorithm);
-        let mut subjects = match self.registry.listed(&area, algorithm, "list subjects").await {
+        let mut subjects = match self
+            .registry
+            .list_digests(&area, algorithm, "list subjects")
+            .await
+        {
             Ok(subjects) => subjects,
             Err(error) => return self.unreadable(error).await,
         };
@@ -190,7 +198,7 @@ impl Inspector<'_> {
         let Some(DatedLink {
             target,
             modified: seen,
-        }) = self.registry.look_at_link(&link).await?
+        }) = self.registry.inspect_link(&link).await?
         else {
             return Ok(Vec::new());
         };
@@ -223,7 +231,7 @@ impl Inspector<'_> {
     /// A tag, and how many links it has.
     async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Diagnosis>), Error> {
         let current = Place::tag_current(repository, tag);
-        let now = self.registry.look_at_link(&current).await?;
+        let now = self.registry.inspect_link(&current).await?;
         let history = self.history(repository, tag).await?;
         let links = history.len() as u64 + u64::from(now.is_some());
         let entry = |digest: &Digest| Place::tag_index(repository, tag, digest);
@@ -296,11 +304,11 @@ impl Inspector<'_> {
         for algorithm in Algorithm::ALL {
             let area = Area::TagHistory(repository, tag, algorithm);
             let doing = "list the history of a tag";
-            let digests = self.registry.listed(&area, algorithm, doing).await?;
+            let digests = self.registry.list_digests(&area, algorithm, doing).await?;
             let mut entries = digests
                 .map_ok(async |digest| {
                     let place = Place::tag_index(repository, tag, &digest);
-                    let found = self.registry.look_at_link(&place).await?;
+                    let found = self.registry.inspect_link(&place).await?;
                     Ok(found.map(|link| HistoryEntry { digest, link }))
                 })
                 .try_buffer_unordered(4)
@@ -329,12 +337,12 @@ impl Inspector<'_> {
             .read_small(&entry.key(), MANIFEST_MAX as u64)
             .await?
         {
-            Small::Absent => return Ok(Vec::new()),
-            Small::Whole { bytes, modified } => match serde_json::from_slice::<Descriptor>(&bytes) {
+            SmallObject::Absent => return Ok(Vec::new()),
+            SmallObject::Whole { bytes, modified } => match serde_json::from_slice::<Descriptor>(&bytes) {
                 Ok(entry) if entry.digest == *referrer => return Ok(Vec::new()),
                 Ok(_) | Err(_) => modified,
             },
-            Small::TooLarge { modified } => modified,
+            SmallObject::TooLarge { modified } => modified,
         };
         let finding = Finding::ReferrerUnreadable {
             repository: repository.clone(),

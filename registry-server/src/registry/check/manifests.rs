@@ -12,7 +12,7 @@ use super::inspector::Inspector;
 use crate::registry::links::DatedLink;
 use crate::registry::manifest_parser::STORED_MAX;
 use crate::registry::manifest_rules::{Children, lies_elsewhere};
-use crate::registry::verify::Small;
+use crate::registry::verify::SmallObject;
 use crate::registry::{Error, offload};
 use crate::storage::layout::Place;
 
@@ -77,7 +77,7 @@ impl Inspector<'_> {
         let Some(DatedLink {
             target,
             modified: seen,
-        }) = self.registry.look_at_link(&link).await?
+        }) = self.registry.inspect_link(&link).await?
         else {
             return Ok(Vec::new());
         };
@@ -109,11 +109,11 @@ impl Inspector<'_> {
         }
         let payload = Place::blob_data(&canonical);
         let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
-            Small::Whole { bytes, modified } => (bytes, modified),
-            Small::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
+            SmallObject::Whole { bytes, modified } => (bytes, modified),
+            SmallObject::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
             // Somebody may have removed both.
-            Small::Absent if self.link_target(&link).await? != target => return Ok(Vec::new()),
-            Small::Absent => return Ok(vec![dangling()]),
+            SmallObject::Absent if self.link_target(&link).await? != target => return Ok(Vec::new()),
+            SmallObject::Absent => return Ok(vec![dangling()]),
         };
         let size = bytes.len() as u64;
         let children = self.registry.settings.validation.children.clone();

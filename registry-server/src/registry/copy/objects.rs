@@ -115,7 +115,7 @@ impl<'a> StorePair<'a> {
 
     /// Copies the link of a digest, when what it leads to is at the target.
     pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<CopyOutcome, ObjectError> {
-        let Some(found) = self.source.look_at_link(&link).await.map_err(ObjectError::Read)? else {
+        let Some(found) = self.source.inspect_link(&link).await.map_err(ObjectError::Read)? else {
             return Ok(CopyOutcome::Gone);
         };
         let Some(target) = found.target else {
@@ -146,7 +146,7 @@ impl<'a> StorePair<'a> {
 
     /// Whether the target has a link that holds a digest.
     pub(super) async fn has_link(&self, link: &Place) -> Result<bool, ObjectError> {
-        let found = self.target.look_at_link(link).await.map_err(ObjectError::Write)?;
+        let found = self.target.inspect_link(link).await.map_err(ObjectError::Write)?;
         Ok(found.is_some_and(|link| link.target.is_some()))
     }
 

@@ -11,7 +11,7 @@ use super::objects::{CopyOutcome, ObjectError, StorePair};
 use super::report::{CopyEvent, CopyReport};
 use crate::registry::check::finding::{Finding, TagHistory};
 use crate::registry::ticker::Ticker;
-use crate::registry::walk::Folder;
+use crate::registry::walk::RepositoryFolder;
 use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
 use crate::storage::layout::{self, Area, Place};
@@ -57,11 +57,11 @@ impl<'a> CopyRun<'a> {
     pub(super) async fn payloads(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            let mut starts = self.required(source.starts(&Area::BlobStarts(algorithm)).await)?;
+            let mut starts = self.required(source.first_bytes(&Area::BlobStarts(algorithm)).await)?;
             starts.sort_unstable();
             for start in starts {
                 let area = Area::Blobs(algorithm, start);
-                let digests = self.required(source.listed(&area, algorithm, "list blobs").await)?;
+                let digests = self.required(source.list_digests(&area, algorithm, "list blobs").await)?;
                 let pair = Arc::clone(&self.pair);
                 let outcomes = digests
                     // Under another start nobody would look for it.
@@ -84,9 +84,10 @@ impl<'a> CopyRun<'a> {
     pub(super) async fn aliases(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            for start in self.required(source.starts(&Area::BlobAliasStarts(algorithm)).await)? {
+            for start in self.required(source.first_bytes(&Area::BlobAliasStarts(algorithm)).await)? {
                 let area = Area::BlobAliases(algorithm, start);
-                let digests = self.required(source.listed(&area, algorithm, "list other digests").await)?;
+                let digests =
+                    self.required(source.list_digests(&area, algorithm, "list other digests").await)?;
                 self.links(digests, |digest| Place::blob_alias(&digest)).await?;
             }
         }
@@ -106,7 +107,7 @@ impl<'a> CopyRun<'a> {
         Ok(())
     }
 
-    async fn folder(&mut self, folder: Folder) -> Result<(), CopyError> {
+    async fn folder(&mut self, folder: RepositoryFolder) -> Result<(), CopyError> {
         if !folder.manifests && !folder.layers && !folder.uploads {
             return Ok(());
         }
@@ -125,13 +126,13 @@ impl<'a> CopyRun<'a> {
         for algorithm in Algorithm::ALL {
             let area = Area::LayersOf(&repository, algorithm);
             let doing = "list the blobs of a repository";
-            let digests = self.required(source.listed(&area, algorithm, doing).await)?;
+            let digests = self.required(source.list_digests(&area, algorithm, doing).await)?;
             let layer = |digest| Place::layer_link(&repository, &digest);
             self.links(digests, layer).await?;
         }
         for algorithm in Algorithm::ALL {
             let area = Area::Revisions(&repository, algorithm);
-            let digests = self.required(source.listed(&area, algorithm, "list manifests").await)?;
+            let digests = self.required(source.list_digests(&area, algorithm, "list manifests").await)?;
             let revision = |digest| Place::revision_link(&repository, &digest);
             self.links(digests, revision).await?;
         }
@@ -144,7 +145,7 @@ impl<'a> CopyRun<'a> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
             let area = Area::Subjects(repository, algorithm);
-            let mut subjects = self.required(source.listed(&area, algorithm, "list subjects").await)?;
+            let mut subjects = self.required(source.list_digests(&area, algorithm, "list subjects").await)?;
             while let Some(subject) = subjects.next().await {
                 let subject = self.required(subject)?;
                 let failed = Error::storage("list referrers");
@@ -160,7 +161,11 @@ impl<'a> CopyRun<'a> {
         }
         for algorithm in Algorithm::ALL {
             let area = Area::ReferrersKnown(repository, algorithm);
-            let marks = self.required(source.listed(&area, algorithm, "list known manifests").await)?;
+            let marks = self.required(
+                source
+                    .list_digests(&area, algorithm, "list known manifests")
+                    .await,
+            )?;
             let mark = |digest| Place::referrer_known(repository, &digest);
             self.entries(marks, mark).await?;
         }
@@ -317,7 +322,7 @@ impl StorePair<'_> {
         // Before the history, in which it was entered before.
         let Some(link) = self
             .source
-            .look_at_link(&current)
+            .inspect_link(&current)
             .await
             .map_err(ObjectError::Read)?
         else {
@@ -340,7 +345,7 @@ impl StorePair<'_> {
         for algorithm in Algorithm::ALL {
             let area = Area::TagHistory(repository, &tag, algorithm);
             let doing = "list the history of a tag";
-            let listed = self.source.listed(&area, algorithm, doing).await;
+            let listed = self.source.list_digests(&area, algorithm, doing).await;
             let mut history = listed.map_err(ObjectError::Read)?;
             while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
                 let entry = Place::tag_index(repository, &tag, &digest);

@@ -141,7 +141,7 @@ impl Registry {
             for algorithm in Algorithm::ALL {
                 let area = Area::Revisions(&repository, algorithm);
                 let mut revisions = self
-                    .listed(&area, algorithm, "list manifests")
+                    .list_digests(&area, algorithm, "list manifests")
                     .await?
                     .map(async |digest| self.read_revision(&repository, digest?).await)
                     .buffer_unordered(READS)
@@ -161,7 +161,7 @@ impl Registry {
                 }
                 let area = Area::LayersOf(&repository, algorithm);
                 let mut layers = self
-                    .listed(&area, algorithm, "list the blobs of a repository")
+                    .list_digests(&area, algorithm, "list the blobs of a repository")
                     .await?;
                 while let Some(digest) = layers.try_next().await? {
                     let mut canonical = digest;
@@ -202,7 +202,9 @@ impl Registry {
             }
             for algorithm in Algorithm::ALL {
                 let area = Area::TagHistory(repository, &tag, algorithm);
-                let mut history = self.listed(&area, algorithm, "list the history of a tag").await?;
+                let mut history = self
+                    .list_digests(&area, algorithm, "list the history of a tag")
+                    .await?;
                 while let Some(digest) = history.try_next().await? {
                     let manifest = self.manifest_key(repository, &digest).await?;
                     if let TagTarget::Unknown = tag_meaning {
@@ -230,7 +232,7 @@ impl Registry {
                 false => TagTarget::Nothing { has_link: false },
             });
         };
-        if self.revision(repository, &digest).await?.is_some() {
+        if self.manifest_link_target(repository, &digest).await?.is_some() {
             return Ok(TagTarget::Manifest(digest));
         }
         // Somebody may have moved the tag, and deleted what it meant.
@@ -329,7 +331,7 @@ impl Registry {
     async fn manifest_key(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => None,
-            Algorithm::Sha512 => self.revision(repository, digest).await?,
+            Algorithm::Sha512 => self.manifest_link_target(repository, digest).await?,
         };
         Ok(key_of_manifest(repository, &canonical.unwrap_or(*digest)))
     }
@@ -360,14 +362,16 @@ impl Registry {
             }
             for algorithm in Algorithm::ALL {
                 let area = Area::ReferrersKnown(&repository, algorithm);
-                let mut known = self.listed(&area, algorithm, "list known manifests").await?;
+                let mut known = self
+                    .list_digests(&area, algorithm, "list known manifests")
+                    .await?;
                 while let Some(digest) = known.try_next().await? {
                     let key = self.manifest_key(&repository, &digest).await?;
                     marked.remove_with(&key, &Place::referrer_known(&repository, &digest));
                     marked = marked.spilled().await?;
                 }
                 let area = Area::Subjects(&repository, algorithm);
-                let mut subjects = self.listed(&area, algorithm, "list subjects").await?;
+                let mut subjects = self.list_digests(&area, algorithm, "list subjects").await?;
                 while let Some(subject) = subjects.try_next().await? {
                     let failed = Error::storage("list referrers");
                     let area = Area::Subject(&repository, &subject).key();
@@ -389,9 +393,9 @@ impl Registry {
 
     async fn mark_aliases(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
         for algorithm in Algorithm::ALL {
-            for start in self.starts(&Area::BlobAliasStarts(algorithm)).await? {
+            for start in self.first_bytes(&Area::BlobAliasStarts(algorithm)).await? {
                 let area = Area::BlobAliases(algorithm, start);
-                let mut aliases = self.listed(&area, algorithm, "list other digests").await?;
+                let mut aliases = self.list_digests(&area, algorithm, "list other digests").await?;
                 while let Some(digest) = aliases.try_next().await? {
                     let place = Place::blob_alias(&digest);
                     // One that holds nothing leads nowhere.

@@ -164,7 +164,7 @@ impl Registry {
         let partitions = reached.partitions;
         let mut starts = Vec::new();
         for algorithm in Algorithm::ALL {
-            let found = self.starts(&Area::BlobStarts(algorithm)).await?;
+            let found = self.first_bytes(&Area::BlobStarts(algorithm)).await?;
             starts.extend(found.into_iter().map(|start| (algorithm, start)));
         }
         for partition in partitions.all() {
@@ -177,7 +177,7 @@ impl Registry {
             let here = |start: &u8| partitions.first_bytes(partition).contains(start);
             for (algorithm, start) in starts.iter().filter(|(_, start)| here(start)) {
                 let area = Area::Blobs(*algorithm, *start);
-                let digests = self.listed(&area, *algorithm, "list blobs").await?;
+                let digests = self.list_digests(&area, *algorithm, "list blobs").await?;
                 let known = &known;
                 let mut outcomes = digests
                     .try_filter(|digest| std::future::ready(partitions.of(&blob_key(digest)) == partition))

@@ -370,7 +370,13 @@ async fn a_tag_whose_link_was_emptied_by_a_crash_keeps_all_it_ever_meant() {
     std::fs::write(&current, whole).unwrap();
     let collected = collect(&registry, &at_once(Untagged::Delete)).await;
     assert_eq!(collected.manifests_removed, 1, "{collected:?}");
-    assert!(registry.revision(&app, &images[1]).await.unwrap().is_some());
+    assert!(
+        registry
+            .manifest_link_target(&app, &images[1])
+            .await
+            .unwrap()
+            .is_some()
+    );
     // Its past is forgotten with it.
     let history = keys(registry.driver()).await;
     let past = |digest: &Digest| {
@@ -444,7 +450,13 @@ async fn tags_that_mean_nothing_go_with_what_has_no_tag_and_stay_without() {
     let collected = collect(&registry, &at_once(Untagged::Delete)).await;
     assert_eq!(collected.manifests_removed, 1, "{collected:?}");
     assert_eq!(tags().await, [tag("v1")]);
-    let is_there = async |digest| registry.revision(&app, &digest).await.unwrap().is_some();
+    let is_there = async |digest| {
+        registry
+            .manifest_link_target(&app, &digest)
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert_eq!((is_there(kept).await, is_there(past).await), (true, false));
 }
 

@@ -137,7 +137,7 @@ impl Registry {
     }
 
     async fn look_at_unknown(&self, repository: &RepositoryName, digest: &Digest) -> Result<Look, Error> {
-        let Some(canonical) = self.revision(repository, digest).await? else {
+        let Some(canonical) = self.manifest_link_target(repository, digest).await? else {
             return Ok(Look::Nothing);
         };
         match self.small_manifest(digest, &canonical, SMALL).await {
