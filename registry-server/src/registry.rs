@@ -55,10 +55,10 @@ pub use garbage::report::{
 pub use handle::{Registry, Settings};
 pub use live_servers::heartbeat::Heartbeat;
 pub use live_servers::{LiveServer, LiveServerPolicy, SeenServer};
-pub use manifest_rules::{Children, MissingReference, Notice, Platform, References, Urls, Validation};
-pub use manifests::{Accepts, Pushed, Stored};
+pub use manifest_rules::{IndexChildren, MissingReference, Notice, Platform, References, Urls, Validation};
+pub use manifests::{Accepts, PushedManifest, StoredManifest};
 pub use owner::{Claim, OwnerError};
-pub use purge::{Purge, Purged};
+pub use purge::{PurgeMode, PurgeReport};
 pub use referrers::page::Referrers;
 pub use tags::Page;
 pub use uploads::resume::Resume;

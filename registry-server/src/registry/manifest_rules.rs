@@ -12,7 +12,7 @@ pub struct Validation {
     /// Where layers may lie that are not in the registry (`validation.manifests.urls`).
     pub urls: Urls,
     /// Which children of an index must be there (`validation.manifests.indexes`).
-    pub children: Children,
+    pub children: IndexChildren,
     /// What repositories may hold (`policy.repository.classes`); anything when empty.
     pub classes: Vec<String>,
 }
@@ -31,7 +31,7 @@ pub enum References {
 
 /// Which children of an index must be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Children {
+pub enum IndexChildren {
     /// Every one.
     #[default]
     All,
@@ -50,7 +50,7 @@ pub struct Platform {
     pub os: String,
 }
 
-impl Children {
+impl IndexChildren {
     pub(super) fn must_be_there(&self, child: &Descriptor) -> bool {
         match self {
             Self::All => true,
@@ -206,7 +206,7 @@ mod tests {
             );
             serde_json::from_str(&text).unwrap()
         };
-        let listed = Children::Of(vec![Platform {
+        let listed = IndexChildren::Of(vec![Platform {
             architecture: "amd64".to_owned(),
             os: "linux".to_owned(),
         }]);
@@ -221,8 +221,8 @@ mod tests {
         ] {
             let child = child(platform);
             assert_eq!(listed.must_be_there(&child), expected, "{platform}");
-            assert!(Children::All.must_be_there(&child));
-            assert!(!Children::None.must_be_there(&child));
+            assert!(IndexChildren::All.must_be_there(&child));
+            assert!(!IndexChildren::None.must_be_there(&child));
         }
     }
 }

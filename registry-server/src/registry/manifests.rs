@@ -16,7 +16,7 @@ use crate::storage::{self, Durability, Mode};
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredManifest {
     /// The digest it is known by: the one asked for, or the one the tag means.
     pub digest: Digest,
     /// The type it is served as.
@@ -29,7 +29,7 @@ pub struct Stored {
 
 /// A manifest that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
+pub struct PushedManifest {
     /// The digest it is known by.
     pub digest: Digest,
     /// What it refers to.
@@ -39,7 +39,7 @@ pub struct Pushed {
 }
 
 /// A manifest that is being made reachable.
-struct Push<'a> {
+struct ManifestPush<'a> {
     repository: &'a RepositoryName,
     /// The digest it is known by.
     digest: Digest,
@@ -52,7 +52,7 @@ struct Push<'a> {
     tags: Vec<&'a Tag>,
 }
 
-impl Push<'_> {
+impl ManifestPush<'_> {
     /// Where what it wrote lies.
     fn places(&self) -> Vec<Place> {
         let Self {
@@ -102,7 +102,7 @@ impl Registry {
         media_type: &MediaType,
         bytes: Bytes,
         tags: &[Tag],
-    ) -> Result<Pushed, Error> {
+    ) -> Result<PushedManifest, Error> {
         if bytes.len() > MANIFEST_MAX {
             return Err(Error::ManifestTooLarge {
                 size: bytes.len() as u64,
@@ -135,7 +135,7 @@ impl Registry {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
-        let push = Push {
+        let push = ManifestPush {
             repository,
             digest,
             canonical,
@@ -146,7 +146,7 @@ impl Registry {
         };
         self.publish(&push).await?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        Ok(Pushed {
+        Ok(PushedManifest {
             digest,
             subject,
             notices,
@@ -155,8 +155,8 @@ impl Registry {
 
     /// Writes what makes a manifest reachable, and again what a deletion at the same time took away: see
     /// [`super::concurrent_deletion`].
-    async fn publish(&self, push: &Push<'_>) -> Result<(), Error> {
-        let Push {
+    async fn publish(&self, push: &ManifestPush<'_>) -> Result<(), Error> {
+        let ManifestPush {
             repository,
             digest,
             canonical,
@@ -209,7 +209,7 @@ impl Registry {
     }
 
     /// Whether everything is there that a push wrote, or what others wrote in its place.
-    async fn is_published(&self, push: &Push<'_>) -> Result<bool, Error> {
+    async fn is_published(&self, push: &ManifestPush<'_>) -> Result<bool, Error> {
         for place in push.places() {
             if !self.is_in_place(&place).await? {
                 return Ok(false);
@@ -228,7 +228,7 @@ impl Registry {
         repository: &RepositoryName,
         reference: &Reference,
         accepts: &Accepts,
-    ) -> Result<Stored, Error> {
+    ) -> Result<StoredManifest, Error> {
         self.find_manifest(repository, reference, accepts, Consistency::Cached)
             .await
     }
@@ -242,7 +242,7 @@ impl Registry {
         repository: &RepositoryName,
         reference: &Reference,
         accepts: &Accepts,
-    ) -> Result<Stored, Error> {
+    ) -> Result<StoredManifest, Error> {
         let stored = self
             .find_manifest(repository, reference, accepts, Consistency::Strong)
             .await?;
@@ -263,7 +263,7 @@ impl Registry {
         reference: &Reference,
         accepts: &Accepts,
         consistency: Consistency,
-    ) -> Result<Stored, Error> {
+    ) -> Result<StoredManifest, Error> {
         let unknown = || Error::ManifestUnknown {
             repository: repository.clone(),
             reference: reference.clone(),
@@ -310,7 +310,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
         consistency: Consistency,
-    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
+    ) -> Result<Option<(StoredManifest, ParsedManifest)>, Error> {
         match self.load_manifest_by(repository, digest, consistency).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
                 if self.warn_once.is_first(&Place::blob_data(digest).key()) {
@@ -327,7 +327,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
+    ) -> Result<Option<(StoredManifest, ParsedManifest)>, Error> {
         self.load_manifest_by(repository, digest, Consistency::Strong)
             .await
     }
@@ -337,7 +337,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
         consistency: Consistency,
-    ) -> Result<Option<(Stored, ParsedManifest)>, Error> {
+    ) -> Result<Option<(StoredManifest, ParsedManifest)>, Error> {
         let link = link(repository, digest);
         let (canonical, resolved) = match consistency {
             Consistency::Strong => (self.manifest_link_target(repository, digest).await?, None),
@@ -366,7 +366,7 @@ impl Registry {
         }
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         Ok(Some((
-            Stored {
+            StoredManifest {
                 digest: *digest,
                 media_type: manifest.media_type.clone(),
                 bytes,

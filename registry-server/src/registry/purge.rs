@@ -24,7 +24,7 @@ use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
 
 /// What becomes of an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purge {
+pub enum PurgeMode {
     /// It is only counted.
     DryRun,
     /// It is removed.
@@ -33,7 +33,7 @@ pub enum Purge {
 
 /// What a purge found.
 #[derive(Debug, Default)]
-pub struct Purged {
+pub struct PurgeReport {
     /// How many sessions were removed, or would be.
     pub uploads: u64,
     /// How many bytes their data had.
@@ -54,8 +54,8 @@ impl Registry {
     ///
     /// # Errors
     /// The store's, when repositories cannot be listed at all.
-    pub async fn purge_uploads(&self, age: Duration, purge: Purge) -> Result<Purged, Error> {
-        let mut purged = Purged::default();
+    pub async fn purge_uploads(&self, age: Duration, purge: PurgeMode) -> Result<PurgeReport, Error> {
+        let mut purged = PurgeReport::default();
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = match folder {
@@ -72,7 +72,7 @@ impl Registry {
             {
                 purged.failed(error);
             }
-            if purge == Purge::Remove
+            if purge == PurgeMode::Remove
                 && let Err(error) = self.prune_folder(&folder).await
             {
                 purged.failed(error);
@@ -103,8 +103,8 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         age: Duration,
-        purge: Purge,
-        purged: &mut Purged,
+        purge: PurgeMode,
+        purged: &mut PurgeReport,
     ) -> Result<(), Error> {
         let failed = Error::storage("list the uploads of a repository");
         let area = Area::Uploads(repository).key();
@@ -132,7 +132,7 @@ impl Registry {
         repository: &RepositoryName,
         id: &UploadId,
         age: Duration,
-        purge: Purge,
+        purge: PurgeMode,
     ) -> Result<Verdict, Error> {
         let store = match self.driver.intake() {
             Intake::Append(store) => store,
@@ -149,8 +149,8 @@ impl Registry {
             Err(source) => return Err(Error::storage("look at an upload")(source)),
         };
         match purge {
-            Purge::DryRun => return Ok(Verdict::Abandoned { bytes }),
-            Purge::Remove => {}
+            PurgeMode::DryRun => return Ok(Verdict::Abandoned { bytes }),
+            PurgeMode::Remove => {}
         }
         // At the size that was seen: a chunk that came since then makes the session young.
         let lock = match store.stage(&data, Staged::At(bytes)).await {
@@ -176,7 +176,12 @@ impl Registry {
 
     /// Parts that no record speaks of, or only an old one: what a server left that ended in the middle of a request, be
     /// it ours or distribution's.
-    async fn purge_parts(&self, age: Duration, purge: Purge, purged: &mut Purged) -> Result<(), Error> {
+    async fn purge_parts(
+        &self,
+        age: Duration,
+        purge: PurgeMode,
+        purged: &mut PurgeReport,
+    ) -> Result<(), Error> {
         let Intake::Parts(store) = self.driver.intake() else {
             return Ok(());
         };
@@ -192,8 +197,8 @@ impl Registry {
                 continue;
             }
             let ended = match purge {
-                Purge::DryRun => Ok(()),
-                Purge::Remove => store.abort(&key, &upload).await,
+                PurgeMode::DryRun => Ok(()),
+                PurgeMode::Remove => store.abort(&key, &upload).await,
             };
             match ended {
                 Ok(()) => {
@@ -225,14 +230,14 @@ impl Registry {
         repository: &RepositoryName,
         id: &UploadId,
         age: Duration,
-        purge: Purge,
+        purge: PurgeMode,
     ) -> Result<Verdict, Error> {
         if !self.is_abandoned(repository, id, age).await? {
             return Ok(Verdict::Kept);
         }
         let removed = match purge {
-            Purge::DryRun => true,
-            Purge::Remove => {
+            PurgeMode::DryRun => true,
+            PurgeMode::Remove => {
                 self.upload_backend()
                     .remove_abandoned(repository, id, age)
                     .await?
@@ -255,7 +260,7 @@ enum Verdict {
     Abandoned { bytes: u64 },
 }
 
-impl Purged {
+impl PurgeReport {
     fn failed(&mut self, error: Error) {
         self.failed += 1;
         self.first_failure.get_or_insert(error);

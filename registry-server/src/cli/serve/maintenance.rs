@@ -8,7 +8,7 @@ use registry_config::model::Maintenance;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::fault::chain;
-use crate::registry::{Purge, Purged, Registry};
+use crate::registry::{PurgeMode, PurgeReport, Registry};
 use crate::storage::Driver;
 
 /// The first look is not at the start, when a whole Deployment may be starting at once.
@@ -23,7 +23,7 @@ const AGE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct PurgeSchedule {
     age: Duration,
     interval: Duration,
-    purge: Purge,
+    purge: PurgeMode,
 }
 
 impl PurgeSchedule {
@@ -36,8 +36,8 @@ impl PurgeSchedule {
             age: purging.age(),
             interval: purging.interval(),
             purge: match purging.dryrun {
-                Some(true) => Purge::DryRun,
-                Some(false) | None => Purge::Remove,
+                Some(true) => PurgeMode::DryRun,
+                Some(false) | None => PurgeMode::Remove,
             },
         })
     }
@@ -64,7 +64,7 @@ async fn purge(registry: &Registry, schedule: PurgeSchedule) {
             return;
         }
     };
-    let Purged {
+    let PurgeReport {
         uploads,
         bytes,
         open,
@@ -73,8 +73,8 @@ async fn purge(registry: &Registry, schedule: PurgeSchedule) {
     } = purged;
     match (uploads, schedule.purge) {
         (0, _) => tracing::debug!(open, failed, "no abandoned uploads"),
-        (_, Purge::Remove) => tracing::info!(uploads, bytes, open, failed, "removed abandoned uploads"),
-        (_, Purge::DryRun) => tracing::info!(
+        (_, PurgeMode::Remove) => tracing::info!(uploads, bytes, open, failed, "removed abandoned uploads"),
+        (_, PurgeMode::DryRun) => tracing::info!(
             uploads,
             bytes,
             failed,
@@ -148,9 +148,12 @@ mod tests {
             })
         };
         for (given, expected) in [
-            (of(None, None, None), schedule(Purge::Remove)),
-            (of(Some(false), Some(true), Some(false)), schedule(Purge::Remove)),
-            (of(None, None, Some(true)), schedule(Purge::DryRun)),
+            (of(None, None, None), schedule(PurgeMode::Remove)),
+            (
+                of(Some(false), Some(true), Some(false)),
+                schedule(PurgeMode::Remove),
+            ),
+            (of(None, None, Some(true)), schedule(PurgeMode::DryRun)),
             (of(None, Some(false), None), None),
             (of(Some(true), None, None), None),
             (of(Some(true), Some(true), Some(true)), None),

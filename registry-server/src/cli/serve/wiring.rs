@@ -13,7 +13,7 @@ use crate::auth::{Authenticator, Htpasswd};
 use crate::health::Health;
 use crate::http::server::{ConnectionLimits, Limits};
 use crate::http::{Network, Options, ResponseMemory, Secrets};
-use crate::registry::{Children, Platform, References, Urls, Validation};
+use crate::registry::{IndexChildren, Platform, References, Urls, Validation};
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
     InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, Trouble,
@@ -222,11 +222,11 @@ pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
         os: platform.os.clone(),
     });
     let children = match manifests.indexes.platforms.unwrap_or_default() {
-        model::Platforms::All => Children::All,
+        model::Platforms::All => IndexChildren::All,
         // As in distribution.
-        model::Platforms::List if manifests.indexes.platformlist.is_empty() => Children::All,
-        model::Platforms::List => Children::Of(platforms.collect()),
-        model::Platforms::None => Children::None,
+        model::Platforms::List if manifests.indexes.platformlist.is_empty() => IndexChildren::All,
+        model::Platforms::List => IndexChildren::Of(platforms.collect()),
+        model::Platforms::None => IndexChildren::None,
     };
     Ok(Validation {
         references,

@@ -11,7 +11,7 @@ use super::finding::Finding;
 use super::inspector::Inspector;
 use crate::registry::links::DatedLink;
 use crate::registry::manifest_parser::STORED_MAX;
-use crate::registry::manifest_rules::{Children, lies_elsewhere};
+use crate::registry::manifest_rules::{IndexChildren, lies_elsewhere};
 use crate::registry::verify::SmallObject;
 use crate::registry::{Error, offload};
 use crate::storage::layout::Place;
@@ -238,7 +238,7 @@ enum ReadManifest {
 }
 
 /// Takes a stored document apart. Blocks for milliseconds with a large one.
-fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &Children) -> ReadManifest {
+fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChildren) -> ReadManifest {
     let actual = Digest::of(canonical.algorithm(), bytes);
     if actual != *canonical {
         return ReadManifest::OtherDigest { holds: actual };

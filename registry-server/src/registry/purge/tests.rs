@@ -43,7 +43,7 @@ impl Store {
         age(&path, ago);
     }
 
-    async fn purge(&self, purge: Purge) -> (u64, u64, u64) {
+    async fn purge(&self, purge: PurgeMode) -> (u64, u64, u64) {
         let purged = self.registry.purge_uploads(AGE, purge).await.unwrap();
         assert_eq!(purged.failed, 0, "{purged:?}");
         (purged.uploads, purged.bytes, purged.open)
@@ -71,10 +71,10 @@ async fn age_counts_from_the_last_write_of_the_data_and_not_from_startedat() {
     // Copied by a backup yesterday, or by a clock that is wrong: not what counts.
     store.write(&abandoned, "startedat", "2099-01-02T03:04:05Z", YOUNG);
     store.write(&abandoned, "hashstates/sha256/14", "state", YOUNG);
-    assert_eq!(store.purge(Purge::Remove).await, (1, 14, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (1, 14, 0));
     assert!(slow.join("data").exists() && slow.join("hashstates/sha256/12").exists());
     assert!(!abandoned.exists());
-    assert_eq!(store.purge(Purge::Remove).await, (0, 0, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (0, 0, 0));
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn uploads_without_startedat_and_ids_that_are_no_uuids_go_too() {
     for upload in &uploads {
         store.write(upload, "data", "12345", OLD);
     }
-    assert_eq!(store.purge(Purge::Remove).await, (3, 15, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (3, 15, 0));
     assert_eq!(uploads.map(|upload| upload.exists()), [false; 3]);
 }
 
@@ -104,7 +104,7 @@ async fn what_is_left_of_an_upload_without_data_goes_by_its_newest_file() {
     store.write(&recent, "hashstates/sha256/5", "state", YOUNG);
     let empty = store.upload("app", "empty");
     std::fs::create_dir_all(&empty).unwrap();
-    assert_eq!(store.purge(Purge::Remove).await, (1, 0, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (1, 0, 0));
     assert_eq!(
         [&old, &recent, &empty].map(|upload| upload.exists()),
         [false, true, true]
@@ -136,7 +136,7 @@ async fn nothing_but_uploads_is_touched() {
     age(&file, OLD);
     let foreign = store.upload("app", "@eaDir");
     store.write(&foreign, "data", "thumbnails", OLD);
-    assert_eq!(store.purge(Purge::Remove).await, (0, 0, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (0, 0, 0));
     assert!(file.exists() && foreign.exists());
     let held = store.registry.head_blob(&repository, &digest).await.unwrap();
     assert_eq!(held.size, 6);
@@ -149,9 +149,9 @@ async fn a_dry_run_counts_and_removes_nothing() {
     store.write(&upload, "data", "12345", OLD);
     let remains = store.upload("app", "remains");
     store.write(&remains, "startedat", "", OLD);
-    assert_eq!(store.purge(Purge::DryRun).await, (2, 5, 0));
+    assert_eq!(store.purge(PurgeMode::DryRun).await, (2, 5, 0));
     assert!(upload.join("data").exists() && remains.join("startedat").exists());
-    assert_eq!(store.purge(Purge::Remove).await, (2, 5, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (2, 5, 0));
     assert!(!upload.exists() && !remains.exists());
 }
 
@@ -177,16 +177,16 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
         .unwrap();
     let path = store.folder.path().join(data.as_str());
     age(&path, OLD);
-    assert_eq!(store.purge(Purge::Remove).await, (0, 0, 1));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (0, 0, 1));
     writer.write(Bytes::from("it goes on")).await.unwrap();
     drop(writer);
     assert_eq!(
-        store.purge(Purge::Remove).await,
+        store.purge(PurgeMode::Remove).await,
         (0, 0, 0),
         "it was written just now"
     );
     age(&path, OLD);
-    assert_eq!(store.purge(Purge::Remove).await, (1, 10, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (1, 10, 0));
     let gone = store
         .registry
         .upload_progress(&repository, &id)
@@ -211,7 +211,7 @@ async fn chunks_and_purges_at_once_leave_whole_uploads_or_none() {
         let body = stream::iter([Ok(Bytes::from("12345"))]);
         let (appended, purged) = tokio::join!(
             store.registry.append_upload(&repository, &id, chunk, body),
-            store.registry.purge_uploads(Duration::ZERO, Purge::Remove),
+            store.registry.purge_uploads(Duration::ZERO, PurgeMode::Remove),
         );
         let purged = purged.unwrap();
         assert_eq!(purged.failed, 0, "{purged:?}");
@@ -228,7 +228,7 @@ async fn chunks_and_purges_at_once_leave_whole_uploads_or_none() {
         }
         store
             .registry
-            .purge_uploads(Duration::ZERO, Purge::Remove)
+            .purge_uploads(Duration::ZERO, PurgeMode::Remove)
             .await
             .unwrap();
         assert!(!store.upload("app", id.as_str()).exists());
@@ -245,7 +245,11 @@ async fn one_upload_that_cannot_be_looked_at_does_not_keep_the_others() {
     std::os::unix::fs::symlink("data", broken.join("data")).unwrap();
     let old = store.upload("zoo", UUID);
     store.write(&old, "data", "12345", OLD);
-    let purged = store.registry.purge_uploads(AGE, Purge::Remove).await.unwrap();
+    let purged = store
+        .registry
+        .purge_uploads(AGE, PurgeMode::Remove)
+        .await
+        .unwrap();
     assert_eq!((purged.uploads, purged.failed), (1, 1), "{purged:?}");
     assert!(
         matches!(purged.first_failure, Some(Error::Storage { .. })),
@@ -280,7 +284,7 @@ async fn an_old_upload_is_finished_or_purged_but_never_half() {
             store
                 .registry
                 .finish_upload(&repository, &id, chunk, &digest, stream::iter([])),
-            store.registry.purge_uploads(AGE, Purge::Remove),
+            store.registry.purge_uploads(AGE, PurgeMode::Remove),
         );
         let purged = purged.unwrap();
         assert_eq!(purged.failed, 0, "{purged:?}");
@@ -311,10 +315,10 @@ async fn folders_that_a_purge_leaves_empty_go_up_to_the_repositories() {
         std::fs::create_dir_all(repositories.join(empty)).unwrap();
     }
     store.write(&store.upload("team/young", UUID), "data", "going on", YOUNG);
-    assert_eq!(store.purge(Purge::DryRun).await, (3, 27, 0));
+    assert_eq!(store.purge(PurgeMode::DryRun).await, (3, 27, 0));
     assert!(repositories.join("z/y/w").exists());
-    assert_eq!(store.purge(Purge::Remove).await, (3, 27, 0));
-    assert_eq!(store.purge(Purge::Remove).await, (0, 0, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (3, 27, 0));
+    assert_eq!(store.purge(PurgeMode::Remove).await, (0, 0, 0));
     for gone in ["a", "z"] {
         assert!(!repositories.join(gone).exists(), "{gone}");
     }
@@ -329,7 +333,7 @@ async fn uploads_that_begin_beside_purges_find_their_folders() {
     let registry = store.registry.clone();
     let purging = tokio::spawn(async move {
         loop {
-            let purged = registry.purge_uploads(AGE, Purge::Remove).await.unwrap();
+            let purged = registry.purge_uploads(AGE, PurgeMode::Remove).await.unwrap();
             assert_eq!(purged.failed, 0, "{purged:?}");
         }
     });

@@ -567,7 +567,7 @@ async fn an_old_upload_that_is_finished_while_it_is_purged() {
         other: |registry| {
             Box::pin(async move {
                 registry
-                    .purge_uploads(Duration::from_secs(3600), Purge::Remove)
+                    .purge_uploads(Duration::from_secs(3600), PurgeMode::Remove)
                     .await
                     .unwrap();
                 "done".to_owned()

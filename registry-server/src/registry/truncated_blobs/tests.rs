@@ -11,7 +11,7 @@ use registry_oci::{MediaType, Reference, RepositoryName};
 use super::*;
 use crate::registry::tests::content::{descriptor, keys, name, path, push_blob};
 use crate::registry::tests::in_folder;
-use crate::registry::{LiveServerPolicy, MissingReference, Pushed};
+use crate::registry::{LiveServerPolicy, MissingReference, PushedManifest};
 use crate::storage::{self, ReadRange};
 
 const LAYER: Bytes = Bytes::from_static(b"a layer of some bytes");
@@ -42,7 +42,7 @@ fn cut(folder: &Path, digest: Digest, size: u64) {
 }
 
 /// Pushes an image whose only blob is said to have this size.
-async fn push_image(registry: &Registry, size: u64) -> Result<Pushed, Error> {
+async fn push_image(registry: &Registry, size: u64) -> Result<PushedManifest, Error> {
     let blob = descriptor(&layer(), size as usize);
     let text = format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#);
     let tag = Reference::parse("v1").unwrap();
@@ -51,7 +51,7 @@ async fn push_image(registry: &Registry, size: u64) -> Result<Pushed, Error> {
         .await
 }
 
-fn is_missing(pushed: &Result<Pushed, Error>) -> bool {
+fn is_missing(pushed: &Result<PushedManifest, Error>) -> bool {
     matches!(pushed, Err(Error::ManifestReferences { missing, .. })
         if missing.iter().all(|missing| *missing == MissingReference::Blob(layer())))
 }

@@ -152,7 +152,7 @@ async fn an_index_need_not_hold_what_the_configuration_lets_it_lack() {
     assert_eq!(check(&registry, REPORT).await.1.len(), 1);
     let settings = crate::registry::Settings {
         validation: crate::registry::Validation {
-            children: crate::registry::Children::None,
+            children: crate::registry::IndexChildren::None,
             ..Default::default()
         },
         ..Default::default()

@@ -9,7 +9,7 @@ use registry_oci::Algorithm;
 use super::record::read_record;
 use super::*;
 use crate::registry::store_body::BodyError;
-use crate::registry::{Offset, Purge, Settings};
+use crate::registry::{Offset, PurgeMode, Settings};
 use crate::storage::conformance::stores;
 use crate::storage::{Driver, EntryKind, ReadRange, StorageKey};
 
@@ -336,10 +336,10 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     }
     let hour = Duration::from_secs(3600);
     for (age, purge, found) in [
-        (hour, Purge::Remove, 0),
-        (Duration::ZERO, Purge::DryRun, 3),
-        (Duration::ZERO, Purge::Remove, 3),
-        (Duration::ZERO, Purge::Remove, 0),
+        (hour, PurgeMode::Remove, 0),
+        (Duration::ZERO, PurgeMode::DryRun, 3),
+        (Duration::ZERO, PurgeMode::Remove, 3),
+        (Duration::ZERO, PurgeMode::Remove, 0),
     ] {
         let purged = one.purge_uploads(age, purge).await.unwrap();
         assert!(purged.first_failure.is_none(), "{:?}", purged.first_failure);
