@@ -37,7 +37,7 @@ const PAGE_ENTRIES: usize = 1000;
 const PAGE_LOOKUPS: usize = 4 * PAGE_ENTRIES;
 
 /// A referrer that is there.
-enum Found {
+enum FoundReferrer {
     /// Its entry.
     Entry(Entry),
     /// Its entry or its manifest is large.
@@ -75,8 +75,8 @@ impl Registry {
         let mut page = Page::new(&self.pages);
         while let Some((referrer, found)) = found.try_next().await? {
             let entry = match found {
-                Some(Found::Entry(entry)) => Some(entry),
-                Some(Found::Large) => {
+                Some(FoundReferrer::Entry(entry)) => Some(entry),
+                Some(FoundReferrer::Large) => {
                     page.reserve().await?;
                     match self.large_referrer(repository, subject, &referrer).await {
                         Err(error) if error.is_damaged_manifest() => None,
@@ -203,7 +203,7 @@ impl Registry {
         repository: &RepositoryName,
         subject: &Digest,
         referrer: &Digest,
-    ) -> Result<Option<Found>, Error> {
+    ) -> Result<Option<FoundReferrer>, Error> {
         let Some(canonical) = self.manifest_link_target(repository, referrer).await? else {
             return Ok(None);
         };
@@ -212,10 +212,10 @@ impl Registry {
             Ok(bytes) => {
                 // Of a broken entry, the manifest itself says the same.
                 if let Some(entry) = Entry::read(bytes, referrer) {
-                    return Ok(Some(Found::Entry(entry)));
+                    return Ok(Some(FoundReferrer::Entry(entry)));
                 }
             }
-            Err(storage::Error::TooLarge { .. }) => return Ok(Some(Found::Large)),
+            Err(storage::Error::TooLarge { .. }) => return Ok(Some(FoundReferrer::Large)),
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(Error::storage("read a referrer")(source)),
         }
@@ -223,11 +223,11 @@ impl Registry {
             Some(SmallManifest::Manifest(bytes, manifest)) if refers_to(&manifest, subject) => {
                 let json = serialized(referrer, &manifest, &bytes);
                 if json.len() as u64 > SMALL {
-                    return Ok(Some(Found::Large));
+                    return Ok(Some(FoundReferrer::Large));
                 }
-                Ok(Entry::read(json, referrer).map(Found::Entry))
+                Ok(Entry::read(json, referrer).map(FoundReferrerReferrer::Entry))
             }
-            Some(SmallManifest::Large) => Ok(Some(Found::Large)),
+            Some(SmallManifest::Large) => Ok(Some(FoundReferrer::Large)),
             Some(SmallManifest::Manifest(..)) | None => Ok(None),
         }
     }

@@ -3,7 +3,7 @@
 //! Another server pushed them, or the index was lost. They are looked at once and entered into the index; where nothing
 //! may or can be written, what was seen is remembered in memory instead.
 //!
-//! Guarantees: whoever asks hears of everything that was there when they did, on a bucket of what was there [`FRESH`]
+//! Guarantees: whoever asks hears of everything that was there when they did, on a bucket of what was there [`BUCKET_SCAN_AGE`]
 //! before; however many ask at the same time, a repository is looked through once; no manifest is read twice while it is
 //! remembered; memory is bounded, and so is what is read at once.
 
@@ -25,9 +25,9 @@ use crate::storage::layout::{self, Area};
 const SMALL: u64 = 64 * 1024;
 
 /// What a look at one manifest found.
-enum Look {
+enum IndexResult {
     /// What it refers to, and whether the index knows it from now on.
-    At { subject: Option<Digest>, entered: bool },
+    Read { subject: Option<Digest>, entered: bool },
     /// It is large and has to be read by itself.
     Large,
     /// It is gone, or broken.
@@ -42,20 +42,20 @@ impl Registry {
         subject: &Digest,
     ) -> Result<Vec<Digest>, Error> {
         let asked = Instant::now();
-        let seen = self.unindexed.of(repository).lock_owned().await;
+        let seen = self.unindexed.of_repository(repository).lock_owned().await;
         // A look that began while this one waited saw all that was there when it was asked for.
         if seen
-            .begun
-            .is_some_and(|begun| begun + self.unindexed.fresh >= asked)
+            .scan_started
+            .is_some_and(|begun| begun + self.unindexed.max_age >= asked)
         {
             return Ok(seen.referrers.get(subject).cloned().unwrap_or_default());
         }
         // A client that hangs up must not throw away what was read so far: the next one would begin again.
         let (registry, repository, subject) = (self.clone(), repository.clone(), *subject);
-        detached(async move { registry.look_through(&repository, &subject, seen).await }).await
+        detached(async move { registry.scan_repository(&repository, &subject, seen).await }).await
     }
 
-    async fn look_through(
+    async fn scan_repository(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
@@ -66,21 +66,21 @@ impl Registry {
         // Those of this look that cannot be remembered.
         let mut more = Vec::new();
         for algorithm in Algorithm::ALL {
-            let unknown = self.unknown(repository, algorithm, &seen).await?;
+            let unknown = self.unindexed_manifests(repository, algorithm, &seen).await?;
             let mut looks = std::pin::pin!(
                 stream::iter(unknown)
                     .map(async |digest| {
-                        let look = self.look_at_unknown(repository, &digest).await?;
+                        let look = self.index_manifest(repository, &digest).await?;
                         Ok::<_, Error>((digest, look))
                     })
                     .buffer_unordered(LOOKUPS)
             );
             while let Some((digest, look)) = looks.try_next().await? {
                 let look = match look {
-                    Look::Large => self.look_at_large_unknown(repository, &digest).await?,
+                    IndexResult::Large => self.index_large_manifest(repository, &digest).await?,
                     look => look,
                 };
-                if let Look::At {
+                if let IndexResult::Read {
                     subject: found,
                     entered: false,
                 } = look
@@ -92,13 +92,13 @@ impl Registry {
                 }
             }
         }
-        seen.begun = is_whole.then_some(begun);
+        seen.scan_started = is_whole.then_some(begun);
         more.extend(seen.referrers.get(subject).into_iter().flatten());
         Ok(more)
     }
 
     /// The manifests that neither the index knows nor were seen.
-    async fn unknown(
+    async fn unindexed_manifests(
         &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
@@ -136,32 +136,36 @@ impl Registry {
             .map_err(failed)
     }
 
-    async fn look_at_unknown(&self, repository: &RepositoryName, digest: &Digest) -> Result<Look, Error> {
+    async fn index_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<IndexResult, Error> {
         let Some(canonical) = self.manifest_link_target(repository, digest).await? else {
-            return Ok(Look::Nothing);
+            return Ok(IndexResult::Nothing);
         };
         match self.small_manifest(digest, &canonical, SMALL).await {
             Ok(Some(SmallManifest::Manifest(bytes, manifest))) => {
                 let subject = manifest.subject.as_ref().map(|subject| subject.digest);
                 let entry = subject.map(|subject| (subject, serialized(digest, &manifest, &bytes)));
-                let entered = self.enter(repository, *digest, entry).await?;
-                Ok(Look::At { subject, entered })
+                let entered = self.write_entry(repository, *digest, entry).await?;
+                Ok(IndexResult::Read { subject, entered })
             }
-            Ok(Some(SmallManifest::Large)) => Ok(Look::Large),
-            Ok(None) => Ok(Look::Nothing),
+            Ok(Some(SmallManifest::Large)) => Ok(IndexResult::Large),
+            Ok(None) => Ok(IndexResult::Nothing),
             Err(error) if error.is_damaged_manifest() => {
                 self.warn_of_damage(repository, digest, &error);
-                Ok(Look::Nothing)
+                Ok(IndexResult::Nothing)
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn look_at_large_unknown(
+    async fn index_large_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Look, Error> {
+    ) -> Result<IndexResult, Error> {
         match self.load_manifest(repository, digest).await {
             Ok(Some((stored, manifest))) => {
                 let subject = stored.subject;
@@ -170,13 +174,13 @@ impl Registry {
                     None => None,
                 };
                 drop(manifest);
-                let entered = self.enter(repository, *digest, entry).await?;
-                Ok(Look::At { subject, entered })
+                let entered = self.write_entry(repository, *digest, entry).await?;
+                Ok(IndexResult::Read { subject, entered })
             }
-            Ok(None) => Ok(Look::Nothing),
+            Ok(None) => Ok(IndexResult::Nothing),
             Err(error) if error.is_damaged_manifest() => {
                 self.warn_of_damage(repository, digest, &error);
-                Ok(Look::Nothing)
+                Ok(IndexResult::Nothing)
             }
             Err(error) => Err(error),
         }
@@ -192,7 +196,7 @@ impl Registry {
 
     /// Enters a manifest that was found. Tells whether it could: a store that takes no writes is pulled from all the
     /// same.
-    async fn enter(
+    async fn write_entry(
         &self,
         repository: &RepositoryName,
         digest: Digest,
@@ -216,14 +220,14 @@ impl Registry {
 
     /// The same, with looks that may be as old as on a bucket.
     #[cfg(test)]
-    pub(in crate::registry) fn with_looks_as_on_a_bucket(mut self) -> Self {
+    pub(in crate::registry) fn with_scans_as_on_a_bucket(mut self) -> Self {
         self.unindexed = std::sync::Arc::new(super::unindexed_cache::UnindexedCache::as_on_a_bucket());
         self
     }
 
     /// Lets the next list look a repository through again.
     #[cfg(test)]
-    pub(in crate::registry) async fn look_again(&self, repository: &RepositoryName) {
-        self.unindexed.of(repository).lock().await.begun = None;
+    pub(in crate::registry) async fn forget_scan(&self, repository: &RepositoryName) {
+        self.unindexed.of_repository(repository).lock().await.scan_started = None;
     }
 }

@@ -13,7 +13,7 @@ use crate::storage::{Driver, Intake};
 /// For how long a repository of a bucket that was looked through is not looked through again: its lists are requests to
 /// another machine, one for each thousand manifests. What this server, or another one of its kind, pushes is in the index
 /// at once; this is about servers of other kinds on the same store.
-const FRESH: Duration = Duration::from_secs(5);
+const BUCKET_SCAN_AGE: Duration = Duration::from_secs(5);
 
 /// How many repositories are remembered.
 const REPOSITORIES_MAX: usize = 1024;
@@ -30,7 +30,7 @@ pub(in crate::registry) struct UnindexedCache {
     /// Counts the uses, for the order in which repositories are forgotten.
     uses: AtomicU64,
     /// How old a look may be.
-    pub(super) fresh: Duration,
+    pub(super) max_age: Duration,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct SeenManifests {
     /// Those of them that refer to another, by that.
     pub(super) referrers: HashMap<Digest, Vec<Digest>>,
     /// When the last look began whose findings are all remembered.
-    pub(super) begun: Option<Instant>,
+    pub(super) scan_started: Option<Instant>,
     /// How many digests that are, counted in `all`.
     digests: usize,
     all: Arc<AtomicUsize>,
@@ -57,9 +57,9 @@ impl UnindexedCache {
     /// Nothing yet, of the repositories of a store.
     pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
         Self {
-            fresh: match driver.intake() {
+            max_age: match driver.intake() {
                 Intake::Append(_) => Duration::ZERO,
-                Intake::Parts(_) => FRESH,
+                Intake::Parts(_) => BUCKET_SCAN_AGE,
             },
             ..Self::default()
         }
@@ -69,13 +69,16 @@ impl UnindexedCache {
     #[cfg(test)]
     pub(super) fn as_on_a_bucket() -> Self {
         Self {
-            fresh: FRESH,
+            max_age: BUCKET_SCAN_AGE,
             ..Self::default()
         }
     }
 
     /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
-    pub(super) fn of(&self, repository: &RepositoryName) -> Arc<tokio::sync::Mutex<SeenManifests>> {
+    pub(super) fn of_repository(
+        &self,
+        repository: &RepositoryName,
+    ) -> Arc<tokio::sync::Mutex<SeenManifests>> {
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         let used = self.uses.fetch_add(1, Ordering::Relaxed);
         if let Some(slot) = repositories.get_mut(repository) {

@@ -83,14 +83,14 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
         assert_eq!((driver.take("get"), driver.take("list")), (COUNT * answer, 4));
         assert!(driver.take_most() <= 16);
         // On a bucket nothing is looked for again so soon.
-        let registry = on(&driver, read_only).with_looks_as_on_a_bucket();
+        let registry = on(&driver, read_only).with_scans_as_on_a_bucket();
         assert_eq!(list(&registry, None, None).await.0, pushed);
         for kind in ["get", "list"] {
             driver.take(kind);
         }
         assert_eq!(list(&registry, None, None).await.0, pushed);
         assert_eq!((driver.take("get"), driver.take("list")), (COUNT * answer, 1));
-        registry.look_again(&name()).await;
+        registry.forget_scan(&name()).await;
         assert_eq!(list(&registry, None, None).await.0, pushed);
         assert_eq!((driver.take("get"), driver.take("list")), (COUNT * answer, 4));
     }
@@ -205,7 +205,7 @@ async fn what_no_page_has_room_for_is_refused_and_listed_without_that_when_anoth
         put.await.unwrap();
         registry.link_manifest(&name(), digest, digest).await.unwrap();
     }
-    registry.look_again(&name()).await;
+    registry.forget_scan(&name()).await;
     let page = registry.referrers(&name(), &subject, None, None).await.unwrap();
     assert!(page.descriptors.len() < 1000, "{}", page.descriptors.len());
     assert_eq!(list(&registry, None, None).await.0.len(), 2);
