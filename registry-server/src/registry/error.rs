@@ -125,7 +125,7 @@ pub enum Error {
         limit: u64,
     },
     /// The manifest refers to content the repository does not have.
-    #[error("the manifest refers to {} the repository does not have", Counted(missing.len() + more))]
+    #[error("the manifest refers to {} the repository does not have", DigestCount(missing.len() + more))]
     ManifestReferences {
         /// What is missing, the first of it.
         missing: Vec<MissingReference>,
@@ -143,7 +143,7 @@ pub enum Error {
         actual: u64,
     },
     /// A layer lies where layers may not lie, or nowhere.
-    #[error("{}", said_of_url(layer, url.as_deref()))]
+    #[error("{}", url_message(layer, url.as_deref()))]
     ManifestUrl {
         /// The layer.
         layer: Digest,
@@ -151,7 +151,7 @@ pub enum Error {
         url: Option<String>,
     },
     /// Repositories may not hold manifests of this class.
-    #[error("{}", said_of_class(config.as_ref(), *class))]
+    #[error("{}", class_message(config.as_ref(), *class))]
     ManifestClass {
         /// What tells the class, if anything does.
         config: Option<MediaType>,
@@ -214,9 +214,9 @@ pub enum Error {
     Stopping,
 }
 
-struct Counted(usize);
+struct DigestCount(usize);
 
-impl fmt::Display for Counted {
+impl fmt::Display for DigestCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             1 => f.write_str("one digest"),
@@ -225,14 +225,14 @@ impl fmt::Display for Counted {
     }
 }
 
-fn said_of_url(layer: &Digest, url: Option<&str>) -> String {
+fn url_message(layer: &Digest, url: Option<&str>) -> String {
     match url {
         Some(url) => format!("layer {layer} lies at {url:?}, where layers may not lie"),
         None => format!("foreign layer {layer} has no URL"),
     }
 }
 
-fn said_of_class(config: Option<&MediaType>, class: Option<&str>) -> String {
+fn class_message(config: Option<&MediaType>, class: Option<&str>) -> String {
     match (class, config) {
         (Some(class), _) => format!("repositories may not hold manifests of class {class}"),
         (None, Some(config)) => {

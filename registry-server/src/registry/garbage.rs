@@ -93,7 +93,7 @@ impl Registry {
                 .await?;
         }
         self.sweep(
-            sweep::Garbage {
+            sweep::SweepInput {
                 reached,
                 manifests,
                 links,

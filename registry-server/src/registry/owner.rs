@@ -23,7 +23,7 @@ const MARKER_MAX: u64 = 64 * 1024;
 
 /// The marker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Marker {
+struct OwnerMarker {
     /// As it is configured.
     owner: String,
     since: Timestamp,
@@ -49,7 +49,7 @@ pub enum OwnerError {
     /// It is somebody else's.
     #[error(
         "the storage belongs to `{owner}` since {since}{}, and this server is configured as `{wanted}`",
-        By(host)
+        ClaimedBy(host)
     )]
     Other {
         /// Whose it is.
@@ -69,9 +69,9 @@ pub enum OwnerError {
     Store(#[from] Error),
 }
 
-struct By<'a>(&'a str);
+struct ClaimedBy<'a>(&'a str);
 
-impl fmt::Display for By<'_> {
+impl fmt::Display for ClaimedBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             "" => Ok(()),
@@ -119,7 +119,7 @@ impl Registry {
         if self.settings.read_only {
             return Ok(Claim::Unclaimed);
         }
-        let marker = Marker {
+        let marker = OwnerMarker {
             owner: owner.to_owned(),
             since: Timestamp::now(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -153,7 +153,7 @@ impl Registry {
             Err(storage::Error::TooLarge { .. }) => return Err(OwnerError::Unreadable),
             Err(source) => return Err(Error::storage("look whose storage it is")(source).into()),
         };
-        let Marker { owner, since, host } =
+        let OwnerMarker { owner, since, host } =
             serde_json::from_slice(&bytes).map_err(|_| OwnerError::Unreadable)?;
         if owner == wanted {
             return Ok(true);

@@ -64,11 +64,11 @@ pub(super) async fn store_body(
         interrupted: None,
     };
     let mut length = 0;
-    let mut block = reader.fill().await;
+    let mut block = reader.next_block().await;
     while !block.bytes.is_empty() {
         length += block.bytes.len() as u64;
         let store = store(writer, std::mem::take(hasher), block);
-        let (next, stored) = join(reader.fill(), store).await;
+        let (next, stored) = join(reader.next_block(), store).await;
         *hasher = stored?;
         block = next;
     }
@@ -110,8 +110,8 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
     ///
     /// Frames are copied together: a frame is a slice of a connection's buffer and would keep all of it alive,
     /// so that many small frames held far more memory than they have bytes.
-    async fn fill(&mut self) -> Block {
-        if !self.wait().await {
+    async fn next_block(&mut self) -> Block {
+        if !self.wait_for_bytes().await {
             return Block::default();
         }
         let deadline = Instant::now() + BLOCK_TIMEOUT;
@@ -128,13 +128,13 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
                 self.size = (self.size * 2).min(BLOCK_MAX);
                 break;
             }
-            if self.rest.is_empty() && !self.more(deadline).await {
+            if self.rest.is_empty() && !self.wait_until(deadline).await {
                 break;
             }
             if block.len() < limit {
                 continue;
             }
-            limit = match self.grant() {
+            limit = match self.take_share() {
                 Some((size, granted)) => {
                     share = Some(granted);
                     size
@@ -151,26 +151,26 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
     }
 
     /// How large a block may become, with its share of the budget.
-    fn grant(&self) -> Option<(usize, MemoryShare)> {
+    fn take_share(&self) -> Option<(usize, MemoryShare)> {
         // Sizes are small constants.
         let take = |size| Some((size, self.memory.try_take(size as u32)?));
         take(self.size).or_else(|| take(BLOCK_FIRST))
     }
 
     /// Waits for the next bytes; tells whether there are any.
-    async fn wait(&mut self) -> bool {
+    async fn wait_for_bytes(&mut self) -> bool {
         while self.rest.is_empty() && !self.ended {
             let next = self.body.next().await;
-            self.take(next);
+            self.accept(next);
         }
         !self.rest.is_empty()
     }
 
     /// The same for a while.
-    async fn more(&mut self, deadline: Instant) -> bool {
+    async fn wait_until(&mut self, deadline: Instant) -> bool {
         while self.rest.is_empty() && !self.ended {
             match timeout_at(deadline, self.body.next()).await {
-                Ok(next) => self.take(next),
+                Ok(next) => self.accept(next),
                 Err(_) => {
                     self.size = BLOCK_FIRST;
                     return false;
@@ -180,7 +180,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
         !self.rest.is_empty()
     }
 
-    fn take(&mut self, next: Option<Result<Bytes, BodyError>>) {
+    fn accept(&mut self, next: Option<Result<Bytes, BodyError>>) {
         match next {
             Some(Ok(frame)) => self.rest = frame,
             Some(Err(error)) => {

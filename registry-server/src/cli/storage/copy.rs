@@ -112,7 +112,7 @@ impl Report<'_> {
             }
             CopyEvent::LeftOut(finding) => {
                 self.progress.clear();
-                self.output.data(&format!("not copied: {}\n", finding.wrong()));
+                self.output.data(&format!("not copied: {}\n", finding.problem()));
             }
         }
     }

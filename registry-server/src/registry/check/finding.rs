@@ -296,20 +296,20 @@ impl Finding {
     }
 
     /// The thing, what is wrong with it, and what that means for users.
-    pub fn wrong(&self) -> impl fmt::Display {
-        Wrong(self)
+    pub fn problem(&self) -> impl fmt::Display {
+        Problem(self)
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.wrong(), self.remedy())
+        write!(f, "{}; {}", self.problem(), self.remedy())
     }
 }
 
-struct Wrong<'a>(&'a Finding);
+struct Problem<'a>(&'a Finding);
 
-impl fmt::Display for Wrong<'_> {
+impl fmt::Display for Problem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Finding::BlobDamaged { digest, size } => write!(
@@ -319,17 +319,17 @@ impl fmt::Display for Wrong<'_> {
             Finding::LinkEmpty { link } => write!(
                 f,
                 "{} holds no digest: it counts as missing until it is pushed again",
-                Link(link)
+                LinkName(link)
             ),
             Finding::LinkWrong { link, holds } => write!(
                 f,
                 "{} holds {holds}: clients get something else than they ask for, and refuse it",
-                Link(link)
+                LinkName(link)
             ),
             Finding::LinkDangling { link, target } => write!(
                 f,
                 "{} leads to {target}, which is missing or damaged: it cannot be pulled until it is pushed again",
-                Link(link)
+                LinkName(link)
             ),
             Finding::TagDangling {
                 repository,
@@ -411,9 +411,9 @@ impl fmt::Display for Wrong<'_> {
 }
 
 /// A link as people say it.
-struct Link<'a>(&'a Place);
+struct LinkName<'a>(&'a Place);
 
-impl fmt::Display for Link<'_> {
+impl fmt::Display for LinkName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Place::LayerLink { repository, digest } => write!(f, "the link of {repository} to blob {digest}"),

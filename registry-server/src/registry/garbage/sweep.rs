@@ -25,13 +25,13 @@ const AT_ONCE: usize = 16;
 const BATCH: usize = 1024;
 
 /// How long a note of removals in a repository counts as new.
-const NOTED_AGAIN: Duration = Duration::from_secs(15 * 60);
+const NOTE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// Of how many repositories it is remembered that it was noted. When there are more, all are forgotten.
 const NOTED_MAX: usize = 4096;
 
 /// What marking found, and what becomes of it.
-pub(super) struct Garbage {
+pub(super) struct SweepInput {
     pub(super) reached: Reached,
     pub(super) manifests: Spill,
     pub(super) links: Spill,
@@ -61,11 +61,11 @@ enum SweepOutcome {
 impl Registry {
     pub(super) async fn sweep(
         &self,
-        garbage: Garbage,
+        input: SweepInput,
         collected: &mut CollectionReport,
         watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) -> Result<(), GarbageError> {
-        let Garbage {
+        let SweepInput {
             mut reached,
             manifests,
             links,
@@ -73,7 +73,7 @@ impl Registry {
             limit,
             removal,
             live_server_policy,
-        } = garbage;
+        } = input;
         // Without a live server nobody looks for the note.
         let mut noted = match (removal, live_server_policy) {
             (Removal::Remove, LiveServerPolicy::Ignore) => Some(NotedRepositories::default()),
@@ -212,7 +212,7 @@ impl Registry {
             return Ok(());
         };
         for repository in places.filter_map(Place::repository) {
-            if at.get(repository).is_some_and(|at| at.elapsed() < NOTED_AGAIN) {
+            if at.get(repository).is_some_and(|at| at.elapsed() < NOTE_INTERVAL) {
                 continue;
             }
             self.record_deletion(repository).await?;
