@@ -95,7 +95,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let link = revision(repository, digest);
+        let link = Place::revision_link(repository, digest);
         let Some(found) = self.read_raw_link(&link).await? else {
             // The answer to the last attempt may have been that it could not be forgotten.
             self.invalidate_at(&link).await?;
@@ -190,7 +190,7 @@ impl Registry {
     ) -> Result<Vec<(Place, SystemTime)>, Error> {
         let mut written = Vec::new();
         for name in names.iter().rev() {
-            let link = revision(repository, name);
+            let link = Place::revision_link(repository, name);
             match self.driver.touched(&link.key()).await {
                 Ok(found) => written.push((link, found.modified)),
                 Err(error) if error.is_not_found() => {}
@@ -292,10 +292,6 @@ impl Registry {
             .await?
             .map(|_| other))
     }
-}
-
-fn revision(repository: &RepositoryName, digest: &Digest) -> Place {
-    Place::revision_link(repository, digest)
 }
 
 /// A time in the future is recent: clocks differ.

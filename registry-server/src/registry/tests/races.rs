@@ -13,7 +13,7 @@ use registry_oci::{Digest, MediaType, Reference, Tag};
 use super::content::{blob_of, descriptor, name, push};
 use super::gated::{Gated, Removals, Shared, TO_THE_END};
 use crate::registry::{
-    Accepts, CollectionOptions, Error, LiveServerPolicy, Purge, Registry, Settings, Untagged,
+    Accepts, CollectionOptions, Error, LiveServerPolicy, PurgeMode, Registry, Settings, Untagged,
 };
 use crate::storage::Driver;
 
