@@ -1,13 +1,13 @@
-//! The one door for everything that makes content reachable or answers "I have it".
+//! The only file that makes content reachable or answers that it exists.
 //!
 //! A garbage collection beside running pushes is safe only if it learns of both: of each link that makes content
-//! reachable, and of each answer on which a client relies to skip a transfer. No other file of this room writes a
-//! layer or revision link, or tells a client that a blob is there without sending it. Sending a blob's bytes is no
+//! reachable, and of each answer on which a client relies to skip a transfer. No other file of this room writes the
+//! link of a blob or a manifest, or tells a client that a blob exists without sending it. Sending a blob's bytes is no
 //! such answer: a reader keeps what it opened.
 //!
-//! The collection of today goes by age ([`super::garbage`]), so what is said to be there is made young by that: its
-//! time in the store is renewed once it is older than [`RENEW_AFTER`], and what turns out to be gone in that moment is not
-//! there. A registry that may not write renews nothing: nobody pushes to it.
+//! A collection removes by age ([`super::garbage`]). So an answer renews the content: its time in the store is set to
+//! now once it is older than [`RENEW_AFTER`]. Content that turns out to be gone in that moment counts as missing. A
+//! read-only registry renews nothing: nobody pushes to it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -21,29 +21,30 @@ use super::{Error, Registry, offload};
 use crate::storage::StorageKey;
 use crate::storage::layout::Place;
 
-/// What was written or renewed within this time is not renewed again. A quarter of the age at which a collection
-/// removes anything: the other quarters are for a push to get from here to its manifest's link, and for clocks.
+/// Content that was written or renewed within this time is not renewed again. It is a quarter of the age at which a
+/// collection removes anything. The other quarters are for clocks that differ, and for the time that a push takes from
+/// here to the link of its manifest.
 const RENEW_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// How many blobs are looked at at once.
+/// How many blobs are looked up at once.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// A blob that is there.
+/// A blob in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobDescriptor {
-    /// The digest it was asked for by.
+    /// The digest by which it was asked for.
     pub digest: Digest,
-    /// The digest its payload is stored under; another one when it was asked for by SHA-512.
+    /// The digest under which its payload is stored; another one when it was asked for by SHA-512.
     pub canonical: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// When its payload was written last.
+    /// When its payload was last written.
     pub modified: SystemTime,
 }
 
 impl Registry {
-    /// The blob, if the repository was granted it and its payload is there. The answer always comes from the
-    /// store: a client that believes it will not send the blob.
+    /// The blob, if the repository has a link to it and its payload is in the store. The answer always comes from the
+    /// store: a client that gets it will not send the blob.
     pub(super) async fn linked_blob(
         &self,
         repository: &RepositoryName,
@@ -51,7 +52,7 @@ impl Registry {
     ) -> Result<Option<BlobDescriptor>, Error> {
         let place = Place::layer_link(repository, digest);
         match self.read_dated_link(&place).await? {
-            // The link first: a collection that finds it young leaves its payload alone.
+            // The link first: a collection that finds a young link leaves its payload alone.
             Some(DatedLink {
                 target: Some(canonical),
                 modified,
@@ -60,8 +61,8 @@ impl Registry {
         }
     }
 
-    /// As [`Registry::linked_blob`], for all blobs of one manifest; in the order they were asked for. Stores that can look at
-    /// many links at once are asked once.
+    /// The same as [`Registry::linked_blob`] for all blobs of one manifest, in the order in which they were asked for.
+    /// A store that can look up many links at once is asked once.
     pub(super) async fn linked_blobs(
         &self,
         repository: &RepositoryName,
@@ -81,8 +82,8 @@ impl Registry {
             .map(async |((digest, link), key)| {
                 match link {
                     None => Ok(None),
-                    // A link of this length under a SHA-256 holds the digest it lies under. What any other one holds has to
-                    // be read: an old server's crash may have emptied it.
+                    // A link of this length under a SHA-256 holds that digest. Any other link has to be read: a crash
+                    // of an old server may have emptied it.
                     Some(link)
                         if digest.algorithm() == Algorithm::Sha256
                             && link.size == digest.to_string().len() as u64 =>
@@ -101,8 +102,9 @@ impl Registry {
             .await
     }
 
-    /// Whether a repository has a manifest and its payload is there, for another one that refers to it. What it
-    /// mentions itself is renewed with it: as long as nothing referred to it, nothing kept that either.
+    /// The manifest, if the repository has a link to it and its payload is in the store: for another manifest that
+    /// refers to it. What it refers to itself is renewed too, because nothing kept that as long as nothing referred to
+    /// the manifest.
     pub(super) async fn linked_manifest(
         &self,
         repository: &RepositoryName,
@@ -122,7 +124,7 @@ impl Registry {
                         true => self.stored_blob(&digest, canonical).await?,
                         false => None,
                     };
-                    // A young link was pushed or renewed with all that is below it.
+                    // The links below a recent link are recent too: they were pushed or renewed with it.
                     if there.is_some() && !self.settings.read_only && !is_recent(modified) {
                         for below in self.mentioned_by(&canonical).await? {
                             self.linked_blob(repository, &below).await?;
@@ -140,7 +142,7 @@ impl Registry {
         Ok(first.flatten())
     }
 
-    /// What a stored document keeps; nothing when it cannot be read, which is not a push's to judge.
+    /// The digests that a stored manifest refers to; none when it cannot be read, which is no reason to refuse a push.
     async fn mentioned_by(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
         let key = Place::blob_data(canonical).key();
         match self.driver.get(&key, STORED_MAX).await {
@@ -157,8 +159,9 @@ impl Registry {
         }
     }
 
-    /// Makes an object young that was written at a time. Tells whether it is there still. One that is young may have been
-    /// put there by a process that did not come to make it durable.
+    /// Sets the time of an object to now, unless it is recent. Returns whether the object still exists. A recent object
+    /// may have been written by a process that was killed before it made the object durable, so it is made durable
+    /// here.
     async fn renew(&self, key: &StorageKey, written: SystemTime) -> Result<bool, Error> {
         if self.settings.read_only {
             return Ok(true);
@@ -170,7 +173,7 @@ impl Registry {
         match self.driver.refresh(key).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
-            // A volume that cannot be written to is pulled from all the same, and no push to it ends well.
+            // A volume that cannot be written to still serves pulls, and no push to it succeeds.
             Err(error) => {
                 tracing::debug!(%key, %error, "what is there cannot be renewed");
                 Ok(true)
@@ -178,19 +181,20 @@ impl Registry {
         }
     }
 
-    /// Makes what a client will not send survive power loss. A registry that may not write is not pushed to.
+    /// Makes objects durable that a client will not send because the answer says that they exist. A read-only registry
+    /// does nothing here: nobody pushes to it.
     pub(super) async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
         if self.settings.read_only {
             return Ok(());
         }
         match self.driver.persist(keys).await {
-            // A volume that cannot be written to is pulled from all the same, and no push to it ends well.
+            // A volume that cannot be written to still serves pulls, and no push to it succeeds.
             Ok(()) | Err(crate::storage::Error::ReadOnly { .. }) => Ok(()),
             Err(source) => Err(Error::storage("make durable what is there")(source)),
         }
     }
 
-    /// What a repository's link for a blob says its payload is stored under.
+    /// The canonical digest that a repository's link to a blob holds.
     pub(super) async fn blob_link_target(
         &self,
         repository: &RepositoryName,
@@ -199,7 +203,7 @@ impl Registry {
         self.read_link(&Place::layer_link(repository, digest)).await
     }
 
-    /// The blob, if its payload is in the store, whoever was granted it.
+    /// The blob, if its payload is in the store, whether or not a repository has a link to it.
     pub(super) async fn stored_blob(
         &self,
         digest: &Digest,
@@ -225,7 +229,7 @@ impl Registry {
         }
     }
 
-    /// The blob, whoever was granted it, by any digest it was ever pushed under.
+    /// The blob, if its payload is in the store, by any digest under which it was ever pushed.
     pub(super) async fn blob_of_any_repository(
         &self,
         digest: &Digest,
@@ -240,7 +244,7 @@ impl Registry {
         }
     }
 
-    /// Grants a repository a blob whose payload is in the store.
+    /// Links a blob whose payload is in the store to a repository.
     pub(super) async fn link_blob(
         &self,
         repository: &RepositoryName,
@@ -257,7 +261,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a repository has a manifest under this digest, and under which one its payload is stored.
+    /// The canonical digest of a manifest, if the repository has the manifest under `digest`.
     pub(super) async fn manifest_link_target(
         &self,
         repository: &RepositoryName,
@@ -272,8 +276,8 @@ impl Registry {
         }
     }
 
-    /// Whether a repository still has a manifest that it knows by `digest`: a distribution server, which knows of no
-    /// second digest, may have deleted the first.
+    /// Whether a repository still has the canonical link of a manifest. A distribution server knows of no second digest
+    /// and may have deleted only the canonical link.
     async fn has_canonical_link(
         &self,
         repository: &RepositoryName,
@@ -287,7 +291,7 @@ impl Registry {
         Ok(self.read_link(&first).await?.is_some())
     }
 
-    /// Lets a repository have a manifest whose payload is in the store.
+    /// Links a manifest whose payload is in the store to a repository.
     pub(super) async fn link_manifest(
         &self,
         repository: &RepositoryName,
@@ -302,15 +306,15 @@ impl Registry {
     }
 }
 
-/// A time in the future is young: clocks differ.
+/// Whether a time is recent. A time in the future is: clocks differ.
 fn is_recent(written: SystemTime) -> bool {
     SystemTime::now()
         .duration_since(written)
         .map_or(true, |age| age < RENEW_AFTER)
 }
 
-/// The digest content is stored under first, then the one it was sent as if that is another: distribution finds
-/// content by the first alone.
+/// The digests under which content gets a link: first the canonical one, then the one it was sent as, if that is
+/// another. Distribution finds content by the canonical digest alone.
 pub(super) fn link_names(digest: Digest, canonical: Digest) -> impl Iterator<Item = Digest> {
     [
         Some(canonical),

@@ -1,4 +1,4 @@
-//! Blobs: pull, mount, delete ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
+//! Pulls, mounts and deletes blobs ("Pulling blobs", "Mounting a blob from another repository" and "Deleting blobs",
 //! OCI distribution 1.1).
 
 use std::ops::Range;
@@ -12,15 +12,15 @@ use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, Content, Durability, Intake, ReadRange};
 
-/// How many parts of a blob are opened before they are sent, where opening one takes long.
+/// How many parts of a blob are opened ahead, where opening one is a request to another machine.
 const PARTS_AHEAD: usize = 4;
 
 /// An opened blob.
 #[derive(Debug)]
 pub struct Blob {
-    /// The digest it was asked for by.
+    /// The digest by which it was asked for.
     pub digest: Digest,
-    /// Its bytes, or the asked part of them.
+    /// Its bytes, or the part that was asked for.
     pub content: Content,
 }
 
@@ -39,7 +39,7 @@ impl Registry {
             .ok_or_else(|| unknown(repository, digest))
     }
 
-    /// A URL of the store itself for a blob that is there, if the store has such.
+    /// A URL under which the client can fetch a blob from the store itself, if the store has such URLs.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`], or the store's.
@@ -59,8 +59,8 @@ impl Registry {
             .ok_or_else(|| unknown(repository, digest))?;
         let payload = Place::blob_data(&resolved.canonical);
         let key = payload.key();
-        // A link whose payload is gone is rare, and then the store tells the client. Only what a shared cache shall remember
-        // has to be looked at, once.
+        // A link without a payload is rare, and then the store tells the client. The size is only looked up for a
+        // shared cache, which has to remember it, and only once.
         if self.needs_size(&resolved) {
             let found = self.driver.look(&key).await.map_err(&failed)?;
             let found = found.filter(|found| self.is_plausible_size(&resolved.canonical, found.size));
@@ -117,14 +117,14 @@ impl Registry {
         }
     }
 
-    /// Parts of a blob that was looked at, opened one after the other as the stream is read.
+    /// Parts of a blob, opened one after the other as the stream is read.
     pub fn blob_parts(
         &self,
         blob: &BlobDescriptor,
         parts: Vec<Range<u64>>,
     ) -> BoxStream<'static, Result<Content, storage::Error>> {
         let key = Place::blob_data(&blob.canonical).key();
-        // A file is open at once. A request to another machine takes its time, which a few others need not wait for.
+        // A file opens at once. A request to another machine takes time, so a few parts are opened ahead.
         let ahead = match self.driver.intake() {
             Intake::Append(_) => 1,
             Intake::Parts(_) => PARTS_AHEAD,
@@ -143,8 +143,8 @@ impl Registry {
             .boxed()
     }
 
-    /// Grants a repository a blob that another one has, or, without `from` and where the settings allow it, that
-    /// any other has. `None` when there is nothing to mount: the client then uploads the blob.
+    /// Links a blob of another repository to a repository; without `from`, and where the settings allow it, a blob of
+    /// any repository. `None` when there is nothing to mount: the client then uploads the blob.
     ///
     /// # Errors
     /// The store's.
@@ -165,14 +165,14 @@ impl Registry {
         Ok(blob)
     }
 
-    /// Takes a blob away from a repository. Its payload stays: other repositories may have it, and the garbage
-    /// collection knows.
+    /// Removes the link of a repository to a blob. The payload stays, because other repositories may link it: the
+    /// garbage collection removes it.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`], [`Error::CacheInvalidation`], or the store's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let link = link(repository, digest);
-        // Also when there is none: then the answer to the last attempt was that it could not be forgotten.
+        // Also when there is no link: the last attempt may have failed because the cache could not be reached.
         self.invalidate(&link).await?;
         if self.blob_link_target(repository, digest).await?.is_none() {
             return Err(unknown(repository, digest));

@@ -1,4 +1,4 @@
-//! The list of repositories (distribution's `_catalog`; not a part of the OCI specification).
+//! The list of repositories (distribution's `_catalog`, which is not a part of the OCI specification).
 
 use std::cmp::Ordering;
 
@@ -10,11 +10,11 @@ use super::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
 
-/// How many folders one request looks into, beside [`FOLDERS_EACH`] for each repository that it may list. It must be
-/// more than a name has components, so that every page comes further.
+/// How many folders one request reads, in addition to [`FOLDERS_EACH`] for each repository that it may list. The number
+/// is larger than that of components in a name, so that every page makes progress.
 const FOLDERS: usize = 2000;
 
-/// How many folders each repository may cost: its own and those above it.
+/// How many folders may be read for each repository: its own and those above it.
 const FOLDERS_EACH: usize = 4;
 
 /// A part of the list of repositories.
@@ -22,25 +22,26 @@ const FOLDERS_EACH: usize = 4;
 pub struct CatalogPage {
     /// The repositories.
     pub repositories: Vec<RepositoryName>,
-    /// Behind which name the next page begins, if there may be more: that of the last repository, or of a folder where
-    /// a page ended that had looked into too many.
+    /// The name behind which the next page begins, if there may be more: that of the last repository, or that of the
+    /// folder at which a page ended because it had read too many.
     pub next: Option<String>,
 }
 
 impl Registry {
-    /// The repositories that have a manifests side, from behind `last`, at most `limit`. The order is that of
+    /// The repositories that have a manifests folder, from behind `last`, at most `limit`. They are in the order of
     /// distribution's walk: by components, so that `a/b` stands before `a-b`.
     ///
-    /// The work is bounded, whatever folders there are: a page may be short, even empty, and there be more.
+    /// The work is bounded, whatever folders exist: a page may be short, or even empty, although there are more
+    /// repositories.
     ///
     /// # Errors
     /// The store's.
     pub async fn catalog(&self, last: Option<&str>, limit: usize) -> Result<CatalogPage, Error> {
         let mut found: Vec<RepositoryName> = Vec::new();
         let mut budget = limit.saturating_mul(FOLDERS_EACH).saturating_add(FOLDERS);
-        // One more than asked for tells whether there are more.
+        // One repository more than asked for tells whether there are more.
         let enough = limit.saturating_add(1);
-        // Names still to be looked at, the next one on top.
+        // Names that are still to be read, the next one on top.
         let mut pending = self.level(&Area::Repositories.key(), "", last).await?.components;
         pending.reverse();
         while found.len() < enough
@@ -49,7 +50,7 @@ impl Registry {
             let repository = RepositoryName::parse(&name).ok();
             let key = match &repository {
                 Some(repository) => Area::Repository(repository).key(),
-                // The only such names are of one component.
+                // Such a name always has one component.
                 None if may_hold_repositories(&name) => Area::Repositories
                     .key()
                     .child(&name)
@@ -72,7 +73,7 @@ impl Registry {
                 });
             }
         }
-        // A page of no items has no last one to go on from, so it announces none.
+        // An empty page has no last item to continue from, so it announces no next page.
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(ToString::to_string);
@@ -82,7 +83,7 @@ impl Registry {
         })
     }
 
-    /// Whether anything was ever pushed to a repository.
+    /// Whether a repository exists: whether anything was ever pushed to it.
     pub(super) async fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, Error> {
         for area in [Area::Manifests(repository), Area::Layers(repository)] {
             let failed = Error::storage("look for a repository");
@@ -138,7 +139,7 @@ fn by_components(one: &str, two: &str) -> Ordering {
     one.split('/').cmp(two.split('/'))
 }
 
-/// Whether `name` or something below it comes behind `last`.
+/// Whether `name`, or a repository below it, comes behind `last`.
 fn may_hold_later(name: &str, last: &str) -> bool {
     by_components(name, last).is_ge() || last.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
 }

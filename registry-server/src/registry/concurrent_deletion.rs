@@ -1,31 +1,31 @@
-//! Pushes and deletions at the same time, by any number of servers, without a lock.
+//! Deletes manifests while pushes run, on any number of servers, without a lock.
 //!
-//! A deletion can pass a push by: it removes the tags of a manifest, then a push of the same manifest sets another tag,
-//! then the deletion removes the manifest. So both sides look again after they wrote:
+//! A deletion and a push of the same manifest can interleave: the deletion removes the tags of the manifest, then the
+//! push sets another tag, then the deletion removes the manifest. So both sides look again after they wrote:
 //!
-//! - **A deletion leaves a note first** ([`Place::LastDeletion`]), one object per repository, whose time counts.
-//! - **A push writes, then looks at the note.** While the note is absent or older than [`RECENT`], nothing of the
-//!   repository was removed since the push began, and what the push found and wrote is there. Otherwise the push looks
-//!   whether all it wrote is in its place, and writes again what is not.
-//! - **What a push names is looked at again after the manifest's link is written**, and before the first tag is set. A
-//!   blob or child that was deleted before anybody could see that it is named makes the push fail as one that came
-//!   later. A deletion after that look is a deletion of something that is named, which a registry allows.
-//! - **A manifest's deletion looks for tags again after it removed the links.** A tag that means the manifest now was
-//!   set meanwhile: the links are written again, and the push came after the deletion. The links are removed only while
-//!   they are as old as they were before the tags were listed, so that most pushes in between leave no gap at all.
-//! - **After its look, neither side removes anything for an old reason.** A deletion never takes a tag away that it
-//!   found after the links were gone: between a look and a removal a push may have been acknowledged.
-//! - **Entries of the referrers index are not removed while a push may rely on them.** The entry is written before the
-//!   link and the mark "looked at" after it; a deletion removes both only when they are older than [`RECENT`], the mark
-//!   first. What is younger is left to the garbage collection; readers believe an entry only beside a link.
+//! - **A deletion first writes a note** ([`Place::LastDeletion`]), one object per repository. Only its time matters.
+//! - **A push writes, then looks at the note.** If there is no note, or it is older than [`RECENT`], nothing of the
+//!   repository was removed since the push began, so all that the push found and wrote is there. Otherwise the push
+//!   checks whether all that it wrote is in its place, and writes again what is not.
+//! - **A push looks up again what the manifest refers to**, after it wrote the link of the manifest and before it sets
+//!   the first tag. If a blob or child was deleted before anybody could see the reference, the push fails as if it came
+//!   later. A deletion after that look deletes something that is referred to, which a registry allows.
+//! - **A deletion looks for tags again after it removed the links.** A tag that now means the manifest was set in the
+//!   meantime: the links are written again, and the push counts as later than the deletion. The links are only removed
+//!   while they are as old as they were before the tags were listed, so most pushes in between leave no gap at all.
+//! - **After its second look, neither side removes anything because of the first.** A deletion never removes a tag that
+//!   it found after the links were gone: a push may have been acknowledged between a look and a removal.
+//! - **An entry of the referrers index is not removed while a push may rely on it.** The entry is written before the
+//!   link, and the mark "looked at" after the link. A deletion removes both only when they are older than [`RECENT`],
+//!   the mark first. The garbage collection removes younger ones; readers believe an entry only when its link exists.
 //!
-//! A link of a blob is one object: the later one of a grant and a deletion wins, and neither needs a second look. The
-//! garbage collection and the purge of uploads remove by age ([`super::blob_access`], [`super::purge`]); a collection that
-//! is forced to run beside servers that write leaves the note as well, because object stores cannot remove on a
+//! The link of a blob is one object: the later of a link and a deletion wins, and neither needs a second look. The
+//! garbage collection and the purge of uploads remove by age ([`super::blob_access`], [`super::purge`]). A collection
+//! that is forced to run beside writing servers also writes the note, because object stores cannot remove on a
 //! condition in one step.
 //!
-//! What it costs: one look per push, and one more per push of a tag in place of the one at the tag itself.
-//! Clocks of servers may be half an hour from the store's, and a push may take half an hour.
+//! Cost: one look per push, and one more per push of a tag, which replaces the look at the tag itself. The clocks of
+//! servers may differ from the store's by half an hour, and a push may take half an hour.
 //! Start at [`Registry::delete_manifest`] and [`Registry::has_recent_deletion`].
 
 use std::time::{Duration, SystemTime};
@@ -40,14 +40,15 @@ use crate::cache::{Kind, Link};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{Condition, Durability, EntryKind, Mode};
 
-/// A deletion within this time may have met a push that is under way.
+/// A deletion within this time may have run beside a push that is still under way.
 const RECENT: Duration = Duration::from_secs(3600);
 
-/// How often a deletion or a push begins again because the other came in between.
+/// How often a deletion or a push tries, when the other comes in between.
 pub(super) const ATTEMPTS_MAX: usize = 8;
 
 impl Registry {
-    /// Notes that something of a repository is about to be deleted. Before the first removal, never after it.
+    /// Records that something of a repository is about to be deleted. Call this before the first removal, never after
+    /// it.
     pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("note a deletion");
         let place = Place::last_deletion(repository);
@@ -57,14 +58,14 @@ impl Registry {
                 .put(&key, Bytes::new(), Mode::Replace, Durability::Crash)
                 .await
                 .map_err(&failed)?;
-            // A collection may be removing the note of an earlier deletion.
+            // A collection may be removing the record of an earlier deletion.
             if self.driver.stands(&key).await.map_err(&failed)? {
                 return Ok(());
             }
         }
     }
 
-    /// Whether something of a repository may have been deleted since a push began that is under way.
+    /// Whether something of a repository may have been deleted since a push began that is still under way.
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
         let place = Place::last_deletion(repository);
         let note = self.driver.look(&place.key()).await;
@@ -72,7 +73,7 @@ impl Registry {
         Ok(note.is_some_and(|note| is_recent(note.modified)))
     }
 
-    /// Whether an object that was just written is there, also after whatever is removing its predecessor.
+    /// Whether an object that was just written exists, even when somebody is removing its predecessor.
     pub(super) async fn is_in_place(&self, place: &Place) -> Result<bool, Error> {
         let failed = Error::storage("look at what was written");
         let key = place.key();
@@ -80,8 +81,8 @@ impl Registry {
             && self.driver.look(&key).await.map_err(&failed)?.is_some())
     }
 
-    /// Takes a manifest away, with every tag that means it. Its payload stays for the garbage collection. Once begun it
-    /// goes on to its end, also when the client that asked is gone.
+    /// Deletes a manifest with every tag that means it. Its payload stays for the garbage collection. The deletion goes
+    /// on to its end even when the client is gone.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::CacheInvalidation`], or the store's.
@@ -97,7 +98,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let link = Place::revision_link(repository, digest);
         let Some(found) = self.read_raw_link(&link).await? else {
-            // The answer to the last attempt may have been that it could not be forgotten.
+            // The last attempt may have failed because the cache could not be reached.
             self.invalidate_at(&link).await?;
             let reference = Reference::Digest(*digest);
             return Err(Error::ManifestUnknown {
@@ -105,16 +106,16 @@ impl Registry {
                 reference,
             });
         };
-        // One whose link was emptied by a crash is not served, but can be deleted like any other.
+        // A manifest whose link was emptied by a crash is not served, but can be deleted like any other.
         let canonical = found.target.unwrap_or(*digest);
-        // The same bytes may be known under two algorithms: deleted is deleted under both.
+        // The same bytes may have links under two algorithms; both are deleted.
         let mut names = vec![*digest];
         if canonical != *digest {
             names.push(canonical);
         } else if let Some(other) = self.sha512_name(repository, &canonical).await? {
             names.push(other);
         }
-        // A manifest that cannot be read has an entry nobody can find, and which no reader believes.
+        // The entry of a manifest that cannot be read is not found, but readers do not believe it.
         let loaded = self.load_manifest(repository, &canonical).await;
         let subject = loaded.ok().flatten().and_then(|(stored, _)| stored.subject);
         self.invalidate_manifests(repository, &names).await?;
@@ -139,7 +140,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the tags of a manifest and its links, unless a push of it comes later.
+    /// Removes the tags and the links of a manifest, unless a push of it comes later.
     async fn remove_tags_and_links(
         &self,
         repository: &RepositoryName,
@@ -147,23 +148,23 @@ impl Registry {
         canonical: &Digest,
     ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS_MAX {
-            // Before the tags are listed: whoever sets one that the list does not show has made a link younger.
+            // Before the tags are listed: a push that sets a tag which the list does not show also renews a link.
             let written = self.link_times(repository, names).await?;
-            // The tags first, and the digest that was asked for last: what breaks off in the middle can be asked for
-            // again, and no tag is left that means nothing.
+            // The tags first, and the digest that was asked for last: a deletion that broke off can be repeated, and no
+            // tag is left without its manifest.
             for name in names {
                 self.remove_tags_of(repository, name).await?;
             }
-            // Listing many tags takes a while: the note has to be recent for whoever looks from now on.
+            // Listing many tags takes a while, and pushes must find a recent note from now on.
             self.record_deletion(repository).await?;
             if !self.remove_links(repository, &written).await? {
-                // Written anew, or only renewed for an index that names it.
+                // The link was written again, or only renewed for an index that refers to it.
                 match self.tag_of_any(repository, names).await? {
                     Some(_) => return Ok(()),
                     None => continue,
                 }
             }
-            // A push that wrote these links has ended long ago, and a later one finds them missing.
+            // A push that wrote these links ended long ago, and a later one finds them missing.
             if !written.iter().any(|(_, written)| is_recent(*written)) {
                 return Ok(());
             }
@@ -172,17 +173,17 @@ impl Registry {
             };
             let other = names.iter().find(|name| *name != canonical).unwrap_or(canonical);
             self.link_manifest(repository, *other, *canonical).await?;
-            // Unless the tag has gone again: then nothing keeps what was just put back.
+            // If the tag is gone again, nothing keeps the links that were just written.
             let means = self.tag_target(repository, &tag).await?;
             if means.is_some_and(|digest| names.contains(&digest)) {
                 return Ok(());
             }
         }
-        // Somebody pushes it all the time, and has pushed it last.
+        // Somebody pushes the manifest all the time, and pushed it last.
         Ok(())
     }
 
-    /// When the links of a manifest were written last; in the order in which they are removed.
+    /// The links of a manifest and when they were last written, in the order in which they are removed.
     async fn link_times(
         &self,
         repository: &RepositoryName,
@@ -200,7 +201,7 @@ impl Registry {
         Ok(written)
     }
 
-    /// Removes links that are as old as they were. Tells whether all of them were.
+    /// Removes links that are as old as they were. Returns whether all of them were.
     async fn remove_links(
         &self,
         repository: &RepositoryName,
@@ -223,8 +224,8 @@ impl Registry {
         Ok(true)
     }
 
-    /// Removes what other servers keep beside the link of a manifest, such as signatures; never the link itself, which
-    /// may be there again.
+    /// Removes what other servers keep in the folder of a manifest's link, such as signatures. The link itself stays:
+    /// it may exist again.
     async fn remove_link_siblings(&self, repository: &RepositoryName, link: &Place) -> Result<(), Error> {
         let Place::RevisionLink { digest, .. } = link else {
             return Ok(());
@@ -244,7 +245,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes what the referrers index says of a manifest, as far as no push relies on it.
+    /// Removes the entry of a manifest in the referrers index, unless a push may rely on it.
     async fn remove_referrer_entry(
         &self,
         repository: &RepositoryName,
@@ -252,7 +253,7 @@ impl Registry {
         subject: Option<Digest>,
     ) -> Result<(), Error> {
         let entry = subject.map(|subject| Place::referrer_entry(repository, &subject, digest));
-        // The mark first: without it the manifest is looked at again, and the entry is written anew.
+        // The mark first: without it the manifest is looked at again, and its entry is written again.
         let mark = Place::referrer_known(repository, digest);
         let old = SystemTime::now()
             .checked_sub(RECENT)
@@ -274,8 +275,8 @@ impl Registry {
         Ok(())
     }
 
-    /// The SHA-512 name of a manifest, if the repository knows it by one. Of damaged bytes it cannot be told; such
-    /// a manifest can be deleted all the same, and under the other name it is not served.
+    /// The SHA-512 of a manifest, if the repository has a link under it. It cannot be computed from damaged bytes; such
+    /// a manifest can be deleted all the same, and is not served under its SHA-512.
     async fn sha512_name(
         &self,
         repository: &RepositoryName,
@@ -294,7 +295,7 @@ impl Registry {
     }
 }
 
-/// A time in the future is recent: clocks differ.
+/// Whether a time is recent. A time in the future is: clocks differ.
 fn is_recent(time: SystemTime) -> bool {
     SystemTime::now()
         .duration_since(time)

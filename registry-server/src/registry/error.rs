@@ -1,4 +1,4 @@
-//! What can go wrong in a registry.
+//! The errors of a registry.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::cache;
 use crate::fault::Fault;
 use crate::storage;
 
-/// Why a registry did not do what it was asked, in the order of the specification's codes.
+/// Why a registry did not do what it was asked to do, in the order of the specification's codes.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The repository has no such blob.
@@ -28,69 +28,69 @@ pub enum Error {
         /// The session.
         id: UploadId,
     },
-    /// A chunk does not begin where the upload ends; the upload is as it was.
+    /// A chunk does not begin where the upload ends. Nothing of it was stored.
     #[error("upload {id} holds {actual} bytes, the chunk begins at {expected}")]
     UploadOffset {
         /// The session.
         id: UploadId,
         /// Where the chunk begins.
         expected: u64,
-        /// How many bytes are there.
+        /// How many bytes the upload has.
         actual: u64,
     },
-    /// Another request goes on with the upload; what came is kept.
+    /// Another request took the upload over. The bytes that came are kept.
     #[error("another request goes on with upload {id}, which holds {actual} bytes")]
     UploadOvertaken {
         /// The session.
         id: UploadId,
-        /// How many bytes are there.
+        /// How many bytes the upload has.
         actual: u64,
     },
-    /// The request that has the upload does not come to its end.
+    /// The request that has the upload does not end.
     #[error("another request is still storing bytes of upload {id}")]
     UploadBusy {
         /// The session.
         id: UploadId,
     },
-    /// The client stopped sending; what came is kept.
+    /// The client stopped sending. The bytes that came are kept.
     #[error("the client stopped sending to upload {id} after {received} bytes")]
     UploadInterrupted {
         /// The session.
         id: UploadId,
-        /// How many bytes of this request came.
+        /// How many bytes of this request were stored.
         received: u64,
-        /// What the transport said.
+        /// The error of the transport.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// More or fewer bytes came than the request announced; what came is kept.
+    /// More or fewer bytes came than the request announced. The bytes that came are kept.
     #[error("upload {id} got {received} bytes, {expected} were announced")]
     UploadLength {
         /// The session.
         id: UploadId,
-        /// What was announced.
+        /// How many bytes were announced.
         expected: u64,
-        /// What came.
+        /// How many bytes came.
         received: u64,
     },
-    /// The bytes do not have the digest they were sent as; the upload is cancelled.
+    /// The bytes do not have the digest that the client claimed. The upload is cancelled.
     #[error("upload {id} of {repository} was sent as {claimed} but its bytes are {actual}")]
     DigestMismatch {
         /// The repository.
         repository: RepositoryName,
         /// The session.
         id: UploadId,
-        /// What the client said.
+        /// The digest that the client claimed.
         claimed: Digest,
-        /// What the bytes are.
+        /// The digest of the bytes.
         actual: Digest,
     },
-    /// The manifest does not have the digest it was sent as.
+    /// The manifest does not have the digest that the client claimed.
     #[error("the manifest was sent as {claimed} but its bytes are {actual}")]
     ManifestDigestMismatch {
-        /// What the client said.
+        /// The digest that the client claimed.
         claimed: Digest,
-        /// What the bytes are.
+        /// The digest of the bytes.
         actual: Digest,
     },
     /// The repository has no such manifest.
@@ -98,15 +98,15 @@ pub enum Error {
     ManifestUnknown {
         /// The repository.
         repository: RepositoryName,
-        /// What was asked for.
+        /// The reference that was asked for.
         reference: Reference,
     },
-    /// The manifest is there but is of a type the client does not take.
+    /// The repository has the manifest, but the client does not accept its type.
     #[error("manifest {reference} is of type {media_type}, which the request's Accept header does not list")]
     ManifestNotAccepted {
-        /// What was asked for.
+        /// The reference that was asked for.
         reference: Reference,
-        /// What it is.
+        /// The type of the manifest.
         media_type: MediaType,
     },
     /// The document is no manifest.
@@ -119,7 +119,7 @@ pub enum Error {
     /// The document is too large.
     #[error("the manifest has {size} bytes, more than the {limit} a manifest may have")]
     ManifestTooLarge {
-        /// Its size, as far as it was read.
+        /// Its size, or how much of it was read.
         size: u64,
         /// The limit.
         limit: u64,
@@ -127,22 +127,22 @@ pub enum Error {
     /// The manifest refers to content the repository does not have.
     #[error("the manifest refers to {} the repository does not have", DigestCount(missing.len() + more))]
     ManifestReferences {
-        /// What is missing, the first of it.
+        /// The first digests that are missing.
         missing: Vec<MissingReference>,
-        /// How much more is, or was not looked for.
+        /// How many more digests are missing or were not looked up.
         more: usize,
     },
-    /// The manifest says a size that content does not have.
+    /// The manifest says a wrong size.
     #[error("{digest} has {actual} bytes, the manifest says {said}")]
     ManifestSize {
         /// The content.
         digest: Digest,
-        /// What the manifest says.
+        /// The size that the manifest says.
         said: u64,
-        /// What there is.
+        /// The size of the content.
         actual: u64,
     },
-    /// A layer lies where layers may not lie, or nowhere.
+    /// A layer has a URL that is not allowed, or no URL although it needs one.
     #[error("{}", url_message(layer, url.as_deref()))]
     ManifestUrl {
         /// The layer.
@@ -153,15 +153,15 @@ pub enum Error {
     /// Repositories may not hold manifests of this class.
     #[error("{}", class_message(config.as_ref(), *class))]
     ManifestClass {
-        /// What tells the class, if anything does.
+        /// The type of the config, which tells the class.
         config: Option<MediaType>,
-        /// The class, if the type is that of one.
+        /// The class, if the type has one.
         class: Option<&'static str>,
     },
     /// The repository does not exist.
     #[error("there is no repository {repository}")]
     RepositoryUnknown {
-        /// Which.
+        /// The repository.
         repository: RepositoryName,
     },
     /// The repository has no such tag.
@@ -172,13 +172,13 @@ pub enum Error {
         /// The tag.
         tag: Tag,
     },
-    /// A range begins behind the end of a blob.
+    /// A range begins behind the end of the blob.
     #[error("the range begins behind the {size} bytes of the blob")]
     RangeNotSatisfiable {
-        /// Its size.
+        /// The size of the blob.
         size: u64,
     },
-    /// Stored bytes are not what their digest says.
+    /// Stored bytes do not have their digest.
     #[error("the store holds other bytes under {digest}")]
     Corrupt {
         /// The digest.
@@ -193,7 +193,7 @@ pub enum Error {
         #[source]
         source: registry_oci::Error,
     },
-    /// A link cannot be taken away now, because who remembers it cannot be told.
+    /// A link cannot be deleted now, because the cache cannot be told to forget it.
     #[error("the cache cannot be told that a link goes")]
     CacheInvalidation {
         /// Why.
@@ -203,9 +203,9 @@ pub enum Error {
     /// The store failed.
     #[error("cannot {doing}")]
     Storage {
-        /// What was being done.
+        /// The action that failed.
         doing: &'static str,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: storage::Error,
     },
@@ -243,7 +243,7 @@ fn class_message(config: Option<&MediaType>, class: Option<&str>) -> String {
 }
 
 impl Error {
-    /// Whether a stored manifest is damaged: it counts as missing where it must not hide the others.
+    /// Whether a stored manifest is damaged. In lists it counts as missing, so that it does not hide the others.
     pub(super) fn is_damaged_manifest(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::StoredManifest { .. })
     }
@@ -279,7 +279,7 @@ impl Error {
         }
     }
 
-    /// Whether this happens in the course of things: the server is stopping, or another replica has what is asked for.
+    /// Whether this error is normal operation: the server is stopping, or another replica has what is asked for.
     pub fn is_expected(&self) -> bool {
         match self {
             Self::Stopping | Self::UploadBusy { .. } => true,
@@ -293,7 +293,8 @@ impl Error {
         }
     }
 
-    /// Why the whole store takes no writes, if that is what this error says; whoever met it has said it in the log.
+    /// Why the whole store takes no writes, if this error says that it takes none. The store's health has logged it
+    /// already.
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Self::Storage { source, .. } => source.refusal(),
@@ -301,7 +302,7 @@ impl Error {
         }
     }
 
-    /// For `map_err`: the store failed while something was being done.
+    /// For `map_err`: the store failed during an action.
     pub(super) fn storage(doing: &'static str) -> impl Fn(storage::Error) -> Self {
         move |source| Self::Storage { doing, source }
     }

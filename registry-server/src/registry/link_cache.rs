@@ -1,8 +1,8 @@
-//! The one door to the cache of links: a read that goes on to open what a link leads to may believe what was read a
-//! moment ago.
+//! The only file that uses the cache of links. A read that goes on to open what a link leads to may use a cached link.
 //!
-//! Nothing else may. A client that is told "it is there" does not send it, so [`super::blob_access`] never comes here;
-//! what this door gives names a payload to be opened and is no [`super::BlobDescriptor`], which only the store makes.
+//! Nothing else may. A client that is told that a blob exists does not send it, so [`super::blob_access`] never uses
+//! the cache. What the cache gives is the name of a payload to open, and never a [`super::BlobDescriptor`], which only
+//! comes from the store.
 
 use registry_oci::{Digest, MediaType};
 
@@ -10,16 +10,16 @@ use super::{Error, Registry};
 use crate::cache::{Descriptor, Kind, Link, Look, Ticket};
 use crate::storage::layout::Place;
 
-/// Whose word a read takes for it that a repository has something.
+/// Where a read looks up a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consistency {
-    /// The store's.
+    /// In the store alone.
     Strong,
-    /// The cache's too: what is asked for is sent, or found to be gone.
+    /// In the cache first: the payload is then sent, or found to be gone.
     Cached,
 }
 
-/// Where a link leads, or led a moment ago.
+/// The target of a link, as the store or the cache has it.
 #[derive(Debug)]
 pub(super) struct ResolvedLink {
     /// The digest of the payload to open.
@@ -34,7 +34,7 @@ enum ResolvedFrom {
 }
 
 impl Registry {
-    /// Where a link leads, for a read that opens it.
+    /// Looks up the target of a link, for a read that opens it.
     pub(super) async fn resolve_link(&self, link: &Link<'_>) -> Result<Option<ResolvedLink>, Error> {
         let ticket = match &self.cache {
             Some(cache) => match cache.look(link).await {
@@ -56,20 +56,20 @@ impl Registry {
         }))
     }
 
-    /// Whether somebody else may read from the cache what a payload's size is, and does not know yet.
+    /// Whether the cache needs the size of the payload: others read it and do not know the size yet.
     pub(super) fn needs_size(&self, resolved: &ResolvedLink) -> bool {
         matches!(resolved.source, ResolvedFrom::Store(Some(_)))
             && self.cache.as_ref().is_some_and(|cache| cache.is_shared())
     }
 
-    /// Remembers where a link of a blob leads that is opened elsewhere, if nobody else reads the cache.
+    /// Caches the link of a blob that the client fetches from the store itself, if no other server reads the cache.
     pub(super) fn cache_target(&self, link: &Link<'_>, resolved: ResolvedLink) {
         if let (Some(cache), ResolvedFrom::Store(Some(ticket))) = (&self.cache, resolved.source) {
             cache.remember_place(link, &ticket, resolved.canonical);
         }
     }
 
-    /// Remembers a link whose payload could be opened.
+    /// Caches a link whose payload could be opened.
     pub(super) async fn cache_link(
         &self,
         link: &Link<'_>,
@@ -81,7 +81,8 @@ impl Registry {
             return;
         };
         let canonical = resolved.canonical;
-        // Of a manifest that is known by a second digest, a distribution server deletes the first and knows of none.
+        // A distribution server deletes a manifest under its canonical digest alone and would leave the other one in
+        // the cache.
         if link.kind == Kind::Manifest && *link.digest != canonical {
             return;
         }
@@ -93,7 +94,7 @@ impl Registry {
         cache.remember(link, ticket, &descriptor).await;
     }
 
-    /// Forgets a link whose payload is gone, if it was remembered. Whoever asks again is told by the store.
+    /// Removes a link from the cache because its payload is gone, so that the next read asks the store.
     pub(super) async fn invalidate_stale(&self, link: &Link<'_>, resolved: &ResolvedLink) {
         if let (Some(cache), ResolvedFrom::Cache) = (&self.cache, &resolved.source)
             && let Err(error) = cache.forget(link).await
@@ -107,7 +108,7 @@ impl Registry {
         }
     }
 
-    /// Forgets a link that is taken away: before that, and again afterwards.
+    /// Removes a link from the cache because it is deleted. Call this before the deletion, and again after it.
     pub(super) async fn invalidate(&self, link: &Link<'_>) -> Result<(), Error> {
         match &self.cache {
             Some(cache) => cache
@@ -118,7 +119,7 @@ impl Registry {
         }
     }
 
-    /// The same for whatever lies at a place; only some are links.
+    /// The same for the object at a path; only some objects are links.
     pub(super) async fn invalidate_at(&self, place: &Place) -> Result<(), Error> {
         let (kind, repository, digest) = match place {
             Place::LayerLink { repository, digest } => (Kind::Blob, repository, digest),

@@ -1,4 +1,4 @@
-//! Links: tiny objects that hold a digest.
+//! Links: small objects that hold a digest.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use super::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Durability, Mode, StorageKey};
 
-/// Longer than any digest; a link of more bytes is none.
+/// Longer than any digest. An object with more bytes is no link.
 const LINK_MAX: u64 = 1024;
 
 /// A link as it is stored.
@@ -28,13 +28,13 @@ pub(super) struct DatedLink {
 }
 
 impl Registry {
-    /// The digest a link holds. A link that is missing, or was emptied by an old server's crash, or holds
-    /// something else, holds none: whatever pushes the content again writes it anew.
+    /// The digest that a link holds. A link that is missing, that a crash of an old server emptied, or that holds
+    /// something else, holds none: the next push of the content writes it again.
     pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
         Ok(self.read_raw_link(place).await?.and_then(|link| link.target))
     }
 
-    /// The digest a link holds and its bytes, or nothing when there is no link at all.
+    /// A link with its bytes, or nothing when there is no link.
     pub(super) async fn read_raw_link(&self, place: &Place) -> Result<Option<RawLink>, Error> {
         let key = place.key();
         let bytes = match self.driver.get(&key, LINK_MAX).await {
@@ -47,7 +47,7 @@ impl Registry {
         Ok(Some(RawLink { target, bytes }))
     }
 
-    /// The digest a link holds and when it was written, or nothing when there is no link at all.
+    /// A link and when it was written, or nothing when there is no link.
     pub(super) async fn read_dated_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
         let found = self.inspect_link(place).await?;
         if found.is_some_and(|link| link.target.is_none()) {
@@ -56,7 +56,7 @@ impl Registry {
         Ok(found)
     }
 
-    /// As [`Registry::read_dated_link`], for those who say themselves what is broken.
+    /// The same as [`Registry::read_dated_link`] without a log line, for callers that report broken links themselves.
     pub(super) async fn inspect_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
@@ -65,7 +65,7 @@ impl Registry {
                 target: parse(&bytes),
                 modified: found.modified,
             })),
-            // Whatever it is, it is no link.
+            // An object of this size is no link.
             Err(storage::Error::TooLarge { .. }) => {
                 let found = self.driver.look(&key).await.map_err(failed)?;
                 Ok(found.map(|found| DatedLink {
@@ -78,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// The digest in a link's bytes. One that has none is said.
+    /// The digest in the bytes of a link. Logs a link that holds none.
     fn link_in(&self, key: &StorageKey, bytes: &[u8]) -> Option<Digest> {
         let digest = parse(bytes);
         if digest.is_none() {
@@ -87,7 +87,7 @@ impl Registry {
         digest
     }
 
-    /// Once: whoever asks for it again would fill the log.
+    /// Logs a broken link once. A client that asks for it again must not fill the log.
     fn warn_broken_link(&self, key: &StorageKey) {
         if self.warn_once.is_first(key) {
             tracing::warn!(%key, "a link holds no digest and counts as missing");
@@ -104,7 +104,7 @@ impl Registry {
     }
 }
 
-/// The digest in a link's bytes, if that is what they are.
+/// The digest in the bytes of a link, if they are one.
 fn parse(bytes: &[u8]) -> Option<Digest> {
     let text = std::str::from_utf8(bytes).ok()?;
     Digest::parse(text.trim_ascii()).ok()

@@ -1,8 +1,9 @@
-//! Who writes to the store: each server that may change it says so by an object it writes again and again.
+//! The servers that write to a store. Each of them writes a heartbeat object there again and again.
 //!
-//! A garbage collection asks here before it removes anything. It is a sign for people and no lock: a server that has
-//! lost its store for longer than [`STALE_AFTER`] looks gone, and one of distribution's gives no sign at all.
-//! Ages are told by the store's clock alone: an object written just now says what time it is there.
+//! A garbage collection looks for heartbeats before it removes anything. A heartbeat is a warning for people and no
+//! lock: a server that cannot reach its store for longer than [`STALE_AFTER`] looks gone, and a server of distribution
+//! has no heartbeat at all.
+//! Ages are measured by the store's clock alone: an object that was just written has the time of that clock.
 
 pub(super) mod heartbeat;
 
@@ -19,19 +20,19 @@ use super::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, Mode, StorageKey};
 
-/// How often a server says that it is there.
+/// How often a server writes its heartbeat.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A server that said nothing for so long is gone.
+/// A server whose heartbeat is older than this is gone.
 const STALE_AFTER: Duration = Duration::from_secs(3 * INTERVAL.as_secs());
 
-/// A probe lives for a few requests. One that is older was left by a process that was killed.
+/// A probe exists for a few requests. An older one was left by a process that was killed.
 const PROBE_MAX: Duration = Duration::from_secs(3600);
 
-/// More than a sign ever has.
+/// A heartbeat is never this large.
 const HEARTBEAT_MAX: u64 = 16 * 1024;
 
-/// A server that writes.
+/// A server that writes to the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveServer {
     #[serde(skip)]
@@ -40,9 +41,9 @@ pub struct LiveServer {
     pub host: String,
     /// Its process id there.
     pub process: u32,
-    /// Since when.
+    /// When it started.
     pub started: Timestamp,
-    /// Whether it only copies another store into this one. Copies are in nobody's way but a collection's.
+    /// Whether it only copies another store into this one. Such a process blocks a collection, and no other copy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub copying: bool,
 }
@@ -72,26 +73,26 @@ impl LiveServer {
     }
 }
 
-/// A server that was seen to write.
+/// A server whose heartbeat was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenServer {
-    /// Which; nothing when its sign cannot be read.
+    /// The server; nothing when its heartbeat cannot be read.
     pub server: Option<LiveServer>,
-    /// How long ago it said so.
+    /// How long ago the heartbeat was written.
     pub ago: Duration,
 }
 
-/// What a server that writes to the store means for a collection.
+/// What a maintenance run does when a live server writes to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveServerPolicy {
-    /// It does not begin.
+    /// It does not start.
     Refuse,
-    /// It goes on.
+    /// It runs all the same.
     Ignore,
 }
 
 impl Registry {
-    /// Says that a server writes to this store; to be said again every [`INTERVAL`].
+    /// Writes the heartbeat of a server; to be repeated every [`INTERVAL`].
     ///
     /// # Errors
     /// The store's.
@@ -108,7 +109,7 @@ impl Registry {
             .map_err(Error::storage("announce this server to the store"))
     }
 
-    /// Takes that back.
+    /// Removes the heartbeat of a server.
     ///
     /// # Errors
     /// The store's.
@@ -120,7 +121,7 @@ impl Registry {
         }
     }
 
-    /// What time it is by the store's clock. What killed processes left that asked the same goes on the way.
+    /// The time by the store's clock. Probes that killed processes left are removed on the way.
     pub(super) async fn store_time(&self) -> Result<SystemTime, Error> {
         let failed = Error::storage("ask the store for its time");
         let found = self.probe(async |key| self.driver.stat(key).await).await?;
@@ -129,7 +130,7 @@ impl Registry {
         Ok(now)
     }
 
-    /// Removes probes that are older than a time of the store's.
+    /// Removes probes that are older than a time of the store's clock.
     async fn remove_probes(&self, limit: SystemTime) -> Result<(), Error> {
         let failed = Error::storage("remove what looks at the store left");
         let mut listing = self.driver.list(&Area::Probes.key()).await.map_err(&failed)?;
@@ -152,7 +153,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether another registry is on the same store, whatever way leads to either.
+    /// Whether another registry is on the same store, however it reaches the store.
     pub(super) async fn shares_store_with(&self, other: &Self) -> Result<bool, Error> {
         match self.probe(async |key| other.driver.stat(key).await).await? {
             Ok(_) => Ok(true),
@@ -161,7 +162,7 @@ impl Registry {
         }
     }
 
-    /// Looks while an object is there that nobody else knows.
+    /// Writes an object that nobody else knows, calls `look` while it exists, and removes it.
     async fn probe<T>(&self, look: impl AsyncFnOnce(&StorageKey) -> T) -> Result<T, Error> {
         let failed = Error::storage("write to the store");
         let place = Place::Probe { id: Uuid::new_v4() };
@@ -171,7 +172,7 @@ impl Registry {
             .await
             .map_err(&failed)?;
         let found = look(&key).await;
-        // With the folders that were made for it.
+        // With the folders that were created for it.
         let (ours, shelf) = (Condition::Holds(Bytes::new()), place.shelf());
         self.driver
             .delete_if(&key, &ours, &shelf, Durability::Crash)
@@ -180,7 +181,8 @@ impl Registry {
         Ok(found)
     }
 
-    /// The servers that write, at a time of the store's; signs of those that are gone are removed.
+    /// The servers that write to the store, at a time of its clock. The heartbeats of servers that are gone are
+    /// removed.
     pub(super) async fn live_servers(&self, now: SystemTime) -> Result<Vec<SeenServer>, Error> {
         let failed = Error::storage("look who writes to the store");
         let mut listing = self.driver.list(&Area::Writers.key()).await.map_err(&failed)?;
@@ -201,7 +203,7 @@ impl Registry {
                 Err(error) if crate::storage::Error::is_not_found(&error) => continue,
                 Err(source) => return Err(failed(source)),
             };
-            // A sign that is younger than now came meanwhile.
+            // A heartbeat that is younger than `now` was written in the meantime.
             let ago = now.duration_since(metadata.modified).unwrap_or_default();
             if ago <= STALE_AFTER {
                 let server = serde_json::from_slice(&bytes).ok();
@@ -209,7 +211,7 @@ impl Registry {
                 seen.push(SeenServer { server, ago });
                 continue;
             }
-            // Unless it speaks up in this moment.
+            // Unless the server writes it in this moment.
             let silent = Condition::Older(now - STALE_AFTER);
             match self
                 .driver
@@ -225,7 +227,7 @@ impl Registry {
     }
 }
 
-/// Servers, named as an error names them.
+/// A list of servers for the text of an error.
 pub(super) struct ServerList<'a>(pub(super) &'a [SeenServer]);
 
 impl fmt::Display for ServerList<'_> {

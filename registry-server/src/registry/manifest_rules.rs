@@ -4,32 +4,33 @@
 use regex::RegexSet;
 use registry_oci::{Descriptor, Digest, Manifest, MediaType};
 
-/// What is asked of a pushed manifest.
+/// The rules for pushed manifests.
 #[derive(Debug, Clone, Default)]
 pub struct Validation {
-    /// Whether what it names must be there (`validation.disabled`, `validation.manifests.references`).
+    /// Whether the content that a manifest refers to must exist (`validation.disabled`,
+    /// `validation.manifests.references`).
     pub references: References,
-    /// Where layers may lie that are not in the registry (`validation.manifests.urls`).
+    /// The URLs that layers outside the registry may have (`validation.manifests.urls`).
     pub urls: Urls,
-    /// Which children of an index must be there (`validation.manifests.indexes`).
+    /// Which children of an index must exist (`validation.manifests.indexes`).
     pub children: IndexChildren,
-    /// What repositories may hold (`policy.repository.classes`); anything when empty.
+    /// The classes of manifests that repositories may hold (`policy.repository.classes`); any class when empty.
     pub classes: Vec<String>,
 }
 
-/// What a pushed manifest may name.
+/// What a pushed manifest may refer to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum References {
-    /// Only content its repository has.
+    /// Only content that its repository has.
     #[default]
     Required,
-    /// Anything, with a word about what is missing.
+    /// Anything; the answer names what is missing.
     Any,
-    /// Anything: nobody looks.
+    /// Anything; nothing is looked up.
     Unchecked,
 }
 
-/// Which children of an index must be there.
+/// Which children of an index must exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum IndexChildren {
     /// Every one.
@@ -41,7 +42,7 @@ pub enum IndexChildren {
     None,
 }
 
-/// What an image runs on, under Go's names.
+/// The platform of an image, in Go's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     /// `amd64`
@@ -64,10 +65,10 @@ impl IndexChildren {
     }
 }
 
-/// Where content may lie that is not in the registry: nowhere, unless there is a list. In any case a URL is `http` or
-/// `https` and has no fragment.
+/// The URLs that content outside the registry may have: none, unless there is a list. A URL is always `http` or `https`
+/// and has no fragment.
 ///
-/// Clients fetch from the URLs of a descriptor before they ask the registry, whatever the content is, so a URL that a
+/// Clients fetch from the URLs of a descriptor before they ask the registry, whatever the content is. So a URL that a
 /// pusher chooses is a request that every puller makes.
 #[derive(Debug, Clone, Default)]
 pub struct Urls {
@@ -76,8 +77,8 @@ pub struct Urls {
 }
 
 impl Urls {
-    /// One of `allow` must match a URL, unless there are none, and none of `deny`. Without either list no URL is allowed,
-    /// as in distribution.
+    /// A URL must match one of `allow`, unless that list is empty, and none of `deny`. Without either list no URL is
+    /// allowed, as in distribution.
     ///
     /// # Errors
     /// One of them is no regular expression; the caller's fault.
@@ -106,16 +107,16 @@ impl Urls {
     }
 }
 
-/// Something a client should know of a manifest that was accepted all the same (OCI distribution 1.1, "Warnings").
+/// A warning about a manifest that was accepted (OCI distribution 1.1, "Warnings").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// It names what its repository does not have, and a pull will want.
+    /// It refers to content that its repository does not have and that a pull needs.
     Missing(MissingReference),
-    /// It has layers of a type that the image specification gave up.
+    /// It has layers of a type that the image specification has deprecated.
     Nondistributable,
 }
 
-/// Something a manifest refers to and its repository does not have.
+/// Content that a manifest refers to and its repository does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissingReference {
     /// A config or a layer.
@@ -133,12 +134,12 @@ impl MissingReference {
     }
 }
 
-/// Whether a layer need not be in the registry.
+/// Whether a layer may be outside the registry.
 pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
     layer.is_nondistributable() && !layer.urls.is_empty()
 }
 
-/// The first content that lies where content may not lie, with the URL that says so, or nowhere.
+/// The first descriptor with a URL that is not allowed, and that URL; or the first that needs a URL and has none.
 pub(super) fn misplaced<'a>(
     urls: &Urls,
     manifest: &'a Manifest,
@@ -154,7 +155,7 @@ pub(super) fn misplaced<'a>(
     })
 }
 
-/// The class of an image manifest, told by its config.
+/// The class of an image manifest, by the type of its config.
 pub(super) fn class(config: &Descriptor) -> Option<&'static str> {
     let media_type = config.media_type.as_ref()?;
     if [MediaType::OCI_CONFIG, MediaType::DOCKER_CONFIG].contains(media_type) {

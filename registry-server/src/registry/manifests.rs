@@ -1,4 +1,4 @@
-//! Manifests ("Pulling manifests", "Pushing manifests" and "Deleting manifests", OCI distribution 1.1).
+//! Pushes and pulls manifests ("Pulling manifests" and "Pushing manifests", OCI distribution 1.1).
 
 use bytes::Bytes;
 use registry_oci::{
@@ -14,46 +14,46 @@ use crate::cache::{Kind, Link};
 use crate::storage::layout::Place;
 use crate::storage::{self, Durability, Mode};
 
-/// A manifest as it is served.
+/// A stored manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredManifest {
-    /// The digest it is known by: the one asked for, or the one the tag means.
+    /// The digest that was asked for, or that the tag means.
     pub digest: Digest,
-    /// The type it is served as.
+    /// Its media type.
     pub media_type: MediaType,
-    /// What was pushed, byte for byte.
+    /// Its bytes, exactly as they were pushed.
     pub bytes: Bytes,
-    /// What it refers to.
+    /// The digest of its subject.
     pub subject: Option<Digest>,
 }
 
-/// A manifest that was accepted.
+/// A manifest that was accepted and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedManifest {
-    /// The digest it is known by.
+    /// The digest under which it was pushed.
     pub digest: Digest,
-    /// What it refers to.
+    /// The digest of its subject.
     pub subject: Option<Digest>,
-    /// What its pusher should know.
+    /// The warnings for its pusher.
     pub notices: Vec<Notice>,
 }
 
-/// A manifest that is being made reachable.
+/// A manifest that is being pushed.
 struct ManifestPush<'a> {
     repository: &'a RepositoryName,
-    /// The digest it is known by.
+    /// The digest under which it is pushed.
     digest: Digest,
     /// The digest its payload is stored under.
     canonical: Digest,
     bytes: &'a Bytes,
     manifest: &'a Manifest,
-    /// Its subject, and what is entered there into the index of referrers.
+    /// Its subject, and its entry in the referrers index of that subject.
     entry: Option<(Digest, Bytes)>,
     tags: Vec<&'a Tag>,
 }
 
 impl ManifestPush<'_> {
-    /// Where what it wrote lies.
+    /// The paths of all objects that the push writes.
     fn places(&self) -> Vec<Place> {
         let Self {
             repository, digest, ..
@@ -71,7 +71,7 @@ impl ManifestPush<'_> {
     }
 }
 
-/// Which types a client takes.
+/// The media types that a client accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepts {
     /// Any.
@@ -90,7 +90,7 @@ impl Accepts {
 }
 
 impl Registry {
-    /// Stores a manifest under its digest and points `tags` at it, and the tag it is pushed by.
+    /// Stores a manifest under its digest. Sets `tags` to it, and the tag by which it is pushed.
     ///
     /// # Errors
     /// [`Error::ManifestTooLarge`], [`Error::ManifestInvalid`], [`Error::ManifestDigestMismatch`],
@@ -153,8 +153,8 @@ impl Registry {
         })
     }
 
-    /// Writes what makes a manifest reachable, and again what a deletion at the same time took away: see
-    /// [`super::concurrent_deletion`].
+    /// Writes the objects that make a manifest reachable, and writes again what a deletion at the same time removed:
+    /// see [`super::concurrent_deletion`].
     async fn publish(&self, push: &ManifestPush<'_>) -> Result<(), Error> {
         let ManifestPush {
             repository,
@@ -177,7 +177,8 @@ impl Registry {
                 )
                 .await
                 .map_err(Error::storage("store a manifest"))?;
-            // The entry before the link: whoever sees the manifest finds it among the referrers of its subject.
+            // The entry before the link: a client that sees the manifest also finds it among the referrers of its
+            // subject.
             if let Some(entry) = entry {
                 self.index_referrer(repository, *digest, entry.clone()).await?;
             }
@@ -187,8 +188,8 @@ impl Registry {
             if !met_deletion {
                 met_deletion = self.has_recent_deletion(repository).await?;
                 if met_deletion {
-                    // Before a tag is moved to it: what it names may have gone before it could be seen that it does.
-                    // What goes later was deleted although it is named.
+                    // Before a tag is set: the content that the manifest refers to may have been deleted before the
+                    // reference could be seen. Content that is deleted later is deleted although it is referred to.
                     self.validate(repository, manifest).await?;
                 }
             }
@@ -202,13 +203,13 @@ impl Registry {
                 return Ok(());
             }
         }
-        // Somebody deletes it all the time.
+        // Somebody deletes the manifest all the time.
         Err(Error::storage("push a manifest that is being deleted")(
             storage::Error::Busy { key: payload },
         ))
     }
 
-    /// Whether everything is there that a push wrote, or what others wrote in its place.
+    /// Whether everything that a push wrote exists, or what others wrote in its place.
     async fn is_published(&self, push: &ManifestPush<'_>) -> Result<bool, Error> {
         for place in push.places() {
             if !self.is_in_place(&place).await? {
@@ -218,8 +219,9 @@ impl Registry {
         Ok(true)
     }
 
-    /// A manifest by tag or digest, in a type the client takes, or an OCI index. A Docker manifest list asked for by tag by a
-    /// client that does not know lists is answered with its linux/amd64 child, as distribution does.
+    /// A manifest by tag or digest, in a type that the client accepts, or an OCI index. When a client that does not
+    /// know lists asks for a Docker manifest list by tag, the answer is the list's linux/amd64 child, as in
+    /// distribution.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::ManifestNotAccepted`], or the store's.
@@ -233,7 +235,8 @@ impl Registry {
             .await
     }
 
-    /// The same for whoever only wants to know whether it is there, and may not push it then: the store's consistency.
+    /// The same for a client that only asks whether the manifest exists and may then not push it. The answer comes from
+    /// the store.
     ///
     /// # Errors
     /// As [`Registry::get_manifest`].
@@ -294,8 +297,8 @@ impl Registry {
                     .ok_or_else(unknown)?;
                 Ok(child)
             }
-            // Docker's own types are served to everybody: clients older than the header take nothing else. So is an
-            // OCI index, as by registry:3.
+            // Docker's own types are served to every client, because clients older than the header accept nothing else.
+            // So is an OCI index, as in registry:3.
             Reference::Tag(_) | Reference::Digest(_) if stored.media_type == MediaType::OCI_MANIFEST => {
                 Err(refused())
             }
@@ -303,8 +306,9 @@ impl Registry {
         }
     }
 
-    /// Reads a manifest for a client; a damaged one is none. Whoever pushes it asks first whether it is there, and
-    /// would never send it again if that were an error; whoever pulls it goes on to the next mirror.
+    /// Reads a manifest for a client; a damaged one counts as missing. A client that pushes it first asks whether it
+    /// exists, and would never send it again if the answer were an error. A client that pulls it goes on to the next
+    /// mirror.
     async fn load_whole_manifest(
         &self,
         repository: &RepositoryName,
@@ -322,7 +326,7 @@ impl Registry {
         }
     }
 
-    /// Reads a manifest a repository has; nothing when it has none under this digest.
+    /// Reads a manifest; nothing when the repository has none under this digest.
     pub(super) async fn load_manifest(
         &self,
         repository: &RepositoryName,
@@ -376,7 +380,7 @@ impl Registry {
         )))
     }
 
-    /// The payload of a manifest, checked against its digest: it is small, and a torn one must not be served.
+    /// The payload of a manifest, checked against its digest: it is small, and a damaged one must not be served.
     pub(super) async fn manifest_bytes(&self, canonical: &Digest) -> Result<Option<Bytes>, Error> {
         let key = Place::blob_data(canonical).key();
         let bytes = match self.driver.get(&key, STORED_MAX).await {

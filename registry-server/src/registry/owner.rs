@@ -1,11 +1,12 @@
-//! Whose store it is: a marker that the first server of a registry leaves, and every other one looks for.
+//! The owner of a store: a marker that the first server of a registry writes, and that all other servers look for.
 //!
 //! Two registries on one store would serve, delete and collect each other's content, and neither would notice. All
-//! servers of one registry are configured with one name, and so with none of another's; a server without a name takes
-//! no part in this. The marker is written once, and goes only by hand.
+//! servers of one registry are configured with one name, and servers of another registry with another name. A server
+//! without a name takes no part in this. The marker is written once and only removed by hand.
 //!
-//! Where a store cannot create an object only if there is none, two registries that start in the same moment may
-//! both find theirs: whoever wrote last is the owner, and the other one is refused at its next start.
+//! Some stores cannot create an object on the condition that there is none. On such a store, two registries that start
+//! in the same moment may both find their own marker. The one that wrote last is the owner, and the other one is
+//! refused at its next start.
 
 use std::fmt;
 
@@ -18,50 +19,50 @@ use crate::fault::Fault;
 use crate::storage::layout::Place;
 use crate::storage::{self, Durability, Mode};
 
-/// More than a marker ever has.
+/// A marker is never this large.
 const MARKER_MAX: u64 = 64 * 1024;
 
-/// The marker.
+/// The marker of an owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct OwnerMarker {
-    /// As it is configured.
+    /// The name that is configured.
     owner: String,
     since: Timestamp,
-    /// Which machine, container or Pod left it, for people.
+    /// The machine, container or Pod that wrote it, for people.
     #[serde(default)]
     host: String,
 }
 
-/// What a claim found.
+/// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// The store has had this owner before.
+    /// The store had this owner before.
     Known,
-    /// It has it now.
+    /// The store has this owner now.
     New,
-    /// It has none, and this server writes nothing.
+    /// The store has no owner, and this read-only server writes no marker.
     Unclaimed,
 }
 
 /// Why a store may not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
-    /// It is somebody else's.
+    /// The store belongs to another registry.
     #[error(
         "the storage belongs to `{owner}` since {since}{}, and this server is configured as `{wanted}`",
         ClaimedBy(host)
     )]
     Other {
-        /// Whose it is.
+        /// The name of the owner.
         owner: String,
-        /// Since when.
+        /// When the marker was written.
         since: Timestamp,
-        /// Who said so; empty when it is not known.
+        /// The machine that wrote it; empty when that is not known.
         host: String,
-        /// Whose this server wants it to be.
+        /// The name that this server is configured with.
         wanted: String,
     },
-    /// There is a marker that says nothing.
+    /// There is a marker that cannot be read.
     #[error("the storage has an owner, but its marker `{}` cannot be read", Place::Owner.key())]
     Unreadable,
     /// The store failed.
@@ -108,7 +109,7 @@ impl OwnerError {
 }
 
 impl Registry {
-    /// Makes a store the owner's, unless it is somebody's. A read-only registry looks and writes nothing.
+    /// Claims a store for an owner, unless it has another one. A read-only registry looks and writes nothing.
     ///
     /// # Errors
     /// [`OwnerError::Other`], [`OwnerError::Unreadable`], or the store's.
@@ -134,15 +135,15 @@ impl Registry {
             Ok(()) | Err(storage::Error::AlreadyExists { .. }) => {}
             Err(source) => return Err(Error::storage("claim the storage")(source).into()),
         }
-        // Another server may have been faster; or later, and the store has replaced what was there.
+        // Another server may have been faster; or it was later, and the store replaced the marker.
         match self.check_owner(owner).await? {
             true => Ok(Claim::New),
-            // Somebody took it away this very moment.
+            // Somebody removed the marker in this moment.
             false => Err(OwnerError::Unreadable),
         }
     }
 
-    /// Whether a store has an owner, who must be this one.
+    /// Whether a store has an owner, which must be `wanted`.
     ///
     /// # Errors
     /// [`OwnerError::Other`], [`OwnerError::Unreadable`], or the store's.

@@ -1,14 +1,14 @@
-//! Removes upload sessions that nobody goes on with.
+//! Removes abandoned upload sessions.
 //!
-//! Guarantees: the age of a session counts from the last write of its data, not from its beginning, so that a slow
-//! upload is not an abandoned one; a session without `startedat`, or whose id is no UUID, counts like any other;
-//! one that a request has open is never removed, whichever process that request belongs to, as far as the store's
-//! locks reach; a dry run changes nothing and takes no lock. One session that cannot be removed does not keep the
-//! others. Memory is one folder's names at a time, not the store's. Folders that are left with nothing in them go too.
-//! Between its last byte and publishing, a finishing request lets go of the data for a moment; it has made it young
-//! before, and a session is looked at once more when nobody else can write to it.
-//! Must not: follow a name that no registry gives, or touch a session without a time: an empty folder may be one
-//! that is just beginning, and it holds no byte.
+//! Guarantees: the age of a session counts from the last write of its data, not from its beginning, so a slow upload is
+//! not an abandoned one. A session without `startedat`, or whose id is no UUID, counts like any other. A session that a
+//! request has open is never removed, whichever process that request belongs to, as far as the store's locks reach. A
+//! dry run changes nothing and takes no lock. One session that cannot be removed does not stop the others. Memory: the
+//! names in one folder at a time. Folders that become empty are removed too.
+//! A finishing request closes the data for a moment between its last byte and publishing. It has renewed the data
+//! before, and the purge looks at a session once more when nobody else can write to it.
+//! Must not: follow a name that no registry gives, or remove a session without a time: an empty folder may belong to a
+//! session that is just beginning, and it holds no byte.
 //! Start at [`Registry::purge_uploads`].
 
 use std::time::Duration;
@@ -22,35 +22,35 @@ use super::{Error, Registry};
 use crate::storage::layout::{Area, Place};
 use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
 
-/// What becomes of an abandoned session.
+/// What a purge does with an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMode {
-    /// It is only counted.
+    /// It only counts it.
     DryRun,
-    /// It is removed.
+    /// It removes it.
     Remove,
 }
 
-/// What a purge found.
+/// What a purge found and removed.
 #[derive(Debug, Default)]
 pub struct PurgeReport {
-    /// How many sessions were removed, or would be.
+    /// How many sessions were removed, or would be removed.
     pub uploads: u64,
     /// How many bytes their data had.
     pub bytes: u64,
-    /// How many were old enough but open.
+    /// How many sessions were old enough, but a request had them open.
     pub open: u64,
-    /// How many sessions or folders could not be dealt with.
+    /// How many sessions or folders could not be removed or read.
     pub failed: u64,
-    /// Why the first of them could not: a store that stops answering fails for every one alike.
+    /// The error of the first of them. A store that stops answering fails for all in the same way.
     pub first_failure: Option<Error>,
 }
 
 impl Registry {
-    /// Removes the upload sessions of every repository whose data was last written at least `age` ago. Where only
-    /// other files of a session are left, the newest of them counts.
+    /// Removes the upload sessions of all repositories whose data was last written at least `age` ago. Where only other
+    /// files of a session are left, the newest of them counts.
     ///
-    /// Dropping the future ends it between two steps; a session that is half removed then is found again.
+    /// Dropping the future ends the purge between two steps. The next purge finds a session that is half removed.
     ///
     /// # Errors
     /// The store's, when repositories cannot be listed at all.
@@ -65,7 +65,7 @@ impl Registry {
                     continue;
                 }
             };
-            // Whatever no registry can have written is left alone.
+            // A folder that no registry can have written stays.
             if folder.uploads
                 && let Some(repository) = folder.repository()
                 && let Err(error) = self.purge_repository(&repository, age, purge, &mut purged).await
@@ -84,8 +84,8 @@ impl Registry {
         Ok(purged)
     }
 
-    /// Removes a folder in which nothing is left but the place of uploads, with the empty ones above it: anybody who may
-    /// push can make a hundred of them with one request, and every list of repositories walks through all.
+    /// Removes a folder in which only the folder of uploads is left, and the empty folders above it. Anybody who may
+    /// push can create a hundred of them with one request, and every list of repositories walks through all of them.
     async fn prune_folder(&self, folder: &RepositoryFolder) -> Result<(), Error> {
         if folder.manifests || folder.layers || !may_hold_repositories(&folder.name) {
             return Ok(());
@@ -136,7 +136,7 @@ impl Registry {
     ) -> Result<Verdict, Error> {
         let store = match self.driver.intake() {
             Intake::Append(store) => store,
-            // Nothing is ever open there: what another request does to it meanwhile shows in its record.
+            // No session is ever open there: what another request does to it meanwhile shows in its record.
             Intake::Parts(_) => return self.purge_remains(repository, id, age, purge).await,
         };
         let data = Place::upload_data(repository, id).key();
@@ -152,30 +152,30 @@ impl Registry {
             PurgeMode::DryRun => return Ok(Verdict::Abandoned { bytes }),
             PurgeMode::Remove => {}
         }
-        // At the size that was seen: a chunk that came since then makes the session young.
+        // At the size that was seen: a chunk that came since then renewed the session.
         let lock = match store.stage(&data, Staged::At(bytes)).await {
             Ok(lock) => lock,
             Err(storage::Error::Busy { .. }) => return Ok(Verdict::Open),
-            // Continued, finished or cancelled meanwhile.
+            // The session was continued, finished or cancelled meanwhile.
             Err(storage::Error::OffsetMismatch { .. } | storage::Error::NotFound { .. }) => {
                 return Ok(Verdict::Kept);
             }
             Err(source) => return Err(Error::storage("lock an upload")(source)),
         };
-        // A request that is about to finish it has made it young.
+        // A request that is about to finish the session has renewed it.
         match self.driver.stat(&data).await {
             Ok(found) if is_old(found.modified, age) => {}
             Ok(_) | Err(storage::Error::NotFound { .. }) => return Ok(Verdict::Kept),
             Err(source) => return Err(Error::storage("look at an upload")(source)),
         }
-        // The lock is held until everything is gone: whoever waits for it finds no session, not half of one.
+        // The lock is held until everything is removed: a request that waits for it finds no session, not half of one.
         let removed = self.remove_upload(repository, id).await;
         drop(lock);
         removed.map(|()| Verdict::Abandoned { bytes })
     }
 
-    /// Parts that no record speaks of, or only an old one: what a server left that ended in the middle of a request, be
-    /// it ours or distribution's.
+    /// Removes parts that no record refers to, or only an old record. A server, ours or distribution's, left them when
+    /// it ended in the middle of a request.
     async fn purge_parts(
         &self,
         age: Duration,
@@ -212,7 +212,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether the session whose data a key is was gone on with lately, without a new part.
+    /// Whether the session of some data was continued within `age` without a new part.
     async fn is_recorded_lately(&self, key: &StorageKey, age: Duration) -> Result<bool, Error> {
         let Some(Place::UploadData { repository, id }) = Place::parse(key) else {
             return Ok(false);
@@ -223,8 +223,8 @@ impl Registry {
         Ok(found.is_some_and(|found| !is_old(found.modified, age)))
     }
 
-    /// A session without a file of data: it was cut off while it began, or its blob was published and the rest stayed, or
-    /// its store takes parts.
+    /// Removes a session without a data file: it was interrupted while it began, or its blob was published and the rest
+    /// stayed, or its store takes parts.
     async fn purge_remains(
         &self,
         repository: &RepositoryName,
@@ -250,13 +250,13 @@ impl Registry {
     }
 }
 
-/// What becomes of one session.
+/// What a purge found about one session.
 enum Verdict {
-    /// Not old, or gone by itself.
+    /// It is not old, or was ended by its client.
     Kept,
-    /// Old, but a request has it open.
+    /// It is old, but a request has it open.
     Open,
-    /// Removed, or would be.
+    /// It is abandoned: it was removed, or would be.
     Abandoned { bytes: u64 },
 }
 

@@ -1,8 +1,8 @@
-//! Taking in a body: hashing and storing one block while the next one comes in.
+//! Stores the body of a request: one block is hashed and stored while the next one arrives.
 //!
-//! Guarantees: no byte of a body waits in memory for longer than a moment, so a client that stops sending has nothing
-//! held for it; blocks beyond the smallest come out of a budget that all requests share, and where it is used up an
-//! upload goes on in small ones.
+//! Guarantees: no byte of a body waits in memory for longer than a moment, so a client that stops sending holds no
+//! memory. Blocks larger than the smallest come from a budget that all requests share. When the budget is used up, an
+//! upload continues in small blocks.
 
 use std::time::Duration;
 
@@ -16,39 +16,39 @@ use super::{Error, hashing};
 use crate::memory_budget::{MemoryBudget, MemoryShare};
 use crate::storage::Writer;
 
-/// The largest block that is collected before it is stored. Two of these are the most memory an upload needs: one that
-/// is being stored and one that is being filled.
+/// The largest block that is collected before it is stored. An upload needs at most two of them: one that is being
+/// stored and one that is being filled.
 const BLOCK_MAX: usize = 512 * 1024;
-/// The block an upload begins with, and goes back to when its client is slow.
+/// The block size with which an upload begins, and to which it returns when its client is slow.
 const BLOCK_FIRST: usize = 64 * 1024;
-/// The block an upload can have always, whatever the budget holds: no more than a connection has for reading.
+/// The block size that an upload always has, whatever the budget holds. A connection has as much for reading.
 const BLOCK_MIN: usize = 16 * 1024;
-/// How long the bytes of a block wait for more.
+/// How long the bytes of a block wait for more bytes.
 const BLOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a transport says when a body breaks off.
+/// The error of a transport when a body breaks off.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How a body ended.
+/// A body that was stored.
 pub(super) struct StoredBody {
-    /// How many bytes of it are stored.
+    /// How many of its bytes are stored.
     pub(super) length: u64,
-    /// Why it ended early, if it did.
+    /// Why it ended before its end, if it did.
     pub(super) interrupted: Option<BodyError>,
 }
 
 impl StoredBody {
-    /// Of a body without bytes.
+    /// A body without bytes.
     pub(super) const NOTHING: Self = Self {
         length: 0,
         interrupted: None,
     };
 }
 
-/// Stores a body to its end, or to where it breaks off, and hashes what was stored.
+/// Stores a body to its end, or to where it breaks off, and hashes the bytes that were stored.
 ///
 /// # Errors
-/// The store's. The hash and the writer are then behind or ahead of each other and must not be used on.
+/// The store's. The hash and the writer may then differ and must not be used any more.
 pub(super) async fn store_body(
     memory: &MemoryBudget,
     writer: &mut dyn Writer,
@@ -78,7 +78,7 @@ pub(super) async fn store_body(
     })
 }
 
-/// Stores and hashes a block. It is gone when this is done, however long the next one takes to come.
+/// Stores and hashes a block. Its memory is free when this returns, however long the next block takes to arrive.
 async fn store(writer: &mut dyn Writer, hasher: Hasher, block: Block) -> Result<Hasher, Error> {
     let stored = writer.write(block.bytes.clone());
     let hashed = hashing::update(hasher, block.bytes.clone());
@@ -90,9 +90,9 @@ async fn store(writer: &mut dyn Writer, hasher: Hasher, block: Block) -> Result<
 struct BlockReader<'a, B> {
     body: &'a mut B,
     memory: &'a MemoryBudget,
-    /// What of the last frame did not fit.
+    /// The rest of the last frame, which did not fit into the block.
     rest: Bytes,
-    /// How large the next block is to be.
+    /// The size of the next block.
     size: usize,
     ended: bool,
     interrupted: Option<BodyError>,
@@ -106,16 +106,16 @@ struct Block {
 }
 
 impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
-    /// The next block, full unless the client is slow or it is the last; empty at the end.
+    /// The next block. It is full, unless the client is slow or it is the last one. It is empty at the end.
     ///
-    /// Frames are copied together: a frame is a slice of a connection's buffer and would keep all of it alive,
-    /// so that many small frames held far more memory than they have bytes.
+    /// Frames are copied into a block. A frame is a slice of a connection's buffer and would keep all of it alive, so
+    /// many small frames would hold far more memory than they have bytes.
     async fn next_block(&mut self) -> Block {
         if !self.wait_for_bytes().await {
             return Block::default();
         }
         let deadline = Instant::now() + BLOCK_TIMEOUT;
-        // Small bodies get small blocks; a second frame means a big one.
+        // Small bodies get small blocks. A second frame means that the body is large.
         let mut limit = self.rest.len().min(BLOCK_MIN);
         let mut share = None;
         let mut block = BytesMut::with_capacity(limit);
@@ -150,14 +150,14 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
         }
     }
 
-    /// How large a block may become, with its share of the budget.
+    /// How large a block may become, and its share of the budget.
     fn take_share(&self) -> Option<(usize, MemoryShare)> {
         // Sizes are small constants.
         let take = |size| Some((size, self.memory.try_take(size as u32)?));
         take(self.size).or_else(|| take(BLOCK_FIRST))
     }
 
-    /// Waits for the next bytes; tells whether there are any.
+    /// Waits for the next bytes. Returns whether there are any.
     async fn wait_for_bytes(&mut self) -> bool {
         while self.rest.is_empty() && !self.ended {
             let next = self.body.next().await;
@@ -166,7 +166,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> BlockReader<'_, B> {
         !self.rest.is_empty()
     }
 
-    /// The same for a while.
+    /// The same until a deadline.
     async fn wait_until(&mut self, deadline: Instant) -> bool {
         while self.rest.is_empty() && !self.ended {
             match timeout_at(deadline, self.body.next()).await {

@@ -1,4 +1,4 @@
-//! Tags ("Listing Tags" and "Deleting tags", OCI distribution 1.1).
+//! Lists, sets and deletes tags ("Listing Tags" and "Deleting tags", OCI distribution 1.1).
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -9,25 +9,25 @@ use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Condition, Durability, EntryKind};
 
-/// How many links of tags are read at once when all of a repository's are looked at.
+/// How many links of tags are read at once when all tags of a repository are read.
 const READS_AT_ONCE: usize = 32;
 
-/// How many tags are taken away at once.
+/// How many tags are removed at once.
 const REMOVALS_AT_ONCE: usize = 8;
 
-/// A part of a sorted list.
+/// A page of a sorted list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Whether there are more behind the last one.
+    /// Whether there are more items behind the last one.
     pub more: bool,
 }
 
 impl<T> Page<T> {
     /// The first `limit` items of a sorted list.
     pub(super) fn of(mut items: Vec<T>, limit: Option<usize>) -> Self {
-        // A page of no items has no last one to go on from, so it announces none.
+        // An empty page has no last item to continue from, so it announces no next page.
         let more = limit.is_some_and(|limit| limit > 0 && items.len() > limit);
         items.truncate(limit.unwrap_or(usize::MAX));
         Self { items, more }
@@ -60,13 +60,13 @@ impl Registry {
         .await
     }
 
-    /// Takes a tag away, with its history. The manifest stays.
+    /// Deletes a tag with its history. The manifest stays.
     ///
     /// # Errors
     /// [`Error::TagUnknown`], or the store's.
     pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        // One that means nothing, because its link was emptied by a crash or is gone, can be deleted like any other: what
-        // is listed can be deleted.
+        // A tag without a meaning, because its link was emptied by a crash or is gone, can be deleted too: whatever is
+        // listed can be deleted.
         if !self.has_tag_link(repository, tag).await? && !self.all_tags(repository).await?.contains(tag) {
             return Err(Error::TagUnknown {
                 repository: repository.clone(),
@@ -81,19 +81,19 @@ impl Registry {
                 .delete_tree(&area, Durability::PowerLoss)
                 .await
                 .map_err(&failed)?;
-            // A push may have written the history while its other part was removed. What is listed without a meaning
-            // goes; a push that is not done yet looks whether all it wrote is there.
+            // A push may have written into the history while the other part was removed. A tag without a meaning is
+            // removed again; a push that is still under way checks whether all that it wrote exists.
             let mut rest = self.driver.list(&area).await.map_err(&failed)?;
             if rest.try_next().await.map_err(&failed)?.is_none() || self.has_tag_link(repository, tag).await?
             {
                 return Ok(());
             }
         }
-        // Somebody pushes it all the time, and has pushed it last.
+        // Somebody pushes the tag all the time, and pushed it last.
         Ok(())
     }
 
-    /// Whether there is a link that says what a tag means, whatever it holds.
+    /// Whether a tag has a link to what it means, whatever the link holds.
     pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
         match self.driver.stat(&Place::tag_current(repository, tag).key()).await {
             Ok(_) => Ok(true),
@@ -102,8 +102,8 @@ impl Registry {
         }
     }
 
-    /// Points a tag at a manifest the repository has. The history first: a tag whose present is not in its past
-    /// would be lost to whoever cleans up by the history. Whoever calls looks afterwards whether a deletion took a part
+    /// Sets a tag to a manifest that the repository has. The history first: programs that clean up by the history would
+    /// remove a tag whose current manifest is not in it. The caller checks afterwards whether a deletion removed a part
     /// of it: see [`super::concurrent_deletion`].
     pub(super) async fn put_tag(
         &self,
@@ -117,7 +117,7 @@ impl Registry {
             .await
     }
 
-    /// The digest a tag means.
+    /// The digest of the manifest that a tag means.
     pub(super) async fn tag_target(
         &self,
         repository: &RepositoryName,
@@ -126,7 +126,7 @@ impl Registry {
         self.read_link(&Place::tag_current(repository, tag)).await
     }
 
-    /// A tag that means one of some digests, if there is one.
+    /// A tag that means one of these digests, if there is one.
     pub(super) async fn tag_of_any(
         &self,
         repository: &RepositoryName,
@@ -135,7 +135,7 @@ impl Registry {
         Ok(self.tags_of(repository, digests).await?.pop())
     }
 
-    /// Takes away every tag that means `digest`. One that is moved meanwhile stays.
+    /// Removes all tags that mean `digest`. A tag that is set to another manifest meanwhile stays.
     pub(super) async fn remove_tags_of(
         &self,
         repository: &RepositoryName,
@@ -153,11 +153,11 @@ impl Registry {
             .await
     }
 
-    /// The tags that mean one of some digests.
+    /// The tags that mean one of these digests.
     async fn tags_of(&self, repository: &RepositoryName, digests: &[Digest]) -> Result<Vec<Tag>, Error> {
         let tags = self.all_tags(repository).await?;
         let (registry, name, wanted) = (self.clone(), repository.clone(), digests.to_vec());
-        // Nearly all mean something else, and one read tells.
+        // Nearly all tags mean another manifest, and one read tells.
         let looks = stream::iter(tags).map(move |tag| {
             let (registry, name, wanted) = (registry.clone(), name.clone(), wanted.clone());
             async move {
@@ -181,7 +181,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let failed = Error::storage("delete a tag");
         let current = Place::tag_current(repository, tag);
-        // Before it is read: what is entered after this moment belongs to whoever moves the tag.
+        // Before the link is read: entries that are written after this moment belong to a push that sets the tag again.
         let set = match self.driver.stat(&current.key()).await {
             Ok(found) => found.modified,
             Err(error) if error.is_not_found() => return Ok(()),
@@ -191,8 +191,8 @@ impl Registry {
             Some(link) if link.target == Some(*digest) => link.bytes,
             Some(_) | None => return Ok(()),
         };
-        // The whole of a tag goes, its folders too: a tag is what is listed. What it means goes last, so that what
-        // breaks off in the middle can be asked for again.
+        // All of a tag is removed, its folders too, because a folder is what lists a tag. The link to what it means is
+        // removed last, so that a deletion that broke off can be repeated.
         let shelf = current.shelf();
         let remove = async |place: &Place, condition: Condition| {
             let key = place.key();
@@ -209,8 +209,8 @@ impl Registry {
             remove(&entry, Condition::Older(set)).await?;
         }
         remove(&current, Condition::Holds(bytes)).await?;
-        // A push that moves the tag may have entered something into its history meanwhile. A tag that means nothing is
-        // not listed; and a push that is not done yet looks whether all it wrote is there.
+        // A push that sets the tag may have written into its history meanwhile. A tag without a meaning must not be
+        // listed; a push that is still under way checks whether all that it wrote exists.
         for _ in 0..ATTEMPTS_MAX {
             let rest = self.history(repository, tag).await?;
             if rest.is_empty() || self.has_tag_link(repository, tag).await? {
@@ -226,7 +226,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The entries of what a tag has meant.
+    /// The entries in the history of a tag.
     async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<Place>, Error> {
         let failed = Error::storage("list the history of a tag");
         let mut history = Vec::new();

@@ -1,17 +1,17 @@
-//! The ticker of maintenance that takes long: when to say how far it is, and when a store does not answer at all.
+//! When a long maintenance run reports its progress, and when it gives up on a store that does not answer.
 
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// So many looks that fail one after the other mean that the store does not answer.
+/// When this many requests fail one after the other, the store does not answer.
 const FAILURES_MAX: u32 = 20;
 
-/// How often it is said how far the bytes of large blobs are.
+/// How often progress is reported while large blobs are read.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The ticker of one run.
+/// The ticker of one maintenance run.
 #[derive(Debug)]
 pub(super) struct Ticker {
     tick: Interval,
@@ -25,7 +25,7 @@ impl Ticker {
         Self { tick, failed: 0 }
     }
 
-    /// The next of some looks; `say` is called every now and then while it takes.
+    /// The next result of a stream. `say` is called at intervals until it is there.
     pub(super) async fn next<T>(
         &mut self,
         looks: &mut (impl Stream<Item = T> + Unpin),
@@ -40,12 +40,12 @@ impl Ticker {
         }
     }
 
-    /// The store gave something.
+    /// The store answered a request.
     pub(super) fn succeeded(&mut self) {
         self.failed = 0;
     }
 
-    /// A look failed; tells how many did in a row when those are too many.
+    /// A request failed. Returns how many failed in a row when those are too many.
     pub(super) fn failed_too_often(&mut self) -> Option<u32> {
         self.failed += 1;
         (self.failed >= FAILURES_MAX).then_some(self.failed)

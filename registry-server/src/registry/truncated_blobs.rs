@@ -1,17 +1,16 @@
-//! Payloads that cannot be what their digest says: emptied or cut short by a crash of a machine or by a volume that was
-//! lost.
+//! Finds payloads that a machine's crash, or a volume that was lost, emptied or cut short.
 //!
 //! Guarantees:
-//! - **An empty payload under another digest than that of nothing counts as missing** for HEAD, GET, mounts and pushed
-//!   manifests. It costs nothing to see, and the next upload of the blob replaces it.
-//! - **A payload whose size is not the one a pushed manifest says is hashed.** If its bytes are right, the manifest is
-//!   wrong and refused. Otherwise the payload goes to the trash of `storage check`, counts as missing, and the next
+//! - **An empty payload counts as missing** for HEAD, GET, mounts and pushed manifests, unless its digest is that of no
+//!   bytes. This costs nothing to see, and the next upload of the blob replaces it.
+//! - **A payload is hashed when a pushed manifest says another size.** If its bytes have the digest, the manifest is
+//!   wrong and refused. Otherwise the payload goes to the trash of `storage check` and counts as missing, and the next
 //!   push sends it again.
-//! - The size that belongs to a digest never changes: it is remembered, so that nobody can have a large payload hashed
-//!   again and again. One payload is hashed at a time, to the end even when the client has gone.
+//! - The size of a digest never changes. It is remembered, so that a client cannot have a large payload hashed again
+//!   and again. One payload is hashed at a time, to its end even when the client is gone.
 //!
-//! Must not: hash a payload that has the size it should have; bytes that changed without their number are for
-//! `storage check --digests` to find.
+//! Must not: hash a payload that has the right size. `storage check --digests` finds bytes that changed while their
+//! number stayed.
 //! Start at [`Registry::has_declared_size`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +23,7 @@ use super::{BlobDescriptor, Error, Registry};
 use crate::storage::layout::Place;
 
 impl Registry {
-    /// Whether a payload of this size can have this digest. One that cannot is said once.
+    /// Whether a payload of this size can have this digest. One that cannot is logged once.
     pub(super) fn is_plausible_size(&self, canonical: &Digest, size: u64) -> bool {
         let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
         if !whole && self.warn_once.is_first(&Place::blob_data(canonical).key()) {
@@ -33,7 +32,7 @@ impl Registry {
         whole
     }
 
-    /// Whether what a manifest names is there, of the size the manifest says. One that says none is believed.
+    /// Whether a blob exists and has the size that a manifest declares. A manifest that declares no size is believed.
     ///
     /// # Errors
     /// [`Error::ManifestSize`], or the store's.
@@ -51,14 +50,14 @@ impl Registry {
         }
         match self.verify_size(blob.canonical).await? {
             None => Ok(false),
-            // It was replaced meanwhile.
+            // The payload was replaced meanwhile.
             Some(actual) if actual == said => Ok(true),
             Some(actual) => Err(Error::ManifestSize { digest, said, actual }),
         }
     }
 
-    /// How many bytes a payload has whose size in the store is in doubt; nothing when it is not there any more, or was
-    /// damaged and is in the trash now.
+    /// The size of a payload whose size in the store is in doubt; nothing when it is gone, or was damaged and is now in
+    /// the trash.
     async fn verify_size(&self, canonical: Digest) -> Result<Option<u64>, Error> {
         let registry = self.clone();
         detached(async move {
@@ -92,7 +91,7 @@ impl Registry {
         }
     }
 
-    /// Takes a damaged payload to the trash, unless it was written anew since `seen`.
+    /// Moves a damaged payload to the trash, unless it was written again since `seen`.
     async fn trash_damaged(
         &self,
         canonical: Digest,

@@ -1,5 +1,6 @@
-//! What a pushed manifest must fulfil beyond its shape: what it names is there, layers that lie elsewhere lie where they
-//! may, and it is of a class that repositories may hold (`validation` and `policy` of distribution's configuration).
+//! Checks a pushed manifest against the rules beyond its shape: the content that it refers to exists, layers outside
+//! the registry have allowed URLs, and repositories may hold its class (`validation` and `policy` of distribution's
+//! configuration).
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,17 +14,17 @@ use super::{BlobDescriptor, Error, Registry};
 /// How many references of a manifest are looked up at once.
 const LOOKUPS: usize = 16;
 
-/// After how many looks it is asked whether enough is missing for the manifest to be refused. An image has fewer layers.
+/// After how many lookups the count of missing references is compared with the limit. An image has fewer layers.
 const BATCH: usize = 1000;
 
 /// How many missing references an answer names.
 const MISSING_MAX: usize = 20;
 
-/// How much of a URL an answer repeats.
+/// How many characters of a URL an answer repeats.
 const URL_MAX: usize = 200;
 
 impl Registry {
-    /// Judges a manifest that is being pushed.
+    /// Checks a manifest that is being pushed. Returns the warnings about it.
     pub(super) async fn validate(
         &self,
         repository: &RepositoryName,
@@ -71,8 +72,9 @@ impl Registry {
         Ok(notices)
     }
 
-    /// What a manifest names and its repository does not have, and whether it must, in the order of the document. Each
-    /// digest is looked up once. What was not looked up, because enough is missing by then, counts as missing.
+    /// The content that a manifest refers to and its repository does not have, and whether it must exist, in the order
+    /// of the document. Each digest is looked up once. Content that was not looked up, because enough is missing by
+    /// then, counts as missing.
     async fn missing(
         &self,
         repository: &RepositoryName,
@@ -129,7 +131,7 @@ impl Registry {
         Ok(missing)
     }
 
-    /// What a repository has of what an index lists: a manifest, or a blob, because caches of builds list those.
+    /// The child of an index that a repository has: a manifest, or a blob, because build caches list blobs.
     async fn linked_child(
         &self,
         repository: &RepositoryName,
@@ -142,10 +144,10 @@ impl Registry {
     }
 }
 
-/// Each of some things once, to be looked up in batches until enough of those that must be there are not.
+/// Distinct items that are looked up in batches, until enough of those that must exist are missing.
 struct Lookups<T> {
     there: HashMap<T, bool>,
-    /// What is still to be looked up.
+    /// The items that are still to be looked up.
     pending: std::vec::IntoIter<T>,
     missing: usize,
 }
@@ -162,7 +164,7 @@ impl<T: Copy + Eq + Hash> Lookups<T> {
         }
     }
 
-    /// What is to be looked up next, until nothing is, or enough is missing.
+    /// The next batch; none when all items were looked up or enough are missing.
     fn batch(&mut self) -> Option<Vec<T>> {
         if self.missing > MISSING_MAX {
             return None;
@@ -171,7 +173,7 @@ impl<T: Copy + Eq + Hash> Lookups<T> {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// What a batch gave; what is missing counts if it `must` be there.
+    /// Records the results of a batch. A missing item counts if it `must` exist.
     fn note(&mut self, found: impl Iterator<Item = (T, bool)>, must: impl Fn(&T) -> bool) {
         for (one, is_there) in found {
             self.there.insert(one, is_there);
@@ -179,7 +181,7 @@ impl<T: Copy + Eq + Hash> Lookups<T> {
         }
     }
 
-    /// Whether something was found.
+    /// Whether an item was found.
     fn is_there(&self, one: &T) -> bool {
         self.there.get(one).copied().unwrap_or(false)
     }

@@ -29,7 +29,7 @@ impl Default for VerifiedSizes {
 }
 
 impl VerifiedSizes {
-    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    /// No code that can panic runs while the lock is held, so a poisoned lock is usable.
     fn known(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

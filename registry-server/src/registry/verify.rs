@@ -1,4 +1,4 @@
-//! Reading stored bytes to see whether they are what their digest says, for maintenance.
+//! Reads and hashes stored objects, for maintenance.
 //!
 //! Guarantees: memory is a block of the stream; hashing is done on threads that may block.
 
@@ -13,7 +13,7 @@ use sha2::Digest as _;
 use super::{Error, Registry, hashing, offload};
 use crate::storage::{ReadRange, StorageKey};
 
-/// A running hash under either algorithm.
+/// A running hash of either algorithm.
 pub(super) enum Verifier {
     Sha256(Hasher),
     Sha512(sha2::Sha512),
@@ -42,13 +42,13 @@ impl Verifier {
     }
 }
 
-/// What an object is.
+/// The digest and the time of an object that was read.
 pub(super) struct Hashed {
     pub(super) digest: Digest,
     pub(super) modified: SystemTime,
 }
 
-/// A small object.
+/// An object that was read if it is small.
 pub(super) enum SmallObject {
     Absent,
     TooLarge { modified: SystemTime },
@@ -56,7 +56,7 @@ pub(super) enum SmallObject {
 }
 
 impl Registry {
-    /// Hashes an object, and counts its bytes while it does; nothing when there is none.
+    /// Hashes an object, and adds its bytes to `count` on the way; nothing when there is no object.
     pub(super) async fn hash_object(
         &self,
         key: &StorageKey,

@@ -1,9 +1,10 @@
-//! A walk over every folder of repositories, for maintenance.
+//! Walks over all folders of repositories, for maintenance.
 //!
-//! Guarantees: every folder is visited, with those whose names no registry gives, because what lies in one may be a
-//! repository that somebody set aside; memory is one folder's names at a time, and those of its siblings above.
-//! A folder that can neither be looked into nor be a repository is stepped over.
-//! Must not: follow a name longer than any repository's, so that a folder linked into itself ends.
+//! Guarantees: every folder is visited, also those with names that no registry gives, because somebody may have set a
+//! repository aside there. Memory: the names in one folder at a time, and those of its siblings above. A folder that
+//! cannot be read and cannot be a repository is skipped.
+//! Must not: follow a name longer than any repository's, so that a walk through a folder that is linked into itself
+//! ends.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Algorithm, Digest, REPOSITORY_NAME_MAX, RepositoryName};
@@ -12,14 +13,14 @@ use super::{Error, Registry};
 use crate::storage::StorageKey;
 use crate::storage::layout::{self, Area, RepositoryEntry, repository_entry};
 
-/// A folder, and what of a repository lies in it.
+/// A folder, and which folders of a repository are in it.
 #[derive(Debug, Default)]
 pub(super) struct RepositoryFolder {
-    /// Its path below the root of repositories.
+    /// Its path below the folder of all repositories.
     pub(super) name: String,
-    /// Where it lies.
+    /// Its key.
     pub(super) key: Option<StorageKey>,
-    /// Whether anything lies in it.
+    /// Whether it is empty.
     pub(super) is_empty: bool,
     pub(super) manifests: bool,
     pub(super) layers: bool,
@@ -29,33 +30,34 @@ pub(super) struct RepositoryFolder {
 }
 
 impl RepositoryFolder {
-    /// The repository it is, if a registry can have written it.
+    /// The repository that it is, if its name is one of a repository.
     pub(super) fn repository(&self) -> Option<RepositoryName> {
         RepositoryName::parse(&self.name).ok()
     }
 }
 
-/// Whether an error is that of a folder that is none of a registry's and not for this process to look into.
+/// Whether an error comes from a folder that is not a registry's and that this process may not read.
 fn is_foreign_folder(name: &str, error: &Error) -> bool {
     let denied = matches!(error, Error::Storage { source, .. } if source.is_denied());
     denied && !may_hold_repositories(name)
 }
 
-/// Whether a folder of this name is a repository or can hold one. A host alone is no name, but names begin with one.
+/// Whether a folder of this name is a repository or can hold one. A host alone is no name of a repository, but names
+/// begin with one.
 pub(super) fn may_hold_repositories(name: &str) -> bool {
     RepositoryName::parse(name).is_ok() || RepositoryName::parse(&format!("{name}/x")).is_ok()
 }
 
-/// A walk that is under way.
+/// A walk over folders.
 pub(super) struct RepositoryWalk<'a> {
     registry: &'a Registry,
     root: StorageKey,
-    /// Folders still to be looked at.
+    /// The folders that are still to be visited.
     pending: Vec<String>,
 }
 
 impl Registry {
-    /// Walks below [`Area::Repositories`] or [`Area::IndexedRepositories`].
+    /// Starts a walk below [`Area::Repositories`] or [`Area::IndexedRepositories`].
     ///
     /// # Errors
     /// The store's, when the root cannot be listed.
@@ -69,7 +71,7 @@ impl Registry {
         Ok(walk)
     }
 
-    /// With which bytes digests begin below an area.
+    /// The first bytes of the digests below an area.
     pub(super) async fn first_bytes(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
         let failed = Error::storage("list blobs");
         let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
@@ -102,8 +104,8 @@ impl Registry {
 }
 
 impl RepositoryWalk<'_> {
-    /// The next folder, or why one cannot be looked at; the walk goes on behind it. One that this process may not look
-    /// into is stepped over when no repository can be named like it: `lost+found` is root's.
+    /// The next folder, or why one cannot be read; the walk continues behind it. A folder that this process may not
+    /// read is skipped when no repository can have its name: `lost+found` is root's.
     pub(super) async fn next(&mut self) -> Option<Result<RepositoryFolder, Error>> {
         loop {
             let name = self.pending.pop()?;

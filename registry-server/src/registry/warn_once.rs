@@ -1,21 +1,21 @@
-//! What is broken in the store is said once: a client that asks for it again and again must not fill the log.
+//! A broken object is logged once: a client that asks for it again and again must not fill the log.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::storage::StorageKey;
 
-/// How many broken objects are remembered. When there are more, all are forgotten and may be said again.
+/// How many broken objects are remembered. When there are more, all are forgotten and may be logged again.
 const KNOWN_MAX: usize = 4096;
 
-/// The broken objects that were spoken of.
+/// The broken objects that were logged.
 #[derive(Debug, Default)]
 pub(super) struct WarnOnce {
     known: Mutex<BTreeSet<StorageKey>>,
 }
 
 impl WarnOnce {
-    /// Whether nothing was said of it yet. From now on something was.
+    /// Whether the object was not logged yet. From now on it counts as logged.
     pub(super) fn is_first(&self, key: &StorageKey) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX && !known.contains(key) {

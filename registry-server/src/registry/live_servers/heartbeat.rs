@@ -1,4 +1,4 @@
-//! The sign that this process writes to its store, for a garbage collection to see.
+//! The heartbeat of this process in its store, for maintenance runs to see.
 
 use std::time::Duration;
 
@@ -10,33 +10,34 @@ use super::{INTERVAL, LiveServer};
 use crate::fault::chain;
 use crate::registry::Registry;
 
-/// How long a stopping server waits for its store. The sign becomes old by itself.
+/// How long a stopping server waits for its store to remove the heartbeat. A heartbeat that stays becomes stale by
+/// itself.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How soon a sign that could not be given is tried again. It is also how a server nobody pushes to finds out that its
-/// store takes writes again.
+/// How soon a heartbeat that could not be written is tried again. This is also how a server to which nobody pushes
+/// finds out that its store takes writes again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often at least: a store must take writes for a while before they count.
+/// How many heartbeats follow a failed one at this pace: a store must take writes for a while before they count.
 const RETRIES_MIN: u32 = 3;
 
-/// A sign that is being given.
+/// A heartbeat that is running.
 #[derive(Debug)]
 pub struct Heartbeat {
-    /// Dropping it ends the sign.
+    /// Dropping it ends the heartbeat.
     running: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Heartbeat {
-    /// Begins. Dropping it takes the sign back too, but nobody waits for that.
+    /// Starts the heartbeat. Dropping it removes the heartbeat too, but nobody waits for that.
     pub fn begin(registry: &Registry, server: LiveServer) -> Self {
         let (running, ended) = oneshot::channel();
         let task = tokio::spawn(beat(registry.clone(), server, ended));
         Self { running, task }
     }
 
-    /// Takes the sign back, if the store answers.
+    /// Ends the heartbeat and removes it from the store, if the store answers.
     pub async fn end(self) {
         drop(self.running);
         if timeout(WITHDRAW_TIMEOUT, self.task).await.is_err() {
@@ -47,7 +48,8 @@ impl Heartbeat {
     }
 }
 
-/// Never dropped in the middle of a write, which would go on and be later than the withdrawal.
+/// Writes heartbeats until `ended` resolves. It is never dropped in the middle of a write, which would continue and
+/// arrive after the removal.
 async fn beat(registry: Registry, server: LiveServer, mut ended: oneshot::Receiver<()>) {
     let mut failing = false;
     let mut again = 0;
@@ -58,7 +60,8 @@ async fn beat(registry: Registry, server: LiveServer, mut ended: oneshot::Receiv
             () = sleep(pause) => {}
         }
         let failed = registry.announce(&server).await.err();
-        // A store that cannot be written to for days is one line, not thousands; and none when it has said it itself.
+        // A store that cannot be written to for days is logged once, not thousands of times; and not at all when its
+        // health has logged it.
         if let Some(error) = failed
             .as_ref()
             .filter(|error| !failing && error.refusal().is_none())
