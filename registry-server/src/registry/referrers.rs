@@ -225,7 +225,7 @@ impl Registry {
                 if json.len() as u64 > SMALL {
                     return Ok(Some(FoundReferrer::Large));
                 }
-                Ok(Entry::read(json, referrer).map(FoundReferrerReferrer::Entry))
+                Ok(Entry::read(json, referrer).map(FoundReferrer::Entry))
             }
             Some(SmallManifest::Large) => Ok(Some(FoundReferrer::Large)),
             Some(SmallManifest::Manifest(..)) | None => Ok(None),

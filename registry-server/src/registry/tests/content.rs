@@ -109,7 +109,7 @@ pub(in crate::registry) async fn referrers_of(
     repository: &RepositoryName,
     subject: &Digest,
 ) -> Vec<Digest> {
-    registry.look_again(repository).await;
+    registry.forget_scan(repository).await;
     let page = registry.referrers(repository, subject, None, None).await.unwrap();
     assert_eq!(page.next, None);
     digests_of(&page.descriptors)
