@@ -1,25 +1,27 @@
-//! A check of the whole store: every payload, every link, every manifest with what it mentions; and its repair.
+//! Checks the whole store: every payload, every link, every manifest with the content that it refers to; and repairs
+//! it.
 //!
-//! What counts as broken is what a user would notice: see [`Finding`]. Quirks of other servers are none of that: empty
-//! folders but those of tags, uploads, signatures beside schema 1 manifests, the history of a tag that speaks of deleted manifests, layers
-//! that lie elsewhere.
+//! Broken is what a user would notice: see [`Finding`]. Quirks of other servers are not findings: empty folders that
+//! are not those of tags, uploads, signatures beside schema 1 manifests, entries of deleted manifests in the history of
+//! a tag, layers outside the registry.
 //!
 //! Guarantees:
-//! - A check without repair writes nothing, and goes on behind what cannot be read.
-//! - **A repair deletes nothing** but folders with nothing in them. What it takes out of its place goes into the trash of its run, a copy first; a line
-//!   of the journal is there before that. [`Registry::undo_repair`] puts it all back. It can be cut off anywhere and
-//!   begun again.
-//! - What somebody wrote anew since it was looked at stays where it is.
-//! - What follows from a repair is found by the same run: payloads come first, then the manifests, then the links of
-//!   blobs, then the tags of each repository. A check without repair finds the same, because what is broken counts
-//!   as gone.
-//! - Memory is a constant, and some hundred bytes for each damaged payload.
+//! - A check without repair writes nothing, and continues behind what cannot be read.
+//! - **A repair deletes nothing** but empty folders. It moves objects to the trash of its run: it writes a line of the
+//!   journal first, then the copy, then removes the object. [`Registry::undo_repair`] puts all of them back. A repair
+//!   can be interrupted at any point and run again.
+//! - An object that was written again since it was checked stays in its place.
+//! - One run finds what follows from its own repairs: it checks payloads first, then manifests, then the links of
+//!   blobs, then the tags of each repository. A check without repair finds the same, because broken objects count as
+//!   missing.
+//! - Memory is a constant, and a few hundred bytes for each damaged payload.
 //!
-//! Pushes and deletions that run meanwhile: what is missing is looked at twice before it is a finding. A repair does
-//! not begin beside a server that gives a sign of writing (see [`super::live_servers`]).
+//! Pushes and deletions at the same time: a missing object is looked up twice before it is a finding. A repair does not
+//! start beside a live server (see [`super::live_servers`]).
 //!
-//! Must not: renew what it looks at, or it would keep garbage alive.
-//! Start at [`Registry::check`]; `inspector` looks at one thing, `manifests`, `links` and `blobs` at their kinds, `trash` moves.
+//! Must not: renew what it reads, or it would keep garbage alive.
+//! Start at [`Registry::check`]. `inspector` checks one object; `manifests`, `links` and `blobs` check theirs; `trash`
+//! moves objects.
 
 mod blobs;
 mod diagnosis;
@@ -49,16 +51,17 @@ use super::{Error, Registry};
 use crate::storage::incoming;
 use crate::storage::layout::{Area, Place};
 
-/// How old a leftover of an interrupted write must be. Such a write takes seconds.
+/// The minimum age of files that an interrupted write left. A write takes seconds.
 const LEFTOVER: Duration = Duration::from_secs(3600);
 
 impl Registry {
-    /// Looks at everything in the store. `watch` is told what is going on.
+    /// Checks everything in the store. `watch` is called with events.
     ///
-    /// Dropping the future ends it between two steps; the next check goes on.
+    /// Dropping the future ends the check between two steps.
     ///
     /// # Errors
-    /// [`CheckError`]: somebody writes, or the store does not answer. One object that cannot be read is a finding.
+    /// [`CheckError`]: a live server writes to the store, or the store does not answer. One object that cannot be read
+    /// is a finding.
     pub async fn check(
         &self,
         checking: CheckOptions,
@@ -68,7 +71,7 @@ impl Registry {
         let mut run = CheckRun::new(self, checking, watch);
         run.payloads().await?;
         run.aliases().await?;
-        // Hashing takes days on a large store: somebody may have started a server.
+        // Hashing takes days on a large store: a server may have been started in the meantime.
         self.admit(checking).await?;
         let mut walk = self.walk(Area::Repositories).await?;
         while let Some(folder) = walk.next().await {
@@ -85,8 +88,8 @@ impl Registry {
         Ok(run.end())
     }
 
-    /// Takes a damaged payload to the trash of a repair of its own, unless it was written or renewed after it was seen;
-    /// gives the repair's name.
+    /// Moves a damaged payload to the trash of a repair of its own, unless it was written or renewed after it was read.
+    /// Returns the id of that repair.
     pub(super) async fn trash_blob(
         &self,
         digest: Digest,
@@ -111,7 +114,7 @@ impl Registry {
         }
     }
 
-    /// Refuses a repair beside a live writer.
+    /// Refuses a repair beside a live server.
     async fn admit_repair(&self, live_server_policy: LiveServerPolicy) -> Result<(), CheckError> {
         match live_server_policy {
             LiveServerPolicy::Refuse => {}

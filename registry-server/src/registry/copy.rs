@@ -1,23 +1,26 @@
-//! A copy of everything one store holds into another, between any two drivers.
+//! Copies everything in one store to another, between any two drivers.
 //!
 //! Guarantees:
-//! - **A reader of the target never sees a link before what it leads to**: payloads first, then the links of blobs, then
-//!   manifests, then our own index, then tags; a link is written only when its payload is seen at the target.
-//! - **What does not have its digest is not copied**, nor what hangs on it; each is told. Payloads are hashed on the way.
-//! - **It goes on where it broke off**: a payload that is there with its size, and a link that holds the same, are
-//!   passed over. An object appears whole or not at all. What was deleted at the source since the last run stays.
+//! - **A reader of the target never sees a link before its payload.** Payloads are copied first, then the links of
+//!   blobs, then manifests, then our own index, then tags. A link is written only when its payload was found in the
+//!   target.
+//! - **Content that does not have its digest is not copied**, nor is anything that depends on it. Each is reported.
+//!   Payloads are hashed on the way.
+//! - **A copy continues where an earlier one was interrupted.** It skips a payload that the target has with the same
+//!   size, and a link that holds the same digest. An object appears as a whole or not at all. Objects that were deleted
+//!   in the source since the last run stay in the target.
 //! - Memory is a constant: a few payloads of up to four megabytes, or a block of each larger one.
 //!
-//! Not copied: uploads in progress, the trash, the signs of servers, and the signatures that servers before 2.5 kept
+//! Not copied: uploads in progress, the trash, heartbeats of servers, and the signatures that servers before 2.5 kept
 //! beside manifests, which no server reads.
 //!
-//! A source that is written meanwhile is copied as far as it is seen; another run brings the rest. A target that is
-//! written meanwhile is refused: its tags would be put back to what the source says. While it runs the target has a
-//! sign of it, so that no garbage collection takes payloads whose links are yet to come; other copies into the same
-//! target do not mind it, and a copy that was killed can be begun again at once.
+//! A source that is written to meanwhile is copied as far as it is read, and another run copies the rest. A target that
+//! is written to meanwhile is refused, because its tags would be set back to those of the source. While a copy runs, it
+//! has a heartbeat in the target, so that no garbage collection removes payloads whose links are yet to be written.
+//! Other copies into the same target ignore it, so a copy that was killed can be run again at once.
 //!
 //! Must not: judge what a manifest says; a check of the target does.
-//! Start at [`Registry::copy_to`]; `work` goes through the store, `objects` copies one thing.
+//! Start at [`Registry::copy_to`]. `run` goes through the store, `objects` copies one object.
 
 pub(super) mod error;
 mod objects;
@@ -33,13 +36,13 @@ use super::{Error, Registry};
 use crate::storage::incoming;
 
 impl Registry {
-    /// Copies everything into another registry's store. `watch` is told what is going on, and `copied` counts it, also
-    /// when it ends early.
+    /// Copies everything to another registry's store. `watch` is called with events, and `copied` has the counts, also
+    /// when the copy ends early.
     ///
-    /// Dropping the future ends it between two steps; the next copy goes on.
+    /// Dropping the future ends the copy between two steps. The next copy continues.
     ///
     /// # Errors
-    /// [`CopyError`]. What is broken at the source is none.
+    /// [`CopyError`]. A broken object in the source is none.
     pub async fn copy_to(
         &self,
         target: &Self,

@@ -1,33 +1,34 @@
-//! Garbage collection: removes what no manifest refers to.
+//! Garbage collection: removes content that no manifest refers to.
 //!
-//! What is kept: every manifest a repository has (with [`Untagged::Delete`]: those a tag means, those a kept index
-//! lists, and those whose subject is kept, over any number of steps), and whatever a kept manifest mentions. What is
-//! removed otherwise: manifests' links, links of blobs, payloads, and what our own index says of them. A repository in
-//! which nothing is left leaves the catalog. With [`Untagged::Delete`] so do tags that mean nothing: those without a link,
-//! and those that lead to a manifest the repository does not have.
+//! Kept are all manifests of a repository, and the content that a kept manifest refers to. With [`Untagged::Delete`],
+//! only those manifests are kept that a tag means, that a kept index lists, or whose subject is kept, over any number
+//! of steps. Removed are otherwise the links of manifests and blobs, payloads, and our own index of them. A repository
+//! in which nothing is left disappears from the catalog. With [`Untagged::Delete`], tags without a meaning are removed
+//! too: those without a link, and those whose manifest the repository does not have.
 //!
 //! Guarantees:
-//! - **Nothing younger than the minimum age goes**, by the later time of a payload and the link at hand; a manifest
-//!   that is young keeps what it mentions. Ages are told by the store's clock.
-//! - **What cannot be read is no reason to remove anything**: a kept manifest that is damaged, or no document, ends
-//!   the collection before it removes a thing. One whose payload is missing mentions nothing and ends nothing.
-//! - **Links go before payloads**, durably, so that a crash at any point leaves no link that leads nowhere; and when
-//!   one could not be removed, no payload is.
-//! - **Memory is a constant**, about twice [`CollectionOptions::memory`] and sixteen manifests: references go into temporary
-//!   files by their first bits and are followed part by part.
-//! - A dry run is the same work without the removals, and writes nothing.
+//! - **Nothing younger than the minimum age is removed.** The age is that of the younger of a payload and its link; a
+//!   young manifest keeps the content that it refers to. Ages are measured by the store's clock.
+//! - **Nothing is removed because something cannot be read.** A kept manifest that is damaged, or is no manifest at
+//!   all, ends the collection before it removes anything. A manifest whose payload is missing refers to nothing and
+//!   ends nothing.
+//! - **Links are removed before payloads**, durably, so a crash at any point leaves no link without a payload. When a
+//!   link could not be removed, no payload is.
+//! - **Memory is a constant**: about twice [`CollectionOptions::memory`], and sixteen manifests. References go into
+//!   temporary files by their first bits and are followed part by part.
+//! - A dry run does the same work without the removals, and writes nothing.
 //!
-//! Pushes that run meanwhile: whoever is told that content is there has made it young by that (see
-//! [`super::blob_access`]), in one step with looking for it, and a manifest is accepted only after each blob it mentions
-//! was looked for in that way. So with a minimum age of an hour no accepted manifest loses a blob, as long as clocks
-//! are within half an hour of the store's and no push takes half an hour between these two steps. This does not hold
-//! for servers of another make, for manifests that are accepted without a look at what they mention
-//! (`validation.disabled`), and for a minimum age of less than an hour: then nobody must write, and
-//! a server that does is found by its sign (see [`super::live_servers`]).
+//! Pushes beside a collection: an answer that content exists renews the content, in one step with looking it up (see
+//! [`super::blob_access`]). A manifest is accepted only after each blob that it refers to was looked up in this way. So
+//! with a minimum age of an hour no accepted manifest loses a blob, as long as clocks differ from the store's by less
+//! than half an hour, and no push takes half an hour between these two steps. This does not hold for other server
+//! programs, for manifests that are accepted without looking up their content (`validation.disabled`), and for a
+//! minimum age of less than an hour. Then nobody may write; a live server is found by its heartbeat (see
+//! [`super::live_servers`]).
 //!
-//! Must not: judge what a manifest is worth, or know which store this is.
-//! Start at [`Registry::collect_garbage`]; `mark` finds references, `reach` follows them, `sweep` removes the rest, `tidy`
-//! the folders that are left.
+//! Must not: judge the worth of a manifest, or know which store this is.
+//! Start at [`Registry::collect_garbage`]. `mark` finds references, `reachability` follows them, `sweep` removes the
+//! rest, and `prune` removes empty folders.
 
 mod blocking;
 pub(super) mod error;
@@ -49,9 +50,9 @@ use super::Registry;
 use super::live_servers::LiveServerPolicy;
 
 impl Registry {
-    /// Removes garbage. `watch` is told what is going on.
+    /// Removes garbage. `watch` is called with events.
     ///
-    /// Dropping the future ends it between two removals; what is left is found by the next collection.
+    /// Dropping the future ends the collection between two removals. The next collection finds what is left.
     ///
     /// # Errors
     /// [`GarbageError`]; nothing was removed then, unless the store failed in the middle.
@@ -61,7 +62,7 @@ impl Registry {
         watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) -> Result<CollectionReport, GarbageError> {
         let now = match collecting.removal {
-            // Nothing may be written, so the store cannot be asked.
+            // A dry run writes nothing, so it cannot ask the store for its time.
             Removal::DryRun => SystemTime::now(),
             Removal::Remove => {
                 let now = self.store_time().await?;
@@ -69,7 +70,7 @@ impl Registry {
                 now
             }
         };
-        // From here on one limit: what is refreshed while this runs is younger, however long it runs.
+        // One limit from here on: content that is renewed while this runs is younger, however long it runs.
         let limit = now
             .checked_sub(collecting.min_age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -88,7 +89,7 @@ impl Registry {
         let follow_scratch = scratch.clone();
         let reached = blocking(move || edges.follow(&follow_scratch)).await?;
         if collecting.removal == Removal::Remove {
-            // Marking takes hours on a large store: somebody may have started a server.
+            // Marking takes hours on a large store: a server may have been started in the meantime.
             self.refuse_live_servers(collecting, self.store_time().await?)
                 .await?;
         }

@@ -1,12 +1,13 @@
-//! Referrers ("Listing Referrers", OCI distribution 1.1).
+//! Lists referrers ("Listing Referrers", OCI distribution 1.1).
 //!
-//! The list is built from an index of our own that distribution never visits. The revision links stay the
-//! truth: an entry counts only while its manifest is there, because another server may have deleted it; and a
-//! manifest the index does not know, because another server pushed it or the index was lost, is looked at when
-//! the list is asked for ([`unindexed`]). So the index may be deleted and is never wrong.
+//! The list is built from an index of our own, which distribution never reads. The links of manifests are the truth: an
+//! entry counts only while its manifest exists, because another server may have deleted the manifest. A manifest that
+//! the index does not have, because another server pushed it or the index was lost, is read when the list is asked for
+//! ([`unindexed`]). So the index may be deleted, and the list is right all the same.
 //!
-//! Guarantees: a page is bounded in bytes and in number, and so are the bytes of all pages that are being made or sent;
-//! what is large is read one by one.
+//! Guarantees: a page is bounded in bytes and in number, and so are the bytes of all pages that are built or sent at
+//! once. Large manifests are read one by one.
+//! Start at [`Registry::referrers`].
 
 mod descriptor;
 pub(super) mod page;
@@ -26,27 +27,27 @@ use super::{Error, Registry, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{self, Durability, Mode};
 
-/// Up to this size entries are read several at a time for each of many clients; larger ones are read one by one, when
-/// their turn in the list has come and there is room for them.
+/// Up to this size entries are read several at a time for each of many clients. Larger ones are read one by one, when
+/// they are next in the list and there is room for them.
 const SMALL: u64 = 16 * 1024;
 
 /// How many referrers a page has at most.
 const PAGE_ENTRIES: usize = 1000;
 
-/// How many are looked at for one page, when most are of another type than the one that is asked for.
+/// How many referrers are read for one page, when most are of another type than the one that is asked for.
 const PAGE_LOOKUPS: usize = 4 * PAGE_ENTRIES;
 
-/// A referrer that is there.
+/// A referrer that exists.
 enum FoundReferrer {
-    /// Its entry.
+    /// Its entry in the index.
     Entry(Entry),
-    /// Its entry or its manifest is large.
+    /// Its entry or its manifest is large and has to be read by itself.
     Large,
 }
 
 impl Registry {
     /// The manifests of a repository that refer to `subject`, sorted by digest, from behind `last`; those of one
-    /// artifact type when it is given. A subject that is not there has referrers all the same, or none.
+    /// artifact type when it is given. The subject need not exist.
     ///
     /// # Errors
     /// The store's.
@@ -127,7 +128,8 @@ impl Registry {
         .await
     }
 
-    /// The entry a manifest has in the list of its subject's referrers, with the subject; nothing when it has none.
+    /// The entry of a manifest in the list of its subject's referrers, with the subject; nothing when it has no
+    /// subject.
     ///
     /// # Errors
     /// [`Error::ManifestInvalid`] when no page has room for it.
@@ -163,7 +165,7 @@ impl Registry {
         Ok(Some((subject, json)))
     }
 
-    /// Enters a manifest into the index. Durable, because what is marked as known is not looked at again.
+    /// Writes the entry of a manifest. It is durable, because a manifest with a mark is not read again.
     pub(super) async fn index_referrer(
         &self,
         repository: &RepositoryName,
@@ -177,7 +179,7 @@ impl Registry {
             .map_err(Error::storage("enter a referrer"))
     }
 
-    /// Marks manifests as looked at. After the entry, never before it.
+    /// Marks manifests as looked at. Call this after the entry was written, never before it.
     pub(super) async fn mark_referrers_known(
         &self,
         repository: &RepositoryName,
@@ -197,7 +199,7 @@ impl Registry {
         Ok(())
     }
 
-    /// One referrer, if its manifest is still there.
+    /// One referrer, if its manifest still exists.
     async fn referrer(
         &self,
         repository: &RepositoryName,
@@ -210,7 +212,7 @@ impl Registry {
         let place = Place::referrer_entry(repository, subject, referrer);
         match self.driver.get(&place.key(), SMALL).await {
             Ok(bytes) => {
-                // Of a broken entry, the manifest itself says the same.
+                // A broken entry is replaced by what the manifest says.
                 if let Some(entry) = Entry::read(bytes, referrer) {
                     return Ok(Some(FoundReferrer::Entry(entry)));
                 }
@@ -232,8 +234,8 @@ impl Registry {
         }
     }
 
-    /// One large referrer. What no page has room for was pushed by another server, and is listed without its
-    /// annotations.
+    /// One large referrer. A manifest for which no page has room was pushed by another server, and is listed without
+    /// its annotations.
     async fn large_referrer(
         &self,
         repository: &RepositoryName,

@@ -1,4 +1,4 @@
-//! Payloads, and the other digests they are known by.
+//! Checks payloads, and the aliases under which other digests lead to them.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use super::run::CheckRun;
 use crate::registry::Error;
 use crate::storage::layout::{Area, Place};
 
-/// How many payloads are looked at or hashed at once.
+/// How many payloads are checked at once.
 const AT_ONCE: usize = 8;
 
-/// What was seen of a payload.
+/// A payload that was checked.
 struct Payload {
     size: u64,
     damaged: Option<(Digest, Diagnosis)>,
 }
 
 impl CheckRun<'_> {
-    /// Every payload.
+    /// Checks all payloads.
     pub(super) async fn payloads(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
@@ -47,7 +47,7 @@ impl CheckRun<'_> {
                 };
                 let inspector = Arc::clone(&self.inspector);
                 let mut looks = digests
-                    // Under another start nobody would look for it.
+                    // A payload in the folder of another first byte is never read.
                     .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
                     .map(|digest| {
                         let inspector = Arc::clone(&inspector);
@@ -55,7 +55,7 @@ impl CheckRun<'_> {
                     })
                     .buffer_unordered(AT_ONCE)
                     .boxed();
-                // Digests are spread evenly, so their first bytes tell how far it is.
+                // Digests are spread evenly, so their first bytes tell the progress.
                 let part = f64::from(start) / 256.0;
                 while let Some(look) = self.next(&mut looks, part).await {
                     let mut found = Vec::new();
@@ -82,7 +82,7 @@ impl CheckRun<'_> {
         Ok(())
     }
 
-    /// Every other digest.
+    /// Checks all aliases.
     pub(super) async fn aliases(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
@@ -124,7 +124,7 @@ impl CheckRun<'_> {
 }
 
 impl Inspector<'_> {
-    /// Looks at a payload; nothing when the folder of that name has none.
+    /// Checks a payload; nothing when the folder of its name holds none.
     async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
         let place = Place::blob_data(&digest);
         let key = place.key();
@@ -138,7 +138,7 @@ impl Inspector<'_> {
             let finding = Finding::BlobDamaged { digest, size };
             Some((digest, Diagnosis::at(finding, place, seen)))
         };
-        // What a crash emptied is seen without reading.
+        // A payload that a crash emptied is found without reading.
         let torn = size == 0 && Digest::of(digest.algorithm(), b"") != digest;
         let damaged = match self.digests {
             _ if torn => damaged(found.modified),

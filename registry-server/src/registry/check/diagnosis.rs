@@ -6,22 +6,22 @@ use super::finding::Finding;
 use crate::storage::StorageKey;
 use crate::storage::layout::Place;
 
-/// Something that is broken, and what to move to mend that, in this order.
+/// A finding, and the objects to move to repair it, in this order.
 #[derive(Debug)]
 pub(super) struct Diagnosis {
     pub(super) finding: Finding,
     pub(super) moves: Vec<Move>,
-    /// A prefix that is what is wrong although nothing lies below it, and what stays of the folders above it.
+    /// An empty prefix that is itself the finding, and the prefix at which its removal stops.
     pub(super) empty: Option<(StorageKey, StorageKey)>,
 }
 
 impl Diagnosis {
-    /// What no move mends.
+    /// A finding that moving objects does not repair.
     pub(super) fn beyond_repair(finding: Finding) -> Self {
         Self::with(finding, Vec::new())
     }
 
-    /// What is mended by moving some objects, in this order.
+    /// A finding that is repaired by moving these objects, in this order.
     pub(super) fn with(finding: Finding, moves: Vec<Move>) -> Self {
         Self {
             finding,
@@ -30,7 +30,7 @@ impl Diagnosis {
         }
     }
 
-    /// What is mended by removing a prefix below which nothing lies.
+    /// A finding that is repaired by removing an empty prefix.
     pub(super) fn empty(finding: Finding, prefix: StorageKey, shelf: StorageKey) -> Self {
         Self {
             empty: Some((prefix, shelf)),
@@ -38,18 +38,18 @@ impl Diagnosis {
         }
     }
 
-    /// What is mended by moving one object.
+    /// A finding that is repaired by moving one object.
     pub(super) fn at(finding: Finding, place: Place, seen: SystemTime) -> Self {
         Self::with(finding, vec![Move::new(place, seen)])
     }
 }
 
-/// An object to be moved, unless it was written later than it was looked at.
+/// An object to be moved, unless it was written after it was read.
 #[derive(Debug)]
 pub(super) struct Move {
     pub(super) place: Place,
     pub(super) seen: SystemTime,
-    /// What stays of the folders above it.
+    /// The prefix at which the removal of empty folders stops.
     pub(super) shelf: StorageKey,
 }
 

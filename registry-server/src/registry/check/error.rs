@@ -6,28 +6,28 @@ use crate::fault::Fault;
 use crate::registry::Error;
 use crate::registry::live_servers::{SeenServer, ServerList};
 
-/// Why nothing was checked, or not all of it.
+/// Why a check was refused or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// Somebody writes to the store.
+    /// A live server writes to the store.
     #[error("{} to this store", ServerList(servers))]
     Written {
-        /// Who.
+        /// The servers.
         servers: Vec<SeenServer>,
     },
-    /// One look after the other failed.
+    /// One request after the other failed.
     #[error("the store does not answer: {failed} looks at it failed one after the other, the last")]
     Unresponsive {
-        /// How many.
+        /// How many requests failed.
         failed: u32,
-        /// How the last one did.
+        /// The error of the last one.
         #[source]
         source: Error,
     },
-    /// There is no such repair to undo.
+    /// The trash holds no such repair.
     #[error("no repair `{run}` is in the trash of this store")]
     NoSuchRepair {
-        /// What was asked for.
+        /// The id of the repair.
         run: Uuid,
     },
     /// The store failed.
@@ -39,14 +39,14 @@ impl CheckError {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            // Servers stop.
+            // A live server may stop.
             Self::Written { .. } => Fault::Transient { retry_after: None },
             Self::NoSuchRepair { .. } => Fault::Caller,
             Self::Unresponsive { source, .. } | Self::Registry(source) => source.fault(),
         }
     }
 
-    /// What can be done.
+    /// A way out, for people.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Written { .. } => Some(

@@ -1,5 +1,5 @@
-//! What can be broken in a store, each with a sentence: the thing, what is wrong with it, what that means for users, and
-//! what a repair does.
+//! The kinds of damage in a store, each with a sentence: the object, what is wrong with it, what that means for users,
+//! and what a repair does.
 
 use std::fmt;
 
@@ -8,63 +8,63 @@ use serde::Serialize;
 
 use crate::storage::layout::Place;
 
-/// Something that is broken.
+/// A broken object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The bytes of a payload are not its digest.
+    /// The bytes of a payload have another digest.
     BlobDamaged {
-        /// Its name.
+        /// The digest that it should have.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
     /// A link holds no digest: a crash emptied it, or something else wrote into it.
     LinkEmpty {
-        /// Which.
+        /// The link.
         link: Place,
     },
     /// A link holds another digest than its name says.
     LinkWrong {
-        /// Which.
+        /// The link.
         link: Place,
-        /// What it holds.
+        /// The digest that it holds.
         holds: Digest,
     },
     /// A link leads to a payload that is missing or damaged.
     LinkDangling {
-        /// Which.
+        /// The link.
         link: Place,
-        /// What it leads to.
+        /// The digest that it holds.
         target: Digest,
     },
-    /// A tag means a manifest that the repository does not have.
+    /// A tag means a manifest that its repository does not have.
     TagDangling {
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
-        /// What it means.
+        /// The manifest.
         digest: Digest,
     },
-    /// A tag does not say what it means.
+    /// A tag has no link to a manifest, or an empty one.
     TagUnset {
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
-        /// Whether the repository still has something the tag once meant.
+        /// What is left of its history.
         history: TagHistory,
     },
-    /// A manifest has its digest but is no document that anybody can read.
+    /// A manifest has its digest but cannot be parsed.
     ManifestUnreadable {
         /// The repository.
         repository: RepositoryName,
         /// The manifest.
         digest: Digest,
-        /// What is wrong with it.
+        /// The error of the parser.
         reason: String,
     },
-    /// A manifest mentions a blob that its repository does not have.
+    /// A manifest refers to a blob that its repository does not have.
     BlobMissing {
         /// The repository.
         repository: RepositoryName,
@@ -79,63 +79,63 @@ pub enum Finding {
         repository: RepositoryName,
         /// The index.
         manifest: Digest,
-        /// The one that is missing.
+        /// The manifest that is missing.
         digest: Digest,
     },
-    /// What a manifest mentions has another size than it says.
+    /// A manifest refers to content with a wrong size.
     WrongSize {
         /// The repository.
         repository: RepositoryName,
         /// The manifest.
         manifest: Digest,
-        /// What it mentions.
+        /// The content.
         digest: Digest,
-        /// The size it says.
+        /// The size that the manifest says.
         said: u64,
-        /// The size of what is there.
+        /// The size of the content.
         actual: u64,
     },
     /// An entry of the index of referrers cannot be read.
     ReferrerUnreadable {
         /// The repository.
         repository: RepositoryName,
-        /// What is referred to.
+        /// The subject.
         subject: Digest,
         /// The manifest that refers to it.
         referrer: Digest,
     },
-    /// A manifest is missing in the list of its subject's referrers.
+    /// A manifest is missing among the referrers of its subject.
     ReferrerLost {
         /// The repository.
         repository: RepositoryName,
-        /// What is referred to.
+        /// The subject.
         subject: Digest,
         /// The manifest that refers to it.
         referrer: Digest,
     },
-    /// A folder is a repository by what lies in it, but not by its name.
+    /// A folder holds a repository, but its name is none that a repository can have.
     RepositoryNameInvalid {
-        /// Its path below the repositories.
+        /// Its path below the folder of all repositories.
         name: String,
     },
-    /// The store does not give something away.
+    /// An object cannot be read.
     Unreadable {
-        /// What the store said, with the object.
+        /// The error of the store, which names the object.
         cause: String,
     },
 }
 
-/// What is left of a tag's history.
+/// What is left of the history of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagHistory {
-    /// Something the tag once meant is there, and its link was emptied.
+    /// The link of the tag was emptied, and the repository still has a manifest of its history.
     Recoverable,
-    /// Nothing that tells what the tag means: it has no link, or its past is gone too.
+    /// Nothing tells what the tag means: it has no link, or the manifests of its history are gone too.
     Lost,
 }
 
 impl Finding {
-    /// The fixed name of what is wrong, for scripts.
+    /// The fixed name of the kind of damage, for scripts.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::BlobDamaged { .. } => "blob-damaged",
@@ -155,7 +155,7 @@ impl Finding {
         }
     }
 
-    /// What it is about, for scripts.
+    /// The objects that it is about, for scripts.
     pub fn about(&self) -> About<'_> {
         let mut about = About::default();
         match self {
@@ -176,7 +176,7 @@ impl Finding {
                         about.digest = Some(digest);
                     }
                     Place::BlobAlias { digest } => about.digest = Some(digest),
-                    // No other place is a link that findings speak of.
+                    // No finding is about a link at another path.
                     _ => {}
                 }
             }
@@ -240,25 +240,25 @@ impl Finding {
     }
 }
 
-/// What a finding is about.
+/// The objects that a finding is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct About<'a> {
-    /// The repository, or the path of a folder that is none.
+    /// The repository, or the path of a folder whose name no repository can have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<&'a str>,
     /// The tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<&'a str>,
-    /// The manifest that mentions the digest.
+    /// The manifest that refers to the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<&'a Digest>,
-    /// What is broken or missing.
+    /// The digest of the broken or missing object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<&'a Digest>,
 }
 
 impl Finding {
-    /// What a repair does about it, or who else can.
+    /// What a repair does about it, or what people can do.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::BlobDamaged { .. } => {
@@ -295,7 +295,7 @@ impl Finding {
         }
     }
 
-    /// The thing, what is wrong with it, and what that means for users.
+    /// The object, what is wrong with it, and what that means for users.
     pub fn problem(&self) -> impl fmt::Display {
         Problem(self)
     }
@@ -410,7 +410,7 @@ impl fmt::Display for Problem<'_> {
     }
 }
 
-/// A link as people say it.
+/// A link in words.
 struct LinkName<'a>(&'a Place);
 
 impl fmt::Display for LinkName<'_> {

@@ -1,4 +1,5 @@
-//! What looks need that run at once: the store, what is known to be damaged, and what was hashed.
+//! Checks single objects. Many checks run at once and share the store, the damaged payloads that are known, and the
+//! digests that were computed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -10,18 +11,18 @@ use super::report::Digests;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 
-/// How many digests of another algorithm are remembered, so that a blob that many repositories have is hashed once.
+/// How many digests of another algorithm are remembered, so that a blob that many repositories link is hashed once.
 const OTHERS_MAX: usize = 4096;
 
-/// Looks at one thing.
+/// Checks single objects.
 pub(super) struct Inspector<'a> {
     pub(super) registry: &'a Registry,
     pub(super) digests: Digests,
-    /// Bytes that are hashed, also of what is not done yet.
+    /// Bytes that were hashed, also of payloads that are not done yet.
     pub(super) hashed: AtomicU64,
-    /// Payloads that are there but count as gone.
+    /// Damaged payloads: they exist but count as missing.
     damaged: Mutex<HashSet<Digest>>,
-    /// From a payload to its digest of another algorithm.
+    /// The digests of payloads under another algorithm.
     other_digests: Mutex<HashMap<(Digest, Algorithm), Digest>>,
 }
 
@@ -36,12 +37,12 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    /// No code that can panic runs while the lock is held, so a poisoned lock is usable.
     fn damaged(&self) -> MutexGuard<'_, HashSet<Digest>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a payload as gone. Tells whether that is news.
+    /// Records a damaged payload. Returns whether it was not known before.
     pub(super) fn mark_damaged(&self, digest: Digest) -> bool {
         self.damaged().insert(digest)
     }
@@ -50,7 +51,7 @@ impl<'a> Inspector<'a> {
         self.damaged().contains(digest)
     }
 
-    /// The size of a payload that is there and not known to be damaged.
+    /// The size of a payload that exists and is not known to be damaged.
     pub(super) async fn payload_size(&self, canonical: &Digest) -> Result<Option<u64>, Error> {
         if self.is_damaged(canonical) {
             return Ok(None);
@@ -63,8 +64,8 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Whether a repository has a manifest, by what its links say, and the size of its payload. One that is known by
-    /// another digest too counts only while its first link is there, as when it is served.
+    /// The size of a manifest's payload, if the repository has links to the manifest. A manifest with a second digest
+    /// only counts while its canonical link exists, as when it is served.
     pub(super) async fn manifest_size(
         &self,
         repository: &RepositoryName,
@@ -80,7 +81,7 @@ impl<'a> Inspector<'a> {
         self.payload_size(&canonical).await
     }
 
-    /// Whether a repository has a blob, and its size.
+    /// The size of a blob, if the repository has it.
     pub(super) async fn blob_size(
         &self,
         repository: &RepositoryName,
@@ -93,19 +94,19 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// What the link of a digest holds, unless that is wrong: a repair takes such a link away.
+    /// The digest that a link holds, unless that is wrong: a repair removes such a link.
     async fn valid_target(&self, link: &Place, digest: &Digest) -> Result<Option<Digest>, Error> {
         let target = self.link_target(link).await?;
         Ok(target.filter(|target| target.algorithm() != digest.algorithm() || target == digest))
     }
 
-    /// What a link holds, without a word in the log.
+    /// The digest that a link holds. Nothing is logged.
     pub(super) async fn link_target(&self, place: &Place) -> Result<Option<Digest>, Error> {
         let found = self.registry.inspect_link(place).await?;
         Ok(found.and_then(|link| link.target))
     }
 
-    /// Whether a payload is what another digest says; believed unless digests are asked for.
+    /// Whether a payload has another digest. It is believed to have it, unless digests are to be hashed.
     pub(super) async fn has_digest(&self, canonical: &Digest, other: &Digest) -> Result<bool, Error> {
         if self.digests == Digests::Trusted || canonical == other {
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Repositories: their manifests, the links to their blobs, their tags, and what our own index says of them.
+//! Checks repositories: their manifests, the links to their blobs, their tags, and our own index of them.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::registry::walk::RepositoryFolder;
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{EntryKind, Listing};
 
-/// How many links or tags are looked at at once.
+/// How many links or tags are checked at once.
 const AT_ONCE: usize = 16;
 
-/// How many manifests are: each may be as large as a stored one can be.
+/// How many manifests are checked at once. Each may be as large as a stored manifest can be.
 const MANIFESTS: usize = 8;
 
 impl CheckRun<'_> {
-    /// A folder, if it is a repository.
+    /// Checks a folder, if it is a repository.
     pub(super) async fn folder(&mut self, folder: RepositoryFolder) -> Result<(), CheckError> {
         if !folder.manifests && !folder.layers {
             return Ok(());
@@ -49,7 +49,7 @@ impl CheckRun<'_> {
         Ok(())
     }
 
-    /// The manifests of a repository. A listing that fails is a finding of its own.
+    /// Checks the manifests of a repository. A listing that fails is a finding of its own.
     async fn revisions(
         &mut self,
         repository: &RepositoryName,
@@ -138,7 +138,7 @@ impl CheckRun<'_> {
         Ok(())
     }
 
-    /// What our own index says of a repository.
+    /// Checks our own index of a repository.
     async fn referrers(
         &mut self,
         repository: &RepositoryName,
@@ -193,7 +193,7 @@ struct HistoryEntry {
 }
 
 impl Inspector<'_> {
-    /// A link of a repository to a blob, or one from another digest.
+    /// Checks the link of a repository to a blob, or an alias.
     pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Diagnosis>, Error> {
         let Some(DatedLink {
             target,
@@ -205,7 +205,7 @@ impl Inspector<'_> {
         let finding = match target {
             None => Finding::LinkEmpty { link: link.clone() },
             Some(holds) if self.payload_size(&holds).await?.is_none() => {
-                // Somebody may have removed both.
+                // Somebody may have removed both in the meantime.
                 if self.link_target(&link).await? != target {
                     return Ok(Vec::new());
                 }
@@ -228,7 +228,7 @@ impl Inspector<'_> {
         Ok(vec![Diagnosis::at(finding, link, seen)])
     }
 
-    /// A tag, and how many links it has.
+    /// Checks a tag, and counts its links.
     async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Diagnosis>), Error> {
         let current = Place::tag_current(repository, tag);
         let now = self.registry.inspect_link(&current).await?;
@@ -236,8 +236,8 @@ impl Inspector<'_> {
         let links = history.len() as u64 + u64::from(now.is_some());
         let entry = |digest: &Digest| Place::tag_index(repository, tag, digest);
         let whole_tag = |finding| {
-            // The history first: what the tag means says until the end what is being moved. All of it, because a tag
-            // is what has a folder.
+            // The history first: the link to what the tag means stays until the end. All objects are moved, because a
+            // tag with a folder is listed.
             let shelf = current.shelf();
             let past = history
                 .iter()
@@ -252,7 +252,7 @@ impl Inspector<'_> {
         };
         let means = now.and_then(|link| link.target);
         let Some(means) = means else {
-            // A push enters what a tag means into its history first.
+            // A push writes the history of a tag before its link.
             if now.is_none() && self.link_target(&current).await?.is_some() {
                 return Ok((links, Vec::new()));
             }
@@ -261,7 +261,7 @@ impl Inspector<'_> {
                 let (prefix, shelf) = (Area::Tag(repository, tag).key(), current.shelf());
                 return Ok((0, vec![Diagnosis::empty(wholly, prefix, shelf)]));
             }
-            // Without a link the tag was never set, or was deleted and not wholly so. An empty one is a crash's.
+            // A tag without a link was never set, or was not wholly deleted. An empty link was left by a crash.
             for past in history.iter().filter(|_| now.is_some()) {
                 if self.manifest_size(repository, &past.digest).await?.is_some() {
                     let finding = unset(repository, tag, TagHistory::Recoverable);
@@ -271,7 +271,7 @@ impl Inspector<'_> {
             return Ok((links, vec![whole_tag(wholly)]));
         };
         if self.manifest_size(repository, &means).await?.is_none() {
-            // Manifests are deleted after their tags.
+            // A manifest is deleted after its tags, so the tag may be gone by now.
             if self.link_target(&current).await? != Some(means) {
                 return Ok((links, Vec::new()));
             }
@@ -282,7 +282,7 @@ impl Inspector<'_> {
             };
             return Ok((links, vec![whole_tag(finding)]));
         }
-        // What the history speaks of may be deleted long since.
+        // The manifests of the history may have been deleted long ago.
         let wrong = history.iter().filter_map(|past| {
             let link = entry(&past.digest);
             let finding = match past.link.target {
@@ -298,7 +298,7 @@ impl Inspector<'_> {
         Ok((links, wrong.collect()))
     }
 
-    /// What a tag has meant: the name of each entry, what it holds, and when it was written.
+    /// The history of a tag.
     async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<HistoryEntry>, Error> {
         let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
@@ -320,14 +320,14 @@ impl Inspector<'_> {
         Ok(history)
     }
 
-    /// An entry of the index of referrers.
+    /// Checks an entry of the referrers index.
     async fn referrer(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Vec<Diagnosis>, Error> {
-        // What speaks of a manifest that is gone is believed by nobody.
+        // Readers do not believe the entry of a manifest that is gone.
         if self.manifest_size(repository, referrer).await?.is_none() {
             return Ok(Vec::new());
         }
@@ -349,13 +349,13 @@ impl Inspector<'_> {
             subject: *subject,
             referrer: *referrer,
         };
-        // The mark first: without it the next list looks at the manifest and writes the entry anew.
+        // The mark first: without it the next list reads the manifest and writes the entry again.
         let mark = self.mark(repository, referrer).await?;
         let moves = mark.into_iter().chain([Move::new(entry, seen)]);
         Ok(vec![Diagnosis::with(finding, moves.collect())])
     }
 
-    /// Where it is noted that a manifest was looked at for a subject.
+    /// The mark that a manifest was looked at for a subject.
     pub(super) async fn mark(
         &self,
         repository: &RepositoryName,

@@ -1,4 +1,4 @@
-//! Manifests, and whether what they mention is there.
+//! Checks manifests, and whether the content that they refer to exists.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,10 +16,10 @@ use crate::registry::verify::SmallObject;
 use crate::registry::{Error, offload};
 use crate::storage::layout::Place;
 
-/// How many answers are remembered of one repository, whose images share most of their layers.
+/// How many sizes are remembered of one repository, whose images share most of their layers.
 const MEMO_MAX: usize = 64 * 1024;
 
-/// What a repository was seen to have: sizes by digest, or that there is nothing.
+/// The sizes of content that a repository was found to have; nothing for content that it does not have.
 #[derive(Default)]
 pub(super) struct SizeMemo {
     seen: Mutex<HashMap<(Digest, ReferenceKind), Option<u64>>>,
@@ -40,33 +40,33 @@ impl SizeMemo {
     }
 }
 
-/// What a mention is to its manifest.
+/// The kind of a reference in a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ReferenceKind {
     /// A config or a layer.
     Blob,
-    /// An entry of an index. Caches of builds list blobs there, and distribution takes them.
+    /// An entry of an index. Build caches list blobs there, and distribution accepts them.
     Child,
 }
 
-/// Something that must be there.
+/// Content that must exist.
 struct RequiredContent {
     digest: Digest,
     kind: ReferenceKind,
-    /// What the manifest says; nothing when it says nothing that can be believed.
+    /// The size that the manifest says; nothing when it says none that can be believed.
     size: Option<u64>,
 }
 
-/// What a document asks for.
+/// What a manifest refers to.
 struct ManifestContent {
     wanted: Vec<RequiredContent>,
     subject: Option<Digest>,
-    /// What the document is by the other algorithm, when it has a subject.
+    /// Its digest by the other algorithm, when it has a subject.
     other: Option<Digest>,
 }
 
 impl Inspector<'_> {
-    /// A manifest of a repository.
+    /// Checks a manifest of a repository.
     pub(super) async fn manifest(
         &self,
         repository: &RepositoryName,
@@ -111,7 +111,7 @@ impl Inspector<'_> {
         let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
             SmallObject::Whole { bytes, modified } => (bytes, modified),
             SmallObject::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
-            // Somebody may have removed both.
+            // Somebody may have removed both in the meantime.
             SmallObject::Absent if self.link_target(&link).await? != target => return Ok(Vec::new()),
             SmallObject::Absent => return Ok(vec![dangling()]),
         };
@@ -121,7 +121,7 @@ impl Inspector<'_> {
         let document = match read {
             ReadManifest::Content(document) => document,
             ReadManifest::Unreadable { reason } => return Ok(vec![unreadable(&reason)]),
-            // Known by a second digest that its bytes do not have.
+            // It has a link under a second digest that its bytes do not have.
             ReadManifest::OtherDigest { holds } if holds == canonical => {
                 return Ok(vec![at_link(Finding::LinkWrong {
                     link: link.clone(),
@@ -133,7 +133,7 @@ impl Inspector<'_> {
                     digest: canonical,
                     size,
                 };
-                // Another repository, or a look beside this one, may have told it.
+                // Another repository, or a check at the same time, may have reported it.
                 let blob = self
                     .mark_damaged(canonical)
                     .then(|| Diagnosis::at(finding, payload, modified));
@@ -195,7 +195,7 @@ impl Inspector<'_> {
         })
     }
 
-    /// A manifest that is marked as looked at, and is not among the referrers of its subject.
+    /// A manifest that has the mark "looked at", but no entry among the referrers of its subject.
     async fn lost_referrer(
         &self,
         repository: &RepositoryName,
@@ -208,7 +208,7 @@ impl Inspector<'_> {
         let Some(mark) = self.mark(repository, &digest).await? else {
             return Ok(None);
         };
-        // One that is known by two digests is entered under the one it was pushed by.
+        // A manifest with two digests has an entry under the one by which it was pushed.
         for referrer in [Some(digest), document.other].into_iter().flatten() {
             let entry = Place::referrer_entry(repository, &subject, &referrer);
             match self.registry.driver.stat(&entry.key()).await {
@@ -228,7 +228,7 @@ impl Inspector<'_> {
 
 enum ReadManifest {
     Content(ManifestContent),
-    /// The bytes have another digest than the one named here.
+    /// The bytes have another digest.
     OtherDigest {
         holds: Digest,
     },
@@ -237,7 +237,7 @@ enum ReadManifest {
     },
 }
 
-/// Takes a stored document apart. Blocks for milliseconds with a large one.
+/// Parses a stored manifest. Blocks for milliseconds with a large one.
 fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChildren) -> ReadManifest {
     let actual = Digest::of(canonical.algorithm(), bytes);
     if actual != *canonical {
@@ -283,7 +283,7 @@ fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChild
             blobs.collect()
         }
     };
-    // An image that has the same layer twice is told once.
+    // A layer that an image has twice is reported once.
     let mut seen = std::collections::HashSet::new();
     wanted.retain(|wanted| seen.insert(wanted.digest));
     let subject = manifest.subject.as_ref().map(|subject| subject.digest);

@@ -7,62 +7,62 @@ use crate::registry::Error;
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::storage::Swept;
 
-/// How a check goes about.
+/// How a check works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// Whether the bytes of blobs are read.
+    /// Whether the bytes of blobs are hashed.
     pub digests: Digests,
-    /// What becomes of what is broken.
+    /// What a check does with broken objects.
     pub repair: Repair,
-    /// What a live writer means for a repair.
+    /// What a live server means for a repair.
     pub live_server_policy: LiveServerPolicy,
 }
 
-/// Whether the bytes of blobs are read. Those of manifests always are.
+/// Whether the bytes of blobs are hashed. Those of manifests always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digests {
-    /// They are believed.
+    /// They are not read.
     Trusted,
-    /// They are hashed.
+    /// They are read and hashed.
     Hashed,
 }
 
-/// What becomes of what is broken.
+/// What a check does with broken objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// It is only told.
+    /// It only reports them.
     Report,
-    /// It goes to the trash, where that helps.
+    /// It moves them to the trash, where that helps.
     Move,
 }
 
-/// What became of one finding.
+/// What a check did with one finding.
 #[derive(Debug)]
 pub enum FindingOutcome<'a> {
-    /// It was only told.
+    /// It was only reported.
     Reported,
-    /// It was moved to the trash.
+    /// The object was moved to the trash.
     Moved,
-    /// Moving does not help.
+    /// Moving the object would not help.
     Left,
-    /// Somebody wrote it anew or removed it meanwhile.
+    /// Somebody wrote the object again or removed it meanwhile.
     Changed,
-    /// It could not be moved.
+    /// The object could not be moved.
     Failed(&'a Error),
 }
 
-/// What a check tells while it works.
+/// An event of a check.
 #[derive(Debug)]
 pub enum CheckEvent<'a> {
-    /// Payloads are being looked at; so much of all of them is behind it, from 0 to 1.
+    /// Payloads are being checked. The number is the fraction that is done, from 0 to 1.
     Blobs(&'a CheckReport, f64),
-    /// Repositories are being looked at.
+    /// Repositories are being checked.
     Repositories(&'a CheckReport),
-    /// Something is broken.
+    /// An object is broken.
     Found(&'a Finding, FindingOutcome<'a>),
 }
 
-/// What a check looked at, found and did.
+/// What a check read, found and repaired.
 #[derive(Debug, Default)]
 pub struct CheckReport {
     /// How many payloads there are.
@@ -73,30 +73,30 @@ pub struct CheckReport {
     pub hashed: u64,
     /// How many repositories there are.
     pub repositories: u64,
-    /// How many manifests were looked at, counted once for each repository and digest.
+    /// How many manifests were checked, counted once for each repository and digest.
     pub manifests: u64,
-    /// How many links were looked at.
+    /// How many links were checked.
     pub links: u64,
     /// How many findings there are.
     pub findings: u64,
-    /// How many of them a repair took away.
+    /// How many of them were repaired.
     pub repaired: u64,
-    /// How many objects are in the trash now.
+    /// How many objects were moved to the trash.
     pub moved: u64,
-    /// How many findings were gone when they were to be repaired.
+    /// How many findings were gone when they were about to be repaired.
     pub changed: u64,
-    /// How many could not be repaired although that would have helped.
+    /// How many findings could not be repaired although moving the object would have helped.
     pub failed: u64,
-    /// Why the first of them could not.
+    /// The error of the first of them.
     pub first_failure: Option<Error>,
-    /// What interrupted writes had left, and a repair removed.
+    /// The files of interrupted writes that a repair removed.
     pub swept: Swept,
-    /// Under which name the trash of this run is; nothing when nothing was moved.
+    /// The id of this run's trash; nothing when nothing was moved.
     pub run: Option<Uuid>,
 }
 
 impl CheckReport {
-    /// How many findings are still there.
+    /// How many findings are not repaired.
     pub fn open(&self) -> u64 {
         self.findings - self.repaired - self.changed
     }

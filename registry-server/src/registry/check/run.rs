@@ -1,4 +1,4 @@
-//! A check under way: what was counted, what is known to be damaged, and what becomes of a finding.
+//! A check that is running: its counts, and what it does with findings.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use super::trash::{Moved, Trash};
 use crate::registry::ticker::Ticker;
 use crate::registry::{Error, Registry};
 
-/// A check under way.
+/// A check that is running.
 pub(super) struct CheckRun<'a> {
     pub(super) registry: &'a Registry,
     pub(super) inspector: Arc<Inspector<'a>>,
@@ -42,7 +42,7 @@ impl<'a> CheckRun<'a> {
         }
     }
 
-    /// The next of some looks; while it takes, `watch` hears how far hashing is.
+    /// The next result of a stream. Until it is there, `watch` is called with the progress of hashing.
     pub(super) async fn next<T>(
         &mut self,
         looks: &mut (impl Stream<Item = T> + Unpin),
@@ -62,7 +62,7 @@ impl<'a> CheckRun<'a> {
         ticker.next(looks, say).await
     }
 
-    /// Says how far payloads are.
+    /// Reports the progress of payloads.
     pub(super) fn report_blobs(&mut self, part: f64) {
         self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         (self.watch)(CheckEvent::Blobs(&self.checked, part));
@@ -72,7 +72,7 @@ impl<'a> CheckRun<'a> {
         (self.watch)(CheckEvent::Repositories(&self.checked));
     }
 
-    /// Deals with what a look gave.
+    /// Handles the result of checking one object.
     pub(super) async fn handle(&mut self, look: Result<Vec<Diagnosis>, Error>) -> Result<(), CheckError> {
         match look {
             Ok(found) => {
@@ -86,7 +86,7 @@ impl<'a> CheckRun<'a> {
         }
     }
 
-    /// One object that cannot be looked at does not keep the others; a store that gives nothing away does.
+    /// An object that cannot be read is a finding. When one object after the other cannot be read, the check ends.
     pub(super) async fn unreadable(&mut self, error: Error) -> Result<(), CheckError> {
         if let Some(failed) = self.ticker.failed_too_often() {
             return Err(CheckError::Unresponsive {
@@ -144,7 +144,7 @@ impl<'a> CheckRun<'a> {
         (self.watch)(CheckEvent::Found(&finding, outcome));
     }
 
-    /// Says what became of a folder that held nothing. There is nothing of it to put back.
+    /// Reports what was done with an empty folder, of which nothing can be put back.
     fn emptied(&mut self, finding: &Finding, pruned: Result<bool, Error>) {
         match pruned {
             Ok(true) => {
@@ -163,7 +163,7 @@ impl<'a> CheckRun<'a> {
         }
     }
 
-    /// What was found.
+    /// The final report.
     pub(super) fn end(mut self) -> CheckReport {
         self.checked.hashed = self.inspector.hashed.load(Ordering::Relaxed);
         self.checked.run = self.trash.run();

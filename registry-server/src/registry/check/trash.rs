@@ -1,10 +1,10 @@
-//! The trash: where a repair takes what is broken, and the way back.
+//! The trash: a repair moves broken objects there.
 //!
-//! Each repair has a folder of its own in the trash, named by a UUID that grows with time: below `objects` what was
-//! moved lies under its old key, below `journal` there is one object with one line of JSON for each move.
+//! Each repair has a folder of its own in the trash, named by a UUID that grows with time. Below `objects`, each moved
+//! object has its old key. Below `journal`, one object with one line of JSON describes each move.
 //!
-//! The order of a move is: the line of the journal, the copy, the removal; each durable before the next. Whatever
-//! cuts it off, the object is in its place, or in the trash with a line that says where it belongs, or both.
+//! The order of a move is: the line of the journal, the copy, the removal; each durable before the next. Wherever it is
+//! interrupted, the object is in its place, or in the trash with a line that says where it belongs, or both.
 
 use std::time::SystemTime;
 
@@ -20,37 +20,37 @@ use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Condition, Durability, Intake, Mode, ReadRange, StorageKey, incoming};
 
-/// More than a line ever has.
+/// A line is never this long.
 pub(super) const LINE_MAX: u64 = 64 * 1024;
 
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 struct JournalLine {
     version: u32,
-    /// When it was moved.
+    /// When the object was moved.
     at: Timestamp,
-    /// What for.
+    /// The kind of the finding.
     kind: String,
     /// The finding's sentence.
     why: String,
-    /// The key it lay at.
+    /// The key at which it was.
     from: String,
-    /// The key it lies at.
+    /// The key in the trash.
     to: String,
     size: u64,
 }
 
 const VERSION: u32 = 1;
 
-/// What became of a move.
+/// The result of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     Yes,
-    /// Somebody wrote it anew, or removed it.
+    /// Somebody wrote the object again, or removed it.
     No,
 }
 
-/// The trash of one repair. Nothing is written before the first move.
+/// The trash of one repair. It writes nothing before the first move.
 pub(super) struct Trash<'a> {
     registry: &'a Registry,
     run: Uuid,
@@ -69,12 +69,12 @@ impl<'a> Trash<'a> {
         }
     }
 
-    /// Its name, if anything is in it.
+    /// The id of the repair, if it moved anything.
     pub(super) fn run(&self) -> Option<Uuid> {
         (self.moves > 0).then_some(self.run)
     }
 
-    /// Moves an object here.
+    /// Moves an object to the trash.
     pub(super) async fn take(&mut self, object: &Move, finding: &Finding) -> Result<Moved, Error> {
         let Move { place, seen, shelf } = object;
         let driver = &self.registry.driver;
@@ -115,7 +115,7 @@ impl<'a> Trash<'a> {
             .duplicate(&key, &target, content)
             .await
             .map_err(&failed)?;
-        // What was made young meanwhile may as well have been written anew: the next repair sees which.
+        // An object that was renewed meanwhile may as well have been written again; the next repair finds out.
         let condition = Condition::Older(*seen);
         if let (LiveServerPolicy::Ignore, Some(repository)) = (self.live_server_policy, place.repository()) {
             self.registry.record_deletion(repository).await?;
@@ -127,7 +127,7 @@ impl<'a> Trash<'a> {
         self.registry.invalidate_at(place).await?;
         match removed {
             Ok(Some(_)) => Ok(Moved::Yes),
-            // It was written anew while it was copied: the copy is nobody's.
+            // The object was written again while it was copied, so the copy is removed.
             Ok(None) => self.drop_copy(&journal, &target).await.map(|()| Moved::No),
             Err(error) if error.is_not_found() => self.drop_copy(&journal, &target).await.map(|()| Moved::No),
             Err(source) => Err(failed(source)),
@@ -143,7 +143,7 @@ impl<'a> Trash<'a> {
 }
 
 impl Registry {
-    /// Writes what was opened at one key under another one too; within the store, where it can do that.
+    /// Copies an opened object to another key; within the store, where the store can do that.
     pub(super) async fn duplicate(
         &self,
         from: &StorageKey,
@@ -159,7 +159,7 @@ impl Registry {
         }
     }
 
-    /// Removes an object of the trash, and the folders it leaves empty.
+    /// Removes an object from the trash, and the folders that become empty.
     pub(super) async fn discard(&self, key: &StorageKey) -> Result<(), Error> {
         let any = Condition::Older(SystemTime::now() + std::time::Duration::from_secs(24 * 3600));
         let shelf = Place::TrashJournal {
@@ -179,7 +179,7 @@ impl Registry {
     }
 }
 
-/// The keys in a line, if it is one of this run.
+/// The keys in a line, if it is a line of this run.
 pub(super) fn read_line(run: Uuid, bytes: &Bytes) -> Option<(StorageKey, StorageKey)> {
     let line: JournalLine = serde_json::from_slice(bytes).ok()?;
     let from = StorageKey::parse(&line.from).ok()?;

@@ -1,4 +1,4 @@
-//! The way back from a repair: what it moved to the trash returns to its place.
+//! Undoes a repair: puts the objects that it moved to the trash back.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -11,31 +11,31 @@ use crate::registry::{Error, Registry};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{self, ReadRange, StorageKey};
 
-/// What an undoing tells.
+/// An event of undoing a repair.
 #[derive(Debug)]
 pub enum UndoEvent<'a> {
-    /// It is in its place again.
+    /// The object is in its place again.
     Restored(&'a str),
-    /// Something else is in its place: it stays in the trash.
+    /// Another object is in its place, so it stays in the trash.
     Occupied(&'a str),
 }
 
-/// What an undoing did.
+/// What undoing a repair did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct UndoReport {
-    /// How many objects are in their places again.
+    /// How many objects were put back.
     pub back: u64,
-    /// How many had never left them.
+    /// How many objects had never left their place.
     pub never_left: u64,
-    /// How many stay in the trash, because something else is in their place.
+    /// How many objects stay in the trash, because another object is in their place.
     pub in_the_way: u64,
 }
 
 impl Registry {
-    /// Puts back what a repair moved, in the order it was moved, so that no link is there before what it leads to.
-    /// What somebody wrote anew meanwhile stays, and what was moved from there stays in the trash.
+    /// Puts back the objects that a repair moved, in the order in which it moved them, so that no link exists before
+    /// its payload. An object that somebody wrote again meanwhile stays, and the moved one stays in the trash.
     ///
-    /// Dropping the future ends it between two steps; it can be asked for again.
+    /// Dropping the future ends it between two steps, and it can be run again.
     ///
     /// # Errors
     /// [`CheckError::Written`], [`CheckError::NoSuchRepair`], or the store's.
@@ -65,7 +65,7 @@ impl Registry {
                 Err(error) if error.is_not_found() => continue, // UndoReport beside this.
                 Err(source) => return Err(failed(source).into()),
             };
-            // A line that cannot be read was not written by a repair; what it speaks of stays.
+            // A line that cannot be parsed was not written by a repair; its object stays.
             let Some((from, to)) = read_line(run, &bytes) else {
                 undone.in_the_way += 1;
                 watch(UndoEvent::Occupied(journal.as_str()));
@@ -93,7 +93,7 @@ impl Registry {
         let failed = Error::storage("put something back");
         let content = match self.driver.read(to, ReadRange::Full).await {
             Ok(content) => content,
-            // The repair was cut off before the copy.
+            // The repair was interrupted before the copy.
             Err(error) if error.is_not_found() => return Ok(Back::Never),
             Err(source) => return Err(failed(source)),
         };
@@ -113,10 +113,10 @@ impl Registry {
     }
 }
 
-/// Where an object is after an attempt to put it back.
+/// The result of putting an object back.
 enum Back {
     Now,
-    /// A repair that was cut off left it where it was.
+    /// A repair that was interrupted left it in its place.
     Never,
     InTheWay,
 }

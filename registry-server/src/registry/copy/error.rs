@@ -1,43 +1,43 @@
-//! Why a copy did not take place, or ended early.
+//! Why a copy was refused or ended early.
 
 use crate::fault::Fault;
 use crate::registry::Error;
 use crate::registry::live_servers::{SeenServer, ServerList};
 
-/// Why not everything was copied.
+/// Why a copy was refused or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// Both are one store.
+    /// The source and the target are the same store.
     #[error("both configurations mean the same store")]
     SameStore,
-    /// Somebody writes to the target.
+    /// A live server writes to the target.
     #[error("{} to the store that is copied into", ServerList(servers))]
     Written {
-        /// Who.
+        /// The servers.
         servers: Vec<SeenServer>,
     },
-    /// One look after the other failed.
+    /// One request to the source after the other failed.
     #[error(
         "the store that is copied does not answer: {failed} looks at it failed one after the other, the last"
     )]
     Unresponsive {
-        /// How many.
+        /// How many requests failed.
         failed: u32,
-        /// How the last one did.
+        /// The error of the last one.
         #[source]
         source: Box<Error>,
     },
     /// The source failed.
     #[error("cannot read the store that is copied")]
     Source {
-        /// How.
+        /// The error of the source.
         #[source]
         source: Box<Error>,
     },
     /// The target failed.
     #[error("cannot use the store that is copied into")]
     Target {
-        /// How.
+        /// The error of the target.
         #[source]
         source: Box<Error>,
     },
@@ -48,7 +48,7 @@ impl CopyError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::SameStore => Fault::Caller,
-            // Servers stop.
+            // A live server may stop.
             Self::Written { .. } => Fault::Transient { retry_after: None },
             Self::Unresponsive { source, .. } | Self::Source { source } | Self::Target { source } => {
                 source.fault()
@@ -56,7 +56,7 @@ impl CopyError {
         }
     }
 
-    /// What can be done.
+    /// A way out, for people.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Written { .. } => Some(

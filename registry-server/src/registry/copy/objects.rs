@@ -1,4 +1,4 @@
-//! Copies one thing: a payload, a link, an entry of our own index.
+//! Copies one object: a payload, a link, or an entry of our own index.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,43 +14,43 @@ use crate::registry::{Error, Registry};
 use crate::storage::layout::Place;
 use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, incoming};
 
-/// More than a link or an entry of our own index has.
+/// A link or an entry of our own index is never this large.
 const SMALL_MAX: u64 = MANIFEST_MAX as u64;
 
-/// How many payloads are remembered to be at the target.
+/// How many payloads of the target are remembered.
 const KNOWN_MAX: usize = 64 * 1024;
 
-/// The two stores, shared by what is copied at once.
+/// The two stores, shared by the objects that are copied at once.
 pub(super) struct StorePair<'a> {
     pub(super) source: &'a Registry,
     pub(super) target: &'a Registry,
-    /// Bytes of payloads that were read, also of those on their way.
+    /// Bytes of payloads that were read, including payloads that are being copied.
     pub(super) bytes: AtomicU64,
-    /// Payloads that are at the target.
+    /// Payloads that the target has.
     known: Mutex<HashSet<Digest>>,
 }
 
-/// What became of one thing.
+/// What a copy did with one object.
 #[derive(Debug)]
 pub(super) enum CopyOutcome {
     Copied,
-    /// It was there before.
+    /// The target had it before.
     AlreadyThere,
-    /// Somebody removed it at the source.
+    /// Somebody removed it from the source.
     Gone,
     LeftOut(Box<Finding>),
 }
 
-/// Why one thing was not copied.
+/// Why one object was not copied.
 #[derive(Debug)]
 pub(super) enum ObjectError {
-    /// Another thing may still be read.
+    /// It cannot be read; other objects may be readable.
     Read(Error),
-    /// Nothing can be written.
+    /// The target cannot be written to.
     Write(Error),
 }
 
-/// What can end a payload's way.
+/// What can end the copying of a payload.
 enum StreamError {
     Read(storage::Error),
     Write(storage::Error),
@@ -59,7 +59,7 @@ enum StreamError {
 }
 
 impl From<storage::Error> for StreamError {
-    /// The stream's own errors are made where they come from; the others are the target's.
+    /// The errors of the stream are made where they occur; all others come from the target.
     fn from(error: storage::Error) -> Self {
         Self::Write(error)
     }
@@ -113,7 +113,7 @@ impl<'a> StorePair<'a> {
         }
     }
 
-    /// Copies the link of a digest, when what it leads to is at the target.
+    /// Copies a link, if its payload is in the target.
     pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<CopyOutcome, ObjectError> {
         let Some(found) = self.source.inspect_link(&link).await.map_err(ObjectError::Read)? else {
             return Ok(CopyOutcome::Gone);
@@ -130,7 +130,7 @@ impl<'a> StorePair<'a> {
         self.write_link(&link, &target).await
     }
 
-    /// Writes a link that holds a digest, unless it does.
+    /// Writes a link, unless the target has it with the same digest.
     pub(super) async fn write_link(&self, link: &Place, target: &Digest) -> Result<CopyOutcome, ObjectError> {
         self.write_if_changed(link, Bytes::from(target.to_string())).await
     }
@@ -144,7 +144,7 @@ impl<'a> StorePair<'a> {
         }
     }
 
-    /// Whether the target has a link that holds a digest.
+    /// Whether the target has a link that holds any digest.
     pub(super) async fn has_link(&self, link: &Place) -> Result<bool, ObjectError> {
         let found = self.target.inspect_link(link).await.map_err(ObjectError::Write)?;
         Ok(found.is_some_and(|link| link.target.is_some()))
@@ -166,7 +166,8 @@ impl<'a> StorePair<'a> {
         Ok(CopyOutcome::Copied)
     }
 
-    /// What a copy passes over, which one that was killed may have put there without making it durable.
+    /// Skips an object that the target has. A copy that was killed may have written it without making it durable, so it
+    /// is made durable here.
     async fn keep_existing(&self, key: &StorageKey) -> Result<CopyOutcome, ObjectError> {
         let persisted = self.target.persist(std::slice::from_ref(key)).await;
         persisted
@@ -174,7 +175,7 @@ impl<'a> StorePair<'a> {
             .map_err(ObjectError::Write)
     }
 
-    /// Whether the target has a payload. Nobody takes one away while a copy gives its sign.
+    /// Whether the target has a payload. No collection removes one while the copy has a heartbeat.
     async fn has_payload(&self, digest: &Digest) -> Result<bool, ObjectError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(digest) {
@@ -195,7 +196,7 @@ impl<'a> StorePair<'a> {
     }
 }
 
-/// The bytes of a payload, the last block of which comes only when all of them have its digest.
+/// The bytes of a payload. The last block is held back until the bytes are found to have the digest.
 fn verified(
     content: Content,
     digest: Digest,
@@ -203,9 +204,9 @@ fn verified(
 ) -> impl Stream<Item = Result<Bytes, StreamError>> + Send {
     struct State {
         content: Content,
-        /// Nothing once it is done.
+        /// Nothing once all bytes were hashed.
         verifier: Option<Verifier>,
-        /// A block that is hashed and not given away yet.
+        /// A block that was hashed and is held back.
         held: Option<Bytes>,
     }
     let state = State {

@@ -2,38 +2,38 @@
 
 use crate::registry::check::finding::Finding;
 
-/// What a copy tells while it works.
+/// An event of a copy.
 #[derive(Debug)]
 pub enum CopyEvent<'a> {
-    /// Payloads are being copied; so much of all of them is behind it, from 0 to 1.
+    /// Payloads are being copied. The number is the fraction that is done, from 0 to 1.
     Blobs(&'a CopyReport, f64),
     /// Repositories are being copied.
     Repositories(&'a CopyReport),
-    /// Something is broken and stays behind.
+    /// A broken object is not copied.
     LeftOut(&'a Finding),
 }
 
-/// What a copy did.
+/// What a copy did in total.
 #[derive(Debug, Default)]
 pub struct CopyReport {
-    /// How many repositories were gone through.
+    /// How many repositories were read.
     pub repositories: u64,
     /// How many payloads were copied.
     pub blobs: u64,
-    /// How many bytes they have, with those of payloads that are on their way.
+    /// How many bytes they have, including payloads that are being copied.
     pub bytes: u64,
-    /// How many payloads were at the target before.
+    /// How many payloads the target had before.
     pub blobs_there: u64,
     /// How many links to blobs and manifests and entries of our own index were copied.
     pub links: u64,
-    /// How many of them were at the target before.
+    /// How many of them the target had before.
     pub links_there: u64,
     /// How many tags were copied, with their history.
     pub tags: u64,
-    /// How many of them were at the target before.
+    /// How many of them the target had before.
     pub tags_there: u64,
-    /// How many things were left out, because they are broken.
+    /// How many objects were left out because they are broken.
     pub left_out: u64,
-    /// How many uploads in progress stay behind.
+    /// How many uploads in progress are not copied.
     pub uploads: u64,
 }

@@ -1,4 +1,4 @@
-//! Goes through the source in the order in which things may appear at the target.
+//! Reads the source in the order in which objects may appear in the target.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
 use crate::storage::layout::{self, Area, Place};
 
-/// How many payloads are on their way at once. Small ones are held in memory whole.
+/// How many payloads are copied at once. Small ones are in memory as a whole.
 const PAYLOADS: usize = 8;
 
-/// How many links are.
+/// How many links are copied at once.
 const LINKS: usize = 16;
 
-/// A copy under way.
+/// A copy that is running.
 pub(super) struct CopyRun<'a> {
     pair: Arc<StorePair<'a>>,
     copied: &'a mut CopyReport,
@@ -30,7 +30,7 @@ pub(super) struct CopyRun<'a> {
     ticker: Ticker,
 }
 
-/// What is counted.
+/// The count to which an object belongs.
 #[derive(Clone, Copy)]
 enum Counter {
     Payload,
@@ -53,7 +53,7 @@ impl<'a> CopyRun<'a> {
         }
     }
 
-    /// Every payload.
+    /// Copies all payloads.
     pub(super) async fn payloads(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
@@ -64,7 +64,7 @@ impl<'a> CopyRun<'a> {
                 let digests = self.required(source.list_digests(&area, algorithm, "list blobs").await)?;
                 let pair = Arc::clone(&self.pair);
                 let outcomes = digests
-                    // Under another start nobody would look for it.
+                    // A payload in the folder of another first byte is never read.
                     .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
                     .map(|digest| {
                         let pair = Arc::clone(&pair);
@@ -72,7 +72,7 @@ impl<'a> CopyRun<'a> {
                     })
                     .buffer_unordered(PAYLOADS)
                     .boxed();
-                // Digests are spread evenly, so their first bytes tell how far it is.
+                // Digests are spread evenly, so their first bytes tell the progress.
                 self.follow(outcomes, Counter::Payload, Some(f64::from(start) / 256.0))
                     .await?;
             }
@@ -80,7 +80,7 @@ impl<'a> CopyRun<'a> {
         Ok(())
     }
 
-    /// Every other digest.
+    /// Copies all aliases.
     pub(super) async fn aliases(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
@@ -94,7 +94,7 @@ impl<'a> CopyRun<'a> {
         Ok(())
     }
 
-    /// Every repository.
+    /// Copies all repositories.
     pub(super) async fn repositories(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         let mut walk = self.required(source.walk(Area::Repositories).await)?;
@@ -140,7 +140,7 @@ impl<'a> CopyRun<'a> {
         self.tags(&repository).await
     }
 
-    /// What our own index says. The entries before the marks: what is marked is not looked at again.
+    /// Copies our own index. The entries before the marks, because a manifest with a mark is not looked at again.
     async fn referrers(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
@@ -193,7 +193,7 @@ impl<'a> CopyRun<'a> {
         self.follow(outcomes, Counter::Tag, None).await
     }
 
-    /// Uploads that stay behind.
+    /// Counts the uploads in progress, which are not copied.
     async fn uploads(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list the uploads of a repository");
         let area = Area::Uploads(repository).key();
@@ -241,7 +241,7 @@ impl<'a> CopyRun<'a> {
         self.follow(outcomes, Counter::Link, None).await
     }
 
-    /// Counts and tells what becomes of things.
+    /// Counts and reports the results of a stream.
     async fn follow(
         &mut self,
         mut outcomes: impl Stream<Item = Result<CopyOutcome, ObjectError>> + Unpin,
@@ -294,7 +294,7 @@ impl<'a> CopyRun<'a> {
         (self.watch)(CopyEvent::LeftOut(finding));
     }
 
-    /// One object that cannot be read does not keep the others; a store that gives nothing away does.
+    /// An object that cannot be read is left out. When one object after the other cannot be read, the copy ends.
     fn unreadable(&mut self, error: Error) -> Result<(), CopyError> {
         if let Some(failed) = self.ticker.failed_too_often() {
             return Err(CopyError::Unresponsive {
@@ -307,7 +307,7 @@ impl<'a> CopyRun<'a> {
         Ok(())
     }
 
-    /// What cannot be listed would be left out without a word of what it is.
+    /// A listing that fails ends the copy: nobody could tell which objects would be left out.
     fn required<T>(&self, listed: Result<T, Error>) -> Result<T, CopyError> {
         listed.map_err(|error| CopyError::Source {
             source: Box::new(error),
@@ -316,10 +316,10 @@ impl<'a> CopyRun<'a> {
 }
 
 impl StorePair<'_> {
-    /// Copies a tag with its history, when what it means is at the target. What it means goes last.
+    /// Copies a tag with its history, if its manifest is in the target. The link to the manifest is written last.
     async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<CopyOutcome, ObjectError> {
         let current = Place::tag_current(repository, &tag);
-        // Before the history, in which it was entered before.
+        // Read before the history, because a push writes it after the history.
         let Some(link) = self
             .source
             .inspect_link(&current)
@@ -349,7 +349,7 @@ impl StorePair<'_> {
             let mut history = listed.map_err(ObjectError::Read)?;
             while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
                 let entry = Place::tag_index(repository, &tag, &digest);
-                // Its name says what it holds, whatever a crash left of that.
+                // The name of an entry says what it holds, even if a crash emptied it.
                 self.write_link(&entry, &digest).await?;
             }
         }

@@ -1,4 +1,5 @@
-//! Why a collection did not take place. Apart from the room's other errors, because no request can meet these.
+//! Why a collection did not take place. These errors are separate from the room's other errors, because no request can
+//! meet them.
 
 use std::io;
 
@@ -11,13 +12,13 @@ use crate::registry::live_servers::{SeenServer, ServerList};
 /// Why garbage was not collected.
 #[derive(Debug, thiserror::Error)]
 pub enum GarbageError {
-    /// Somebody writes to the store.
+    /// A live server writes to the store.
     #[error("{} to this store", ServerList(servers))]
     Written {
-        /// Who.
+        /// The servers.
         servers: Vec<SeenServer>,
     },
-    /// A manifest that stays cannot be read.
+    /// A kept manifest cannot be read.
     #[error(
         "manifest {digest} of {repository} cannot be read, so nobody knows what it refers to: nothing was removed"
     )]
@@ -27,15 +28,15 @@ pub enum GarbageError {
         /// The manifest.
         digest: Digest,
     },
-    /// A folder is a repository by what lies in it, but not by its name.
+    /// A folder holds a repository, but its name is none that a repository can have.
     #[error(
         "folder `{name}` lies among the repositories but has a name that none can have: nothing was removed"
     )]
     RepositoryNameInvalid {
-        /// Its path below them.
+        /// Its path below the folder of all repositories.
         name: String,
     },
-    /// Temporary files cannot be written or read.
+    /// A temporary file cannot be written or read.
     #[error("cannot keep notes in the folder for temporary files")]
     Scratch(#[source] io::Error),
     /// The store failed.
@@ -47,14 +48,14 @@ impl GarbageError {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            // Servers stop.
+            // A live server may stop.
             Self::Written { .. } | Self::Scratch(_) => Fault::Transient { retry_after: None },
             Self::Unreadable { .. } | Self::RepositoryNameInvalid { .. } => Fault::Permanent,
             Self::Registry(error) => error.fault(),
         }
     }
 
-    /// What can be done.
+    /// A way out, for people.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Written { .. } => Some(

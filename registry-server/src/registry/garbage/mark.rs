@@ -1,7 +1,8 @@
-//! Looks at every repository and notes what refers to what, what is a root, and what may be garbage.
+//! Reads every repository, and records which content refers to which, which manifests are roots, and what may be
+//! garbage.
 //!
-//! A manifest is known by its repository and the digest its payload is stored under, a payload by that digest alone.
-//! Another digest of either, by SHA-512, leads to the same key.
+//! The key of a manifest is made of its repository and its canonical digest; the key of a payload of that digest alone.
+//! A SHA-512 of either leads to the same key.
 
 use std::time::SystemTime;
 
@@ -22,16 +23,17 @@ use crate::storage::{self, EntryKind};
 /// How many manifests are read at once.
 const READS: usize = 8;
 
-/// What marking noted.
+/// The records of marking.
 pub(super) struct Marked {
     pub(super) edges: Edges,
-    /// By manifest: what goes with it. The payload is a storage key.
+    /// By manifest: the objects that are removed with it. The payload of a record is a storage key.
     pub(super) manifests: Spill,
-    /// By payload: the links and aliases that lead to it. The payload is a storage key and the digest it leads to.
+    /// By payload: the links and aliases that lead to it. The payload of a record is a storage key and the digest to
+    /// which it leads.
     pub(super) links: Spill,
-    /// By manifest: what cannot be read. The payload is its repository and digest.
+    /// By manifest: manifests that cannot be read. The payload of a record is the repository and the digest.
     pub(super) unreadable: Spill,
-    /// The key of no manifest: what goes with it goes.
+    /// The key of no manifest: objects that are removed with it are always removed.
     no_manifest: Key,
 }
 
@@ -57,7 +59,7 @@ impl Marked {
         .await
     }
 
-    /// Something that goes when the manifest does.
+    /// Records an object that is removed with a manifest.
     fn remove_with(&mut self, manifest: &Key, place: &Place) {
         self.manifests.push(manifest, place.key().as_str().as_bytes());
     }
@@ -68,21 +70,21 @@ impl Marked {
     }
 }
 
-/// How a payload is known.
+/// The key of a payload.
 pub(super) fn blob_key(canonical: &Digest) -> Key {
     let mut key = Key::default();
-    // The first half of a SHA-512 is as good a name.
+    // The first half of a SHA-512 is unique enough.
     let length = key.len();
     key.copy_from_slice(&canonical.hash()[..length]);
     key
 }
 
-/// How a manifest is known.
+/// The key of a manifest.
 fn key_of_manifest(repository: &RepositoryName, canonical: &Digest) -> Key {
     blob_key(&Digest::sha256(format!("{repository}@{canonical}").as_bytes()))
 }
 
-/// A manifest's link, and what it leads to.
+/// The link of a manifest, and the manifest.
 struct Revision {
     digest: Digest,
     canonical: Digest,
@@ -94,9 +96,9 @@ struct Revision {
 enum TagTarget {
     /// A manifest of its repository.
     Manifest(Digest),
-    /// A link that a crash of an old server emptied says nothing of what the tag means: any of its past then.
+    /// Its link was emptied by a crash of an old server. It may mean any manifest of its history.
     Unknown,
-    /// There is no link, or one to a manifest that the repository does not have.
+    /// It has no link, or a link to a manifest that the repository does not have.
     Nothing { has_link: bool },
 }
 
@@ -107,7 +109,7 @@ enum RevisionContent {
 }
 
 impl Registry {
-    /// Notes everything. With `untagged` kept every manifest is a root.
+    /// Records everything. With [`Untagged::Keep`] every manifest is a root.
     pub(super) async fn mark(
         &self,
         untagged: Untagged,
@@ -129,7 +131,7 @@ impl Registry {
             if !folder.manifests && !folder.layers {
                 continue;
             }
-            // What lies there cannot be pulled, but somebody may have set it aside to bring it back.
+            // Its content cannot be pulled, but somebody may have set it aside to bring it back.
             let repository = folder
                 .repository()
                 .ok_or(GarbageError::RepositoryNameInvalid { name: folder.name })?;
@@ -178,7 +180,8 @@ impl Registry {
         self.mark_aliases(marked).await
     }
 
-    /// What tags mean is a root, and what they meant goes with it. A tag that means nothing goes itself.
+    /// Makes the manifests of tags roots. The history of a tag is removed with the manifests that it names, and a tag
+    /// without a meaning is removed itself.
     async fn mark_tags(&self, repository: &RepositoryName, marked: &mut Marked) -> Result<(), GarbageError> {
         let failed = Error::storage("list tags");
         let area = Area::Tags(repository).key();
@@ -235,7 +238,7 @@ impl Registry {
         if self.manifest_link_target(repository, &digest).await?.is_some() {
             return Ok(TagTarget::Manifest(digest));
         }
-        // Somebody may have moved the tag, and deleted what it meant.
+        // Somebody may have set the tag to another manifest, and deleted the one that it meant.
         Ok(match self.tag_target(repository, tag).await? {
             Some(now) if now == digest => TagTarget::Nothing { has_link: true },
             Some(now) => TagTarget::Manifest(now),
@@ -243,7 +246,7 @@ impl Registry {
         })
     }
 
-    /// Reads a manifest a repository has a link to; nothing when there is no link in the link's folder.
+    /// Reads a manifest to which a repository has a link; nothing when the folder of the link holds no link.
     async fn read_revision(
         &self,
         repository: &RepositoryName,
@@ -258,7 +261,7 @@ impl Registry {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("look at a link")(source)),
         };
-        // A link that holds nothing makes its manifest unknown, not worthless: its name says what it led to.
+        // A link that holds nothing makes its manifest unknown, but not garbage: its name says where it led.
         let canonical = link.target.unwrap_or(digest);
         let key = Place::blob_data(&canonical).key();
         let document = match self.driver.get(&key, STORED_MAX).await {
@@ -299,7 +302,7 @@ impl Registry {
         match document {
             RevisionContent::Read(Mentions { content, subjects }) => {
                 for digest in content {
-                    // Whether it is a manifest or a blob is not this document's to say.
+                    // The document does not tell whether this digest is that of a manifest or of a blob.
                     marked.edges.leads(&key, &blob_key(digest));
                     marked
                         .edges
@@ -327,7 +330,7 @@ impl Registry {
         Ok(())
     }
 
-    /// How a manifest of a repository is known, by either of its digests.
+    /// The key of a manifest by any of its digests.
     async fn manifest_key(&self, repository: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => None,
@@ -336,7 +339,7 @@ impl Registry {
         Ok(key_of_manifest(repository, &canonical.unwrap_or(*digest)))
     }
 
-    /// Under which digests the payload may lie of content that is known by another one.
+    /// The canonical digests of content that may be stored under another digest than this one.
     async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
         for place in [Place::layer_link(repository, digest), Place::blob_alias(digest)] {
@@ -345,7 +348,7 @@ impl Registry {
         Ok(found)
     }
 
-    /// Our own index goes with the manifests it speaks of. It may speak of repositories that are gone.
+    /// Our own index is removed with its manifests. It may name repositories that are gone.
     async fn mark_index(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
         let mut walk = self.walk(Area::IndexedRepositories).await?;
         while let Some(folder) = walk.next().await {
@@ -354,7 +357,7 @@ impl Registry {
                 continue;
             };
             if folder.last_deletion {
-                // Of no manifest: it goes once it is old enough.
+                // It belongs to no manifest: it is removed once it is old enough.
                 marked.remove_with(&Key::default(), &Place::last_deletion(&repository));
             }
             if !folder.referrers {
@@ -398,7 +401,7 @@ impl Registry {
                 let mut aliases = self.list_digests(&area, algorithm, "list other digests").await?;
                 while let Some(digest) = aliases.try_next().await? {
                     let place = Place::blob_alias(&digest);
-                    // One that holds nothing leads nowhere.
+                    // An alias that holds nothing leads nowhere.
                     let canonical = self.read_link(&place).await?.unwrap_or(digest);
                     marked.link(&place, &canonical);
                     marked = marked.spilled().await?;
@@ -409,7 +412,7 @@ impl Registry {
     }
 }
 
-/// What a document mentions. Hashing and reading four megabytes takes a while, so it is done aside.
+/// Parses a manifest. Hashing and parsing four megabytes takes a while, so another thread does it.
 async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<RevisionContent, Error> {
     let canonical = *canonical;
     offload::blocking(move || {

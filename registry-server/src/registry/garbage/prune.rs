@@ -1,5 +1,5 @@
-//! Removes the folders that a collection, or deletions before it, left with nothing in them. They are not nothing to
-//! clients: by a folder a tag is listed, and a repository stands in the catalog.
+//! Removes the empty folders that a collection, or earlier deletions, left. Clients see them: a tag is listed by its
+//! folder, and a repository stands in the catalog by its folder.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{RepositoryName, Tag};
@@ -10,11 +10,11 @@ use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
 use crate::storage::layout::Area;
 
-/// How many tags are looked at at once.
+/// How many tags are checked at once.
 const AT_ONCE: usize = 16;
 
 impl Registry {
-    /// Removes what is empty of every repository, where stores have such things.
+    /// Removes the empty folders of every repository, on stores that keep empty folders.
     pub(super) async fn prune_empty(&self, untagged: Untagged) -> Result<(), GarbageError> {
         if !self.driver.keeps_empty_prefixes() {
             return Ok(());
@@ -29,7 +29,8 @@ impl Registry {
                 self.prune_tags(&repository).await?;
             }
             let shelf = Area::Repositories.key();
-            // Without manifests there is no repository, and the place of its blobs and uploads can go with it.
+            // Without a manifests folder there is no repository, and the folders of its blobs and uploads can be
+            // removed too.
             for area in [
                 Area::Manifests(&repository),
                 Area::Layers(&repository),
@@ -44,7 +45,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the folders of tags in which nothing is.
+    /// Removes the empty folders of tags.
     async fn prune_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("list tags");
         let area = Area::Tags(repository).key();

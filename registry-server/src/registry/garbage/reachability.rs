@@ -1,24 +1,24 @@
-//! What can be reached from the roots, when neither the references nor the answer fit into memory.
+//! Finds what can be reached from the roots, when neither the references nor the result fit into memory.
 //!
-//! Keys are cut into partitions. A partition that something arrived in is loaded with its references and what it reached so
-//! far, and followed as far as it leads within the partition; what leads out arrives in another one. A store that fits is
-//! one partition, and done in one go.
+//! Keys are divided into partitions. A partition with new arrivals is loaded with its references and what was reached
+//! in it so far, and is followed as far as it leads within the partition. References that lead out arrive in another
+//! partition. A store that fits into memory is one partition and is done in one go.
 
 use std::collections::HashSet;
 use std::io;
 
 use super::spill::{Key, Partitions, Scratch, Spill};
 
-/// How many records are taken out at a time: they take more room than what is kept of them.
+/// How many records are read at a time. A record takes more memory than what is kept of it.
 const BATCH: usize = 1024;
 
-/// What a key costs in a hash set, and a reference in a sorted list.
+/// The bytes that a key takes in a hash set, and a reference in a sorted list.
 const KEY_BYTES: u64 = 64;
 const EDGE_BYTES: u64 = 64;
 
-/// References and where to begin.
+/// References, and the roots from which they are followed.
 pub(super) struct Edges {
-    /// From a key to the key that is the payload.
+    /// From a key to the key in the payload.
     edges: Spill,
     roots: Spill,
 }
@@ -31,12 +31,12 @@ impl Edges {
         }
     }
 
-    /// Whoever reaches `from` reaches `to`.
+    /// Adds a reference: whatever reaches `from` reaches `to`.
     pub(super) fn leads(&mut self, from: &Key, to: &Key) {
         self.edges.push(from, to);
     }
 
-    /// It is reached.
+    /// Adds a root.
     pub(super) fn root(&mut self, key: &Key) {
         self.roots.push(key, &[]);
     }
@@ -121,20 +121,20 @@ fn sorted(edges: &Spill, partitions: Partitions, partition: usize) -> io::Result
     Ok(found)
 }
 
-/// Everything that is reached.
+/// All keys that are reached.
 pub(super) struct Reached {
     reached: Spill,
-    /// How it is best loaded.
+    /// The partitions by which it is loaded.
     pub(super) partitions: Partitions,
 }
 
 impl Reached {
-    /// What is reached in a partition.
+    /// The keys that are reached in a partition.
     pub(super) fn load(&self, partition: usize) -> io::Result<HashSet<Key>> {
         load(&self.reached, self.partitions, partition)
     }
 
-    /// With more that count as reached.
+    /// Adds keys that count as reached.
     pub(super) fn with(mut self, more: &[Key]) -> io::Result<Self> {
         for key in more {
             self.reached.push(key, &[]);

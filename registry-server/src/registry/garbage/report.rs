@@ -7,23 +7,23 @@ use registry_oci::{Digest, RepositoryName, Tag};
 use crate::registry::Error;
 use crate::registry::live_servers::LiveServerPolicy;
 
-/// How a collection goes about.
+/// How a collection works.
 #[derive(Debug, Clone)]
 pub struct CollectionOptions {
-    /// Whether manifests that no tag means go as well.
+    /// Whether manifests without a tag are removed too.
     pub untagged: Untagged,
-    /// What is younger stays.
+    /// Younger content stays.
     pub min_age: Duration,
     /// Whether anything is removed.
     pub removal: Removal,
-    /// What a live writer means.
+    /// What a live server means for this run.
     pub live_server_policy: LiveServerPolicy,
     /// How many bytes of references are held in memory at a time.
     pub memory: usize,
 }
 
 impl Default for CollectionOptions {
-    /// The careful way, with an hour.
+    /// Keeps untagged manifests and everything younger than an hour, and refuses to run beside a live server.
     fn default() -> Self {
         Self {
             untagged: Untagged::Keep,
@@ -35,34 +35,34 @@ impl Default for CollectionOptions {
     }
 }
 
-/// What becomes of manifests that no tag means.
+/// What a collection does with manifests that no tag means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
-    /// They stay, with all they mention.
+    /// They stay, with all content that they refer to.
     Keep,
-    /// They go, unless something that stays needs them.
+    /// They are removed, unless kept content needs them.
     Delete,
 }
 
-/// What becomes of garbage.
+/// What a collection does with garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is only told.
+    /// It only reports it.
     DryRun,
-    /// It is removed.
+    /// It removes it.
     Remove,
 }
 
-/// Something that is removed, or would be.
+/// An object that is removed, or would be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Eligible {
     /// A manifest of a repository.
     Manifest(RepositoryName, Digest),
-    /// What a tag once meant.
+    /// An entry in the history of a tag.
     TagHistory(RepositoryName, Tag, Digest),
     /// A tag that means a manifest its repository does not have.
     Tag(RepositoryName, Tag),
-    /// A repository's right to a blob.
+    /// The link of a repository to a blob.
     Layer(RepositoryName, Digest),
     /// A payload.
     Blob(Digest),
@@ -70,40 +70,40 @@ pub enum Eligible {
     Index,
 }
 
-/// What a collection tells while it works.
+/// An event of a collection.
 #[derive(Debug)]
 pub enum CollectionEvent<'a> {
-    /// So much was looked at.
+    /// This was read so far.
     Marking(&'a CollectionReport),
-    /// This is removed, or would be.
+    /// This object is removed, or would be removed.
     Eligible(&'a Eligible),
-    /// So much was removed.
+    /// This was removed so far.
     Sweeping(&'a CollectionReport),
 }
 
-/// What a collection found and did.
+/// What a collection found and removed.
 #[derive(Debug, Default)]
 pub struct CollectionReport {
     /// How many repositories there are.
     pub repositories: u64,
-    /// How many manifests were looked at, counted once for each repository and digest.
+    /// How many manifests were read, counted once for each repository and digest.
     pub manifests: u64,
-    /// How many manifests a repository has a link to but whose payload is missing.
+    /// How many manifests have a link in a repository but no payload.
     pub missing: u64,
     /// How many payloads stay.
     pub blobs_kept: u64,
-    /// How many links and payloads nothing refers to but are too young to go.
+    /// How many links and payloads without a reference are too young to be removed.
     pub too_young: u64,
-    /// How many manifests went.
+    /// How many manifests were removed.
     pub manifests_removed: u64,
-    /// How many links of blobs went.
+    /// How many links of blobs were removed.
     pub layers_removed: u64,
-    /// How many payloads went.
+    /// How many payloads were removed.
     pub blobs_removed: u64,
     /// How many bytes they had.
     pub bytes_removed: u64,
     /// How many removals failed.
     pub failed: u64,
-    /// Why the first of them did.
+    /// The error of the first of them.
     pub first_failure: Option<Error>,
 }

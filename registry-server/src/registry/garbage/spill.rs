@@ -1,7 +1,7 @@
-//! Records by key, in as little memory as asked for: what does not fit goes into files of a temporary folder, by the
-//! first bits of the key, so that a bucket of all records with near keys can be read without the others.
+//! Records by key, in as little memory as was asked for. Records that do not fit are written to files in a temporary
+//! folder, by the first bits of their key, so that the records of one partition can be read without the others.
 //!
-//! Keys are hashes, so buckets are of about one size. All calls here may block.
+//! Keys are hashes, so all buckets have about the same size. All calls here may block.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// What a record is found by.
+/// The key of a record.
 pub(super) type Key = [u8; 32];
 
-/// How many files the records of a spill are parted into.
+/// Into how many files the records of a spill are divided.
 const BUCKETS: usize = 4096;
 
-/// A temporary folder and how much memory each spill in it may take.
+/// A temporary folder, and how much memory each spill in it may take.
 #[derive(Debug, Clone)]
 pub(super) struct Scratch {
     folder: Arc<TempDir>,
@@ -25,7 +25,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// For a work that may take about `memory` bytes.
+    /// A folder for work that may take about `memory` bytes.
     pub(super) fn new(memory: usize) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("registry-garbage-").tempdir()?;
         Ok(Self {
@@ -34,7 +34,7 @@ impl Scratch {
         })
     }
 
-    /// An empty spill. Names are apart.
+    /// An empty spill. Each spill needs a name of its own.
     pub(super) fn new_spill(&self, name: &'static str) -> Spill {
         Spill {
             scratch: self.clone(),
@@ -45,15 +45,15 @@ impl Scratch {
         }
     }
 
-    /// Into how many partitions records are cut that take so many bytes in memory: a power of two, so that a partition is a
-    /// row of buckets.
+    /// The partitions for records that take so many bytes in memory. Their number is a power of two, so that a
+    /// partition is a row of buckets.
     pub(super) fn partitions(&self, bytes: u64) -> Partitions {
         let wanted = bytes.div_ceil(self.memory.max(1) as u64).max(1);
         Partitions(wanted.min(BUCKETS as u64).next_power_of_two() as usize)
     }
 }
 
-/// A cut of all keys into partitions of about one size.
+/// A division of all keys into partitions of about the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Partitions(usize);
 
@@ -67,7 +67,7 @@ impl Partitions {
         bucket(key) * self.0 / BUCKETS
     }
 
-    /// The first bytes that keys of a partition have.
+    /// The first bytes of the keys in a partition.
     pub(super) fn first_bytes(self, partition: usize) -> std::ops::RangeInclusive<u8> {
         let Range { start, end } = self.buckets(partition);
         let byte = |bucket: usize| (bucket / (BUCKETS / 256)) as u8;
@@ -84,7 +84,7 @@ fn bucket(key: &Key) -> usize {
     usize::from(u16::from_be_bytes([key[0], key[1]])) * BUCKETS / 65536
 }
 
-/// Records that are written once and read by partitions.
+/// Records that are written once and read by partition.
 #[derive(Debug)]
 pub(super) struct Spill {
     scratch: Scratch,
@@ -96,36 +96,36 @@ pub(super) struct Spill {
 
 #[derive(Debug, Clone, Default)]
 struct Bucket {
-    /// What is not in its file yet.
+    /// Records that are not in the file yet.
     buffer: Vec<u8>,
     /// Whether there is a file.
     spilt: bool,
 }
 
 impl Spill {
-    /// How many records were ever put in.
+    /// How many records were ever added.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
-    /// Puts a record in. Stays in memory until [`Spill::spill_if_full`].
+    /// Adds a record. It stays in memory until [`Spill::spill_if_full`].
     pub(super) fn push(&mut self, key: &Key, payload: &[u8]) {
         let buffer = &mut self.buckets[bucket(key)].buffer;
         let before = buffer.len();
         buffer.extend_from_slice(key);
-        // A storage key has a few hundred bytes; nothing else is put in here.
+        // A storage key has a few hundred bytes; no other payload is added.
         buffer.extend_from_slice(&u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
         buffer.extend_from_slice(&payload[..payload.len().min(u16::MAX.into())]);
         self.buffered += buffer.len() - before;
         self.records += 1;
     }
 
-    /// Whether it takes more memory than it should.
+    /// Whether the records take more memory than they should.
     pub(super) fn is_full(&self) -> bool {
         self.buffered > self.scratch.memory / 8
     }
 
-    /// Moves what is in memory into files, if it is too much.
+    /// Moves the records in memory to files, if they take too much memory.
     pub(super) fn spill_if_full(&mut self) -> io::Result<()> {
         if !self.is_full() {
             return Ok(());
@@ -147,7 +147,7 @@ impl Spill {
         Ok(())
     }
 
-    /// Takes the keys of a partition out.
+    /// Removes the records of a partition and returns their keys.
     pub(super) fn drain(&mut self, partitions: Partitions, partition: usize) -> io::Result<Vec<Key>> {
         let keys = self.read(&mut Self::cursor(partitions, partition), usize::MAX)?;
         let keys = keys.into_iter().map(|(key, _)| key).collect();
@@ -169,20 +169,20 @@ impl Spill {
     }
 }
 
-/// A record taken out.
+/// A record that was read.
 pub(super) type Record = (Key, Vec<u8>);
 
-/// How far the records of a partition were read.
+/// How many records of a partition were read.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    /// What was not read to its end.
+    /// The buckets that were not read to their end.
     buckets: Range<usize>,
-    /// How much of the first of them was read.
+    /// How many bytes of the first of them were read.
     offset: u64,
 }
 
 impl Spill {
-    /// For reading a partition from its beginning.
+    /// A cursor at the beginning of a partition.
     pub(super) fn cursor(partitions: Partitions, partition: usize) -> Cursor {
         Cursor {
             buckets: partitions.buckets(partition),
@@ -190,7 +190,7 @@ impl Spill {
         }
     }
 
-    /// The next records behind a cursor, at most `limit`; none at the end. Nothing may be put in between two calls.
+    /// The next records behind a cursor, at most `limit`; none at the end. No record may be added between two calls.
     pub(super) fn read(&self, cursor: &mut Cursor, limit: usize) -> io::Result<Vec<Record>> {
         let mut records = Vec::new();
         while records.len() < limit && !cursor.buckets.is_empty() {
@@ -228,7 +228,7 @@ impl Spill {
 
 fn read_record(source: &mut dyn Read) -> io::Result<Option<Record>> {
     let mut key = Key::default();
-    // A bucket ends between two records: they are put into files whole.
+    // A bucket ends between two records, because only whole records are written to files.
     if source.read(&mut key[..1])? == 0 {
         return Ok(None);
     }

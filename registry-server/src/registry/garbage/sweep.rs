@@ -1,4 +1,5 @@
-//! Removes what marking did not reach: what goes with manifests first, then links of blobs, then payloads.
+//! Removes what marking did not reach: first the objects that belong to manifests, then the links of blobs, then
+//! payloads.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -21,16 +22,16 @@ use crate::storage::{Condition, Durability, StorageKey};
 /// How many removals are under way at once.
 const AT_ONCE: usize = 16;
 
-/// How many notes are read at a time.
+/// How many records are read at a time.
 const BATCH: usize = 1024;
 
-/// How long a note of removals in a repository counts as new.
+/// How long the record of deletions in a repository is not written again.
 const NOTE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// Of how many repositories it is remembered that it was noted. When there are more, all are forgotten.
+/// How many repositories with such a record are remembered. When there are more, all are forgotten.
 const NOTED_MAX: usize = 4096;
 
-/// What marking found, and what becomes of it.
+/// The records of marking, and what to do with the garbage.
 pub(super) struct SweepInput {
     pub(super) reached: Reached,
     pub(super) manifests: Spill,
@@ -41,19 +42,19 @@ pub(super) struct SweepInput {
     pub(super) live_server_policy: LiveServerPolicy,
 }
 
-/// The repositories in which a collection noted that it removes something, and when.
+/// The repositories in which this collection recorded deletions, and when.
 #[derive(Default)]
 struct NotedRepositories {
     at: HashMap<RepositoryName, Instant>,
 }
 
-/// What became of one object.
+/// What a sweep did with one object.
 enum SweepOutcome {
     Removed {
         bytes: u64,
     },
     TooYoung,
-    /// Somebody else removed it.
+    /// Somebody else removed the object.
     Gone,
     Failed(Error),
 }
@@ -74,12 +75,12 @@ impl Registry {
             removal,
             live_server_policy,
         } = input;
-        // Without a live server nobody looks for the note.
+        // Without a live server nobody looks for the record of deletions.
         let mut noted = match (removal, live_server_policy) {
             (Removal::Remove, LiveServerPolicy::Ignore) => Some(NotedRepositories::default()),
             (Removal::Remove, LiveServerPolicy::Refuse) | (Removal::DryRun, _) => None,
         };
-        // Before anything is removed.
+        // This check comes before anything is removed.
         let mut notes = NoteReader::new(unreadable, reached.partitions);
         let mut batch;
         loop {
@@ -139,7 +140,7 @@ impl Registry {
                 .buffer_unordered(AT_ONCE);
             while let Some((key, outcome, place)) = outcomes.next().await {
                 if let SweepOutcome::TooYoung = outcome {
-                    // A young link keeps its payload, however old that is.
+                    // A young link keeps its payload, however old the payload is.
                     young.push(key);
                 }
                 collected.count(outcome, &place, watch);
@@ -202,7 +203,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Notes in which repositories something is about to be removed, for pushes that run beside.
+    /// Records the repositories in which something is about to be removed, for pushes at the same time.
     async fn note_removals(
         &self,
         noted: &mut Option<NotedRepositories>,
@@ -224,7 +225,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a payload is too young to go. A missing one is not. Looking makes it no younger.
+    /// Whether a payload is too young to be removed. A missing one is not. This look does not renew it.
     async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
         match self.driver.touched(&Place::blob_data(canonical).key()).await {
             Ok(found) => Ok(found.modified > limit),
@@ -242,7 +243,8 @@ impl Registry {
                 .await
                 .map(|found| (found.modified <= limit).then_some(found)),
             Removal::Remove => {
-                // A payload that comes back with the power is garbage still; a link that does would lead nowhere.
+                // A payload that reappears after a loss of power is still garbage. A link that reappears would lead
+                // nowhere.
                 let durability = match place {
                     Place::BlobData { .. } => Durability::Crash,
                     _ => Durability::PowerLoss,
@@ -317,18 +319,18 @@ impl CollectionReport {
     }
 }
 
-/// Notes by key, read in batches and sorted by whether their key is reached.
+/// Reads records in batches, and divides each batch by whether the key is reached.
 struct NoteReader {
     spill: Spill,
     partitions: Partitions,
-    /// The partition that is being read.
+    /// The partition that is read now.
     partition: usize,
     cursor: Cursor,
-    /// What of the partition is reached.
+    /// The keys that are reached in the partition.
     known: Option<HashSet<Key>>,
 }
 
-/// Some notes.
+/// A batch of records.
 struct Batch {
     reached: Vec<Record>,
     garbage: Vec<Record>,
@@ -345,7 +347,7 @@ impl NoteReader {
         }
     }
 
-    /// The next notes, until there are no more. Takes everything along to a thread that may block.
+    /// The next batch, until there are no more. Moves everything to a thread that may block.
     async fn next(mut self, reached: Reached) -> Result<(Self, Reached, Option<Batch>), GarbageError> {
         blocking(move || {
             let batch = self.read(&reached)?;
@@ -377,19 +379,19 @@ impl NoteReader {
     }
 }
 
-/// Reads the note of something that goes with a manifest.
+/// Parses the record of an object that is removed with a manifest.
 fn parse_path_note(note: &[u8]) -> Option<Place> {
     let key = std::str::from_utf8(note).ok()?;
     Place::parse(&StorageKey::parse(key).ok()?)
 }
 
-/// Reads the note of a link.
+/// Parses the record of a link.
 fn parse_link_note(note: &[u8]) -> Option<(Place, Digest)> {
     let (key, canonical) = std::str::from_utf8(note).ok()?.split_once('\n')?;
     Some((parse_path_note(key.as_bytes())?, Digest::parse(canonical).ok()?))
 }
 
-/// Reads the note of a manifest that cannot be read.
+/// Parses the record of a manifest that cannot be read.
 fn parse_unreadable_note(note: &[u8]) -> Option<(RepositoryName, Digest)> {
     let (repository, digest) = std::str::from_utf8(note).ok()?.split_once('\n')?;
     Some((

@@ -7,10 +7,11 @@ use super::page::DESCRIPTOR_MAX;
 use crate::registry::manifest_parser::ParsedManifest;
 use crate::registry::{Error, offload};
 
-/// Up to this size a manifest is written as a descriptor in a fraction of a millisecond.
+/// Up to this size the descriptor of a manifest is made in a fraction of a millisecond.
 const QUICK: usize = 64 * 1024;
 
-/// A manifest's descriptor among the referrers of its subject, as JSON, without a type that is longer than any is.
+/// The descriptor of a manifest among the referrers of its subject, as JSON. An artifact type that is too long is left
+/// out.
 pub(super) fn serialized(digest: &Digest, manifest: &Manifest, bytes: &Bytes) -> Bytes {
     let mut entry = manifest.referrer(*digest, bytes);
     entry.artifact_type = entry.artifact_type.filter(|kind| kind.len() <= ARTIFACT_TYPE_MAX);
@@ -23,7 +24,7 @@ fn to_json(entry: &Referrer<'_>) -> Bytes {
         .into()
 }
 
-/// As [`serialized`], away from this thread where it takes long.
+/// The same as [`serialized`], on another thread where it takes long.
 pub(super) async fn descriptor(
     digest: Digest,
     manifest: &ParsedManifest,
@@ -36,7 +37,7 @@ pub(super) async fn descriptor(
     offload::blocking(move || serialized(&digest, &manifest, &bytes)).await
 }
 
-/// As [`descriptor`], without annotations when no page has room for them.
+/// The same as [`descriptor`], without annotations when no page has room for them.
 pub(super) async fn fitting(
     digest: Digest,
     manifest: &ParsedManifest,

@@ -1,4 +1,4 @@
-//! A page of referrers while it is made, and how many bytes all pages may have.
+//! A page of referrers while it is built, and the limit on the bytes of all pages.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::registry::Error;
 /// 4 MiB.
 pub(super) const DESCRIPTOR_MAX: usize = MANIFEST_MAX - 1024;
 
-/// Up to this size a page is counted nowhere.
+/// Up to this size a page does not count against the limit.
 const UNCOUNTED: usize = 64 * 1024;
 
-/// What all larger pages may have together while they are made and sent, in KiB.
+/// The size of all larger pages that are built or sent at once, in KiB.
 const ALL_KIB: usize = 32 * 1024;
 
-/// What a page reserves until its size is known, in KiB.
+/// The size that a page reserves until it is known, in KiB.
 const PAGE_KIB: u32 = (MANIFEST_MAX / 1024) as u32;
 
-/// The room for pages.
+/// The limit on the bytes of all pages. A clone shares it.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct Pages(Arc<Semaphore>);
 
@@ -38,7 +38,7 @@ impl Default for Pages {
 pub struct Referrers {
     /// Their descriptors as JSON, with commas between them, sorted by digest.
     pub descriptors: Bytes,
-    /// Behind which digest the next page begins, if there is one.
+    /// The digest behind which the next page begins, if there is one.
     pub next: Option<Digest>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) artifact_type: Option<String>,
 }
 
-/// What is read of an entry. The rest has to be JSON.
+/// The fields of an entry that are read. The rest has to be JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Fields {
@@ -64,7 +64,8 @@ struct Fields {
 }
 
 impl Entry {
-    /// Reads an entry; nothing when it is broken, another manifest's, or has a type that no page has room for.
+    /// Parses an entry; nothing when it is broken, belongs to another manifest, or has a type for which no page has
+    /// room.
     pub(super) fn read(json: Bytes, referrer: &Digest) -> Option<Self> {
         let fields: Fields = serde_json::from_slice(&json).ok()?;
         let fits = |kind: &String| kind.len() <= ARTIFACT_TYPE_MAX;
@@ -75,7 +76,7 @@ impl Entry {
     }
 }
 
-/// A page that is being made.
+/// A page that is being built.
 pub(super) struct Page<'a> {
     pages: &'a Pages,
     bytes: Vec<u8>,
@@ -134,7 +135,7 @@ impl<'a> Page<'a> {
         self.with_next(next)
     }
 
-    /// The finished page, when the next one begins behind a digest that was looked at last.
+    /// The finished page, when the next one begins behind the last digest that was read.
     pub(super) fn finish_behind(self, looked_at: Digest) -> Referrers {
         self.with_next(Some(looked_at))
     }
@@ -149,7 +150,7 @@ impl<'a> Page<'a> {
             drop(room.split(spare));
         }
         let descriptors = match room {
-            // The room is taken for as long as somebody holds the bytes, who may be slow to read them.
+            // The bytes count until they are sent, because a client may be slow to read them.
             Some(room) => Bytes::from_owner(CountedBytes { bytes, _room: room }),
             None => bytes.into(),
         };
@@ -157,7 +158,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Bytes for which there is room.
+/// Bytes that count against the limit until they are dropped.
 struct CountedBytes {
     bytes: Vec<u8>,
     _room: OwnedSemaphorePermit,

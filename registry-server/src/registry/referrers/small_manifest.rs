@@ -10,11 +10,11 @@ use crate::storage::layout::Place;
 /// How many small manifests or entries are read at once.
 pub(super) const LOOKUPS: usize = 16;
 
-/// A manifest that was asked for in case it is small.
+/// A manifest that was read if it is small.
 pub(super) enum SmallManifest {
-    /// It is.
+    /// It is small.
     Manifest(Bytes, Box<Manifest>),
-    /// It is not.
+    /// It is large and was not read.
     Large,
 }
 

@@ -1,11 +1,12 @@
-//! Manifests that the index of referrers does not know.
+//! Finds manifests that the index of referrers does not have.
 //!
-//! Another server pushed them, or the index was lost. They are looked at once and entered into the index; where nothing
-//! may or can be written, what was seen is remembered in memory instead.
+//! Another server pushed them, or the index was lost. They are read once and entered into the index. Where the store
+//! takes no writes, what was read is remembered in memory instead.
 //!
-//! Guarantees: whoever asks hears of everything that was there when they did, on a bucket of what was there [`BUCKET_SCAN_AGE`]
-//! before; however many ask at the same time, a repository is looked through once; no manifest is read twice while it is
-//! remembered; memory is bounded, and so is what is read at once.
+//! Guarantees: a list has everything that existed when it was asked for; on a bucket, everything that existed a few
+//! seconds before. However many clients ask at the same time, a repository is scanned once. No manifest is read twice
+//! while it is remembered. Memory is bounded, and so is what is read at once.
+//! Start at [`Registry::unindexed_referrers`].
 
 use std::collections::HashSet;
 
@@ -21,12 +22,12 @@ use crate::registry::offload::{MANY, detached};
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{self, Area};
 
-/// Up to this size manifests are looked at several at a time; larger ones are read one by one.
+/// Up to this size manifests are read several at a time. Larger ones are read one by one.
 const SMALL: u64 = 64 * 1024;
 
-/// What a look at one manifest found.
+/// The result of reading one manifest.
 enum IndexResult {
-    /// What it refers to, and whether the index knows it from now on.
+    /// Its subject, and whether the index has it from now on.
     Read { subject: Option<Digest>, entered: bool },
     /// It is large and has to be read by itself.
     Large,
@@ -35,7 +36,7 @@ enum IndexResult {
 }
 
 impl Registry {
-    /// The referrers of a subject that are in no index, because nothing may or can be entered there.
+    /// The referrers of a subject that cannot be entered into the index.
     pub(super) async fn unindexed_referrers(
         &self,
         repository: &RepositoryName,
@@ -43,14 +44,14 @@ impl Registry {
     ) -> Result<Vec<Digest>, Error> {
         let asked = Instant::now();
         let seen = self.unindexed.of_repository(repository).lock_owned().await;
-        // A look that began while this one waited saw all that was there when it was asked for.
+        // A scan that began while this request waited has read everything that existed when it was asked for.
         if seen
             .scan_started
             .is_some_and(|begun| begun + self.unindexed.max_age >= asked)
         {
             return Ok(seen.referrers.get(subject).cloned().unwrap_or_default());
         }
-        // A client that hangs up must not throw away what was read so far: the next one would begin again.
+        // When a client goes away, the scan goes on: otherwise the next client would begin again.
         let (registry, repository, subject) = (self.clone(), repository.clone(), *subject);
         detached(async move { registry.scan_repository(&repository, &subject, seen).await }).await
     }
@@ -63,7 +64,7 @@ impl Registry {
     ) -> Result<Vec<Digest>, Error> {
         let begun = Instant::now();
         let mut is_whole = true;
-        // Those of this look that cannot be remembered.
+        // Referrers of this scan for which there is no room in memory.
         let mut more = Vec::new();
         for algorithm in Algorithm::ALL {
             let unknown = self.unindexed_manifests(repository, algorithm, &seen).await?;
@@ -97,7 +98,7 @@ impl Registry {
         Ok(more)
     }
 
-    /// The manifests that neither the index knows nor were seen.
+    /// The manifests that neither the index has nor an earlier scan read.
     async fn unindexed_manifests(
         &self,
         repository: &RepositoryName,
@@ -186,7 +187,7 @@ impl Registry {
         }
     }
 
-    /// One damaged manifest must not hide the others' referrers. It is told once.
+    /// A damaged manifest must not hide the referrers of others. It is logged once.
     fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
         let key = layout::Place::blob_data(digest).key();
         if self.warn_once.is_first(&key) {
@@ -194,8 +195,8 @@ impl Registry {
         }
     }
 
-    /// Enters a manifest that was found. Tells whether it could: a store that takes no writes is pulled from all the
-    /// same.
+    /// Enters a manifest into the index. Returns whether the store took the write: a store that takes no writes still
+    /// serves pulls.
     async fn write_entry(
         &self,
         repository: &RepositoryName,
@@ -218,14 +219,14 @@ impl Registry {
         }
     }
 
-    /// The same, with looks that may be as old as on a bucket.
+    /// The same registry, with scans that may be as old as on a bucket.
     #[cfg(test)]
     pub(in crate::registry) fn with_scans_as_on_a_bucket(mut self) -> Self {
         self.unindexed = std::sync::Arc::new(super::unindexed_cache::UnindexedCache::as_on_a_bucket());
         self
     }
 
-    /// Lets the next list look a repository through again.
+    /// Makes the next list scan a repository again.
     #[cfg(test)]
     pub(in crate::registry) async fn forget_scan(&self, repository: &RepositoryName) {
         self.unindexed.of_repository(repository).lock().await.scan_started = None;

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::storage::{Driver, Intake};
 
-/// For how long a repository of a bucket that was looked through is not looked through again: its lists are requests to
-/// another machine, one for each thousand manifests. What this server, or another one of its kind, pushes is in the index
-/// at once; this is about servers of other kinds on the same store.
+/// For how long a repository in a bucket is not scanned again. Listing it needs requests to another machine, one for
+/// each thousand manifests. Manifests that our own servers push are in the index at once; this is about other servers
+/// on the same store.
 const BUCKET_SCAN_AGE: Duration = Duration::from_secs(5);
 
 /// How many repositories are remembered.
@@ -21,15 +21,15 @@ const REPOSITORIES_MAX: usize = 1024;
 /// How many digests are remembered, in all repositories together.
 const DIGESTS_MAX: usize = 100_000;
 
-/// What is remembered.
+/// The manifests that are remembered.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct UnindexedCache {
     repositories: Mutex<HashMap<RepositoryName, Slot>>,
     /// How many digests are remembered.
     digests: Arc<AtomicUsize>,
-    /// Counts the uses, for the order in which repositories are forgotten.
+    /// Counts the uses, for the order in which repositories are removed.
     uses: AtomicU64,
-    /// How old a look may be.
+    /// How old a scan may be.
     pub(super) max_age: Duration,
 }
 
@@ -39,22 +39,22 @@ struct Slot {
     used: u64,
 }
 
-/// What was seen of one repository.
+/// The manifests of one repository that were read.
 #[derive(Debug, Default)]
 pub(super) struct SeenManifests {
-    /// Manifests that are in no index and need not be read again: what a digest refers to never changes.
+    /// Manifests that are not in the index and need not be read again: the subject of a digest never changes.
     pub(super) looked_at: HashSet<Digest>,
-    /// Those of them that refer to another, by that.
+    /// Those of them that have a subject, by subject.
     pub(super) referrers: HashMap<Digest, Vec<Digest>>,
-    /// When the last look began whose findings are all remembered.
+    /// When the last scan began whose results are all remembered.
     pub(super) scan_started: Option<Instant>,
-    /// How many digests that are, counted in `all`.
+    /// How many digests these are, counted in `all`.
     digests: usize,
     all: Arc<AtomicUsize>,
 }
 
 impl UnindexedCache {
-    /// Nothing yet, of the repositories of a store.
+    /// An empty cache for the repositories of a store.
     pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
         Self {
             max_age: match driver.intake() {
@@ -65,7 +65,7 @@ impl UnindexedCache {
         }
     }
 
-    /// Nothing yet, with looks that may be as old as on a bucket.
+    /// An empty cache with scans that may be as old as on a bucket.
     #[cfg(test)]
     pub(super) fn as_on_a_bucket() -> Self {
         Self {
@@ -74,7 +74,8 @@ impl UnindexedCache {
         }
     }
 
-    /// What was seen of a repository. Whoever was not asked for longest is forgotten when there is too much.
+    /// The manifests of a repository that were read. When there are too many, the repository that was not asked for
+    /// longest is removed.
     pub(super) fn of_repository(
         &self,
         repository: &RepositoryName,
@@ -86,7 +87,7 @@ impl UnindexedCache {
             return Arc::clone(&slot.seen);
         }
         while repositories.len() >= REPOSITORIES_MAX || self.digests.load(Ordering::Relaxed) >= DIGESTS_MAX {
-            // One that is being looked through stays.
+            // A repository that is being scanned stays.
             let idle = repositories
                 .iter()
                 .filter(|(_, slot)| Arc::strong_count(&slot.seen) == 1);
@@ -109,7 +110,7 @@ impl UnindexedCache {
 }
 
 impl SeenManifests {
-    /// Remembers a manifest and what it refers to. Tells whether there was room.
+    /// Remembers a manifest and its subject. Returns whether there was room.
     pub(super) fn remember(&mut self, digest: Digest, subject: Option<Digest>) -> bool {
         if self.all.load(Ordering::Relaxed) >= DIGESTS_MAX {
             return false;

@@ -9,17 +9,17 @@ use crate::registry::{Error, Registry, hashing, offload};
 use crate::storage::layout::{self, Area, Place};
 use crate::storage::{Durability, Mode, ReadRange, Writer};
 
-/// States are saved of uploads that hold this much. Below, hashing again costs a millisecond, less than making the
-/// data and one more file durable.
+/// The size from which the states of uploads are saved. For smaller uploads, hashing again costs a millisecond, less
+/// than making the data and one more file durable.
 const SAVE_FROM: u64 = 1024 * 1024;
 
 impl Registry {
-    /// The hash over the `size` bytes an upload holds: from the state saved at exactly that size, or from the bytes
-    /// themselves.
+    /// The hash over the first `size` bytes of an upload: from the state that was saved at exactly that size, or from
+    /// the bytes themselves.
     ///
-    /// A state of fewer bytes is no help. A distribution server that goes on where there was no state hashes what it
-    /// gets alone and saves that under its length, a name it never asks for itself: an upload only grows, and it was
-    /// already longer.
+    /// A state of fewer bytes is of no use. A distribution server that continues an upload without a state hashes only
+    /// the new bytes, and saves that state under their number. It never reads that state itself, because an upload only
+    /// grows, and this one was already longer.
     pub(super) async fn resume_hash(
         &self,
         repository: &RepositoryName,
@@ -35,7 +35,7 @@ impl Registry {
         let mut hasher = Hasher::new();
         let place = Place::upload_data(repository, id);
         let failed = Error::storage("read an upload");
-        // One writer is open and it is ours, so nothing grows behind `size` meanwhile.
+        // Only our own writer is open, so no bytes are appended behind `size` meanwhile.
         let range = ReadRange::Between(0, size - 1);
         let mut content = self.driver.read(&place.key(), range).await.map_err(&failed)?;
         while let Some(block) = content.next().await {
@@ -48,7 +48,7 @@ impl Registry {
         let key = Place::upload_hash_state(repository, id, size).key();
         match self.driver.get(&key, GO_STATE_LENGTH as u64).await {
             Ok(state) => match Hasher::from_go_state(&state) {
-                // A state under a wrong name would make good bytes look bad.
+                // A state under a wrong name would make good bytes look damaged.
                 Ok(hasher) if hasher.length() == size => return Some(hasher),
                 Ok(_) | Err(_) => tracing::warn!(%key, "a saved hash state is not usable"),
             },
@@ -76,10 +76,10 @@ impl Registry {
             .map_err(failed)
     }
 
-    /// Saves the state of a hash for whoever continues the upload, when it holds enough and more than `saved`, what
-    /// it held before.
+    /// Saves the state of a hash for the next request, if it covers enough bytes and more than `saved`, the number that
+    /// it covered before.
     ///
-    /// The data is made durable first: a state that survives power loss must not speak of bytes that did not.
+    /// The data is made durable first: a state that survives a loss of power must not cover bytes that did not.
     pub(super) async fn save_hash(
         &self,
         repository: &RepositoryName,
@@ -88,7 +88,7 @@ impl Registry {
         saved: u64,
         writer: &mut dyn Writer,
     ) -> Result<(), Error> {
-        // Small chunks of a large upload save theirs too: without it each of them would hash everything again.
+        // Small chunks of a large upload save their state too. Otherwise each of them would hash everything again.
         if hasher.length() < SAVE_FROM || hasher.length() == saved {
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Registry {
             .put(&place.key(), state, Mode::Replace, Durability::Crash)
             .await
             .map_err(Error::storage("save the hash state of an upload"))?;
-        // Older states are of no use any more, and a long upload must not collect thousands.
+        // Older states are of no use, and a long upload must not collect thousands of them.
         for offset in self.hash_state_offsets(repository, id).await? {
             if offset < hasher.length() {
                 let old = Place::upload_hash_state(repository, id, offset).key();
@@ -116,7 +116,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The SHA-512 of what an upload holds, read back from the store.
+    /// The SHA-512 of an upload, whose bytes are read back from the store.
     pub(super) async fn sha512_of_upload(
         &self,
         repository: &RepositoryName,

@@ -1,10 +1,11 @@
-//! Which request goes on with an upload session.
+//! The lock of an upload session: one request at a time writes to it.
 //!
-//! Only one writes to a session at a time, and the one that came last has it: a client that begins again has usually
-//! lost its connection, and the request it began before would wait for bytes that never come. The older one ends where
-//! it waits for its client, keeps what it got, and says where the session stands; one that is storing or finishing
-//! comes to its end first. This is known within one process: another replica is held off by the store's lock, or finds
-//! out by the session's record.
+//! The request that came last gets the lock. A client that begins again has usually lost its connection, and its
+//! earlier request would wait for bytes that never come. The earlier request ends where it waits for its client, keeps
+//! the bytes that it got, and answers how far the session is. A request that is storing or finishing ends first. The
+//! lock works within one process: another replica is held off by the lock of the store, or finds out by the record of
+//! the session.
+//! Start at [`SessionLocks::acquire`].
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,12 +21,12 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::registry::store_body::BodyError;
 
-/// How long a request waits for the one before it to store what it has.
+/// How long a request waits for the earlier one to store its bytes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 type SessionKey = (RepositoryName, UploadId);
 
-/// The sessions that requests work on at this moment.
+/// The sessions to which requests write at this moment.
 #[derive(Debug)]
 pub(in crate::registry) struct SessionLocks {
     queues: Mutex<HashMap<SessionKey, Queue>>,
@@ -43,25 +44,25 @@ impl Default for SessionLocks {
 
 #[derive(Debug, Clone, Default)]
 struct Queue {
-    /// How many requests have it, or wait for it.
+    /// How many requests have the lock or wait for it.
     requests: usize,
-    /// The number of the request that came last.
+    /// The number of the latest request.
     newest: Arc<watch::Sender<u64>>,
     lock: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Why a request does not have a session.
+/// Why a request does not get the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LockError {
-    /// Another request came.
+    /// A later request came.
     #[error("another request goes on with this upload")]
     Overtaken,
-    /// The request before it did not come to its end.
+    /// The earlier request did not end in time.
     #[error("the request before this one is not done")]
     Busy,
 }
 
-/// A session that is one request's until this is dropped.
+/// The lock of a session, until this is dropped.
 #[derive(Debug)]
 pub(super) struct SessionGuard {
     _lock: OwnedMutexGuard<()>,
@@ -70,7 +71,7 @@ pub(super) struct SessionGuard {
     _place: QueuePlace,
 }
 
-/// A request's place in a queue.
+/// The place of a request in a queue.
 #[derive(Debug)]
 struct QueuePlace {
     locks: Arc<SessionLocks>,
@@ -78,7 +79,7 @@ struct QueuePlace {
 }
 
 impl SessionLocks {
-    /// Takes a session over from whoever has it.
+    /// Takes the lock over from the request that has it.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         repository: &RepositoryName,
@@ -125,8 +126,8 @@ impl Drop for QueuePlace {
 }
 
 impl SessionGuard {
-    /// The request's body, which ends with [`LockError::Overtaken`] where it would wait for a client and another request
-    /// has come.
+    /// The body of the request. It ends with [`LockError::Overtaken`] when it would wait for the client and a later
+    /// request has come.
     pub(super) fn interruptible<B>(&self, body: B) -> InterruptibleBody<B> {
         InterruptibleBody {
             body,
@@ -135,16 +136,16 @@ impl SessionGuard {
     }
 }
 
-/// Waits until another request comes.
+/// Waits until a later request comes.
 async fn overtaken(mut newest: watch::Receiver<u64>, number: u64) {
-    // The sender lives as long as anybody is in the queue.
+    // The sender exists as long as any request is in the queue.
     let _ = newest.wait_for(|newest| *newest > number).await;
 }
 
 /// See [`SessionGuard::interruptible`].
 pub(super) struct InterruptibleBody<B> {
     body: B,
-    /// Nothing once it happened.
+    /// Nothing once a later request came.
     overtaken: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -156,7 +157,7 @@ impl<B: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for Interruptibl
         let Some(overtaken) = &mut this.overtaken else {
             return Poll::Ready(None);
         };
-        // What came is taken first: a request whose body is all there is not ended.
+        // Bytes that came are taken first: a request whose whole body has arrived is not ended.
         let next = Pin::new(&mut this.body).poll_next(context);
         if next.is_ready() || overtaken.as_mut().poll(context).is_pending() {
             return next;

@@ -1,6 +1,6 @@
-//! What is written down of a session: one line of JSON, and behind it the bytes that are too few for a part.
+//! The record of a session: one line of JSON, and behind it the bytes that are too few for a part.
 //!
-//! Both are one object, so that they change together.
+//! Both are one object, so they change together.
 
 use bytes::Bytes;
 use registry_oci::{Hasher, RepositoryName, UploadId};
@@ -11,29 +11,30 @@ use crate::registry::uploads::base64_hash;
 use crate::storage::layout::Place;
 use crate::storage::{self, Expected, Parts, StorageKey, Version};
 
-/// More than a record ever has: a part in the last stretch of the largest object, and the receipts of all parts.
+/// A record is never this large. It may hold one of the last and largest parts of an object, and the receipts of all
+/// parts.
 pub(super) const MAX: u64 = 6 << 30;
 
-/// Where a session stands.
+/// How far a session is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// The state of the hash over everything.
+    /// The state of the hash over all bytes.
     #[serde(with = "base64_hash")]
     pub(super) hash: Hasher,
-    /// The parts, once there is one.
+    /// The parts, once there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upload: Option<Upload>,
-    /// Whether it was cancelled.
+    /// Whether the session ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) ended: bool,
 }
 
-/// An upload in parts.
+/// An upload in parts, as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Upload {
-    /// Its name in the store.
+    /// The store's name of it.
     pub(super) name: String,
-    /// What the store gave for each part.
+    /// The receipt that the store gave for each part.
     pub(super) receipts: Vec<String>,
     /// How many bytes the parts have.
     pub(super) size: u64,
@@ -56,14 +57,14 @@ impl Record {
         }
     }
 
-    /// The line that stands before the bytes.
+    /// The line before the bytes.
     pub(super) fn head(&self) -> Bytes {
         let mut line = serde_json::to_vec(self).expect("a struct of texts and numbers is always JSON");
         line.push(b'\n');
         line.into()
     }
 
-    /// Reads a record. Nothing when it is none, or when its numbers do not fit together.
+    /// Parses a record. Nothing when it is none, or when its numbers contradict each other.
     pub(super) fn read(bytes: &Bytes) -> Option<(Self, Bytes)> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let record: Self = serde_json::from_slice(&bytes[..end]).ok()?;

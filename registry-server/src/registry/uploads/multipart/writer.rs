@@ -1,4 +1,4 @@
-//! Cuts what comes in into parts, and stores one while the next one fills.
+//! Divides the bytes of an upload into parts. One part is stored while the next one fills.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use crate::storage::{self, Driver, StorageKey, Writer};
 use crate::task::join;
 use crate::telemetry::request::spawn;
 
-/// Appends to an upload in parts.
+/// Writes an upload in parts.
 pub(super) struct PartWriter {
     driver: Arc<dyn Driver>,
     key: StorageKey,
     upload: Option<Upload>,
-    /// What is not stored yet.
+    /// The bytes that are not stored yet.
     pending: VecDeque<Bytes>,
     pending_size: u64,
-    /// Everything, in bytes.
+    /// How many bytes the upload has.
     size: u64,
-    /// The part on its way, and its size.
+    /// The part that is being stored, and its size.
     in_flight: Option<(JoinHandle<Result<String, storage::Error>>, u64)>,
 }
 
 impl PartWriter {
-    /// Goes on where an upload has `size` bytes, of which `tail` are not in parts.
+    /// Continues an upload of `size` bytes, of which `tail` are not in parts.
     pub(super) fn new(
         driver: Arc<dyn Driver>,
         key: StorageKey,
@@ -51,12 +51,12 @@ impl PartWriter {
         self.upload.is_none()
     }
 
-    /// What is not stored.
+    /// The bytes that are not stored.
     pub(super) fn into_blocks(mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.pending).into()
     }
 
-    /// The upload with every part that is stored, and what is not.
+    /// The upload with all stored parts, and the bytes that are not stored.
     ///
     /// # Errors
     /// The store's.
@@ -67,7 +67,7 @@ impl PartWriter {
         Ok((self.upload.take(), std::mem::take(&mut self.pending).into()))
     }
 
-    /// Stores what is left as the last part. Nothing when there were no parts.
+    /// Stores the remaining bytes as the last part. Returns nothing when there were no parts.
     ///
     /// # Errors
     /// The store's.
@@ -79,7 +79,7 @@ impl PartWriter {
         Ok(self.upload.take())
     }
 
-    /// The upload, if there is one, with nothing on its way any more.
+    /// The upload, if there is one. A part that is being stored is aborted.
     pub(super) async fn into_upload(mut self) -> Option<Upload> {
         if let Some((in_flight, _)) = self.in_flight.take() {
             in_flight.abort();
@@ -88,7 +88,7 @@ impl PartWriter {
         self.upload.take()
     }
 
-    /// Waits for the part that is on its way.
+    /// Waits for the part that is being stored.
     async fn await_part(&mut self) -> Result<(), storage::Error> {
         let Some((in_flight, size)) = self.in_flight.take() else {
             return Ok(());
@@ -101,7 +101,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Sends the first `size` bytes that are pending on their way, behind the part that is.
+    /// Begins to store the first `size` pending bytes as a part, after the part that is being stored.
     async fn store(&mut self, size: u64) -> Result<(), storage::Error> {
         self.await_part().await?;
         let (name, number) = match &self.upload {
@@ -130,7 +130,7 @@ impl PartWriter {
         {
             let length = block.len() as u64;
             if length > missing {
-                // Less than a block has, and so a number of this machine's.
+                // It is less than the length of a block, so it fits.
                 let rest = block.split_off(missing as usize);
                 self.pending.push_front(rest);
             }
@@ -167,7 +167,7 @@ impl Writer for PartWriter {
         self.size += length;
         loop {
             let part = parts(&*self.driver).part_size(self.size - self.pending_size);
-            // One byte more is waited for: what fits into one part needs none.
+            // A part is only stored when there is one more byte: bytes that fit into one part need no upload in parts.
             if self.pending_size <= part {
                 return Ok(());
             }
