@@ -13,13 +13,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use registry_oci::{Algorithm, Digest, Mentions, RepositoryName};
+use registry_oci::{Algorithm, Digest, ManifestReferences, RepositoryName};
 
 use super::links::DatedLink;
 use super::manifest_parser::STORED_MAX;
 use super::{Error, Registry, offload};
 use crate::storage::StorageKey;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// Content that was written or renewed within this time is not renewed again. It is a quarter of the age at which a
 /// collection removes anything. The other quarters are for clocks that differ, and for the time that a push takes from
@@ -50,7 +50,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<BlobDescriptor>, Error> {
-        let place = Place::layer_link(repository, digest);
+        let place = ObjectPath::layer_link(repository, digest);
         match self.read_dated_link(&place).await? {
             // The link first: a collection that finds a young link leaves its payload alone.
             Some(DatedLink {
@@ -68,11 +68,11 @@ impl Registry {
         repository: &RepositoryName,
         digests: &[Digest],
     ) -> Result<Vec<Option<BlobDescriptor>>, Error> {
-        let places: Vec<Place> = digests
+        let places: Vec<ObjectPath> = digests
             .iter()
-            .map(|digest| Place::layer_link(repository, digest))
+            .map(|digest| ObjectPath::layer_link(repository, digest))
             .collect();
-        let keys: Vec<StorageKey> = places.iter().map(Place::key).collect();
+        let keys: Vec<StorageKey> = places.iter().map(ObjectPath::key).collect();
         let links = self.driver.stat_all(&keys).await;
         let links = links.map_err(Error::storage("look at the links of blobs"))?;
         let looks = digests
@@ -114,7 +114,7 @@ impl Registry {
         let mut pending = vec![*digest];
         let mut first = None;
         while let Some(digest) = pending.pop() {
-            let place = Place::revision_link(repository, &digest);
+            let place = ObjectPath::revision_link(repository, &digest);
             let there = match self.read_dated_link(&place).await? {
                 Some(DatedLink {
                     target: Some(canonical),
@@ -144,11 +144,11 @@ impl Registry {
 
     /// The digests that a stored manifest refers to; none when it cannot be read, which is no reason to refuse a push.
     async fn mentioned_by(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
-        let key = Place::blob_data(canonical).key();
+        let key = ObjectPath::blob_data(canonical).key();
         match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => {
                 offload::blocking(move || {
-                    Mentions::read(&bytes).map_or_else(|_| Vec::new(), |mentions| mentions.content)
+                    ManifestReferences::read(&bytes).map_or_else(|_| Vec::new(), |mentions| mentions.content)
                 })
                 .await
             }
@@ -170,7 +170,7 @@ impl Registry {
             self.persist(std::slice::from_ref(key)).await?;
             return Ok(true);
         }
-        match self.driver.refresh(key).await {
+        match self.driver.touch(key).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             // A volume that cannot be written to still serves pulls, and no push to it succeeds.
@@ -200,7 +200,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::layer_link(repository, digest)).await
+        self.read_link(&ObjectPath::layer_link(repository, digest)).await
     }
 
     /// The blob, if its payload is in the store, whether or not a repository has a link to it.
@@ -209,7 +209,7 @@ impl Registry {
         digest: &Digest,
         canonical: Digest,
     ) -> Result<Option<BlobDescriptor>, Error> {
-        let key = Place::blob_data(&canonical).key();
+        let key = ObjectPath::blob_data(&canonical).key();
         match self.driver.stat(&key).await {
             Ok(found) if !self.is_plausible_size(&canonical, found.size) => Ok(None),
             Ok(found) => {
@@ -236,7 +236,7 @@ impl Registry {
     ) -> Result<Option<BlobDescriptor>, Error> {
         let canonical = match digest.algorithm() {
             Algorithm::Sha256 => Some(*digest),
-            Algorithm::Sha512 => self.read_link(&Place::blob_alias(digest)).await?,
+            Algorithm::Sha512 => self.read_link(&ObjectPath::blob_alias(digest)).await?,
         };
         match canonical {
             Some(canonical) => self.stored_blob(digest, canonical).await,
@@ -251,11 +251,11 @@ impl Registry {
         blob: &BlobDescriptor,
     ) -> Result<(), Error> {
         if blob.digest != blob.canonical {
-            self.write_link(&Place::blob_alias(&blob.digest), &blob.canonical)
+            self.write_link(&ObjectPath::blob_alias(&blob.digest), &blob.canonical)
                 .await?;
         }
         for digest in link_names(blob.digest, blob.canonical) {
-            let place = Place::layer_link(repository, &digest);
+            let place = ObjectPath::layer_link(repository, &digest);
             self.write_link(&place, &blob.canonical).await?;
         }
         Ok(())
@@ -267,7 +267,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let place = Place::revision_link(repository, digest);
+        let place = ObjectPath::revision_link(repository, digest);
         match self.read_link(&place).await? {
             Some(canonical) if self.has_canonical_link(repository, digest, &canonical).await? => {
                 Ok(Some(canonical))
@@ -287,7 +287,7 @@ impl Registry {
         if digest == canonical {
             return Ok(true);
         }
-        let first = Place::revision_link(repository, canonical);
+        let first = ObjectPath::revision_link(repository, canonical);
         Ok(self.read_link(&first).await?.is_some())
     }
 
@@ -299,7 +299,7 @@ impl Registry {
         canonical: Digest,
     ) -> Result<(), Error> {
         for digest in link_names(digest, canonical) {
-            let place = Place::revision_link(repository, &digest);
+            let place = ObjectPath::revision_link(repository, &digest);
             self.write_link(&place, &canonical).await?;
         }
         Ok(())

@@ -9,8 +9,8 @@ use registry_oci::{Digest, MediaType, RepositoryName};
 
 use super::{BlobDescriptor, Error, Registry};
 use crate::cache::{Kind, Link};
-use crate::storage::layout::{Area, Place};
-use crate::storage::{self, Content, Durability, Intake, ReadRange};
+use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::storage::{self, Content, Durability, LargeWrite, ReadRange};
 
 /// How many parts of a blob are opened ahead, where opening one is a request to another machine.
 const PARTS_AHEAD: usize = 4;
@@ -57,12 +57,12 @@ impl Registry {
             .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        let payload = Place::blob_data(&resolved.canonical);
+        let payload = ObjectPath::blob_data(&resolved.canonical);
         let key = payload.key();
         // A link without a payload is rare, and then the store tells the client. The size is only looked up for a
         // shared cache, which has to remember it, and only once.
         if self.needs_size(&resolved) {
-            let found = self.driver.look(&key).await.map_err(&failed)?;
+            let found = self.driver.try_stat(&key).await.map_err(&failed)?;
             let found = found.filter(|found| self.is_plausible_size(&resolved.canonical, found.size));
             let Some(found) = found else {
                 return Err(unknown(repository, digest));
@@ -90,7 +90,7 @@ impl Registry {
             .resolve_link(&link)
             .await?
             .ok_or_else(|| unknown(repository, digest))?;
-        let payload = Place::blob_data(&resolved.canonical);
+        let payload = ObjectPath::blob_data(&resolved.canonical);
         let is_truncated = |size| !self.is_plausible_size(&resolved.canonical, size);
         match self.driver.read(&payload.key(), range).await {
             Ok(content) if is_truncated(content.size) => Err(unknown(repository, digest)),
@@ -123,11 +123,11 @@ impl Registry {
         blob: &BlobDescriptor,
         parts: Vec<Range<u64>>,
     ) -> BoxStream<'static, Result<Content, storage::Error>> {
-        let key = Place::blob_data(&blob.canonical).key();
+        let key = ObjectPath::blob_data(&blob.canonical).key();
         // A file opens at once. A request to another machine takes time, so a few parts are opened ahead.
-        let ahead = match self.driver.intake() {
-            Intake::Append(_) => 1,
-            Intake::Parts(_) => PARTS_AHEAD,
+        let ahead = match self.driver.large_write() {
+            LargeWrite::Append(_) => 1,
+            LargeWrite::Multipart(_) => PARTS_AHEAD,
         };
         let driver = Arc::clone(&self.driver);
         stream::iter(parts)
@@ -179,7 +179,7 @@ impl Registry {
         }
         self.record_deletion(repository).await?;
         self.driver
-            .delete_tree(&Area::Layer(repository, digest).key(), Durability::PowerLoss)
+            .delete_tree(&PathPrefix::Layer(repository, digest).key(), Durability::PowerLoss)
             .await
             .map_err(Error::storage("delete the link of a blob"))?;
         self.invalidate(&link).await

@@ -8,7 +8,7 @@ use registry_oci::RepositoryName;
 use super::walk::may_hold_repositories;
 use super::{Error, Registry};
 use crate::storage::StorageKey;
-use crate::storage::layout::{Area, RepositoryEntry, repository_entry};
+use crate::storage::layout::{PathPrefix, RepositoryEntry, repository_entry};
 
 /// How many folders one request reads, in addition to [`FOLDERS_EACH`] for each repository that it may list. The number
 /// is larger than that of components in a name, so that every page makes progress.
@@ -42,16 +42,16 @@ impl Registry {
         // One repository more than asked for tells whether there are more.
         let enough = limit.saturating_add(1);
         // Names that are still to be read, the next one on top.
-        let mut pending = self.level(&Area::Repositories.key(), "", last).await?.components;
+        let mut pending = self.level(&PathPrefix::Repositories.key(), "", last).await?.components;
         pending.reverse();
         while found.len() < enough
             && let Some(name) = pending.pop()
         {
             let repository = RepositoryName::parse(&name).ok();
             let key = match &repository {
-                Some(repository) => Area::Repository(repository).key(),
+                Some(repository) => PathPrefix::Repository(repository).key(),
                 // Such a name always has one component.
-                None if may_hold_repositories(&name) => Area::Repositories
+                None if may_hold_repositories(&name) => PathPrefix::Repositories
                     .key()
                     .child(&name)
                     .map_err(Error::storage("list repositories"))?,
@@ -85,7 +85,7 @@ impl Registry {
 
     /// Whether a repository exists: whether anything was ever pushed to it.
     pub(super) async fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, Error> {
-        for area in [Area::Manifests(repository), Area::Layers(repository)] {
+        for area in [PathPrefix::Manifests(repository), PathPrefix::Layers(repository)] {
             let failed = Error::storage("look for a repository");
             let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
             if listing.try_next().await.map_err(failed)?.is_some() {

@@ -48,8 +48,8 @@ use self::run::CheckRun;
 use self::trash::{Moved, Trash};
 use super::live_servers::LiveServerPolicy;
 use super::{Error, Registry};
-use crate::storage::incoming;
-use crate::storage::layout::{Area, Place};
+use crate::storage::put_stream;
+use crate::storage::layout::{PathPrefix, ObjectPath};
 
 /// The minimum age of files that an interrupted write left. A write takes seconds.
 const LEFTOVER: Duration = Duration::from_secs(3600);
@@ -73,7 +73,7 @@ impl Registry {
         run.aliases().await?;
         // Hashing takes days on a large store: a server may have been started in the meantime.
         self.admit(checking).await?;
-        let mut walk = self.walk(Area::Repositories).await?;
+        let mut walk = self.walk(PathPrefix::Repositories).await?;
         while let Some(folder) = walk.next().await {
             match folder {
                 Ok(folder) => run.folder(folder).await?,
@@ -83,7 +83,7 @@ impl Registry {
         if checking.repair == Repair::Move {
             let failed = Error::storage("remove what interrupted writes left");
             run.checked.swept = self.driver.sweep(LEFTOVER).await.map_err(&failed)?;
-            run.checked.swept.objects += incoming::clear(&*self.driver).await.map_err(&failed)?;
+            run.checked.swept.objects += put_stream::clear(&*self.driver).await.map_err(&failed)?;
         }
         Ok(run.end())
     }
@@ -97,7 +97,7 @@ impl Registry {
         seen: SystemTime,
     ) -> Result<Option<Uuid>, Error> {
         let mut trash = Trash::new(self, LiveServerPolicy::Ignore);
-        let damaged = Move::new(Place::blob_data(&digest), seen);
+        let damaged = Move::new(ObjectPath::blob_data(&digest), seen);
         match trash
             .take(&damaged, &Finding::BlobDamaged { digest, size })
             .await?

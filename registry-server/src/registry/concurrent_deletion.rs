@@ -3,7 +3,7 @@
 //! A deletion and a push of the same manifest can interleave: the deletion removes the tags of the manifest, then the
 //! push sets another tag, then the deletion removes the manifest. So both sides look again after they wrote:
 //!
-//! - **A deletion first writes a note** ([`Place::LastDeletion`]), one object per repository. Only its time matters.
+//! - **A deletion first writes a note** ([`ObjectPath::LastDeletion`]), one object per repository. Only its time matters.
 //! - **A push writes, then looks at the note.** If there is no note, or it is older than [`RECENT`], nothing of the
 //!   repository was removed since the push began, so all that the push found and wrote is there. Otherwise the push
 //!   checks whether all that it wrote is in its place, and writes again what is not.
@@ -37,7 +37,7 @@ use registry_oci::{Algorithm, Digest, Reference, RepositoryName};
 use super::offload::detached;
 use super::{Error, Registry, hashing};
 use crate::cache::{Kind, Link};
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{PathPrefix, ObjectPath};
 use crate::storage::{Condition, Durability, EntryKind, Mode};
 
 /// A deletion within this time may have run beside a push that is still under way.
@@ -51,7 +51,7 @@ impl Registry {
     /// it.
     pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("note a deletion");
-        let place = Place::last_deletion(repository);
+        let place = ObjectPath::last_deletion(repository);
         let key = place.key();
         loop {
             self.driver
@@ -59,7 +59,7 @@ impl Registry {
                 .await
                 .map_err(&failed)?;
             // A collection may be removing the record of an earlier deletion.
-            if self.driver.stands(&key).await.map_err(&failed)? {
+            if self.driver.confirm_put(&key).await.map_err(&failed)? {
                 return Ok(());
             }
         }
@@ -67,18 +67,18 @@ impl Registry {
 
     /// Whether something of a repository may have been deleted since a push began that is still under way.
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
-        let place = Place::last_deletion(repository);
-        let note = self.driver.look(&place.key()).await;
+        let place = ObjectPath::last_deletion(repository);
+        let note = self.driver.try_stat(&place.key()).await;
         let note = note.map_err(Error::storage("look for a deletion"))?;
         Ok(note.is_some_and(|note| is_recent(note.modified)))
     }
 
     /// Whether an object that was just written exists, even when somebody is removing its predecessor.
-    pub(super) async fn is_in_place(&self, place: &Place) -> Result<bool, Error> {
+    pub(super) async fn is_in_place(&self, place: &ObjectPath) -> Result<bool, Error> {
         let failed = Error::storage("look at what was written");
         let key = place.key();
-        Ok(self.driver.stands(&key).await.map_err(&failed)?
-            && self.driver.look(&key).await.map_err(&failed)?.is_some())
+        Ok(self.driver.confirm_put(&key).await.map_err(&failed)?
+            && self.driver.try_stat(&key).await.map_err(&failed)?.is_some())
     }
 
     /// Deletes a manifest with every tag that means it. Its payload stays for the garbage collection. The deletion goes
@@ -96,7 +96,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let link = Place::revision_link(repository, digest);
+        let link = ObjectPath::revision_link(repository, digest);
         let Some(found) = self.read_raw_link(&link).await? else {
             // The last attempt may have failed because the cache could not be reached.
             self.invalidate_at(&link).await?;
@@ -188,11 +188,11 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         names: &[Digest],
-    ) -> Result<Vec<(Place, SystemTime)>, Error> {
+    ) -> Result<Vec<(ObjectPath, SystemTime)>, Error> {
         let mut written = Vec::new();
         for name in names.iter().rev() {
-            let link = Place::revision_link(repository, name);
-            match self.driver.touched(&link.key()).await {
+            let link = ObjectPath::revision_link(repository, name);
+            match self.driver.stat_touched(&link.key()).await {
                 Ok(found) => written.push((link, found.modified)),
                 Err(error) if error.is_not_found() => {}
                 Err(source) => return Err(Error::storage("look at the link of a manifest")(source)),
@@ -205,15 +205,15 @@ impl Registry {
     async fn remove_links(
         &self,
         repository: &RepositoryName,
-        written: &[(Place, SystemTime)],
+        written: &[(ObjectPath, SystemTime)],
     ) -> Result<bool, Error> {
         let failed = Error::storage("delete the link of a manifest");
         for (link, written) in written {
-            let (key, shelf) = (link.key(), link.shelf());
+            let (key, prune_root) = (link.key(), link.prune_root());
             let unchanged = Condition::Older(*written);
             let removed = self
                 .driver
-                .delete_if(&key, &unchanged, &shelf, Durability::PowerLoss);
+                .delete_if(&key, &unchanged, &prune_root, Durability::PowerLoss);
             match removed.await {
                 Ok(Some(_)) => self.remove_link_siblings(repository, link).await?,
                 Ok(None) => return Ok(false),
@@ -226,12 +226,12 @@ impl Registry {
 
     /// Removes what other servers keep in the folder of a manifest's link, such as signatures. The link itself stays:
     /// it may exist again.
-    async fn remove_link_siblings(&self, repository: &RepositoryName, link: &Place) -> Result<(), Error> {
-        let Place::RevisionLink { digest, .. } = link else {
+    async fn remove_link_siblings(&self, repository: &RepositoryName, link: &ObjectPath) -> Result<(), Error> {
+        let ObjectPath::RevisionLink { digest, .. } = link else {
             return Ok(());
         };
         let failed = Error::storage("delete what lies beside the link of a manifest");
-        let area = Area::Revision(repository, digest).key();
+        let area = PathPrefix::Revision(repository, digest).key();
         let mut listing = self.driver.list(&area).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             if entry.kind == EntryKind::Prefix {
@@ -252,18 +252,18 @@ impl Registry {
         digest: &Digest,
         subject: Option<Digest>,
     ) -> Result<(), Error> {
-        let entry = subject.map(|subject| Place::referrer_entry(repository, &subject, digest));
+        let entry = subject.map(|subject| ObjectPath::referrer_entry(repository, &subject, digest));
         // The mark first: without it the manifest is looked at again, and its entry is written again.
-        let mark = Place::referrer_known(repository, digest);
+        let mark = ObjectPath::referrer_known(repository, digest);
         let old = SystemTime::now()
             .checked_sub(RECENT)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         for place in std::iter::once(mark).chain(entry) {
-            let (key, shelf) = (place.key(), place.shelf());
+            let (key, prune_root) = (place.key(), place.prune_root());
             let condition = Condition::Older(old);
             let removed = self
                 .driver
-                .delete_if(&key, &condition, &shelf, Durability::PowerLoss);
+                .delete_if(&key, &condition, &prune_root, Durability::PowerLoss);
             match removed.await {
                 Ok(Some(_)) => {}
                 // The entry is as young as its mark, or younger.

@@ -8,7 +8,7 @@ use registry_oci::{Digest, MediaType};
 
 use super::{Error, Registry};
 use crate::cache::{Descriptor, Kind, Link, Look, Ticket};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// Where a read looks up a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,11 @@ impl Registry {
     pub(super) async fn resolve_link(&self, link: &Link<'_>) -> Result<Option<ResolvedLink>, Error> {
         let ticket = match &self.cache {
             Some(cache) => match cache.look(link).await {
-                Look::Known(canonical) => {
+                Lookup::Hit(canonical) => {
                     let source = ResolvedFrom::Cache;
                     return Ok(Some(ResolvedLink { canonical, source }));
                 }
-                Look::Unknown(ticket) => Some(ticket),
+                Lookup::Miss(ticket) => Some(ticket),
             },
             None => None,
         };
@@ -120,10 +120,10 @@ impl Registry {
     }
 
     /// The same for the object at a path; only some objects are links.
-    pub(super) async fn invalidate_at(&self, place: &Place) -> Result<(), Error> {
+    pub(super) async fn invalidate_at(&self, place: &ObjectPath) -> Result<(), Error> {
         let (kind, repository, digest) = match place {
-            Place::LayerLink { repository, digest } => (Kind::Blob, repository, digest),
-            Place::RevisionLink { repository, digest } => (Kind::Manifest, repository, digest),
+            ObjectPath::LayerLink { repository, digest } => (Kind::Blob, repository, digest),
+            ObjectPath::RevisionLink { repository, digest } => (Kind::Manifest, repository, digest),
             _ => return Ok(()),
         };
         let link = Link {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use registry_oci::Digest;
 
 use super::{Error, Registry};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{self, Durability, Mode, StorageKey};
 
 /// Longer than any digest. An object with more bytes is no link.
@@ -30,12 +30,12 @@ pub(super) struct DatedLink {
 impl Registry {
     /// The digest that a link holds. A link that is missing, that a crash of an old server emptied, or that holds
     /// something else, holds none: the next push of the content writes it again.
-    pub(super) async fn read_link(&self, place: &Place) -> Result<Option<Digest>, Error> {
+    pub(super) async fn read_link(&self, place: &ObjectPath) -> Result<Option<Digest>, Error> {
         Ok(self.read_raw_link(place).await?.and_then(|link| link.target))
     }
 
     /// A link with its bytes, or nothing when there is no link.
-    pub(super) async fn read_raw_link(&self, place: &Place) -> Result<Option<RawLink>, Error> {
+    pub(super) async fn read_raw_link(&self, place: &ObjectPath) -> Result<Option<RawLink>, Error> {
         let key = place.key();
         let bytes = match self.driver.get(&key, LINK_MAX).await {
             Ok(bytes) => bytes,
@@ -48,7 +48,7 @@ impl Registry {
     }
 
     /// A link and when it was written, or nothing when there is no link.
-    pub(super) async fn read_dated_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
+    pub(super) async fn read_dated_link(&self, place: &ObjectPath) -> Result<Option<DatedLink>, Error> {
         let found = self.inspect_link(place).await?;
         if found.is_some_and(|link| link.target.is_none()) {
             self.warn_broken_link(&place.key());
@@ -57,7 +57,7 @@ impl Registry {
     }
 
     /// The same as [`Registry::read_dated_link`] without a log line, for callers that report broken links themselves.
-    pub(super) async fn inspect_link(&self, place: &Place) -> Result<Option<DatedLink>, Error> {
+    pub(super) async fn inspect_link(&self, place: &ObjectPath) -> Result<Option<DatedLink>, Error> {
         let key = place.key();
         let failed = Error::storage("read a link");
         match self.driver.get_dated(&key, LINK_MAX).await {
@@ -67,7 +67,7 @@ impl Registry {
             })),
             // An object of this size is no link.
             Err(storage::Error::TooLarge { .. }) => {
-                let found = self.driver.look(&key).await.map_err(failed)?;
+                let found = self.driver.try_stat(&key).await.map_err(failed)?;
                 Ok(found.map(|found| DatedLink {
                     target: None,
                     modified: found.modified,
@@ -95,7 +95,7 @@ impl Registry {
     }
 
     /// Writes a link, durably.
-    pub(super) async fn write_link(&self, place: &Place, digest: &Digest) -> Result<(), Error> {
+    pub(super) async fn write_link(&self, place: &ObjectPath, digest: &Digest) -> Result<(), Error> {
         let bytes = Bytes::from(digest.to_string());
         self.driver
             .put(&place.key(), bytes, Mode::Replace, Durability::PowerLoss)

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Error, Registry};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{Condition, Durability, Mode, StorageKey};
 
 /// How often a server writes its heartbeat.
@@ -68,8 +68,8 @@ impl LiveServer {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::Writer { id: self.id }
+    fn place(&self) -> ObjectPath {
+        ObjectPath::Writer { id: self.id }
     }
 }
 
@@ -133,12 +133,16 @@ impl Registry {
     /// Removes probes that are older than a time of the store's clock.
     async fn remove_probes(&self, limit: SystemTime) -> Result<(), Error> {
         let failed = Error::storage("remove what looks at the store left");
-        let mut listing = self.driver.list(&Area::Probes.key()).await.map_err(&failed)?;
+        let mut listing = self
+            .driver
+            .list(&PathPrefix::Probes.key())
+            .await
+            .map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             let Some(id) = layout::run(&entry.name) else {
                 continue;
             };
-            let place = Place::Probe { id };
+            let place = ObjectPath::Probe { id };
             let old = Condition::Older(limit);
             match self
                 .driver
@@ -165,7 +169,7 @@ impl Registry {
     /// Writes an object that nobody else knows, calls `look` while it exists, and removes it.
     async fn probe<T>(&self, look: impl AsyncFnOnce(&StorageKey) -> T) -> Result<T, Error> {
         let failed = Error::storage("write to the store");
-        let place = Place::Probe { id: Uuid::new_v4() };
+        let place = ObjectPath::Probe { id: Uuid::new_v4() };
         let key = place.key();
         self.driver
             .put(&key, Bytes::new(), Mode::Create, Durability::Crash)
@@ -185,13 +189,17 @@ impl Registry {
     /// removed.
     pub(super) async fn live_servers(&self, now: SystemTime) -> Result<Vec<SeenServer>, Error> {
         let failed = Error::storage("look who writes to the store");
-        let mut listing = self.driver.list(&Area::Writers.key()).await.map_err(&failed)?;
+        let mut listing = self
+            .driver
+            .list(&PathPrefix::Writers.key())
+            .await
+            .map_err(&failed)?;
         let mut seen = Vec::new();
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             let Some(id) = layout::run(&entry.name) else {
                 continue;
             };
-            let place = Place::Writer { id };
+            let place = ObjectPath::Writer { id };
             let key = place.key();
             let heartbeat = async {
                 let metadata = self.driver.stat(&key).await?;
@@ -264,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = in_folder(folder.path());
         let left = async |ago: Duration| {
-            let place = Place::Probe { id: Uuid::new_v4() };
+            let place = ObjectPath::Probe { id: Uuid::new_v4() };
             registry
                 .driver
                 .put(&place.key(), Bytes::new(), Mode::Create, Durability::Crash)

@@ -11,7 +11,7 @@ use super::link_cache::Consistency;
 use super::manifest_parser::{ParsedManifest, STORED_MAX};
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Kind, Link};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{self, Durability, Mode};
 
 /// A stored manifest as it is served.
@@ -54,18 +54,18 @@ struct ManifestPush<'a> {
 
 impl ManifestPush<'_> {
     /// The paths of all objects that the push writes.
-    fn places(&self) -> Vec<Place> {
+    fn places(&self) -> Vec<ObjectPath> {
         let Self {
             repository, digest, ..
         } = self;
-        let mut places = vec![Place::blob_data(&self.canonical)];
+        let mut places = vec![ObjectPath::blob_data(&self.canonical)];
         let entry = self.entry.as_ref();
-        places.extend(entry.map(|(subject, _)| Place::referrer_entry(repository, subject, digest)));
+        places.extend(entry.map(|(subject, _)| ObjectPath::referrer_entry(repository, subject, digest)));
         let names = link_names(*digest, self.canonical);
-        places.extend(names.map(|name| Place::revision_link(repository, &name)));
+        places.extend(names.map(|name| ObjectPath::revision_link(repository, &name)));
         for tag in &self.tags {
-            places.push(Place::tag_index(repository, tag, digest));
-            places.push(Place::tag_current(repository, tag));
+            places.push(ObjectPath::tag_index(repository, tag, digest));
+            places.push(ObjectPath::tag_current(repository, tag));
         }
         places
     }
@@ -165,7 +165,7 @@ impl Registry {
             entry,
             tags,
         } = push;
-        let payload = Place::blob_data(canonical).key();
+        let payload = ObjectPath::blob_data(canonical).key();
         let mut met_deletion = false;
         for _ in 0..ATTEMPTS_MAX {
             self.driver
@@ -249,12 +249,12 @@ impl Registry {
         let stored = self
             .find_manifest(repository, reference, accepts, Consistency::Strong)
             .await?;
-        let mut keys = vec![Place::revision_link(repository, &stored.digest).key()];
+        let mut keys = vec![ObjectPath::revision_link(repository, &stored.digest).key()];
         if let Reference::Tag(tag) = reference {
-            keys.push(Place::tag_current(repository, tag).key());
+            keys.push(ObjectPath::tag_current(repository, tag).key());
         }
         if stored.digest.algorithm() == Algorithm::Sha256 {
-            keys.push(Place::blob_data(&stored.digest).key());
+            keys.push(ObjectPath::blob_data(&stored.digest).key());
         }
         self.persist(&keys).await?;
         Ok(stored)
@@ -317,7 +317,7 @@ impl Registry {
     ) -> Result<Option<(StoredManifest, ParsedManifest)>, Error> {
         match self.load_manifest_by(repository, digest, consistency).await {
             Err(error @ (Error::Corrupt { .. } | Error::StoredManifest { .. })) => {
-                if self.warn_once.is_first(&Place::blob_data(digest).key()) {
+                if self.warn_once.is_first(&ObjectPath::blob_data(digest).key()) {
                     tracing::error!(%repository, %digest, error = crate::fault::chain(&error), "a manifest is damaged and counts as missing");
                 }
                 Ok(None)
@@ -382,7 +382,7 @@ impl Registry {
 
     /// The payload of a manifest, checked against its digest: it is small, and a damaged one must not be served.
     pub(super) async fn manifest_bytes(&self, canonical: &Digest) -> Result<Option<Bytes>, Error> {
-        let key = Place::blob_data(canonical).key();
+        let key = ObjectPath::blob_data(canonical).key();
         let bytes = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => bytes,
             Err(storage::Error::NotFound { .. }) => return Ok(None),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Registry};
 use crate::fault::Fault;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{self, Durability, Mode};
 
 /// A marker is never this large.
@@ -63,7 +63,7 @@ pub enum OwnerError {
         wanted: String,
     },
     /// There is a marker that cannot be read.
-    #[error("the storage has an owner, but its marker `{}` cannot be read", Place::Owner.key())]
+    #[error("the storage has an owner, but its marker `{}` cannot be read", ObjectPath::Owner.key())]
     Unreadable,
     /// The store failed.
     #[error(transparent)]
@@ -93,7 +93,7 @@ impl OwnerError {
 
     /// What can be done.
     pub fn hint(&self) -> Option<String> {
-        let key = Place::Owner.key();
+        let key = ObjectPath::Owner.key();
         match self {
             Self::Other { owner, .. } => Some(format!(
                 "give this registry a root directory, prefix or volume of its own; if `{owner}` is no more and its \
@@ -126,7 +126,7 @@ impl Registry {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         };
         let bytes = serde_json::to_vec(&marker).expect("a marker has string keys only and is always JSON");
-        let (key, bytes) = (Place::Owner.key(), Bytes::from(bytes));
+        let (key, bytes) = (ObjectPath::Owner.key(), Bytes::from(bytes));
         match self
             .driver
             .put(&key, bytes, Mode::Create, Durability::PowerLoss)
@@ -148,7 +148,7 @@ impl Registry {
     /// # Errors
     /// [`OwnerError::Other`], [`OwnerError::Unreadable`], or the store's.
     pub async fn check_owner(&self, wanted: &str) -> Result<bool, OwnerError> {
-        let bytes = match self.driver.get(&Place::Owner.key(), MARKER_MAX).await {
+        let bytes = match self.driver.get(&ObjectPath::Owner.key(), MARKER_MAX).await {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(false),
             Err(storage::Error::TooLarge { .. }) => return Err(OwnerError::Unreadable),
@@ -223,7 +223,7 @@ mod tests {
                 "{hint}"
             );
             // The way out.
-            driver.delete(&Place::Owner.key()).await.unwrap();
+            driver.delete(&ObjectPath::Owner.key()).await.unwrap();
             assert_eq!(registry.claim("qa/other").await.unwrap(), Claim::New);
             registry.claim("ci/main").await.unwrap_err();
         }
@@ -235,7 +235,7 @@ mod tests {
         for driver in stores(folder.path()) {
             let reader = read_only(&driver);
             assert_eq!(reader.claim("ci/main").await.unwrap(), Claim::Unclaimed);
-            assert!(driver.stat(&Place::Owner.key()).await.unwrap_err().is_not_found());
+            assert!(driver.stat(&ObjectPath::Owner.key()).await.unwrap_err().is_not_found());
             registry(&driver).claim("ci/main").await.unwrap();
             assert_eq!(reader.claim("ci/main").await.unwrap(), Claim::Known);
             reader.claim("qa/other").await.unwrap_err();
@@ -267,7 +267,7 @@ mod tests {
     async fn a_marker_that_says_nothing_is_nobodys_and_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         for driver in stores(folder.path()) {
-            let key = Place::Owner.key();
+            let key = ObjectPath::Owner.key();
             let put = |text| driver.put(&key, Bytes::from(text), Mode::Replace, Durability::Crash);
             for text in ["", "{", "{\"owner\": 1}", "[]"] {
                 put(text).await.unwrap();

@@ -19,8 +19,8 @@ use registry_oci::{RepositoryName, UploadId};
 use super::uploads::remains::is_old;
 use super::walk::{RepositoryFolder, may_hold_repositories};
 use super::{Error, Registry};
-use crate::storage::layout::{Area, Place};
-use crate::storage::{self, EntryKind, Intake, Staged, StorageKey, Unfinished};
+use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::storage::{self, EntryKind, LargeWrite, Staged, StorageKey, UnfinishedUpload};
 
 /// What a purge does with an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Registry {
     /// The store's, when repositories cannot be listed at all.
     pub async fn purge_uploads(&self, age: Duration, purge: PurgeMode) -> Result<PurgeReport, Error> {
         let mut purged = PurgeReport::default();
-        let mut walk = self.walk(Area::Repositories).await?;
+        let mut walk = self.walk(PathPrefix::Repositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = match folder {
                 Ok(folder) => folder,
@@ -91,11 +91,11 @@ impl Registry {
             return Ok(());
         }
         let prefix = match (folder.repository(), &folder.key) {
-            (Some(repository), _) if folder.uploads => Area::Uploads(&repository).key(),
+            (Some(repository), _) if folder.uploads => PathPrefix::Uploads(&repository).key(),
             (_, Some(key)) if folder.is_empty => key.clone(),
             (_, _) => return Ok(()),
         };
-        let pruned = self.driver.prune(&prefix, &Area::Repositories.key()).await;
+        let pruned = self.driver.prune(&prefix, &PathPrefix::Repositories.key()).await;
         pruned.map(drop).map_err(Error::storage("remove empty folders"))
     }
 
@@ -107,7 +107,7 @@ impl Registry {
         purged: &mut PurgeReport,
     ) -> Result<(), Error> {
         let failed = Error::storage("list the uploads of a repository");
-        let area = Area::Uploads(repository).key();
+        let area = PathPrefix::Uploads(repository).key();
         let mut listing = self.driver.list(&area).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             let (EntryKind::Prefix, Ok(id)) = (entry.kind, UploadId::parse(&entry.name)) else {
@@ -134,12 +134,12 @@ impl Registry {
         age: Duration,
         purge: PurgeMode,
     ) -> Result<Verdict, Error> {
-        let store = match self.driver.intake() {
-            Intake::Append(store) => store,
+        let store = match self.driver.large_write() {
+            LargeWrite::Append(store) => store,
             // No session is ever open there: what another request does to it meanwhile shows in its record.
-            Intake::Parts(_) => return self.purge_remains(repository, id, age, purge).await,
+            LargeWrite::Multipart(_) => return self.purge_remains(repository, id, age, purge).await,
         };
-        let data = Place::upload_data(repository, id).key();
+        let data = ObjectPath::upload_data(repository, id).key();
         let bytes = match self.driver.stat(&data).await {
             Ok(found) if !is_old(found.modified, age) => return Ok(Verdict::Kept),
             Ok(found) => found.size,
@@ -182,12 +182,12 @@ impl Registry {
         purge: PurgeMode,
         purged: &mut PurgeReport,
     ) -> Result<(), Error> {
-        let Intake::Parts(store) = self.driver.intake() else {
+        let LargeWrite::Multipart(store) = self.driver.large_write() else {
             return Ok(());
         };
         let unfinished = store.unfinished().await;
         for upload in unfinished.map_err(Error::storage("list unfinished uploads"))? {
-            let Unfinished {
+            let UnfinishedUpload {
                 key,
                 upload,
                 modified,
@@ -214,11 +214,11 @@ impl Registry {
 
     /// Whether the session of some data was continued within `age` without a new part.
     async fn is_recorded_lately(&self, key: &StorageKey, age: Duration) -> Result<bool, Error> {
-        let Some(Place::UploadData { repository, id }) = Place::parse(key) else {
+        let Some(ObjectPath::UploadData { repository, id }) = ObjectPath::parse(key) else {
             return Ok(false);
         };
-        let record = Place::UploadSession { repository, id };
-        let found = self.driver.look(&record.key()).await;
+        let record = ObjectPath::UploadSession { repository, id };
+        let found = self.driver.try_stat(&record.key()).await;
         let found = found.map_err(Error::storage("look at an upload"))?;
         Ok(found.is_some_and(|found| !is_old(found.modified, age)))
     }

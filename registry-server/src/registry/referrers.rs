@@ -24,7 +24,7 @@ use self::page::{DESCRIPTOR_MAX, Entry, Page, Referrers};
 use self::small_manifest::{LOOKUPS, SmallManifest};
 use super::manifest_parser::ParsedManifest;
 use super::{Error, Registry, offload};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, PathPrefix, ObjectPath};
 use crate::storage::{self, Durability, Mode};
 
 /// Up to this size entries are read several at a time for each of many clients. Larger ones are read one by one, when
@@ -111,7 +111,7 @@ impl Registry {
         let failed = Error::storage("list referrers");
         let mut listing = self
             .driver
-            .list(&Area::Subject(repository, subject).key())
+            .list(&PathPrefix::Subject(repository, subject).key())
             .await
             .map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
@@ -172,7 +172,7 @@ impl Registry {
         digest: Digest,
         (subject, entry): (Digest, Bytes),
     ) -> Result<(), Error> {
-        let place = Place::referrer_entry(repository, &subject, &digest);
+        let place = ObjectPath::referrer_entry(repository, &subject, &digest);
         self.driver
             .put(&place.key(), entry, Mode::Replace, Durability::PowerLoss)
             .await
@@ -190,7 +190,7 @@ impl Registry {
             if last.replace(digest) == Some(digest) {
                 continue; // Stored under the digest it was pushed by.
             }
-            let place = Place::referrer_known(repository, &digest);
+            let place = ObjectPath::referrer_known(repository, &digest);
             self.driver
                 .put(&place.key(), Bytes::new(), Mode::Replace, Durability::Crash)
                 .await
@@ -209,7 +209,7 @@ impl Registry {
         let Some(canonical) = self.manifest_link_target(repository, referrer).await? else {
             return Ok(None);
         };
-        let place = Place::referrer_entry(repository, subject, referrer);
+        let place = ObjectPath::referrer_entry(repository, subject, referrer);
         match self.driver.get(&place.key(), SMALL).await {
             Ok(bytes) => {
                 // A broken entry is replaced by what the manifest says.
@@ -242,7 +242,7 @@ impl Registry {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Option<Entry>, Error> {
-        let place = Place::referrer_entry(repository, subject, referrer);
+        let place = ObjectPath::referrer_entry(repository, subject, referrer);
         match self.driver.get(&place.key(), DESCRIPTOR_MAX as u64).await {
             Ok(bytes) => {
                 let digest = *referrer;

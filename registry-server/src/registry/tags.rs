@@ -6,7 +6,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::{Error, Registry, offload};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, PathPrefix, ObjectPath};
 use crate::storage::{Condition, Durability, EntryKind};
 
 /// How many links of tags are read at once when all tags of a repository are read.
@@ -75,7 +75,7 @@ impl Registry {
         }
         self.record_deletion(repository).await?;
         let failed = Error::storage("delete a tag");
-        let area = Area::Tag(repository, tag).key();
+        let area = PathPrefix::Tag(repository, tag).key();
         for _ in 0..ATTEMPTS_MAX {
             self.driver
                 .delete_tree(&area, Durability::PowerLoss)
@@ -95,7 +95,7 @@ impl Registry {
 
     /// Whether a tag has a link to what it means, whatever the link holds.
     pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        match self.driver.stat(&Place::tag_current(repository, tag).key()).await {
+        match self.driver.stat(&ObjectPath::tag_current(repository, tag).key()).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a tag")(source)),
@@ -111,9 +111,9 @@ impl Registry {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let index = Place::tag_index(repository, tag, digest);
+        let index = ObjectPath::tag_index(repository, tag, digest);
         self.write_link(&index, digest).await?;
-        self.write_link(&Place::tag_current(repository, tag), digest)
+        self.write_link(&ObjectPath::tag_current(repository, tag), digest)
             .await
     }
 
@@ -123,7 +123,7 @@ impl Registry {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<Option<Digest>, Error> {
-        self.read_link(&Place::tag_current(repository, tag)).await
+        self.read_link(&ObjectPath::tag_current(repository, tag)).await
     }
 
     /// A tag that means one of these digests, if there is one.
@@ -180,7 +180,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), Error> {
         let failed = Error::storage("delete a tag");
-        let current = Place::tag_current(repository, tag);
+        let current = ObjectPath::tag_current(repository, tag);
         // Before the link is read: entries that are written after this moment belong to a push that sets the tag again.
         let set = match self.driver.stat(&current.key()).await {
             Ok(found) => found.modified,
@@ -193,12 +193,12 @@ impl Registry {
         };
         // All of a tag is removed, its folders too, because a folder is what lists a tag. The link to what it means is
         // removed last, so that a deletion that broke off can be repeated.
-        let shelf = current.shelf();
-        let remove = async |place: &Place, condition: Condition| {
+        let prune_root = current.prune_root();
+        let remove = async |place: &ObjectPath, condition: Condition| {
             let key = place.key();
             let removed = self
                 .driver
-                .delete_if(&key, &condition, &shelf, Durability::PowerLoss);
+                .delete_if(&key, &condition, &prune_root, Durability::PowerLoss);
             match removed.await {
                 Ok(_) => Ok(()),
                 Err(error) if error.is_not_found() => Ok(()),
@@ -217,7 +217,7 @@ impl Registry {
                 break;
             }
             for entry in rest {
-                if let Place::TagIndex { digest, .. } = &entry {
+                if let ObjectPath::TagIndex { digest, .. } = &entry {
                     let bytes = Bytes::from(digest.to_string());
                     remove(&entry, Condition::Holds(bytes)).await?;
                 }
@@ -227,15 +227,15 @@ impl Registry {
     }
 
     /// The entries in the history of a tag.
-    async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<Place>, Error> {
+    async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<ObjectPath>, Error> {
         let failed = Error::storage("list the history of a tag");
         let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
-            let area = Area::TagHistory(repository, tag, algorithm).key();
+            let area = PathPrefix::TagHistory(repository, tag, algorithm).key();
             let mut listing = self.driver.list(&area).await.map_err(&failed)?;
             while let Some(entry) = listing.try_next().await.map_err(&failed)? {
                 if let Some(digest) = layout::listed_digest(algorithm, &entry.name) {
-                    history.push(Place::tag_index(repository, tag, &digest));
+                    history.push(ObjectPath::tag_index(repository, tag, &digest));
                 }
             }
         }
@@ -246,7 +246,7 @@ impl Registry {
         let failed = Error::storage("list tags");
         let listing = self
             .driver
-            .list(&Area::Tags(repository).key())
+            .list(&PathPrefix::Tags(repository).key())
             .await
             .map_err(&failed)?;
         listing

@@ -20,13 +20,13 @@ use registry_oci::Digest;
 
 use super::offload::detached;
 use super::{BlobDescriptor, Error, Registry};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 impl Registry {
     /// Whether a payload of this size can have this digest. One that cannot is logged once.
     pub(super) fn is_plausible_size(&self, canonical: &Digest, size: u64) -> bool {
         let whole = size > 0 || Digest::of(canonical.algorithm(), b"") == *canonical;
-        if !whole && self.warn_once.is_first(&Place::blob_data(canonical).key()) {
+        if !whole && self.warn_once.is_first(&ObjectPath::blob_data(canonical).key()) {
             tracing::error!(digest = %canonical, "a blob is empty and counts as missing until it is pushed again");
         }
         whole
@@ -69,9 +69,9 @@ impl Registry {
     }
 
     async fn verify_size_exclusively(&self, canonical: Digest) -> Result<Option<u64>, Error> {
-        let key = Place::blob_data(&canonical).key();
+        let key = ObjectPath::blob_data(&canonical).key();
         if let Some(whole) = self.sizes.of(&canonical) {
-            let found = self.driver.look(&key).await;
+            let found = self.driver.try_stat(&key).await;
             return match found.map_err(Error::storage("look at a blob"))? {
                 None => Ok(None),
                 Some(found) if found.size == whole => Ok(Some(whole)),

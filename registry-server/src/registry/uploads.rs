@@ -31,14 +31,14 @@ use self::session_lock::{LockError, SessionGuard};
 use super::offload::detached;
 use super::store_body::BodyError;
 use super::{BlobDescriptor, Error, Registry};
-use crate::storage::Intake;
+use crate::storage::LargeWrite;
 
 impl Registry {
     /// How this store keeps upload sessions.
     pub(super) fn upload_backend(&self) -> Box<dyn UploadBackend + '_> {
-        match self.driver.intake() {
-            Intake::Append(store) => Box::new(AppendUploads::new(self, store)),
-            Intake::Parts(store) => Box::new(MultipartUploads::new(self, store)),
+        match self.driver.large_write() {
+            LargeWrite::Append(store) => Box::new(AppendUploads::new(self, store)),
+            LargeWrite::Multipart(store) => Box::new(MultipartUploads::new(self, store)),
         }
     }
 

@@ -11,7 +11,7 @@ use registry_oci::{Algorithm, Digest, REPOSITORY_NAME_MAX, RepositoryName};
 
 use super::{Error, Registry};
 use crate::storage::StorageKey;
-use crate::storage::layout::{self, Area, RepositoryEntry, repository_entry};
+use crate::storage::layout::{self, PathPrefix, RepositoryEntry, repository_entry};
 
 /// A folder, and which folders of a repository are in it.
 #[derive(Debug, Default)]
@@ -57,11 +57,11 @@ pub(super) struct RepositoryWalk<'a> {
 }
 
 impl Registry {
-    /// Starts a walk below [`Area::Repositories`] or [`Area::IndexedRepositories`].
+    /// Starts a walk below [`PathPrefix::Repositories`] or [`PathPrefix::IndexedRepositories`].
     ///
     /// # Errors
     /// The store's, when the root cannot be listed.
-    pub(super) async fn walk(&self, root: Area<'_>) -> Result<RepositoryWalk<'_>, Error> {
+    pub(super) async fn walk(&self, root: PathPrefix<'_>) -> Result<RepositoryWalk<'_>, Error> {
         let mut walk = RepositoryWalk {
             registry: self,
             root: root.key(),
@@ -72,7 +72,7 @@ impl Registry {
     }
 
     /// The first bytes of the digests below an area.
-    pub(super) async fn first_bytes(&self, area: &Area<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) async fn first_bytes(&self, area: &PathPrefix<'_>) -> Result<Vec<u8>, Error> {
         let failed = Error::storage("list blobs");
         let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
         let mut starts = Vec::new();
@@ -85,7 +85,7 @@ impl Registry {
     /// The digests below an area, as they are found.
     pub(super) async fn list_digests(
         &self,
-        area: &Area<'_>,
+        area: &PathPrefix<'_>,
         algorithm: Algorithm,
         doing: &'static str,
     ) -> Result<stream::BoxStream<'static, Result<Digest, Error>>, Error> {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt as _};
 use uuid::Uuid;
 
-use super::layout::{self, Area, Place};
+use super::layout::{self, ObjectPath, PathPrefix};
 use super::{Append, Driver, Durability, Error, Intake, Mode, Parts, Staged, StorageKey};
 
 /// Up to this size an object is put in one step: one request to a store in a network, one rename in a folder.
@@ -30,7 +30,7 @@ pub(crate) async fn write<E: From<Error>>(
     }
     match driver.intake() {
         Intake::Append(store) => {
-            let staged = Place::Incoming { id: Uuid::new_v4() }.key();
+            let staged = ObjectPath::Incoming { id: Uuid::new_v4() }.key();
             let written = append(store, &staged, key, size, stream).await;
             if written.is_err() {
                 // The first trouble is the one to tell; what stays is found by the next clearing.
@@ -149,13 +149,13 @@ pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
     let Intake::Append(store) = driver.intake() else {
         return Ok(0); // The purge of uploads knows which of those in parts are old.
     };
-    let mut listing = driver.list(&Area::Incoming.key()).await?;
+    let mut listing = driver.list(&PathPrefix::Incoming.key()).await?;
     let mut cleared = 0;
     while let Some(entry) = listing.try_next().await? {
         let Some(id) = layout::run(&entry.name) else {
             continue;
         };
-        let key = Place::Incoming { id }.key();
+        let key = ObjectPath::Incoming { id }.key();
         // Who still writes holds the lock.
         let lock = match store.stage(&key, Staged::AtEnd).await {
             Ok(lock) => lock,
@@ -178,7 +178,7 @@ mod tests {
     async fn what_a_crash_left_is_cleared_unless_somebody_writes_it() {
         let driver = InMemory::new();
         let keys: Vec<_> = (0..2)
-            .map(|_| Place::Incoming { id: Uuid::new_v4() }.key())
+            .map(|_| ObjectPath::Incoming { id: Uuid::new_v4() }.key())
             .collect();
         let store = driver.intake().append().unwrap();
         let mut open = store.stage(&keys[0], Staged::New).await.unwrap();

@@ -1,10 +1,10 @@
 //! Where things lie on a disk or in a bucket: the only file that knows a path.
 //!
-//! Guarantees: every key is built from parsed types, so no input escapes the root; [`Place::parse`] undoes
-//! [`Place::key`]; the tree is distribution's, version 2 and 3 alike, so that either server goes on where the
+//! Guarantees: every key is built from parsed types, so no input escapes the root; [`ObjectPath::parse`] undoes
+//! [`ObjectPath::key`]; the tree is distribution's, version 2 and 3 alike, so that either server goes on where the
 //! other stopped. What is ours alone lies below `docker/registry/berth`, which distribution never visits.
 //! Must not: touch storage, know HTTP. No folder name is spelled outside this file.
-//! Start at [`Place`]; the drawn tree is on it.
+//! Start at [`ObjectPath`]; the drawn tree is on it.
 
 mod paths;
 
@@ -64,7 +64,7 @@ const LINK: &str = "link";
 ///   parts/<key>/<upload>/<part>                                         a driver's, of the object that will be at the key
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ObjectPath {
     /// The payload of a blob; manifests are blobs too.
     BlobData {
         /// Its address.
@@ -176,7 +176,7 @@ pub enum Place {
         /// The repair.
         run: Uuid,
         /// Where it lay.
-        was: Box<Place>,
+        was: Box<ObjectPath>,
     },
     /// What a repair moves, written before it does. Holds a line of JSON.
     TrashJournal {
@@ -192,7 +192,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl ObjectPath {
     /// The key of the object.
     pub fn key(&self) -> StorageKey {
         StorageKey::from_parts(match self {
@@ -426,7 +426,7 @@ impl Place {
 
 /// Every kind of prefix something is listed or deleted below.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Area<'a> {
+pub enum PathPrefix<'a> {
     /// All repositories.
     Repositories,
     /// One repository, with those below it.
@@ -467,7 +467,7 @@ pub enum Area<'a> {
     Blobs(Algorithm, u8),
     /// The other digests that begin with this byte; [`listed_digest`] reads the names.
     BlobAliases(Algorithm, u8),
-    /// The repositories our own index knows, as [`Area::Repositories`].
+    /// The repositories our own index knows, as [`PathPrefix::Repositories`].
     IndexedRepositories,
     /// The subjects of one algorithm that anything was seen to refer to; [`listed_digest`] reads the names.
     Subjects(&'a RepositoryName, Algorithm),
@@ -489,7 +489,7 @@ pub enum Area<'a> {
     Referrers(&'a RepositoryName),
 }
 
-impl Area<'_> {
+impl PathPrefix<'_> {
     /// The key everything in the area begins with.
     pub fn key(&self) -> StorageKey {
         StorageKey::from_parts(match self {
@@ -558,7 +558,7 @@ pub enum RepositoryEntry {
     Other,
 }
 
-/// Sorts an entry below [`Area::Repositories`] or [`Area::Repository`].
+/// Sorts an entry below [`PathPrefix::Repositories`] or [`PathPrefix::Repository`].
 pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     match (entry.kind, entry.name.as_str()) {
         (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
@@ -606,7 +606,7 @@ pub fn hash_state_offset(name: &str) -> Option<u64> {
         .filter(|offset: &u64| offset.to_string() == name)
 }
 
-/// The manifest an entry of [`Area::Subject`] stands for.
+/// The manifest an entry of [`PathPrefix::Subject`] stands for.
 pub fn referrer_name(name: &str) -> Option<Digest> {
     let (algorithm, hex) = name.split_once('-')?;
     digest(algorithm, hex)

@@ -14,7 +14,7 @@ use crate::registry::{
     About, CheckEvent, CheckOptions, CheckReport, Digests, Finding, FindingOutcome, Repair, UndoEvent,
     UndoReport,
 };
-use crate::storage::layout::Area;
+use crate::storage::layout::PathPrefix;
 
 /// What the flags alone cannot say.
 pub(super) const HELP: &str = "\
@@ -289,7 +289,7 @@ fn summary(checked: &CheckReport, checking: CheckOptions, seconds: u64) -> Vec<S
     if let Some(run) = checked.run {
         lines.push(format!(
             "   Trash    {}; `--undo {run}` puts it back",
-            Area::TrashOf(run).key()
+            PathPrefix::TrashOf(run).key()
         ));
     }
     lines

@@ -1,19 +1,19 @@
 //! A store that other servers wrote to before, and that crashes of theirs went over.
 
 use super::*;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use registry_oci::{RepositoryName, Tag};
 
 const PUSH: Headers<'_> = &[("content-type", OCI_MANIFEST)];
 
 impl Server {
-    fn write(&self, place: &Place, content: &str) {
+    fn write(&self, place: &ObjectPath, content: &str) {
         let path = self.path_of(place);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    fn path_of(&self, place: &Place) -> PathBuf {
+    fn path_of(&self, place: &ObjectPath) -> PathBuf {
         self.folder.path().join(place.key().as_str())
     }
 
@@ -21,25 +21,25 @@ impl Server {
     fn left(&self, name: &str, tag: &str, document: &str) -> Digest {
         let digest = Digest::sha256(document.as_bytes());
         let (repository, tag) = (RepositoryName::parse(name).unwrap(), Tag::parse(tag).unwrap());
-        self.write(&Place::BlobData { digest }, document);
+        self.write(&ObjectPath::BlobData { digest }, document);
         let text = digest.to_string();
         let r = || repository.clone();
         self.write(
-            &Place::RevisionLink {
+            &ObjectPath::RevisionLink {
                 repository: r(),
                 digest,
             },
             &text,
         );
         self.write(
-            &Place::TagIndex {
+            &ObjectPath::TagIndex {
                 repository: r(),
                 tag: tag.clone(),
                 digest,
             },
             &text,
         );
-        self.write(&Place::TagCurrent { repository: r(), tag }, &text);
+        self.write(&ObjectPath::TagCurrent { repository: r(), tag }, &text);
         digest
     }
 }
@@ -121,7 +121,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
         let tag = Tag::parse("v1").unwrap();
         let places = [
             (
-                Place::LayerLink {
+                ObjectPath::LayerLink {
                     repository: repository(),
                     digest: layer,
                 },
@@ -129,7 +129,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
                 "BLOB_UNKNOWN",
             ),
             (
-                Place::TagCurrent {
+                ObjectPath::TagCurrent {
                     repository: repository(),
                     tag,
                 },
@@ -137,7 +137,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
                 "MANIFEST_UNKNOWN",
             ),
             (
-                Place::RevisionLink {
+                ObjectPath::RevisionLink {
                     repository: repository(),
                     digest,
                 },
@@ -183,12 +183,12 @@ async fn a_broken_entry_of_a_tags_history_changes_nothing_and_is_healed() {
     for content in ["", "\0\0\0\0", "sha256:short", &long] {
         let server = server();
         let digest = server.push_image("a", "v1", "content").await;
-        let entry = Place::TagIndex {
+        let entry = ObjectPath::TagIndex {
             repository: RepositoryName::parse("a").unwrap(),
             tag: Tag::parse("v1").unwrap(),
             digest,
         };
-        let current = Place::TagCurrent {
+        let current = ObjectPath::TagCurrent {
             repository: RepositoryName::parse("a").unwrap(),
             tag: Tag::parse("v1").unwrap(),
         };

@@ -12,7 +12,7 @@ use super::inspector::Inspector;
 use super::report::Digests;
 use super::run::CheckRun;
 use crate::registry::Error;
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{PathPrefix, ObjectPath};
 
 /// How many payloads are checked at once.
 const AT_ONCE: usize = 8;
@@ -28,7 +28,7 @@ impl CheckRun<'_> {
     pub(super) async fn payloads(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
-            let mut starts = match registry.first_bytes(&Area::BlobStarts(algorithm)).await {
+            let mut starts = match registry.first_bytes(&PathPrefix::BlobStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
                     self.unreadable(error).await?;
@@ -37,7 +37,7 @@ impl CheckRun<'_> {
             };
             starts.sort_unstable();
             for start in starts {
-                let area = Area::Blobs(algorithm, start);
+                let area = PathPrefix::Blobs(algorithm, start);
                 let digests = match registry.list_digests(&area, algorithm, "list blobs").await {
                     Ok(digests) => digests,
                     Err(error) => {
@@ -86,7 +86,7 @@ impl CheckRun<'_> {
     pub(super) async fn aliases(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
-            let starts = match registry.first_bytes(&Area::BlobAliasStarts(algorithm)).await {
+            let starts = match registry.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await {
                 Ok(starts) => starts,
                 Err(error) => {
                     self.unreadable(error).await?;
@@ -94,7 +94,7 @@ impl CheckRun<'_> {
                 }
             };
             for start in starts {
-                let area = Area::BlobAliases(algorithm, start);
+                let area = PathPrefix::BlobAliases(algorithm, start);
                 let listed = registry
                     .list_digests(&area, algorithm, "list other digests")
                     .await;
@@ -109,7 +109,7 @@ impl CheckRun<'_> {
                     let look = match digest {
                         Ok(digest) => {
                             self.inspector
-                                .link_to_blob(Place::blob_alias(&digest), digest)
+                                .link_to_blob(ObjectPath::blob_alias(&digest), digest)
                                 .await
                         }
                         Err(error) => Err(error),
@@ -126,7 +126,7 @@ impl CheckRun<'_> {
 impl Inspector<'_> {
     /// Checks a payload; nothing when the folder of its name holds none.
     async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
-        let place = Place::blob_data(&digest);
+        let place = ObjectPath::blob_data(&digest);
         let key = place.key();
         let found = match self.registry.driver.stat(&key).await {
             Ok(found) => found,

@@ -6,7 +6,7 @@ use std::fmt;
 use registry_oci::{Digest, RepositoryName, Tag};
 use serde::Serialize;
 
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// A broken object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +21,19 @@ pub enum Finding {
     /// A link holds no digest: a crash emptied it, or something else wrote into it.
     LinkEmpty {
         /// The link.
-        link: Place,
+        link: ObjectPath,
     },
     /// A link holds another digest than its name says.
     LinkWrong {
         /// The link.
-        link: Place,
+        link: ObjectPath,
         /// The digest that it holds.
         holds: Digest,
     },
     /// A link leads to a payload that is missing or damaged.
     LinkDangling {
         /// The link.
-        link: Place,
+        link: ObjectPath,
         /// The digest that it holds.
         target: Digest,
     },
@@ -162,11 +162,11 @@ impl Finding {
             Self::BlobDamaged { digest, .. } => about.digest = Some(digest),
             Self::LinkEmpty { link } | Self::LinkWrong { link, .. } | Self::LinkDangling { link, .. } => {
                 match link {
-                    Place::LayerLink { repository, digest } | Place::RevisionLink { repository, digest } => {
+                    ObjectPath::LayerLink { repository, digest } | ObjectPath::RevisionLink { repository, digest } => {
                         about.repository = Some(repository.as_str());
                         about.digest = Some(digest);
                     }
-                    Place::TagIndex {
+                    ObjectPath::TagIndex {
                         repository,
                         tag,
                         digest,
@@ -175,7 +175,7 @@ impl Finding {
                         about.tag = Some(tag.as_str());
                         about.digest = Some(digest);
                     }
-                    Place::BlobAlias { digest } => about.digest = Some(digest),
+                    ObjectPath::BlobAlias { digest } => about.digest = Some(digest),
                     // No finding is about a link at another path.
                     _ => {}
                 }
@@ -411,21 +411,21 @@ impl fmt::Display for Problem<'_> {
 }
 
 /// A link in words.
-struct LinkName<'a>(&'a Place);
+struct LinkName<'a>(&'a ObjectPath);
 
 impl fmt::Display for LinkName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Place::LayerLink { repository, digest } => write!(f, "the link of {repository} to blob {digest}"),
-            Place::RevisionLink { repository, digest } => {
+            ObjectPath::LayerLink { repository, digest } => write!(f, "the link of {repository} to blob {digest}"),
+            ObjectPath::RevisionLink { repository, digest } => {
                 write!(f, "the link of {repository} to manifest {digest}")
             }
-            Place::TagIndex {
+            ObjectPath::TagIndex {
                 repository,
                 tag,
                 digest,
             } => write!(f, "the entry {digest} in the history of tag {repository}:{tag}"),
-            Place::BlobAlias { digest } => write!(f, "the link from the other digest {digest}"),
+            ObjectPath::BlobAlias { digest } => write!(f, "the link from the other digest {digest}"),
             place => write!(f, "`{}`", place.key()),
         }
     }

@@ -9,7 +9,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName};
 
 use super::report::Digests;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// How many digests of another algorithm are remembered, so that a blob that many repositories link is hashed once.
 const OTHERS_MAX: usize = 4096;
@@ -56,7 +56,7 @@ impl<'a> Inspector<'a> {
         if self.is_damaged(canonical) {
             return Ok(None);
         }
-        let key = Place::blob_data(canonical).key();
+        let key = ObjectPath::blob_data(canonical).key();
         match self.registry.driver.stat(&key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -71,7 +71,7 @@ impl<'a> Inspector<'a> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
-        let link = |digest| Place::revision_link(repository, &digest);
+        let link = |digest| ObjectPath::revision_link(repository, &digest);
         let Some(canonical) = self.valid_target(&link(*digest), digest).await? else {
             return Ok(None);
         };
@@ -87,7 +87,7 @@ impl<'a> Inspector<'a> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
-        let place = Place::layer_link(repository, digest);
+        let place = ObjectPath::layer_link(repository, digest);
         match self.valid_target(&place, digest).await? {
             Some(canonical) => self.payload_size(&canonical).await,
             None => Ok(None),
@@ -95,13 +95,13 @@ impl<'a> Inspector<'a> {
     }
 
     /// The digest that a link holds, unless that is wrong: a repair removes such a link.
-    async fn valid_target(&self, link: &Place, digest: &Digest) -> Result<Option<Digest>, Error> {
+    async fn valid_target(&self, link: &ObjectPath, digest: &Digest) -> Result<Option<Digest>, Error> {
         let target = self.link_target(link).await?;
         Ok(target.filter(|target| target.algorithm() != digest.algorithm() || target == digest))
     }
 
     /// The digest that a link holds. Nothing is logged.
-    pub(super) async fn link_target(&self, place: &Place) -> Result<Option<Digest>, Error> {
+    pub(super) async fn link_target(&self, place: &ObjectPath) -> Result<Option<Digest>, Error> {
         let found = self.registry.inspect_link(place).await?;
         Ok(found.and_then(|link| link.target))
     }
@@ -116,7 +116,7 @@ impl<'a> Inspector<'a> {
         if let Some(known) = known(self) {
             return Ok(known == *other);
         }
-        let key = Place::blob_data(canonical).key();
+        let key = ObjectPath::blob_data(canonical).key();
         let hashed = self.registry.hash_object(&key, other.algorithm(), &self.hashed);
         let Some(actual) = hashed.await? else {
             return Ok(true); // Gone meanwhile, which is another matter.

@@ -15,7 +15,7 @@ use crate::registry::Error;
 use crate::registry::links::DatedLink;
 use crate::registry::verify::SmallObject;
 use crate::registry::walk::RepositoryFolder;
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, PathPrefix, ObjectPath};
 use crate::storage::{EntryKind, Listing};
 
 /// How many links or tags are checked at once.
@@ -55,7 +55,7 @@ impl CheckRun<'_> {
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<(), CheckError> {
-        let area = Area::Revisions(repository, algorithm);
+        let area = PathPrefix::Revisions(repository, algorithm);
         let digests = match self
             .registry
             .list_digests(&area, algorithm, "list manifests")
@@ -82,7 +82,7 @@ impl CheckRun<'_> {
     }
 
     async fn layers(&mut self, repository: &RepositoryName, algorithm: Algorithm) -> Result<(), CheckError> {
-        let area = Area::LayersOf(repository, algorithm);
+        let area = PathPrefix::LayersOf(repository, algorithm);
         let doing = "list the blobs of a repository";
         let digests = match self.registry.list_digests(&area, algorithm, doing).await {
             Ok(digests) => digests,
@@ -94,7 +94,7 @@ impl CheckRun<'_> {
                 let inspector = &inspector;
                 async move {
                     let digest = digest?;
-                    let place = Place::layer_link(repository, &digest);
+                    let place = ObjectPath::layer_link(repository, &digest);
                     inspector.link_to_blob(place, digest).await
                 }
             })
@@ -110,7 +110,7 @@ impl CheckRun<'_> {
 
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CheckError> {
         let failed = Error::storage("list tags");
-        let listing = match self.registry.driver.list(&Area::Tags(repository).key()).await {
+        let listing = match self.registry.driver.list(&PathPrefix::Tags(repository).key()).await {
             Ok(listing) => listing,
             Err(source) => return self.unreadable(failed(source)).await,
         };
@@ -144,7 +144,7 @@ impl CheckRun<'_> {
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<(), CheckError> {
-        let area = Area::Subjects(repository, algorithm);
+        let area = PathPrefix::Subjects(repository, algorithm);
         let mut subjects = match self
             .registry
             .list_digests(&area, algorithm, "list subjects")
@@ -159,7 +159,7 @@ impl CheckRun<'_> {
                 Err(error) => return self.unreadable(error).await,
             };
             let failed = Error::storage("list referrers");
-            let area = Area::Subject(repository, &subject).key();
+            let area = PathPrefix::Subject(repository, &subject).key();
             let entries: Listing = match self.registry.driver.list(&area).await {
                 Ok(entries) => entries,
                 Err(source) => return self.unreadable(failed(source)).await,
@@ -194,7 +194,7 @@ struct HistoryEntry {
 
 impl Inspector<'_> {
     /// Checks the link of a repository to a blob, or an alias.
-    pub(super) async fn link_to_blob(&self, link: Place, digest: Digest) -> Result<Vec<Diagnosis>, Error> {
+    pub(super) async fn link_to_blob(&self, link: ObjectPath, digest: Digest) -> Result<Vec<Diagnosis>, Error> {
         let Some(DatedLink {
             target,
             modified: seen,
@@ -230,15 +230,15 @@ impl Inspector<'_> {
 
     /// Checks a tag, and counts its links.
     async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(u64, Vec<Diagnosis>), Error> {
-        let current = Place::tag_current(repository, tag);
+        let current = ObjectPath::tag_current(repository, tag);
         let now = self.registry.inspect_link(&current).await?;
         let history = self.history(repository, tag).await?;
         let links = history.len() as u64 + u64::from(now.is_some());
-        let entry = |digest: &Digest| Place::tag_index(repository, tag, digest);
+        let entry = |digest: &Digest| ObjectPath::tag_index(repository, tag, digest);
         let whole_tag = |finding| {
             // The history first: the link to what the tag means stays until the end. All objects are moved, because a
             // tag with a folder is listed.
-            let shelf = current.shelf();
+            let prune_root = current.prune_root();
             let past = history
                 .iter()
                 .map(|past| (entry(&past.digest), past.link.modified));
@@ -246,7 +246,7 @@ impl Inspector<'_> {
             let moves = all.map(|(place, seen)| Move {
                 place,
                 seen,
-                shelf: shelf.clone(),
+                prune_root: prune_root.clone(),
             });
             Diagnosis::with(finding, moves.collect())
         };
@@ -258,8 +258,8 @@ impl Inspector<'_> {
             }
             let wholly = unset(repository, tag, TagHistory::Lost);
             if links == 0 {
-                let (prefix, shelf) = (Area::Tag(repository, tag).key(), current.shelf());
-                return Ok((0, vec![Diagnosis::empty(wholly, prefix, shelf)]));
+                let (prefix, prune_root) = (PathPrefix::Tag(repository, tag).key(), current.prune_root());
+                return Ok((0, vec![Diagnosis::empty(wholly, prefix, prune_root)]));
             }
             // A tag without a link was never set, or was not wholly deleted. An empty link was left by a crash.
             for past in history.iter().filter(|_| now.is_some()) {
@@ -302,12 +302,12 @@ impl Inspector<'_> {
     async fn history(&self, repository: &RepositoryName, tag: &Tag) -> Result<Vec<HistoryEntry>, Error> {
         let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
-            let area = Area::TagHistory(repository, tag, algorithm);
+            let area = PathPrefix::TagHistory(repository, tag, algorithm);
             let doing = "list the history of a tag";
             let digests = self.registry.list_digests(&area, algorithm, doing).await?;
             let mut entries = digests
                 .map_ok(async |digest| {
-                    let place = Place::tag_index(repository, tag, &digest);
+                    let place = ObjectPath::tag_index(repository, tag, &digest);
                     let found = self.registry.inspect_link(&place).await?;
                     Ok(found.map(|link| HistoryEntry { digest, link }))
                 })
@@ -331,7 +331,7 @@ impl Inspector<'_> {
         if self.manifest_size(repository, referrer).await?.is_none() {
             return Ok(Vec::new());
         }
-        let entry = Place::referrer_entry(repository, subject, referrer);
+        let entry = ObjectPath::referrer_entry(repository, subject, referrer);
         let seen = match self
             .registry
             .read_small(&entry.key(), MANIFEST_MAX as u64)
@@ -361,7 +361,7 @@ impl Inspector<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Move>, Error> {
-        let mark = Place::referrer_known(repository, digest);
+        let mark = ObjectPath::referrer_known(repository, digest);
         match self.registry.driver.stat(&mark.key()).await {
             Ok(found) => Ok(Some(Move::new(mark, found.modified))),
             Err(error) if error.is_not_found() => Ok(None),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, Mentions, RepositoryName};
+use registry_oci::{Algorithm, Digest, Manifest, ManifestKind, ManifestReferences, RepositoryName};
 
 use super::diagnosis::Diagnosis;
 use super::finding::Finding;
@@ -14,7 +14,7 @@ use crate::registry::manifest_parser::STORED_MAX;
 use crate::registry::manifest_rules::{IndexChildren, lies_elsewhere};
 use crate::registry::verify::SmallObject;
 use crate::registry::{Error, offload};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// How many sizes are remembered of one repository, whose images share most of their layers.
 const MEMO_MAX: usize = 64 * 1024;
@@ -73,7 +73,7 @@ impl Inspector<'_> {
         digest: Digest,
         memo: &SizeMemo,
     ) -> Result<Vec<Diagnosis>, Error> {
-        let link = Place::revision_link(repository, &digest);
+        let link = ObjectPath::revision_link(repository, &digest);
         let Some(DatedLink {
             target,
             modified: seen,
@@ -107,7 +107,7 @@ impl Inspector<'_> {
         if self.is_damaged(&canonical) {
             return Ok(vec![dangling()]);
         }
-        let payload = Place::blob_data(&canonical);
+        let payload = ObjectPath::blob_data(&canonical);
         let (bytes, modified) = match self.registry.read_small(&payload.key(), STORED_MAX).await? {
             SmallObject::Whole { bytes, modified } => (bytes, modified),
             SmallObject::TooLarge { .. } => return Ok(vec![unreadable("it is larger than any manifest")]),
@@ -210,7 +210,7 @@ impl Inspector<'_> {
         };
         // A manifest with two digests has an entry under the one by which it was pushed.
         for referrer in [Some(digest), document.other].into_iter().flatten() {
-            let entry = Place::referrer_entry(repository, &subject, &referrer);
+            let entry = ObjectPath::referrer_entry(repository, &subject, &referrer);
             match self.registry.driver.stat(&entry.key()).await {
                 Ok(_) => return Ok(None),
                 Err(error) if error.is_not_found() => {}
@@ -274,7 +274,7 @@ fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChild
         ManifestKind::Image => blobs.collect(),
         ManifestKind::Index => listed.collect(),
         ManifestKind::Schema1 => {
-            let mentions = Mentions::read(bytes).unwrap_or_default();
+            let mentions = ManifestReferences::read(bytes).unwrap_or_default();
             let blobs = mentions.content.into_iter().map(|digest| RequiredContent {
                 digest,
                 kind: ReferenceKind::Blob,

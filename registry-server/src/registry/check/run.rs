@@ -110,8 +110,8 @@ impl<'a> CheckRun<'a> {
         if self.repair == Repair::Report {
             return (self.watch)(CheckEvent::Found(&finding, FindingOutcome::Reported));
         }
-        if let Some((prefix, shelf)) = empty {
-            let pruned = self.registry.driver.prune(&prefix, &shelf).await;
+        if let Some((prefix, prune_root)) = empty {
+            let pruned = self.registry.driver.prune(&prefix, &prune_root).await;
             return self.emptied(&finding, pruned.map_err(Error::storage("remove empty folders")));
         }
         if moves.is_empty() {

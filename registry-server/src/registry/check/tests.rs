@@ -16,7 +16,7 @@ use crate::registry::tests::content::{
 };
 use crate::registry::tests::in_folder;
 use crate::registry::{Digests, TagHistory, UndoEvent};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 const REPORT: CheckOptions = CheckOptions {
     digests: Digests::Hashed,
@@ -114,36 +114,36 @@ fn tag(text: &str) -> Tag {
     Tag::parse(text).unwrap()
 }
 
-fn layer(repository: &RepositoryName, digest: Digest) -> Place {
+fn layer(repository: &RepositoryName, digest: Digest) -> ObjectPath {
     let repository = repository.clone();
-    Place::LayerLink { repository, digest }
+    ObjectPath::LayerLink { repository, digest }
 }
 
-fn revision(repository: &RepositoryName, digest: Digest) -> Place {
+fn revision(repository: &RepositoryName, digest: Digest) -> ObjectPath {
     let repository = repository.clone();
-    Place::RevisionLink { repository, digest }
+    ObjectPath::RevisionLink { repository, digest }
 }
 
-fn current(repository: &RepositoryName, tag: &str) -> Place {
-    Place::TagCurrent {
+fn current(repository: &RepositoryName, tag: &str) -> ObjectPath {
+    ObjectPath::TagCurrent {
         repository: repository.clone(),
         tag: self::tag(tag),
     }
 }
 
-fn history(repository: &RepositoryName, tag: &str, digest: Digest) -> Place {
-    Place::TagIndex {
+fn history(repository: &RepositoryName, tag: &str, digest: Digest) -> ObjectPath {
+    ObjectPath::TagIndex {
         repository: repository.clone(),
         tag: self::tag(tag),
         digest,
     }
 }
 
-fn dangling(link: Place, target: Digest) -> Finding {
+fn dangling(link: ObjectPath, target: Digest) -> Finding {
     Finding::LinkDangling { link, target }
 }
 
-fn write(folder: &Path, place: &Place, content: &[u8]) {
+fn write(folder: &Path, place: &ObjectPath, content: &[u8]) {
     let path = path(folder, place);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
@@ -161,7 +161,7 @@ async fn with_image() -> (tempfile::TempDir, Registry, RepositoryName, Digest, D
 async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
     for content in [&b"LAYER"[..], b""] {
         let (folder, registry, app, blob, image) = with_image().await;
-        let place = Place::BlobData { digest: blob };
+        let place = ObjectPath::BlobData { digest: blob };
         write(folder.path(), &place, content);
         let missing = Finding::BlobMissing {
             repository: app.clone(),
@@ -203,7 +203,7 @@ async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
 #[tokio::test]
 async fn a_blob_that_is_gone_leaves_a_link_that_goes_and_a_manifest_that_is_told() {
     let (folder, registry, app, blob, image) = with_image().await;
-    std::fs::remove_file(path(folder.path(), &Place::BlobData { digest: blob })).unwrap();
+    std::fs::remove_file(path(folder.path(), &ObjectPath::BlobData { digest: blob })).unwrap();
     let missing = Finding::BlobMissing {
         repository: app.clone(),
         manifest: image,
@@ -219,7 +219,7 @@ async fn a_manifest_that_is_damaged_or_gone_goes_with_the_tags_that_mean_it() {
         let (folder, registry, app, _, image) = with_image().await;
         let other = name("other");
         push(&registry, &other, "kept", &MediaType::OCI_INDEX, empty_index()).await;
-        let place = Place::BlobData { digest: image };
+        let place = ObjectPath::BlobData { digest: image };
         match content {
             Some(content) => write(folder.path(), &place, content),
             None => std::fs::remove_file(path(folder.path(), &place)).unwrap(),
@@ -268,7 +268,7 @@ async fn links_that_hold_nothing_or_something_else_are_found_wherever_they_are()
         &other.to_string(),
     ] {
         let (folder, registry, app, blob, image) = with_image().await;
-        let wrong = |link: Place| match content == other.to_string() {
+        let wrong = |link: ObjectPath| match content == other.to_string() {
             true => Finding::LinkWrong { link, holds: other },
             false => Finding::LinkEmpty { link },
         };
@@ -381,7 +381,7 @@ async fn what_a_manifest_mentions_must_be_there_in_its_repository_with_its_size(
             descriptor(&blob, said)
         );
         let digest = Digest::sha256(text.as_bytes());
-        write(folder.path(), &Place::BlobData { digest }, text.as_bytes());
+        write(folder.path(), &ObjectPath::BlobData { digest }, text.as_bytes());
         let link = revision(repository, digest);
         write(folder.path(), &link, digest.to_string().as_bytes());
         let index = format!(
@@ -392,7 +392,7 @@ async fn what_a_manifest_mentions_must_be_there_in_its_repository_with_its_size(
         let index_digest = Digest::sha256(index.as_bytes());
         write(
             folder.path(),
-            &Place::BlobData { digest: index_digest },
+            &ObjectPath::BlobData { digest: index_digest },
             index.as_bytes(),
         );
         let index_link = revision(repository, index_digest);
@@ -430,7 +430,7 @@ async fn a_manifest_nobody_can_read_is_told_and_stays() {
     let (folder, registry, app, ..) = with_image().await;
     for text in ["[]", "{", "\0"] {
         let digest = Digest::sha256(text.as_bytes());
-        write(folder.path(), &Place::BlobData { digest }, text.as_bytes());
+        write(folder.path(), &ObjectPath::BlobData { digest }, text.as_bytes());
         let link = revision(&app, digest);
         write(folder.path(), &link, digest.to_string().as_bytes());
         let (_, found) = check(&registry, MOVE).await;
@@ -450,11 +450,11 @@ async fn other_digests_and_their_links_must_lead_to_what_they_say() {
     let (stored, other) = (Digest::sha256(&content), Digest::of(Algorithm::Sha512, &content));
     push_blob(&registry, &app, &other, &content).await;
     assert_eq!(check(&registry, REPORT).await.1, []);
-    let alias = Place::BlobAlias { digest: other };
+    let alias = ObjectPath::BlobAlias { digest: other };
     let elsewhere = Digest::sha256(b"elsewhere");
     write(
         folder.path(),
-        &Place::BlobData { digest: elsewhere },
+        &ObjectPath::BlobData { digest: elsewhere },
         b"elsewhere",
     );
     for link in [&alias, &layer(&app, other)] {
@@ -466,7 +466,7 @@ async fn other_digests_and_their_links_must_lead_to_what_they_say() {
         breaks(folder.path(), &registry, vec![wrong], vec![]).await;
         write(folder.path(), link, stored.to_string().as_bytes());
     }
-    std::fs::remove_file(path(folder.path(), &Place::BlobData { digest: stored })).unwrap();
+    std::fs::remove_file(path(folder.path(), &ObjectPath::BlobData { digest: stored })).unwrap();
     let expected = vec![
         dangling(alias, stored),
         dangling(layer(&app, other), stored),
@@ -483,7 +483,7 @@ async fn the_index_of_referrers_is_mended_by_forgetting() {
         descriptor(&image, 1)
     );
     let referrer = push(&registry, &app, "", &MediaType::OCI_INDEX, text).await;
-    let entry = Place::ReferrerEntry {
+    let entry = ObjectPath::ReferrerEntry {
         repository: app.clone(),
         subject: image,
         referrer,
@@ -575,7 +575,7 @@ async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_o
 #[tokio::test]
 async fn a_repair_sweeps_what_interrupted_writes_left_and_a_check_does_not() {
     let (folder, registry, app, blob, _) = with_image().await;
-    let data = path(folder.path(), &Place::BlobData { digest: blob });
+    let data = path(folder.path(), &ObjectPath::BlobData { digest: blob });
     let stray = data.with_file_name(format!("data.{}.tmp", Uuid::new_v4()));
     std::fs::write(&stray, "left").unwrap();
     let old = std::time::SystemTime::now() - 2 * LEFTOVER;

@@ -17,8 +17,8 @@ use super::diagnosis::Move;
 use super::finding::Finding;
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::Place;
-use crate::storage::{self, Condition, Durability, Intake, Mode, ReadRange, StorageKey, incoming};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Condition, Durability, LargeWrite, Mode, ReadRange, StorageKey, put_stream};
 
 /// A line is never this long.
 pub(super) const LINE_MAX: u64 = 64 * 1024;
@@ -76,7 +76,7 @@ impl<'a> Trash<'a> {
 
     /// Moves an object to the trash.
     pub(super) async fn take(&mut self, object: &Move, finding: &Finding) -> Result<Moved, Error> {
-        let Move { place, seen, shelf } = object;
+        let Move { place, seen, prune_root } = object;
         let driver = &self.registry.driver;
         let failed = Error::storage("move something to the trash");
         let key = place.key();
@@ -86,7 +86,7 @@ impl<'a> Trash<'a> {
             Err(error) if error.is_not_found() => return Ok(Moved::No),
             Err(source) => return Err(failed(source)),
         };
-        let target = Place::Trashed {
+        let target = ObjectPath::Trashed {
             run: self.run,
             was: Box::new(place.clone()),
         }
@@ -102,7 +102,7 @@ impl<'a> Trash<'a> {
         };
         let mut text = serde_json::to_vec(&line).expect("a line has string keys only and is always JSON");
         text.push(b'\n');
-        let journal = Place::TrashJournal {
+        let journal = ObjectPath::TrashJournal {
             run: self.run,
             number: self.moves,
         };
@@ -122,7 +122,7 @@ impl<'a> Trash<'a> {
         }
         self.registry.invalidate_at(place).await?;
         let removed = driver
-            .delete_if(&key, &condition, shelf, Durability::PowerLoss)
+            .delete_if(&key, &condition, prune_root, Durability::PowerLoss)
             .await;
         self.registry.invalidate_at(place).await?;
         match removed {
@@ -134,7 +134,7 @@ impl<'a> Trash<'a> {
         }
     }
 
-    async fn drop_copy(&self, journal: &Place, target: &StorageKey) -> Result<(), Error> {
+    async fn drop_copy(&self, journal: &ObjectPath, target: &StorageKey) -> Result<(), Error> {
         for key in [target, &journal.key()] {
             self.registry.discard(key).await?;
         }
@@ -150,11 +150,11 @@ impl Registry {
         to: &StorageKey,
         content: storage::Content,
     ) -> Result<(), storage::Error> {
-        match self.driver.intake() {
-            Intake::Parts(store) => store.copy(from, to, content.size).await,
-            Intake::Append(_) => {
+        match self.driver.large_write() {
+            LargeWrite::Multipart(store) => store.copy(from, to, content.size).await,
+            LargeWrite::Append(_) => {
                 let size = content.size;
-                incoming::write(&*self.driver, to, size, content).await
+                put_stream::put(&*self.driver, to, size, content).await
             }
         }
     }
@@ -162,14 +162,14 @@ impl Registry {
     /// Removes an object from the trash, and the folders that become empty.
     pub(super) async fn discard(&self, key: &StorageKey) -> Result<(), Error> {
         let any = Condition::Older(SystemTime::now() + std::time::Duration::from_secs(24 * 3600));
-        let shelf = Place::TrashJournal {
+        let prune_root = ObjectPath::TrashJournal {
             run: Uuid::nil(),
             number: 0,
         }
-        .shelf();
+        .prune_root();
         match self
             .driver
-            .delete_if(key, &any, &shelf, Durability::PowerLoss)
+            .delete_if(key, &any, &prune_root, Durability::PowerLoss)
             .await
         {
             Ok(_) => Ok(()),
@@ -184,6 +184,6 @@ pub(super) fn read_line(run: Uuid, bytes: &Bytes) -> Option<(StorageKey, Storage
     let line: JournalLine = serde_json::from_slice(bytes).ok()?;
     let from = StorageKey::parse(&line.from).ok()?;
     let to = StorageKey::parse(&line.to).ok()?;
-    let was = Box::new(Place::parse(&from)?);
-    (line.version == VERSION && Place::Trashed { run, was }.key() == to).then_some((from, to))
+    let was = Box::new(ObjectPath::parse(&from)?);
+    (line.version == VERSION && ObjectPath::Trashed { run, was }.key() == to).then_some((from, to))
 }

@@ -11,8 +11,8 @@ use registry_oci::{Digest, MANIFEST_MAX};
 use crate::registry::check::finding::Finding;
 use crate::registry::verify::Verifier;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::Place;
-use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, incoming};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, put_stream};
 
 /// A link or an entry of our own index is never this large.
 const SMALL_MAX: u64 = MANIFEST_MAX as u64;
@@ -83,7 +83,7 @@ impl<'a> StorePair<'a> {
 
     /// Copies a payload.
     pub(super) async fn payload(&self, digest: Digest) -> Result<CopyOutcome, ObjectError> {
-        let key = Place::blob_data(&digest).key();
+        let key = ObjectPath::blob_data(&digest).key();
         let reading = Error::storage("read a blob");
         let writing = Error::storage("write a blob");
         let size = match self.source.driver.stat(&key).await {
@@ -104,7 +104,7 @@ impl<'a> StorePair<'a> {
         };
         let size = content.size;
         let stream = std::pin::pin!(verified(content, digest, &self.bytes));
-        match incoming::write(&*self.target.driver, &key, size, stream).await {
+        match put_stream::put(&*self.target.driver, &key, size, stream).await {
             Ok(()) => Ok(CopyOutcome::Copied),
             Err(StreamError::Damaged) => Ok(CopyOutcome::left_out(Finding::BlobDamaged { digest, size })),
             Err(StreamError::Read(source)) => Err(ObjectError::Read(reading(source))),
@@ -114,7 +114,7 @@ impl<'a> StorePair<'a> {
     }
 
     /// Copies a link, if its payload is in the target.
-    pub(super) async fn link(&self, link: Place, digest: Digest) -> Result<CopyOutcome, ObjectError> {
+    pub(super) async fn link(&self, link: ObjectPath, digest: Digest) -> Result<CopyOutcome, ObjectError> {
         let Some(found) = self.source.inspect_link(&link).await.map_err(ObjectError::Read)? else {
             return Ok(CopyOutcome::Gone);
         };
@@ -131,12 +131,12 @@ impl<'a> StorePair<'a> {
     }
 
     /// Writes a link, unless the target has it with the same digest.
-    pub(super) async fn write_link(&self, link: &Place, target: &Digest) -> Result<CopyOutcome, ObjectError> {
+    pub(super) async fn write_link(&self, link: &ObjectPath, target: &Digest) -> Result<CopyOutcome, ObjectError> {
         self.write_if_changed(link, Bytes::from(target.to_string())).await
     }
 
     /// Copies an entry of our own index.
-    pub(super) async fn entry(&self, place: &Place) -> Result<CopyOutcome, ObjectError> {
+    pub(super) async fn entry(&self, place: &ObjectPath) -> Result<CopyOutcome, ObjectError> {
         match self.source.driver.get(&place.key(), SMALL_MAX).await {
             Ok(bytes) => self.write_if_changed(place, bytes).await,
             Err(error) if error.is_not_found() => Ok(CopyOutcome::Gone),
@@ -145,12 +145,12 @@ impl<'a> StorePair<'a> {
     }
 
     /// Whether the target has a link that holds any digest.
-    pub(super) async fn has_link(&self, link: &Place) -> Result<bool, ObjectError> {
+    pub(super) async fn has_link(&self, link: &ObjectPath) -> Result<bool, ObjectError> {
         let found = self.target.inspect_link(link).await.map_err(ObjectError::Write)?;
         Ok(found.is_some_and(|link| link.target.is_some()))
     }
 
-    async fn write_if_changed(&self, place: &Place, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
+    async fn write_if_changed(&self, place: &ObjectPath, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
         let (key, failed) = (place.key(), Error::storage("write a link"));
         match self.target.driver.get(&key, SMALL_MAX).await {
             Ok(there) if there == bytes => return self.keep_existing(&key).await,
@@ -181,7 +181,7 @@ impl<'a> StorePair<'a> {
         if known().contains(digest) {
             return Ok(true);
         }
-        let key = Place::blob_data(digest).key();
+        let key = ObjectPath::blob_data(digest).key();
         match self.target.driver.stat(&key).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(false),

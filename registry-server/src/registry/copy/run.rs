@@ -14,7 +14,7 @@ use crate::registry::ticker::Ticker;
 use crate::registry::walk::RepositoryFolder;
 use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, PathPrefix, ObjectPath};
 
 /// How many payloads are copied at once. Small ones are in memory as a whole.
 const PAYLOADS: usize = 8;
@@ -57,10 +57,10 @@ impl<'a> CopyRun<'a> {
     pub(super) async fn payloads(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            let mut starts = self.required(source.first_bytes(&Area::BlobStarts(algorithm)).await)?;
+            let mut starts = self.required(source.first_bytes(&PathPrefix::BlobStarts(algorithm)).await)?;
             starts.sort_unstable();
             for start in starts {
-                let area = Area::Blobs(algorithm, start);
+                let area = PathPrefix::Blobs(algorithm, start);
                 let digests = self.required(source.list_digests(&area, algorithm, "list blobs").await)?;
                 let pair = Arc::clone(&self.pair);
                 let outcomes = digests
@@ -84,11 +84,11 @@ impl<'a> CopyRun<'a> {
     pub(super) async fn aliases(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            for start in self.required(source.first_bytes(&Area::BlobAliasStarts(algorithm)).await)? {
-                let area = Area::BlobAliases(algorithm, start);
+            for start in self.required(source.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await)? {
+                let area = PathPrefix::BlobAliases(algorithm, start);
                 let digests =
                     self.required(source.list_digests(&area, algorithm, "list other digests").await)?;
-                self.links(digests, |digest| Place::blob_alias(&digest)).await?;
+                self.links(digests, |digest| ObjectPath::blob_alias(&digest)).await?;
             }
         }
         Ok(())
@@ -97,7 +97,7 @@ impl<'a> CopyRun<'a> {
     /// Copies all repositories.
     pub(super) async fn repositories(&mut self) -> Result<(), CopyError> {
         let source = self.pair.source;
-        let mut walk = self.required(source.walk(Area::Repositories).await)?;
+        let mut walk = self.required(source.walk(PathPrefix::Repositories).await)?;
         while let Some(folder) = walk.next().await {
             match folder {
                 Ok(folder) => self.folder(folder).await?,
@@ -124,16 +124,16 @@ impl<'a> CopyRun<'a> {
         let source = self.pair.source;
         self.copied.repositories += 1;
         for algorithm in Algorithm::ALL {
-            let area = Area::LayersOf(&repository, algorithm);
+            let area = PathPrefix::LayersOf(&repository, algorithm);
             let doing = "list the blobs of a repository";
             let digests = self.required(source.list_digests(&area, algorithm, doing).await)?;
-            let layer = |digest| Place::layer_link(&repository, &digest);
+            let layer = |digest| ObjectPath::layer_link(&repository, &digest);
             self.links(digests, layer).await?;
         }
         for algorithm in Algorithm::ALL {
-            let area = Area::Revisions(&repository, algorithm);
+            let area = PathPrefix::Revisions(&repository, algorithm);
             let digests = self.required(source.list_digests(&area, algorithm, "list manifests").await)?;
-            let revision = |digest| Place::revision_link(&repository, &digest);
+            let revision = |digest| ObjectPath::revision_link(&repository, &digest);
             self.links(digests, revision).await?;
         }
         self.referrers(&repository).await?;
@@ -144,29 +144,29 @@ impl<'a> CopyRun<'a> {
     async fn referrers(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            let area = Area::Subjects(repository, algorithm);
+            let area = PathPrefix::Subjects(repository, algorithm);
             let mut subjects = self.required(source.list_digests(&area, algorithm, "list subjects").await)?;
             while let Some(subject) = subjects.next().await {
                 let subject = self.required(subject)?;
                 let failed = Error::storage("list referrers");
-                let area = Area::Subject(repository, &subject).key();
+                let area = PathPrefix::Subject(repository, &subject).key();
                 let listing = self.required(source.driver.list(&area).await.map_err(&failed))?;
                 let referrers = listing
                     .map_err(failed)
                     .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
                     .boxed();
-                let entry = |referrer| Place::referrer_entry(repository, &subject, &referrer);
+                let entry = |referrer| ObjectPath::referrer_entry(repository, &subject, &referrer);
                 self.entries(referrers, entry).await?;
             }
         }
         for algorithm in Algorithm::ALL {
-            let area = Area::ReferrersKnown(repository, algorithm);
+            let area = PathPrefix::ReferrersKnown(repository, algorithm);
             let marks = self.required(
                 source
                     .list_digests(&area, algorithm, "list known manifests")
                     .await,
             )?;
-            let mark = |digest| Place::referrer_known(repository, &digest);
+            let mark = |digest| ObjectPath::referrer_known(repository, &digest);
             self.entries(marks, mark).await?;
         }
         Ok(())
@@ -174,7 +174,7 @@ impl<'a> CopyRun<'a> {
 
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list tags");
-        let area = Area::Tags(repository).key();
+        let area = PathPrefix::Tags(repository).key();
         let listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
         let pair = Arc::clone(&self.pair);
         let outcomes = listing
@@ -196,7 +196,7 @@ impl<'a> CopyRun<'a> {
     /// Counts the uploads in progress, which are not copied.
     async fn uploads(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list the uploads of a repository");
-        let area = Area::Uploads(repository).key();
+        let area = PathPrefix::Uploads(repository).key();
         let mut listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
         while let Some(entry) = listing.next().await {
             if self.required(entry.map_err(&failed))?.kind == EntryKind::Prefix {
@@ -209,7 +209,7 @@ impl<'a> CopyRun<'a> {
     async fn links(
         &mut self,
         digests: impl Stream<Item = Result<Digest, Error>> + Send,
-        place: impl Fn(Digest) -> Place + Send + Sync,
+        place: impl Fn(Digest) -> ObjectPath + Send + Sync,
     ) -> Result<(), CopyError> {
         let pair = Arc::clone(&self.pair);
         let outcomes = digests
@@ -228,7 +228,7 @@ impl<'a> CopyRun<'a> {
     async fn entries(
         &mut self,
         digests: impl Stream<Item = Result<Digest, Error>> + Send,
-        place: impl Fn(Digest) -> Place + Send + Sync,
+        place: impl Fn(Digest) -> ObjectPath + Send + Sync,
     ) -> Result<(), CopyError> {
         let pair = Arc::clone(&self.pair);
         let outcomes = digests
@@ -318,7 +318,7 @@ impl<'a> CopyRun<'a> {
 impl StorePair<'_> {
     /// Copies a tag with its history, if its manifest is in the target. The link to the manifest is written last.
     async fn tag(&self, repository: &RepositoryName, tag: Tag) -> Result<CopyOutcome, ObjectError> {
-        let current = Place::tag_current(repository, &tag);
+        let current = ObjectPath::tag_current(repository, &tag);
         // Read before the history, because a push writes it after the history.
         let Some(link) = self
             .source
@@ -335,7 +335,7 @@ impl StorePair<'_> {
                 history: TagHistory::Recoverable,
             }));
         };
-        if !self.has_link(&Place::revision_link(repository, &digest)).await? {
+        if !self.has_link(&ObjectPath::revision_link(repository, &digest)).await? {
             return Ok(CopyOutcome::left_out(Finding::TagDangling {
                 repository: repository.clone(),
                 tag,
@@ -343,12 +343,12 @@ impl StorePair<'_> {
             }));
         }
         for algorithm in Algorithm::ALL {
-            let area = Area::TagHistory(repository, &tag, algorithm);
+            let area = PathPrefix::TagHistory(repository, &tag, algorithm);
             let doing = "list the history of a tag";
             let listed = self.source.list_digests(&area, algorithm, doing).await;
             let mut history = listed.map_err(ObjectError::Read)?;
             while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
-                let entry = Place::tag_index(repository, &tag, &digest);
+                let entry = ObjectPath::tag_index(repository, &tag, &digest);
                 // The name of an entry says what it holds, even if a crash emptied it.
                 self.write_link(&entry, &digest).await?;
             }

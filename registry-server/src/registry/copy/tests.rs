@@ -14,7 +14,7 @@ use crate::registry::Finding;
 use crate::registry::tests::content::{descriptor, keys, name, path, push, push_blob, push_image};
 use crate::registry::tests::in_folder;
 use crate::registry::{CheckEvent, CheckOptions, Digests, Repair, Settings};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{InMemory, StorageKey};
 
 fn in_memory() -> Registry {
@@ -57,8 +57,10 @@ async fn objects(registry: &Registry) -> BTreeMap<String, Bytes> {
     let mut objects = BTreeMap::new();
     for key in keys(registry.driver()).await {
         let parsed = StorageKey::parse(&key).unwrap();
-        match Place::parse(&parsed).unwrap_or_else(|| panic!("nobody knows {key}")) {
-            Place::UploadData { .. } | Place::UploadStartedAt { .. } | Place::UploadHashState { .. } => {}
+        match ObjectPath::parse(&parsed).unwrap_or_else(|| panic!("nobody knows {key}")) {
+            ObjectPath::UploadData { .. }
+            | ObjectPath::UploadStartedAt { .. }
+            | ObjectPath::UploadHashState { .. } => {}
             _ => drop(objects.insert(key, registry.driver().get(&parsed, u64::MAX).await.unwrap())),
         }
     }
@@ -144,13 +146,13 @@ async fn what_is_damaged_stays_behind_with_what_hangs_on_it() {
     push_image(&source, &good, "v1", "whole").await;
     push_image(&source, &app, "lost", "something else").await;
     let blob = Digest::sha256(b"layer");
-    let write = |place: &Place, text: &str| std::fs::write(path(folder.path(), place), text).unwrap();
-    let layer = |digest| Place::LayerLink {
+    let write = |place: &ObjectPath, text: &str| std::fs::write(path(folder.path(), place), text).unwrap();
+    let layer = |digest| ObjectPath::LayerLink {
         repository: app.clone(),
         digest,
     };
-    write(&Place::BlobData { digest: blob }, "LAYER");
-    write(&Place::BlobData { digest: torn }, "");
+    write(&ObjectPath::BlobData { digest: blob }, "LAYER");
+    write(&ObjectPath::BlobData { digest: torn }, "");
     write(&layer(Digest::sha256(b"{}")), "");
     write(&layer(Digest::sha256(b"something else")), &blob.to_string());
     let target = in_memory();
@@ -169,7 +171,7 @@ async fn what_is_damaged_stays_behind_with_what_hangs_on_it() {
     );
     assert_eq!((left.len(), copied.left_out), (7, 7), "{left:?}");
     for digest in [blob, torn] {
-        let key = Place::BlobData { digest }.key();
+        let key = ObjectPath::BlobData { digest }.key();
         assert!(
             target.driver().stat(&key).await.unwrap_err().is_not_found(),
             "{digest}"
@@ -186,7 +188,7 @@ async fn a_torn_blob_at_the_target_is_replaced_when_its_size_tells() {
     let source = filled(folder.path()).await;
     let target = in_folder(other.path());
     copy(&source, &target).await;
-    let place = Place::BlobData {
+    let place = ObjectPath::BlobData {
         digest: Digest::sha256(b"layer"),
     };
     std::fs::write(path(other.path(), &place), "lay").unwrap();

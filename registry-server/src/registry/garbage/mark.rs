@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use registry_oci::{Algorithm, Digest, Mentions, RepositoryName, Tag};
+use registry_oci::{Algorithm, Digest, ManifestReferences, RepositoryName, Tag};
 
 use super::blocking::blocking;
 use super::error::GarbageError;
@@ -17,7 +17,7 @@ use super::report::{CollectionEvent, CollectionReport, Untagged};
 use super::spill::{Key, Scratch, Spill};
 use crate::registry::manifest_parser::STORED_MAX;
 use crate::registry::{Error, Registry, offload};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, PathPrefix, ObjectPath};
 use crate::storage::{self, EntryKind};
 
 /// How many manifests are read at once.
@@ -60,11 +60,11 @@ impl Marked {
     }
 
     /// Records an object that is removed with a manifest.
-    fn remove_with(&mut self, manifest: &Key, place: &Place) {
+    fn remove_with(&mut self, manifest: &Key, place: &ObjectPath) {
         self.manifests.push(manifest, place.key().as_str().as_bytes());
     }
 
-    fn link(&mut self, place: &Place, canonical: &Digest) {
+    fn link(&mut self, place: &ObjectPath, canonical: &Digest) {
         let payload = format!("{}\n{canonical}", place.key());
         self.links.push(&blob_key(canonical), payload.as_bytes());
     }
@@ -103,7 +103,7 @@ enum TagTarget {
 }
 
 enum RevisionContent {
-    Read(Mentions),
+    Read(ManifestReferences),
     Missing,
     Unreadable,
 }
@@ -125,7 +125,7 @@ impl Registry {
             unreadable: scratch.new_spill("unreadable"),
             no_manifest: blob_key(&Digest::sha256(uuid::Uuid::new_v4().as_bytes())),
         };
-        let mut walk = self.walk(Area::Repositories).await?;
+        let mut walk = self.walk(PathPrefix::Repositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = folder?;
             if !folder.manifests && !folder.layers {
@@ -141,7 +141,7 @@ impl Registry {
                 self.mark_tags(&repository, &mut marked).await?;
             }
             for algorithm in Algorithm::ALL {
-                let area = Area::Revisions(&repository, algorithm);
+                let area = PathPrefix::Revisions(&repository, algorithm);
                 let mut revisions = self
                     .list_digests(&area, algorithm, "list manifests")
                     .await?
@@ -161,13 +161,13 @@ impl Registry {
                         marked = marked.spilled().await?;
                     }
                 }
-                let area = Area::LayersOf(&repository, algorithm);
+                let area = PathPrefix::LayersOf(&repository, algorithm);
                 let mut layers = self
                     .list_digests(&area, algorithm, "list the blobs of a repository")
                     .await?;
                 while let Some(digest) = layers.try_next().await? {
                     let mut canonical = digest;
-                    let place = Place::layer_link(&repository, &digest);
+                    let place = ObjectPath::layer_link(&repository, &digest);
                     if algorithm != Algorithm::Sha256 {
                         canonical = self.read_link(&place).await?.unwrap_or(digest);
                     }
@@ -184,7 +184,7 @@ impl Registry {
     /// without a meaning is removed itself.
     async fn mark_tags(&self, repository: &RepositoryName, marked: &mut Marked) -> Result<(), GarbageError> {
         let failed = Error::storage("list tags");
-        let area = Area::Tags(repository).key();
+        let area = PathPrefix::Tags(repository).key();
         let tags = self.driver.list(&area).await.map_err(&failed)?;
         let mut tags = tags
             .try_filter_map(async |entry| {
@@ -204,7 +204,7 @@ impl Registry {
                 marked.edges.root(&self.manifest_key(repository, digest).await?);
             }
             for algorithm in Algorithm::ALL {
-                let area = Area::TagHistory(repository, &tag, algorithm);
+                let area = PathPrefix::TagHistory(repository, &tag, algorithm);
                 let mut history = self
                     .list_digests(&area, algorithm, "list the history of a tag")
                     .await?;
@@ -217,11 +217,11 @@ impl Registry {
                         TagTarget::Nothing { .. } => marked.no_manifest,
                         TagTarget::Manifest(_) | TagTarget::Unknown => manifest,
                     };
-                    marked.remove_with(&key, &Place::tag_index(repository, &tag, &digest));
+                    marked.remove_with(&key, &ObjectPath::tag_index(repository, &tag, &digest));
                 }
             }
             if let TagTarget::Nothing { has_link: true } = tag_meaning {
-                marked.remove_with(&marked.no_manifest.clone(), &Place::tag_current(repository, &tag));
+                marked.remove_with(&marked.no_manifest.clone(), &ObjectPath::tag_current(repository, &tag));
             }
         }
         Ok(())
@@ -252,18 +252,18 @@ impl Registry {
         repository: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<Revision>, Error> {
-        let place = Place::revision_link(repository, &digest);
+        let place = ObjectPath::revision_link(repository, &digest);
         let Some(link) = self.read_dated_link(&place).await? else {
             return Ok(None);
         };
-        let written = match self.driver.touched(&place.key()).await {
+        let written = match self.driver.stat_touched(&place.key()).await {
             Ok(found) => link.modified.max(found.modified),
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("look at a link")(source)),
         };
         // A link that holds nothing makes its manifest unknown, but not garbage: its name says where it led.
         let canonical = link.target.unwrap_or(digest);
-        let key = Place::blob_data(&canonical).key();
+        let key = ObjectPath::blob_data(&canonical).key();
         let document = match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => mentions(&canonical, bytes).await?,
             Err(storage::Error::NotFound { .. }) => RevisionContent::Missing,
@@ -297,10 +297,10 @@ impl Registry {
             marked.edges.root(&key);
         }
         marked.edges.leads(&key, &blob_key(canonical));
-        let place = Place::revision_link(repository, digest);
+        let place = ObjectPath::revision_link(repository, digest);
         marked.remove_with(&key, &place);
         match document {
-            RevisionContent::Read(Mentions { content, subjects }) => {
+            RevisionContent::Read(ManifestReferences { content, subjects }) => {
                 for digest in content {
                     // The document does not tell whether this digest is that of a manifest or of a blob.
                     marked.edges.leads(&key, &blob_key(digest));
@@ -342,7 +342,7 @@ impl Registry {
     /// The canonical digests of content that may be stored under another digest than this one.
     async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
-        for place in [Place::layer_link(repository, digest), Place::blob_alias(digest)] {
+        for place in [ObjectPath::layer_link(repository, digest), ObjectPath::blob_alias(digest)] {
             found.extend(self.read_link(&place).await?);
         }
         Ok(found)
@@ -350,7 +350,7 @@ impl Registry {
 
     /// Our own index is removed with its manifests. It may name repositories that are gone.
     async fn mark_index(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
-        let mut walk = self.walk(Area::IndexedRepositories).await?;
+        let mut walk = self.walk(PathPrefix::IndexedRepositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = folder?;
             let Some(repository) = folder.repository() else {
@@ -358,33 +358,33 @@ impl Registry {
             };
             if folder.last_deletion {
                 // It belongs to no manifest: it is removed once it is old enough.
-                marked.remove_with(&Key::default(), &Place::last_deletion(&repository));
+                marked.remove_with(&Key::default(), &ObjectPath::last_deletion(&repository));
             }
             if !folder.referrers {
                 continue;
             }
             for algorithm in Algorithm::ALL {
-                let area = Area::ReferrersKnown(&repository, algorithm);
+                let area = PathPrefix::ReferrersKnown(&repository, algorithm);
                 let mut known = self
                     .list_digests(&area, algorithm, "list known manifests")
                     .await?;
                 while let Some(digest) = known.try_next().await? {
                     let key = self.manifest_key(&repository, &digest).await?;
-                    marked.remove_with(&key, &Place::referrer_known(&repository, &digest));
+                    marked.remove_with(&key, &ObjectPath::referrer_known(&repository, &digest));
                     marked = marked.spilled().await?;
                 }
-                let area = Area::Subjects(&repository, algorithm);
+                let area = PathPrefix::Subjects(&repository, algorithm);
                 let mut subjects = self.list_digests(&area, algorithm, "list subjects").await?;
                 while let Some(subject) = subjects.try_next().await? {
                     let failed = Error::storage("list referrers");
-                    let area = Area::Subject(&repository, &subject).key();
+                    let area = PathPrefix::Subject(&repository, &subject).key();
                     let mut entries = self.driver.list(&area).await.map_err(&failed)?;
                     while let Some(entry) = entries.try_next().await.map_err(&failed)? {
                         let Some(referrer) = layout::referrer_name(&entry.name) else {
                             continue;
                         };
                         let key = self.manifest_key(&repository, &referrer).await?;
-                        let place = Place::referrer_entry(&repository, &subject, &referrer);
+                        let place = ObjectPath::referrer_entry(&repository, &subject, &referrer);
                         marked.remove_with(&key, &place);
                         marked = marked.spilled().await?;
                     }
@@ -396,11 +396,11 @@ impl Registry {
 
     async fn mark_aliases(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
         for algorithm in Algorithm::ALL {
-            for start in self.first_bytes(&Area::BlobAliasStarts(algorithm)).await? {
-                let area = Area::BlobAliases(algorithm, start);
+            for start in self.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await? {
+                let area = PathPrefix::BlobAliases(algorithm, start);
                 let mut aliases = self.list_digests(&area, algorithm, "list other digests").await?;
                 while let Some(digest) = aliases.try_next().await? {
-                    let place = Place::blob_alias(&digest);
+                    let place = ObjectPath::blob_alias(&digest);
                     // An alias that holds nothing leads nowhere.
                     let canonical = self.read_link(&place).await?.unwrap_or(digest);
                     marked.link(&place, &canonical);
@@ -419,7 +419,7 @@ async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<RevisionContent, E
         if Digest::of(canonical.algorithm(), &bytes) != canonical {
             return RevisionContent::Unreadable;
         }
-        Mentions::read(&bytes).map_or(RevisionContent::Unreadable, RevisionContent::Read)
+        ManifestReferences::read(&bytes).map_or(RevisionContent::Unreadable, RevisionContent::Read)
     })
     .await
 }

@@ -8,7 +8,7 @@ use super::error::GarbageError;
 use super::report::Untagged;
 use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
-use crate::storage::layout::Area;
+use crate::storage::layout::PathPrefix;
 
 /// How many tags are checked at once.
 const AT_ONCE: usize = 16;
@@ -19,7 +19,7 @@ impl Registry {
         if !self.driver.keeps_empty_prefixes() {
             return Ok(());
         }
-        let mut walk = self.walk(Area::Repositories).await?;
+        let mut walk = self.walk(PathPrefix::Repositories).await?;
         while let Some(folder) = walk.next().await {
             let folder = folder?;
             let Some(repository) = folder.repository().filter(|_| folder.manifests) else {
@@ -28,15 +28,15 @@ impl Registry {
             if untagged == Untagged::Delete {
                 self.prune_tags(&repository).await?;
             }
-            let shelf = Area::Repositories.key();
+            let prune_root = PathPrefix::Repositories.key();
             // Without a manifests folder there is no repository, and the folders of its blobs and uploads can be
             // removed too.
             for area in [
-                Area::Manifests(&repository),
-                Area::Layers(&repository),
-                Area::Uploads(&repository),
+                PathPrefix::Manifests(&repository),
+                PathPrefix::Layers(&repository),
+                PathPrefix::Uploads(&repository),
             ] {
-                let pruned = self.driver.prune(&area.key(), &shelf).await;
+                let pruned = self.driver.prune(&area.key(), &prune_root).await;
                 if !pruned.map_err(Error::storage("remove empty folders"))? {
                     break;
                 }
@@ -48,7 +48,7 @@ impl Registry {
     /// Removes the empty folders of tags.
     async fn prune_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("list tags");
-        let area = Area::Tags(repository).key();
+        let area = PathPrefix::Tags(repository).key();
         let tags = self.driver.list(&area).await.map_err(&failed)?;
         let tags: Vec<Tag> = tags
             .try_filter_map(async |entry| {
@@ -64,7 +64,7 @@ impl Registry {
                 if self.has_tag_link(repository, &tag).await? {
                     return Ok(());
                 }
-                let pruned = self.driver.prune(&Area::Tag(repository, &tag).key(), &area).await;
+                let pruned = self.driver.prune(&PathPrefix::Tag(repository, &tag).key(), &area).await;
                 pruned.map(drop).map_err(Error::storage("remove empty folders"))
             })
             .await

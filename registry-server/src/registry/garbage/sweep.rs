@@ -16,7 +16,7 @@ use super::report::{CollectionEvent, CollectionReport, Eligible, Removal};
 use super::spill::{Cursor, Key, Partitions, Record, Spill};
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{PathPrefix, ObjectPath};
 use crate::storage::{Condition, Durability, StorageKey};
 
 /// How many removals are under way at once.
@@ -97,7 +97,7 @@ impl Registry {
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
-            let places: Vec<Place> = batch
+            let places: Vec<ObjectPath> = batch
                 .garbage
                 .iter()
                 .filter_map(|(_, note)| parse_path_note(note))
@@ -119,7 +119,7 @@ impl Registry {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
             let mut young = Vec::new();
-            let links: Vec<(Key, Place, Digest)> = batch
+            let links: Vec<(Key, ObjectPath, Digest)> = batch
                 .garbage
                 .iter()
                 .filter_map(|(key, note)| {
@@ -165,7 +165,7 @@ impl Registry {
         let partitions = reached.partitions;
         let mut starts = Vec::new();
         for algorithm in Algorithm::ALL {
-            let found = self.first_bytes(&Area::BlobStarts(algorithm)).await?;
+            let found = self.first_bytes(&PathPrefix::BlobStarts(algorithm)).await?;
             starts.extend(found.into_iter().map(|start| (algorithm, start)));
         }
         for partition in partitions.all() {
@@ -177,7 +177,7 @@ impl Registry {
             .await?;
             let here = |start: &u8| partitions.first_bytes(partition).contains(start);
             for (algorithm, start) in starts.iter().filter(|(_, start)| here(start)) {
-                let area = Area::Blobs(*algorithm, *start);
+                let area = PathPrefix::Blobs(*algorithm, *start);
                 let digests = self.list_digests(&area, *algorithm, "list blobs").await?;
                 let known = &known;
                 let mut outcomes = digests
@@ -187,7 +187,7 @@ impl Registry {
                         if known.contains(&blob_key(&digest)) {
                             return Ok(None);
                         }
-                        let place = Place::blob_data(&digest);
+                        let place = ObjectPath::blob_data(&digest);
                         Ok::<_, Error>(Some((self.remove(&place, limit, removal).await, place)))
                     })
                     .buffer_unordered(AT_ONCE)
@@ -207,12 +207,12 @@ impl Registry {
     async fn note_removals(
         &self,
         noted: &mut Option<NotedRepositories>,
-        places: impl Iterator<Item = &Place>,
+        places: impl Iterator<Item = &ObjectPath>,
     ) -> Result<(), Error> {
         let Some(NotedRepositories { at }) = noted else {
             return Ok(());
         };
-        for repository in places.filter_map(Place::repository) {
+        for repository in places.filter_map(ObjectPath::repository) {
             if at.get(repository).is_some_and(|at| at.elapsed() < NOTE_INTERVAL) {
                 continue;
             }
@@ -227,33 +227,33 @@ impl Registry {
 
     /// Whether a payload is too young to be removed. A missing one is not. This look does not renew it.
     async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
-        match self.driver.touched(&Place::blob_data(canonical).key()).await {
+        match self.driver.stat_touched(&ObjectPath::blob_data(canonical).key()).await {
             Ok(found) => Ok(found.modified > limit),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a blob")(source)),
         }
     }
 
-    async fn remove(&self, place: &Place, limit: SystemTime, removal: Removal) -> SweepOutcome {
-        let (key, shelf) = (place.key(), place.shelf());
+    async fn remove(&self, place: &ObjectPath, limit: SystemTime, removal: Removal) -> SweepOutcome {
+        let (key, prune_root) = (place.key(), place.prune_root());
         let removed = match removal {
             Removal::DryRun => self
                 .driver
-                .touched(&key)
+                .stat_touched(&key)
                 .await
                 .map(|found| (found.modified <= limit).then_some(found)),
             Removal::Remove => {
                 // A payload that reappears after a loss of power is still garbage. A link that reappears would lead
                 // nowhere.
                 let durability = match place {
-                    Place::BlobData { .. } => Durability::Crash,
+                    ObjectPath::BlobData { .. } => Durability::Crash,
                     _ => Durability::PowerLoss,
                 };
                 let condition = Condition::Older(limit);
                 if let Err(error) = self.invalidate_at(place).await {
                     return SweepOutcome::Failed(error);
                 }
-                let removed = self.driver.delete_if(&key, &condition, &shelf, durability).await;
+                let removed = self.driver.delete_if(&key, &condition, &prune_root, durability).await;
                 if let Err(error) = self.invalidate_at(place).await {
                     return SweepOutcome::Failed(error);
                 }
@@ -273,14 +273,14 @@ impl CollectionReport {
     fn count(
         &mut self,
         outcome: SweepOutcome,
-        place: &Place,
+        place: &ObjectPath,
         watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) {
         let bytes = match outcome {
             SweepOutcome::Removed { bytes } => bytes,
             SweepOutcome::TooYoung => {
                 self.too_young += 1;
-                if let Place::BlobData { .. } = place {
+                if let ObjectPath::BlobData { .. } = place {
                     self.blobs_kept += 1;
                 }
                 return;
@@ -293,21 +293,21 @@ impl CollectionReport {
             }
         };
         let eligible = match place.clone() {
-            Place::RevisionLink { repository, digest } => {
+            ObjectPath::RevisionLink { repository, digest } => {
                 self.manifests_removed += 1;
                 Eligible::Manifest(repository, digest)
             }
-            Place::TagIndex {
+            ObjectPath::TagIndex {
                 repository,
                 tag,
                 digest,
             } => Eligible::TagHistory(repository, tag, digest),
-            Place::TagCurrent { repository, tag } => Eligible::Tag(repository, tag),
-            Place::LayerLink { repository, digest } => {
+            ObjectPath::TagCurrent { repository, tag } => Eligible::Tag(repository, tag),
+            ObjectPath::LayerLink { repository, digest } => {
                 self.layers_removed += 1;
                 Eligible::Layer(repository, digest)
             }
-            Place::BlobData { digest } => {
+            ObjectPath::BlobData { digest } => {
                 self.blobs_removed += 1;
                 self.bytes_removed += bytes;
                 Eligible::Blob(digest)
@@ -380,13 +380,13 @@ impl NoteReader {
 }
 
 /// Parses the record of an object that is removed with a manifest.
-fn parse_path_note(note: &[u8]) -> Option<Place> {
+fn parse_path_note(note: &[u8]) -> Option<ObjectPath> {
     let key = std::str::from_utf8(note).ok()?;
-    Place::parse(&StorageKey::parse(key).ok()?)
+    ObjectPath::parse(&StorageKey::parse(key).ok()?)
 }
 
 /// Parses the record of a link.
-fn parse_link_note(note: &[u8]) -> Option<(Place, Digest)> {
+fn parse_link_note(note: &[u8]) -> Option<(ObjectPath, Digest)> {
     let (key, canonical) = std::str::from_utf8(note).ok()?.split_once('\n')?;
     Some((parse_path_note(key.as_bytes())?, Digest::parse(canonical).ok()?))
 }

@@ -19,7 +19,7 @@ use crate::registry::tests::content::{
 use crate::registry::tests::in_folder;
 use crate::registry::{Eligible, Untagged};
 use crate::registry::{LiveServer, Settings};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -81,7 +81,7 @@ async fn what_no_manifest_refers_to_goes_with_its_links_and_empty_folders() {
     );
     assert_eq!(keys(registry.driver()).await, before);
     let layer = Digest::sha256(b"another layer");
-    let gone = path(folder.path(), &Place::BlobData { digest: layer });
+    let gone = path(folder.path(), &ObjectPath::BlobData { digest: layer });
     assert!(!gone.parent().unwrap().exists());
     registry
         .get_manifest(
@@ -150,17 +150,17 @@ async fn what_is_younger_than_the_minimum_age_stays_with_all_it_needs() {
         blob_of(&registry, &app, content).await;
     }
     age(folder.path(), HOUR * 2);
-    let layer = |content: &str| Place::LayerLink {
+    let layer = |content: &str| ObjectPath::LayerLink {
         repository: app.clone(),
         digest: Digest::sha256(content.as_bytes()),
     };
-    let data = |content: &str| Place::BlobData {
+    let data = |content: &str| ObjectPath::BlobData {
         digest: Digest::sha256(content.as_bytes()),
     };
     age_file(&path(folder.path(), &data("young")), HOUR / 2);
     age_file(&path(folder.path(), &layer("linked just now")), HOUR / 2);
     // A manifest without a tag that was linked just now; its blobs are two hours old.
-    let link = Place::RevisionLink {
+    let link = ObjectPath::RevisionLink {
         repository: app.clone(),
         digest: image,
     };
@@ -175,7 +175,7 @@ async fn what_is_younger_than_the_minimum_age_stays_with_all_it_needs() {
         (1, 0),
         "{collected:?}"
     );
-    let there = |place: Place| path(folder.path(), &place).exists();
+    let there = |place: ObjectPath| path(folder.path(), &place).exists();
     assert_eq!((there(data("old")), there(layer("old"))), (false, false));
     for content in ["young", "linked just now", "layer", "{}"] {
         assert!(there(data(content)) && there(layer(content)), "{content}");
@@ -212,7 +212,7 @@ async fn who_is_told_that_a_blob_is_there_can_count_on_it_for_an_hour() {
     let text = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[]}}"#);
     push(&registry, &app, "", &MediaType::OCI_MANIFEST, text).await;
     // An index keeps what it lists, and that keeps its own.
-    let payload = Place::BlobData { digest: image }.key();
+    let payload = ObjectPath::BlobData { digest: image }.key();
     let size = registry.driver().stat(&payload).await.unwrap().size;
     let child = descriptor(&image, size as usize);
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
@@ -242,7 +242,7 @@ async fn a_manifest_that_stays_and_cannot_be_read_ends_the_collection_before_it_
     let (registry, app) = (in_folder(folder.path()), name("app"));
     let image = push_image(&registry, &app, "v1", "layer").await;
     blob_of(&registry, &app, "garbage").await;
-    let payload = path(folder.path(), &Place::BlobData { digest: image });
+    let payload = path(folder.path(), &ObjectPath::BlobData { digest: image });
     let whole = std::fs::read(&payload).unwrap();
     let no_manifest = Bytes::from("not a document");
     for torn in [&whole[..whole.len() / 2], b""] {
@@ -292,7 +292,7 @@ async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
         blob_of(&registry, &app, kind).await;
         let document = Bytes::from(document(&blob));
         let digest = Digest::sha256(&document);
-        let key = Place::BlobData { digest }.key();
+        let key = ObjectPath::BlobData { digest }.key();
         registry
             .driver()
             .put(&key, document, Mode::Replace, Durability::Crash)
@@ -318,7 +318,7 @@ async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
         format!(r#"{{"schemaVersion":2,"config":{{"digest":"{d}"}}}}"#)
     })
     .await;
-    let revision = |digest| Place::RevisionLink {
+    let revision = |digest| ObjectPath::RevisionLink {
         repository: app.clone(),
         digest,
     };
@@ -342,7 +342,7 @@ async fn what_other_servers_left_keeps_what_it_names_and_stops_nothing() {
     );
     for digest in kept {
         assert!(
-            path(folder.path(), &Place::BlobData { digest }).exists(),
+            path(folder.path(), &ObjectPath::BlobData { digest }).exists(),
             "{digest}"
         );
     }
@@ -358,7 +358,7 @@ async fn a_tag_whose_link_was_emptied_by_a_crash_keeps_all_it_ever_meant() {
     ];
     let current = path(
         folder.path(),
-        &Place::TagCurrent {
+        &ObjectPath::TagCurrent {
             repository: app.clone(),
             tag: registry_oci::Tag::parse("v1").unwrap(),
         },
@@ -477,7 +477,7 @@ async fn blobs_that_an_index_lists_and_what_either_reading_of_a_document_names_s
         other.replace("digest", "Digest")
     );
     let digest = Digest::sha256(document.as_bytes());
-    let key = Place::BlobData { digest }.key();
+    let key = ObjectPath::BlobData { digest }.key();
     let put = registry
         .driver()
         .put(&key, document.into(), Mode::Replace, Durability::Crash);
@@ -583,7 +583,7 @@ async fn our_index_forgets_what_another_server_deleted() {
     let referrers = async || referrers_of(&registry, &app, &subject).await;
     assert_eq!(referrers().await.len(), 1);
     // What `garbage-collect -m` of distribution does: it knows no subjects.
-    let revision = Place::RevisionLink {
+    let revision = ObjectPath::RevisionLink {
         repository: app.clone(),
         digest: referrer,
     };

@@ -15,7 +15,7 @@ use super::super::{
 use crate::cache::Cache;
 use crate::cache::testing::RedisServer;
 use crate::fault::Fault;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{InMemory, ReadRange, Timed};
 
 const LAYERS: usize = 10;
@@ -262,7 +262,7 @@ async fn a_payload_that_is_gone_is_unknown_whatever_the_cache_says_and_is_forgot
         for digest in [*blob, image.digest] {
             registry
                 .driver()
-                .delete(&Place::BlobData { digest }.key())
+                .delete(&ObjectPath::BlobData { digest }.key())
                 .await
                 .unwrap();
         }
@@ -271,8 +271,11 @@ async fn a_payload_that_is_gone_is_unknown_whatever_the_cache_says_and_is_forgot
         check(pull_manifest(&registry, &manifest).await, UNKNOWN);
         // The payloads come back, pushed to another repository, and the links go: nothing remembers them.
         for (place, bytes) in [
-            (Place::BlobData { digest: *blob }, Bytes::from("blob 3")),
-            (Place::BlobData { digest: image.digest }, image.manifest.clone()),
+            (ObjectPath::BlobData { digest: *blob }, Bytes::from("blob 3")),
+            (
+                ObjectPath::BlobData { digest: image.digest },
+                image.manifest.clone(),
+            ),
         ] {
             use crate::storage::{Durability, Mode};
             let put = registry
@@ -282,11 +285,11 @@ async fn a_payload_that_is_gone_is_unknown_whatever_the_cache_says_and_is_forgot
             put.unwrap();
         }
         for place in [
-            Place::LayerLink {
+            ObjectPath::LayerLink {
                 repository: name(),
                 digest: *blob,
             },
-            Place::RevisionLink {
+            ObjectPath::RevisionLink {
                 repository: name(),
                 digest: image.digest,
             },

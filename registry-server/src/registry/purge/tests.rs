@@ -128,7 +128,7 @@ async fn nothing_but_uploads_is_touched() {
         .finish_upload(&repository, &id, chunk, &digest, body)
         .await
         .unwrap();
-    let blob = Place::BlobData { digest }.key();
+    let blob = ObjectPath::BlobData { digest }.key();
     age(&store.folder.path().join(blob.as_str()), OLD);
     // A file where sessions are, and a folder that no registry makes.
     let file = store.upload("app", "a-file");
@@ -160,7 +160,7 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
     let store = Store::new();
     let repository = name("app");
     let id = store.registry.start_upload(&repository).await.unwrap().id;
-    let data = Place::UploadData {
+    let data = ObjectPath::UploadData {
         repository: repository.clone(),
         id: id.clone(),
     }

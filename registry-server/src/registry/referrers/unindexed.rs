@@ -20,7 +20,7 @@ use super::small_manifest::{LOOKUPS, SmallManifest};
 use super::unindexed_cache::SeenManifests;
 use crate::registry::offload::{MANY, detached};
 use crate::registry::{Error, Registry};
-use crate::storage::layout::{self, Area};
+use crate::storage::layout::{self, PathPrefix};
 
 /// Up to this size manifests are read several at a time. Larger ones are read one by one.
 const SMALL: u64 = 64 * 1024;
@@ -106,13 +106,13 @@ impl Registry {
         seen: &SeenManifests,
     ) -> Result<Vec<Digest>, Error> {
         let revisions: Vec<Digest> = self
-            .listed_digests(&Area::Revisions(repository, algorithm), algorithm)
+            .listed_digests(&PathPrefix::Revisions(repository, algorithm), algorithm)
             .await?;
         if revisions.is_empty() {
             return Ok(revisions);
         }
         let known: HashSet<Digest> = self
-            .listed_digests(&Area::ReferrersKnown(repository, algorithm), algorithm)
+            .listed_digests(&PathPrefix::ReferrersKnown(repository, algorithm), algorithm)
             .await?;
         let mut unknown = Vec::new();
         for some in revisions.chunks(MANY) {
@@ -125,7 +125,7 @@ impl Registry {
 
     async fn listed_digests<C: Default + Extend<Digest>>(
         &self,
-        area: &Area<'_>,
+        area: &PathPrefix<'_>,
         algorithm: Algorithm,
     ) -> Result<C, Error> {
         let failed = Error::storage("list manifests");
@@ -189,7 +189,7 @@ impl Registry {
 
     /// A damaged manifest must not hide the referrers of others. It is logged once.
     fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
-        let key = layout::Place::blob_data(digest).key();
+        let key = layout::ObjectPath::blob_data(digest).key();
         if self.warn_once.is_first(&key) {
             tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
         }

@@ -8,7 +8,7 @@ use futures_util::{TryStreamExt as _, stream};
 use registry_oci::{Digest, MediaType, Reference, RepositoryName};
 
 use crate::registry::{Chunk, Offset, Registry};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{Driver, EntryKind, StorageKey};
 
 pub(in crate::registry) fn name(text: &str) -> RepositoryName {
@@ -99,7 +99,7 @@ pub(in crate::registry) async fn keys(driver: &Arc<dyn Driver>) -> Vec<String> {
     keys
 }
 
-pub(in crate::registry) fn path(folder: &Path, place: &Place) -> std::path::PathBuf {
+pub(in crate::registry) fn path(folder: &Path, place: &ObjectPath) -> std::path::PathBuf {
     folder.join(place.key().as_str())
 }
 

@@ -13,7 +13,7 @@ use registry_oci::{Digest, MediaType, Reference};
 use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
 use crate::registry::{Accepts, BlobDescriptor, CopyReport, Error, LiveServerPolicy, Registry, Settings};
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
 /// A disk that cannot write so many times: bytes, and names.
@@ -83,7 +83,9 @@ async fn an_upload_whose_bytes_the_disk_lost_is_over_with_all_that_was_kept_of_i
             let progress = registry.upload_progress(&name(), &id).await.unwrap_err();
             assert!(matches!(progress, Error::UploadUnknown { .. }), "{progress:?}");
         }
-        let left = folder.path().join(Area::Upload(&name(), &id).key().as_str());
+        let left = folder
+            .path()
+            .join(PathPrefix::Upload(&name(), &id).key().as_str());
         assert!(!left.exists(), "{}", left.display());
         let digest = Digest::sha256(&content);
         let absent = registry.head_blob(&name(), &digest).await.unwrap_err();
@@ -106,7 +108,7 @@ async fn a_blob_whose_name_the_disk_may_lose_is_there_only_once_it_was_synced() 
     registry.head_blob(&name(), &digest).await.unwrap_err();
     let mounted = registry.mount_blob(&another, &digest, Some(&name())).await;
     mounted.unwrap_err();
-    let link = Place::LayerLink {
+    let link = ObjectPath::LayerLink {
         repository: another.clone(),
         digest,
     };

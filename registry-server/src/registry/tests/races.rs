@@ -537,7 +537,7 @@ async fn an_old_upload_that_is_finished_while_it_is_purged() {
     let meeting = Meeting {
         before: |registry| {
             Box::pin(async move {
-                let place = crate::storage::layout::Place::UploadData {
+                let place = crate::storage::layout::ObjectPath::UploadData {
                     repository: app(),
                     id: registry_oci::UploadId::parse("9f2f6b44-2f39-4c5e-8a0a-7f7d7b0d5b11").unwrap(),
                 };

@@ -3,7 +3,7 @@
 use super::content::digests_of;
 use super::counted::Counted;
 use super::*;
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Driver, Durability};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -36,7 +36,7 @@ async fn list(
 
 /// What every server of distribution on the same store leaves: manifests that no index knows.
 async fn lose_index(driver: &dyn Driver) {
-    let area = Area::IndexedRepositories.key();
+    let area = PathPrefix::IndexedRepositories.key();
     driver.delete_tree(&area, Durability::Crash).await.unwrap();
 }
 
@@ -200,7 +200,7 @@ async fn what_no_page_has_room_for_is_refused_and_listed_without_that_when_anoth
         );
         let digest = Digest::sha256(text.as_bytes());
         let driver = registry.driver();
-        let payload = Place::BlobData { digest }.key();
+        let payload = ObjectPath::BlobData { digest }.key();
         let put = driver.put(&payload, text.into(), storage::Mode::Replace, Durability::Crash);
         put.await.unwrap();
         registry.link_manifest(&name(), digest, digest).await.unwrap();

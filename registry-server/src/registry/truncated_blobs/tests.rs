@@ -34,7 +34,7 @@ async fn with_layer(folder: &Path) -> Registry {
 fn cut(folder: &Path, digest: Digest, size: u64) {
     let file = File::options()
         .write(true)
-        .open(path(folder, &Place::BlobData { digest }))
+        .open(path(folder, &ObjectPath::BlobData { digest }))
         .unwrap();
     file.set_len(size).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(60))
@@ -137,7 +137,8 @@ async fn what_went_to_the_trash_can_be_put_back() {
         .into_iter()
         .find(|key| key.contains("/journal/"))
         .unwrap();
-    let Some(Place::TrashJournal { run, .. }) = Place::parse(&storage::StorageKey::parse(&key).unwrap())
+    let Some(ObjectPath::TrashJournal { run, .. }) =
+        ObjectPath::parse(&storage::StorageKey::parse(&key).unwrap())
     else {
         panic!("{key}");
     };
@@ -168,7 +169,7 @@ async fn a_manifest_that_says_a_wrong_size_is_refused_and_its_blob_stays() {
     }
     // The second time nothing is read: other bytes of the same number would have been found.
     std::fs::write(
-        path(folder.path(), &Place::BlobData { digest: layer() }),
+        path(folder.path(), &ObjectPath::BlobData { digest: layer() }),
         vec![b'x'; LAYER.len()],
     )
     .unwrap();
@@ -184,7 +185,7 @@ async fn an_index_that_says_a_wrong_size_of_its_child_is_refused_and_a_cut_child
     let folder = tempfile::tempdir().unwrap();
     let registry = with_layer(folder.path()).await;
     let child = push_image(&registry, LAYER.len() as u64).await.unwrap().digest;
-    let payload = path(folder.path(), &Place::BlobData { digest: child });
+    let payload = path(folder.path(), &ObjectPath::BlobData { digest: child });
     let whole = std::fs::metadata(&payload).unwrap().len();
     let push_index = async |size: u64| {
         let child = descriptor(&child, size as usize);

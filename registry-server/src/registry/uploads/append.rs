@@ -18,7 +18,7 @@ use super::session::{Chunk, Offset, Progress, Session};
 use super::session_lock::LOCK_TIMEOUT;
 use crate::registry::store_body::store_body;
 use crate::registry::{BlobDescriptor, Error, Registry};
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 use crate::storage::{self, Append, Durability, Mode, Staged, Writer};
 
 /// The longest pause between two attempts to get a lock that another replica has.
@@ -51,10 +51,10 @@ impl UploadBackend for AppendUploads<'_> {
         let failed = Error::storage("begin an upload");
         // Both files, as distribution has them, so that either server can continue the session.
         self.store
-            .stage(&Place::upload_data(repository, &id).key(), Staged::New)
+            .stage(&ObjectPath::upload_data(repository, &id).key(), Staged::New)
             .await
             .map_err(&failed)?;
-        let started = Place::upload_started_at(repository, &id).key();
+        let started = ObjectPath::upload_started_at(repository, &id).key();
         // Seconds, as Go's `time.RFC3339` has them.
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         self.registry
@@ -70,7 +70,7 @@ impl UploadBackend for AppendUploads<'_> {
         match self
             .registry
             .driver
-            .stat(&Place::upload_data(repository, id).key())
+            .stat(&ObjectPath::upload_data(repository, id).key())
             .await
         {
             Ok(found) => Ok(progress(id, found.size)),
@@ -111,13 +111,13 @@ impl UploadBackend for AppendUploads<'_> {
             Algorithm::Sha256 => canonical,
             Algorithm::Sha512 => self.registry.sha512_of_upload(repository, id).await?,
         };
-        let staged = Place::upload_data(repository, id).key();
+        let staged = ObjectPath::upload_data(repository, id).key();
         if saved == size {
             // The request had no bytes, so the session may be old enough for a purge, which could remove it in the moment
             // in which nobody has it open.
             self.registry
                 .driver
-                .refresh(&staged)
+                .touch(&staged)
                 .await
                 .map_err(|source| store_error("go on with an upload", repository, id, source))?;
         }
@@ -128,7 +128,7 @@ impl UploadBackend for AppendUploads<'_> {
         }
         // Publishing checks the size again under the lock, so bytes that were appended since the hash was taken would be
         // noticed.
-        let target = Place::blob_data(&canonical).key();
+        let target = ObjectPath::blob_data(&canonical).key();
         let published = retry_while_locked(|| self.store.publish(&staged, &target, size))
             .await
             .map_err(|source| store_error("store a blob", repository, id, source));
@@ -244,7 +244,7 @@ impl AppendUploads<'_> {
         id: &UploadId,
         offset: Offset,
     ) -> Result<Box<dyn Writer>, Error> {
-        let key = Place::upload_data(repository, id).key();
+        let key = ObjectPath::upload_data(repository, id).key();
         let staged = match offset {
             Offset::At(offset) => Staged::At(offset),
             Offset::End => Staged::AtEnd,

@@ -33,17 +33,17 @@ use super::errors::{body_error, unknown};
 use super::resume::Resume;
 use super::session::{Chunk, Progress, Session};
 use crate::registry::{BlobDescriptor, Error, Registry};
-use crate::storage::layout::Place;
-use crate::storage::{self, Expected, Parts};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Expected, Multipart};
 
 /// Upload sessions of a store that takes parts.
 pub(super) struct MultipartUploads<'a> {
     registry: &'a Registry,
-    store: &'a dyn Parts,
+    store: &'a dyn Multipart,
 }
 
 impl<'a> MultipartUploads<'a> {
-    pub(super) fn new(registry: &'a Registry, store: &'a dyn Parts) -> Self {
+    pub(super) fn new(registry: &'a Registry, store: &'a dyn Multipart) -> Self {
         Self { registry, store }
     }
 }
@@ -52,7 +52,7 @@ impl<'a> MultipartUploads<'a> {
 impl UploadBackend for MultipartUploads<'_> {
     async fn start(&self, _repository: &RepositoryName) -> Result<Progress, Error> {
         self.store
-            .answers()
+            .check_reachable()
             .await
             .map_err(Error::storage("begin an upload"))?;
         Ok(Progress {
@@ -90,7 +90,7 @@ impl UploadBackend for MultipartUploads<'_> {
         let id = session.id;
         let state = SessionState::of_session(self.store, repository, session, chunk.offset).await?;
         let is_first = state.is_fresh();
-        let key = Place::upload_data(repository, id).key();
+        let key = ObjectPath::upload_data(repository, id).key();
         let mut open = state.open(self.registry, key).await?;
         let stored = open
             .store_body(&self.registry.settings.request_memory, &mut body)
@@ -179,7 +179,7 @@ impl MultipartUploads<'_> {
     async fn remove(&self, repository: &RepositoryName, id: &UploadId, record: &Record) -> Result<(), Error> {
         if let Some(upload) = &record.upload {
             self.store
-                .abort(&Place::upload_data(repository, id).key(), &upload.name)
+                .abort(&ObjectPath::upload_data(repository, id).key(), &upload.name)
                 .await
                 .map_err(Error::storage("delete an upload"))?;
         }

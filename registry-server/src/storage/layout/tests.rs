@@ -30,32 +30,32 @@ fn every_object_has_distributions_key() {
     let our_home = "docker/registry/berth/v1/repositories/library/debian/_referrers";
     let table = [
         (
-            Place::BlobData { digest },
+            ObjectPath::BlobData { digest },
             format!("docker/registry/v2/blobs/sha256/6c/{HEX}/data"),
         ),
         (
-            Place::LayerLink {
+            ObjectPath::LayerLink {
                 repository: repository.clone(),
                 digest,
             },
             format!("{home}/_layers/sha256/{HEX}/link"),
         ),
         (
-            Place::RevisionLink {
+            ObjectPath::RevisionLink {
                 repository: repository.clone(),
                 digest,
             },
             format!("{home}/_manifests/revisions/sha256/{HEX}/link"),
         ),
         (
-            Place::TagCurrent {
+            ObjectPath::TagCurrent {
                 repository: repository.clone(),
                 tag: tag.clone(),
             },
             format!("{home}/_manifests/tags/v1.0/current/link"),
         ),
         (
-            Place::TagIndex {
+            ObjectPath::TagIndex {
                 repository: repository.clone(),
                 tag,
                 digest,
@@ -63,28 +63,28 @@ fn every_object_has_distributions_key() {
             format!("{home}/_manifests/tags/v1.0/index/sha256/{HEX}/link"),
         ),
         (
-            Place::UploadData {
+            ObjectPath::UploadData {
                 repository: repository.clone(),
                 id: id.clone(),
             },
             format!("{home}/_uploads/0193-ab/data"),
         ),
         (
-            Place::UploadSession {
+            ObjectPath::UploadSession {
                 repository: repository.clone(),
                 id: id.clone(),
             },
             format!("{home}/_uploads/0193-ab/session"),
         ),
         (
-            Place::UploadStartedAt {
+            ObjectPath::UploadStartedAt {
                 repository: repository.clone(),
                 id: id.clone(),
             },
             format!("{home}/_uploads/0193-ab/startedat"),
         ),
         (
-            Place::UploadHashState {
+            ObjectPath::UploadHashState {
                 repository: repository.clone(),
                 id,
                 offset: 1048576,
@@ -92,7 +92,7 @@ fn every_object_has_distributions_key() {
             format!("{home}/_uploads/0193-ab/hashstates/sha256/1048576"),
         ),
         (
-            Place::ReferrerEntry {
+            ObjectPath::ReferrerEntry {
                 repository: repository.clone(),
                 subject: digest,
                 referrer: digest,
@@ -100,49 +100,53 @@ fn every_object_has_distributions_key() {
             format!("{our_home}/subjects/sha256/{HEX}/sha256-{HEX}"),
         ),
         (
-            Place::ReferrerKnown {
+            ObjectPath::ReferrerKnown {
                 repository: repository.clone(),
                 digest,
             },
             format!("{our_home}/known/sha256/{HEX}"),
         ),
         (
-            Place::LastDeletion {
+            ObjectPath::LastDeletion {
                 repository: repository.clone(),
             },
             "docker/registry/berth/v1/repositories/library/debian/_deleted".to_owned(),
         ),
         (
-            Place::BlobAlias { digest },
+            ObjectPath::BlobAlias { digest },
             format!("docker/registry/berth/v1/blobs/sha256/6c/{HEX}"),
         ),
-        (Place::Owner, "docker/registry/berth/v1/owner".to_owned()),
+        (ObjectPath::Owner, "docker/registry/berth/v1/owner".to_owned()),
         (
-            Place::Trashed {
+            ObjectPath::Trashed {
                 run: RUN,
-                was: Box::new(Place::BlobData { digest }),
+                was: Box::new(ObjectPath::BlobData { digest }),
             },
             format!("docker/registry/berth/v1/trash/{RUN}/objects/v2/blobs/sha256/6c/{HEX}/data"),
         ),
         (
-            Place::Trashed {
+            ObjectPath::Trashed {
                 run: RUN,
-                was: Box::new(Place::BlobAlias { digest }),
+                was: Box::new(ObjectPath::BlobAlias { digest }),
             },
             format!("docker/registry/berth/v1/trash/{RUN}/objects/berth/v1/blobs/sha256/6c/{HEX}"),
         ),
         (
-            Place::TrashJournal { run: RUN, number: 17 },
+            ObjectPath::TrashJournal { run: RUN, number: 17 },
             format!("docker/registry/berth/v1/trash/{RUN}/journal/00000017"),
         ),
         (
-            Place::Incoming { id: RUN },
+            ObjectPath::Incoming { id: RUN },
             format!("docker/registry/berth/v1/incoming/{RUN}"),
         ),
     ];
     for (place, expected) in table {
         assert_eq!(place.key().as_str(), expected, "{place:?}");
-        assert_eq!(Place::parse(&place.key()).as_ref(), Some(&place), "{expected}");
+        assert_eq!(
+            ObjectPath::parse(&place.key()).as_ref(),
+            Some(&place),
+            "{expected}"
+        );
     }
 }
 
@@ -150,14 +154,14 @@ fn every_object_has_distributions_key() {
 fn a_manifest_known_by_another_algorithm_is_so_outside_of_distributions_tree() {
     let (repository, digest) = (repository(), Digest::of(Algorithm::Sha512, b""));
     let home = "docker/registry/berth/v1/repositories/library/debian/_revisions/sha512";
-    let place = Place::RevisionLink {
+    let place = ObjectPath::RevisionLink {
         repository: repository.clone(),
         digest,
     };
     assert_eq!(place.key().as_str(), format!("{home}/{}/link", digest.hex()));
     for area in [
-        Area::Revisions(&repository, Algorithm::Sha512),
-        Area::Revision(&repository, &digest),
+        PathPrefix::Revisions(&repository, Algorithm::Sha512),
+        PathPrefix::Revision(&repository, &digest),
     ] {
         assert!(
             place.key().as_str().starts_with(&format!("{}/", area.key())),
@@ -166,7 +170,7 @@ fn a_manifest_known_by_another_algorithm_is_so_outside_of_distributions_tree() {
     }
     let theirs = "docker/registry/v2/repositories/library/debian/_manifests/revisions/sha512";
     let key = StorageKey::parse(&format!("{theirs}/{}/link", digest.hex())).unwrap();
-    assert_eq!(Place::parse(&key), None);
+    assert_eq!(ObjectPath::parse(&key), None);
 }
 
 #[test]
@@ -175,166 +179,172 @@ fn every_area_holds_its_objects() {
     let r = &repository;
     let within = [
         (
-            Area::Repositories,
-            Place::LayerLink {
+            PathPrefix::Repositories,
+            ObjectPath::LayerLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Repository(r),
-            Place::LayerLink {
+            PathPrefix::Repository(r),
+            ObjectPath::LayerLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Layers(r),
-            Place::LayerLink {
+            PathPrefix::Layers(r),
+            ObjectPath::LayerLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Layer(r, &digest),
-            Place::LayerLink {
+            PathPrefix::Layer(r, &digest),
+            ObjectPath::LayerLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Manifests(r),
-            Place::RevisionLink {
+            PathPrefix::Manifests(r),
+            ObjectPath::RevisionLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Revisions(r, Algorithm::Sha256),
-            Place::RevisionLink {
+            PathPrefix::Revisions(r, Algorithm::Sha256),
+            ObjectPath::RevisionLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Revision(r, &digest),
-            Place::RevisionLink {
+            PathPrefix::Revision(r, &digest),
+            ObjectPath::RevisionLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Tags(r),
-            Place::TagCurrent {
+            PathPrefix::Tags(r),
+            ObjectPath::TagCurrent {
                 repository: r.clone(),
                 tag: tag.clone(),
             },
         ),
         (
-            Area::Tag(r, &tag),
-            Place::TagIndex {
+            PathPrefix::Tag(r, &tag),
+            ObjectPath::TagIndex {
                 repository: r.clone(),
                 tag: tag.clone(),
                 digest,
             },
         ),
         (
-            Area::Uploads(r),
-            Place::UploadStartedAt {
+            PathPrefix::Uploads(r),
+            ObjectPath::UploadStartedAt {
                 repository: r.clone(),
                 id: id.clone(),
             },
         ),
         (
-            Area::Upload(r, &id),
-            Place::UploadData {
+            PathPrefix::Upload(r, &id),
+            ObjectPath::UploadData {
                 repository: r.clone(),
                 id: id.clone(),
             },
         ),
         (
-            Area::UploadHashStates(r, &id),
-            Place::UploadHashState {
+            PathPrefix::UploadHashStates(r, &id),
+            ObjectPath::UploadHashState {
                 repository: r.clone(),
                 id: id.clone(),
                 offset: 7,
             },
         ),
         (
-            Area::Subject(r, &digest),
-            Place::ReferrerEntry {
+            PathPrefix::Subject(r, &digest),
+            ObjectPath::ReferrerEntry {
                 repository: r.clone(),
                 subject: digest,
                 referrer: digest,
             },
         ),
         (
-            Area::ReferrersKnown(r, Algorithm::Sha256),
-            Place::ReferrerKnown {
+            PathPrefix::ReferrersKnown(r, Algorithm::Sha256),
+            ObjectPath::ReferrerKnown {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::LayersOf(r, Algorithm::Sha256),
-            Place::LayerLink {
+            PathPrefix::LayersOf(r, Algorithm::Sha256),
+            ObjectPath::LayerLink {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::TagHistory(r, &tag, Algorithm::Sha256),
-            Place::TagIndex {
+            PathPrefix::TagHistory(r, &tag, Algorithm::Sha256),
+            ObjectPath::TagIndex {
                 repository: r.clone(),
                 tag: tag.clone(),
                 digest,
             },
         ),
-        (Area::BlobStarts(Algorithm::Sha256), Place::BlobData { digest }),
         (
-            Area::BlobAliasStarts(Algorithm::Sha256),
-            Place::BlobAlias { digest },
-        ),
-        (Area::Blobs(Algorithm::Sha256, 0x6c), Place::BlobData { digest }),
-        (
-            Area::BlobAliases(Algorithm::Sha256, 0x6c),
-            Place::BlobAlias { digest },
+            PathPrefix::BlobStarts(Algorithm::Sha256),
+            ObjectPath::BlobData { digest },
         ),
         (
-            Area::IndexedRepositories,
-            Place::ReferrerKnown {
+            PathPrefix::BlobAliasStarts(Algorithm::Sha256),
+            ObjectPath::BlobAlias { digest },
+        ),
+        (
+            PathPrefix::Blobs(Algorithm::Sha256, 0x6c),
+            ObjectPath::BlobData { digest },
+        ),
+        (
+            PathPrefix::BlobAliases(Algorithm::Sha256, 0x6c),
+            ObjectPath::BlobAlias { digest },
+        ),
+        (
+            PathPrefix::IndexedRepositories,
+            ObjectPath::ReferrerKnown {
                 repository: r.clone(),
                 digest,
             },
         ),
         (
-            Area::Subjects(r, Algorithm::Sha256),
-            Place::ReferrerEntry {
+            PathPrefix::Subjects(r, Algorithm::Sha256),
+            ObjectPath::ReferrerEntry {
                 repository: r.clone(),
                 subject: digest,
                 referrer: digest,
             },
         ),
-        (Area::Writers, Place::Writer { id: RUN }),
-        (Area::Probes, Place::Probe { id: RUN }),
-        (Area::Incoming, Place::Incoming { id: RUN }),
+        (PathPrefix::Writers, ObjectPath::Writer { id: RUN }),
+        (PathPrefix::Probes, ObjectPath::Probe { id: RUN }),
+        (PathPrefix::Incoming, ObjectPath::Incoming { id: RUN }),
         (
-            Area::TrashJournal(RUN),
-            Place::TrashJournal { run: RUN, number: 1 },
+            PathPrefix::TrashJournal(RUN),
+            ObjectPath::TrashJournal { run: RUN, number: 1 },
         ),
         (
-            Area::Referrers(r),
-            Place::ReferrerKnown {
+            PathPrefix::Referrers(r),
+            ObjectPath::ReferrerKnown {
                 repository: r.clone(),
                 digest,
             },
         ),
     ];
-    let trashed = Place::Trashed {
+    let trashed = ObjectPath::Trashed {
         run: RUN,
-        was: Box::new(Place::BlobData { digest }),
+        was: Box::new(ObjectPath::BlobData { digest }),
     };
-    for area in [Area::Trash, Area::TrashOf(RUN)] {
+    for area in [PathPrefix::Trash, PathPrefix::TrashOf(RUN)] {
         assert!(trashed.key().as_str().starts_with(&format!("{}/", area.key())));
     }
     for (area, place) in within {
@@ -362,7 +372,11 @@ fn what_no_registry_wrote_is_not_recognised() {
         format!("docker/registry/berth/v1/trash/{RUN}/objects/v2/elsewhere"),
         format!("docker/registry/berth/v1/trash/{RUN}/journal/17"),
     ] {
-        assert_eq!(Place::parse(&StorageKey::parse(&text).unwrap()), None, "{text}");
+        assert_eq!(
+            ObjectPath::parse(&StorageKey::parse(&text).unwrap()),
+            None,
+            "{text}"
+        );
     }
 }
 
@@ -418,29 +432,29 @@ proptest! {
             let digest = Digest::of(algorithm, &content);
             let (r, t, i) = (|| repository.clone(), || tag.clone(), || id.clone());
             for place in [
-                Place::BlobData { digest },
-                Place::BlobAlias { digest },
-                Place::LayerLink { repository: r(), digest },
-                Place::RevisionLink { repository: r(), digest },
-                Place::TagCurrent { repository: r(), tag: t() },
-                Place::TagIndex { repository: r(), tag: t(), digest },
-                Place::UploadData { repository: r(), id: i() },
-                Place::UploadStartedAt { repository: r(), id: i() },
-                Place::UploadHashState { repository: r(), id: i(), offset },
-                Place::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
-                Place::ReferrerKnown { repository: r(), digest },
-                Place::LastDeletion { repository: r() },
-                Place::Owner,
-                Place::Writer { id: RUN },
-                Place::Probe { id: RUN },
-                Place::Incoming { id: RUN },
-                Place::TrashJournal { run: RUN, number },
-                Place::Trashed { run: RUN, was: Box::new(Place::LayerLink { repository: r(), digest }) },
-                Place::Trashed { run: RUN, was: Box::new(Place::TagCurrent { repository: r(), tag: t() }) },
+                ObjectPath::BlobData { digest },
+                ObjectPath::BlobAlias { digest },
+                ObjectPath::LayerLink { repository: r(), digest },
+                ObjectPath::RevisionLink { repository: r(), digest },
+                ObjectPath::TagCurrent { repository: r(), tag: t() },
+                ObjectPath::TagIndex { repository: r(), tag: t(), digest },
+                ObjectPath::UploadData { repository: r(), id: i() },
+                ObjectPath::UploadStartedAt { repository: r(), id: i() },
+                ObjectPath::UploadHashState { repository: r(), id: i(), offset },
+                ObjectPath::ReferrerEntry { repository: r(), subject: digest, referrer: digest },
+                ObjectPath::ReferrerKnown { repository: r(), digest },
+                ObjectPath::LastDeletion { repository: r() },
+                ObjectPath::Owner,
+                ObjectPath::Writer { id: RUN },
+                ObjectPath::Probe { id: RUN },
+                ObjectPath::Incoming { id: RUN },
+                ObjectPath::TrashJournal { run: RUN, number },
+                ObjectPath::Trashed { run: RUN, was: Box::new(ObjectPath::LayerLink { repository: r(), digest }) },
+                ObjectPath::Trashed { run: RUN, was: Box::new(ObjectPath::TagCurrent { repository: r(), tag: t() }) },
             ] {
                 let (key, shelf) = (place.key(), place.shelf());
                 prop_assert!(key.as_str().starts_with(&format!("{shelf}/")), "{} {}", shelf, key);
-                prop_assert_eq!(Place::parse(&place.key()), Some(place));
+                prop_assert_eq!(ObjectPath::parse(&place.key()), Some(place));
             }
         }
     }
@@ -454,7 +468,7 @@ proptest! {
         "docker/registry/berth/v1/trash/0b1f9a2e-7c51-4c0e-9a3d-5f0e6d7c8b9a/objects/v2/repositories/a/_manifests/tags/v1/current/link",
     ])) {
         if let Ok(key) = StorageKey::parse(&text)
-            && let Some(place) = Place::parse(&key)
+            && let Some(place) = ObjectPath::parse(&key)
         {
             prop_assert_eq!(place.key(), key);
         }
@@ -463,7 +477,7 @@ proptest! {
     #[test]
     fn no_key_panics(text in "(docker/registry/v2/|blobs/|repositories/|_layers/|_manifests/|sha256/|a/|link){0,8}x") {
         if let Ok(key) = StorageKey::parse(&text) {
-            let _ = Place::parse(&key);
+            let _ = ObjectPath::parse(&key);
         }
     }
 }

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, Result};
 
 use super::trouble::Sorter;
-use crate::storage::layout::Area;
+use crate::storage::layout::PathPrefix;
 use crate::storage::{Error, StorageKey, Unfinished};
 
 /// What the name of something that was put together of parts begins with.
@@ -16,7 +16,7 @@ pub(super) const JOINED: &str = "joined-";
 
 /// Where all parts lie, with a slash behind.
 fn top(prefix: &str) -> String {
-    format!("{prefix}{}/", Area::Parts.key())
+    format!("{prefix}{}/", PathPrefix::Parts.key())
 }
 
 /// Where an upload's parts lie, with a slash behind.
@@ -50,8 +50,8 @@ pub(super) async fn unfinished(
 ) -> Result<Vec<Unfinished>, Error> {
     let top = top(prefix);
     let found = below(store, &top).await;
-    let found =
-        found.map_err(|error| sorter.sort("list the unfinished uploads of", &Area::Parts.key(), error))?;
+    let found = found
+        .map_err(|error| sorter.sort("list the unfinished uploads of", &PathPrefix::Parts.key(), error))?;
     let mut uploads = BTreeMap::<(StorageKey, String), Unfinished>::new();
     for part in found {
         let name = part.location.as_ref();

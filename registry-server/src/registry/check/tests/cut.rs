@@ -26,8 +26,8 @@ async fn cut_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
 async fn broken() -> (tempfile::TempDir, Registry, BTreeMap<String, Vec<u8>>) {
     let (folder, registry, app, blob, _) = with_image().await;
     let damaged = push_image(&registry, &app, "damaged", "other").await;
-    write(folder.path(), &Place::BlobData { digest: blob }, b"");
-    write(folder.path(), &Place::BlobData { digest: damaged }, b"torn");
+    write(folder.path(), &ObjectPath::BlobData { digest: blob }, b"");
+    write(folder.path(), &ObjectPath::BlobData { digest: damaged }, b"torn");
     let before = objects(&registry).await;
     (folder, registry, before)
 }
@@ -37,7 +37,7 @@ async fn trashed(registry: &Registry) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for key in keys(registry.driver()).await {
         let key = StorageKey::parse(&key).unwrap();
-        if let Some(Place::Trashed { was, .. }) = Place::parse(&key) {
+        if let Some(ObjectPath::Trashed { was, .. }) = ObjectPath::parse(&key) {
             let bytes = registry.driver().get(&key, u64::MAX).await.unwrap().to_vec();
             let before = found.insert(was.key().to_string(), bytes.clone());
             assert!(before.is_none_or(|before| before == bytes), "{key}");
@@ -51,10 +51,10 @@ async fn runs(registry: &Registry) -> Vec<Uuid> {
     let places = keys(registry.driver()).await;
     let places = places
         .iter()
-        .filter_map(|key| Place::parse(&StorageKey::parse(key).unwrap()));
+        .filter_map(|key| ObjectPath::parse(&StorageKey::parse(key).unwrap()));
     let mut runs: Vec<Uuid> = places
         .filter_map(|place| match place {
-            Place::TrashJournal { run, .. } => Some(run),
+            ObjectPath::TrashJournal { run, .. } => Some(run),
             _ => None,
         })
         .collect();

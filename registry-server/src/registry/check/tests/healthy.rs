@@ -11,7 +11,7 @@ async fn pushed(registry: &Registry) {
     let image = push_image(registry, &app, "v1", "layer").await;
     push_image(registry, &app, "v1", "a newer layer").await;
     push_image(registry, &deep, "v1", "layer").await;
-    let payload = Place::BlobData { digest: image }.key();
+    let payload = ObjectPath::BlobData { digest: image }.key();
     let size = registry.driver().stat(&payload).await.unwrap().size;
     let child = descriptor(&image, size as usize);
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
@@ -69,7 +69,7 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
     for path in ["_manifests/revisions/sha256", "_layers/sha256"] {
         std::fs::create_dir_all(home.join(path).join(gone.hex())).unwrap();
     }
-    let payload = path(folder.path(), &Place::BlobData { digest: gone });
+    let payload = path(folder.path(), &ObjectPath::BlobData { digest: gone });
     std::fs::create_dir_all(payload.parent().unwrap()).unwrap();
     file(
         &format!("_layers/sha256/{}/link", blob.hex()),
@@ -78,7 +78,7 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
     // Signatures beside a schema 1 manifest, which mentions its layers without sizes.
     let manifest = |text: &str| {
         let digest = Digest::sha256(text.as_bytes());
-        write(folder.path(), &Place::BlobData { digest }, text.as_bytes());
+        write(folder.path(), &ObjectPath::BlobData { digest }, text.as_bytes());
         let link = revision(&app, digest);
         write(folder.path(), &link, digest.to_string().as_bytes());
         digest
@@ -143,7 +143,7 @@ async fn an_index_need_not_hold_what_the_configuration_lets_it_lack() {
     let child = Digest::sha256(b"not here");
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor(&child, 1));
     let digest = Digest::sha256(index.as_bytes());
-    write(folder.path(), &Place::BlobData { digest }, index.as_bytes());
+    write(folder.path(), &ObjectPath::BlobData { digest }, index.as_bytes());
     write(
         folder.path(),
         &revision(&app, digest),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::registry::Settings;
 use crate::storage::conformance::stores;
-use crate::storage::layout::{Area, Place};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Driver, Durability, Mode};
 
 /// More than goes into a copy by one request, with what the tests configure.
@@ -43,14 +43,14 @@ async fn is_mended(driver: Arc<dyn Driver>) {
     // One blob has other bytes of the same number, one is gone, one link holds nothing.
     let gone = Digest::sha256(b"layer");
     let emptied = layer(&other, Digest::sha256(b"whole"));
-    let put = async |place: &Place, bytes: Bytes| {
+    let put = async |place: &ObjectPath, bytes: Bytes| {
         let key = place.key();
         let written = driver.put(&key, bytes, Mode::Replace, Durability::Crash);
         written.await.unwrap();
     };
-    put(&Place::BlobData { digest: damaged }, vec![8; LARGE].into()).await;
+    put(&ObjectPath::BlobData { digest: damaged }, vec![8; LARGE].into()).await;
     driver
-        .delete(&Place::BlobData { digest: gone }.key())
+        .delete(&ObjectPath::BlobData { digest: gone }.key())
         .await
         .unwrap();
     put(&emptied, Bytes::new()).await;
@@ -98,9 +98,9 @@ async fn is_mended(driver: Arc<dyn Driver>) {
     let moved: Vec<_> = keys(&driver)
         .await
         .into_iter()
-        .filter(|key| key.starts_with(Area::TrashOf(run).key().as_str()))
+        .filter(|key| key.starts_with(PathPrefix::TrashOf(run).key().as_str()))
         .collect();
-    let journal = Area::TrashJournal(run).key();
+    let journal = PathPrefix::TrashJournal(run).key();
     let lines = moved.iter().filter(|key| key.starts_with(journal.as_str()));
     assert_eq!((lines.count(), moved.len()), (4, 8), "{moved:?}");
 

@@ -106,10 +106,12 @@ impl Driver for Ending {
 /// No link of blobs or manifests leads nowhere.
 async fn nothing_dangles(registry: &Registry) {
     for key in keys(registry.driver()).await {
-        let place = Place::parse(&StorageKey::parse(&key).unwrap()).expect(&key);
-        if let Place::LayerLink { .. } | Place::RevisionLink { .. } | Place::BlobAlias { .. } = place {
+        let place = ObjectPath::parse(&StorageKey::parse(&key).unwrap()).expect(&key);
+        if let ObjectPath::LayerLink { .. } | ObjectPath::RevisionLink { .. } | ObjectPath::BlobAlias { .. } =
+            place
+        {
             let digest = registry.read_link(&place).await.unwrap().unwrap();
-            let payload = Place::BlobData { digest }.key();
+            let payload = ObjectPath::BlobData { digest }.key();
             assert!(
                 registry.driver().stat(&payload).await.is_ok(),
                 "{key} leads nowhere"

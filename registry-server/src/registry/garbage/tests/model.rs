@@ -262,27 +262,27 @@ impl Model {
             })
         };
         for key in keys(registry.driver()).await {
-            let place = Place::parse(&StorageKey::parse(&key).unwrap()).expect(&key);
+            let place = ObjectPath::parse(&StorageKey::parse(&key).unwrap()).expect(&key);
             let expected = match &place {
-                Place::BlobData { digest } => payloads.contains(digest),
-                Place::LayerLink { .. } | Place::BlobAlias { .. } => {
+                ObjectPath::BlobData { digest } => payloads.contains(digest),
+                ObjectPath::LayerLink { .. } | ObjectPath::BlobAlias { .. } => {
                     let canonical = registry.read_link(&place).await.unwrap().unwrap();
                     payloads.contains(&canonical)
                 }
-                Place::RevisionLink { repository, digest } => is_of(&kept, repository, digest),
+                ObjectPath::RevisionLink { repository, digest } => is_of(&kept, repository, digest),
                 // The past of tags is looked at only where it may matter.
-                Place::TagIndex { .. } if untagged == Untagged::Keep => true,
-                Place::TagIndex {
+                ObjectPath::TagIndex { .. } if untagged == Untagged::Keep => true,
+                ObjectPath::TagIndex {
                     repository, digest, ..
                 }
-                | Place::ReferrerKnown { repository, digest }
-                | Place::ReferrerEntry {
+                | ObjectPath::ReferrerKnown { repository, digest }
+                | ObjectPath::ReferrerEntry {
                     repository,
                     referrer: digest,
                     ..
                 } => is_of(&self.named(untagged), repository, digest),
-                Place::TagCurrent { .. } => true,
-                Place::LastDeletion { .. } => false,
+                ObjectPath::TagCurrent { .. } => true,
+                ObjectPath::LastDeletion { .. } => false,
                 other => panic!("{other:?}"),
             };
             assert!(expected, "{key} should have gone");
@@ -290,7 +290,7 @@ impl Model {
         for payload in payloads {
             let there = registry
                 .driver()
-                .stat(&Place::BlobData { digest: payload }.key())
+                .stat(&ObjectPath::BlobData { digest: payload }.key())
                 .await;
             assert!(there.is_ok(), "{payload} is gone");
         }

@@ -54,8 +54,8 @@ async fn leave_garbage(registry: &Registry, folder: &Path, number: usize) {
         let repository = repository(number);
         push_blob(registry, &repository, &digest, &content).await;
         for place in [
-            Place::BlobData { digest },
-            Place::LayerLink { repository, digest },
+            ObjectPath::BlobData { digest },
+            ObjectPath::LayerLink { repository, digest },
         ] {
             // A collection may have been faster.
             if let Ok(file) = std::fs::File::options().write(true).open(path(folder, &place)) {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::Error;
 use crate::registry::uploads::base64_hash;
-use crate::storage::layout::Place;
-use crate::storage::{self, Expected, Parts, StorageKey, Version};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Expected, Multipart, StorageKey, ObjectVersion};
 
 /// A record is never this large. It may hold one of the last and largest parts of an object, and the receipts of all
 /// parts.
@@ -75,12 +75,12 @@ impl Record {
 }
 
 pub(super) fn session_key(repository: &RepositoryName, id: &UploadId) -> StorageKey {
-    Place::upload_session(repository, id).key()
+    ObjectPath::upload_session(repository, id).key()
 }
 
 /// Reads the record of a session.
 pub(super) async fn read_record(
-    store: &dyn Parts,
+    store: &dyn Multipart,
     repository: &RepositoryName,
     id: &UploadId,
 ) -> Result<Option<StoredRecord>, Error> {
@@ -103,13 +103,13 @@ pub(super) async fn read_record(
 }
 
 pub(super) async fn write_record(
-    store: &dyn Parts,
+    store: &dyn Multipart,
     repository: &RepositoryName,
     id: &UploadId,
     record: &Record,
     tail: Vec<Bytes>,
     expected: Expected<'_>,
-) -> Result<Version, storage::Error> {
+) -> Result<ObjectVersion, storage::Error> {
     let blocks = std::iter::once(record.head()).chain(tail).collect();
     store
         .put_blocks(&session_key(repository, id), blocks, expected)

@@ -169,7 +169,7 @@ async fn a_small_blob_is_stored_once_and_its_link_is_all_that_finishing_writes()
     let progress = append(&one, &begun, &bytes, false).await.unwrap();
     assert_eq!(
         objects(&**one.driver()).await,
-        [Place::BlobData { digest }.key().to_string()]
+        [ObjectPath::BlobData { digest }.key().to_string()]
     );
     finish(&other, &progress, &Bytes::new(), &digest).await.unwrap();
     assert_eq!(objects(&**one.driver()).await.len(), 2);
@@ -322,7 +322,7 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     let store = one.driver().intake().parts().unwrap();
     let orphans = [
         data(&name(), &UploadId::unique()).key(),
-        Place::BlobData {
+        ObjectPath::BlobData {
             digest: Digest::sha256(b"x"),
         }
         .key(),
