@@ -13,7 +13,7 @@ use crate::{Digest, Error, MediaType, fields};
 
 /// The digests a stored document mentions, in the order it does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Mentions {
+pub struct ManifestReferences {
     /// What is kept with it: config, layers, the layers of schema 1, the entries of an index; and every digest there
     /// is in a document of a type this registry does not know.
     pub content: Vec<Digest>,
@@ -21,7 +21,7 @@ pub struct Mentions {
     pub subjects: Vec<Digest>,
 }
 
-impl Mentions {
+impl ManifestReferences {
     /// Reads a document.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ mod tests {
         for name in ["a", "b", "c", "d"] {
             text = text.replace(&format!("{{{name}}}"), &digest(name).to_string());
         }
-        let found = Mentions::read(text.as_bytes()).unwrap();
+        let found = ManifestReferences::read(text.as_bytes()).unwrap();
         let digests = |names: &[&str]| names.iter().map(|name| digest(name)).collect::<Vec<_>>();
         assert_eq!(
             (found.content, found.subjects),
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn what_is_no_json_object_says_nothing_about_what_it_mentions() {
         for text in ["", "{", "[]", "null", r#"{"a":1} x"#, "\u{0}"] {
-            assert!(Mentions::read(text.as_bytes()).is_err(), "{text:?}");
+            assert!(ManifestReferences::read(text.as_bytes()).is_err(), "{text:?}");
         }
     }
 
@@ -361,13 +361,13 @@ mod tests {
             .bytes()
             .map(|byte| if byte == b'?' { 0xff } else { byte })
             .collect();
-        assert_eq!(Mentions::read(&bytes).unwrap().subjects, [digest("b")]);
+        assert_eq!(ManifestReferences::read(&bytes).unwrap().subjects, [digest("b")]);
     }
 
     proptest! {
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Mentions::read(&bytes);
+            let _ = ManifestReferences::read(&bytes);
         }
 
         // What a collection must never get wrong: a reference that is served is a reference that is kept.
@@ -375,7 +375,7 @@ mod tests {
         fn whatever_a_mutated_manifest_refers_to_is_mentioned(
             bytes in registry_mutation::mutated(crate::manifest::tests::SEEDS),
         ) {
-            let mentions = Mentions::read(&bytes);
+            let mentions = ManifestReferences::read(&bytes);
             if let Ok(manifest) = crate::Manifest::parse(&bytes, None) {
                 let mentions = mentions.expect("what is served can be read");
                 for descriptor in manifest.config.iter().chain(&manifest.layers).chain(&manifest.manifests) {
@@ -398,7 +398,7 @@ mod tests {
             let text = format!(r#"{{"schemaVersion":2,"config":{config_text},"layers":[{}]}}"#, texts.join(","));
             let manifest = crate::Manifest::parse(text.as_bytes(), None).unwrap();
             let of_manifest: Vec<_> = manifest.config.iter().chain(&manifest.layers).map(|d| d.digest).collect();
-            let found = Mentions::read(text.as_bytes()).unwrap();
+            let found = ManifestReferences::read(text.as_bytes()).unwrap();
             prop_assert_eq!(&found.content, &of_manifest);
             prop_assert_eq!(found.content, [vec![config], expected].concat());
         }
