@@ -30,7 +30,7 @@ pub use storage::{
     Cache, CacheKind, Delete, Filesystem, Inmemory, Maintenance, ReadOnly, Redirect, Storage, UploadPurging,
 };
 pub use validation::{
-    Indexes, Manifests, Platform, Platforms, Policy, References, RepositoryPolicy, Urls, Validation,
+    Indexes, Manifests, Platform, Platforms, Policy, ReferencePolicy, RepositoryPolicy, Urls, Validation,
 };
 
 /// Leaves a section out of the file when nothing in it is set.

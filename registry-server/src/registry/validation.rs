@@ -41,7 +41,7 @@ impl Registry {
                 });
             }
         }
-        if rules.references == References::Unchecked {
+        if rules.references == ReferencePolicy::Unchecked {
             return Ok(Vec::new());
         }
         if let Some((content, url)) = misplaced(&rules.urls, manifest) {
@@ -53,7 +53,7 @@ impl Registry {
         let missing = self.missing(repository, manifest).await?;
         let (must, may): (Vec<_>, Vec<_>) = missing
             .into_iter()
-            .partition(|(must, _)| *must && rules.references == References::Required);
+            .partition(|(must, _)| *must && rules.references == ReferencePolicy::Required);
         if !must.is_empty() {
             let more = must.len().saturating_sub(MISSING_MAX);
             let must = must.into_iter().take(MISSING_MAX);
@@ -98,7 +98,7 @@ impl Registry {
                 )
             })
             .collect();
-        let refuses = rules.references == References::Required;
+        let refuses = rules.references == ReferencePolicy::Required;
         let mut looks = Lookups::of(&blobs);
         while let Some(batch) = looks.batch() {
             let digests: Vec<Digest> = batch.iter().map(|(digest, _)| *digest).collect();

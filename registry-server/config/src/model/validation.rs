@@ -32,7 +32,7 @@ impl Validation {
 pub struct Manifests {
     /// Whether what a manifest names must be there. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub references: Option<References>,
+    pub references: Option<ReferencePolicy>,
     /// Where content may lie elsewhere; nowhere when unset.
     #[serde(skip_serializing_if = "unset")]
     pub urls: Urls,
@@ -44,7 +44,7 @@ pub struct Manifests {
 /// `validation.manifests.references`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum References {
+pub enum ReferencePolicy {
     /// A manifest that names what its repository does not have is refused.
     #[default]
     Required,

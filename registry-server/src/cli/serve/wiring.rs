@@ -213,9 +213,9 @@ pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     use registry_config::model;
     let model::Validation { manifests, .. } = &config.validation;
     let references = match manifests.references.unwrap_or_default() {
-        _ if !config.validation.is_on() => References::Unchecked,
-        model::References::Required => References::Required,
-        model::References::Any => References::Any,
+        _ if !config.validation.is_on() => ReferencePolicy::Unchecked,
+        model::ReferencePolicy::Required => ReferencePolicy::Required,
+        model::ReferencePolicy::Any => ReferencePolicy::Any,
     };
     let platforms = manifests.indexes.platformlist.iter().map(|platform| Platform {
         architecture: platform.architecture.clone(),

@@ -8,7 +8,7 @@ mod shapes;
 use registry_oci::Algorithm;
 
 use super::*;
-use crate::registry::{References, Urls, Validation};
+use crate::registry::{ReferencePolicy, Urls, Validation};
 
 const PUSH: Headers<'_> = &[("content-type", OCI_MANIFEST)];
 

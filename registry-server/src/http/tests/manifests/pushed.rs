@@ -39,7 +39,7 @@ async fn references_to_what_the_repository_does_not_have_are_refused_one_by_one(
     let any = server_with(
         Settings {
             validation: Validation {
-                references: References::Any,
+                references: ReferencePolicy::Any,
                 ..Validation::default()
             },
             ..Settings::default()
@@ -61,7 +61,7 @@ async fn references_to_what_the_repository_does_not_have_are_refused_one_by_one(
     let unchecked = server_with(
         Settings {
             validation: Validation {
-                references: References::Unchecked,
+                references: ReferencePolicy::Unchecked,
                 ..Validation::default()
             },
             ..Settings::default()

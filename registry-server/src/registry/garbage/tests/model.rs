@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use registry_oci::Algorithm;
 
 use super::*;
-use crate::registry::{References, Validation};
+use crate::registry::{ReferencePolicy, Validation};
 
 /// What is pushed. Numbers name what was pushed before, modulo how many there are.
 #[derive(Debug, Clone)]
@@ -303,7 +303,7 @@ pub(super) fn lenient(driver: Arc<dyn Driver>) -> Registry {
         driver,
         Settings {
             validation: Validation {
-                references: References::Unchecked,
+                references: ReferencePolicy::Unchecked,
                 ..Validation::default()
             },
             ..Settings::default()
