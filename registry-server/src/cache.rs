@@ -1,7 +1,7 @@
 //! Which links a repository was seen to have a moment ago, so that a pull need not read them again.
 //!
 //! Guarantees: nothing is remembered but what was read from the store; what this process takes away is forgotten
-//! before it answers; what another replica takes away is forgotten within [`LIFE`] in memory, and at once in Redis; a
+//! before it answers; what another replica takes away is forgotten within [`TTL`] in memory, and at once in Redis; a
 //! cache that does not answer, or not in time, costs the look into the store that it would have saved and nothing
 //! else; memory is bounded.
 //! Must not: read or write the store; be asked by anything but a read that then opens what the link leads to. That a
@@ -30,7 +30,7 @@ use redis::Redis;
 pub use redis::{Servers, Settings, Tls};
 
 /// How long a link in memory is believed: for so long a pull may be served what another replica took away.
-pub const LIFE: Duration = Duration::from_secs(5);
+pub const TTL: Duration = Duration::from_secs(5);
 
 /// What a link makes reachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,11 +65,11 @@ pub struct Descriptor {
 
 /// What a cache answers.
 #[derive(Debug)]
-pub enum Look {
+pub enum Lookup {
     /// The link was there, and leads to the payload stored under this digest.
-    Known(Digest),
+    Hit(Digest),
     /// Nobody knows. With this, what the store says may be remembered.
-    Unknown(Ticket),
+    Miss(Ticket),
 }
 
 /// When somebody began to look into the store: what was taken away since then must not be remembered.
@@ -95,7 +95,7 @@ enum Kept {
 }
 
 impl Cache {
-    /// In the memory of this process: at most so many links, or as many as are asked for within [`LIFE`].
+    /// In the memory of this process: at most so many links, or as many as are asked for within [`TTL`].
     pub fn in_memory(limit: Option<usize>) -> Self {
         Self {
             kept: Kept::Memory(Memory::new(limit)),
@@ -134,28 +134,28 @@ impl Cache {
     }
 
     /// Whether a link is known, and where it leads.
-    pub async fn look(&self, link: &Link<'_>) -> Look {
+    pub async fn lookup(&self, link: &Link<'_>) -> Lookup {
         self.counted.asked();
         let found = match &self.kept {
-            Kept::Memory(memory) => Ok(memory.look(link, Instant::now())),
+            Kept::Memory(memory) => Ok(memory.lookup(link, Instant::now())),
             Kept::Redis(redis) => {
                 let _took = self.counted.time(metrics::Operation::Stat);
-                redis.look(link).await
+                redis.lookup(link).await
             }
         };
         match found {
-            Ok(Look::Known(canonical)) => {
+            Ok(Lookup::Hit(canonical)) => {
                 self.counted.hit();
-                Look::Known(canonical)
+                Lookup::Hit(canonical)
             }
-            Ok(Look::Unknown(ticket)) => {
+            Ok(Lookup::Miss(ticket)) => {
                 self.counted.missed();
-                Look::Unknown(ticket)
+                Lookup::Miss(ticket)
             }
             Err(ticket) => {
                 self.counted.missed();
                 self.counted.failed();
-                Look::Unknown(ticket)
+                Lookup::Miss(ticket)
             }
         }
     }

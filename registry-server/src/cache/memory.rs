@@ -1,4 +1,4 @@
-//! Links in the memory of this process, for [`LIFE`] since the store was asked for them.
+//! Links in the memory of this process, for [`TTL`] since the store was asked for them.
 //!
 //! What was read longest ago is the next to go in any case, so that is what makes room too: a queue does for both,
 //! and nothing has to be moved when a link is used.
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use registry_oci::{Digest, RepositoryName};
 
-use super::{Kind, LIFE, Link, Look, Ticket};
+use super::{Kind, Link, Lookup, TTL, Ticket};
 
 /// Links that were read.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Known {
 }
 
 impl Memory {
-    /// At most so many links, or as many as are read within [`LIFE`].
+    /// At most so many links, or as many as are read within [`TTL`].
     pub(super) fn new(limit: Option<usize>) -> Self {
         Self {
             limit: limit.unwrap_or(usize::MAX),
@@ -45,13 +45,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn look(&self, link: &Link<'_>, now: Instant) -> Look {
+    pub(super) fn lookup(&self, link: &Link<'_>, now: Instant) -> Lookup {
         let key = key(link);
         let mut links = self.links();
         links.let_go(now, self.limit);
         match links.known.get(&key) {
-            Some(known) if is_young(known.asked, now) => Look::Known(known.canonical),
-            Some(_) | None => Look::Unknown(Ticket {
+            Some(known) if is_young(known.asked, now) => Lookup::Hit(known.canonical),
+            Some(_) | None => Lookup::Miss(Ticket {
                 at: now,
                 forgotten: links.forgotten,
             }),
@@ -103,7 +103,7 @@ fn key(link: &Link<'_>) -> Key {
 }
 
 fn is_young(asked: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(asked) < LIFE
+    now.saturating_duration_since(asked) < TTL
 }
 
 #[cfg(test)]
@@ -131,8 +131,8 @@ mod tests {
             }
         }
 
-        fn look(&self, digest: &Digest) -> Look {
-            self.memory.look(&self.link(digest), self.now)
+        fn lookup(&self, digest: &Digest) -> Lookup {
+            self.memory.lookup(&self.link(digest), self.now)
         }
 
         fn remember(&self, digest: &Digest, ticket: &Ticket) {
@@ -141,7 +141,7 @@ mod tests {
         }
 
         fn read(&self, digest: &Digest) {
-            let Look::Unknown(ticket) = self.look(digest) else {
+            let Lookup::Miss(ticket) = self.lookup(digest) else {
                 panic!("{digest} is known already")
             };
             self.remember(digest, &ticket);
@@ -157,11 +157,11 @@ mod tests {
 
         #[track_caller]
         fn check(&self, digest: &Digest, known: bool) {
-            let look = self.look(digest);
+            let found = self.lookup(digest);
             assert_eq!(
-                matches!(look, Look::Known(canonical) if canonical == *digest),
+                matches!(found, Lookup::Hit(canonical) if canonical == *digest),
                 known,
-                "{look:?}"
+                "{found:?}"
             );
         }
     }
@@ -170,7 +170,7 @@ mod tests {
     fn a_link_is_known_for_five_seconds_since_the_store_was_asked() {
         let mut case = Case::new(Some(10));
         let digest = Digest::sha256(b"layer");
-        let Look::Unknown(ticket) = case.look(&digest) else {
+        let Lookup::Miss(ticket) = case.lookup(&digest) else {
             panic!("nothing was read yet")
         };
         case.now += Duration::from_secs(2);
@@ -201,8 +201,8 @@ mod tests {
                 repository,
                 digest: &digest,
             };
-            let look = case.memory.look(&link, case.now);
-            assert_eq!(matches!(look, Look::Known(_)), known, "{link:?}");
+            let found = case.memory.lookup(&link, case.now);
+            assert_eq!(matches!(found, Lookup::Hit(_)), known, "{link:?}");
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
     fn what_is_forgotten_is_not_remembered_by_who_asked_the_store_before() {
         let case = Case::new(Some(10));
         let digest = Digest::sha256(b"layer");
-        let Look::Unknown(ticket) = case.look(&digest) else {
+        let Lookup::Miss(ticket) = case.lookup(&digest) else {
             panic!("nothing was read yet")
         };
         case.memory.forget(&case.link(&digest));
@@ -250,7 +250,7 @@ mod tests {
             case.read(digest);
         }
         assert_eq!(sizes(&case), (100, 100));
-        case.now += LIFE;
+        case.now += TTL;
         case.check(&digests[0], false);
         assert_eq!(sizes(&case), (0, 0));
     }
@@ -259,9 +259,9 @@ mod tests {
     fn a_link_that_was_read_again_outlives_its_first_reading() {
         let mut case = Case::new(Some(10));
         let digest = Digest::sha256(b"layer");
-        let (Look::Unknown(first), Look::Unknown(second)) = (case.look(&digest), {
+        let (Lookup::Miss(first), Lookup::Miss(second)) = (case.lookup(&digest), {
             case.now += Duration::from_secs(3);
-            case.look(&digest)
+            case.lookup(&digest)
         }) else {
             panic!("nothing was read yet")
         };

@@ -30,7 +30,7 @@ use tokio::time::timeout_at;
 
 pub use connection::{Servers, Settings, Tls};
 
-use super::{Descriptor, Error, Kind, Link, Look, Ticket};
+use super::{Descriptor, Kind, Link, Lookup, Ticket};
 use keeper::Keeper;
 
 /// How long after the store was asked its answer may still be remembered.
@@ -63,7 +63,7 @@ impl Redis {
     }
 
     /// Whether a link is known; an error is a ticket too, and Redis was spoken of.
-    pub(super) async fn look(&self, link: &Link<'_>) -> Result<Look, Ticket> {
+    pub(super) async fn lookup(&self, link: &Link<'_>) -> Result<Lookup, Ticket> {
         let ticket = Ticket {
             at: Instant::now(),
             forgotten: 0,
@@ -87,9 +87,9 @@ impl Redis {
         .await;
         match found {
             Ok((true, (Some(canonical), Some(_)), Some(kind))) if kind == word(link.kind) => {
-                Ok(Digest::parse(&canonical).map_or(Look::Unknown(ticket), Look::Known))
+                Ok(Digest::parse(&canonical).map_or(Lookup::Miss(ticket), Lookup::Hit))
             }
-            Ok(_) => Ok(Look::Unknown(ticket)),
+            Ok(_) => Ok(Lookup::Miss(ticket)),
             Err(_) => Err(ticket),
         }
     }

@@ -50,19 +50,19 @@ impl Case {
     }
 
     async fn knows(&self, cache: &Cache) -> bool {
-        match cache.look(&self.link()).await {
-            Look::Known(canonical) => {
+        match cache.lookup(&self.link()).await {
+            Lookup::Hit(canonical) => {
                 assert_eq!(canonical, self.digest);
                 true
             }
-            Look::Unknown(_) => false,
+            Lookup::Miss(_) => false,
         }
     }
 
     async fn ticket(&self, cache: &Cache) -> Ticket {
-        match cache.look(&self.link()).await {
-            Look::Unknown(ticket) => ticket,
-            Look::Known(_) => panic!("it is known already"),
+        match cache.lookup(&self.link()).await {
+            Lookup::Miss(ticket) => ticket,
+            Lookup::Hit(_) => panic!("it is known already"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Case {
     /// Waits until a link can be remembered and is.
     async fn works(&self, cache: &Cache) {
         let deadline = Instant::now() + PATIENCE;
-        while let Look::Unknown(ticket) = cache.look(&self.link()).await {
+        while let Lookup::Miss(ticket) = cache.lookup(&self.link()).await {
             assert!(Instant::now() < deadline, "last seen: the link is not remembered");
             up(cache).await;
             cache.remember(&self.link(), ticket, &self.descriptor()).await;
