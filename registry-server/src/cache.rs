@@ -34,7 +34,7 @@ pub const TTL: Duration = Duration::from_secs(5);
 
 /// What a link makes reachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum LinkKind {
     /// A blob.
     Blob,
     /// A manifest.
@@ -45,7 +45,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link<'a> {
     /// What it makes reachable.
-    pub kind: Kind,
+    pub kind: LinkKind,
     /// In which repository.
     pub repository: &'a RepositoryName,
     /// Under which digest.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use registry_oci::{Digest, RepositoryName};
 
-use super::{Kind, Link, Lookup, TTL, Ticket};
+use super::{Link, LinkKind, Lookup, TTL, Ticket};
 
 /// Links that were read.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Memory {
     links: Mutex<Links>,
 }
 
-type Key = (Kind, RepositoryName, Digest);
+type Key = (LinkKind, RepositoryName, Digest);
 
 #[derive(Debug, Default)]
 struct Links {
@@ -149,7 +149,7 @@ mod tests {
 
         fn link<'a>(&'a self, digest: &'a Digest) -> Link<'a> {
             Link {
-                kind: Kind::Blob,
+                kind: LinkKind::Blob,
                 repository: &self.repository,
                 digest,
             }
@@ -192,9 +192,9 @@ mod tests {
         case.read(&digest);
         let other = RepositoryName::parse("team/other").unwrap();
         for (kind, repository, known) in [
-            (Kind::Blob, &case.repository, true),
-            (Kind::Manifest, &case.repository, false),
-            (Kind::Blob, &other, false),
+            (LinkKind::Blob, &case.repository, true),
+            (LinkKind::Manifest, &case.repository, false),
+            (LinkKind::Blob, &other, false),
         ] {
             let link = Link {
                 kind,

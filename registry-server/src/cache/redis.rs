@@ -30,7 +30,7 @@ use tokio::time::timeout_at;
 
 pub use connection::{Servers, Settings, Tls};
 
-use super::{Descriptor, Kind, Link, Lookup, Ticket};
+use super::{Descriptor, Link, LinkKind, Lookup, Ticket};
 use keeper::Keeper;
 
 /// How long after the store was asked its answer may still be remembered.
@@ -172,10 +172,10 @@ impl Redis {
 }
 
 /// What [`FIELD`] holds.
-fn word(kind: Kind) -> &'static str {
+fn word(kind: LinkKind) -> &'static str {
     match kind {
-        Kind::Blob => "blob",
-        Kind::Manifest => "manifest",
+        LinkKind::Blob => "blob",
+        LinkKind::Manifest => "manifest",
     }
 }
 

@@ -10,7 +10,7 @@ use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::link_cache::Consistency;
 use super::manifest_parser::{ParsedManifest, STORED_MAX};
 use super::{Error, Notice, Registry, hashing};
-use crate::cache::{Kind, Link};
+use crate::cache::{Link, LinkKind};
 use crate::storage::layout::ObjectPath;
 use crate::storage::{self, Durability, Mode};
 
@@ -403,7 +403,7 @@ impl Registry {
 
 fn link<'a>(repository: &'a RepositoryName, digest: &'a Digest) -> Link<'a> {
     Link {
-        kind: Kind::Manifest,
+        kind: LinkKind::Manifest,
         repository,
         digest,
     }

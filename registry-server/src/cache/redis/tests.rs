@@ -11,7 +11,7 @@ use crate::cache::Cache;
 const SIZE: u64 = 1234;
 
 struct Case {
-    kind: Kind,
+    kind: LinkKind,
     repository: RepositoryName,
     digest: Digest,
 }
@@ -19,14 +19,14 @@ struct Case {
 impl Case {
     fn blob() -> Self {
         Self {
-            kind: Kind::Blob,
+            kind: LinkKind::Blob,
             repository: RepositoryName::parse("team/app").unwrap(),
             digest: Digest::sha256(b"layer"),
         }
     }
 
     fn manifest() -> Self {
-        let kind = Kind::Manifest;
+        let kind = LinkKind::Manifest;
         Self { kind, ..Self::blob() }
     }
 
@@ -43,8 +43,8 @@ impl Case {
             canonical: self.digest,
             size: SIZE,
             media_type: match self.kind {
-                Kind::Blob => MediaType::OCTET_STREAM,
-                Kind::Manifest => MediaType::OCI_MANIFEST,
+                LinkKind::Blob => MediaType::OCTET_STREAM,
+                LinkKind::Manifest => MediaType::OCI_MANIFEST,
             },
         }
     }

@@ -169,7 +169,7 @@ async fn a_cluster_keeps_each_link_and_what_forgets_it_together() {
     // On all members.
     for number in 0..20 {
         let case = Case {
-            kind: Kind::Blob,
+            kind: LinkKind::Blob,
             repository: RepositoryName::parse(&format!("team/app{number}")).unwrap(),
             digest: Digest::sha256(&[number]),
         };
