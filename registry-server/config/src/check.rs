@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::keys::{Key, Kind, Schema, Shape, schema};
+use crate::keys::{Key, Schema, Shape, Support, schema};
 use crate::tree::{Node, Tree, Value, shown, truth};
 use crate::{Error, GoDuration, NotADuration, Warning, guarded};
 
@@ -102,7 +102,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn node(&mut self, node: &mut Node, schema: &Schema) {
         if let Some(key) = schema.key
-            && !self.kind(node, key)
+            && !self.supported(node, key)
         {
             return;
         }
@@ -118,12 +118,12 @@ impl Judge<'_> {
     }
 
     /// Reports what the key's kind asks for; `false` when there is nothing to look at any more.
-    fn kind(&mut self, node: &Node, key: &'static Key) -> bool {
+    fn supported(&mut self, node: &Node, key: &'static Key) -> bool {
         let (path, origin) = (self.path.clone(), node.origin.clone());
-        match key.kind {
-            Kind::Acted => true,
-            Kind::Refused | Kind::NotYet if node.is_off() && !is_choice(&path) => false,
-            Kind::Refused => {
+        match key.support {
+            Support::Implemented => true,
+            Support::Refused | Support::Planned if node.is_off() && !is_choice(&path) => false,
+            Support::Refused => {
                 self.errors.push(Error::Refused {
                     path,
                     origin,
@@ -131,15 +131,15 @@ impl Judge<'_> {
                 });
                 false
             }
-            Kind::NotYet => {
-                self.errors.push(Error::NotYet {
+            Support::Planned => {
+                self.errors.push(Error::Planned {
                     path,
                     origin,
                     reason: key.note,
                 });
                 false
             }
-            Kind::Accepted => {
+            Support::Ignored => {
                 // One word per reason: four keys of one section are one thing to know.
                 let known = self.warnings.iter().any(|warning| match warning {
                     Warning::NoEffect { reason, .. } => *reason == key.note,

@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// As `Refused`, but it is going to be supported.
     #[error("`{path}`{} is not supported yet: {reason}", place(.origin))]
-    NotYet {
+    Planned {
         /// The key, with dots.
         path: String,
         /// Where it comes from.

@@ -18,18 +18,18 @@ pub struct Key {
     /// With dots: `http.tls.clientcas[]`, `log.fields.*`.
     pub path: &'static str,
     /// Who has it.
-    pub line: Line,
+    pub upstream: Upstream,
     /// What its value looks like.
     pub shape: Shape,
     /// What the server does about it.
-    pub kind: Kind,
+    pub support: Support,
     /// What it does, or why it has no effect, or why it is refused.
     pub note: &'static str,
 }
 
 /// Which line of distribution has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
+pub enum Upstream {
     /// 2.8 and 3.1.
     Both,
     /// 2.8 only.
@@ -42,15 +42,15 @@ pub enum Line {
 
 /// What the server does about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Support {
     /// Does what it says.
-    Acted,
+    Implemented,
     /// Changes nothing here; one warning says why.
-    Accepted,
+    Ignored,
     /// The start is refused: going on would lose data, open access or change who is served.
     Refused,
     /// As refused, until it is built.
-    NotYet,
+    Planned,
 }
 
 /// What a value looks like.

@@ -1,6 +1,6 @@
 //! `config keys`: the table of every key, as the reference page shows it.
 
-use registry_config::keys::{KEYS, Kind, Line};
+use registry_config::keys::{KEYS, Support, Upstream};
 
 use super::exit;
 use super::output::Output;
@@ -13,14 +13,14 @@ pub(super) fn run(output: &Output) -> u8 {
 }
 
 fn counts() -> String {
-    let count = |kind: Kind| KEYS.iter().filter(|key| key.kind == kind).count();
+    let count = |support: Support| KEYS.iter().filter(|key| key.support == support).count();
     format!(
         "{} keys: {} acted on, {} accepted without effect, {} refused, {} not yet.",
         KEYS.len(),
-        count(Kind::Acted),
-        count(Kind::Accepted),
-        count(Kind::Refused),
-        count(Kind::NotYet),
+        count(Support::Implemented),
+        count(Support::Ignored),
+        count(Support::Refused),
+        count(Support::Planned),
     )
 }
 
@@ -30,20 +30,20 @@ fn table() -> String {
         counts()
     );
     for key in KEYS {
-        let line = match key.line {
-            Line::Both => "registry:2, registry:3",
-            Line::V2 => "registry:2",
-            Line::V3 => "registry:3",
-            Line::Berth => "Berth",
+        let upstream = match key.upstream {
+            Upstream::Both => "registry:2, registry:3",
+            Upstream::V2 => "registry:2",
+            Upstream::V3 => "registry:3",
+            Upstream::Berth => "Berth",
         };
-        let kind = match key.kind {
-            Kind::Acted => "acted on",
-            Kind::Accepted => "accepted without effect",
-            Kind::Refused => "refused",
-            Kind::NotYet => "not yet",
+        let support = match key.support {
+            Support::Implemented => "acted on",
+            Support::Ignored => "accepted without effect",
+            Support::Refused => "refused",
+            Support::Planned => "not yet",
         };
         text.push_str(&format!(
-            "| `{}` | {line} | {kind} | {} |\n",
+            "| `{}` | {upstream} | {support} | {} |\n",
             key.path,
             key.note.replace('|', "\\|")
         ));

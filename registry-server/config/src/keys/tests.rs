@@ -1,17 +1,26 @@
-use super::{KEYS, Kind, Line};
+use super::{KEYS, Support, Upstream};
 use crate::load;
 
 /// The table as people count it. A changed number is a changed promise.
 #[test]
 fn every_key_is_counted_by_kind() {
-    let count = |kind: Kind| KEYS.iter().filter(|key| key.kind == kind).count();
-    let counts = [Kind::Acted, Kind::Accepted, Kind::Refused, Kind::NotYet].map(count);
+    let count = |support: Support| KEYS.iter().filter(|key| key.support == support).count();
+    let counts = [
+        Support::Implemented,
+        Support::Ignored,
+        Support::Refused,
+        Support::Planned,
+    ]
+    .map(count);
     assert_eq!(counts.iter().sum::<usize>(), KEYS.len());
     println!(
         "keys: {} acted on, {} accepted, {} refused, {} not yet",
         counts[0], counts[1], counts[2], counts[3]
     );
-    assert_eq!(KEYS.iter().filter(|key| key.line == Line::Berth).count(), 17);
+    assert_eq!(
+        KEYS.iter().filter(|key| key.upstream == Upstream::Berth).count(),
+        17
+    );
 }
 
 #[test]
@@ -51,7 +60,7 @@ fn sample(key: &super::Key) -> &'static str {
 /// The types hold what the table promises: otherwise a key would be accepted and silently do nothing.
 #[test]
 fn every_key_that_is_acted_on_is_decoded_into_the_types() {
-    for key in KEYS.iter().filter(|key| key.kind == Kind::Acted) {
+    for key in KEYS.iter().filter(|key| key.support == Support::Implemented) {
         // Read into another key, or chosen by being there at all.
         if matches!(key.path, "version" | "loglevel" | "auth.none") || key.path.starts_with("storage.s3aws") {
             continue;
@@ -96,7 +105,7 @@ fn every_key_that_is_acted_on_is_decoded_into_the_types() {
 fn every_key_that_is_not_supported_refuses_the_start_when_it_is_used() {
     for key in KEYS
         .iter()
-        .filter(|key| matches!(key.kind, Kind::NotYet | Kind::Refused))
+        .filter(|key| matches!(key.support, Support::Planned | Support::Refused))
     {
         let mut yaml = sample(key).to_owned();
         if yaml == "{}" {
