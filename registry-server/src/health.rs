@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use check::{Check, Error};
 pub use probes::Probes;
 
-use crate::storage::Trouble;
+use crate::storage::StoreHealth;
 
 /// What is known of this server. Cheap to clone; clones are the same knowledge.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,7 @@ struct Inner {
     /// What is wrong, by the check's name.
     troubles: Mutex<BTreeMap<String, String>>,
     /// Under which name it is told that the storage takes no writes.
-    writes: OnceLock<(String, Trouble)>,
+    writes: OnceLock<(String, StoreHealth)>,
 }
 
 /// What a failing check does.
@@ -72,9 +72,9 @@ impl Health {
     /// Tells that the storage takes no writes, from now on, under the name of its check. Nothing is written for that:
     /// every server that may write gives a sign of itself from time to time, and pushes show the rest. It is logged
     /// where it is noticed.
-    pub fn watch_writes(&self, driver: &str, trouble: Trouble) {
+    pub fn watch_writes(&self, driver: &str, store_health: StoreHealth) {
         // There is one storage.
-        let _ = self.0.writes.set((check::of_storage(driver), trouble));
+        let _ = self.0.writes.set((check::of_storage(driver), store_health));
     }
 
     /// Takes the server out of service for a reason that is no check, until [`Health::serve_again`].
@@ -147,8 +147,8 @@ impl Health {
     /// Everything that is wrong: the check's name and a sentence each.
     fn all(&self) -> BTreeMap<String, String> {
         let mut all = self.troubles().clone();
-        if let Some((check, trouble)) = self.0.writes.get()
-            && let Some(why) = trouble.current()
+        if let Some((check, store_health)) = self.0.writes.get()
+            && let Some(why) = store_health.problem()
         {
             // A store that does not answer at all is the worse of the two.
             all.entry(check.clone()).or_insert_with(|| why.to_owned());

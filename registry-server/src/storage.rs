@@ -15,8 +15,8 @@ mod inmemory;
 mod key;
 pub mod layout;
 mod object;
+mod store_health;
 mod timed;
-mod trouble;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -36,5 +36,5 @@ pub use object::{
     AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, Object, S3Credentials, S3Encryption,
     S3Options, ServiceAccount, StoreError,
 };
+pub use store_health::StoreHealth;
 pub use timed::Timed;
-pub use trouble::Trouble;

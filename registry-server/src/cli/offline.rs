@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{exit, serve};
 use crate::fault::Fault;
 use crate::registry::{CheckError, CopyError, GarbageError, LiveServerPolicy, Registry, Settings};
-use crate::storage::Trouble;
+use crate::storage::StoreHealth;
 use crate::telemetry;
 
 /// Why nothing was done.
@@ -112,7 +112,7 @@ async fn opened(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
-    let (driver, storage) = serve::driver(config, &Trouble::default())?;
+    let (driver, storage) = serve::driver(config, &StoreHealth::default())?;
     let settings = Settings {
         validation: serve::validation(config)?,
         ..Settings::default()

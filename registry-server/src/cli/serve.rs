@@ -35,7 +35,7 @@ use crate::http::server::{self, ConnectionInfo, ConnectionMetrics, Listener, Pro
 use crate::http::tls::{self, Tls};
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
-use crate::storage::{Driver, StoreError, Timed, Trouble};
+use crate::storage::{Driver, StoreError, Timed, StoreHealth};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -198,8 +198,8 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     // Before anything that takes time, so that an early signal is not lost.
     let mut signals = Signals::new().map_err(Error::System)?;
     let others = signals::Others::new().map_err(Error::System)?;
-    let trouble = Trouble::default();
-    let (driver, storage) = driver(config, &trouble)?;
+    let store_health = StoreHealth::default();
+    let (driver, storage) = driver(config, &store_health)?;
     let cache = cache(config)?;
     let authenticator = tokio::select! {
         authenticator = authenticator(config) => authenticator?,
@@ -250,7 +250,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     };
     let health = Health::default();
     if config.health.storagedriver.enabled != Some(false) {
-        health.watch_writes(driver.name(), trouble);
+        health.watch_writes(driver.name(), store_health);
     }
     for check in Check::all(&config.health, &driver)? {
         tokio::spawn(health.clone().follow(check));

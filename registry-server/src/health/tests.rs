@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{Check, Health, Probes};
-use crate::storage::{self, Driver, InMemory, Trouble};
+use crate::storage::{self, Driver, InMemory, StoreHealth};
 
 const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40000));
 const STRANGER: Option<SocketAddr> = Some(SocketAddr::new(
@@ -78,15 +78,15 @@ async fn a_file_takes_the_server_out_of_service_while_it_exists_and_its_threshol
 
 #[tokio::test]
 async fn a_storage_that_takes_no_writes_is_told_and_refuses_no_request() {
-    let (health, trouble) = (Health::default(), Trouble::default());
-    health.watch_writes("filesystem", trouble.clone());
+    let (health, store_health) = (Health::default(), StoreHealth::default());
+    health.watch_writes("filesystem", store_health.clone());
     assert_eq!(ask(&health, Method::GET, "/readyz", STRANGER).await.0, 200);
     let error = storage::Error::Full {
         action: "write",
         key: storage::StorageKey::parse("secret/path").unwrap(),
         source: std::io::ErrorKind::StorageFull.into(),
     };
-    trouble.failed("filesystem /var/lib/registry", &error);
+    store_health.note_failure("filesystem /var/lib/registry", &error);
     assert_eq!(
         ask(&health, Method::GET, "/readyz", STRANGER).await,
         (503, "storagedriver_filesystem: storage full\n".to_owned())

@@ -252,7 +252,7 @@ impl Error {
     }
 
     /// Why the whole store takes no writes, in a few words for people, if that is what this error says. It concerns
-    /// every object: whoever meets it first says it for all ([`super::Trouble`]).
+    /// every object: whoever meets it first says it for all ([`super::StoreHealth`]).
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Self::Full { .. } => Some(FULL),

@@ -43,7 +43,7 @@ use capabilities::Capabilities;
 
 use super::{
     Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
-    Staged, StorageKey, Swept, Trouble, Writer,
+    Staged, StorageKey, StoreHealth, Swept, Writer,
 };
 use crate::task::join;
 
@@ -65,7 +65,7 @@ pub struct FilesystemOptions {
     /// Whether writes are synced.
     pub sync: Sync,
     /// Where it is noted when the folder takes no writes.
-    pub trouble: Trouble,
+    pub store_health: StoreHealth,
 }
 
 impl Default for FilesystemOptions {
@@ -73,7 +73,7 @@ impl Default for FilesystemOptions {
         Self {
             max_threads: 100,
             sync: Sync::Always,
-            trouble: Trouble::default(),
+            store_health: StoreHealth::default(),
         }
     }
 }
@@ -96,7 +96,7 @@ struct Shared {
     /// Files whose bytes were lost and whose names could not be removed: device and number.
     lost: Mutex<HashSet<(u64, u64)>>,
     threads: Arc<Semaphore>,
-    trouble: Trouble,
+    store_health: StoreHealth,
 }
 
 impl Filesystem {
@@ -134,7 +134,7 @@ impl Filesystem {
                 durable: durable::Durable::default(),
                 lost: Mutex::default(),
                 threads,
-                trouble: options.trouble.clone(),
+                store_health: options.store_health.clone(),
             }),
         })
     }
@@ -174,7 +174,7 @@ impl Filesystem {
                     .map_err(|error| shared.is_there(action, &owned_key).err().unwrap_or(error))
             });
             if let Err(error) = &done {
-                shared.trouble.failed(&shared.name, error);
+                shared.store_health.note_failure(&shared.name, error);
             }
             done
         });
@@ -198,7 +198,7 @@ impl Shared {
         self.presence
             .check(&self.root)
             .map_err(|error| presence::error(action, key, error))?;
-        self.trouble.is_back(&self.name);
+        self.store_health.note_present(&self.name);
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Shared {
     /// Notes that bytes could be written.
     fn wrote(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.trouble.wrote(&self.name);
+            self.store_health.note_write(&self.name);
         }
     }
 }

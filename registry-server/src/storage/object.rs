@@ -16,6 +16,7 @@ mod answers;
 mod azure;
 mod beside;
 mod bucket;
+mod classify;
 mod client;
 mod conditions;
 mod gcs;
@@ -23,7 +24,6 @@ mod marks;
 mod parts;
 mod s3;
 mod schedule;
-mod trouble;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -42,12 +42,12 @@ use object_store::{
 };
 
 pub use azure::{AzureCredentials, AzureOptions};
+use classify::ErrorClassifier;
 pub use client::StoreError;
 use client::{Certificates, LONG, Patience, QUICK, header, prefix};
 use conditions::Conditions;
 pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
-use trouble::Sorter;
 
 use super::{
     Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
@@ -83,7 +83,7 @@ pub struct Object {
     clients: Clients,
     /// What stands before every key: nothing, or a path that ends in `/`.
     prefix: String,
-    sorter: Sorter,
+    classifier: ErrorClassifier,
     /// How many bytes the first parts of an upload have.
     part: u64,
     conditions: Conditions,
@@ -103,7 +103,7 @@ impl fmt::Debug for Object {
 impl Object {
     /// The store's name for people.
     pub fn name_in_full(&self) -> &str {
-        &self.sorter.store
+        &self.classifier.store
     }
 
     fn text(&self, key: &StorageKey) -> String {
@@ -123,12 +123,12 @@ impl Object {
         };
         match self.clients.quick.get_opts(&self.path(key)?, options).await {
             Ok(found) => {
-                self.sorter.gave();
+                self.classifier.note_read();
                 Ok(metadata(&found.meta))
             }
             Err(error) => {
                 // Credentials that are over, another region: the answer to a HEAD has no words, that to a list has.
-                if trouble::status(&error) == Some(400) {
+                if classify::status(&error) == Some(400) {
                     self.page(key, false, None).await?;
                 }
                 Err(self.unread(action, key, error).await)
@@ -143,13 +143,13 @@ impl Object {
         key: &StorageKey,
         limit: u64,
     ) -> Result<(Bytes, ObjectMeta), Error> {
-        let failed = |error| self.sorter.sort("read", key, error);
+        let failed = |error| self.classifier.classify("read", key, error);
         let path = self.path(key)?;
         let found = match store.get_opts(&path, GetOptions::default()).await {
             Ok(found) => found,
             Err(error) => return Err(self.unread("read", key, error).await),
         };
-        self.sorter.gave();
+        self.classifier.note_read();
         let meta = found.meta.clone();
         if meta.size > limit {
             return Err(Error::TooLarge {
@@ -227,7 +227,7 @@ impl Driver for Object {
         };
         let found = match self.clients.long.get_opts(&self.path(key)?, options).await {
             Ok(found) => {
-                self.sorter.gave();
+                self.classifier.note_read();
                 found
             }
             Err(error) => {
@@ -252,7 +252,7 @@ impl Driver for Object {
             return Err(behind(key, metadata.size));
         }
         let length = range.end - range.start;
-        let (key, sorter, mut actual) = (key.clone(), self.sorter.clone(), 0);
+        let (key, classifier, mut actual) = (key.clone(), self.classifier.clone(), 0);
         let blocks = found.into_stream().map(Some).chain(stream::iter([None]));
         let blocks = blocks.filter_map(move |block| {
             let block = match block {
@@ -260,7 +260,7 @@ impl Driver for Object {
                     actual += block.len() as u64;
                     Some(Ok(block))
                 }
-                Some(Err(error)) => Some(Err(sorter.sort(ACTION, &key, error))),
+                Some(Err(error)) => Some(Err(classifier.classify(ACTION, &key, error))),
                 None => whole(&key, length, actual).err().map(Err),
             };
             async move { block }
@@ -363,7 +363,7 @@ impl Driver for Object {
             .signed_url(http::Method::GET, &self.path(key)?, REDIRECT_FOR)
             .await;
         url.map(|url| Some(url.into()))
-            .map_err(|error| self.sorter.sort("make a URL for", key, error))
+            .map_err(|error| self.classifier.classify("make a URL for", key, error))
     }
 
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
@@ -404,16 +404,16 @@ impl Object {
             match store.put_opts(&path, payload.clone(), options.clone()).await {
                 // Two writers at the same moment: S3 says 409 and means "again".
                 Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
-                Err(error) if !unconditional && trouble::status(&error) == Some(501) => {
+                Err(error) if !unconditional && classify::status(&error) == Some(501) => {
                     self.meets(key, &options.mode).await?;
                     options.mode = PutMode::Overwrite;
                     let written = Box::pin(self.write(key, payload, options)).await?;
-                    self.conditions.turned_out_unknown(&self.sorter.store);
+                    self.conditions.turned_out_unknown(&self.classifier.store);
                     return Ok(written);
                 }
                 // A 404 on a write can only be the bucket's.
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    return Err(self.sorter.noted(Error::Remote {
+                    return Err(self.classifier.note(Error::Remote {
                         action: "write",
                         key: key.clone(),
                         cause: Cause::NoBucket,
@@ -421,10 +421,10 @@ impl Object {
                     }));
                 }
                 Ok(written) => {
-                    self.sorter.wrote();
+                    self.classifier.note_write();
                     return Ok(written);
                 }
-                Err(error) => return Err(self.sorter.sort("write", key, error)),
+                Err(error) => return Err(self.classifier.classify("write", key, error)),
             }
         }
         Err(Error::Busy { key: key.clone() })
@@ -432,7 +432,7 @@ impl Object {
 
     /// Removes objects that may be there or not.
     async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
-        let failed = |error| self.sorter.sort(action, key, error);
+        let failed = |error| self.classifier.classify(action, key, error);
         let doomed = stream::iter(paths).map(Ok).boxed();
         let removed = self.clients.quick.delete_stream(doomed);
         removed.try_for_each(|_| async { Ok(()) }).await.map_err(failed)
@@ -442,7 +442,7 @@ impl Object {
         Pager {
             store: Arc::clone(&self.clients.quick),
             prefix: self.prefix.clone(),
-            sorter: self.sorter.clone(),
+            classifier: self.classifier.clone(),
         }
     }
 
@@ -498,7 +498,7 @@ fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
 struct Pager {
     store: Arc<dyn Store>,
     prefix: String,
-    sorter: Sorter,
+    classifier: ErrorClassifier,
 }
 
 impl Pager {
@@ -516,17 +516,17 @@ impl Pager {
         let prefix = format!("{}{below}/", self.prefix);
         match self.store.list_paginated(Some(&prefix), options).await {
             Ok(page) => {
-                self.sorter.gave();
+                self.classifier.note_read();
                 Ok((page.result, page.page_token))
             }
             // A prefix without objects is an empty list, so it is the bucket that is not there.
-            Err(error @ object_store::Error::NotFound { .. }) => Err(self.sorter.noted(Error::Remote {
+            Err(error @ object_store::Error::NotFound { .. }) => Err(self.classifier.note(Error::Remote {
                 action: "list",
                 key: below.clone(),
                 cause: Cause::NoBucket,
                 source: Box::new(error),
             })),
-            Err(error) => Err(self.sorter.sort("list", below, error)),
+            Err(error) => Err(self.classifier.classify("list", below, error)),
         }
     }
 }

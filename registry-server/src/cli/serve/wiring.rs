@@ -16,11 +16,14 @@ use crate::http::{Network, Options, ResponseMemory, Secrets};
 use crate::registry::{IndexChildren, Platform, References, Urls, Validation};
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
-    InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, Trouble,
+    InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, StoreHealth,
 };
 
 /// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
-pub(in crate::cli) fn driver(config: &Config, trouble: &Trouble) -> Result<(Arc<dyn Driver>, String), Error> {
+pub(in crate::cli) fn driver(
+    config: &Config,
+    store_health: &StoreHealth,
+) -> Result<(Arc<dyn Driver>, String), Error> {
     let storage = &config.storage;
     if let Some(filesystem) = &storage.filesystem {
         let root = filesystem.root();
@@ -28,7 +31,7 @@ pub(in crate::cli) fn driver(config: &Config, trouble: &Trouble) -> Result<(Arc<
         let max_threads = filesystem.threads().unwrap_or(defaults.max_threads);
         let options = FilesystemOptions {
             max_threads,
-            trouble: trouble.clone(),
+            store_health: store_health.clone(),
             ..defaults
         };
         let driver = Filesystem::new(root, &options).map_err(|source| Error::Storage {
@@ -40,19 +43,19 @@ pub(in crate::cli) fn driver(config: &Config, trouble: &Trouble) -> Result<(Arc<
     }
     if let Some(s3) = &storage.s3 {
         let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::s3(&s3_options(s3, redirect), trouble.clone())?;
+        let driver = Object::s3(&s3_options(s3, redirect), store_health.clone())?;
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }
     if let Some(azure) = &storage.azure {
         let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::azure(&azure_options(azure, redirect), trouble.clone())?;
+        let driver = Object::azure(&azure_options(azure, redirect), store_health.clone())?;
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }
     if let Some(gcs) = &storage.gcs {
         let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::gcs(&gcs_options(gcs, redirect), trouble.clone())?;
+        let driver = Object::gcs(&gcs_options(gcs, redirect), store_health.clone())?;
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }

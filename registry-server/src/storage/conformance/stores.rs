@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Subject;
 use crate::storage::{
-    Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options, ServiceAccount, Trouble,
+    Driver, GcsCredentials, GcsOptions, Object, S3Credentials, S3Options, ServiceAccount, StoreHealth,
 };
 
 fn variable<T: for<'de> Deserialize<'de>>(name: &str) -> T {
@@ -60,7 +60,7 @@ pub(crate) fn s3_below(root: &str) -> Arc<dyn Driver> {
         copy_piece: Some(5 << 20),
         ..S3Options::default()
     };
-    Arc::new(Object::s3(&options, Trouble::default()).unwrap())
+    Arc::new(Object::s3(&options, StoreHealth::default()).unwrap())
 }
 
 /// A place of its own in the container.
@@ -99,5 +99,5 @@ pub(crate) fn gcs_below(root: &str) -> Arc<dyn Driver> {
         redirect: true,
         ..GcsOptions::default()
     };
-    Arc::new(Object::gcs(&options, Trouble::default()).unwrap())
+    Arc::new(Object::gcs(&options, StoreHealth::default()).unwrap())
 }

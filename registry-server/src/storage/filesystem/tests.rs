@@ -401,7 +401,7 @@ async fn a_store_that_was_there_and_is_gone_is_neither_empty_nor_made_anew() {
         gone(store.publish(&key("up/data"), &key("blob"), 5).await.unwrap_err());
         gone(store.delete(&key("a/b/link")).await.unwrap_err());
         gone(store.delete_tree(&key("a"), Durability::Crash).await.unwrap_err());
-        assert_eq!(options.trouble.current(), Some("storage missing"));
+        assert_eq!(options.store_health.problem(), Some("storage missing"));
         assert_eq!(root.exists(), replaced);
         if replaced {
             fs::remove_dir_all(&root).unwrap();
@@ -409,7 +409,7 @@ async fn a_store_that_was_there_and_is_gone_is_neither_empty_nor_made_anew() {
         // It comes back by itself, without a write.
         fs::rename(&away, &root).unwrap();
         assert_eq!(store.stat(&key("a/b/link")).await.unwrap().size, 5);
-        assert_eq!(options.trouble.current(), None);
+        assert_eq!(options.store_health.problem(), None);
     }
     drop(writer);
     store.publish(&key("up/data"), &key("blob"), 5).await.unwrap();

@@ -19,11 +19,11 @@ use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 pub(super) use container::TwoTrees;
 
 use super::bucket::Seen;
-use super::trouble::Sorter;
+use super::classify::ErrorClassifier;
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, prefix, schedule,
 };
-use crate::storage::Trouble;
+use crate::storage::StoreHealth;
 use container::{Container, Names};
 
 /// The section of the configuration.
@@ -84,8 +84,8 @@ impl Object {
     ///
     /// # Errors
     /// When the options make no sense, or the certificates cannot be read.
-    pub fn azure(options: &AzureOptions, trouble: Trouble) -> Result<Self, StoreError> {
-        options.open(trouble, |builder| builder)
+    pub fn azure(options: &AzureOptions, store_health: StoreHealth) -> Result<Self, StoreError> {
+        options.open(store_health, |builder| builder)
     }
 }
 
@@ -100,7 +100,7 @@ impl AzureOptions {
     /// The store, by clients that `known` may still change.
     fn open(
         &self,
-        trouble: Trouble,
+        store_health: StoreHealth,
         known: impl FnOnce(MicrosoftAzureBuilder) -> MicrosoftAzureBuilder,
     ) -> Result<Object, StoreError> {
         let certificates = Certificates::read("storage.azure.cacert", self.ca_file.as_deref())?;
@@ -122,9 +122,9 @@ impl AzureOptions {
                 jot: quick.clone(),
             },
             prefix: prefix(&self.root),
-            sorter: Sorter {
+            classifier: ErrorClassifier {
                 store: format!("azure {}/{}", self.account, self.container).into(),
-                trouble,
+                store_health,
                 seen: Seen::default(),
             },
             part: schedule::PART,

@@ -7,7 +7,7 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{ObjectMeta, Result};
 
-use super::trouble::Sorter;
+use super::classify::ErrorClassifier;
 use crate::storage::layout::PathPrefix;
 use crate::storage::{Error, StorageKey, Unfinished};
 
@@ -46,12 +46,13 @@ pub(super) async fn below(store: &dyn PaginatedListStore, prefix: &str) -> Resul
 pub(super) async fn unfinished(
     store: &dyn PaginatedListStore,
     prefix: &str,
-    sorter: &Sorter,
+    classifier: &ErrorClassifier,
 ) -> Result<Vec<Unfinished>, Error> {
     let top = top(prefix);
     let found = below(store, &top).await;
-    let found = found
-        .map_err(|error| sorter.sort("list the unfinished uploads of", &PathPrefix::Parts.key(), error))?;
+    let found = found.map_err(|error| {
+        classifier.classify("list the unfinished uploads of", &PathPrefix::Parts.key(), error)
+    })?;
     let mut uploads = BTreeMap::<(StorageKey, String), Unfinished>::new();
     for part in found {
         let name = part.location.as_ref();

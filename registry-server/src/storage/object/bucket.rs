@@ -38,8 +38,10 @@ impl Object {
         key: &StorageKey,
         error: object_store::Error,
     ) -> Error {
-        let error = self.sorter.sort(action, key, error);
-        if !error.is_not_found() || (self.sorter.seen.lately() && self.sorter.trouble.current().is_none()) {
+        let error = self.classifier.classify(action, key, error);
+        if !error.is_not_found()
+            || (self.classifier.seen.lately() && self.classifier.store_health.problem().is_none())
+        {
             return error;
         }
         match self.list_top().await {

@@ -31,12 +31,12 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 
 use super::bucket::Seen;
-use super::trouble::{self, Sorter};
+use super::classify::{self, ErrorClassifier};
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
     schedule,
 };
-use crate::storage::Trouble;
+use crate::storage::StoreHealth;
 use json::Calls;
 
 /// The section of the configuration.
@@ -129,7 +129,7 @@ impl Object {
     ///
     /// # Errors
     /// When the options make no sense, or the key or the certificates cannot be read.
-    pub fn gcs(options: &GcsOptions, trouble: Trouble) -> Result<Self, StoreError> {
+    pub fn gcs(options: &GcsOptions, store_health: StoreHealth) -> Result<Self, StoreError> {
         let certificates = Certificates::read("storage.gcs.cacert", options.ca_file.as_deref())?;
         let account = options.account()?;
         let client = |patience| Gcs::new(options, account.as_ref(), patience, &certificates);
@@ -144,9 +144,9 @@ impl Object {
                 jot: quick.clone(),
             },
             prefix: prefix(&options.root),
-            sorter: Sorter {
+            classifier: ErrorClassifier {
                 store: format!("gcs {}", options.bucket).into(),
-                trouble,
+                store_health,
                 seen: Seen::default(),
             },
             part: options.part_size.unwrap_or(schedule::PART),
@@ -257,7 +257,7 @@ impl Gcs {
 /// Removes what may be there or not.
 async fn remove(xml: GoogleCloudStorage, path: Path) -> Result<Path> {
     match xml.delete(&path).await {
-        Err(error @ Error::NotFound { .. }) if trouble::says(&error, &["NoSuchBucket"]) => Err(error),
+        Err(error @ Error::NotFound { .. }) if classify::says(&error, &["NoSuchBucket"]) => Err(error),
         Ok(()) | Err(Error::NotFound { .. }) => Ok(path),
         Err(error) => Err(error),
     }

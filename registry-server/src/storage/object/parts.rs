@@ -5,7 +5,7 @@ use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, Vendor, beside, schedule, trouble};
+use super::{Object, Vendor, beside, classify, schedule};
 use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
 
 #[async_trait]
@@ -15,7 +15,7 @@ impl Parts for Object {
     }
 
     async fn answers(&self) -> Result<(), Error> {
-        if self.sorter.trouble.current().is_none() {
+        if self.classifier.store_health.problem().is_none() {
             return Ok(());
         }
         self.list_top().await
@@ -23,7 +23,7 @@ impl Parts for Object {
 
     async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
         let begun = self.clients.write.create_multipart(&self.path(key)?).await;
-        begun.map_err(|error| self.sorter.sort("begin", key, error))
+        begun.map_err(|error| self.classifier.classify("begin", key, error))
     }
 
     async fn part(
@@ -41,10 +41,10 @@ impl Parts for Object {
         stored
             .await
             .map(|part| {
-                self.sorter.wrote();
+                self.classifier.note_write();
                 part.content_id
             })
-            .map_err(|error| self.sorter.sort("store a part of", key, error))
+            .map_err(|error| self.classifier.classify("store a part of", key, error))
     }
 
     async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
@@ -57,10 +57,10 @@ impl Parts for Object {
             .long
             .complete_multipart(&path, &upload, parts.collect())
             .await;
-        match completed.map_err(|error| self.sorter.sort("complete", key, error)) {
+        match completed.map_err(|error| self.classifier.classify("complete", key, error)) {
             Ok(_) => Ok(()),
             // Azure's word for blocks that were put together already.
-            Err(Error::Remote { source, .. }) if trouble::says(&*source, &["InvalidBlockList"]) => {
+            Err(Error::Remote { source, .. }) if classify::says(&*source, &["InvalidBlockList"]) => {
                 Err(Error::NotFound { key: key.clone() })
             }
             Err(error) => Err(error),
@@ -71,7 +71,7 @@ impl Parts for Object {
         let (path, upload) = (self.path(key)?, upload.to_owned());
         match self.clients.quick.abort_multipart(&path, &upload).await {
             Ok(()) => Ok(()),
-            Err(error) => match self.sorter.sort("abort", key, error) {
+            Err(error) => match self.classifier.classify("abort", key, error) {
                 Error::NotFound { .. } => Ok(()),
                 error => Err(error),
             },
@@ -90,7 +90,7 @@ impl Parts for Object {
             .write
             .copy_opts(&source, &target, CopyOptions::new())
             .await;
-        copied.map_err(|error| self.sorter.sort("copy", from, error))
+        copied.map_err(|error| self.classifier.classify("copy", from, error))
     }
 
     async fn put_blocks(
@@ -138,7 +138,7 @@ impl Parts for Object {
             Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
             // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
             Vendor::Azure | Vendor::Gcs => {
-                beside::unfinished(&*self.clients.quick, &self.prefix, &self.sorter).await
+                beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await
             }
         }
     }

@@ -15,12 +15,12 @@ use identity::Identity;
 pub(super) use identity::NoCredentials;
 
 use super::bucket::Seen;
-use super::trouble::Sorter;
+use super::classify::ErrorClassifier;
 use super::{
     Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
     schedule,
 };
-use crate::storage::Trouble;
+use crate::storage::StoreHealth;
 
 /// How a bucket is reached and what is written into it (`storage.s3`).
 #[derive(Debug, Clone, Default)]
@@ -113,10 +113,10 @@ impl Object {
     ///
     /// # Errors
     /// When the options make no sense, or the certificates cannot be read.
-    pub fn s3(options: &S3Options, trouble: Trouble) -> Result<Self, StoreError> {
-        let sorter = Sorter {
+    pub fn s3(options: &S3Options, store_health: StoreHealth) -> Result<Self, StoreError> {
+        let classifier = ErrorClassifier {
             store: format!("s3 {}", options.bucket).into(),
-            trouble,
+            store_health,
             seen: Seen::default(),
         };
         let certificates = Certificates::read("storage.s3.cacert", options.ca_file.as_deref())?;
@@ -140,7 +140,7 @@ impl Object {
             whole_up_to: options.copy_whole_up_to.unwrap_or(COPY_WHOLE_UP_TO).min(COPY_MAX),
             piece: options.copy_piece.unwrap_or(COPY_PIECE).min(COPY_MAX),
             at_once: options.copy_at_once.unwrap_or(COPY_AT_ONCE).max(1),
-            sorter: sorter.clone(),
+            classifier: classifier.clone(),
         };
         Ok(Self {
             name: "s3",
@@ -151,7 +151,7 @@ impl Object {
                 jot: Arc::new(client(QUICK, options.written_with()?, None)?),
             },
             prefix: prefix(&options.root),
-            sorter,
+            classifier,
             part: options.part_size.unwrap_or(schedule::PART),
             conditions: Conditions::default(),
             vendor: Vendor::S3(calls),
@@ -437,7 +437,7 @@ mod tests {
                 bucket: "b".to_owned(),
                 ..options.clone()
             },
-            Trouble::default(),
+            StoreHealth::default(),
         )
         .unwrap();
         assert!(!format!("{options:?}{driver:?}").contains("swordfish"));

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::variable;
 use crate::storage::conformance::{Subject, get, key, put};
 use crate::storage::{
-    AzureCredentials, AzureOptions, Cause, Driver, Durability, Error, Mode, Object, StorageKey, Trouble,
+    AzureCredentials, AzureOptions, Cause, Driver, Durability, Error, Mode, Object, StorageKey, StoreHealth,
 };
 
 #[derive(Deserialize)]
@@ -67,7 +67,7 @@ pub(in crate::storage::conformance) async fn with_slash() -> Subject {
 }
 
 fn store(options: &AzureOptions) -> Arc<dyn Driver> {
-    Arc::new(Object::azure(options, Trouble::default()).unwrap())
+    Arc::new(Object::azure(options, StoreHealth::default()).unwrap())
 }
 
 /// What writes names with a slash before them, as distribution 2 does.
@@ -231,8 +231,8 @@ async fn a_root_with_both_kinds_of_names_is_not_served_until_one_is_gone() {
     for store in [with_slashes(&options), without_slashes(&options)] {
         store.put(&left, "x".into()).await.unwrap();
     }
-    let trouble = Trouble::default();
-    let driver = Object::azure(&options, trouble.clone()).unwrap();
+    let store_health = StoreHealth::default();
+    let driver = Object::azure(&options, store_health.clone()).unwrap();
     let name = key("docker/registry/v2/left");
     let error = driver.get(&name, 10).await.unwrap_err();
     let cause = Cause::TwoTrees;
@@ -240,7 +240,7 @@ async fn a_root_with_both_kinds_of_names_is_not_served_until_one_is_gone() {
         matches!(&error, Error::Remote { cause: found, .. } if *found == cause),
         "{error:?}"
     );
-    assert_eq!(trouble.current(), Some("storage misconfigured"));
+    assert_eq!(store_health.problem(), Some("storage misconfigured"));
     without_slashes(&options).delete(&left).await.unwrap();
     assert_eq!(driver.get(&name, 10).await.unwrap(), "x");
 }

@@ -18,7 +18,7 @@ use object_store::{
 use uuid::Uuid;
 
 use super::container::Container;
-use crate::storage::object::{beside, trouble};
+use crate::storage::object::{beside, classify};
 
 /// What the receipt of a part begins with that lies under a name of its own.
 const BESIDE: &str = "beside-";
@@ -28,7 +28,7 @@ const WHOLE: &str = "whole";
 
 /// Whether a write met a blob of another kind.
 pub(super) fn is_other(error: &Error) -> bool {
-    trouble::says(error, &["InvalidBlobType"])
+    classify::says(error, &["InvalidBlobType"])
 }
 
 impl Container {

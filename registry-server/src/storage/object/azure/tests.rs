@@ -35,7 +35,7 @@ fn container(address: &str) -> Object {
         ..AzureOptions::default()
     };
     options
-        .open(Trouble::default(), |builder| {
+        .open(StoreHealth::default(), |builder| {
             builder.with_bearer_token_authorization("token")
         })
         .unwrap()
@@ -227,7 +227,7 @@ fn credentials_do_not_print_themselves() {
         credentials: AzureCredentials::Key("c3dvcmRmaXNo".to_owned()),
         ..AzureOptions::default()
     };
-    let driver = Object::azure(&options, Trouble::default()).unwrap();
+    let driver = Object::azure(&options, StoreHealth::default()).unwrap();
     let calls = format!("{options:?}{driver:?}{:?}", driver.clients.quick);
     assert!(
         !calls.contains("c3dvcmRmaXNo") && !calls.contains("swordfish"),

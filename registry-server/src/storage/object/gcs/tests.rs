@@ -26,7 +26,7 @@ fn bucket(address: &str) -> Object {
         redirect: true,
         ..GcsOptions::default()
     };
-    Object::gcs(&options, Trouble::default()).unwrap()
+    Object::gcs(&options, StoreHealth::default()).unwrap()
 }
 
 fn key(text: &str) -> StorageKey {
@@ -201,7 +201,7 @@ fn a_key_file_that_is_none_is_refused_without_a_word_of_it() {
             credentials: GcsCredentials::KeyFile(path.clone()),
             ..GcsOptions::default()
         };
-        let error = Object::gcs(&options, Trouble::default()).unwrap_err();
+        let error = Object::gcs(&options, StoreHealth::default()).unwrap_err();
         let text = crate::fault::chain(&error);
         assert!(!text.contains("swordfish"), "{text}");
         text.replace(&path.display().to_string(), "key.json")

@@ -16,8 +16,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::storage::object::again::again;
-use crate::storage::object::trouble::Sorter;
-use crate::storage::object::{LONG, Object, trouble};
+use crate::storage::object::classify::ErrorClassifier;
+use crate::storage::object::{LONG, Object, classify};
 use crate::storage::{Error, StorageKey, Unfinished};
 
 /// A signed URL is used at once; its time covers clocks that differ.
@@ -41,7 +41,7 @@ pub(in crate::storage::object) struct Calls {
     pub(super) whole_up_to: u64,
     pub(super) piece: u64,
     pub(super) at_once: usize,
-    pub(super) sorter: Sorter,
+    pub(super) classifier: ErrorClassifier,
 }
 
 #[derive(Deserialize)]
@@ -123,14 +123,14 @@ impl Calls {
             .store
             .signed_url_opts(method.clone(), path, SIGNED_FOR, options)
             .await;
-        let url = url.map_err(|error| self.sorter.sort(action, key, error))?;
+        let url = url.map_err(|error| self.classifier.classify(action, key, error))?;
         let failed = |error: reqwest::Error| {
             // Its URL is a key to the object.
             let error = error.without_url();
             Error::Remote {
                 action,
                 key: key.clone(),
-                cause: trouble::cause(&error),
+                cause: classify::cause(&error),
                 source: Box::new(error),
             }
         };
@@ -148,7 +148,7 @@ impl Calls {
             };
             return Err(match status.as_u16() {
                 404 if !text.contains("NoSuchBucket") => Error::NotFound { key: key.clone() },
-                _ => self.sorter.sort(action, key, said),
+                _ => self.classifier.classify(action, key, said),
             });
         }
         quick_xml::de::from_str(&text).map_err(|error| Error::Remote {
@@ -279,7 +279,7 @@ impl Object {
         to: &StorageKey,
         size: u64,
     ) -> Result<(), Error> {
-        let failed = |error| self.sorter.sort("copy", from, error);
+        let failed = |error| self.classifier.classify("copy", from, error);
         let (source, target) = (self.path(from)?, self.path(to)?);
         let upload = calls.write.create_multipart(&target).await.map_err(failed)?;
         let pieces = size.div_ceil(calls.piece);

@@ -109,7 +109,7 @@ pub(in crate::storage::object) struct NoCredentials(#[source] Box<dyn std::error
 mod tests {
     use super::*;
     use crate::storage::Cause;
-    use crate::storage::object::trouble;
+    use crate::storage::object::classify;
 
     /// What a builder knows by a key.
     fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
@@ -168,7 +168,7 @@ mod tests {
                 store: "S3",
                 source: Box::new(NoCredentials(said.into())),
             };
-            assert_eq!(trouble::cause(&error), expected, "{said}");
+            assert_eq!(classify::cause(&error), expected, "{said}");
         }
         let told = |text: &str| object_store::Error::Generic {
             store: "S3",
@@ -176,7 +176,7 @@ mod tests {
         };
         for code in ["ExpiredToken", "InvalidToken"] {
             let error = told(&format!("status code: 400 Bad Request: <Code>{code}</Code>"));
-            assert_eq!(trouble::cause(&error), Cause::Refused, "{code}");
+            assert_eq!(classify::cause(&error), Cause::Refused, "{code}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What keeps a whole store from taking writes, said once: a full disk refuses every push, and a line for each of
 //! them would bury the one that matters.
 //!
-//! A driver tells what it meets; whoever asks whether the server is ready reads it. Start at [`Trouble`].
+//! A driver tells what it meets; whoever asks whether the server is ready reads it. Start at [`StoreHealth`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::Error;
 use super::error::GONE;
 use crate::fault::chain;
 
-/// How long no write may have been refused before one that went well means that the trouble is over. On a disk with
+/// How long no write may have been refused before one that went well means that the health is over. On a disk with
 /// a little room left small objects fit and large ones do not, and neither the log nor readiness shall flicker.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -21,7 +21,7 @@ const CALM_OF_READS: Duration = Duration::from_secs(60);
 
 /// Whether a store takes writes, as far as the last ones show. Cheap to clone; clones are the same knowledge.
 #[derive(Debug, Clone, Default)]
-pub struct Trouble(Arc<Inner>);
+pub struct StoreHealth(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -36,33 +36,33 @@ struct Refused {
     last: Instant,
 }
 
-impl Trouble {
+impl StoreHealth {
     /// Why the store takes no writes, if it takes none.
-    pub fn current(&self) -> Option<&'static str> {
+    pub fn problem(&self) -> Option<&'static str> {
         self.refused().as_ref().map(|refused| refused.why)
     }
 
-    /// Notes a call that failed. An error of one object alone is no trouble of the store.
-    pub(crate) fn failed(&self, store: &str, error: &Error) {
-        self.failed_at(store, error, Instant::now());
+    /// Notes a call that failed. An error of one object alone is no health of the store.
+    pub(crate) fn note_failure(&self, store: &str, error: &Error) {
+        self.note_failure_at(store, error, Instant::now());
     }
 
     /// Notes a write of at least one byte that went well.
-    pub(super) fn wrote(&self, store: &str) {
+    pub(super) fn note_write(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
-            self.over_at(store, Instant::now(), CALM);
+            self.note_success_at(store, Instant::now(), CALM);
         }
     }
 
     /// Notes a read that went well.
-    pub(super) fn gave(&self, store: &str) {
+    pub(super) fn note_read(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
-            self.over_at(store, Instant::now(), CALM_OF_READS);
+            self.note_success_at(store, Instant::now(), CALM_OF_READS);
         }
     }
 
     /// Notes that the store is there, for one that was gone. No write need show that.
-    pub(super) fn is_back(&self, store: &str) {
+    pub(super) fn note_present(&self, store: &str) {
         if !self.0.known.load(Ordering::Relaxed) {
             return;
         }
@@ -74,7 +74,7 @@ impl Trouble {
         }
     }
 
-    fn failed_at(&self, store: &str, error: &Error, now: Instant) {
+    fn note_failure_at(&self, store: &str, error: &Error, now: Instant) {
         let Some(why) = error.refusal() else { return };
         let mut refused = self.refused();
         if refused.as_ref().map(|refused| refused.why) != Some(why) {
@@ -88,7 +88,7 @@ impl Trouble {
         self.0.known.store(true, Ordering::Relaxed);
     }
 
-    fn over_at(&self, store: &str, now: Instant, calm: Duration) {
+    fn note_success_at(&self, store: &str, now: Instant, calm: Duration) {
         let mut refused = self.refused();
         if refused
             .as_ref()
@@ -118,45 +118,45 @@ mod tests {
 
     #[test]
     fn a_refused_write_is_known_until_one_goes_well_some_time_after_the_last() {
-        let trouble = Trouble::default();
+        let health = StoreHealth::default();
         let start = Instant::now();
-        trouble.wrote("a store");
-        assert_eq!(trouble.current(), None);
-        trouble.failed_at("a store", &error(io::ErrorKind::StorageFull), start);
-        assert_eq!(trouble.current(), Some("storage full"));
+        health.note_write("a store");
+        assert_eq!(health.problem(), None);
+        health.note_failure_at("a store", &error(io::ErrorKind::StorageFull), start);
+        assert_eq!(health.problem(), Some("storage full"));
         // A small one may fit where a large one did not.
-        trouble.over_at("a store", start + CALM / 2, CALM);
-        assert_eq!(trouble.current(), Some("storage full"));
-        trouble.failed_at("a store", &error(io::ErrorKind::ReadOnlyFilesystem), start + CALM);
-        assert_eq!(trouble.clone().current(), Some("storage read-only"));
-        trouble.over_at("a store", start + CALM + CALM / 2, CALM);
-        assert_eq!(trouble.current(), Some("storage read-only"));
-        trouble.over_at("a store", start + CALM * 2, CALM);
-        assert_eq!(trouble.current(), None);
+        health.note_success_at("a store", start + CALM / 2, CALM);
+        assert_eq!(health.problem(), Some("storage full"));
+        health.note_failure_at("a store", &error(io::ErrorKind::ReadOnlyFilesystem), start + CALM);
+        assert_eq!(health.clone().problem(), Some("storage read-only"));
+        health.note_success_at("a store", start + CALM + CALM / 2, CALM);
+        assert_eq!(health.problem(), Some("storage read-only"));
+        health.note_success_at("a store", start + CALM * 2, CALM);
+        assert_eq!(health.problem(), None);
     }
 
     #[test]
     fn a_server_that_only_reads_is_ready_again_once_reads_go_well_for_a_while() {
-        let trouble = Trouble::default();
+        let health = StoreHealth::default();
         let start = Instant::now();
-        trouble.failed_at("a store", &error(io::ErrorKind::StorageFull), start);
-        trouble.over_at("a store", start + CALM * 2, CALM_OF_READS);
-        assert_eq!(trouble.current(), Some("storage full"));
-        trouble.over_at("a store", start + CALM_OF_READS, CALM_OF_READS);
-        assert_eq!(trouble.current(), None);
+        health.note_failure_at("a store", &error(io::ErrorKind::StorageFull), start);
+        health.note_success_at("a store", start + CALM * 2, CALM_OF_READS);
+        assert_eq!(health.problem(), Some("storage full"));
+        health.note_success_at("a store", start + CALM_OF_READS, CALM_OF_READS);
+        assert_eq!(health.problem(), None);
     }
 
     #[test]
     fn what_is_wrong_with_one_object_is_no_trouble_of_the_store() {
-        let trouble = Trouble::default();
+        let health = StoreHealth::default();
         for kind in [
             io::ErrorKind::NotFound,
             io::ErrorKind::AlreadyExists,
             io::ErrorKind::PermissionDenied,
             io::ErrorKind::Other,
         ] {
-            trouble.failed("a store", &error(kind));
-            assert_eq!(trouble.current(), None, "{kind}");
+            health.note_failure("a store", &error(kind));
+            assert_eq!(health.problem(), None, "{kind}");
         }
     }
 }

@@ -10,45 +10,50 @@ use object_store::client::{HttpError, HttpErrorKind};
 use super::azure::TwoTrees;
 use super::bucket::Seen;
 use super::s3::NoCredentials;
-use crate::storage::{Cause, Error, StorageKey, Trouble};
+use crate::storage::{Cause, Error, StorageKey, StoreHealth};
 
 /// Makes errors of ours of the library's, and tells of those that concern the whole store.
 #[derive(Debug, Clone)]
-pub(super) struct Sorter {
+pub(super) struct ErrorClassifier {
     /// The store's name for people.
     pub(super) store: std::sync::Arc<str>,
-    pub(super) trouble: Trouble,
+    pub(super) store_health: StoreHealth,
     /// When the bucket was seen last.
     pub(super) seen: Seen,
 }
 
-impl Sorter {
+impl ErrorClassifier {
     /// An error of ours.
-    pub(super) fn sort(&self, action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
-        self.noted(sort(action, key, error))
+    pub(super) fn classify(
+        &self,
+        action: &'static str,
+        key: &StorageKey,
+        error: object_store::Error,
+    ) -> Error {
+        self.note(classify(action, key, error))
     }
 
     /// An error that was sorted elsewhere.
-    pub(super) fn noted(&self, error: Error) -> Error {
-        self.trouble.failed(&self.store, &error);
+    pub(super) fn note(&self, error: Error) -> Error {
+        self.store_health.note_failure(&self.store, &error);
         error
     }
 
     /// A write that went well.
-    pub(super) fn wrote(&self) {
+    pub(super) fn note_write(&self) {
         self.seen.now();
-        self.trouble.wrote(&self.store);
+        self.store_health.note_write(&self.store);
     }
 
     /// A read or a list that went well.
-    pub(super) fn gave(&self) {
+    pub(super) fn note_read(&self) {
         self.seen.now();
-        self.trouble.gave(&self.store);
+        self.store_health.note_read(&self.store);
     }
 }
 
 /// An error of ours for one of the library's.
-fn sort(action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
+fn classify(action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
     let key = key.clone();
     let cause = match &error {
         object_store::Error::NotFound { .. } if says(&error, &["NoSuchBucket", "ContainerNotFound"]) => {
