@@ -35,7 +35,7 @@ use crate::http::server::{self, ConnectionInfo, ConnectionMetrics, Listener, Pro
 use crate::http::tls::{self, Tls};
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
-use crate::storage::{Driver, StoreError, Timed, StoreHealth};
+use crate::storage::{Driver, StoreError, StoreHealth, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 

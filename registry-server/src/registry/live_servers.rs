@@ -146,7 +146,7 @@ impl Registry {
             let old = Condition::Older(limit);
             match self
                 .driver
-                .delete_if(&place.key(), &old, &place.shelf(), Durability::Crash)
+                .delete_if(&place.key(), &old, &place.prune_root(), Durability::Crash)
                 .await
             {
                 Ok(_) => {}
@@ -177,9 +177,9 @@ impl Registry {
             .map_err(&failed)?;
         let found = look(&key).await;
         // With the folders that were created for it.
-        let (ours, shelf) = (Condition::Holds(Bytes::new()), place.shelf());
+        let (ours, prune_root) = (Condition::Holds(Bytes::new()), place.prune_root());
         self.driver
-            .delete_if(&key, &ours, &shelf, Durability::Crash)
+            .delete_if(&key, &ours, &prune_root, Durability::Crash)
             .await
             .map_err(&failed)?;
         Ok(found)
@@ -223,7 +223,7 @@ impl Registry {
             let silent = Condition::Older(now - STALE_AFTER);
             match self
                 .driver
-                .delete_if(&key, &silent, &place.shelf(), Durability::Crash)
+                .delete_if(&key, &silent, &place.prune_root(), Durability::Crash)
                 .await
             {
                 Ok(_) => {}

@@ -142,7 +142,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Removes one object if a condition holds; gives what was removed, and nothing when it does not hold. Prefixes
-    /// that become empty go too, where there are such, up to `shelf`, which stays.
+    /// that become empty go too, where there are such, up to `prune_root`, which stays.
     ///
     /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
     /// limit lies before that, and one that was replaced is not removed for what it held before, however the two
@@ -154,7 +154,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         &self,
         key: &StorageKey,
         condition: &Condition,
-        shelf: &StorageKey,
+        prune_root: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error>;
 
@@ -176,7 +176,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error>;
 
     /// Removes the prefixes at and below `prefix` if no object lies below it, and then those above it that are empty, up
-    /// to `shelf`, which stays. Whoever is about to write there makes them again. Tells whether nothing is there now:
+    /// to `prune_root`, which stays. Whoever is about to write there makes them again. Tells whether nothing is there now:
     /// always, where empty prefixes do not exist and nothing has to be done.
     ///
     /// # Errors

@@ -311,12 +311,12 @@ impl Driver for Filesystem {
         &self,
         key: &StorageKey,
         condition: &Condition,
-        shelf: &StorageKey,
+        prune_root: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error> {
-        let (condition, shelf) = (condition.clone(), shelf.clone());
+        let (condition, prune_root) = (condition.clone(), prune_root.clone());
         self.run("delete", key, move |shared, key| {
-            conditional::delete(shared, key, &condition, &shelf, durability)
+            conditional::delete(shared, key, &condition, &prune_root, durability)
         })
         .await
     }
@@ -328,10 +328,10 @@ impl Driver for Filesystem {
         .await
     }
 
-    async fn prune(&self, prefix: &StorageKey, shelf: &StorageKey) -> Result<bool, Error> {
-        let shelf = shelf.clone();
+    async fn prune(&self, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
+        let prune_root = prune_root.clone();
         self.run("prune", prefix, move |shared, prefix| {
-            prune::prune(shared, prefix, &shelf)
+            prune::prune(shared, prefix, &prune_root)
         })
         .await
     }

@@ -270,7 +270,7 @@ impl ObjectPath {
 
     /// The prefix that stays when the last object below it is taken away; what lies between may go with it. Never
     /// the folder by which a repository is one.
-    pub fn shelf(&self) -> StorageKey {
+    pub fn prune_root(&self) -> StorageKey {
         StorageKey::from_parts(match self {
             Self::BlobData { .. } => format!("{ROOT}/blobs"),
             Self::LayerLink { repository, .. } => format!("{}/{LAYERS}", home(repository)),

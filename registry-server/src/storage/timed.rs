@@ -147,11 +147,11 @@ impl Driver for Timed {
         &self,
         key: &StorageKey,
         condition: &Condition,
-        shelf: &StorageKey,
+        prune_root: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error> {
         let _span = Span::of(&self.delete);
-        self.inner.delete_if(key, condition, shelf, durability).await
+        self.inner.delete_if(key, condition, prune_root, durability).await
     }
 
     async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
@@ -164,9 +164,9 @@ impl Driver for Timed {
         self.inner.delete_tree(prefix, durability).await
     }
 
-    async fn prune(&self, prefix: &StorageKey, shelf: &StorageKey) -> Result<bool, Error> {
+    async fn prune(&self, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
         // Distribution leaves empty folders.
-        self.inner.prune(prefix, shelf).await
+        self.inner.prune(prefix, prune_root).await
     }
 
     fn keeps_empty_prefixes(&self) -> bool {

@@ -103,10 +103,10 @@ impl Driver for Counted {
         &self,
         key: &StorageKey,
         condition: &Condition,
-        shelf: &StorageKey,
+        prune_root: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, Error> {
-        let call = self.inner.delete_if(key, condition, shelf, durability);
+        let call = self.inner.delete_if(key, condition, prune_root, durability);
         self.call("delete", call).await
     }
 

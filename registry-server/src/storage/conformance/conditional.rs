@@ -11,9 +11,9 @@ use super::{get, key, list, put};
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn delete(driver: &Arc<dyn Driver>, name: &str, limit: SystemTime) -> Result<Option<u64>, Error> {
-    let (name, shelf) = (key(name), key("a"));
+    let (name, prune_root) = (key(name), key("a"));
     let condition = Condition::Older(limit);
-    let removed = driver.delete_if(&name, &condition, &shelf, Durability::PowerLoss);
+    let removed = driver.delete_if(&name, &condition, &prune_root, Durability::PowerLoss);
     Ok(removed.await?.map(|found| found.size))
 }
 
@@ -103,10 +103,10 @@ pub(super) async fn what_was_refreshed_in_time_is_never_deleted(driver: Arc<dyn 
 pub(super) async fn an_object_that_was_replaced_is_not_deleted_for_what_it_held(driver: Arc<dyn Driver>) {
     let holds = |text: &'static str| Condition::Holds(Bytes::from_static(text.as_bytes()));
     put(&driver, "a/b/link", "one").await;
-    let (name, shelf) = (key("a/b/link"), key("a"));
+    let (name, prune_root) = (key("a/b/link"), key("a"));
     for other in ["on", "two", "one\n"] {
         let condition = holds(other);
-        let kept = driver.delete_if(&name, &condition, &shelf, Durability::Crash);
+        let kept = driver.delete_if(&name, &condition, &prune_root, Durability::Crash);
         assert_eq!(kept.await.unwrap(), None, "{other:?}");
     }
     for round in 0..200 {
@@ -122,7 +122,7 @@ pub(super) async fn an_object_that_was_replaced_is_not_deleted_for_what_it_held(
         });
         let condition = holds("one");
         let deleted = driver
-            .delete_if(&name, &condition, &shelf, Durability::Crash)
+            .delete_if(&name, &condition, &prune_root, Durability::Crash)
             .await;
         moved.await.unwrap();
         assert_eq!(

@@ -38,7 +38,7 @@ pub(super) fn delete(
     shared: &Shared,
     key: &StorageKey,
     condition: &Condition,
-    shelf: &StorageKey,
+    prune_root: &StorageKey,
     durability: Durability,
 ) -> Result<Option<Metadata>, Error> {
     let path = shared.path(key);
@@ -47,7 +47,7 @@ pub(super) fn delete(
         match delete_once(shared, key, &path, condition) {
             Ok(Attempt::Stays) => return Ok(None),
             Ok(Attempt::Removed(found)) => {
-                remove_empty(&path, &shared.path(shelf));
+                remove_empty(&path, &shared.path(prune_root));
                 match durability {
                     Durability::PowerLoss => files::sync_ancestors(shared, key, &path, None)?,
                     Durability::Crash => {}
@@ -123,8 +123,12 @@ fn holds(path: &Path, key: &StorageKey, condition: &Condition) -> Result<(Metada
 }
 
 /// Removes the folders above a removed file while they are empty. Whoever is about to write into one makes it again.
-pub(super) fn remove_empty(path: &Path, shelf: &Path) {
-    for folder in path.ancestors().skip(1).take_while(|folder| *folder != shelf) {
+pub(super) fn remove_empty(path: &Path, prune_root: &Path) {
+    for folder in path
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| *folder != prune_root)
+    {
         if let Err(error) = fs::remove_dir(folder) {
             if !files::is_absence(&error) && error.kind() != std::io::ErrorKind::DirectoryNotEmpty {
                 tracing::debug!(folder = %folder.display(), %error, "an empty folder stays");

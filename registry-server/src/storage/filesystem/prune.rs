@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use super::{Shared, conditional, files};
 use crate::storage::{Error, StorageKey};
 
-/// Removes the folders at and below `prefix` if there is no file, and then the empty ones above, up to `shelf`. Tells
+/// Removes the folders at and below `prefix` if there is no file, and then the empty ones above, up to `prune_root`. Tells
 /// whether nothing is there now.
-pub(super) fn prune(shared: &Shared, prefix: &StorageKey, shelf: &StorageKey) -> Result<bool, Error> {
+pub(super) fn prune(shared: &Shared, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
     let failed = |error| Error::io("prune", prefix, error);
     let root = shared.path(prefix);
     let Some(folders) = folders_without_files(root.clone()).map_err(failed)? else {
@@ -27,7 +27,7 @@ pub(super) fn prune(shared: &Shared, prefix: &StorageKey, shelf: &StorageKey) ->
             Err(error) => return Err(failed(error)),
         }
     }
-    conditional::remove_empty(&root, &shared.path(shelf));
+    conditional::remove_empty(&root, &shared.path(prune_root));
     Ok(true)
 }
 

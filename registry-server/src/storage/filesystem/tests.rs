@@ -114,10 +114,12 @@ async fn list(store: &Filesystem, name: &str) -> Vec<String> {
 }
 
 /// Removes an object however old it is.
-async fn collect(store: &Filesystem, name: &str, shelf: &str) -> Option<u64> {
-    let (key, shelf) = (key(name), key(shelf));
+async fn collect(store: &Filesystem, name: &str, prune_root: &str) -> Option<u64> {
+    let (key, prune_root) = (key(name), key(prune_root));
     let old = Condition::Older(SystemTime::now() + Duration::from_secs(3600));
-    let removed = store.delete_if(&key, &old, &shelf, Durability::PowerLoss).await;
+    let removed = store
+        .delete_if(&key, &old, &prune_root, Durability::PowerLoss)
+        .await;
     removed.unwrap().map(|found| found.size)
 }
 

@@ -452,8 +452,8 @@ proptest! {
                 ObjectPath::Trashed { run: RUN, was: Box::new(ObjectPath::LayerLink { repository: r(), digest }) },
                 ObjectPath::Trashed { run: RUN, was: Box::new(ObjectPath::TagCurrent { repository: r(), tag: t() }) },
             ] {
-                let (key, shelf) = (place.key(), place.shelf());
-                prop_assert!(key.as_str().starts_with(&format!("{shelf}/")), "{} {}", shelf, key);
+                let (key, prune_root) = (place.key(), place.prune_root());
+                prop_assert!(key.as_str().starts_with(&format!("{prune_root}/")), "{} {}", prune_root, key);
                 prop_assert_eq!(ObjectPath::parse(&place.key()), Some(place));
             }
         }

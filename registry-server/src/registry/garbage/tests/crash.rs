@@ -67,7 +67,7 @@ impl Driver for Ending {
         &self,
         key: &StorageKey,
         condition: &Condition,
-        shelf: &StorageKey,
+        prune_root: &StorageKey,
         durability: Durability,
     ) -> Result<Option<Metadata>, storage::Error> {
         let less = |left: usize| left.checked_sub(1);
@@ -79,7 +79,7 @@ impl Driver for Ending {
             self.ended.notify_one();
             std::future::pending::<()>().await;
         }
-        self.inner.delete_if(key, condition, shelf, durability).await
+        self.inner.delete_if(key, condition, prune_root, durability).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), storage::Error> {
