@@ -39,7 +39,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The store's own.
     async fn stat_all(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
-        let looks = keys.iter().map(|key| self.look(key));
+        let looks = keys.iter().map(|key| self.try_stat(key));
         stream::iter(looks.collect::<Vec<_>>())
             .buffered(AT_ONCE)
             .try_collect()
@@ -50,7 +50,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's own.
-    async fn look(&self, key: &StorageKey) -> Result<Option<Metadata>, Error> {
+    async fn try_stat(&self, key: &StorageKey) -> Result<Option<Metadata>, Error> {
         match self.stat(key).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -120,16 +120,16 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
-    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
         self.stat(key).await
     }
 
-    /// Makes an object, or a staged one, as young as one that is written now, for [`Driver::touched`] and
+    /// Makes an object, or a staged one, as young as one that is written now, for [`Driver::stat_touched`] and
     /// [`Driver::delete_if`]; [`Driver::stat`] may tell the old time.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error>;
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error>;
 
     /// Makes objects that are there survive power loss, where a process that was killed, or whose sync failed, may have
     /// put them there. For whoever tells a client that it need not send them. Those that are not there are no error.
@@ -144,9 +144,9 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// Removes one object if a condition holds; gives what was removed, and nothing when it does not hold. Prefixes
     /// that become empty go too, where there are such, up to `prune_root`, which stays.
     ///
-    /// Looking and removing are one step: an object that [`Driver::refresh`] found is not removed by a call whose
+    /// Looking and removing are one step: an object that [`Driver::touch`] found is not removed by a call whose
     /// limit lies before that, and one that was replaced is not removed for what it held before, however the two
-    /// meet; the latter where whoever replaces it asks [`Driver::stands`]. A reader may miss an object for a moment in which the condition turns out not to hold.
+    /// meet; the latter where whoever replaces it asks [`Driver::confirm_put`]. A reader may miss an object for a moment in which the condition turns out not to hold.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the store's own.
@@ -163,7 +163,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's own.
-    async fn stands(&self, _key: &StorageKey) -> Result<bool, Error> {
+    async fn confirm_put(&self, _key: &StorageKey) -> Result<bool, Error> {
         // Where looking and removing are one step, there is no half-way.
         Ok(true)
     }

@@ -289,9 +289,9 @@ impl Driver for Filesystem {
         .await
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         self.run("refresh", key, |shared, key| {
-            aside::or_restored(shared, key, || conditional::refresh(shared, key))
+            aside::or_restored(shared, key, || conditional::touch(shared, key))
         })
         .await
     }

@@ -146,7 +146,7 @@ impl Driver for InMemory {
         }
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         let mut state = self.state();
         let now = SystemTime::now();
         if let Some(object) = state.objects.get_mut(key.as_str()) {

@@ -6,7 +6,7 @@
 //! Guarantees beyond [`Driver`]'s: keys are distribution's, so that either server goes on with the other's bucket;
 //! nothing outside `rootdirectory` is read, written or removed; every call ends, by an answer or after the deadlines of
 //! `Patience`; an object is never read back to be published.
-//! An object's time cannot be renewed in a bucket without writing it again. So [`Driver::refresh`] leaves a mark beside
+//! An object's time cannot be renewed in a bucket without writing it again. So [`Driver::touch`] leaves a mark beside
 //! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
@@ -301,11 +301,11 @@ impl Driver for Object {
         }
     }
 
-    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
         self.stat_with_mark(key).await
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         self.mark(key).await
     }
 
@@ -319,7 +319,7 @@ impl Driver for Object {
         self.delete_unless_marked(key, condition).await
     }
 
-    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
         self.stands_beside_marks(key).await
     }
 
@@ -463,7 +463,7 @@ impl Object {
             let known = found.get(&self.text(key)).copied();
             async move {
                 match known {
-                    None if !complete => self.look(key).await,
+                    None if !complete => self.try_stat(key).await,
                     known => Ok(known),
                 }
             }

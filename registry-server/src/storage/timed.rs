@@ -129,14 +129,14 @@ impl Driver for Timed {
         self.inner.delete(key).await
     }
 
-    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
         let _span = Span::of(&self.stat);
-        self.inner.touched(key).await
+        self.inner.stat_touched(key).await
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         // Distribution never renews anything.
-        self.inner.refresh(key).await
+        self.inner.touch(key).await
     }
 
     async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
@@ -154,9 +154,9 @@ impl Driver for Timed {
         self.inner.delete_if(key, condition, prune_root, durability).await
     }
 
-    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
         let _span = Span::of(&self.stat);
-        self.inner.stands(key).await
+        self.inner.confirm_put(key).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {

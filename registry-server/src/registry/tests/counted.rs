@@ -87,16 +87,16 @@ impl Driver for Counted {
         self.call("delete", self.inner.delete(key)).await
     }
 
-    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
-        self.inner.stands(key).await
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
+        self.inner.confirm_put(key).await
     }
 
-    async fn touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
-        self.call("stat", self.inner.touched(key)).await
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.call("stat", self.inner.stat_touched(key)).await
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
-        self.call("refresh", self.inner.refresh(key)).await
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
+        self.call("refresh", self.inner.touch(key)).await
     }
 
     async fn delete_if(

@@ -81,7 +81,7 @@ impl Shared {
     async fn below(&self, prefix: &StorageKey) -> Result<Vec<StorageKey>, Error> {
         let (mut pending, mut found) = (vec![prefix.clone()], Vec::new());
         while let Some(prefix) = pending.pop() {
-            if self.memory.look(&prefix).await?.is_some() {
+            if self.memory.try_stat(&prefix).await?.is_some() {
                 found.push(prefix.clone());
             }
             let entries = self.memory.list(&prefix).await?;
@@ -231,9 +231,9 @@ impl Driver for Gated {
         Ok(())
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), Error> {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         self.gate.pass().await;
-        self.shared.memory.refresh(key).await?;
+        self.shared.memory.touch(key).await?;
         if self.shared.removals == Removals::Apart {
             self.settled(key).await;
             self.gate.pass().await;
@@ -266,13 +266,13 @@ impl Driver for Gated {
         }
     }
 
-    async fn stands(&self, key: &StorageKey) -> Result<bool, Error> {
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
         self.gate.pass().await;
         match self.shared.removals {
             Removals::AtOnce => Ok(true),
             Removals::Apart => {
                 self.settled(key).await;
-                Ok(self.shared.memory.look(key).await?.is_some())
+                Ok(self.shared.memory.try_stat(key).await?.is_some())
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn deleting_or_refreshing_nothing_is_not_found(driver: Arc<dyn 
     for name in ["a/x", "a/b/c/d", "x/y"] {
         let deleted = delete(&driver, name, SystemTime::now() + HOUR).await.unwrap_err();
         assert!(deleted.is_not_found(), "{name}: {deleted}");
-        let refreshed = driver.refresh(&key(name)).await.unwrap_err();
+        let refreshed = driver.touch(&key(name)).await.unwrap_err();
         assert!(refreshed.is_not_found(), "{name}: {refreshed}");
     }
 }
@@ -81,12 +81,12 @@ pub(super) async fn what_was_refreshed_in_time_is_never_deleted(driver: Arc<dyn 
     }
     for (round, (name, written)) in objects.into_iter().enumerate() {
         let (other, asked) = (Arc::clone(&driver), key(&name));
-        let refreshed = tokio::spawn(async move { other.refresh(&asked).await });
+        let refreshed = tokio::spawn(async move { other.touch(&asked).await });
         let deleted = delete(&driver, &name, written).await.unwrap_or(None);
         match (refreshed.await.unwrap(), deleted) {
             (Ok(()), None) => {
                 assert_eq!(&get(&driver, &name).await[..], b"12345", "round {round}");
-                let touched = driver.touched(&key(&name)).await.unwrap().modified;
+                let touched = driver.stat_touched(&key(&name)).await.unwrap().modified;
                 assert!(touched > written, "round {round}");
                 stayed += 1;
             }
@@ -115,7 +115,7 @@ pub(super) async fn an_object_that_was_replaced_is_not_deleted_for_what_it_held(
         let moved = tokio::spawn(async move {
             loop {
                 put(&other, "a/b/link", "two").await;
-                if other.stands(&key("a/b/link")).await.unwrap() {
+                if other.confirm_put(&key("a/b/link")).await.unwrap() {
                     break;
                 }
             }

@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Sets the time of a file to now.
-pub(super) fn refresh(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
+pub(super) fn touch(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
     let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
     let times = Timestamps {
         last_access: special(UTIME_OMIT),

@@ -255,7 +255,7 @@ async fn what_a_killed_removal_had_set_aside_is_back_for_whoever_looks() {
     set_aside(folder.path(), "a/data");
     assert_eq!(store.read(&key("a/data"), ReadRange::Full).await.unwrap().size, 5);
     set_aside(folder.path(), "a/data");
-    store.refresh(&key("a/data")).await.unwrap();
+    store.touch(&key("a/data")).await.unwrap();
     set_aside(folder.path(), "a/data");
     assert_eq!(list(&store, "a").await, ["data"]);
     assert!(back());

@@ -4,7 +4,7 @@
 //! refreshes writes its mark first and then looks for one that says the object is about to go; whoever removes writes
 //! that one first and then looks for a refresh. Since a store shows every write at once to everybody, one of the two
 //! sees the other: the remover lets the object be, or the refresher waits until it is gone and says so.
-//! Whoever replaces an object that others may be removing for what it held (`Driver::stands`) looks for that mark as
+//! Whoever replaces an object that others may be removing for what it held (`Driver::confirm_put`) looks for that mark as
 //! well, and puts it again if it went.
 //! How long ago a mark was written is told by the store's clock alone: the age of one object is the time of a younger one
 //! less its own. A server's clock may be wrong.
@@ -69,7 +69,7 @@ impl Object {
     /// Size of an object, and when it was written or marked last.
     pub(super) async fn stat_with_mark(&self, key: &StorageKey) -> Result<Metadata, Error> {
         let found = self.stat(key).await?;
-        let mark = self.look(&self.beside(key, REFRESHED)?).await?;
+        let mark = self.try_stat(&self.beside(key, REFRESHED)?).await?;
         Ok(Metadata {
             modified: mark.map_or(found.modified, |mark| found.modified.max(mark.modified)),
             ..found
@@ -83,7 +83,7 @@ impl Object {
         let (refreshed, going) = (self.beside(key, REFRESHED)?, self.beside(key, GOING)?);
         self.write_mark(&refreshed).await?;
         let mut clock = None;
-        while let Some(said) = self.look(&going).await? {
+        while let Some(said) = self.try_stat(&going).await? {
             let clock = match clock {
                 Some(clock) => clock,
                 None => *clock.insert(StoreClock::at(self.stat(&refreshed).await?.modified)),
@@ -167,7 +167,7 @@ impl Object {
         match condition {
             Condition::Older(limit) if found.modified > *limit => Ok(false),
             Condition::Older(limit) => {
-                let mark = self.look(&self.beside(key, REFRESHED)?).await?;
+                let mark = self.try_stat(&self.beside(key, REFRESHED)?).await?;
                 Ok(mark.is_none_or(|mark| mark.modified <= *limit))
             }
             Condition::Holds(bytes) if found.size != bytes.len() as u64 => Ok(false),

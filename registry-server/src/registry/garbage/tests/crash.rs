@@ -51,16 +51,16 @@ impl Driver for Ending {
         self.inner.delete(key).await
     }
 
-    async fn stands(&self, key: &StorageKey) -> Result<bool, storage::Error> {
-        self.inner.stands(key).await
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, storage::Error> {
+        self.inner.confirm_put(key).await
     }
 
-    async fn touched(&self, key: &StorageKey) -> Result<Metadata, storage::Error> {
-        self.inner.touched(key).await
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, storage::Error> {
+        self.inner.stat_touched(key).await
     }
 
-    async fn refresh(&self, key: &StorageKey) -> Result<(), storage::Error> {
-        self.inner.refresh(key).await
+    async fn touch(&self, key: &StorageKey) -> Result<(), storage::Error> {
+        self.inner.touch(key).await
     }
 
     async fn delete_if(

@@ -241,7 +241,7 @@ const MISSING: Answer = Some((404, ""));
 async fn a_removal_under_way_is_waited_for_however_wrong_our_clock_is() {
     // The object, our mark, the sign that it goes, the time of our mark; then both are gone.
     let (address, seen) = answering([THERE, WRITTEN, THERE, THERE, MISSING, MISSING]).await;
-    let error = bucket(&address).refresh(&key("a/b")).await.unwrap_err();
+    let error = bucket(&address).touch(&key("a/b")).await.unwrap_err();
     assert!(error.is_not_found(), "{error:?}");
     assert_eq!(seen.lock().unwrap().len(), 6);
 }
