@@ -10,31 +10,36 @@ mod content;
 mod driver;
 mod error;
 mod filesystem;
-pub(crate) mod incoming;
 mod inmemory;
 mod key;
+mod large_write;
 pub mod layout;
+mod multipart;
 mod object;
+pub(crate) mod put_stream;
+mod reclaim;
 mod store_health;
 mod timed;
+mod types;
 
 #[cfg(test)]
 pub(crate) mod conformance;
 
 pub use content::Content;
-pub use driver::{
-    Append, Condition, Driver, Durability, Entry, EntryKind, Expected, Intake, Listing, Metadata, Mode,
-    Parts, ReadRange, Staged, Swept, Unfinished, Version, Writer,
-};
-pub use error::{Cause, Error};
+pub use driver::Driver;
+pub use error::{Cause, Error, OptionalExtension};
 #[cfg(test)]
 pub(crate) use filesystem::calls::Calls;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::StorageKey;
+pub use large_write::{Append, LargeWrite, Staged, Writer};
+pub use multipart::{Expected, Multipart, ObjectVersion, UnfinishedUpload};
 pub use object::{
     AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, Object, S3Credentials, S3Encryption,
     S3Options, ServiceAccount, StoreError,
 };
+pub use reclaim::{Condition, Reclaim};
 pub use store_health::StoreHealth;
 pub use timed::Timed;
+pub use types::{Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Swept};

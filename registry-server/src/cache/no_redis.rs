@@ -2,14 +2,14 @@
 
 use std::convert::Infallible;
 
-use super::{Descriptor, Error, Link, Look, Ticket};
+use super::{Descriptor, Error, Link, Lookup, Ticket};
 
 /// Links in Redis. There are none: the type has no values.
 #[derive(Debug)]
 pub(super) enum Redis {}
 
 impl Redis {
-    pub(super) async fn look(&self, _: &Link<'_>) -> Result<Look, Ticket> {
+    pub(super) async fn lookup(&self, _: &Link<'_>) -> Result<Lookup, Ticket> {
         match *self {}
     }
 

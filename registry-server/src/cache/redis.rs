@@ -30,7 +30,7 @@ use tokio::time::timeout_at;
 
 pub use connection::{Servers, Settings, Tls};
 
-use super::{Descriptor, Link, LinkKind, Lookup, Ticket};
+use super::{Descriptor, Error, Link, LinkKind, Lookup, Ticket};
 use keeper::Keeper;
 
 /// How long after the store was asked its answer may still be remembered.

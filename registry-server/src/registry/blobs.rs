@@ -8,8 +8,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use registry_oci::{Digest, MediaType, RepositoryName};
 
 use super::{BlobDescriptor, Error, Registry};
-use crate::cache::{Kind, Link};
-use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::cache::{Link, LinkKind};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{self, Content, Durability, LargeWrite, ReadRange};
 
 /// How many parts of a blob are opened ahead, where opening one is a request to another machine.
@@ -179,7 +179,10 @@ impl Registry {
         }
         self.record_deletion(repository).await?;
         self.driver
-            .delete_tree(&PathPrefix::Layer(repository, digest).key(), Durability::PowerLoss)
+            .delete_tree(
+                &PathPrefix::Layer(repository, digest).key(),
+                Durability::PowerLoss,
+            )
             .await
             .map_err(Error::storage("delete the link of a blob"))?;
         self.invalidate(&link).await
@@ -188,7 +191,7 @@ impl Registry {
 
 fn link<'a>(repository: &'a RepositoryName, digest: &'a Digest) -> Link<'a> {
     Link {
-        kind: Kind::Blob,
+        kind: LinkKind::Blob,
         repository,
         digest,
     }

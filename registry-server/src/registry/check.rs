@@ -48,8 +48,8 @@ use self::run::CheckRun;
 use self::trash::{Moved, Trash};
 use super::live_servers::LiveServerPolicy;
 use super::{Error, Registry};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::put_stream;
-use crate::storage::layout::{PathPrefix, ObjectPath};
 
 /// The minimum age of files that an interrupted write left. A write takes seconds.
 const LEFTOVER: Duration = Duration::from_secs(3600);

@@ -33,7 +33,7 @@ use self::run::CopyRun;
 use super::live_servers::heartbeat::Heartbeat;
 use super::live_servers::{LiveServer, LiveServerPolicy};
 use super::{Error, Registry};
-use crate::storage::incoming;
+use crate::storage::put_stream;
 
 impl Registry {
     /// Copies everything to another registry's store. `watch` is called with events, and `copied` has the counts, also
@@ -71,7 +71,7 @@ impl Registry {
         target.announce(&server).await.map_err(of_target)?;
         let heartbeat = Heartbeat::begin(target, server);
         let result = async {
-            incoming::clear(&*target.driver)
+            put_stream::clear(&*target.driver)
                 .await
                 .map_err(Error::storage("remove what an earlier copy left"))
                 .map_err(of_target)?;

@@ -19,7 +19,7 @@ use registry_oci::{RepositoryName, UploadId};
 use super::uploads::remains::is_old;
 use super::walk::{RepositoryFolder, may_hold_repositories};
 use super::{Error, Registry};
-use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{self, EntryKind, LargeWrite, Staged, StorageKey, UnfinishedUpload};
 
 /// What a purge does with an abandoned session.

@@ -24,7 +24,7 @@ use self::page::{DESCRIPTOR_MAX, Entry, Page, Referrers};
 use self::small_manifest::{LOOKUPS, SmallManifest};
 use super::manifest_parser::ParsedManifest;
 use super::{Error, Registry, offload};
-use crate::storage::layout::{self, PathPrefix, ObjectPath};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{self, Durability, Mode};
 
 /// Up to this size entries are read several at a time for each of many clients. Larger ones are read one by one, when

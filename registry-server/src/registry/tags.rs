@@ -6,7 +6,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::{Error, Registry, offload};
-use crate::storage::layout::{self, PathPrefix, ObjectPath};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{Condition, Durability, EntryKind};
 
 /// How many links of tags are read at once when all tags of a repository are read.
@@ -95,7 +95,11 @@ impl Registry {
 
     /// Whether a tag has a link to what it means, whatever the link holds.
     pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        match self.driver.stat(&ObjectPath::tag_current(repository, tag).key()).await {
+        match self
+            .driver
+            .stat(&ObjectPath::tag_current(repository, tag).key())
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a tag")(source)),

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Descriptor, Digest, Manifest, RepositoryName, shortened};
 
-use super::manifest_rules::{MissingReference, Notice, References, class, lies_elsewhere, misplaced};
+use super::manifest_rules::{MissingReference, Notice, ReferencePolicy, class, lies_elsewhere, misplaced};
 use super::{BlobDescriptor, Error, Registry};
 
 /// How many references of a manifest are looked up at once.

@@ -5,9 +5,9 @@
 //! `conformance::filesystem::put_replaces_the_whole_value`.
 
 mod conditional;
-mod incoming;
 #[cfg(feature = "stores")]
 mod parted;
+mod put_stream;
 mod staged;
 #[cfg(feature = "stores")]
 pub(crate) mod stores;
@@ -24,10 +24,6 @@ use conditional::{
     what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
     what_was_refreshed_in_time_is_never_deleted,
 };
-use incoming::{
-    a_stream_of_another_length_or_with_an_error_writes_nothing,
-    a_stream_of_any_size_arrives_whole_and_replaces_what_is_there,
-};
 #[cfg(feature = "stores")]
 use parted::{
     a_conditional_write_meets_what_it_expects_or_changes_nothing,
@@ -38,6 +34,10 @@ use parted::{
     delete_all_takes_what_is_there, parts_become_one_object_in_order,
     unfinished_uploads_are_told_with_their_last_part, uploads_without_a_part_are_told_too,
     what_was_never_begun_cannot_be_completed,
+};
+use put_stream::{
+    a_stream_of_another_length_or_with_an_error_writes_nothing,
+    a_stream_of_any_size_arrives_whole_and_replaces_what_is_there,
 };
 use staged::{
     a_staged_object_can_be_read_back, an_empty_object_may_be_staged,

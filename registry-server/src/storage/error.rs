@@ -291,3 +291,22 @@ impl Error {
         }
     }
 }
+
+/// Turns "there is no such object" into `None`.
+pub trait OptionalExtension<T> {
+    /// The value; `None` for [`Error::NotFound`].
+    ///
+    /// # Errors
+    /// Every other error.
+    fn optional(self) -> Result<Option<T>, Error>;
+}
+
+impl<T> OptionalExtension<T> for Result<T, Error> {
+    fn optional(self) -> Result<Option<T>, Error> {
+        match self {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

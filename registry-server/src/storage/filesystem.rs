@@ -42,8 +42,8 @@ use calls::{Calls, System};
 use capabilities::Capabilities;
 
 use super::{
-    Append, Condition, Content, Driver, Durability, Error, Intake, Listing, Metadata, Mode, ReadRange,
-    Staged, StorageKey, StoreHealth, Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Error, LargeWrite, Listing, Metadata, Mode, ReadRange,
+    Reclaim, Staged, StorageKey, StoreHealth, Swept, Writer,
 };
 use crate::task::join;
 
@@ -289,13 +289,6 @@ impl Driver for Filesystem {
         .await
     }
 
-    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        self.run("refresh", key, |shared, key| {
-            aside::or_restored(shared, key, || conditional::touch(shared, key))
-        })
-        .await
-    }
-
     async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
         let Some(first) = keys.first() else {
             return Ok(());
@@ -303,6 +296,42 @@ impl Driver for Filesystem {
         let keys = keys.to_vec();
         self.run("sync", first, move |shared, _| {
             keys.iter().try_for_each(|key| files::persist(shared, key))
+        })
+        .await
+    }
+
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
+        self.run("delete", prefix, move |shared, prefix| {
+            files::delete_tree(shared, prefix, durability)
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        let entries = self.run("list", prefix, files::list).await?;
+        Ok(stream::iter(entries).map(Ok).boxed())
+    }
+
+    fn large_write(&self) -> LargeWrite<'_> {
+        LargeWrite::Append(self)
+    }
+
+    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
+        Ok(None) // A folder has no URL a client could use.
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
+        let root = StorageKey::parse("docker")?;
+        self.run("sweep", &root, move |shared, _| Ok(files::sweep(shared, age)))
+            .await
+    }
+}
+
+#[async_trait]
+impl Reclaim for Filesystem {
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
+        self.run("touch", key, |shared, key| {
+            aside::or_restored(shared, key, || conditional::touch(shared, key))
         })
         .await
     }
@@ -321,13 +350,6 @@ impl Driver for Filesystem {
         .await
     }
 
-    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
-        self.run("delete", prefix, move |shared, prefix| {
-            files::delete_tree(shared, prefix, durability)
-        })
-        .await
-    }
-
     async fn prune(&self, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
         let prune_root = prune_root.clone();
         self.run("prune", prefix, move |shared, prefix| {
@@ -340,23 +362,8 @@ impl Driver for Filesystem {
         true
     }
 
-    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
-        let entries = self.run("list", prefix, files::list).await?;
-        Ok(stream::iter(entries).map(Ok).boxed())
-    }
-
-    fn intake(&self) -> Intake<'_> {
-        Intake::Append(self)
-    }
-
-    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
-        Ok(None) // A folder has no URL a client could use.
-    }
-
-    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
-        let root = StorageKey::parse("docker")?;
-        self.run("sweep", &root, move |shared, _| Ok(files::sweep(shared, age)))
-            .await
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat(key).await
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Append, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
-    ReadRange, Staged, StorageKey, Swept, Writer,
+    Append, Condition, Content, Driver, Durability, Entry, EntryKind, Error, LargeWrite, Listing, Metadata,
+    Mode, ReadRange, Reclaim, Staged, StorageKey, Swept, Writer,
 };
 
 /// A store in memory. A clone is another handle of the same store.
@@ -146,6 +146,54 @@ impl Driver for InMemory {
         }
     }
 
+    async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {
+        let below = format!("{prefix}/");
+        let covered = |key: &str| key == prefix.as_str() || key.starts_with(&below);
+        let mut state = self.state();
+        state.objects.retain(|key, _| !covered(key));
+        state.staged.retain(|key, _| !covered(key));
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        let below = format!("{prefix}/");
+        let state = self.state();
+        let names = |key: &String| {
+            key.strip_prefix(&below).map(|rest| match rest.split_once('/') {
+                Some((name, _)) => Entry {
+                    name: name.to_owned(),
+                    kind: EntryKind::Prefix,
+                },
+                None => Entry {
+                    name: rest.to_owned(),
+                    kind: EntryKind::Object,
+                },
+            })
+        };
+        let entries: BTreeSet<Entry> = state
+            .objects
+            .keys()
+            .chain(state.staged.keys())
+            .filter_map(names)
+            .collect();
+        Ok(stream::iter(entries).map(Ok).boxed())
+    }
+
+    fn large_write(&self) -> LargeWrite<'_> {
+        LargeWrite::Append(self)
+    }
+
+    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
+        Ok(None) // Memory has no URL.
+    }
+
+    async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
+        Ok(Swept::default()) // Every call here is whole: nothing is ever left behind.
+    }
+}
+
+#[async_trait]
+impl Reclaim for InMemory {
     async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         let mut state = self.state();
         let now = SystemTime::now();
@@ -184,49 +232,8 @@ impl Driver for InMemory {
         }))
     }
 
-    async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {
-        let below = format!("{prefix}/");
-        let covered = |key: &str| key == prefix.as_str() || key.starts_with(&below);
-        let mut state = self.state();
-        state.objects.retain(|key, _| !covered(key));
-        state.staged.retain(|key, _| !covered(key));
-        Ok(())
-    }
-
-    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
-        let below = format!("{prefix}/");
-        let state = self.state();
-        let names = |key: &String| {
-            key.strip_prefix(&below).map(|rest| match rest.split_once('/') {
-                Some((name, _)) => Entry {
-                    name: name.to_owned(),
-                    kind: EntryKind::Prefix,
-                },
-                None => Entry {
-                    name: rest.to_owned(),
-                    kind: EntryKind::Object,
-                },
-            })
-        };
-        let entries: BTreeSet<Entry> = state
-            .objects
-            .keys()
-            .chain(state.staged.keys())
-            .filter_map(names)
-            .collect();
-        Ok(stream::iter(entries).map(Ok).boxed())
-    }
-
-    fn intake(&self) -> Intake<'_> {
-        Intake::Append(self)
-    }
-
-    async fn redirect(&self, _key: &StorageKey) -> Result<Option<String>, Error> {
-        Ok(None) // Memory has no URL.
-    }
-
-    async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
-        Ok(Swept::default()) // Every call here is whole: nothing is ever left behind.
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat(key).await
     }
 }
 

@@ -50,8 +50,8 @@ pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 
 use super::{
-    Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, Intake, Listing, Metadata, Mode,
-    ReadRange, StorageKey, Swept,
+    Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, LargeWrite, Listing, Metadata,
+    Mode, ReadRange, Reclaim, StorageKey, Swept,
 };
 
 /// Everything the library can do with a store.
@@ -301,28 +301,6 @@ impl Driver for Object {
         }
     }
 
-    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
-        self.stat_with_mark(key).await
-    }
-
-    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        self.mark(key).await
-    }
-
-    async fn delete_if(
-        &self,
-        key: &StorageKey,
-        condition: &Condition,
-        _: &StorageKey,
-        _: Durability,
-    ) -> Result<Option<Metadata>, Error> {
-        self.delete_unless_marked(key, condition).await
-    }
-
-    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
-        self.stands_beside_marks(key).await
-    }
-
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let first = self.page(prefix, true, None).await?;
         let (pages, prefix) = (self.pager(), prefix.clone());
@@ -347,8 +325,8 @@ impl Driver for Object {
         Ok(entries.boxed())
     }
 
-    fn intake(&self) -> Intake<'_> {
-        Intake::Parts(self)
+    fn large_write(&self) -> LargeWrite<'_> {
+        LargeWrite::Multipart(self)
     }
 
     fn redirects(&self) -> bool {
@@ -369,6 +347,31 @@ impl Driver for Object {
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
         // A write to a bucket happens or does not. Uploads that were begun are the purge's to judge.
         Ok(Swept::default())
+    }
+}
+
+#[async_trait]
+impl Reclaim for Object {
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat_with_mark(key).await
+    }
+
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
+        self.mark(key).await
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        _: &StorageKey,
+        _: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        self.delete_unless_marked(key, condition).await
+    }
+
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
+        self.stands_beside_marks(key).await
     }
 }
 

@@ -18,8 +18,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Append, Condition, Content, Driver, Durability, Entry, Error, Expected, Intake, Listing, Metadata, Mode,
-    Parts, ReadRange, Staged, StorageKey, Swept, Unfinished, Version, Writer,
+    Append, Condition, Content, Driver, Durability, Entry, Error, Expected, LargeWrite, Listing, Metadata,
+    Mode, Multipart, ObjectVersion, ReadRange, Reclaim, Staged, StorageKey, Swept, UnfinishedUpload, Writer,
 };
 use crate::telemetry::metrics::BUCKETS;
 
@@ -129,48 +129,13 @@ impl Driver for Timed {
         self.inner.delete(key).await
     }
 
-    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
-        let _span = Span::of(&self.stat);
-        self.inner.stat_touched(key).await
-    }
-
-    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        // Distribution never renews anything.
-        self.inner.touch(key).await
-    }
-
     async fn persist(&self, keys: &[StorageKey]) -> Result<(), Error> {
         self.inner.persist(keys).await
-    }
-
-    async fn delete_if(
-        &self,
-        key: &StorageKey,
-        condition: &Condition,
-        prune_root: &StorageKey,
-        durability: Durability,
-    ) -> Result<Option<Metadata>, Error> {
-        let _span = Span::of(&self.delete);
-        self.inner.delete_if(key, condition, prune_root, durability).await
-    }
-
-    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
-        let _span = Span::of(&self.stat);
-        self.inner.confirm_put(key).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
         self.inner.delete_tree(prefix, durability).await
-    }
-
-    async fn prune(&self, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
-        // Distribution leaves empty folders.
-        self.inner.prune(prefix, prune_root).await
-    }
-
-    fn keeps_empty_prefixes(&self) -> bool {
-        self.inner.keeps_empty_prefixes()
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
@@ -191,10 +156,10 @@ impl Driver for Timed {
         self.inner.stat_all(keys).await
     }
 
-    fn intake(&self) -> Intake<'_> {
-        match self.inner.intake() {
-            Intake::Append(_) => Intake::Append(self),
-            Intake::Parts(_) => Intake::Parts(self),
+    fn large_write(&self) -> LargeWrite<'_> {
+        match self.inner.large_write() {
+            LargeWrite::Append(_) => LargeWrite::Append(self),
+            LargeWrite::Multipart(_) => LargeWrite::Multipart(self),
         }
     }
 
@@ -213,15 +178,53 @@ impl Driver for Timed {
     }
 }
 
-impl Timed {
-    fn append(&self) -> &dyn Append {
-        let inner = self.inner.intake().append();
-        inner.expect("this intake is only handed out when the timed driver has it")
+#[async_trait]
+impl Reclaim for Timed {
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.stat_touched(key).await
     }
 
-    fn parts(&self) -> &dyn Parts {
-        let inner = self.inner.intake().parts();
-        inner.expect("this intake is only handed out when the timed driver has it")
+    async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
+        // Distribution never renews anything.
+        self.inner.touch(key).await
+    }
+
+    async fn delete_if(
+        &self,
+        key: &StorageKey,
+        condition: &Condition,
+        prune_root: &StorageKey,
+        durability: Durability,
+    ) -> Result<Option<Metadata>, Error> {
+        let _span = Span::of(&self.delete);
+        self.inner.delete_if(key, condition, prune_root, durability).await
+    }
+
+    async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
+        let _span = Span::of(&self.stat);
+        self.inner.confirm_put(key).await
+    }
+
+    async fn prune(&self, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
+        // Distribution leaves empty folders.
+        self.inner.prune(prefix, prune_root).await
+    }
+
+    fn keeps_empty_prefixes(&self) -> bool {
+        self.inner.keeps_empty_prefixes()
+    }
+}
+
+impl Timed {
+    fn append(&self) -> &dyn Append {
+        let inner = self.inner.large_write().append();
+        inner.expect("this way of large writes is only handed out when the timed driver has it")
+    }
+
+    fn multipart(&self) -> &dyn Multipart {
+        let inner = self.inner.large_write().multipart();
+        inner.expect("this way of large writes is only handed out when the timed driver has it")
     }
 }
 
@@ -239,21 +242,21 @@ impl Append for Timed {
 }
 
 #[async_trait]
-impl Parts for Timed {
+impl Multipart for Timed {
     fn part_size(&self, offset: u64) -> u64 {
-        self.parts().part_size(offset)
+        self.multipart().part_size(offset)
     }
 
-    async fn answers(&self) -> Result<(), Error> {
-        self.parts().answers().await
+    async fn check_reachable(&self) -> Result<(), Error> {
+        self.multipart().check_reachable().await
     }
 
     async fn begin(&self, key: &StorageKey) -> Result<String, Error> {
         let _span = Span::of(&self.writer);
-        self.parts().begin(key).await
+        self.multipart().begin(key).await
     }
 
-    async fn part(
+    async fn put_part(
         &self,
         key: &StorageKey,
         upload: &str,
@@ -261,22 +264,22 @@ impl Parts for Timed {
         blocks: Vec<Bytes>,
     ) -> Result<String, Error> {
         let _span = Span::of(&self.put_content);
-        self.parts().part(key, upload, number, blocks).await
+        self.multipart().put_part(key, upload, number, blocks).await
     }
 
     async fn complete(&self, key: &StorageKey, upload: &str, receipts: &[String]) -> Result<(), Error> {
         let _span = Span::of(&self.r#move);
-        self.parts().complete(key, upload, receipts).await
+        self.multipart().complete(key, upload, receipts).await
     }
 
     async fn abort(&self, key: &StorageKey, upload: &str) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
-        self.parts().abort(key, upload).await
+        self.multipart().abort(key, upload).await
     }
 
     async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error> {
         let _span = Span::of(&self.r#move);
-        self.parts().copy(from, to, size).await
+        self.multipart().copy(from, to, size).await
     }
 
     async fn put_blocks(
@@ -284,23 +287,23 @@ impl Parts for Timed {
         key: &StorageKey,
         blocks: Vec<Bytes>,
         expected: Expected<'_>,
-    ) -> Result<Version, Error> {
+    ) -> Result<ObjectVersion, Error> {
         let _span = Span::of(&self.put_content);
-        self.parts().put_blocks(key, blocks, expected).await
+        self.multipart().put_blocks(key, blocks, expected).await
     }
 
-    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
+    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, ObjectVersion), Error> {
         let _span = Span::of(&self.get_content);
-        self.parts().get_version(key, limit).await
+        self.multipart().get_version(key, limit).await
     }
 
     async fn delete_all(&self, keys: &[StorageKey]) -> Result<(), Error> {
         let _span = Span::of(&self.delete);
-        self.parts().delete_all(keys).await
+        self.multipart().delete_all(keys).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
-        self.parts().unfinished().await
+    async fn unfinished(&self) -> Result<Vec<UnfinishedUpload>, Error> {
+        self.multipart().unfinished().await
     }
 }
 

@@ -12,7 +12,7 @@ use super::inspector::Inspector;
 use super::report::Digests;
 use super::run::CheckRun;
 use crate::registry::Error;
-use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 
 /// How many payloads are checked at once.
 const AT_ONCE: usize = 8;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::finding::Finding;
 use crate::storage::StorageKey;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// A finding, and the objects to move to repair it, in this order.
 #[derive(Debug)]
@@ -31,15 +31,15 @@ impl Diagnosis {
     }
 
     /// A finding that is repaired by removing an empty prefix.
-    pub(super) fn empty(finding: Finding, prefix: StorageKey, shelf: StorageKey) -> Self {
+    pub(super) fn empty(finding: Finding, prefix: StorageKey, prune_root: StorageKey) -> Self {
         Self {
-            empty: Some((prefix, shelf)),
+            empty: Some((prefix, prune_root)),
             ..Self::beyond_repair(finding)
         }
     }
 
     /// A finding that is repaired by moving one object.
-    pub(super) fn at(finding: Finding, place: Place, seen: SystemTime) -> Self {
+    pub(super) fn at(finding: Finding, place: ObjectPath, seen: SystemTime) -> Self {
         Self::with(finding, vec![Move::new(place, seen)])
     }
 }
@@ -47,15 +47,15 @@ impl Diagnosis {
 /// An object to be moved, unless it was written after it was read.
 #[derive(Debug)]
 pub(super) struct Move {
-    pub(super) place: Place,
+    pub(super) place: ObjectPath,
     pub(super) seen: SystemTime,
     /// The prefix at which the removal of empty folders stops.
-    pub(super) shelf: StorageKey,
+    pub(super) prune_root: StorageKey,
 }
 
 impl Move {
-    pub(super) fn new(place: Place, seen: SystemTime) -> Self {
-        let shelf = place.shelf();
-        Self { place, seen, shelf }
+    pub(super) fn new(place: ObjectPath, seen: SystemTime) -> Self {
+        let prune_root = place.prune_root();
+        Self { place, seen, prune_root }
     }
 }

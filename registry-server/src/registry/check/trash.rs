@@ -76,7 +76,11 @@ impl<'a> Trash<'a> {
 
     /// Moves an object to the trash.
     pub(super) async fn take(&mut self, object: &Move, finding: &Finding) -> Result<Moved, Error> {
-        let Move { place, seen, prune_root } = object;
+        let Move {
+            place,
+            seen,
+            prune_root,
+        } = object;
         let driver = &self.registry.driver;
         let failed = Error::storage("move something to the trash");
         let key = place.key();

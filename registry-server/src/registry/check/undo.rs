@@ -8,7 +8,7 @@ use super::error::CheckError;
 use super::trash::{LINE_MAX, read_line};
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{self, ReadRange, StorageKey};
 
 /// An event of undoing a repair.
@@ -47,7 +47,7 @@ impl Registry {
     ) -> Result<UndoReport, CheckError> {
         let failed = Error::storage("read the journal of a repair");
         let mut numbers = Vec::new();
-        let area = Area::TrashJournal(run).key();
+        let area = PathPrefix::TrashJournal(run).key();
         let mut listing = self.driver.list(&area).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             numbers.extend(layout::journal_number(&entry.name));
@@ -59,7 +59,7 @@ impl Registry {
         numbers.sort_unstable();
         let mut undone = UndoReport::default();
         for number in numbers {
-            let journal = Place::TrashJournal { run, number }.key();
+            let journal = ObjectPath::TrashJournal { run, number }.key();
             let bytes = match self.driver.get(&journal, LINE_MAX).await {
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue, // UndoReport beside this.

@@ -17,7 +17,7 @@ use super::report::{CollectionEvent, CollectionReport, Untagged};
 use super::spill::{Key, Scratch, Spill};
 use crate::registry::manifest_parser::STORED_MAX;
 use crate::registry::{Error, Registry, offload};
-use crate::storage::layout::{self, PathPrefix, ObjectPath};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{self, EntryKind};
 
 /// How many manifests are read at once.
@@ -221,7 +221,10 @@ impl Registry {
                 }
             }
             if let TagTarget::Nothing { has_link: true } = tag_meaning {
-                marked.remove_with(&marked.no_manifest.clone(), &ObjectPath::tag_current(repository, &tag));
+                marked.remove_with(
+                    &marked.no_manifest.clone(),
+                    &ObjectPath::tag_current(repository, &tag),
+                );
             }
         }
         Ok(())
@@ -342,7 +345,10 @@ impl Registry {
     /// The canonical digests of content that may be stored under another digest than this one.
     async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
-        for place in [ObjectPath::layer_link(repository, digest), ObjectPath::blob_alias(digest)] {
+        for place in [
+            ObjectPath::layer_link(repository, digest),
+            ObjectPath::blob_alias(digest),
+        ] {
             found.extend(self.read_link(&place).await?);
         }
         Ok(found)

@@ -16,7 +16,7 @@ use super::report::{CollectionEvent, CollectionReport, Eligible, Removal};
 use super::spill::{Cursor, Key, Partitions, Record, Spill};
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
-use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Condition, Durability, StorageKey};
 
 /// How many removals are under way at once.
@@ -227,7 +227,11 @@ impl Registry {
 
     /// Whether a payload is too young to be removed. A missing one is not. This look does not renew it.
     async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
-        match self.driver.stat_touched(&ObjectPath::blob_data(canonical).key()).await {
+        match self
+            .driver
+            .stat_touched(&ObjectPath::blob_data(canonical).key())
+            .await
+        {
             Ok(found) => Ok(found.modified > limit),
             Err(error) if error.is_not_found() => Ok(false),
             Err(source) => Err(Error::storage("look at a blob")(source)),
@@ -253,7 +257,10 @@ impl Registry {
                 if let Err(error) = self.invalidate_at(place).await {
                     return SweepOutcome::Failed(error);
                 }
-                let removed = self.driver.delete_if(&key, &condition, &prune_root, durability).await;
+                let removed = self
+                    .driver
+                    .delete_if(&key, &condition, &prune_root, durability)
+                    .await;
                 if let Err(error) = self.invalidate_at(place).await {
                     return SweepOutcome::Failed(error);
                 }

@@ -169,7 +169,7 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
     let replica = in_folder(store.folder.path());
     let mut writer = replica
         .driver()
-        .intake()
+        .large_write()
         .append()
         .unwrap()
         .stage(&data, Staged::AtEnd)

@@ -5,7 +5,7 @@ use registry_oci::{Digest, Manifest};
 
 use crate::registry::{Error, Registry, hashing};
 use crate::storage;
-use crate::storage::layout::Place;
+use crate::storage::layout::ObjectPath;
 
 /// How many small manifests or entries are read at once.
 pub(super) const LOOKUPS: usize = 16;
@@ -29,7 +29,11 @@ impl Registry {
         canonical: &Digest,
         limit: u64,
     ) -> Result<Option<SmallManifest>, Error> {
-        let bytes = match self.driver.get(&Place::blob_data(canonical).key(), limit).await {
+        let bytes = match self
+            .driver
+            .get(&ObjectPath::blob_data(canonical).key(), limit)
+            .await
+        {
             Ok(bytes) => bytes,
             Err(storage::Error::TooLarge { .. }) => return Ok(Some(SmallManifest::Large)),
             Err(error) if error.is_not_found() => return Ok(None),

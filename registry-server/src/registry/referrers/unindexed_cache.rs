@@ -8,7 +8,7 @@ use std::time::Duration;
 use registry_oci::{Digest, RepositoryName};
 use tokio::time::Instant;
 
-use crate::storage::{Driver, Intake};
+use crate::storage::{Driver, LargeWrite};
 
 /// For how long a repository in a bucket is not scanned again. Listing it needs requests to another machine, one for
 /// each thousand manifests. Manifests that our own servers push are in the index at once; this is about other servers
@@ -57,9 +57,9 @@ impl UnindexedCache {
     /// An empty cache for the repositories of a store.
     pub(in crate::registry) fn of_store(driver: &dyn Driver) -> Self {
         Self {
-            max_age: match driver.intake() {
-                Intake::Append(_) => Duration::ZERO,
-                Intake::Parts(_) => BUCKET_SCAN_AGE,
+            max_age: match driver.large_write() {
+                LargeWrite::Append(_) => Duration::ZERO,
+                LargeWrite::Multipart(_) => BUCKET_SCAN_AGE,
             },
             ..Self::default()
         }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::storage::{
-    Condition, Content, Driver, Durability, Error, InMemory, Intake, Listing, Metadata, Mode, ReadRange,
-    StorageKey, Swept,
+    Condition, Content, Driver, Durability, Error, InMemory, LargeWrite, Listing, Metadata, Mode, ReadRange,
+    Reclaim, StorageKey, Swept,
 };
 
 /// A store in memory that counts.
@@ -87,6 +87,30 @@ impl Driver for Counted {
         self.call("delete", self.inner.delete(key)).await
     }
 
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
+        let call = self.inner.delete_tree(prefix, durability);
+        self.call("delete", call).await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        self.call("list", self.inner.list(prefix)).await
+    }
+
+    fn large_write(&self) -> LargeWrite<'_> {
+        self.inner.large_write()
+    }
+
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
+        self.inner.redirect(key).await
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
+        self.inner.sweep(age).await
+    }
+}
+
+#[async_trait]
+impl Reclaim for Counted {
     async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
         self.inner.confirm_put(key).await
     }
@@ -108,26 +132,5 @@ impl Driver for Counted {
     ) -> Result<Option<Metadata>, Error> {
         let call = self.inner.delete_if(key, condition, prune_root, durability);
         self.call("delete", call).await
-    }
-
-    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
-        let call = self.inner.delete_tree(prefix, durability);
-        self.call("delete", call).await
-    }
-
-    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
-        self.call("list", self.inner.list(prefix)).await
-    }
-
-    fn intake(&self) -> Intake<'_> {
-        self.inner.intake()
-    }
-
-    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
-        self.inner.redirect(key).await
-    }
-
-    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
-        self.inner.sweep(age).await
     }
 }

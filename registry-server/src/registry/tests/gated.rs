@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::storage::{
-    Append, Condition, Content, Driver, Durability, EntryKind, Error, InMemory, Intake, Listing, Metadata,
-    Mode, ReadRange, Staged, StorageKey, Swept, Writer,
+    Append, Condition, Content, Driver, Durability, EntryKind, Error, InMemory, LargeWrite, Listing,
+    Metadata, Mode, ReadRange, Reclaim, Staged, StorageKey, Swept, Writer,
 };
 
 /// How much older what is made old counts.
@@ -231,6 +231,26 @@ impl Driver for Gated {
         Ok(())
     }
 
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
+        self.gate.pass().await;
+        self.shared.memory.list(prefix).await
+    }
+
+    fn large_write(&self) -> LargeWrite<'_> {
+        LargeWrite::Append(self)
+    }
+
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
+        self.shared.memory.redirect(key).await
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
+        self.shared.memory.sweep(age).await
+    }
+}
+
+#[async_trait]
+impl Reclaim for Gated {
     async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
         self.gate.pass().await;
         self.shared.memory.touch(key).await?;
@@ -277,21 +297,8 @@ impl Driver for Gated {
         }
     }
 
-    async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
-        self.gate.pass().await;
-        self.shared.memory.list(prefix).await
-    }
-
-    fn intake(&self) -> Intake<'_> {
-        Intake::Append(self)
-    }
-
-    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, Error> {
-        self.shared.memory.redirect(key).await
-    }
-
-    async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
-        self.shared.memory.sweep(age).await
+    async fn stat_touched(&self, key: &StorageKey) -> Result<Metadata, Error> {
+        self.stat(key).await
     }
 }
 

@@ -541,7 +541,7 @@ async fn an_old_upload_that_is_finished_while_it_is_purged() {
                     repository: app(),
                     id: registry_oci::UploadId::parse("9f2f6b44-2f39-4c5e-8a0a-7f7d7b0d5b11").unwrap(),
                 };
-                let store = registry.driver().intake().append().unwrap();
+                let store = registry.driver().large_write().append().unwrap();
                 let staged = store.stage(&place.key(), crate::storage::Staged::New).await;
                 let mut writer = staged.unwrap();
                 writer.write(Bytes::from_static(LAYER.as_bytes())).await.unwrap();

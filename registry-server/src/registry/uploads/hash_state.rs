@@ -6,7 +6,7 @@ use registry_oci::{Digest, GO_STATE_LENGTH, Hasher, RepositoryName, UploadId};
 use sha2::Digest as _;
 
 use crate::registry::{Error, Registry, hashing, offload};
-use crate::storage::layout::{self, Area, Place};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{Durability, Mode, ReadRange, Writer};
 
 /// The size from which the states of uploads are saved. For smaller uploads, hashing again costs a millisecond, less
@@ -33,7 +33,7 @@ impl Registry {
             return Ok(hasher);
         }
         let mut hasher = Hasher::new();
-        let place = Place::upload_data(repository, id);
+        let place = ObjectPath::upload_data(repository, id);
         let failed = Error::storage("read an upload");
         // Only our own writer is open, so no bytes are appended behind `size` meanwhile.
         let range = ReadRange::Between(0, size - 1);
@@ -45,7 +45,7 @@ impl Registry {
     }
 
     async fn saved_hash(&self, repository: &RepositoryName, id: &UploadId, size: u64) -> Option<Hasher> {
-        let key = Place::upload_hash_state(repository, id, size).key();
+        let key = ObjectPath::upload_hash_state(repository, id, size).key();
         match self.driver.get(&key, GO_STATE_LENGTH as u64).await {
             Ok(state) => match Hasher::from_go_state(&state) {
                 // A state under a wrong name would make good bytes look damaged.
@@ -66,7 +66,7 @@ impl Registry {
         let failed = Error::storage("list the hash states of an upload");
         let listing = self
             .driver
-            .list(&Area::UploadHashStates(repository, id).key())
+            .list(&PathPrefix::UploadHashStates(repository, id).key())
             .await
             .map_err(&failed)?;
         listing
@@ -96,7 +96,7 @@ impl Registry {
             .sync()
             .await
             .map_err(Error::storage("make an upload durable"))?;
-        let place = Place::upload_hash_state(repository, id, hasher.length());
+        let place = ObjectPath::upload_hash_state(repository, id, hasher.length());
         let state = Bytes::copy_from_slice(&hasher.to_go_state());
         self.driver
             .put(&place.key(), state, Mode::Replace, Durability::Crash)
@@ -105,7 +105,7 @@ impl Registry {
         // Older states are of no use, and a long upload must not collect thousands of them.
         for offset in self.hash_state_offsets(repository, id).await? {
             if offset < hasher.length() {
-                let old = Place::upload_hash_state(repository, id, offset).key();
+                let old = ObjectPath::upload_hash_state(repository, id, offset).key();
                 match self.driver.delete(&old).await {
                     Ok(()) => {}
                     Err(error) if error.is_not_found() => {}
@@ -123,7 +123,7 @@ impl Registry {
         id: &UploadId,
     ) -> Result<Digest, Error> {
         let failed = Error::storage("read an upload");
-        let place = Place::upload_data(repository, id);
+        let place = ObjectPath::upload_data(repository, id);
         let mut content = self
             .driver
             .read(&place.key(), ReadRange::Full)

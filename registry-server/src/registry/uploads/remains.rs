@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use registry_oci::{RepositoryName, UploadId};
 
 use crate::registry::{Error, Registry};
-use crate::storage::layout::Area;
+use crate::storage::layout::PathPrefix;
 use crate::storage::{Durability, EntryKind, StorageKey};
 
 impl Registry {
@@ -16,7 +16,7 @@ impl Registry {
         repository: &RepositoryName,
         id: &UploadId,
     ) -> Result<(), Error> {
-        let area = Area::Upload(repository, id).key();
+        let area = PathPrefix::Upload(repository, id).key();
         self.driver
             .delete_tree(&area, Durability::Crash)
             .await
@@ -30,7 +30,7 @@ impl Registry {
         id: &UploadId,
         age: Duration,
     ) -> Result<bool, Error> {
-        let newest = self.newest(Area::Upload(repository, id).key()).await?;
+        let newest = self.newest(PathPrefix::Upload(repository, id).key()).await?;
         Ok(newest.is_some_and(|newest| is_old(newest, age)))
     }
 

@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{get, key, pattern, put};
-use crate::storage::{Driver, Error, Expected, Parts, ReadRange, StorageKey};
+use crate::storage::{Driver, Error, Expected, Multipart, ReadRange, StorageKey};
 
 /// What every store takes as a part.
 const PART: usize = 5 << 20;
 
-fn parts(driver: &Arc<dyn Driver>) -> &dyn Parts {
-    driver.intake().parts().expect("a driver that takes parts")
+fn parts(driver: &Arc<dyn Driver>) -> &dyn Multipart {
+    driver
+        .large_write()
+        .multipart()
+        .expect("a driver that takes parts")
 }
 
 /// Blocks of uneven sizes.
@@ -27,7 +30,13 @@ pub(super) async fn parts_become_one_object_in_order(driver: Arc<dyn Driver>) {
     let mut receipts = Vec::new();
     // The last first: order is that of the numbers, not of time.
     for (number, part) in bytes.chunks(PART).enumerate().rev() {
-        receipts.insert(0, store.part(&name, &upload, number, blocks(part)).await.unwrap());
+        receipts.insert(
+            0,
+            store
+                .put_part(&name, &upload, number, blocks(part))
+                .await
+                .unwrap(),
+        );
     }
     store.complete(&name, &upload, &receipts).await.unwrap();
     assert!(get(&driver, "docker/up/data").await == bytes);
@@ -46,7 +55,7 @@ pub(super) async fn a_thousand_small_parts_become_one_object_and_leave_nothing(d
     let upload = store.begin(&name).await.unwrap();
     let stored = bytes.chunks(7).enumerate().map(|(number, part)| {
         let (name, upload, part) = (&name, &upload, Bytes::copy_from_slice(part));
-        async move { store.part(name, upload, number, vec![part]).await }
+        async move { store.put_part(name, upload, number, vec![part]).await }
     });
     let receipts: Vec<String> = stream::iter(stored.collect::<Vec<_>>())
         .buffered(16)
@@ -68,7 +77,7 @@ pub(super) async fn an_upload_is_nothing_until_it_is_complete(driver: Arc<dyn Dr
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();
     store
-        .part(&name, &upload, 0, blocks(&pattern(PART)))
+        .put_part(&name, &upload, 0, blocks(&pattern(PART)))
         .await
         .unwrap();
     assert!(driver.stat(&name).await.unwrap_err().is_not_found());
@@ -79,8 +88,8 @@ pub(super) async fn a_part_stored_again_counts_by_its_receipt(driver: Arc<dyn Dr
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();
     let (first, second) = (vec![1; PART], vec![2; PART]);
-    let stale = store.part(&name, &upload, 0, blocks(&first)).await.unwrap();
-    let receipt = store.part(&name, &upload, 0, blocks(&second)).await.unwrap();
+    let stale = store.put_part(&name, &upload, 0, blocks(&first)).await.unwrap();
+    let receipt = store.put_part(&name, &upload, 0, blocks(&second)).await.unwrap();
     // Either the store keeps both, or it refuses the one it has no more; never the bytes of another one.
     match store.complete(&name, &upload, &[stale]).await {
         Ok(()) => assert!(get(&driver, "docker/up/data").await == first),
@@ -96,7 +105,7 @@ pub(super) async fn complete_may_be_asked_again(driver: Arc<dyn Driver>) {
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();
     let receipts = [store
-        .part(&name, &upload, 0, vec![Bytes::from_static(b"all")])
+        .put_part(&name, &upload, 0, vec![Bytes::from_static(b"all")])
         .await
         .unwrap()];
     for _ in 0..2 {
@@ -115,7 +124,7 @@ pub(super) async fn a_part_stored_after_the_end_changes_nothing_and_does_not_sta
     let upload = store.begin(&name).await.unwrap();
     let part = async |number| {
         store
-            .part(&name, &upload, number, vec![Bytes::from_static(b"all")])
+            .put_part(&name, &upload, number, vec![Bytes::from_static(b"all")])
             .await
     };
     let first = part(0).await.unwrap();
@@ -135,7 +144,7 @@ pub(super) async fn what_was_never_begun_cannot_be_completed(driver: Arc<dyn Dri
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();
     let receipts = [store
-        .part(&name, &upload, 0, vec![Bytes::from_static(b"all")])
+        .put_part(&name, &upload, 0, vec![Bytes::from_static(b"all")])
         .await
         .unwrap()];
     store.abort(&name, &upload).await.unwrap();
@@ -147,7 +156,7 @@ pub(super) async fn an_aborted_upload_is_gone(driver: Arc<dyn Driver>) {
     let (name, store) = (key("docker/up/data"), parts(&driver));
     let upload = store.begin(&name).await.unwrap();
     store
-        .part(&name, &upload, 0, vec![Bytes::from_static(b"x")])
+        .put_part(&name, &upload, 0, vec![Bytes::from_static(b"x")])
         .await
         .unwrap();
     for _ in 0..2 {
@@ -247,16 +256,16 @@ pub(super) async fn unfinished_uploads_are_told_with_their_last_part(driver: Arc
     let (name, other) = (key("docker/with/data"), key("docker/with"));
     let upload = store.begin(&name).await.unwrap();
     store
-        .part(&name, &upload, 0, blocks(&pattern(PART)))
+        .put_part(&name, &upload, 0, blocks(&pattern(PART)))
         .await
         .unwrap();
     store
-        .part(&name, &upload, 1, vec![Bytes::from_static(b"tail")])
+        .put_part(&name, &upload, 1, vec![Bytes::from_static(b"tail")])
         .await
         .unwrap();
     let second = store.begin(&other).await.unwrap();
     store
-        .part(&other, &second, 0, vec![Bytes::from_static(b"x")])
+        .put_part(&other, &second, 0, vec![Bytes::from_static(b"x")])
         .await
         .unwrap();
     let found = unfinished(store).await;
@@ -278,7 +287,7 @@ pub(super) async fn uploads_without_a_part_are_told_too(driver: Arc<dyn Driver>)
 }
 
 /// Keys, names and sizes, all of them young.
-async fn unfinished(store: &dyn Parts) -> Vec<(StorageKey, String, u64)> {
+async fn unfinished(store: &dyn Multipart) -> Vec<(StorageKey, String, u64)> {
     let mut found = store.unfinished().await.unwrap();
     found.sort_by(|a, b| a.key.cmp(&b.key));
     let told = found.into_iter().map(|found| {

@@ -210,7 +210,7 @@ pub(super) async fn an_empty_object_may_be_staged(driver: Arc<dyn Driver>) {
 }
 
 fn append(driver: &Arc<dyn Driver>) -> &dyn Append {
-    driver.intake().append().expect("a driver that appends")
+    driver.large_write().append().expect("a driver that appends")
 }
 
 async fn stage(driver: &Arc<dyn Driver>, name: &str, parts: &[&[u8]]) {

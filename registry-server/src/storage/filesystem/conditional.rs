@@ -27,7 +27,7 @@ pub(super) fn touch(shared: &Shared, key: &StorageKey) -> Result<(), Error> {
         last_modification: special(UTIME_NOW),
     };
     let path = shared.path(key);
-    let failed = |error| Error::io("refresh", key, error);
+    let failed = |error| Error::io("touch", key, error);
     utimensat(CWD, &path, &times, AtFlags::empty()).map_err(|error| failed(error.into()))?;
     // The kernel looks a name up before it sets the time, so that may have reached a file that was set aside.
     let found = fs::metadata(&path).map_err(failed)?;

@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        Driver as _, Durability, Filesystem, FilesystemOptions, Intake, Mode, ReadRange, Staged,
+        Driver as _, Durability, Filesystem, FilesystemOptions, LargeWrite, Mode, ReadRange, Staged,
     };
 
     /// Which files were closed, and whether the thread that closed them may block.
@@ -291,7 +291,7 @@ mod tests {
         let of = |name| id(&fs::metadata(folder.path().join(name)).unwrap());
 
         let closed = || CLOSED.lock().unwrap().len();
-        let Intake::Append(append) = store.intake() else {
+        let LargeWrite::Append(append) = store.large_write() else {
             panic!("a folder appends")
         };
         let before = closed();
@@ -317,7 +317,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap());
         let key = StorageKey::parse("staged").unwrap();
-        let Intake::Append(append) = store.intake() else {
+        let LargeWrite::Append(append) = store.large_write() else {
             panic!("a folder appends")
         };
         drop(append.stage(&key, Staged::New).await.unwrap());

@@ -59,7 +59,9 @@ mod tests {
 
     use bytes::Bytes;
 
-    use crate::storage::{Driver as _, Durability, Filesystem, FilesystemOptions, Mode, StorageKey, Sync};
+    use crate::storage::{
+        Driver as _, Durability, Filesystem, FilesystemOptions, Mode, Reclaim as _, StorageKey, Sync,
+    };
 
     fn key(text: &str) -> StorageKey {
         StorageKey::parse(text).unwrap()

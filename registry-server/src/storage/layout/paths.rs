@@ -2,9 +2,9 @@
 
 use registry_oci::{Digest, RepositoryName, Tag, UploadId};
 
-use super::Place;
+use super::ObjectPath;
 
-impl Place {
+impl ObjectPath {
     /// The payload of a blob.
     pub fn blob_data(digest: &Digest) -> Self {
         Self::BlobData { digest: *digest }

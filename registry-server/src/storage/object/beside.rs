@@ -9,7 +9,7 @@ use object_store::{ObjectMeta, Result};
 
 use super::classify::ErrorClassifier;
 use crate::storage::layout::PathPrefix;
-use crate::storage::{Error, StorageKey, Unfinished};
+use crate::storage::{Error, StorageKey, UnfinishedUpload};
 
 /// What the name of something that was put together of parts begins with.
 pub(super) const JOINED: &str = "joined-";
@@ -47,13 +47,13 @@ pub(super) async fn unfinished(
     store: &dyn PaginatedListStore,
     prefix: &str,
     classifier: &ErrorClassifier,
-) -> Result<Vec<Unfinished>, Error> {
+) -> Result<Vec<UnfinishedUpload>, Error> {
     let top = top(prefix);
     let found = below(store, &top).await;
     let found = found.map_err(|error| {
         classifier.classify("list the unfinished uploads of", &PathPrefix::Parts.key(), error)
     })?;
-    let mut uploads = BTreeMap::<(StorageKey, String), Unfinished>::new();
+    let mut uploads = BTreeMap::<(StorageKey, String), UnfinishedUpload>::new();
     for part in found {
         let name = part.location.as_ref();
         let Some((folder, name)) = name.strip_prefix(&top).and_then(|name| name.rsplit_once('/')) else {
@@ -67,7 +67,7 @@ pub(super) async fn unfinished(
         let modified = part.last_modified.into();
         let known = uploads
             .entry((key.clone(), upload.to_owned()))
-            .or_insert(Unfinished {
+            .or_insert(UnfinishedUpload {
                 key,
                 upload: upload.to_owned(),
                 modified,

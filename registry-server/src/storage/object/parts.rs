@@ -6,15 +6,15 @@ use object_store::multipart::PartId;
 use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::{Object, Vendor, beside, classify, schedule};
-use crate::storage::{Error, Expected, Parts, StorageKey, Unfinished, Version};
+use crate::storage::{Error, Expected, Multipart, ObjectVersion, StorageKey, UnfinishedUpload};
 
 #[async_trait]
-impl Parts for Object {
+impl Multipart for Object {
     fn part_size(&self, offset: u64) -> u64 {
         schedule::part_size(self.part, offset)
     }
 
-    async fn answers(&self) -> Result<(), Error> {
+    async fn check_reachable(&self) -> Result<(), Error> {
         if self.classifier.store_health.problem().is_none() {
             return Ok(());
         }
@@ -26,7 +26,7 @@ impl Parts for Object {
         begun.map_err(|error| self.classifier.classify("begin", key, error))
     }
 
-    async fn part(
+    async fn put_part(
         &self,
         key: &StorageKey,
         upload: &str,
@@ -98,7 +98,7 @@ impl Parts for Object {
         key: &StorageKey,
         blocks: Vec<Bytes>,
         expected: Expected<'_>,
-    ) -> Result<Version, Error> {
+    ) -> Result<ObjectVersion, Error> {
         let options = PutOptions {
             mode: match expected {
                 Expected::Anything => PutMode::Overwrite,
@@ -112,15 +112,15 @@ impl Parts for Object {
         };
         let payload: PutPayload = blocks.into_iter().collect();
         let written = self.write(key, payload, options).await?;
-        Ok(Version {
+        Ok(ObjectVersion {
             e_tag: written.e_tag,
             number: written.version,
         })
     }
 
-    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Version), Error> {
+    async fn get_version(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, ObjectVersion), Error> {
         let (bytes, meta) = self.fetch(&*self.clients.quick, key, limit).await?;
-        let version = Version {
+        let version = ObjectVersion {
             e_tag: meta.e_tag,
             number: meta.version,
         };
@@ -133,7 +133,7 @@ impl Parts for Object {
         self.remove("delete", first, paths).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+    async fn unfinished(&self) -> Result<Vec<UnfinishedUpload>, Error> {
         match &self.vendor {
             Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
             // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::model::{Model, lenient, pushes};
 use super::*;
-use crate::storage::{self, Condition, Content, Intake, Listing, Metadata, ReadRange, Swept};
+use crate::storage::{self, Condition, Content, LargeWrite, Listing, Metadata, ReadRange, Reclaim, Swept};
 
 /// A store whose process ends behind a number of removals: the next one never comes back.
 #[derive(Debug)]
@@ -51,6 +51,29 @@ impl Driver for Ending {
         self.inner.delete(key).await
     }
 
+    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), storage::Error> {
+        self.inner.delete_tree(prefix, durability).await
+    }
+
+    async fn list(&self, prefix: &StorageKey) -> Result<Listing, storage::Error> {
+        self.inner.list(prefix).await
+    }
+
+    fn large_write(&self) -> LargeWrite<'_> {
+        self.inner.large_write()
+    }
+
+    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, storage::Error> {
+        self.inner.redirect(key).await
+    }
+
+    async fn sweep(&self, age: Duration) -> Result<Swept, storage::Error> {
+        self.inner.sweep(age).await
+    }
+}
+
+#[async_trait]
+impl Reclaim for Ending {
     async fn confirm_put(&self, key: &StorageKey) -> Result<bool, storage::Error> {
         self.inner.confirm_put(key).await
     }
@@ -80,26 +103,6 @@ impl Driver for Ending {
             std::future::pending::<()>().await;
         }
         self.inner.delete_if(key, condition, prune_root, durability).await
-    }
-
-    async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), storage::Error> {
-        self.inner.delete_tree(prefix, durability).await
-    }
-
-    async fn list(&self, prefix: &StorageKey) -> Result<Listing, storage::Error> {
-        self.inner.list(prefix).await
-    }
-
-    fn intake(&self) -> Intake<'_> {
-        self.inner.intake()
-    }
-
-    async fn redirect(&self, key: &StorageKey) -> Result<Option<String>, storage::Error> {
-        self.inner.redirect(key).await
-    }
-
-    async fn sweep(&self, age: Duration) -> Result<Swept, storage::Error> {
-        self.inner.sweep(age).await
     }
 }
 

@@ -15,8 +15,8 @@ use crate::registry::uploads::errors::{body_error, digest_mismatch, store_error,
 use crate::registry::uploads::resume::{Resume, now};
 use crate::registry::uploads::session::{Offset, Session};
 use crate::registry::{BlobDescriptor, Error, Registry, hashing, offload};
-use crate::storage::layout::Place;
-use crate::storage::{self, Expected, Parts, ReadRange, StorageKey};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Expected, Multipart, ReadRange, StorageKey};
 
 /// A blob that was stored less than this long ago is not garbage yet. Far below the age at which anything is collected.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -24,7 +24,7 @@ const RECENT: Duration = Duration::from_secs(15 * 60);
 /// A finishing request.
 pub(super) struct Finish<'a> {
     pub(super) registry: &'a Registry,
-    pub(super) store: &'a dyn Parts,
+    pub(super) store: &'a dyn Multipart,
     pub(super) repository: &'a RepositoryName,
     pub(super) id: &'a UploadId,
     /// The digest that the client claims.
@@ -65,7 +65,7 @@ impl Finish<'_> {
     where
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
-        let key = Place::blob_data(&self.digest).key();
+        let key = ObjectPath::blob_data(&self.digest).key();
         let mut open = state.open(self.registry, key.clone()).await?;
         let stored = open.store_body(&self.registry.settings.request_memory, &mut body);
         let error = match stored.await {
@@ -99,7 +99,7 @@ impl Finish<'_> {
         B: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
         let (repository, id) = (self.repository, self.id);
-        let staged = Place::upload_data(repository, id).key();
+        let staged = ObjectPath::upload_data(repository, id).key();
         let mut open = state.open(self.registry, staged.clone()).await?;
         let stored = open
             .store_body(&self.registry.settings.request_memory, &mut body)
@@ -114,7 +114,7 @@ impl Finish<'_> {
             self.registry.remove_upload(repository, id).await?;
             return Err(self.mismatch(canonical));
         }
-        let target = Place::blob_data(&canonical).key();
+        let target = ObjectPath::blob_data(&canonical).key();
         let failed = |source| store_error("store a blob", repository, id, source);
         match open.finish().await {
             Ok(FinishedBytes::Blocks(blocks)) => {
@@ -149,7 +149,7 @@ impl Finish<'_> {
     async fn link_stored(&self, canonical: Digest, size: u64, stored: u64) -> Result<BlobDescriptor, Error> {
         let actual = match self.digest.algorithm() {
             Algorithm::Sha256 => canonical,
-            Algorithm::Sha512 => self.sha512_of(&Place::blob_data(&canonical).key()).await?,
+            Algorithm::Sha512 => self.sha512_of(&ObjectPath::blob_data(&canonical).key()).await?,
         };
         if actual != self.digest {
             return Err(self.mismatch(actual));

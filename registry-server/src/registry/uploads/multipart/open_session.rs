@@ -14,8 +14,8 @@ use crate::registry::uploads::errors::unknown;
 use crate::registry::uploads::resume::Resume;
 use crate::registry::uploads::session::{Offset, Session};
 use crate::registry::{Error, Registry};
-use crate::storage::layout::Place;
-use crate::storage::{self, Expected, Parts, StorageKey, Version};
+use crate::storage::layout::ObjectPath;
+use crate::storage::{self, Expected, Multipart, ObjectVersion, StorageKey};
 
 /// How far a session is.
 pub(super) struct SessionState {
@@ -23,7 +23,7 @@ pub(super) struct SessionState {
     upload: Option<Upload>,
     tail: Tail,
     /// The version of the record, if there is one.
-    version: Option<Version>,
+    version: Option<ObjectVersion>,
 }
 
 /// The bytes behind the last part.
@@ -48,7 +48,7 @@ impl SessionState {
     /// # Errors
     /// [`Error::UploadUnknown`], [`Error::UploadOffset`], or the store's.
     pub(super) async fn of_session(
-        store: &dyn Parts,
+        store: &dyn Multipart,
         repository: &RepositoryName,
         session: Session<'_>,
         offset: Offset,
@@ -120,7 +120,7 @@ impl SessionState {
         let tail = match tail {
             Tail::Bytes(bytes) => bytes,
             Tail::Blob(digest) => {
-                let blob = Place::blob_data(&digest).key();
+                let blob = ObjectPath::blob_data(&digest).key();
                 let bytes = registry.driver.get(&blob, hasher.length()).await;
                 bytes.map_err(Error::storage("go on with an upload"))?
             }
@@ -138,7 +138,7 @@ impl SessionState {
 pub(super) struct OpenSession {
     writer: PartWriter,
     hasher: Hasher,
-    version: Option<Version>,
+    version: Option<ObjectVersion>,
 }
 
 /// How the bytes of a finished session are stored.
@@ -178,9 +178,9 @@ impl OpenSession {
     }
 
     /// Stores all bytes of the session under their digest.
-    pub(super) async fn store_whole(self, store: &dyn Parts) -> Result<Resume, Error> {
+    pub(super) async fn store_whole(self, store: &dyn Multipart) -> Result<Resume, Error> {
         let Self { hasher, writer, .. } = self;
-        let key = Place::blob_data(&hasher.digest()).key();
+        let key = ObjectPath::blob_data(&hasher.digest()).key();
         store
             .put_blocks(&key, writer.into_blocks(), Expected::Anything)
             .await
@@ -200,7 +200,7 @@ impl OpenSession {
     }
 
     /// Aborts the upload in parts, as far as that is possible now. The purge finds the parts that stay.
-    pub(super) async fn abort(self, store: &dyn Parts, key: &StorageKey) {
+    pub(super) async fn abort(self, store: &dyn Multipart, key: &StorageKey) {
         if let Some(upload) = self.writer.into_upload().await
             && let Err(error) = store.abort(key, &upload.name).await
         {
@@ -214,7 +214,7 @@ impl OpenSession {
 /// # Errors
 /// [`Error::UploadOffset`] when another request continued from the same state, [`Error::UploadUnknown`], or the store's.
 pub(super) async fn save_record(
-    store: &dyn Parts,
+    store: &dyn Multipart,
     repository: &RepositoryName,
     id: &UploadId,
     session: OpenSession,

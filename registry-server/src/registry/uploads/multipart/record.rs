@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::Error;
 use crate::registry::uploads::base64_hash;
 use crate::storage::layout::ObjectPath;
-use crate::storage::{self, Expected, Multipart, StorageKey, ObjectVersion};
+use crate::storage::{self, Expected, Multipart, ObjectVersion, StorageKey};
 
 /// A record is never this large. It may hold one of the last and largest parts of an object, and the receipts of all
 /// parts.
@@ -45,7 +45,7 @@ pub(super) struct StoredRecord {
     pub(super) record: Record,
     /// The bytes behind the last part.
     pub(super) tail: Bytes,
-    pub(super) version: Version,
+    pub(super) version: ObjectVersion,
 }
 
 impl Record {

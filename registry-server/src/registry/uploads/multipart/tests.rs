@@ -100,7 +100,7 @@ async fn nothing_is_left_of_uploads(registry: &Registry) {
     assert!(left.iter().all(|key| !key.contains("/_uploads/")), "{left:?}");
     let unfinished = registry
         .driver()
-        .intake()
+        .large_write()
         .parts()
         .unwrap()
         .unfinished()
@@ -252,7 +252,7 @@ async fn a_cancelled_upload_is_gone_for_everybody() {
         let error = one.upload_progress(&name(), &progress).await.unwrap_err();
         assert!(matches!(error, Error::UploadUnknown { .. }), "{size}: {error}");
     }
-    let parts = one.driver().intake().parts().unwrap();
+    let parts = one.driver().large_write().multipart().unwrap();
     assert_eq!(parts.unfinished().await.unwrap(), []);
 }
 
@@ -295,14 +295,14 @@ async fn an_upload_whose_parts_were_put_together_already_is_finished() {
     let bytes = random(10 * MIB, 10);
     let begun = one.start_upload(&name()).await.unwrap();
     let progress = append(&one, &begun, &bytes, false).await.unwrap();
-    let store = one.driver().intake().parts().unwrap();
+    let store = one.driver().large_write().multipart().unwrap();
     let found = read_record(store, &name(), &progress.id).await.unwrap().unwrap();
     let (upload, tail) = (found.record.upload.unwrap(), found.tail);
-    let key = Place::upload_data(&name(), &progress.id).key();
+    let key = ObjectPath::upload_data(&name(), &progress.id).key();
     let mut receipts = upload.receipts.clone();
     receipts.push(
         store
-            .part(&key, &upload.name, receipts.len(), vec![tail])
+            .put_part(&key, &upload.name, receipts.len(), vec![tail])
             .await
             .unwrap(),
     );
@@ -319,7 +319,7 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     let begun = one.start_upload(&name()).await.unwrap();
     append(&one, &begun, &random(6 * MIB, 11), false).await.unwrap();
     // What a server leaves that is killed in the middle of a request, in a session and straight into a blob.
-    let store = one.driver().intake().parts().unwrap();
+    let store = one.driver().large_write().multipart().unwrap();
     let orphans = [
         data(&name(), &UploadId::unique()).key(),
         ObjectPath::BlobData {
@@ -330,7 +330,7 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     for key in &orphans {
         let upload = store.begin(key).await.unwrap();
         store
-            .part(key, &upload, 0, vec![random(6 * MIB, 12)])
+            .put_part(key, &upload, 0, vec![random(6 * MIB, 12)])
             .await
             .unwrap();
     }

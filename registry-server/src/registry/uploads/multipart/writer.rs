@@ -118,7 +118,7 @@ impl PartWriter {
         };
         let blocks = self.cut(size);
         let (driver, key) = (Arc::clone(&self.driver), self.key.clone());
-        let in_flight = spawn(async move { parts(&*driver).part(&key, &name, number, blocks).await });
+        let in_flight = spawn(async move { parts(&*driver).put_part(&key, &name, number, blocks).await });
         self.in_flight = Some((in_flight, size));
         Ok(())
     }
@@ -149,8 +149,8 @@ impl PartWriter {
     }
 }
 
-fn parts(driver: &dyn Driver) -> &dyn storage::Parts {
-    let parts = driver.intake().parts();
+fn parts(driver: &dyn Driver) -> &dyn storage::Multipart {
+    let parts = driver.large_write().multipart();
     parts.expect("this writer is only made for a store that takes parts")
 }
 

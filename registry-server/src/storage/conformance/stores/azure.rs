@@ -153,13 +153,16 @@ async fn what_distribution_appended_is_sent_again_in_parts() {
         for (held, sent) in [("the same", "the same"), ("cut of", "cut off")] {
             append(&options, &full, held.as_bytes()).await;
             let driver = store(&options);
-            let store = driver.intake().parts().expect("a store that takes parts");
+            let store = driver
+                .large_write()
+                .multipart()
+                .expect("a store that takes parts");
             let upload = store.begin(&key(name)).await.unwrap();
             let (first, second) = sent.split_at(3);
             let mut receipts = Vec::new();
             for (number, part) in [first, second].into_iter().enumerate() {
                 let part = vec![Bytes::from(part)];
-                receipts.push(store.part(&key(name), &upload, number, part).await.unwrap());
+                receipts.push(store.put_part(&key(name), &upload, number, part).await.unwrap());
             }
             assert_eq!(get(&driver, name).await, held);
             store.complete(&key(name), &upload, &receipts).await.unwrap();

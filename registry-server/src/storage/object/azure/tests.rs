@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::object::answers::{Answer, answering};
-use crate::storage::{Cause, Driver as _, Durability, Error, Mode, Parts as _, StorageKey};
+use crate::storage::{Cause, Driver as _, Durability, Error, Mode, Multipart as _, StorageKey};
 
 /// A page of a list with a name in it, without one, and one that is not the last.
 const FOUND: Answer = Some((

@@ -5,7 +5,9 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 
 use super::*;
 use crate::storage::object::answers::{Answer, answering};
-use crate::storage::{Cause, Driver as _, Durability, Expected, Mode, Parts as _, StorageKey};
+use crate::storage::{
+    Cause, Driver as _, Durability, Expected, Mode, Multipart as _, Reclaim as _, StorageKey,
+};
 
 const WRITTEN: Answer = Some((200, r#"{"generation":"7"}"#));
 

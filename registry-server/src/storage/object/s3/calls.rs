@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::storage::object::again::again;
 use crate::storage::object::classify::ErrorClassifier;
 use crate::storage::object::{LONG, Object, classify};
-use crate::storage::{Error, StorageKey, Unfinished};
+use crate::storage::{Error, StorageKey, UnfinishedUpload};
 
 /// A signed URL is used at once; its time covers clocks that differ.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -163,7 +163,7 @@ impl Calls {
     pub(in crate::storage::object) async fn unfinished(
         &self,
         prefix: &str,
-    ) -> Result<Vec<Unfinished>, Error> {
+    ) -> Result<Vec<UnfinishedUpload>, Error> {
         const ACTION: &str = "list the unfinished uploads of";
         // Only what a registry writes is ours to judge.
         let below = format!("{prefix}docker/");
@@ -189,7 +189,7 @@ impl Calls {
                 let Ok(key) = StorageKey::parse(key) else { continue };
                 let begun = time(&upload.initiated);
                 match self.parts(&upload, &key).await {
-                    Ok((last, bytes)) => found.push(Unfinished {
+                    Ok((last, bytes)) => found.push(UnfinishedUpload {
                         modified: last.max(begun).unwrap_or_else(SystemTime::now),
                         bytes,
                         key,

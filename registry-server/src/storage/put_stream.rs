@@ -10,7 +10,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::layout::{self, ObjectPath, PathPrefix};
-use super::{Append, Driver, Durability, Error, Intake, Mode, Parts, Staged, StorageKey};
+use super::{Append, Driver, Durability, Error, LargeWrite, Mode, Multipart, Staged, StorageKey};
 
 /// Up to this size an object is put in one step: one request to a store in a network, one rename in a folder.
 const SMALL: u64 = 4 << 20;
@@ -19,7 +19,7 @@ const SMALL: u64 = 4 << 20;
 ///
 /// # Errors
 /// The stream's, [`Error::Truncated`] when it has more or fewer bytes, or the store's.
-pub(crate) async fn write<E: From<Error>>(
+pub(crate) async fn put<E: From<Error>>(
     driver: &dyn Driver,
     key: &StorageKey,
     size: u64,
@@ -28,8 +28,8 @@ pub(crate) async fn write<E: From<Error>>(
     if size <= SMALL {
         return write_small(driver, key, size, stream).await;
     }
-    match driver.intake() {
-        Intake::Append(store) => {
+    match driver.large_write() {
+        LargeWrite::Append(store) => {
             let staged = ObjectPath::Incoming { id: Uuid::new_v4() }.key();
             let written = append(store, &staged, key, size, stream).await;
             if written.is_err() {
@@ -40,7 +40,7 @@ pub(crate) async fn write<E: From<Error>>(
             }
             written
         }
-        Intake::Parts(store) => {
+        LargeWrite::Multipart(store) => {
             let upload = store.begin(key).await?;
             let written = in_parts(store, key, &upload, size, stream).await;
             if written.is_err()
@@ -92,7 +92,7 @@ async fn append<E: From<Error>>(
 }
 
 async fn in_parts<E: From<Error>>(
-    store: &dyn Parts,
+    store: &dyn Multipart,
     key: &StorageKey,
     upload: &str,
     size: u64,
@@ -124,7 +124,7 @@ async fn in_parts<E: From<Error>>(
             expect(key, size, stored)?;
         }
         if held > 0 {
-            receipts.push(store.part(key, upload, receipts.len(), blocks).await?);
+            receipts.push(store.put_part(key, upload, receipts.len(), blocks).await?);
         }
     }
     Ok(store.complete(key, upload, &receipts).await?)
@@ -146,7 +146,7 @@ fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
 /// # Errors
 /// The store's.
 pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
-    let Intake::Append(store) = driver.intake() else {
+    let LargeWrite::Append(store) = driver.large_write() else {
         return Ok(0); // The purge of uploads knows which of those in parts are old.
     };
     let mut listing = driver.list(&PathPrefix::Incoming.key()).await?;
@@ -180,7 +180,7 @@ mod tests {
         let keys: Vec<_> = (0..2)
             .map(|_| ObjectPath::Incoming { id: Uuid::new_v4() }.key())
             .collect();
-        let store = driver.intake().append().unwrap();
+        let store = driver.large_write().append().unwrap();
         let mut open = store.stage(&keys[0], Staged::New).await.unwrap();
         open.write(Bytes::from_static(b"x")).await.unwrap();
         drop(store.stage(&keys[1], Staged::New).await.unwrap());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _, stream};
 
-use crate::storage::{Driver, Error, ReadRange, StorageKey, incoming};
+use crate::storage::{Driver, Error, ReadRange, StorageKey, put_stream};
 
 /// Larger than what is put in one step, and than two parts of a store that takes them.
 const LARGE: usize = 11_000_000;
@@ -23,7 +23,7 @@ async fn write(
     size: usize,
     stream: impl Stream<Item = Result<Bytes, Error>> + Send + Unpin,
 ) -> Result<(), Error> {
-    incoming::write(&**driver, key, size as u64, stream).await
+    put_stream::put(&**driver, key, size as u64, stream).await
 }
 
 pub(super) async fn a_stream_of_any_size_arrives_whole_and_replaces_what_is_there(driver: Arc<dyn Driver>) {
@@ -34,7 +34,7 @@ pub(super) async fn a_stream_of_any_size_arrives_whole_and_replaces_what_is_ther
         let read: Vec<Bytes> = content.try_collect().await.unwrap();
         let expected: Vec<Bytes> = blocks(size).try_collect().await.unwrap();
         assert!(read.concat() == expected.concat(), "{size}");
-        assert_eq!(incoming::clear(&*driver).await.unwrap(), 0, "{size}");
+        assert_eq!(put_stream::clear(&*driver).await.unwrap(), 0, "{size}");
     }
     driver.delete(&key).await.unwrap();
 }
@@ -54,8 +54,8 @@ pub(super) async fn a_stream_of_another_length_or_with_an_error_writes_nothing(d
         assert!(error.is_not_found(), "{error:?}");
     }
     assert!(driver.stat(&key).await.unwrap_err().is_not_found());
-    assert_eq!(incoming::clear(&*driver).await.unwrap(), 0);
-    if let Some(store) = driver.intake().parts() {
+    assert_eq!(put_stream::clear(&*driver).await.unwrap(), 0);
+    if let Some(store) = driver.large_write().multipart() {
         let unfinished = store.unfinished().await.unwrap();
         assert!(unfinished.is_empty(), "{unfinished:?}");
     }
