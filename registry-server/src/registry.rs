@@ -55,7 +55,9 @@ pub use garbage::report::{
 pub use handle::{Registry, Settings};
 pub use live_servers::heartbeat::Heartbeat;
 pub use live_servers::{LiveServer, LiveServerPolicy, SeenServer};
-pub use manifest_rules::{IndexChildren, MissingReference, Notice, Platform, References, Urls, Validation};
+pub use manifest_rules::{
+    IndexChildren, MissingReference, Notice, Platform, ReferencePolicy, Urls, Validation,
+};
 pub use manifests::{Accepts, PushedManifest, StoredManifest};
 pub use owner::{Claim, OwnerError};
 pub use purge::{PurgeMode, PurgeReport};

@@ -42,7 +42,10 @@ impl Registry {
         // One repository more than asked for tells whether there are more.
         let enough = limit.saturating_add(1);
         // Names that are still to be read, the next one on top.
-        let mut pending = self.level(&PathPrefix::Repositories.key(), "", last).await?.components;
+        let mut pending = self
+            .level(&PathPrefix::Repositories.key(), "", last)
+            .await?
+            .components;
         pending.reverse();
         while found.len() < enough
             && let Some(name) = pending.pop()

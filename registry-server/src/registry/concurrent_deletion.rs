@@ -36,8 +36,8 @@ use registry_oci::{Algorithm, Digest, Reference, RepositoryName};
 
 use super::offload::detached;
 use super::{Error, Registry, hashing};
-use crate::cache::{Kind, Link};
-use crate::storage::layout::{PathPrefix, ObjectPath};
+use crate::cache::{Link, LinkKind};
+use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Condition, Durability, EntryKind, Mode};
 
 /// A deletion within this time may have run beside a push that is still under way.
@@ -129,7 +129,7 @@ impl Registry {
 
     async fn invalidate_manifests(&self, repository: &RepositoryName, names: &[Digest]) -> Result<(), Error> {
         for digest in names {
-            let kind = Kind::Manifest;
+            let kind = LinkKind::Manifest;
             self.invalidate(&Link {
                 kind,
                 repository,
@@ -226,7 +226,11 @@ impl Registry {
 
     /// Removes what other servers keep in the folder of a manifest's link, such as signatures. The link itself stays:
     /// it may exist again.
-    async fn remove_link_siblings(&self, repository: &RepositoryName, link: &ObjectPath) -> Result<(), Error> {
+    async fn remove_link_siblings(
+        &self,
+        repository: &RepositoryName,
+        link: &ObjectPath,
+    ) -> Result<(), Error> {
         let ObjectPath::RevisionLink { digest, .. } = link else {
             return Ok(());
         };

@@ -7,7 +7,7 @@
 use registry_oci::{Digest, MediaType};
 
 use super::{Error, Registry};
-use crate::cache::{Descriptor, Kind, Link, Look, Ticket};
+use crate::cache::{Descriptor, Link, LinkKind, Lookup, Ticket};
 use crate::storage::layout::ObjectPath;
 
 /// Where a read looks up a link.
@@ -37,7 +37,7 @@ impl Registry {
     /// Looks up the target of a link, for a read that opens it.
     pub(super) async fn resolve_link(&self, link: &Link<'_>) -> Result<Option<ResolvedLink>, Error> {
         let ticket = match &self.cache {
-            Some(cache) => match cache.look(link).await {
+            Some(cache) => match cache.lookup(link).await {
                 Lookup::Hit(canonical) => {
                     let source = ResolvedFrom::Cache;
                     return Ok(Some(ResolvedLink { canonical, source }));
@@ -47,8 +47,8 @@ impl Registry {
             None => None,
         };
         let canonical = match link.kind {
-            Kind::Blob => self.blob_link_target(link.repository, link.digest).await?,
-            Kind::Manifest => self.manifest_link_target(link.repository, link.digest).await?,
+            LinkKind::Blob => self.blob_link_target(link.repository, link.digest).await?,
+            LinkKind::Manifest => self.manifest_link_target(link.repository, link.digest).await?,
         };
         Ok(canonical.map(|canonical| ResolvedLink {
             canonical,
@@ -83,7 +83,7 @@ impl Registry {
         let canonical = resolved.canonical;
         // A distribution server deletes a manifest under its canonical digest alone and would leave the other one in
         // the cache.
-        if link.kind == Kind::Manifest && *link.digest != canonical {
+        if link.kind == LinkKind::Manifest && *link.digest != canonical {
             return;
         }
         let descriptor = Descriptor {
@@ -122,8 +122,8 @@ impl Registry {
     /// The same for the object at a path; only some objects are links.
     pub(super) async fn invalidate_at(&self, place: &ObjectPath) -> Result<(), Error> {
         let (kind, repository, digest) = match place {
-            ObjectPath::LayerLink { repository, digest } => (Kind::Blob, repository, digest),
-            ObjectPath::RevisionLink { repository, digest } => (Kind::Manifest, repository, digest),
+            ObjectPath::LayerLink { repository, digest } => (LinkKind::Blob, repository, digest),
+            ObjectPath::RevisionLink { repository, digest } => (LinkKind::Manifest, repository, digest),
             _ => return Ok(()),
         };
         let link = Link {

@@ -9,7 +9,7 @@ use registry_oci::{Descriptor, Digest, Manifest, MediaType};
 pub struct Validation {
     /// Whether the content that a manifest refers to must exist (`validation.disabled`,
     /// `validation.manifests.references`).
-    pub references: References,
+    pub references: ReferencePolicy,
     /// The URLs that layers outside the registry may have (`validation.manifests.urls`).
     pub urls: Urls,
     /// Which children of an index must exist (`validation.manifests.indexes`).
@@ -20,7 +20,7 @@ pub struct Validation {
 
 /// What a pushed manifest may refer to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum References {
+pub enum ReferencePolicy {
     /// Only content that its repository has.
     #[default]
     Required,

@@ -235,7 +235,13 @@ mod tests {
         for driver in stores(folder.path()) {
             let reader = read_only(&driver);
             assert_eq!(reader.claim("ci/main").await.unwrap(), Claim::Unclaimed);
-            assert!(driver.stat(&ObjectPath::Owner.key()).await.unwrap_err().is_not_found());
+            assert!(
+                driver
+                    .stat(&ObjectPath::Owner.key())
+                    .await
+                    .unwrap_err()
+                    .is_not_found()
+            );
             registry(&driver).claim("ci/main").await.unwrap();
             assert_eq!(reader.claim("ci/main").await.unwrap(), Claim::Known);
             reader.claim("qa/other").await.unwrap_err();

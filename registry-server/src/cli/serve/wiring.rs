@@ -13,7 +13,7 @@ use crate::auth::{Authenticator, Htpasswd};
 use crate::health::Health;
 use crate::http::server::{ConnectionLimits, Limits};
 use crate::http::{Network, Options, ResponseMemory, Secrets};
-use crate::registry::{IndexChildren, Platform, References, Urls, Validation};
+use crate::registry::{IndexChildren, Platform, ReferencePolicy, Urls, Validation};
 use crate::storage::{
     AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
     InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, StoreHealth,

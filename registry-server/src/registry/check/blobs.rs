@@ -86,7 +86,10 @@ impl CheckRun<'_> {
     pub(super) async fn aliases(&mut self) -> Result<(), CheckError> {
         let registry = self.registry;
         for algorithm in Algorithm::ALL {
-            let starts = match registry.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await {
+            let starts = match registry
+                .first_bytes(&PathPrefix::BlobAliasStarts(algorithm))
+                .await
+            {
                 Ok(starts) => starts,
                 Err(error) => {
                     self.unreadable(error).await?;

@@ -162,7 +162,8 @@ impl Finding {
             Self::BlobDamaged { digest, .. } => about.digest = Some(digest),
             Self::LinkEmpty { link } | Self::LinkWrong { link, .. } | Self::LinkDangling { link, .. } => {
                 match link {
-                    ObjectPath::LayerLink { repository, digest } | ObjectPath::RevisionLink { repository, digest } => {
+                    ObjectPath::LayerLink { repository, digest }
+                    | ObjectPath::RevisionLink { repository, digest } => {
                         about.repository = Some(repository.as_str());
                         about.digest = Some(digest);
                     }
@@ -416,7 +417,9 @@ struct LinkName<'a>(&'a ObjectPath);
 impl fmt::Display for LinkName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ObjectPath::LayerLink { repository, digest } => write!(f, "the link of {repository} to blob {digest}"),
+            ObjectPath::LayerLink { repository, digest } => {
+                write!(f, "the link of {repository} to blob {digest}")
+            }
             ObjectPath::RevisionLink { repository, digest } => {
                 write!(f, "the link of {repository} to manifest {digest}")
             }

@@ -14,7 +14,7 @@ use crate::registry::ticker::Ticker;
 use crate::registry::walk::RepositoryFolder;
 use crate::registry::{Error, Registry};
 use crate::storage::EntryKind;
-use crate::storage::layout::{self, PathPrefix, ObjectPath};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 
 /// How many payloads are copied at once. Small ones are in memory as a whole.
 const PAYLOADS: usize = 8;
@@ -88,7 +88,8 @@ impl<'a> CopyRun<'a> {
                 let area = PathPrefix::BlobAliases(algorithm, start);
                 let digests =
                     self.required(source.list_digests(&area, algorithm, "list other digests").await)?;
-                self.links(digests, |digest| ObjectPath::blob_alias(&digest)).await?;
+                self.links(digests, |digest| ObjectPath::blob_alias(&digest))
+                    .await?;
             }
         }
         Ok(())
@@ -335,7 +336,10 @@ impl StorePair<'_> {
                 history: TagHistory::Recoverable,
             }));
         };
-        if !self.has_link(&ObjectPath::revision_link(repository, &digest)).await? {
+        if !self
+            .has_link(&ObjectPath::revision_link(repository, &digest))
+            .await?
+        {
             return Ok(CopyOutcome::left_out(Finding::TagDangling {
                 repository: repository.clone(),
                 tag,
