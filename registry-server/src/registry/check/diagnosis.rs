@@ -56,6 +56,10 @@ pub(super) struct Move {
 impl Move {
     pub(super) fn new(place: ObjectPath, seen: SystemTime) -> Self {
         let prune_root = place.prune_root();
-        Self { place, seen, prune_root }
+        Self {
+            place,
+            seen,
+            prune_root,
+        }
     }
 }

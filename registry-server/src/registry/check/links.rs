@@ -15,7 +15,7 @@ use crate::registry::Error;
 use crate::registry::links::DatedLink;
 use crate::registry::verify::SmallObject;
 use crate::registry::walk::RepositoryFolder;
-use crate::storage::layout::{self, PathPrefix, ObjectPath};
+use crate::storage::layout::{self, ObjectPath, PathPrefix};
 use crate::storage::{EntryKind, Listing};
 
 /// How many links or tags are checked at once.
@@ -110,7 +110,12 @@ impl CheckRun<'_> {
 
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CheckError> {
         let failed = Error::storage("list tags");
-        let listing = match self.registry.driver.list(&PathPrefix::Tags(repository).key()).await {
+        let listing = match self
+            .registry
+            .driver
+            .list(&PathPrefix::Tags(repository).key())
+            .await
+        {
             Ok(listing) => listing,
             Err(source) => return self.unreadable(failed(source)).await,
         };
@@ -194,7 +199,11 @@ struct HistoryEntry {
 
 impl Inspector<'_> {
     /// Checks the link of a repository to a blob, or an alias.
-    pub(super) async fn link_to_blob(&self, link: ObjectPath, digest: Digest) -> Result<Vec<Diagnosis>, Error> {
+    pub(super) async fn link_to_blob(
+        &self,
+        link: ObjectPath,
+        digest: Digest,
+    ) -> Result<Vec<Diagnosis>, Error> {
         let Some(DatedLink {
             target,
             modified: seen,

@@ -131,7 +131,11 @@ impl<'a> StorePair<'a> {
     }
 
     /// Writes a link, unless the target has it with the same digest.
-    pub(super) async fn write_link(&self, link: &ObjectPath, target: &Digest) -> Result<CopyOutcome, ObjectError> {
+    pub(super) async fn write_link(
+        &self,
+        link: &ObjectPath,
+        target: &Digest,
+    ) -> Result<CopyOutcome, ObjectError> {
         self.write_if_changed(link, Bytes::from(target.to_string())).await
     }
 

@@ -64,7 +64,10 @@ impl Registry {
                 if self.has_tag_link(repository, &tag).await? {
                     return Ok(());
                 }
-                let pruned = self.driver.prune(&PathPrefix::Tag(repository, &tag).key(), &area).await;
+                let pruned = self
+                    .driver
+                    .prune(&PathPrefix::Tag(repository, &tag).key(), &area)
+                    .await;
                 pruned.map(drop).map_err(Error::storage("remove empty folders"))
             })
             .await
