@@ -8,13 +8,12 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use program::{START_LIMIT, launch};
 use reqwest::Client;
 use serde::Serialize;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::cache::Cache;
 use crate::wait::{Seen, wait_for};
@@ -22,16 +21,13 @@ use crate::wait::{Seen, wait_for};
 mod azure;
 pub(crate) mod cloud;
 mod gcs;
+mod program;
 mod s3;
 
 pub use azure::Azure;
 pub use gcs::Gcs;
+pub use program::BUCKET;
 pub use s3::S3;
-
-/// What the bucket or container of every store is called.
-pub const BUCKET: &str = "berth-test";
-/// How long a store may take to answer. Generous: the machine may be building beside us.
-const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +103,6 @@ pub struct StoreSetup {
     address: SocketAddr,
     access: Access,
     many_parts: bool,
-}
-
-/// What to run, and in which environment.
-struct Program {
-    path: PathBuf,
-    arguments: Vec<String>,
-    variables: Vec<(&'static str, String)>,
 }
 
 impl StoreSetup {
@@ -236,24 +225,6 @@ impl StoreSetup {
     }
 }
 
-/// Starts a program that prints to `log` and ends with the caller's interest in it.
-fn launch(program: &Program, log: &Path) -> Result<Child> {
-    let output = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot write `{}`", log.display()))?;
-    Command::new(&program.path)
-        .args(&program.arguments)
-        .envs(program.variables.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run `{}`", program.path.display()))
-}
-
 /// A running store.
 pub struct Store {
     process: Child,
@@ -267,10 +238,4 @@ impl Store {
     pub async fn kill(mut self) -> Result<()> {
         self.process.kill().await.context("cannot kill the store")
     }
-}
-
-/// Letters nobody guesses, for a key that is good for one run.
-fn secret() -> String {
-    let bytes: [u8; 16] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,15 +6,14 @@ mod large;
 mod replicas;
 mod round;
 mod site;
+mod verify;
 mod ways_in;
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::cache::Cache;
-use crate::exec::Exec;
 use crate::host_clients::HostClients;
 use crate::peers::ServerKind;
 use crate::relay::{Counts, Operation, Relay};
@@ -217,42 +216,4 @@ fn table(peer: Option<&[Counts; 3]>, ours: &[Counts; 3]) -> Vec<String> {
     }
     lines.push(line("all", &Counts::total));
     lines
-}
-
-/// Lets the program look at every byte of the store of a server whose folder `root` is; gives what it says in the end.
-async fn check(root: &Path) -> Result<String> {
-    let program = ServerKind::Ours.program(&Cache::open()?).await?;
-    let command = Exec::new(program)
-        .args(["storage", "check", "--digests"])
-        .arg(root.join("config.yml"));
-    let done = command.output().await?;
-    ensure!(
-        done.status.success(),
-        "the check of the store ends with {}:\n{}",
-        done.status,
-        done.all()
-    );
-    let said = done.stderr.lines().find(|line| line.contains("Checked"));
-    Ok(said.context("the check does not sum up")?.trim().to_owned())
-}
-
-/// Compares every blob of a tree with its name; gives how many there are.
-fn verify_blobs(tree: &Path) -> Result<usize> {
-    let mut count = 0;
-    for prefix in std::fs::read_dir(tree).with_context(|| format!("cannot list `{}`", tree.display()))? {
-        for blob in std::fs::read_dir(prefix?.path())? {
-            let blob = blob?;
-            let name = format!("sha256:{}", blob.file_name().to_string_lossy());
-            let bytes = std::fs::read(blob.path().join("data"))
-                .with_context(|| format!("blob {name} has no content"))?;
-            let digest = crate::protocol::digest(&bytes);
-            ensure!(
-                digest == name,
-                "blob {name} holds {digest}, {} bytes",
-                bytes.len()
-            );
-            count += 1;
-        }
-    }
-    Ok(count)
 }

@@ -12,7 +12,7 @@ use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::{BUCKET, Program, secret};
+use super::program::{BUCKET, Program, secret};
 use crate::cache::Cache;
 use crate::npm;
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::process::Child;
 
-use super::{BUCKET, Program, START_LIMIT, launch, secret};
+use super::program::{BUCKET, Program, START_LIMIT, launch, secret};
 use crate::cache::Cache;
 use crate::pki::{CertificateAuthority, write_secret};
 use crate::python;

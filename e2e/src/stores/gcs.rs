@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{BUCKET, Program};
+use super::program::{BUCKET, Program};
 use crate::cache::Cache;
 use crate::tools::Tool;
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
 
-use super::{BUCKET, Program, secret};
+use super::program::{BUCKET, Program, secret};
 use crate::cache::Cache;
 use crate::tools::Tool;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{LocalBoxFuture, try_join_all};
 
-use super::{check, verify_blobs};
+use super::verify::{check, verify_blobs};
 use crate::cache::Cache;
 use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-use super::check;
+use super::verify::check;
 use crate::cache::Cache;
 use crate::exec::{Exec, Finished};
 use crate::host_clients::HostClients;
