@@ -1,13 +1,13 @@
 //! The server on an object store, alone and with others. Start at [`requests_are_counted`].
 
-mod asked;
 mod broken;
-mod large;
+mod cloud_server;
+mod copy_round_trip;
+mod credentials;
+mod large_layer;
+mod object_options;
 mod replicas;
-mod round;
-mod site;
 mod verify;
-mod ways_in;
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ use crate::server::{Server, Settings};
 use crate::stores::{self, StoreSetup};
 use crate::wait::{Seen, wait_for};
 
-pub(super) use asked::{a_store_without_conditions, every_object_is_kept_as_configured};
 pub(super) use broken::{a_store_that_cannot_be_used, a_store_that_fails_for_a_while};
-pub(super) use large::a_large_layer;
+pub(super) use copy_round_trip::a_tree_goes_round;
+pub(super) use credentials::{a_session_is_needed_and_told, temporary_credentials_are_found_and_renewed};
+pub(super) use large_layer::a_large_layer;
+pub(super) use object_options::{a_store_without_conditions, every_object_is_kept_as_configured};
 pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
-pub(super) use round::a_tree_goes_round;
-pub(super) use ways_in::{a_session_is_needed_and_told, temporary_credentials_are_found_and_renewed};
 
 const KIB: usize = 1024;
 

@@ -44,7 +44,7 @@ pub(crate) struct Cloud {
 
 /// A request to S3.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct S3Request {
     /// Its method.
     pub(crate) method: String,
     /// Which object; empty for the bucket.
@@ -63,7 +63,7 @@ pub(crate) struct Request {
 
 /// Temporary credentials that were given to somebody.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Given {
+pub(crate) struct IssuedCredentials {
     /// Which way.
     pub(crate) how: String,
     /// The access key.
@@ -73,7 +73,7 @@ pub(crate) struct Given {
 /// Temporary credentials.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Temporary {
+pub(crate) struct TemporaryCredentials {
     /// The access key.
     pub(crate) access_key_id: String,
     /// Its secret.
@@ -193,7 +193,7 @@ impl Cloud {
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) async fn requests(&self) -> Result<Vec<Request>> {
+    pub(crate) async fn requests(&self) -> Result<Vec<S3Request>> {
         self.ask("requests").await
     }
 
@@ -201,7 +201,7 @@ impl Cloud {
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) async fn given(&self) -> Result<Vec<Given>> {
+    pub(crate) async fn given(&self) -> Result<Vec<IssuedCredentials>> {
         self.ask("given").await
     }
 
@@ -209,7 +209,7 @@ impl Cloud {
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) async fn credentials(&self) -> Result<Temporary> {
+    pub(crate) async fn credentials(&self) -> Result<TemporaryCredentials> {
         self.ask("credentials").await
     }
 

@@ -1,10 +1,10 @@
 //! Stores that cannot be used, or not now: what clients, probes and the log are told, and that nothing else happens.
 //!
-//! Here is what is wrong for ever; `outage` has what passes, `site` the server that is asked. Start at
+//! Here is what is wrong for ever; `outage` has what passes, `server` the server that is asked. Start at
 //! [`a_store_that_cannot_be_used`].
 
 mod outage;
-mod site;
+mod server;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::relay::{Fault, Relay};
 use crate::runner::Bench;
 use crate::stores::{self, Access, BUCKET};
-use site::Site;
+use server::ServerUnderTest;
 
 pub(in crate::cases) use outage::a_store_that_fails_for_a_while;
 
@@ -116,10 +116,11 @@ fn wrong(store: &stores::StoreSetup, strange: SocketAddr, empty: SocketAddr) -> 
 }
 
 async fn proves(root: &Path, wrong: &Wrong) -> Result<()> {
-    let site = Site::start(root, wrong.what, wrong.section.clone()).await?;
-    site.refuses(1, wrong.helps).await?;
-    site.ready(StatusCode::SERVICE_UNAVAILABLE, &[wrong.cause, wrong.words])
+    let server = ServerUnderTest::start(root, wrong.what, wrong.section.clone()).await?;
+    server.refuses(1, wrong.helps).await?;
+    server
+        .ready(StatusCode::SERVICE_UNAVAILABLE, &[wrong.cause, wrong.words])
         .await?;
-    site.logged_once(&wrong.store, wrong.cause)?;
-    site.answers_without_a_store().await
+    server.logged_once(&wrong.store, wrong.cause)?;
+    server.answers_without_a_store().await
 }

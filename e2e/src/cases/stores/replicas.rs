@@ -2,7 +2,7 @@
 //!
 //! crane, skopeo and docker push and pull at once while one server is killed and comes back. What a client is told may be
 //! an error, but not one that a second or third try does not cure; afterwards each server serves each image, and each
-//! blob in the store is what its name says. Start at [`Site::prove`].
+//! blob in the store is what its name says. Start at [`Replicas::prove`].
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<(
             let store = stores::StoreSetup::new(kind, &root)?;
             let _running = store.start(&Cache::open()?, |_| ()).await?;
             let section = store.section(store.address(), "shared")?;
-            let proved = Site::prove(&root, engine, section).await;
+            let proved = Replicas::prove(&root, engine, section).await;
             let said = proved.with_context(|| kind.to_string())?;
             if kind == stores::StoreKind::S3 {
                 // Seen from outside: it is a folder.
@@ -67,7 +67,7 @@ pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<(
     let tree = bench.dir.join("shared");
     let section = format!("filesystem: {{rootdirectory: {}}}", tree.display());
     DockerEngine::during(bench.dir, async |engine| {
-        let said = Site::prove(bench.dir, engine, section).await?;
+        let said = Replicas::prove(bench.dir, engine, section).await?;
         verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
         bench.note(said);
         Ok(())
@@ -75,15 +75,15 @@ pub(in crate::cases) async fn three_on_one_folder(bench: &Bench<'_>) -> Result<(
     .await
 }
 
-struct Site<'a> {
+struct Replicas<'a> {
     root: &'a Path,
     clients: HostClients,
     relay: Relay,
     /// How often a client had to be started again.
-    again: Cell<usize>,
+    retries: Cell<usize>,
 }
 
-impl<'a> Site<'a> {
+impl<'a> Replicas<'a> {
     /// Gives what there is to say.
     async fn prove(root: &'a Path, engine: &DockerEngine, section: String) -> Result<String> {
         let program = ServerKind::Ours.program(&Cache::open()?).await?;
@@ -99,16 +99,16 @@ impl<'a> Site<'a> {
             setups.push(ServerSetup::new(&program, folder)?.configured(&settings));
         }
         let mut servers = try_join_all(setups.iter().map(ServerSetup::start)).await?;
-        let site = Self {
+        let replicas = Self {
             root,
             clients: HostClients::new(&root.join("home"), "").await?,
             relay: Relay::start(setups.iter().map(ServerSetup::address).collect()).await?,
-            again: Cell::new(0),
+            retries: Cell::new(0),
         };
         let clients: [LocalBoxFuture<'_, Result<()>>; 3] = [
-            Box::pin(site.crane()),
-            Box::pin(site.skopeo()),
-            Box::pin(site.docker(engine)),
+            Box::pin(replicas.crane()),
+            Box::pin(replicas.skopeo()),
+            Box::pin(replicas.docker(engine)),
         ];
         let killed = Cell::new(false);
         let work = async {
@@ -117,21 +117,21 @@ impl<'a> Site<'a> {
             anyhow::Ok(())
         };
         let accident = async {
-            site.requests(KILLED_AFTER).await?;
+            replicas.requests(KILLED_AFTER).await?;
             servers.swap_remove(0).kill().await?;
             killed.set(true);
-            site.requests(KILLED_AFTER + BACK_AFTER).await?;
+            replicas.requests(KILLED_AFTER + BACK_AFTER).await?;
             servers.push(setups[0].start().await?);
             anyhow::Ok(())
         };
         tokio::try_join!(work, accident)?;
-        site.verify(&servers).await?;
+        replicas.verify(&servers).await?;
         Ok(format!(
             "{} images by each of crane, skopeo and docker, {} requests, one server killed and back: {} tries more than \
              commands; {}",
             IMAGES,
-            site.relay.seen(),
-            site.again.get(),
+            replicas.relay.seen(),
+            replicas.retries.get(),
             check(&folders[0]).await?
         ))
     }
@@ -154,11 +154,11 @@ impl<'a> Site<'a> {
     }
 
     /// Runs a client's command until it succeeds, as a person would.
-    async fn patiently(&self, command: &Exec) -> Result<String> {
+    async fn retried(&self, command: &Exec) -> Result<String> {
         for _ in 1..TRIES {
             match command.success().await {
                 Ok(said) => return Ok(said),
-                Err(_) => self.again.set(self.again.get() + 1),
+                Err(_) => self.retries.set(self.retries.get() + 1),
             }
         }
         let last = command.success().await;
@@ -170,10 +170,10 @@ impl<'a> Site<'a> {
             let file = self.archive("crane", number).await?;
             let image = self.image("crane", number);
             let push = self.clients.crane().arg("push").arg(&file).arg(&image);
-            self.patiently(&push).await?;
+            self.retried(&push).await?;
             let pulled = file.with_extension("pulled");
             let pull = self.clients.crane().args(["pull", &image]).arg(&pulled);
-            self.patiently(&pull).await?;
+            self.retried(&pull).await?;
         }
         Ok(())
     }
@@ -187,9 +187,9 @@ impl<'a> Site<'a> {
                 copy.args(["--src-tls-verify=false", "--dest-tls-verify=false"])
             };
             let push = plain().args([&format!("docker-archive:{}", file.display()), &image]);
-            self.patiently(&push).await?;
+            self.retried(&push).await?;
             let folder = file.with_extension("pulled");
-            self.patiently(&plain().args([&image, &format!("dir:{}", folder.display())]))
+            self.retried(&plain().args([&image, &format!("dir:{}", folder.display())]))
                 .await?;
         }
         Ok(())
@@ -201,9 +201,9 @@ impl<'a> Site<'a> {
             let file = self.archive("docker", number).await?;
             let docker = |arguments: &[&str]| engine.docker().args(arguments);
             docker(&["load", "--input"]).arg(&file).success().await?;
-            self.patiently(&docker(&["push", &image])).await?;
+            self.retried(&docker(&["push", &image])).await?;
             docker(&["image", "rm", &image]).success().await?;
-            self.patiently(&docker(&["pull", &image])).await?;
+            self.retried(&docker(&["pull", &image])).await?;
         }
         Ok(())
     }

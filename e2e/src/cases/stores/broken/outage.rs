@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 
-use super::site::{NAME, Site};
+use super::server::{NAME, ServerUnderTest};
 use crate::cache::Cache;
-use crate::cases::stores::{check, verify_blobs};
+use crate::cases::stores::verify::{check, verify_blobs};
 use crate::host_clients::HostClients;
 use crate::protocol::{digest, noise};
 use crate::relay::{Fault, Operation, Relay};
@@ -38,8 +38,8 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
     let store = stores::StoreSetup::new(kind, &root)?;
     let _running = store.start(&Cache::open()?, |_| ()).await?;
     let clients = HostClients::new(&root.join("home"), "").await?;
-    let server = Relayed::start(&root, "server", &store).await?;
-    clients.push_layers(&server.image()?, &LAYERS, 1).await?;
+    let relayed = Relayed::start(&root, "server", &store).await?;
+    clients.push_layers(&relayed.image()?, &LAYERS, 1).await?;
 
     let overloaded = match kind {
         stores::StoreKind::Azure => Fault::Answer(503, "ServerBusy"),
@@ -72,16 +72,17 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
         .zip(faults)
         .map(async |(seed, (what, fault, cause, words))| {
             let proved = async {
-                let Relayed { relay, site } = Relayed::start(&root, what, &store).await?;
-                site.ready(StatusCode::OK, &["ok"]).await?;
+                let Relayed { relay, server } = Relayed::start(&root, what, &store).await?;
+                server.ready(StatusCode::OK, &["ok"]).await?;
                 relay.fail_all(fault);
-                site.refuses(seed, true).await?;
-                site.ready(StatusCode::SERVICE_UNAVAILABLE, &[cause, words])
+                server.refuses(seed, true).await?;
+                server
+                    .ready(StatusCode::SERVICE_UNAVAILABLE, &[cause, words])
                     .await?;
-                site.answers_without_a_store().await?;
-                site.logged_once(&store.logged(BUCKET), cause)?;
+                server.answers_without_a_store().await?;
+                server.logged_once(&store.logged(BUCKET), cause)?;
                 relay.heal();
-                site.recovers(seed).await
+                server.recovers(seed).await
             };
             proved.await.with_context(|| format!("with {fault:?}"))
         });
@@ -89,9 +90,9 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
         try_join_all(lasting),
         is_cut(&root, &store, &clients),
         takes_no_writes(&root, &store, &clients, overloaded),
-        passes_soon(&server, &clients, kind),
+        passes_soon(&relayed, &clients, kind),
     )?;
-    clients.pull_image(&server.image()?).await?;
+    clients.pull_image(&relayed.image()?).await?;
     if kind == stores::StoreKind::S3 {
         // Seen from outside: it is a folder.
         let tree = store.data().join(BUCKET);
@@ -102,20 +103,21 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
 
 /// A body that ends early never looks like a whole one, and what is acknowledged all the same is there.
 async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &HostClients) -> Result<()> {
-    let server = Relayed::start(root, "cut", store).await?;
-    let (site, relay) = (&server.site, &server.relay);
+    let relayed = Relayed::start(root, "cut", store).await?;
+    let (server, relay) = (&relayed.server, &relayed.relay);
     relay.fail_all(Fault::Cut);
-    let manifest = site.manifest();
-    site.told("a cut manifest", Method::GET, &manifest, Bytes::new(), true)
+    let manifest = server.manifest();
+    server
+        .told("a cut manifest", Method::GET, &manifest, Bytes::new(), true)
         .await?;
-    let pulled = clients.pull_image(&server.image()?).await;
+    let pulled = clients.pull_image(&relayed.image()?).await;
     ensure!(
         pulled.is_err(),
         "an image was pulled from a store that cuts all answers"
     );
-    site.push(20).await?;
+    server.push(20).await?;
     relay.heal();
-    site.recovers(20).await
+    server.recovers(20).await
 }
 
 /// A store that answers reads alone: pulls go on, pushes are refused.
@@ -125,18 +127,20 @@ async fn takes_no_writes(
     clients: &HostClients,
     fault: Fault,
 ) -> Result<()> {
-    let server = Relayed::start(root, "no-writes", store).await?;
-    server.relay.fail_next(Operation::WRITES, usize::MAX, fault);
+    let relayed = Relayed::start(root, "no-writes", store).await?;
+    relayed.relay.fail_next(Operation::WRITES, usize::MAX, fault);
     let blob = noise(21, 5000);
     let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
-    let told = server.site.told("a blob's push", Method::POST, &path, blob, true);
-    tokio::try_join!(told, async { clients.pull_image(&server.image()?).await })?;
-    server.relay.heal();
-    server.site.recovers(21).await
+    let told = relayed
+        .server
+        .told("a blob's push", Method::POST, &path, blob, true);
+    tokio::try_join!(told, async { clients.pull_image(&relayed.image()?).await })?;
+    relayed.relay.heal();
+    relayed.server.recovers(21).await
 }
 
 /// What passes soon is seen by nobody.
-async fn passes_soon(server: &Relayed, clients: &HostClients, kind: stores::StoreKind) -> Result<()> {
+async fn passes_soon(relayed: &Relayed, clients: &HostClients, kind: stores::StoreKind) -> Result<()> {
     // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
     let operations: &[&[Operation]] = match kind {
         stores::StoreKind::Azure => &[
@@ -157,7 +161,7 @@ async fn passes_soon(server: &Relayed, clients: &HostClients, kind: stores::Stor
             &[Operation::Head],
         ],
     };
-    let image = server.image()?;
+    let image = relayed.image()?;
     // Another seed is another image: what is there is not pushed again.
     let mut seeds = 30..;
     for only in operations {
@@ -168,28 +172,28 @@ async fn passes_soon(server: &Relayed, clients: &HostClients, kind: stores::Stor
         .into_iter()
         .zip(&mut seeds)
         {
-            server.relay.fail_next(only, 1, fault);
+            relayed.relay.fail_next(only, 1, fault);
             let pushed = clients.push_layers(&image, &LAYERS, seed).await;
             pushed.with_context(|| format!("one {} met {fault:?}", only[0]))?;
             ensure!(
-                server.relay.faults_left() == Some(0),
+                relayed.relay.faults_left() == Some(0),
                 "no {} met {fault:?}",
                 only[0]
             );
         }
     }
-    server.relay.fail_next(&[Operation::Get], 1, Fault::Cut);
+    relayed.relay.fail_next(&[Operation::Get], 1, Fault::Cut);
     let pulled = clients.pull_image(&image).await;
     pulled.context("one answer was cut")?;
-    ensure!(server.relay.faults_left() == Some(0), "no answer was cut");
-    server.relay.heal();
+    ensure!(relayed.relay.faults_left() == Some(0), "no answer was cut");
+    relayed.relay.heal();
     Ok(())
 }
 
 /// A server that reaches its store through a proxy that fails on demand.
 struct Relayed {
     relay: Relay,
-    site: Site,
+    server: ServerUnderTest,
 }
 
 impl Relayed {
@@ -198,12 +202,12 @@ impl Relayed {
         let section = store.section(relay.address(), "registry")?;
         // Or a pull would not come by here.
         let section = format!("{section}\n  redirect: {{disable: true}}");
-        let site = Site::start(root, what, section).await?;
-        Ok(Self { relay, site })
+        let server = ServerUnderTest::start(root, what, section).await?;
+        Ok(Self { relay, server })
     }
 
     /// An image that is there after the first push.
     fn image(&self) -> Result<String> {
-        Ok(format!("{}/{NAME}:1", self.site.server.address()?))
+        Ok(format!("{}/{NAME}:1", self.server.server.address()?))
     }
 }

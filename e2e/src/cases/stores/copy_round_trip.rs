@@ -42,19 +42,19 @@ const OWNER: &str = "REGISTRY_STORAGE_MAINTENANCE_OWNER";
 const OURS: &str = "team/ours";
 
 /// A store as the programs know it.
-struct Place {
+struct ConfiguredStore {
     root: PathBuf,
     section: String,
     /// Before it, if it is no folder.
     relay: Option<Relay>,
 }
 
-impl Place {
+impl ConfiguredStore {
     fn new(root: PathBuf, section: String, relay: Option<Relay>) -> Result<Self> {
         std::fs::create_dir_all(&root)?;
-        let place = Self { root, section, relay };
-        place.configured("config.yml", OURS)?;
-        Ok(place)
+        let store = Self { root, section, relay };
+        store.configured("config.yml", OURS)?;
+        Ok(store)
     }
 
     fn configured(&self, name: &str, owner: &str) -> Result<PathBuf> {
@@ -75,30 +75,30 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     let folder = |name: &str| {
         let root = bench.dir.join(name);
         let section = format!("filesystem: {{rootdirectory: {}}}", root.join("data").display());
-        Place::new(root, section, None)
+        ConfiguredStore::new(root, section, None)
     };
-    let mut places = vec![folder("first")?];
-    push(bench, &program, &places[0]).await?;
+    let mut stores = vec![folder("first")?];
+    push(bench, &program, &stores[0]).await?;
     let mut running = Vec::new();
     for kind in stores::StoreKind::ALL {
         let root = bench.dir.join(kind.variable());
         let store = stores::StoreSetup::new(kind, &root)?;
         running.push(store.start(&Cache::open()?, |_| ()).await?);
         let relay = Relay::before(&store).await?;
-        places.push(Place::new(
+        stores.push(ConfiguredStore::new(
             root,
             store.section(relay.address(), "round")?,
             Some(relay),
         )?);
     }
-    places.push(folder("last")?);
+    stores.push(folder("last")?);
 
     let storage = async |words: &[&str], files: &[PathBuf]| -> Result<Finished> {
         let command = Exec::new(&program).arg("storage").args(words).args(files);
         command.output().await
     };
-    for way in places.windows(2) {
-        let [from, to] = way else { continue };
+    for pair in stores.windows(2) {
+        let [from, to] = pair else { continue };
         let files = [from.config(), to.config()];
         let proved = async {
             let relay = to.relay.as_ref().or(from.relay.as_ref());
@@ -117,8 +117,8 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
             .await
             .with_context(|| format!("from {} to {}", from.root.display(), to.root.display()))?;
     }
-    let tree = |place: &Place| files(&place.root.join("data/docker/registry/v2"));
-    let (first, last) = (tree(&places[0])?, tree(&places[4])?);
+    let tree = |store: &ConfiguredStore| files(&store.root.join("data/docker/registry/v2"));
+    let (first, last) = (tree(&stores[0])?, tree(&stores[4])?);
     ensure!(
         first == last,
         "what set out: {:?}\nwhat came back: {:?}",
@@ -128,10 +128,10 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     bench.note(format!("{} files came back as they set out", last.len()));
 
     // A server on S3: its store takes neither another's content nor a repair.
-    let root = places[1].root.join("server");
+    let root = stores[1].root.join("server");
     std::fs::create_dir(&root)?;
     let settings = Settings {
-        storage: Some(places[1].section.clone()),
+        storage: Some(stores[1].section.clone()),
         ..Settings::default()
     };
     let server = ServerSetup::new(&program, &root)?
@@ -148,7 +148,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
         );
         Ok(())
     };
-    let into = [places[4].config(), places[1].config()];
+    let into = [stores[4].config(), stores[1].config()];
     wait_for("the server's sign", LIMIT, async || {
         Ok(match refused(&["copy"], &into, 4, "last seen").await {
             Ok(()) => Seen::Done(()),
@@ -158,11 +158,11 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     .await?;
     let repair = ["check", "--digests", "--repair"];
     refused(&repair, &into[1..], 4, "last seen").await?;
-    let other = places[1].configured("other.yml", "team/other")?;
+    let other = stores[1].configured("other.yml", "team/other")?;
     refused(&repair, std::slice::from_ref(&other), 2, "belongs to `team/ours`").await?;
     refused(
         &["copy"],
-        &[places[4].config(), other],
+        &[stores[4].config(), other],
         2,
         "belongs to `team/ours`",
     )
@@ -170,12 +170,12 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
 }
 
 /// Fills a store by clients.
-async fn push(bench: &Bench<'_>, program: &Path, place: &Place) -> Result<()> {
+async fn push(bench: &Bench<'_>, program: &Path, store: &ConfiguredStore) -> Result<()> {
     let settings = Settings {
-        storage: Some(place.section.clone()),
+        storage: Some(store.section.clone()),
         ..Settings::default()
     };
-    let server = ServerSetup::new(program, &place.root)?.configured(&settings);
+    let server = ServerSetup::new(program, &store.root)?.configured(&settings);
     let running = server.with(OWNER, OURS).start().await?;
     let clients = HostClients::new(&bench.dir.join("home"), "").await?;
     for number in 0..IMAGES {
@@ -184,7 +184,7 @@ async fn push(bench: &Bench<'_>, program: &Path, place: &Place) -> Result<()> {
         clients.push_layers(&image, layers, 50 + number).await?;
     }
     running.kill().await?;
-    place.configured("config.yml", OURS).map(drop)
+    store.configured("config.yml", OURS).map(drop)
 }
 
 /// A copy that is killed in the middle.

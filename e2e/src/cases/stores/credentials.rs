@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::site::{IN_PIECES, LAYERS, LIMIT, Site, call};
+use super::cloud_server::{CloudServer, IN_PIECES, LAYERS, LIMIT, operation_name};
 use crate::cache::Cache;
 use crate::runner::Bench;
-use crate::stores::cloud::{Cloud, ROLE, Request};
+use crate::stores::cloud::{Cloud, ROLE, S3Request};
 use crate::wait::{Seen, wait_for};
 
 /// A way to temporary credentials.
-struct Way {
+struct CredentialSource {
     /// What the cloud calls it.
     how: &'static str,
     /// The variables that lead there.
@@ -27,8 +27,8 @@ pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench:
     let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
     let token = bench.dir.join("token");
     let file = token.display().to_string();
-    let ways = [
-        Way {
+    let sources = [
+        CredentialSource {
             how: "web identity",
             variables: vec![
                 ("AWS_ROLE_ARN", ROLE.to_owned()),
@@ -36,7 +36,7 @@ pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench:
                 ("AWS_ENDPOINT_URL_STS", format!("https://{}", cloud.tls)),
             ],
         },
-        Way {
+        CredentialSource {
             how: "container",
             variables: vec![
                 (
@@ -46,7 +46,7 @@ pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench:
                 ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file),
             ],
         },
-        Way {
+        CredentialSource {
             how: "instance",
             variables: vec![(
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT",
@@ -54,13 +54,13 @@ pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench:
             )],
         },
     ];
-    for way in ways {
+    for source in sources {
         let proved = async {
-            let root = way.how.replace(' ', "-");
-            lasts(bench, &cloud, &way, &root, &token).await?;
-            ends(bench, &cloud, &way, &root, &token).await
+            let root = source.how.replace(' ', "-");
+            credentials_last(bench, &cloud, &source, &root, &token).await?;
+            credentials_expire(bench, &cloud, &source, &root, &token).await
         };
-        proved.await.with_context(|| format!("by {}", way.how))?;
+        proved.await.with_context(|| format!("by {}", source.how))?;
     }
     Ok(())
 }
@@ -72,31 +72,38 @@ async fn rotate(cloud: &Cloud, file: &PathBuf, text: &str) -> Result<()> {
 }
 
 /// With credentials for an hour a server asks for them once, whatever it does.
-async fn lasts(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &PathBuf) -> Result<()> {
+async fn credentials_last(
+    bench: &Bench<'_>,
+    cloud: &Cloud,
+    source: &CredentialSource,
+    root: &str,
+    token: &PathBuf,
+) -> Result<()> {
     cloud.want(&json!({"lifetime": 3600})).await?;
     rotate(cloud, token, "the first token").await?;
     cloud.given().await?;
     let section = cloud.section(root, IN_PIECES);
-    let site = Site::start(bench, &format!("{root}-lasts"), cloud, section, &way.variables).await?;
+    let server =
+        CloudServer::start(bench, &format!("{root}-lasts"), cloud, section, &source.variables).await?;
     cloud.requests().await?;
-    site.pushes(1).await?;
-    site.pulls().await?;
+    server.pushes(1).await?;
+    server.pulls().await?;
     let given = cloud.given().await?;
     let [one] = given.as_slice() else {
         bail!("credentials were given {} times: {given:?}", given.len());
     };
-    ensure!(one.how == way.how, "given by {}", one.how);
+    ensure!(one.how == source.how, "given by {}", one.how);
     let requests = cloud.requests().await?;
-    let strangers: Vec<&Request> = requests
+    let strangers: Vec<&S3Request> = requests
         .iter()
         .filter(|request| request.refused.is_some() || request.by.as_ref() != Some(&one.key))
         .collect();
     ensure!(strangers.is_empty(), "not by these credentials: {strangers:?}");
     // The clients themselves, at the store, by URLs of the temporary credentials; and the server's own copies.
-    let by_url = |call_of: &str| {
+    let by_url = |operation_of: &str| {
         requests
             .iter()
-            .filter(|request| request.signed == "url" && call(request) == call_of)
+            .filter(|request| request.signed == "url" && operation_name(request) == operation_of)
             .count()
     };
     let (reads, copies) = (
@@ -112,18 +119,25 @@ async fn lasts(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &
     );
     bench.note(format!(
         "{}: {} requests by credentials that were asked for once",
-        way.how,
+        source.how,
         requests.len()
     ));
     Ok(())
 }
 
 /// With credentials that end at once, and a token that is rotated, a server goes on.
-async fn ends(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &PathBuf) -> Result<()> {
+async fn credentials_expire(
+    bench: &Bench<'_>,
+    cloud: &Cloud,
+    source: &CredentialSource,
+    root: &str,
+    token: &PathBuf,
+) -> Result<()> {
     cloud.want(&json!({"lifetime": 4})).await?;
     let section = cloud.section(root, "");
-    let site = Site::start(bench, &format!("{root}-ends"), cloud, section, &way.variables).await?;
-    site.pulls().await?;
+    let server =
+        CloudServer::start(bench, &format!("{root}-ends"), cloud, section, &source.variables).await?;
+    server.pulls().await?;
     rotate(cloud, token, "the second token").await?;
     let before: BTreeSet<String> = cloud.given().await?.into_iter().map(|given| given.key).collect();
     ensure!(!before.is_empty(), "no credentials were given");
@@ -131,9 +145,9 @@ async fn ends(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &P
     let mut seed = 10;
     wait_for("credentials after those that ended", LIMIT, async || {
         seed += 1;
-        site.pushes(seed).await?;
+        server.pushes(seed).await?;
         let requests = cloud.requests().await?;
-        let refused: Vec<&Request> = requests
+        let refused: Vec<&S3Request> = requests
             .iter()
             .filter(|request| request.refused.is_some())
             .collect();
@@ -153,14 +167,14 @@ async fn ends(bench: &Bench<'_>, cloud: &Cloud, way: &Way, root: &str, token: &P
         })
     })
     .await?;
-    if way.how == "instance" {
+    if source.how == "instance" {
         return Ok(());
     }
     // A token that is refused is told as what it is; the right one mends it, without a restart.
     std::fs::write(token, "nobody's token")?;
-    site.refuses("cannot get credentials", false).await?;
+    server.refuses("cannot get credentials", false).await?;
     rotate(cloud, token, "the third token").await?;
-    site.recovers().await
+    server.recovers().await
 }
 
 /// Keys with a session open the bucket, and do not without it; where nobody gives credentials that is what is said.
@@ -174,10 +188,10 @@ pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) ->
         )
     };
     let section = cloud.section("session", &keys(&given.token));
-    let site = Site::start(bench, "session", &cloud, section, &[]).await?;
+    let server = CloudServer::start(bench, "session", &cloud, section, &[]).await?;
     cloud.requests().await?;
-    site.pushes(1).await?;
-    site.pulls().await?;
+    server.pushes(1).await?;
+    server.pulls().await?;
     let requests = cloud.requests().await?;
     let by = Some(&given.access_key_id);
     ensure!(!requests.is_empty(), "the store saw no request");
@@ -189,8 +203,8 @@ pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) ->
     }
 
     let section = cloud.section("session", &keys("another session"));
-    let site = Site::start(bench, "another-session", &cloud, section, &[]).await?;
-    site.refuses("the store refuses the credentials", false).await?;
+    let server = CloudServer::start(bench, "another-session", &cloud, section, &[]).await?;
+    server.refuses("the store refuses the credentials", false).await?;
 
     // A port where nobody listens stands for a machine without metadata.
     let nobody = (
@@ -198,7 +212,8 @@ pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) ->
         "http://127.0.0.1:1".to_owned(),
     );
     let section = cloud.section("session", "");
-    let site = Site::start(bench, "nobody", &cloud, section, &[nobody]).await?;
-    site.refuses("no credentials for the store can be had", true)
+    let server = CloudServer::start(bench, "nobody", &cloud, section, &[nobody]).await?;
+    server
+        .refuses("no credentials for the store can be had", true)
         .await
 }

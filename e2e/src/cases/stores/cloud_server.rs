@@ -1,4 +1,4 @@
-//! A server before [`Cloud`], and clients that follow it there. Start at [`Site::start`].
+//! A server before [`Cloud`], and clients that follow it there. Start at [`CloudServer::start`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::peers::ServerKind;
 use crate::protocol::{Repository, digest, noise};
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup, Settings};
-use crate::stores::cloud::{Cloud, Request};
+use crate::stores::cloud::{Cloud, S3Request};
 use crate::wait::{Seen, wait_for};
 
 /// Small layers, and one that is stored in parts and copied.
@@ -26,7 +26,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 pub(super) const IN_PIECES: &str = "multipartcopythresholdsize: 5242880, multipartcopychunksize: 5242880";
 
 /// What a request is for, as far as it matters here.
-pub(super) fn call(request: &Request) -> &'static str {
+pub(super) fn operation_name(request: &S3Request) -> &'static str {
     let has = |name: &str| request.query.iter().any(|one| one == name);
     let copies = request.headers.contains_key("x-amz-copy-source");
     match (request.method.as_str(), request.key.is_empty()) {
@@ -41,14 +41,14 @@ pub(super) fn call(request: &Request) -> &'static str {
 }
 
 /// A server, and clients that follow it to the store.
-pub(super) struct Site {
+pub(super) struct CloudServer {
     server: Server,
     clients: HostClients,
     client: Client,
     folder: PathBuf,
 }
 
-impl Site {
+impl CloudServer {
     /// With a file that has `section`, and in this environment.
     pub(super) async fn start(
         bench: &Bench<'_>,

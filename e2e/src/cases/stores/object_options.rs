@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::site::{IN_PIECES, Site, call};
+use super::cloud_server::{CloudServer, IN_PIECES, operation_name};
 use crate::cache::Cache;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
@@ -65,15 +65,15 @@ pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'
     for (row, keys, copied, expected) in rows {
         let proved = async {
             let section = cloud.section(row, &format!("{}, {keys}", cloud.keys()));
-            let site = Site::start(bench, row, &cloud, section, &[]).await?;
+            let server = CloudServer::start(bench, row, &cloud, section, &[]).await?;
             cloud.requests().await?;
-            site.pushes(1).await?;
-            let mut calls = BTreeSet::new();
+            server.pushes(1).await?;
+            let mut operations = BTreeSet::new();
             for request in cloud.requests().await? {
                 ensure!(request.refused.is_none(), "refused: {request:?}");
-                let call = call(&request);
-                calls.insert(call);
-                let makes = matches!(call, "put" | "create" | "copy");
+                let operation = operation_name(&request);
+                operations.insert(operation);
+                let makes = matches!(operation, "put" | "create" | "copy");
                 for name in [ENCRYPTION, KEY, CLASS, ACL] {
                     let said = request.headers.get(name).map(String::as_str);
                     let wanted = expected
@@ -87,10 +87,13 @@ pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'
                     );
                 }
             }
-            for call in ["put", "create", "part", "complete", copied] {
-                ensure!(calls.contains(call), "no {call} was sent, only {calls:?}");
+            for operation in ["put", "create", "part", "complete", copied] {
+                ensure!(
+                    operations.contains(operation),
+                    "no {operation} was sent, only {operations:?}"
+                );
             }
-            site.pulls().await?;
+            server.pulls().await?;
             let mut count = 0;
             for (object, headers) in cloud.objects().await? {
                 if !object.starts_with(&format!("{row}/docker/registry/v2/")) {
@@ -124,10 +127,10 @@ pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> R
             cloud.want(&json!({"conditions": how})).await?;
             let section = cloud.section(how, &cloud.keys());
             let owner = |name: &str| [("REGISTRY_STORAGE_MAINTENANCE_OWNER", name.to_owned())];
-            let site = Site::start(bench, how, &cloud, section.clone(), &owner("first")).await?;
+            let server = CloudServer::start(bench, how, &cloud, section.clone(), &owner("first")).await?;
             // Chunks with a range have a record, which is replaced on the condition that nobody else did.
             let blob = noise(7, 3_000_000);
-            let repository = site.repository("conditions/none");
+            let repository = server.repository("conditions/none");
             let mut session = repository.start().await?;
             for part in [blob.slice(..1_000_000), blob.slice(1_000_000..2_000_000)] {
                 session = repository.append(&session, part).await?;
@@ -137,14 +140,14 @@ pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> R
                 .await?;
             ensure!(repository.blob(&digest(&blob)).await? == blob, "the blob differs");
             cloud.requests().await?;
-            site.pushes(1).await?;
-            site.pulls().await?;
+            server.pushes(1).await?;
+            server.pulls().await?;
             let conditions = cloud.requests().await?;
             let conditions = conditions
                 .iter()
                 .filter(|request| request.headers.keys().any(|name| name.starts_with("if-")))
                 .count();
-            let log = site.log()?;
+            let log = server.log()?;
             let told = log.matches("does not know conditional writes").count();
             if how == "refused" {
                 ensure!(conditions == 0, "asked {conditions} times more");
@@ -155,7 +158,7 @@ pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> R
                 "taken for a fault:\n{log}"
             );
             let second = format!("{how}-second");
-            let started = Site::start(bench, &second, &cloud, section, &owner("second")).await;
+            let started = CloudServer::start(bench, &second, &cloud, section, &owner("second")).await;
             let Err(error) = started else {
                 bail!("a second owner was let in");
             };

@@ -1,4 +1,4 @@
-//! One server on a store that may not work, and what it is asked. Start at [`Site`].
+//! One server on a store that may not work, and what it is asked. Start at [`ServerUnderTest`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) const NAME: &str = "broken/store";
 
 /// One server on a store that may not work.
-pub(super) struct Site {
+pub(super) struct ServerUnderTest {
     pub(super) server: Server,
     client: Client,
     /// Where readiness is asked for.
@@ -31,7 +31,7 @@ pub(super) struct Site {
     log: PathBuf,
 }
 
-impl Site {
+impl ServerUnderTest {
     pub(super) async fn start(root: &Path, what: &str, section: String) -> Result<Self> {
         let root = root.join(what);
         std::fs::create_dir_all(&root)?;
