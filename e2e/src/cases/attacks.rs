@@ -9,25 +9,24 @@
 
 mod bodies;
 mod connections;
+mod context;
 mod documents;
+mod http1;
 mod http2;
 mod logins;
+mod monitor;
 mod names;
 mod readers;
 mod tree;
-mod watch;
-mod wire;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use context::AttackContext;
 use futures_util::future::LocalBoxFuture;
+use monitor::AttackResult;
 
-use crate::images;
 use crate::runner::Bench;
-use crate::server::ServerSetup;
-use watch::Row;
 
 /// `long` for the numbers that were seen in the wild.
 pub const VARIABLE: &str = "BERTH_ATTACKS";
@@ -40,14 +39,14 @@ const DEADLINE: Duration = Duration::from_secs(240);
 /// One way to hold the server up.
 struct Attack {
     name: &'static str,
-    run: for<'a> fn(&'a Field<'a>) -> LocalBoxFuture<'a, Result<Row>>,
+    run: for<'a> fn(&'a AttackContext<'a>) -> LocalBoxFuture<'a, Result<AttackResult>>,
 }
 
 macro_rules! attack {
     ($name:literal, $run:path) => {
         Attack {
             name: $name,
-            run: |field| Box::pin($run(field)),
+            run: |context| Box::pin($run(context)),
         }
     };
 }
@@ -87,51 +86,18 @@ const ATTACKS: [Attack; 17] = [
     attack!("names of 121 levels, then the catalog", names::deep),
 ];
 
-/// What an attack works with.
-struct Field<'a> {
-    /// A folder of its own.
-    root: &'a Path,
-    is_long: bool,
-}
-
-impl Field<'_> {
-    /// How many of something.
-    fn number(&self, short: usize, long: usize) -> usize {
-        match self.is_long {
-            true => long,
-            false => short,
-        }
-    }
-
-    /// How long something that lasts goes on.
-    fn hold(&self) -> Duration {
-        match self.is_long {
-            true => Duration::from_secs(15),
-            false => Duration::from_millis(800),
-        }
-    }
-
-    fn setup(&self) -> Result<ServerSetup> {
-        ServerSetup::new(&binary(), self.root)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.root.join("data")
-    }
-}
-
 /// Runs every attack, prints the table, and fails when one took too much memory or could not be made.
 pub(super) async fn nobody_holds_the_server_up(bench: &Bench<'_>) -> Result<()> {
     connections::raise_file_limit()?;
     let is_long = std::env::var(VARIABLE).is_ok_and(|value| value == "long");
     let mut faults = Vec::new();
-    bench.note(Row::HEAD);
+    bench.note(AttackResult::HEAD);
     for (number, attack) in ATTACKS.iter().enumerate() {
         let root = bench.dir.join(number.to_string());
         std::fs::create_dir(&root).context("cannot make a folder")?;
-        let field = Field { root: &root, is_long };
-        let row = match tokio::time::timeout(DEADLINE, (attack.run)(&field)).await {
-            Ok(row) => row,
+        let context = AttackContext { root: &root, is_long };
+        let result = match tokio::time::timeout(DEADLINE, (attack.run)(&context)).await {
+            Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("it was not over after {DEADLINE:?}")),
         };
         // Where the runner looks for the logs of a case that failed.
@@ -139,13 +105,18 @@ pub(super) async fn nobody_holds_the_server_up(bench: &Bench<'_>) -> Result<()> 
             root.join("server.log"),
             bench.dir.join(format!("server-{number}.log")),
         );
-        match row {
-            Ok(row) => {
-                bench.note(row.line(attack.name));
-                if row.peak > MEMORY_MAX {
-                    faults.push(format!("{}: {} bytes of memory", attack.name, row.peak));
+        match result {
+            Ok(result) => {
+                bench.note(result.line(attack.name));
+                if result.peak > MEMORY_MAX {
+                    faults.push(format!("{}: {} bytes of memory", attack.name, result.peak));
                 }
-                faults.extend(row.faults.iter().map(|fault| format!("{}: {fault}", attack.name)));
+                faults.extend(
+                    result
+                        .faults
+                        .iter()
+                        .map(|fault| format!("{}: {fault}", attack.name)),
+                );
             }
             Err(error) => faults.push(format!("{}: {error:#}", attack.name)),
         }
@@ -155,8 +126,4 @@ pub(super) async fn nobody_holds_the_server_up(bench: &Bench<'_>) -> Result<()> 
         bail!("{}", faults.join("\n"));
     }
     Ok(())
-}
-
-fn binary() -> PathBuf {
-    images::checkout().join("dist/registry-server")
 }

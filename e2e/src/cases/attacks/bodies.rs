@@ -6,22 +6,22 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt as _;
 
-use super::Field;
+use super::context::AttackContext;
+use super::http1::{answer, ask, connect, head, send_for};
+use super::monitor::{AttackResult, Monitor};
 use super::tree::MANIFEST;
-use super::watch::{Row, Watch};
-use super::wire::{answer, ask, connect, head, send_for};
 use crate::server::{Server, Settings};
 
 const MANIFEST_SIZE: usize = 4 << 20;
 const LARGE: usize = 32 << 20;
 
 /// Manifests of which all comes but the last byte.
-pub(super) async fn stalled_manifests(field: &Field<'_>) -> Result<Row> {
-    let server = field.setup()?.start().await?;
+pub(super) async fn stalled_manifests(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
-    let clients = field.number(100, 256);
-    let watch = Watch::begin(&server)?;
-    let hold = field.hold();
+    let clients = context.number(100, 256);
+    let monitor = Monitor::begin(&server)?;
+    let hold = context.hold();
     let attackers = (0..clients).map(|number| {
         tokio::spawn(async move {
             let mut stream = connect(address).await?;
@@ -38,7 +38,7 @@ pub(super) async fn stalled_manifests(field: &Field<'_>) -> Result<Row> {
     let stalled = join_all(attackers).await;
     tokio::time::sleep(hold).await;
     drop(stalled);
-    watch.end(format!("{clients} clients"), Vec::new()).await
+    monitor.end(format!("{clients} clients"), Vec::new()).await
 }
 
 /// Where a new upload session is.
@@ -51,17 +51,17 @@ async fn session(server: &Server) -> Result<String> {
 }
 
 /// PATCHes that send 600 kB and nothing more, and others that come to a session which one of them holds.
-pub(super) async fn stalled_patches(field: &Field<'_>) -> Result<Row> {
-    let server = field.setup()?.start().await?;
+pub(super) async fn stalled_patches(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
-    let (clients, others) = (field.number(150, 500), field.number(50, 200));
+    let (clients, others) = (context.number(150, 500), context.number(50, 200));
     let mut sessions = Vec::new();
     for _ in 0..clients {
         sessions.push(session(&server).await?);
     }
     let held = sessions[0].clone();
-    let watch = Watch::begin(&server)?;
-    let hold = field.hold();
+    let monitor = Monitor::begin(&server)?;
+    let hold = context.hold();
     let attackers = sessions.into_iter().map(|path| {
         tokio::spawn(async move {
             let mut stream = connect(address).await?;
@@ -97,38 +97,38 @@ pub(super) async fn stalled_patches(field: &Field<'_>) -> Result<Row> {
     tokio::time::sleep(hold).await;
     drop(stalled);
     let note = format!("{clients} clients; {answered} of {others} others: {statuses:?} in {waited:.1?}");
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }
 
 /// Nobody logged in, and everybody sends.
-pub(super) async fn without_login(field: &Field<'_>) -> Result<Row> {
-    let users = field.root.join("users");
+pub(super) async fn without_login(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let users = context.root.join("users");
     std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("right", 5)?))?;
     let settings = Settings {
         htpasswd: Some(users),
         ..Settings::default()
     };
-    let server = field.setup()?.configured(&settings).start().await?;
-    early(field, &server, "/v2/a/blobs/uploads/", "POST", 401).await
+    let server = context.setup()?.configured(&settings).start().await?;
+    early(context, &server, "/v2/a/blobs/uploads/", "POST", 401).await
 }
 
 /// A manifest that is too large, said before it is sent.
-pub(super) async fn too_large(field: &Field<'_>) -> Result<Row> {
-    let server = field.setup()?.start().await?;
-    early(field, &server, "/v2/a/manifests/latest", "PUT", 413).await
+pub(super) async fn too_large(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let server = context.setup()?.start().await?;
+    early(context, &server, "/v2/a/manifests/latest", "PUT", 413).await
 }
 
 /// Clients that send 32 MiB and read their answer when it comes.
 async fn early(
-    field: &Field<'_>,
+    context: &AttackContext<'_>,
     server: &Server,
     path: &'static str,
     method: &'static str,
     status: u16,
-) -> Result<Row> {
+) -> Result<AttackResult> {
     let address = server.address()?;
-    let clients = field.number(50, 500);
-    let watch = Watch::begin(server)?;
+    let clients = context.number(50, 500);
+    let monitor = Monitor::begin(server)?;
     let attackers = (0..clients).map(|_| {
         tokio::spawn(async move {
             let mut stream = connect(address).await?;
@@ -171,7 +171,7 @@ async fn early(
             clients - answered
         ));
     }
-    watch
+    monitor
         .end(
             format!("{answered} of {clients} saw {status}, the last after {slowest:.1?}"),
             faults,

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::net::TcpStream;
 
-use super::Field;
+use super::context::AttackContext;
+use super::http1::{ask_on, connect};
+use super::monitor::{AttackResult, Monitor};
 use super::tree::{EMPTY, Tree};
-use super::watch::{Row, Watch};
-use super::wire::{ask_on, connect};
 
 /// How long the server may take to let one more in.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// The attacker needs as many files as it has connections.
 pub(super) fn raise_file_limit() -> Result<()> {
@@ -26,12 +26,12 @@ pub(super) fn raise_file_limit() -> Result<()> {
 }
 
 /// A server with few files is asked by one who came before 400 idle ones, and one without that limit holds 2,000.
-pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
-    let few = field.root.join("few");
+pub(super) async fn idle(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let few = context.root.join("few");
     std::fs::create_dir(&few)?;
     let blob = Tree::at(&few.join("data")).blob("a", EMPTY)?;
     let limited = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
-    let server = crate::server::ServerSetup::new(&super::binary(), &few)?
+    let server = crate::server::ServerSetup::new(&super::context::binary(), &few)?
         .wrapped_in(limited)
         .start()
         .await?;
@@ -61,11 +61,11 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
     drop(crowd);
     drop(server);
 
-    let server = field.setup()?.start().await?;
+    let server = context.setup()?.start().await?;
     let (address, resident) = (server.address()?, server.memory()?);
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let crowd = self::crowd(address, 2000).await;
-    tokio::time::sleep(field.hold()).await;
+    tokio::time::sleep(context.hold()).await;
     let each = server.memory()?.saturating_sub(resident) as usize / crowd.len().max(1);
     let note = format!(
         "{} connections, {:.1} KiB each",
@@ -73,14 +73,14 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Row> {
         each as f64 / 1024.0
     );
     drop(crowd);
-    watch.end(note, faults).await
+    monitor.end(note, faults).await
 }
 
 /// As many connections as the server takes.
 async fn crowd(address: SocketAddr, number: usize) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for _ in 0..number {
-        match tokio::time::timeout(PATIENCE, connect(address)).await {
+        match tokio::time::timeout(LIMIT, connect(address)).await {
             Ok(Ok(stream)) => crowd.push(stream),
             Ok(Err(_)) | Err(_) => break,
         }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::future::join_all;
 
-use super::Field;
+use super::context::AttackContext;
+use super::http1::{Answer, ask};
+use super::monitor::{AttackResult, Monitor};
 use super::tree::{EMPTY, MANIFEST, Tree, manifest, subject};
-use super::watch::{Row, Watch};
-use super::wire::{Answer, ask};
 use crate::protocol::digest;
 use crate::server::Settings;
 
@@ -33,8 +33,8 @@ async fn referrers(address: SocketAddr, name: &str) -> Result<Answer> {
 }
 
 /// The empty configuration, which every manifest here names.
-fn tree(field: &Field<'_>) -> Result<Tree> {
-    let tree = Tree::at(&field.data());
+fn tree(context: &AttackContext<'_>) -> Result<Tree> {
+    let tree = Tree::at(&context.data());
     tree.blob("a", EMPTY)?;
     Ok(tree)
 }
@@ -51,13 +51,13 @@ async fn read_at_once(address: SocketAddr, name: &str, readers: usize) -> Result
 }
 
 /// Referrers whose list would be as large as all of them.
-pub(super) async fn wide_referrers(field: &Field<'_>) -> Result<Row> {
-    tree(field)?;
-    let server = field.setup()?.start().await?;
+pub(super) async fn wide_referrers(context: &AttackContext<'_>) -> Result<AttackResult> {
+    tree(context)?;
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
-    let referrer_count = field.number(20, 60);
+    let referrer_count = context.number(20, 60);
     let name = digest(b"of nothing");
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let mut taken = 0;
     for number in 0..referrer_count {
         let artifact = format!("application/{}", "x".repeat(4_000_000));
@@ -71,13 +71,13 @@ pub(super) async fn wide_referrers(field: &Field<'_>) -> Result<Row> {
     let (status, size, took) = read_at_once(address, &name, 4).await?;
     let note =
         format!("{taken} of {referrer_count} taken; 4 readers: {status}, {size} bytes each, {took:.1?}");
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }
 
 /// One referrer, most of whose bytes are keys.
-pub(super) async fn annotations(field: &Field<'_>) -> Result<Row> {
-    tree(field)?;
-    let server = field.setup()?.start().await?;
+pub(super) async fn annotations(context: &AttackContext<'_>) -> Result<AttackResult> {
+    tree(context)?;
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
     let name = digest(b"of nothing");
     let pairs: Vec<String> = (0..345_000)
@@ -87,18 +87,18 @@ pub(super) async fn annotations(field: &Field<'_>) -> Result<Row> {
         "",
         &format!(",\"annotations\":{{{}}}{}", pairs.join(","), subject(&name)),
     );
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let pushed = push(address, &digest(&bytes), &bytes).await?.status;
-    let readers = field.number(16, 64);
+    let readers = context.number(16, 64);
     let (status, size, took) = read_at_once(address, &name, readers).await?;
     let note = format!("push {pushed}; {readers} readers: {status}, {size} bytes each, {took:.1?}");
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }
 
 /// Referrers as registry:2 leaves them, in a registry that may write nothing down.
-pub(super) async fn unindexed_referrers(field: &Field<'_>) -> Result<Row> {
-    let tree = tree(field)?;
-    let referrer_count = field.number(1000, 5000);
+pub(super) async fn unindexed_referrers(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let tree = tree(context)?;
+    let referrer_count = context.number(1000, 5000);
     let name = digest(b"of nothing");
     for number in 0..referrer_count {
         let more = format!(",\"annotations\":{{\"n\":\"{number}\"}}{}", subject(&name));
@@ -108,9 +108,9 @@ pub(super) async fn unindexed_referrers(field: &Field<'_>) -> Result<Row> {
         read_only: true,
         ..Settings::default()
     };
-    let server = field.setup()?.configured(&settings).start().await?;
+    let server = context.setup()?.configured(&settings).start().await?;
     let address = server.address()?;
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let begun = Instant::now();
     let first = referrers(address, &name).await?.is(&[200])?;
     let first_took = begun.elapsed();
@@ -122,19 +122,19 @@ pub(super) async fn unindexed_referrers(field: &Field<'_>) -> Result<Row> {
         first.body.len(),
         begun.elapsed()
     );
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }
 
 /// A repository of many tags, and manifests without one that are deleted.
-pub(super) async fn deletes_among_tags(field: &Field<'_>) -> Result<Row> {
-    let tree = tree(field)?;
-    let tags = field.number(1000, 5000);
+pub(super) async fn deletes_among_tags(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let tree = tree(context)?;
+    let tags = context.number(1000, 5000);
     let tagged = tree.manifest("a", &manifest("", ""))?;
     for number in 0..tags {
         tree.tag("a", &format!("t{number}"), &tagged)?;
     }
     let mut others = Vec::new();
-    for number in 0..field.number(4, 20) {
+    for number in 0..context.number(4, 20) {
         others.push(tree.manifest(
             "a",
             &manifest("", &format!(",\"annotations\":{{\"n\":\"{number}\"}}")),
@@ -144,9 +144,9 @@ pub(super) async fn deletes_among_tags(field: &Field<'_>) -> Result<Row> {
         delete: true,
         ..Settings::default()
     };
-    let server = field.setup()?.configured(&settings).start().await?;
+    let server = context.setup()?.configured(&settings).start().await?;
     let address = server.address()?;
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let mut slowest = Duration::ZERO;
     for name in &others {
         let begun = Instant::now();
@@ -155,16 +155,16 @@ pub(super) async fn deletes_among_tags(field: &Field<'_>) -> Result<Row> {
             .is(&[202])?;
         slowest = slowest.max(begun.elapsed());
     }
-    watch
+    monitor
         .end(format!("{tags} tags, {slowest:.1?} at most"), Vec::new())
         .await
 }
 
 /// One manifest that names one blob, or as many unknown ones, 36,000 times.
-pub(super) async fn many_layers(field: &Field<'_>) -> Result<Row> {
-    let tree = tree(field)?;
+pub(super) async fn many_layers(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let tree = tree(context)?;
     let layer = tree.blob("a", b"layer")?;
-    let server = field.setup()?.start().await?;
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
     let descriptor = |name: &str| format!("{{\"mediaType\":\"a/b\",\"digest\":\"{name}\",\"size\":5}}");
     let same = manifest(&vec![descriptor(&layer); 36_000].join(","), "");
@@ -177,7 +177,7 @@ pub(super) async fn many_layers(field: &Field<'_>) -> Result<Row> {
         .map(|byte| char::from(*byte))
         .collect::<String>();
     let wide = wide.replacen(":2,", &format!(":\"{}\",", "9".repeat(4_000_000)), 1);
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let (mut notes, mut faults) = (Vec::new(), Vec::new());
     for (what, bytes) in [
         ("same", &same),
@@ -191,5 +191,5 @@ pub(super) async fn many_layers(field: &Field<'_>) -> Result<Row> {
             faults.push(format!("{what}: an error of {} bytes", answer.body.len()));
         }
     }
-    watch.end(notes.join(", "), faults).await
+    monitor.end(notes.join(", "), faults).await
 }

@@ -10,7 +10,7 @@ use h2::{RecvStream, SendStream};
 use http::{Method, Request, Response};
 use tokio::task::JoinHandle;
 
-use super::wire;
+use super::http1;
 
 /// How long the server may take to say how many streams it takes, or to take one more.
 const READY: Duration = Duration::from_millis(300);
@@ -30,7 +30,7 @@ pub(super) struct Stream {
 impl Connection {
     /// Connects; `window` is what a stream of the server may send before it is given more.
     pub(super) async fn open(address: SocketAddr, window: u32) -> Result<Self> {
-        let stream = wire::connect(address).await?;
+        let stream = http1::connect(address).await?;
         let (requests, connection) = client::Builder::new()
             .initial_window_size(window)
             .handshake(stream)
@@ -92,7 +92,7 @@ impl Stream {
     }
 
     /// The head of the answer, if it comes in time.
-    pub(super) async fn answer(self, patience: Duration) -> Option<Response<RecvStream>> {
-        tokio::time::timeout(patience, self.response).await.ok()?.ok()
+    pub(super) async fn answer(self, limit: Duration) -> Option<Response<RecvStream>> {
+        tokio::time::timeout(limit, self.response).await.ok()?.ok()
     }
 }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
 
-use super::Field;
+use super::context::AttackContext;
+use super::http1::{ask, ask_on, connect_from, login};
 use super::http2::Connection;
-use super::watch::{Row, Watch};
-use super::wire::{ask, ask_on, connect_from, login};
+use super::monitor::{AttackResult, Monitor};
 use crate::server::{Server, Settings};
 
 /// What Apache's documentation recommends and registry:2's image makes is 5; people who took care have 10.
@@ -23,8 +23,8 @@ const UPLOADS: &str = "/v2/a/blobs/uploads/";
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A server with users whose password is `right`, and more lines in their file.
-async fn start(field: &Field<'_>, more: &str) -> Result<(Server, PathBuf)> {
-    let path = field.root.join("users");
+async fn start(context: &AttackContext<'_>, more: &str) -> Result<(Server, PathBuf)> {
+    let path = context.root.join("users");
     let mut text = more.to_owned();
     for user in USERS {
         text += &format!("{user}:{}\n", bcrypt::hash("right", COST)?);
@@ -34,7 +34,7 @@ async fn start(field: &Field<'_>, more: &str) -> Result<(Server, PathBuf)> {
         htpasswd: Some(path.clone()),
         ..Settings::default()
     };
-    let setup = field
+    let setup = context
         .setup()?
         .with("REGISTRY_HTTP_H2C_ENABLED", "true")
         .configured(&settings);
@@ -42,12 +42,12 @@ async fn start(field: &Field<'_>, more: &str) -> Result<(Server, PathBuf)> {
 }
 
 /// Each connection sends as much of its bodies as it may while its passwords are checked.
-pub(super) async fn filled_windows(field: &Field<'_>) -> Result<Row> {
-    let (server, _) = start(field, "").await?;
+pub(super) async fn filled_windows(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let (server, _) = start(context, "").await?;
     let address = server.address()?;
-    let (connections, streams) = (field.number(40, 100), field.number(4, 8));
+    let (connections, streams) = (context.number(40, 100), context.number(4, 8));
     let body = Bytes::from(vec![0; 4 << 20]);
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let attackers = (0..connections).map(|number| {
         let body = body.clone();
         tokio::spawn(async move {
@@ -70,19 +70,19 @@ pub(super) async fn filled_windows(field: &Field<'_>) -> Result<Row> {
     for attacker in join_all(attackers).await {
         open.push(attacker??);
     }
-    tokio::time::sleep(field.hold()).await;
+    tokio::time::sleep(context.hold()).await;
     let sent: usize = open.iter().map(|(_, _, sent)| sent).sum();
     drop(open);
     let note = format!("{connections} × {streams}, {} MB were taken", sent / 1_000_000);
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }
 
 /// The start, logins as that user, others' logins, and a user who is taken out.
-pub(super) async fn costly_hash(field: &Field<'_>) -> Result<Row> {
+pub(super) async fn costly_hash(context: &AttackContext<'_>) -> Result<AttackResult> {
     let dear = bcrypt::hash("right", 4)?.replacen("$04$", "$31$", 1);
-    let (server, path) = start(field, &format!("slow:{dear}\n")).await?;
+    let (server, path) = start(context, &format!("slow:{dear}\n")).await?;
     let address = server.address()?;
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let mut faults = Vec::new();
     let base = async |user: &str| ask(address, "GET", "/v2/", &[&login(user, "right")], b"").await;
     let begun = Instant::now();
@@ -110,14 +110,14 @@ pub(super) async fn costly_hash(field: &Field<'_>) -> Result<Row> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     base("ben").await?.is(&[200])?;
-    watch.end(format!("refused within {said:.1?}"), faults).await
+    monitor.end(format!("refused within {said:.1?}"), faults).await
 }
 
 /// Many wrong logins at any moment from one address, and the first logins of others from another.
-pub(super) async fn storm(field: &Field<'_>) -> Result<Row> {
-    let (server, _) = start(field, "").await?;
+pub(super) async fn storm(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let (server, _) = start(context, "").await?;
     let address = server.address()?;
-    let watch = Watch::begin(&server)?;
+    let monitor = Monitor::begin(&server)?;
     let attackers: Vec<_> = (0..200)
         .map(|number| {
             tokio::spawn(async move {
@@ -135,7 +135,7 @@ pub(super) async fn storm(field: &Field<'_>) -> Result<Row> {
             })
         })
         .collect();
-    tokio::time::sleep(field.hold()).await;
+    tokio::time::sleep(context.hold()).await;
     let mut slowest = Duration::ZERO;
     let mut faults = Vec::new();
     for user in USERS {
@@ -162,5 +162,5 @@ pub(super) async fn storm(field: &Field<'_>) -> Result<Row> {
     for attacker in attackers {
         attacker.abort();
     }
-    watch.end(note, faults).await
+    monitor.end(note, faults).await
 }

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::Field;
-use super::watch::{Row, Watch};
-use super::wire::ask;
+use super::context::AttackContext;
+use super::http1::ask;
+use super::monitor::{AttackResult, Monitor};
 
 /// Sessions that nobody uses, in repositories as deep as names go, and then the list of repositories.
-pub(super) async fn deep(field: &Field<'_>) -> Result<Row> {
-    let server = field.setup()?.start().await?;
+pub(super) async fn deep(context: &AttackContext<'_>) -> Result<AttackResult> {
+    let server = context.setup()?.start().await?;
     let address = server.address()?;
-    let repositories = field.number(100, 600);
-    let watch = Watch::begin(&server)?;
+    let repositories = context.number(100, 600);
+    let monitor = Monitor::begin(&server)?;
     for number in 0..repositories {
         let name = format!("{}n{number}", "a/".repeat(120));
         ask(address, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"")
@@ -27,5 +27,5 @@ pub(super) async fn deep(field: &Field<'_>) -> Result<Row> {
         listed.status,
         begun.elapsed()
     );
-    watch.end(note, Vec::new()).await
+    monitor.end(note, Vec::new()).await
 }

@@ -12,16 +12,16 @@ use anyhow::{Context as _, Result, ensure};
 use crate::server::Server;
 
 /// Between two probes.
-const PACE: Duration = Duration::from_millis(50);
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// A probe that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(30);
 /// How long the memory has to go back.
-const QUIET: Duration = Duration::from_secs(3);
+const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 /// What memory that went back may be above what it was before.
-const NEAR: u64 = 8_000_000;
+const SETTLED_WITHIN: u64 = 8_000_000;
 
 /// What one attack did.
-pub(super) struct Row {
+pub(super) struct AttackResult {
     before: u64,
     pub(super) peak: u64,
     after: u64,
@@ -33,7 +33,7 @@ pub(super) struct Row {
     pub(super) faults: Vec<String>,
 }
 
-impl Row {
+impl AttackResult {
     pub(super) const HEAD: &str = "attack                                          before    peak   after    p50    p99  lost  \
                                    (MB, MB, MB, ms, ms, probes)";
 
@@ -62,14 +62,14 @@ impl Row {
 }
 
 /// An attack that is under way.
-pub(super) struct Watch<'a> {
+pub(super) struct Monitor<'a> {
     server: &'a Server,
     before: u64,
     over: Arc<AtomicBool>,
     probes: JoinHandle<(Vec<Duration>, usize)>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Monitor<'a> {
     /// Begins to look.
     ///
     /// # Errors
@@ -95,17 +95,17 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// The server is gone.
-    pub(super) async fn end(self, note: String, faults: Vec<String>) -> Result<Row> {
+    pub(super) async fn end(self, note: String, faults: Vec<String>) -> Result<AttackResult> {
         let quiet = Instant::now();
-        while self.server.memory()? > self.before + NEAR && quiet.elapsed() < QUIET {
-            tokio::time::sleep(PACE).await;
+        while self.server.memory()? > self.before + SETTLED_WITHIN && quiet.elapsed() < SETTLE_LIMIT {
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
         self.over.store(true, Ordering::Relaxed);
         let (mut probes, failed) = tokio::task::spawn_blocking(move || self.probes.join())
             .await?
             .map_err(|_| anyhow::anyhow!("the probes ended early"))?;
         probes.sort();
-        Ok(Row {
+        Ok(AttackResult {
             before: self.before,
             peak: self.server.peak_memory()?,
             after: self.server.memory()?,
@@ -135,14 +135,14 @@ fn probe(address: SocketAddr, over: &AtomicBool) -> (Vec<Duration>, usize) {
             }
             Err(_) => failed += 1,
         }
-        std::thread::sleep(PACE.saturating_sub(begun.elapsed()));
+        std::thread::sleep(PROBE_INTERVAL.saturating_sub(begun.elapsed()));
     }
     (took, failed)
 }
 
 /// One `GET /v2/`, whatever the answer, with the connection kept.
 fn ask(mut stream: TcpStream) -> Result<TcpStream> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(LIMIT))?;
     stream.set_nodelay(true)?;
     stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: probe.example\r\n\r\n")?;
     let mut head = Vec::new();

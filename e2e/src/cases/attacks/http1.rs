@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// An answer.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub(super) async fn ask_on(
 
 /// Reads an answer.
 pub(super) async fn answer(stream: impl tokio::io::AsyncRead + Unpin, bodyless: bool) -> Result<Answer> {
-    tokio::time::timeout(PATIENCE, read(stream, bodyless))
+    tokio::time::timeout(LIMIT, read(stream, bodyless))
         .await
         .context("no answer in time")?
 }
