@@ -22,6 +22,12 @@ pub fn checkout() -> PathBuf {
         .to_owned()
 }
 
+/// The server's program as the image of this checkout has it.
+#[must_use]
+pub fn server_program() -> PathBuf {
+    checkout().join("dist/registry-server")
+}
+
 /// Builds both images from `dist/` and loads those that changed; Pods of a changed image are deleted, so that their
 /// owners start them anew. Gives the names of the changed ones.
 ///

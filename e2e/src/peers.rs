@@ -46,7 +46,7 @@ impl ServerKind {
             // Installed with the suite's packages.
             ServerKind::V2 => Ok(PathBuf::from("/usr/bin/docker-registry")),
             ServerKind::V3 => Tool::Distribution.path(cache, |_| ()).await,
-            ServerKind::Ours => Ok(images::checkout().join("dist/registry-server")),
+            ServerKind::Ours => Ok(images::server_program()),
         }
     }
 

@@ -9,9 +9,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::server::binary;
 use crate::cache::Cache;
 use crate::exec::Exec;
+use crate::images;
 use crate::protocol::noise;
 use crate::runner::Bench;
 use crate::server::ServerSetup;
@@ -30,7 +30,7 @@ pub(super) async fn artifacts_go_round(bench: &Bench<'_>) -> Result<()> {
         regctl: Exec::new(Tool::Regctl.path(&cache, |_| ()).await?),
         home: bench.dir.to_owned(),
     };
-    let server = ServerSetup::new(&binary(), bench.dir)?
+    let server = ServerSetup::new(&images::server_program(), bench.dir)?
         .with("REGISTRY_STORAGE_DELETE_ENABLED", "true")
         .start()
         .await?;

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::server::binary;
 use crate::cache::Cache;
 use crate::exec::Exec;
+use crate::images;
 use crate::runner::Bench;
 use crate::server::ServerSetup;
 use crate::tools::Tool;
@@ -32,8 +32,8 @@ pub(super) async fn conformance(bench: &Bench<'_>) -> Result<()> {
             let dir = bench.dir.join(format!("{name}-{version}"));
             std::fs::create_dir(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
             // As in the configuration that registry:3 comes with.
-            let mut setup =
-                ServerSetup::new(&binary(), &dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+            let mut setup = ServerSetup::new(&images::server_program(), &dir)?
+                .with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
             if let Some(references) = references {
                 setup = setup
                     .with("REGISTRY_VALIDATION_MANIFESTS_REFERENCES", references)

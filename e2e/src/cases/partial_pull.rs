@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::server::binary;
 use crate::exec::Exec;
+use crate::images;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::ServerSetup;
@@ -21,7 +21,9 @@ const CHANGED: [u64; 3] = [3, 17, 42];
 
 /// skopeo pushes two images that differ in three files of sixty, and pulls both into one storage.
 pub(super) async fn only_what_changed_is_pulled(bench: &Bench<'_>) -> Result<()> {
-    let server = ServerSetup::new(&binary(), bench.dir)?.start().await?;
+    let server = ServerSetup::new(&images::server_program(), bench.dir)?
+        .start()
+        .await?;
     let host = server.base().authority().to_owned();
     let storage = bench.dir.join("storage.conf");
     fs::write(&storage, storage_settings(bench.dir))?;

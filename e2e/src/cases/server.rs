@@ -1,7 +1,5 @@
 //! One server process: what it keeps when it is killed, how much memory it takes.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 
 use crate::differential;
@@ -18,7 +16,7 @@ const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
 /// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
 pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()> {
-    let setup = ServerSetup::new(&binary(), bench.dir)?;
+    let setup = ServerSetup::new(&images::server_program(), bench.dir)?;
     let bytes = noise(7, 64 * MIB);
     let name = digest(&bytes);
 
@@ -65,7 +63,7 @@ pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()
 /// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
 pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     const ROUNDS: u64 = 20;
-    let setup = ServerSetup::new(&binary(), bench.dir)?;
+    let setup = ServerSetup::new(&images::server_program(), bench.dir)?;
     for round in 0..ROUNDS {
         let bytes = noise(round + 100, 300_000);
         let name = digest(&bytes);
@@ -102,7 +100,9 @@ pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) ->
 /// A 2 GiB push, measured by the kernel.
 pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     const SIZE: u64 = 2 << 30;
-    let running = ServerSetup::new(&binary(), bench.dir)?.start().await?;
+    let running = ServerSetup::new(&images::server_program(), bench.dir)?
+        .start()
+        .await?;
     let base = running.base().clone();
     // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
     let source = bench.dir.join("layer");
@@ -169,9 +169,4 @@ pub(super) async fn answers_are_the_peers(bench: &Bench<'_>) -> Result<()> {
         bench.note(note);
     }
     Ok(())
-}
-
-/// The server of this checkout, as the images hold it.
-pub(super) fn binary() -> PathBuf {
-    images::checkout().join("dist/registry-server")
 }

@@ -31,7 +31,7 @@ pub(super) async fn idle(context: &AttackContext<'_>) -> Result<AttackResult> {
     std::fs::create_dir(&few)?;
     let blob = Tree::at(&few.join("data")).blob("a", EMPTY)?;
     let limited = ["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""].map(str::to_owned);
-    let server = crate::server::ServerSetup::new(&super::context::binary(), &few)?
+    let server = crate::server::ServerSetup::new(&crate::images::server_program(), &few)?
         .wrapped_in(limited)
         .start()
         .await?;

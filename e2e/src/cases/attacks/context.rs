@@ -33,15 +33,10 @@ impl AttackContext<'_> {
     }
 
     pub(super) fn setup(&self) -> Result<ServerSetup> {
-        ServerSetup::new(&binary(), self.root)
+        ServerSetup::new(&images::server_program(), self.root)
     }
 
     pub(super) fn data(&self) -> PathBuf {
         self.root.join("data")
     }
-}
-
-/// The server of this checkout, as the images hold it.
-pub(super) fn binary() -> PathBuf {
-    images::checkout().join("dist/registry-server")
 }

@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::client::{ScenarioClient, Sent};
 use super::scenario::Scenario;
-use crate::cases::server::binary;
+use crate::images;
 use crate::server::ServerSetup;
 use crate::strace::{self, Strace, Syscall};
 
@@ -142,6 +142,6 @@ pub(super) fn prepare(dir: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;
     let program = dir.join("registry-server");
-    std::fs::copy(binary(), &program).context("cannot copy the server's program")?;
+    std::fs::copy(images::server_program(), &program).context("cannot copy the server's program")?;
     Ok(program)
 }

@@ -44,8 +44,8 @@ impl<'a> ProxiedServer<'a> {
         change: impl FnOnce(ServerSetup, &Edge) -> ServerSetup,
     ) -> Result<Self> {
         let edge = Edge::new(bench.dir)?;
-        let binary = images::checkout().join("dist/registry-server");
-        let setup = ServerSetup::new(&binary, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+        let setup = ServerSetup::new(&images::server_program(), bench.dir)?
+            .with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
         let setup = change(setup, &edge);
         Ok(Self {
             bench,

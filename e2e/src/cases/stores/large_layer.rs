@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
 
 use crate::cache::Cache;
-use crate::cases::server::binary;
 use crate::exec::Exec;
+use crate::images;
 use crate::runner::Bench;
 use crate::server::{ServerSetup, Settings};
 use crate::stores::{self, StoreSetup};
@@ -35,7 +35,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
     };
     let root = bench.dir.join("server");
     std::fs::create_dir_all(&root)?;
-    let running = ServerSetup::new(&binary(), &root)?
+    let running = ServerSetup::new(&images::server_program(), &root)?
         .configured(&settings)
         .start()
         .await?;
