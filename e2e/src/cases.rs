@@ -9,9 +9,9 @@ use crate::runner::Case;
 mod artifacts;
 pub mod attacks;
 mod basics;
-mod both_ways;
 mod clients;
 mod conformance;
+mod data_compatibility;
 mod docker_run;
 mod durability;
 mod ingress;
@@ -85,37 +85,37 @@ pub fn all() -> Vec<Case> {
         case!(
             machine Client,
             "a tree of registry:2, registry:3 or ours is served by the others with the same answers",
-            both_ways::trees_are_served_with_the_same_answers
+            data_compatibility::trees_are_served_with_the_same_answers
         ),
         case!(
             machine Client,
             "an upload begun on one server is finished on the other",
-            both_ways::uploads_change_hands
+            data_compatibility::uploads_change_hands
         ),
         case!(
             machine Client,
             "a referrer that another server pushes or deletes is seen",
-            both_ways::referrers_of_another_server_are_seen
+            data_compatibility::referrers_of_another_server_are_seen
         ),
         case!(
             machine Client,
             "what registry:2 kept of the first image format is served as stored",
-            both_ways::old_manifests_are_served
+            data_compatibility::old_manifests_are_served
         ),
         case!(
             machine Client,
             "a blob torn in another server's tree is healed by a push",
-            both_ways::a_torn_blob_is_healed
+            data_compatibility::a_torn_blob_is_healed
         ),
         case!(
             machine Client,
             "the others' garbage collection keeps what is tagged in our tree",
-            both_ways::their_collection_keeps_what_is_tagged
+            data_compatibility::their_collection_keeps_what_is_tagged
         ),
         case!(
             machine Client,
             "an abandoned upload is purged by any server",
-            both_ways::abandoned_uploads_are_purged
+            data_compatibility::abandoned_uploads_are_purged
         ),
         case!(
             machine Client,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use reqwest::Url;
 
-use super::{PEERS, Store};
+use super::shared_store::{PEERS, SharedStore};
 use crate::peers::ServerKind;
 use crate::protocol::{Session, digest, noise};
 use crate::runner::Bench;
@@ -15,45 +15,57 @@ use crate::server::Server;
 const CUTS: [usize; 7] = [1, 64, 1000, 4096, 1 << 20, (1 << 20) + 1, 3_000_007];
 
 /// What one server sends after another: who takes which part, in order. The last one ends the upload.
-const RELAYS: [&[Hand]; 6] = [
-    &[Hand::Mine, Hand::Theirs],
-    &[Hand::Theirs, Hand::Mine],
-    &[Hand::Mine, Hand::Theirs, Hand::Mine],
-    &[Hand::Theirs, Hand::Mine, Hand::Theirs],
-    &[Hand::Mine, Hand::Theirs, Hand::Theirs, Hand::Mine, Hand::Mine],
-    &[Hand::Theirs, Hand::Mine, Hand::Mine, Hand::Theirs, Hand::Theirs],
+const HANDOVERS: [&[Sender]; 6] = [
+    &[Sender::Ours, Sender::Theirs],
+    &[Sender::Theirs, Sender::Ours],
+    &[Sender::Ours, Sender::Theirs, Sender::Ours],
+    &[Sender::Theirs, Sender::Ours, Sender::Theirs],
+    &[
+        Sender::Ours,
+        Sender::Theirs,
+        Sender::Theirs,
+        Sender::Ours,
+        Sender::Ours,
+    ],
+    &[
+        Sender::Theirs,
+        Sender::Ours,
+        Sender::Ours,
+        Sender::Theirs,
+        Sender::Theirs,
+    ],
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hand {
-    Mine,
+enum Sender {
+    Ours,
     Theirs,
 }
 
 /// Every relay at every cut, between ours and each peer, both up at the same time; the blob is read back from both.
 pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<()> {
     for peer in PEERS {
-        let store = Store::new(bench, &format!("relay-{}", peer.name())).await?;
+        let store = SharedStore::new(bench, &format!("relay-{}", peer.name())).await?;
         let theirs = store.serve(peer).await?;
-        let mine = store.serve(ServerKind::Ours).await?;
-        let server = |hand| match hand {
-            Hand::Mine => &mine,
-            Hand::Theirs => &theirs,
+        let ours = store.serve(ServerKind::Ours).await?;
+        let server = |sender| match sender {
+            Sender::Ours => &ours,
+            Sender::Theirs => &theirs,
         };
         let (mut uploads, mut handovers) = (0, 0);
-        for (number, relay) in RELAYS.iter().enumerate() {
+        for (number, senders) in HANDOVERS.iter().enumerate() {
             for cut in CUTS {
-                for last in [Last::Put, Last::PatchThenPut, Last::Sha512] {
+                for finish in [Finish::Put, Finish::PatchThenPut, Finish::Sha512] {
                     // Noise of its own each time: a blob that is there already would hide a wrong one.
                     uploads += 1;
-                    let bytes = noise(uploads + 1_000, cut * relay.len() + number);
+                    let bytes = noise(uploads + 1_000, cut * senders.len() + number);
                     let name = format!("relay/cut{cut}");
-                    let servers: Vec<&Server> = relay.iter().map(|hand| server(*hand)).collect();
-                    run(&name, &bytes, cut, &servers, last).await.with_context(|| {
-                        format!("{relay:?} with {}, {cut} bytes each, {last:?}", peer.name())
+                    let servers: Vec<&Server> = senders.iter().map(|sender| server(*sender)).collect();
+                    run(&name, &bytes, cut, &servers, finish).await.with_context(|| {
+                        format!("{senders:?} with {}, {cut} bytes each, {finish:?}", peer.name())
                     })?;
-                    handovers += relay.windows(2).filter(|pair| pair[0] != pair[1]).count();
-                    for reader in [&mine, &theirs] {
+                    handovers += senders.windows(2).filter(|pair| pair[0] != pair[1]).count();
+                    for reader in [&ours, &theirs] {
                         let read = reader.repository(&name).blob(&digest(&bytes)).await?;
                         ensure!(read == bytes, "the blob read back differs");
                     }
@@ -73,7 +85,7 @@ pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<
 
 /// How the last one ends the upload.
 #[derive(Debug, Clone, Copy)]
-enum Last {
+enum Finish {
     /// With a PUT that has the rest.
     Put,
     /// With the rest first.
@@ -82,7 +94,7 @@ enum Last {
     Sha512,
 }
 
-async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], last: Last) -> Result<()> {
+async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], finish: Finish) -> Result<()> {
     let (final_server, before) = servers.split_last().context("a relay of nobody")?;
     let first = before.first().unwrap_or(final_server);
     let mut session = first.repository(name).start().await?;
@@ -109,19 +121,19 @@ async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], last: L
     session.location = moved(&session.location, final_server.base())?;
     let repository = final_server.repository(name);
     let rest = bytes.slice(session.received..);
-    match last {
-        Last::Put => repository.finish_with(&session, &digest(bytes), rest).await,
-        Last::PatchThenPut => {
+    match finish {
+        Finish::Put => repository.finish_with(&session, &digest(bytes), rest).await,
+        Finish::PatchThenPut => {
             let session = repository.append(&session, rest).await?;
             repository.finish(&session, &digest(bytes)).await
         }
-        Last::Sha512 => {
+        Finish::Sha512 => {
             let session = repository.append(&session, rest).await?;
             repository
-                .finish(&session, &super::written::sha512(bytes))
+                .finish(&session, &super::content::sha512(bytes))
                 .await?;
             // What is known by one address is granted by the other with a mount from the same repository.
-            repository.is_known(&super::written::sha512(bytes)).await
+            repository.is_known(&super::content::sha512(bytes)).await
         }
     }
 }

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, IF_NONE_MATCH, RANGE};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::Store;
+use super::shared_store::SharedStore;
 use crate::peers::ServerKind;
 use crate::server::Server;
 
@@ -35,7 +35,7 @@ const HEADERS: [&str; 11] = [
 
 /// How ours answers differently on purpose, whatever the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wanted {
+pub(super) enum KnownDifference {
     /// A peer answers `If-None-Match` before it looks whether the manifest is still there; ours says that it is gone.
     Gone,
     /// A repository without tags has none: neither `null` nor no such repository.
@@ -44,7 +44,7 @@ pub(super) enum Wanted {
     OtherName,
 }
 
-impl Wanted {
+impl KnownDifference {
     /// All of them.
     pub(super) const ALL: [Self; 3] = [Self::Gone, Self::NoTags, Self::OtherName];
 
@@ -76,7 +76,7 @@ pub(super) struct Compared {
     /// Answers that were the same.
     pub(super) same: usize,
     /// Answers that differ on purpose.
-    pub(super) wanted: BTreeMap<Wanted, usize>,
+    pub(super) wanted: BTreeMap<KnownDifference, usize>,
 }
 
 /// Asks both for everything in the tree and for a little that is not. Manifests are asked for by sha256 alone:
@@ -85,7 +85,7 @@ pub(super) struct Compared {
 /// # Errors
 /// An answer differs for no known reason.
 pub(super) async fn answers(
-    store: &Store<'_>,
+    store: &SharedStore<'_>,
     kind: ServerKind,
     peer: &Server,
     ours: &Server,
@@ -97,13 +97,13 @@ pub(super) async fn answers(
         asked.len()
     );
     let mut different = Vec::new();
-    let mut wanted = BTreeMap::<Wanted, usize>::new();
+    let mut wanted = BTreeMap::<KnownDifference, usize>::new();
     for question in &asked {
         let (theirs, mine) = tokio::try_join!(question.ask(store, peer), question.ask(store, ours))?;
         if theirs.normal()? == mine.normal()? {
             continue;
         }
-        if let Some(reason) = Wanted::of(question, &theirs, &mine) {
+        if let Some(reason) = KnownDifference::of(question, &theirs, &mine) {
             *wanted.entry(reason).or_default() += 1;
             continue;
         }
@@ -126,7 +126,7 @@ pub(super) async fn answers(
 }
 
 /// The catalog in pages of every size. For 2.8 a repository is what has layers, for 3.1 and for ours what has manifests.
-async fn catalog(store: &Store<'_>, kind: ServerKind, peer: &Server, ours: &Server) -> Result<usize> {
+async fn catalog(store: &SharedStore<'_>, kind: ServerKind, peer: &Server, ours: &Server) -> Result<usize> {
     let mut count = 0;
     for size in ["", "?n=1", "?n=2", "?n=5"] {
         let path = format!("_catalog{size}");
@@ -153,7 +153,7 @@ async fn catalog(store: &Store<'_>, kind: ServerKind, peer: &Server, ours: &Serv
     Ok(count)
 }
 
-async fn pages(store: &Store<'_>, server: &Server, first: &str) -> Result<Vec<String>> {
+async fn pages(store: &SharedStore<'_>, server: &Server, first: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut next = Some(server.base().join(&format!("v2/{first}"))?);
     while let Some(url) = next {
@@ -222,7 +222,7 @@ impl Question {
         self
     }
 
-    async fn ask(&self, store: &Store<'_>, server: &Server) -> Result<Answer> {
+    async fn ask(&self, store: &SharedStore<'_>, server: &Server) -> Result<Answer> {
         let url = server.base().join(&format!("v2/{}", self.path))?;
         let mut request = store
             .http

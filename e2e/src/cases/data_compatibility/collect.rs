@@ -5,8 +5,8 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::written::{self, Hand, MANIFEST};
-use super::{PEERS, Store, host};
+use super::content::{self, MANIFEST, RawClient};
+use super::shared_store::{PEERS, SharedStore, host};
 use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::peers::ServerKind;
@@ -21,16 +21,16 @@ pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Benc
 }
 
 async fn collect_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
-    let ours = Store::new(bench, "written").await?;
+    let ours = SharedStore::new(bench, "written").await?;
     let writer = ours.serve(ServerKind::Ours).await?;
-    written::everything(&ours, ServerKind::Ours, &writer, engine).await?;
-    let named_by_sha512 = written::beyond_theirs(&ours, &writer).await?;
+    content::push_everything(&ours, ServerKind::Ours, &writer, engine).await?;
+    let named_by_sha512 = content::push_sha512_manifest(&ours, &writer).await?;
     let all = whole(&ours, &writer).await?;
     writer.kill().await?;
     for peer in PEERS {
-        let theirs = Store::new(bench, &format!("own-of-{}", peer.name())).await?;
+        let theirs = SharedStore::new(bench, &format!("own-of-{}", peer.name())).await?;
         let writer = theirs.serve(peer).await?;
-        written::everything(&theirs, peer, &writer, engine).await?;
+        content::push_everything(&theirs, peer, &writer, engine).await?;
         writer.kill().await?;
         for options in [&["-d"][..], &[], &["-d", "-m"], &["-m"]] {
             let name = format!("{} garbage-collect {}", peer.name(), options.join(" "));
@@ -59,11 +59,11 @@ async fn collect_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
             }
             // Deleted for want of a tag, whatever ours knew it by.
             let status = if options.contains(&"-m") { 404 } else { 200 };
-            let hand = Hand {
+            let client = RawClient {
                 store: &collected,
                 server: &server,
             };
-            let asked = hand
+            let asked = client
                 .expect(Method::GET, &named_by_sha512, "", Bytes::new(), status)
                 .await;
             asked.with_context(|| name.clone())?;
@@ -83,7 +83,11 @@ async fn collect_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
 }
 
 /// A copy of a store after a peer's `garbage-collect`.
-async fn collected<'a>(store: &Store<'a>, peer: ServerKind, options: &[&str]) -> Result<Store<'a>> {
+async fn collected<'a>(
+    store: &SharedStore<'a>,
+    peer: ServerKind,
+    options: &[&str],
+) -> Result<SharedStore<'a>> {
     let name = store
         .data
         .parent()
@@ -96,7 +100,7 @@ async fn collected<'a>(store: &Store<'a>, peer: ServerKind, options: &[&str]) ->
 }
 
 /// Those of the tagged images of which everything can be read and has its digest; the others are there but not whole.
-async fn whole(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
+async fn whole(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>> {
     let mut whole = Vec::new();
     let at = host(server)?;
     for image in tagged(store, server).await? {
@@ -112,7 +116,7 @@ async fn whole(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
 }
 
 /// Runs a peer's own `garbage-collect`.
-async fn collect(store: &Store<'_>, peer: ServerKind, options: &[&str]) -> Result<String> {
+async fn collect(store: &SharedStore<'_>, peer: ServerKind, options: &[&str]) -> Result<String> {
     let file = store.data.with_file_name("collect.yml");
     std::fs::write(
         &file,
@@ -131,18 +135,18 @@ async fn collect(store: &Store<'_>, peer: ServerKind, options: &[&str]) -> Resul
 }
 
 /// `repository:tag` of every tag whose image is more than a manifest.
-async fn tagged(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
-    let hand = Hand { store, server };
+async fn tagged(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>> {
+    let client = RawClient { store, server };
     let ask = async |path: &str| -> Result<Value> {
         Ok(serde_json::from_slice(
-            &hand.expect(Method::GET, path, "", Bytes::new(), 200).await?,
+            &client.expect(Method::GET, path, "", Bytes::new(), 200).await?,
         )?)
     };
     let catalog = ask("_catalog?n=1000").await?;
     let mut images = Vec::new();
     for name in catalog["repositories"].as_array().context("no repositories")? {
         let name = name.as_str().context("a name that is none")?;
-        // Hand-made manifests have layers no image program would read; they are compared elsewhere.
+        // RawClient-made manifests have layers no image program would read; they are compared elsewhere.
         if name.starts_with("hand/") {
             continue;
         }
@@ -156,11 +160,12 @@ async fn tagged(store: &Store<'_>, server: &Server) -> Result<Vec<String>> {
 }
 
 /// What our list of referrers says of the hand-made image; each entry must be there to be read.
-async fn referrers(store: &Store<'_>, server: &Server) -> Result<usize> {
-    let hand = Hand { store, server };
-    let image = written::manifest(&crate::protocol::noise(51, 50_000), &json!({}));
+async fn referrers(store: &SharedStore<'_>, server: &Server) -> Result<usize> {
+    let client = RawClient { store, server };
+    let image = content::manifest(&crate::protocol::noise(51, 50_000), &json!({}));
     let path = format!("hand/chunks/referrers/{}", digest(&image));
-    let list: Value = serde_json::from_slice(&hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?)?;
+    let list: Value =
+        serde_json::from_slice(&client.expect(Method::GET, &path, "", Bytes::new(), 200).await?)?;
     let listed = list["manifests"].as_array().context("no list")?;
     for entry in listed {
         ensure!(entry["mediaType"] == MANIFEST, "{entry}");
@@ -168,7 +173,7 @@ async fn referrers(store: &Store<'_>, server: &Server) -> Result<usize> {
             "hand/chunks/manifests/{}",
             entry["digest"].as_str().context("no digest")?
         );
-        hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+        client.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
     }
     Ok(listed.len())
 }

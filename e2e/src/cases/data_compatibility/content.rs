@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
-use super::{Store, host};
+use super::shared_store::{SharedStore, host};
 use crate::docker_engine::DockerEngine;
 use crate::exec::Exec;
 use crate::local::BUSYBOX_IMAGE;
@@ -19,8 +19,8 @@ use crate::server::Server;
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Everything, as far as a server of that kind takes it.
-pub(super) async fn everything(
-    store: &Store<'_>,
+pub(super) async fn push_everything(
+    store: &SharedStore<'_>,
     kind: ServerKind,
     server: &Server,
     engine: &DockerEngine,
@@ -55,7 +55,7 @@ async fn by_docker(engine: &DockerEngine, host: &str) -> Result<()> {
 }
 
 /// Images of several layers, an index, a tag that is moved, a copy to a deep name by mounts.
-async fn by_crane(store: &Store<'_>, host: &str) -> Result<()> {
+async fn by_crane(store: &SharedStore<'_>, host: &str) -> Result<()> {
     let clients = &store.clients;
     let image = |tag: &str| format!("{host}/crane/image:{tag}");
     clients.push_image(&image("1"), 3, 300_000, 1).await?;
@@ -74,7 +74,7 @@ async fn by_crane(store: &Store<'_>, host: &str) -> Result<()> {
 }
 
 /// Both image formats, an index with everything in it, an image that is deleted again.
-async fn by_skopeo(store: &Store<'_>, host: &str) -> Result<()> {
+async fn by_skopeo(store: &SharedStore<'_>, host: &str) -> Result<()> {
     let source = format!("docker://{host}/crane/image:1");
     let index = format!("docker://{host}/crane/image:all");
     for (source, target, options) in [
@@ -95,79 +95,90 @@ async fn by_skopeo(store: &Store<'_>, host: &str) -> Result<()> {
 }
 
 /// `skopeo copy` between servers without TLS.
-pub(super) fn skopeo(store: &Store<'_>, from: &str, to: &str) -> Exec {
+pub(super) fn skopeo(store: &SharedStore<'_>, from: &str, to: &str) -> Exec {
     let copy = store.clients.skopeo_copy();
     copy.args(["--src-tls-verify=false", "--dest-tls-verify=false", from, to])
 }
 
 /// What the clients above do not: chunks, artifacts, referrers, sha512, deletions, leftovers.
-async fn by_hand(store: &Store<'_>, kind: ServerKind, server: &Server) -> Result<()> {
-    let hand = Hand { store, server };
+async fn by_hand(store: &SharedStore<'_>, kind: ServerKind, server: &Server) -> Result<()> {
+    let client = RawClient { store, server };
     let blob = noise(51, 50_000);
-    hand.chunks("hand/chunks", &blob).await?;
-    let image = hand.image("hand/chunks", "1", &json!({}), &blob).await?;
+    client.chunks("hand/chunks", &blob).await?;
+    let image = client.image("hand/chunks", "1", &json!({}), &blob).await?;
     // A manifest that does not say what it is, an artifact, and two that refer to the image, one without a tag.
-    hand.image("hand/chunks", "untyped", &json!({"mediaType": null}), &blob)
+    client
+        .image("hand/chunks", "untyped", &json!({"mediaType": null}), &blob)
         .await?;
-    hand.image(
-        "hand/chunks",
-        "artifact",
-        &json!({"artifactType": "application/vnd.example.sbom"}),
-        &blob,
-    )
-    .await?;
+    client
+        .image(
+            "hand/chunks",
+            "artifact",
+            &json!({"artifactType": "application/vnd.example.sbom"}),
+            &blob,
+        )
+        .await?;
     let subject = json!({"mediaType": MANIFEST, "digest": digest(&image), "size": image.len()});
-    hand.image("hand/chunks", "signed", &json!({"subject": subject}), &blob)
+    client
+        .image("hand/chunks", "signed", &json!({"subject": subject}), &blob)
         .await?;
     let untagged = json!({"subject": subject, "annotations": {"tagged": "no"}});
-    hand.image("hand/chunks", "", &untagged, &blob).await?;
+    client.image("hand/chunks", "", &untagged, &blob).await?;
 
     // A blob under sha512 too, and in a repository that has nothing else.
-    hand.blob("hand/sha512", &blob, &sha512(&blob)).await?;
+    client.blob("hand/sha512", &blob, &sha512(&blob)).await?;
     let name = digest(&blob);
     let mount = format!("hand/mounted/blobs/uploads/?mount={name}&from=hand/chunks");
-    hand.expect(Method::POST, &mount, "", Bytes::new(), 201).await?;
+    client.expect(Method::POST, &mount, "", Bytes::new(), 201).await?;
 
     // Deleted: a blob, a manifest by its digest, and a tag where that is possible.
     for text in ["first", "second"] {
-        hand.blob("hand/deleted", text.as_bytes(), &digest(text.as_bytes()))
+        client
+            .blob("hand/deleted", text.as_bytes(), &digest(text.as_bytes()))
             .await?;
     }
     let path = format!("hand/deleted/blobs/{}", digest(b"first"));
-    hand.expect(Method::DELETE, &path, "", Bytes::new(), 202).await?;
+    client
+        .expect(Method::DELETE, &path, "", Bytes::new(), 202)
+        .await?;
     let second = Bytes::from_static(b"second");
-    hand.image(
-        "hand/deleted",
-        "kept",
-        &json!({"annotations": {"a": "kept"}}),
-        &second,
-    )
-    .await?;
-    let gone = hand.image("hand/deleted", "gone", &json!({}), &second).await?;
+    client
+        .image(
+            "hand/deleted",
+            "kept",
+            &json!({"annotations": {"a": "kept"}}),
+            &second,
+        )
+        .await?;
+    let gone = client.image("hand/deleted", "gone", &json!({}), &second).await?;
     let path = format!("hand/deleted/manifests/{}", digest(&gone));
-    hand.expect(Method::DELETE, &path, "", Bytes::new(), 202).await?;
-    hand.image(
-        "hand/deleted",
-        "untagged",
-        &json!({"annotations": {"a": "b"}}),
-        &second,
-    )
-    .await?;
+    client
+        .expect(Method::DELETE, &path, "", Bytes::new(), 202)
+        .await?;
+    client
+        .image(
+            "hand/deleted",
+            "untagged",
+            &json!({"annotations": {"a": "b"}}),
+            &second,
+        )
+        .await?;
     match kind {
         ServerKind::V2 => {}
         ServerKind::V3 | ServerKind::Ours => {
-            hand.expect(
-                Method::DELETE,
-                "hand/deleted/manifests/untagged",
-                "",
-                Bytes::new(),
-                202,
-            )
-            .await?;
+            client
+                .expect(
+                    Method::DELETE,
+                    "hand/deleted/manifests/untagged",
+                    "",
+                    Bytes::new(),
+                    202,
+                )
+                .await?;
         }
     }
     // An upload given up, and one that nobody will end.
-    let server = hand.server;
+    let server = client.server;
     server.repository("hand/empty").start().await?;
     let session = server.repository("hand/half").start().await?;
     server.repository("hand/half").append(&session, blob).await?;
@@ -175,17 +186,21 @@ async fn by_hand(store: &Store<'_>, kind: ServerKind, server: &Server) -> Result
 }
 
 /// A manifest without a tag that only ours can name: by sha512. Gives its path.
-pub(super) async fn beyond_theirs(store: &Store<'_>, server: &Server) -> Result<String> {
-    let hand = Hand { store, server };
+pub(super) async fn push_sha512_manifest(store: &SharedStore<'_>, server: &Server) -> Result<String> {
+    let client = RawClient { store, server };
     let blob = noise(51, 50_000);
     let manifest = manifest(&blob, &json!({"annotations": {"by": "sha512"}}));
     let path = format!("hand/chunks/manifests/{}", sha512(&manifest));
-    hand.expect(Method::PUT, &path, MANIFEST, manifest, 201).await?;
+    client.expect(Method::PUT, &path, MANIFEST, manifest, 201).await?;
     Ok(path)
 }
 
 /// docker, crane and skopeo pull from `server` what was written.
-pub(super) async fn is_pulled(store: &Store<'_>, server: &Server, engine: &DockerEngine) -> Result<()> {
+pub(super) async fn pull_everything(
+    store: &SharedStore<'_>,
+    server: &Server,
+    engine: &DockerEngine,
+) -> Result<()> {
     let host = host(server)?;
     for name in [
         "docker/busybox:1",
@@ -244,12 +259,12 @@ pub(super) fn manifest(blob: &[u8], changes: &Value) -> Bytes {
 }
 
 /// Single requests to one server.
-pub(super) struct Hand<'a> {
-    pub(super) store: &'a Store<'a>,
+pub(super) struct RawClient<'a> {
+    pub(super) store: &'a SharedStore<'a>,
     pub(super) server: &'a Server,
 }
 
-impl Hand<'_> {
+impl RawClient<'_> {
     /// A request below `v2/` that must be answered with `status`; gives the body.
     pub(super) async fn expect(
         &self,

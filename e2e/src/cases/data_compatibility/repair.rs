@@ -5,8 +5,8 @@ use bytes::Bytes;
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
-use super::written::{Hand, skopeo};
-use super::{PEERS, Store, host};
+use super::content::{RawClient, skopeo};
+use super::shared_store::{PEERS, SharedStore, host};
 use crate::peers::ServerKind;
 use crate::protocol::{digest, noise};
 use crate::runner::Bench;
@@ -19,7 +19,7 @@ const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// skopeo pushes a signed manifest of the first format to 2.8, which keeps it without signatures and signs it anew for
 /// whoever asks. Ours has no key to sign with: it serves what is stored, by tag and by digest, under the type of that.
 pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Result<()> {
-    let store = Store::new(bench, "old").await?;
+    let store = SharedStore::new(bench, "old").await?;
     let old = store
         .serve_with(
             ServerKind::V2,
@@ -102,17 +102,17 @@ pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Res
 pub(in super::super) async fn a_torn_blob_is_healed(bench: &Bench<'_>) -> Result<()> {
     let mut healed = 0;
     for peer in PEERS {
-        let store = Store::new(bench, &format!("torn-{}", peer.name())).await?;
+        let store = SharedStore::new(bench, &format!("torn-{}", peer.name())).await?;
         let theirs = store.serve(peer).await?;
         let mine = store.serve(ServerKind::Ours).await?;
         for (number, length) in [(0, 0), (1, 1), (2, 70_000)] {
             let bytes = noise(71 + number, 100_000);
             let name = digest(&bytes);
-            let hand = Hand {
+            let client = RawClient {
                 store: &store,
                 server: &theirs,
             };
-            hand.blob("torn/blob", &bytes, &name).await?;
+            client.blob("torn/blob", &bytes, &name).await?;
             let hex = name.trim_start_matches("sha256:");
             let data = store
                 .tree()
@@ -125,7 +125,7 @@ pub(in super::super) async fn a_torn_blob_is_healed(bench: &Bench<'_>) -> Result
                 .open(&data)
                 .with_context(|| format!("no `{}`", data.display()))?
                 .set_len(length)?;
-            Hand {
+            RawClient {
                 store: &store,
                 server: &mine,
             }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::written::{Hand, MANIFEST, manifest};
-use super::{PEERS, Store};
+use super::content::{MANIFEST, RawClient, manifest};
+use super::shared_store::{PEERS, SharedStore};
 use crate::peers::ServerKind;
 use crate::protocol::digest;
 use crate::runner::Bench;
@@ -19,9 +19,9 @@ const NAME: &str = "refer/image";
 pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench<'_>) -> Result<()> {
     let mut looks = 0;
     for peer in PEERS {
-        let store = Store::new(bench, &format!("refer-{}", peer.name())).await?;
+        let store = SharedStore::new(bench, &format!("refer-{}", peer.name())).await?;
         let mine = store.serve(ServerKind::Ours).await?;
-        let own = Hand {
+        let own = RawClient {
             store: &store,
             server: &mine,
         };
@@ -33,7 +33,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
         let path = |manifest: &Bytes| format!("{NAME}/manifests/{}", digest(manifest));
 
         let theirs = store.serve(peer).await?;
-        let other = Hand {
+        let other = RawClient {
             store: &store,
             server: &theirs,
         };
@@ -42,7 +42,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
             let fresh = store.serve(ServerKind::Ours).await?;
             for server in [&mine, &fresh] {
                 let list = list(
-                    &Hand {
+                    &RawClient {
                         store: &store,
                         server,
                     },
@@ -100,9 +100,9 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
 }
 
 /// The digests in the list of referrers, in order.
-async fn list(hand: &Hand<'_>, subject: &Bytes) -> Result<Vec<String>> {
+async fn list(client: &RawClient<'_>, subject: &Bytes) -> Result<Vec<String>> {
     let path = format!("{NAME}/referrers/{}", digest(subject));
-    let body = hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+    let body = client.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
     let list: Value = serde_json::from_slice(&body)?;
     let manifests = list["manifests"].as_array().with_context(|| format!("{list}"))?;
     let mut digests = Vec::new();
@@ -112,7 +112,7 @@ async fn list(hand: &Hand<'_>, subject: &Bytes) -> Result<Vec<String>> {
             .context("a descriptor without a digest")?;
         // What is listed can be had.
         let path = format!("{NAME}/manifests/{digest}");
-        hand.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
+        client.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
         digests.push(digest.to_owned());
     }
     digests.sort_unstable();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{PEERS, Store};
+use super::shared_store::{PEERS, SharedStore};
 use crate::exec::Exec;
 use crate::peers::ServerKind;
 use crate::protocol::noise;
@@ -26,7 +26,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
         .map(|peer| [(peer, ServerKind::Ours), (ServerKind::Ours, peer)])
         .concat()
     {
-        let store = Store::new(bench, &format!("purge-{}-{}", writer.name(), purger.name())).await?;
+        let store = SharedStore::new(bench, &format!("purge-{}-{}", writer.name(), purger.name())).await?;
         let server = store.serve(writer).await?;
         let repository = server.repository("purge/upload");
         for seed in [81, 82] {
@@ -84,7 +84,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
 }
 
 /// The upload folders there are, in the order of their names.
-fn uploads(store: &Store<'_>) -> Result<Vec<PathBuf>> {
+fn uploads(store: &SharedStore<'_>) -> Result<Vec<PathBuf>> {
     let folder = store.tree().join("repositories/purge/upload/_uploads");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("no `{}`", folder.display()))? {
@@ -106,7 +106,7 @@ async fn abandon(upload: &Path) -> Result<()> {
 }
 
 /// What the server that was started last has logged.
-fn log(store: &Store<'_>) -> Result<String> {
+fn log(store: &SharedStore<'_>) -> Result<String> {
     let path = store.last_root().join("server.log");
     std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
 }
