@@ -14,23 +14,22 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::future::try_join_all;
 
 use self::compare::{Fields, differences};
-use self::corpus::World;
-use self::list::{Entry, List, Verdict};
-use self::normal::{Around, RULES};
+use self::corpus::Series;
+use self::difference_list::{DifferenceList, Entry, Verdict};
+use self::normalize::{AnswerContext, RULES};
 use self::request::Request;
 use self::route::Parts;
-use self::wire::{Connection, Outcome};
 use crate::cache::Cache;
 use crate::peers::ServerKind;
+use crate::raw_http::{self, Connection, Outcome};
 use crate::server::{Server, Settings};
 
 mod compare;
 mod corpus;
-mod list;
-mod normal;
+mod difference_list;
+mod normalize;
 mod request;
 mod route;
-mod wire;
 
 /// So many unlisted differences are printed; the file has all.
 const PRINTED: usize = 25;
@@ -44,13 +43,14 @@ const PLACES: usize = 200;
 /// A server cannot be started or asked, or the list and what was seen are not the same; the lines to add are in
 /// `unlisted.log`.
 pub async fn run(dir: &Path) -> Result<Vec<String>> {
-    let list = List::parse(list::TEXT).context("the list of differences cannot be read")?;
+    let list =
+        DifferenceList::parse(difference_list::TEXT).context("the list of differences cannot be read")?;
     let cache = Cache::open()?;
-    let mut seen = Seen::default();
-    for world in corpus::worlds(dir)? {
-        seen.world(&cache, dir, &world)
+    let mut seen = Observed::default();
+    for series in corpus::series(dir)? {
+        seen.series(&cache, dir, &series)
             .await
-            .with_context(|| format!("in the world `{}`", world.name))?;
+            .with_context(|| format!("in the series `{}`", series.name))?;
     }
     let verdict = list.judge(&seen.counts());
     if !verdict.holds() {
@@ -77,7 +77,7 @@ pub async fn run(dir: &Path) -> Result<Vec<String>> {
             "{} requests to each of three servers, {} fields compared; generator's seed {:#x}",
             seen.requests,
             seen.compared,
-            corpus::SEED
+            corpus::generated::SEED
         ),
         format!(
             "{} differences by {} entries of the list, 0 unlisted, 0 unused",
@@ -90,18 +90,19 @@ pub async fn run(dir: &Path) -> Result<Vec<String>> {
 
 /// Differences, each with the requests that showed it.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     requests: usize,
     compared: usize,
     differences: BTreeMap<Entry, Vec<String>>,
 }
 
-impl Seen {
-    async fn world(&mut self, cache: &Cache, dir: &Path, world: &World) -> Result<()> {
-        for phase in &world.phases {
-            let root = dir.join(world.name);
-            let start = async |kind: ServerKind| Site::start(kind, cache, &root, &phase.settings).await;
-            let mut sites = [
+impl Observed {
+    async fn series(&mut self, cache: &Cache, dir: &Path, series: &Series) -> Result<()> {
+        for phase in &series.phases {
+            let root = dir.join(series.name);
+            let start =
+                async |kind: ServerKind| AskedServer::start(kind, cache, &root, &phase.settings).await;
+            let mut servers = [
                 start(ServerKind::V2).await?,
                 start(ServerKind::V3).await?,
                 start(ServerKind::Ours).await?,
@@ -109,16 +110,19 @@ impl Seen {
             for (number, request) in phase.script.requests.iter().enumerate() {
                 let place = format!(
                     "{}, {}, request {}: {}",
-                    world.name,
+                    series.name,
                     request.scenario,
                     number + 1,
                     request.describe()
                 );
                 // At the same time, and the next request only when all have answered.
-                let asked = sites.iter_mut().zip(ServerKind::ALL).map(async |(site, kind)| {
-                    let answer = site.ask(request).await;
-                    answer.with_context(|| format!("{place} of {}", kind.name()))
-                });
+                let asked = servers
+                    .iter_mut()
+                    .zip(ServerKind::ALL)
+                    .map(async |(server, kind)| {
+                        let answer = server.ask(request).await;
+                        answer.with_context(|| format!("{place} of {}", kind.name()))
+                    });
                 let answers = try_join_all(asked).await?;
                 if let [v2, v3, ours] = answers.as_slice() {
                     self.note(request, &place, [v2, v3], ours);
@@ -207,7 +211,7 @@ impl Seen {
 }
 
 /// One server with what it told so far.
-struct Site {
+struct AskedServer {
     /// Killed with it.
     _server: Server,
     host: String,
@@ -216,7 +220,7 @@ struct Site {
     kept: BTreeMap<&'static str, String>,
 }
 
-impl Site {
+impl AskedServer {
     async fn start(kind: ServerKind, cache: &Cache, root: &Path, settings: &Settings) -> Result<Self> {
         let folder = root.join(kind.name());
         let server = kind.start(cache, &folder, settings).await?;
@@ -249,19 +253,19 @@ impl Site {
             };
             self.kept.insert(slot, path.to_owned());
         }
-        let empty = wire::Answer::default();
+        let empty = raw_http::Answer::default();
         let answer = match &outcome {
             Outcome::Answer(answer) => answer,
             Outcome::Closed => &empty,
         };
-        let around = Around {
+        let context = AnswerContext {
             host: &self.host,
             folder: &self.folder,
             answer,
             is_head: request.method == "HEAD",
             parts: Parts::of(&target),
         };
-        Ok(Fields::of(&outcome, &around))
+        Ok(Fields::of(&outcome, &context))
     }
 }
 

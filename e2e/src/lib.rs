@@ -42,5 +42,6 @@ mod pki;
 pub mod protocol;
 mod proxy;
 mod python;
+mod raw_http;
 mod relay;
 pub mod server;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::normal::{Around, normal};
-use super::wire::Outcome;
+use super::normalize::{AnswerContext, normalized};
+use crate::raw_http::Outcome;
 
 /// What a field is that an answer does not have.
 pub(super) const ABSENT: &str = "-";
@@ -52,10 +52,10 @@ struct Entry<'a> {
 }
 
 impl Fields {
-    pub(super) fn of(outcome: &Outcome, around: &Around<'_>) -> Self {
+    pub(super) fn of(outcome: &Outcome, context: &AnswerContext<'_>) -> Self {
         let mut fields = Self::default();
         let mut add = |field: String, value: &str| {
-            let value = escape(&normal(&field, value, around));
+            let value = escape(&normalized(&field, value, context));
             // A header that is there twice is two values.
             let mut number = 1;
             let mut name = field.clone();
@@ -84,7 +84,7 @@ impl Fields {
             add(format!("header {name}"), value);
         }
         fields.body = match std::str::from_utf8(&answer.body) {
-            Ok(text) if text.len() <= SHOWN => escape(&normal("body", text, around)),
+            Ok(text) if text.len() <= SHOWN => escape(&normalized("body", text, context)),
             _ => {
                 let digest = Sha256::digest(&answer.body);
                 let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -93,12 +93,12 @@ impl Fields {
         };
         fields.errors = std::str::from_utf8(&answer.body)
             .ok()
-            .and_then(|text| errors(text, around));
+            .and_then(|text| errors(text, context));
         fields
     }
 }
 
-fn errors(text: &str, around: &Around<'_>) -> Option<BTreeMap<String, String>> {
+fn errors(text: &str, context: &AnswerContext<'_>) -> Option<BTreeMap<String, String>> {
     let document: Document<'_> = serde_json::from_str(text).ok()?;
     let mut fields = BTreeMap::new();
     let mut frame = text.to_owned();
@@ -117,7 +117,7 @@ fn errors(text: &str, around: &Around<'_>) -> Option<BTreeMap<String, String>> {
             if let Some(value) = value {
                 let field = format!("body {name}{number}");
                 frame = frame.replacen(&format!("\"{name}\":{}", value.get()), &format!("<{name}>"), 1);
-                fields.insert(field.clone(), escape(&normal(&field, value.get(), around)));
+                fields.insert(field.clone(), escape(&normalized(&field, value.get(), context)));
             }
         }
     }

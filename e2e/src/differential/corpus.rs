@@ -1,7 +1,7 @@
 //! What is asked: worlds of their own configuration, each with requests in their order.
 //!
 //! To add a request, find the file of its noun in `corpus/` and a scenario there; use a repository of the scenario's own, so
-//! that what one server has more than another cannot show elsewhere. Start at [`worlds`].
+//! that what one server has more than another cannot show elsewhere. Start at [`series`].
 
 use std::path::Path;
 
@@ -13,22 +13,19 @@ use crate::server::Settings;
 
 mod access;
 mod blobs;
-mod documents;
 pub(super) mod generated;
+mod invalid_manifests;
 mod lists;
 mod manifests;
 mod paths;
+mod raw_requests;
 mod uploads;
-mod wires;
-
-/// What the generated requests are drawn from. Another one is another corpus, with a list of its own.
-pub(super) const SEED: u64 = 0xBE27_0004;
 
 /// The password of the only user.
 const PASSWORD: &str = "open sesame";
 
 /// Three servers, started once per phase on folders that stay.
-pub(super) struct World {
+pub(super) struct Series {
     pub(super) name: &'static str,
     pub(super) phases: Vec<Phase>,
 }
@@ -39,7 +36,7 @@ pub(super) struct Phase {
     pub(super) script: Script,
 }
 
-impl World {
+impl Series {
     fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -60,7 +57,7 @@ impl World {
 ///
 /// # Errors
 /// A file cannot be written.
-pub(super) fn worlds(dir: &Path) -> Result<Vec<World>> {
+pub(super) fn series(dir: &Path) -> Result<Vec<Series>> {
     let users = dir.join("users");
     std::fs::write(&users, fixture::users_at_cost(PASSWORD, 4)?).context("cannot write the password file")?;
     let default = Settings::default;
@@ -69,47 +66,47 @@ pub(super) fn worlds(dir: &Path) -> Result<Vec<World>> {
         ..Settings::default()
     };
     Ok(vec![
-        World::new("default").then(default(), |script| {
+        Series::new("default").then(default(), |script| {
             blobs::ask_all(script);
             uploads::ask_all(script);
             manifests::ask_all(script);
-            documents::ask_all(script);
+            invalid_manifests::ask_all(script);
         }),
-        World::new("delete").then(delete(), |script| {
+        Series::new("delete").then(delete(), |script| {
             blobs::deletes(script);
             manifests::deletes(script);
         }),
-        World::new("lists").then(delete(), |script| {
+        Series::new("lists").then(delete(), |script| {
             lists::ask_all(script);
             lists::emptied(script);
         }),
-        World::new("hostile").then(delete(), |script| {
+        Series::new("hostile").then(delete(), |script| {
             paths::ask_all(script);
-            wires::ask_all(script);
+            raw_requests::ask_all(script);
         }),
-        World::new("generated").then(delete(), generated::ask_all),
-        World::new("read-only").then(default(), access::fill).then(
+        Series::new("generated").then(delete(), generated::ask_all),
+        Series::new("read-only").then(default(), access::fill).then(
             Settings {
                 read_only: true,
                 ..delete()
             },
             access::read_only,
         ),
-        World::new("password").then(default(), access::fill).then(
+        Series::new("password").then(default(), access::fill).then(
             Settings {
                 htpasswd: Some(users),
                 ..delete()
             },
             |script| access::password(script, PASSWORD),
         ),
-        World::new("relative").then(
+        Series::new("relative").then(
             Settings {
                 relative_urls: true,
                 ..default()
             },
             |script| access::urls(script, ""),
         ),
-        World::new("host").then(
+        Series::new("host").then(
             Settings {
                 host: Some("https://registry.example:8443".to_owned()),
                 relative_urls: true,
@@ -117,7 +114,7 @@ pub(super) fn worlds(dir: &Path) -> Result<Vec<World>> {
             },
             |script| access::urls(script, ""),
         ),
-        World::new("prefix").then(
+        Series::new("prefix").then(
             Settings {
                 prefix: Some("/in/front/".to_owned()),
                 headers: vec![("X-Content-Type-Options".to_owned(), "nosniff".to_owned())],

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::Message;
 use crate::protocol::digest;
+use crate::raw_http::Message;
 
 /// So much of a body is printed.
 const DESCRIBED: usize = 300;

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Fields, differences};
-use super::list::{Entry, List};
-use super::normal::Around;
+use super::difference_list::{DifferenceList, Entry};
+use super::normalize::AnswerContext;
 use super::request::{Script, get, patch, raw};
 use super::route::{Parts, class};
-use super::wire::{Answer, Outcome};
+use crate::raw_http::{Answer, Outcome};
 
 fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Fields {
     let answer = Answer {
@@ -18,14 +18,14 @@ fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Fields {
         body: body.as_bytes().to_owned(),
         ..Answer::default()
     };
-    let around = Around {
+    let context = AnswerContext {
         host: "127.0.0.1:5000",
         folder: "/tmp/run",
         answer: &answer,
         is_head: false,
         parts: Parts::of("/v2/some/name/tags/list"),
     };
-    Fields::of(&Outcome::Answer(answer.clone()), &around)
+    Fields::of(&Outcome::Answer(answer.clone()), &context)
 }
 
 /// The fields in which two answers differ.
@@ -65,14 +65,14 @@ fn each_part_of_an_answer_is_compared() {
         differing(&theirs, &answer("200", &[("etag", "a")], "body\n")),
         ["body"]
     );
-    let around = Around {
+    let context = AnswerContext {
         host: "",
         folder: "/tmp/run",
         answer: &Answer::default(),
         is_head: false,
         parts: Parts::default(),
     };
-    assert!(differing(&theirs, &Fields::of(&Outcome::Closed, &around)).contains(&"status".to_owned()));
+    assert!(differing(&theirs, &Fields::of(&Outcome::Closed, &context)).contains(&"status".to_owned()));
 }
 
 #[test]
@@ -152,7 +152,7 @@ const LIST: &str =
 
 #[test]
 fn a_listed_difference_holds_and_is_counted() {
-    let list = List::parse(LIST).unwrap();
+    let list = DifferenceList::parse(LIST).unwrap();
     let verdict = list.judge(&BTreeMap::from([(entry("GET /", "404"), 3)]));
     assert!(verdict.holds());
     assert_eq!(verdict.by_reason, BTreeMap::from([("spec".to_owned(), 3)]));
@@ -160,7 +160,7 @@ fn a_listed_difference_holds_and_is_counted() {
 
 #[test]
 fn an_unlisted_difference_fails_be_it_ever_so_near_to_a_listed_one() {
-    let list = List::parse(LIST).unwrap();
+    let list = DifferenceList::parse(LIST).unwrap();
     let listed = entry("GET /", "404");
     for other in [
         entry("GET /", "405"),
@@ -190,11 +190,11 @@ fn an_unlisted_difference_fails_be_it_ever_so_near_to_a_listed_one() {
 
 #[test]
 fn an_entry_and_a_reason_that_nothing_shows_fail() {
-    let list = List::parse(LIST).unwrap();
+    let list = DifferenceList::parse(LIST).unwrap();
     let verdict = list.judge(&BTreeMap::new());
     assert!(!verdict.holds());
     assert_eq!(verdict.unused, [entry("GET /", "404")]);
-    let list = List::parse("reason spec: the specification says so").unwrap();
+    let list = DifferenceList::parse("reason spec: the specification says so").unwrap();
     assert_eq!(list.judge(&BTreeMap::new()).unused_reasons, ["spec"]);
 }
 
@@ -210,13 +210,13 @@ fn a_list_with_a_line_that_is_no_entry_is_not_read() {
         "reason none",
         "something else",
     ] {
-        assert!(List::parse(&format!("{LIST}{line}")).is_err(), "{line}");
+        assert!(DifferenceList::parse(&format!("{LIST}{line}")).is_err(), "{line}");
     }
 }
 
 #[test]
 fn the_list_of_this_checkout_can_be_read_and_prints_as_it_is_written() {
-    let list = List::parse(super::list::TEXT).unwrap();
+    let list = DifferenceList::parse(super::difference_list::TEXT).unwrap();
     assert!(list.len() > 100);
 }
 
@@ -276,6 +276,9 @@ fn the_page_for_people_gives_exactly_the_reasons_of_the_list() {
     let text = std::fs::read_to_string(page).unwrap();
     let (_, rest) = text.split_once("a test holds the two together -->\n").unwrap();
     let told: Vec<&str> = rest.lines().take_while(|line| line.starts_with("- ")).collect();
-    let expected: Vec<String> = List::parse(super::list::TEXT).unwrap().reasons().collect();
+    let expected: Vec<String> = DifferenceList::parse(super::difference_list::TEXT)
+        .unwrap()
+        .reasons()
+        .collect();
     assert_eq!(told, expected, "in `{page}`");
 }

@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::raw_http;
 
 /// How long an answer is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -14,17 +16,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    head: String,
+    headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
 }
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines();
-        lines
-            .filter_map(|line| line.split_once(':'))
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Fails unless the status is one of these.
@@ -99,69 +100,22 @@ pub(super) async fn ask_on(
 }
 
 /// Reads an answer.
-pub(super) async fn answer(stream: impl tokio::io::AsyncRead + Unpin, bodyless: bool) -> Result<Answer> {
-    tokio::time::timeout(LIMIT, read(stream, bodyless))
+pub(super) async fn answer(stream: impl tokio::io::AsyncRead + Unpin, is_head: bool) -> Result<Answer> {
+    tokio::time::timeout(LIMIT, read(stream, is_head))
         .await
         .context("no answer in time")?
 }
 
-async fn read(stream: impl tokio::io::AsyncRead + Unpin, bodyless: bool) -> Result<Answer> {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    loop {
-        let before = head.len();
-        stream.read_line(&mut head).await?;
-        ensure!(
-            head.len() > before,
-            "the connection ended in the middle of an answer's head"
-        );
-        if head[before..].trim().is_empty() {
-            break;
-        }
-    }
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .context("no status")?;
-    let mut answer = Answer {
-        status,
-        head,
-        body: Vec::new(),
-    };
-    let length = answer
-        .header("content-length")
-        .map(str::parse::<u64>)
-        .transpose()?;
-    match length {
-        _ if bodyless => {}
-        Some(length) => {
-            stream.take(length).read_to_end(&mut answer.body).await?;
-            ensure!(answer.body.len() as u64 == length, "the answer broke off");
-        }
-        None if answer.header("transfer-encoding").is_some() => chunks(&mut stream, &mut answer.body).await?,
-        None => {}
-    }
-    Ok(answer)
-}
-
-/// Reads a body of chunks (RFC 9112, section 7.1).
-async fn chunks<R: tokio::io::AsyncRead + Unpin>(
-    stream: &mut BufReader<R>,
-    body: &mut Vec<u8>,
-) -> Result<()> {
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        let length = u64::from_str_radix(line.trim(), 16).context("no length of a chunk")?;
-        let whole = body.len() as u64 + length;
-        stream.take(length).read_to_end(body).await?;
-        ensure!(body.len() as u64 == whole, "the answer broke off");
-        stream.read_line(&mut line).await?;
-        if length == 0 {
-            return Ok(());
-        }
-    }
+async fn read(stream: impl tokio::io::AsyncRead + Unpin, is_head: bool) -> Result<Answer> {
+    let answer = raw_http::read_answer(&mut BufReader::new(stream), is_head)
+        .await?
+        .context("the connection ended before an answer")?;
+    ensure!(!answer.is_cut, "the answer broke off");
+    Ok(Answer {
+        status: answer.status.parse().context("no status")?,
+        headers: answer.headers,
+        body: answer.body,
+    })
 }
 
 /// Sends as much as the server takes until `hold` is over.

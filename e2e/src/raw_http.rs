@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -15,24 +15,24 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request as bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Up to and with the empty line.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// Everything behind it.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Whether the body waits for `100 Continue` or another answer.
-    pub(super) waits: bool,
+    pub(crate) waits: bool,
     /// Whether an answer to it has no body, whatever its head says.
-    pub(super) is_head: bool,
+    pub(crate) is_head: bool,
     /// Whether the connection is of no use afterwards.
-    pub(super) is_last: bool,
+    pub(crate) is_last: bool,
     /// Whether its sending half is closed behind the body.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
 }
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// An answer.
     Answer(Answer),
     /// The connection was closed without one.
@@ -41,24 +41,24 @@ pub(super) enum Outcome {
 
 /// An answer as it was sent. Header names are in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The statuses of interim answers before it.
-    pub(super) interim: Vec<String>,
+    pub(crate) interim: Vec<String>,
     /// `HTTP/1.1`
-    pub(super) version: String,
+    pub(crate) version: String,
     /// `200`
-    pub(super) status: String,
+    pub(crate) status: String,
     /// In their order.
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// Without its transfer coding.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Whether the connection ended before the body did.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl Answer {
     /// The first value of a header.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(key, _)| key == name)
@@ -67,13 +67,13 @@ impl Answer {
 }
 
 /// A connection to one server, opened when it is needed.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     halves: Option<(BufReader<OwnedReadHalf>, OwnedWriteHalf)>,
 }
 
 impl Connection {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             address,
             halves: None,
@@ -85,7 +85,7 @@ impl Connection {
     ///
     /// # Errors
     /// The server cannot be reached, does not answer in time, or its answer is no HTTP.
-    pub(super) async fn ask(&mut self, message: &Message) -> Result<Outcome> {
+    pub(crate) async fn ask(&mut self, message: &Message) -> Result<Outcome> {
         let was_kept = self.halves.is_some() && !message.is_last;
         match self.ask_once(message).await? {
             // The server had given the kept connection up before the request came.
@@ -166,10 +166,23 @@ fn answer_is_1_1(head: &[u8]) -> bool {
         .is_some_and(|line| line.trim_ascii_end().ends_with(b"HTTP/1.1"))
 }
 
-type Reader = BufReader<OwnedReadHalf>;
+/// Reads one answer whole. Gives `None` when the connection ended, or was reset, before the first byte.
+///
+/// # Errors
+/// The answer is no HTTP.
+pub(crate) async fn read_answer<R>(reader: &mut R, is_head: bool) -> Result<Option<Answer>>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let Some(mut answer) = read_head(reader).await? else {
+        return Ok(None);
+    };
+    read_body(reader, is_head, &mut answer).await?;
+    Ok(Some(answer))
+}
 
 /// `None` when the connection ended, or was reset, before the first byte.
-async fn read_head(reader: &mut Reader) -> Result<Option<Answer>> {
+async fn read_head<R: AsyncBufRead + Unpin>(reader: &mut R) -> Result<Option<Answer>> {
     let mut line = Vec::new();
     if let Ok(0) | Err(_) = reader.read_until(b'\n', &mut line).await {
         return Ok(None);
@@ -186,7 +199,7 @@ async fn read_head(reader: &mut Reader) -> Result<Option<Answer>> {
     };
     loop {
         line.clear();
-        reader.read_until(b'\n', &mut line).await?;
+        answer.is_cut = reader.read_until(b'\n', &mut line).await? == 0;
         let header = text(&line);
         if header.is_empty() {
             return Ok(Some(answer));
@@ -201,7 +214,13 @@ async fn read_head(reader: &mut Reader) -> Result<Option<Answer>> {
 }
 
 /// Gives whether the body had an end of its own, other than the connection's.
-async fn read_body(reader: &mut Reader, is_head: bool, answer: &mut Answer) -> Result<bool> {
+async fn read_body<R>(reader: &mut R, is_head: bool, answer: &mut Answer) -> Result<bool>
+where
+    R: AsyncBufRead + Unpin,
+{
+    if answer.is_cut {
+        return Ok(false);
+    }
     if is_head || answer.status == "204" || answer.status == "304" {
         return Ok(true);
     }

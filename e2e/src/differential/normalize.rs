@@ -9,10 +9,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::route::Parts;
-use super::wire::Answer;
+use crate::raw_http::Answer;
 
 /// What a rule may look at beside the value.
-pub(super) struct Around<'a> {
+pub(super) struct AnswerContext<'a> {
     /// Host and port of the server that answered.
     pub(super) host: &'a str,
     /// Where it keeps its data.
@@ -27,7 +27,7 @@ pub(super) struct Around<'a> {
 pub(super) struct Rule {
     pub(super) field: &'static str,
     pub(super) reason: &'static str,
-    pub(super) apply: fn(&str, &Around<'_>) -> String,
+    pub(super) apply: fn(&str, &AnswerContext<'_>) -> String,
 }
 
 /// All rules, applied in this order.
@@ -82,7 +82,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         field: "body",
         reason: "an error of the file system names the run's own folder",
-        apply: |value, around| value.replace(around.folder, "<folder>"),
+        apply: |value, context| value.replace(context.folder, "<folder>"),
     },
     Rule {
         field: "",
@@ -92,15 +92,15 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// A value after every rule for its field.
-pub(super) fn normal(field: &str, value: &str, around: &Around<'_>) -> String {
+pub(super) fn normalized(field: &str, value: &str, context: &AnswerContext<'_>) -> String {
     RULES
         .iter()
         .filter(|rule| field.starts_with(rule.field))
-        .fold(value.to_owned(), |value, rule| (rule.apply)(&value, around))
+        .fold(value.to_owned(), |value, rule| (rule.apply)(&value, context))
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
-fn date(value: &str, _: &Around<'_>) -> String {
+fn date(value: &str, _: &AnswerContext<'_>) -> String {
     let form: String = value
         .chars()
         .map(|c| match c {
@@ -116,20 +116,20 @@ fn date(value: &str, _: &Around<'_>) -> String {
     }
 }
 
-fn content_length(value: &str, around: &Around<'_>) -> String {
-    let is_error = around.answer.status.starts_with(['4', '5']);
-    if around.is_head && is_error && value.parse::<u64>().is_ok_and(|length| length > 0) {
+fn content_length(value: &str, context: &AnswerContext<'_>) -> String {
+    let is_error = context.answer.status.starts_with(['4', '5']);
+    if context.is_head && is_error && value.parse::<u64>().is_ok_and(|length| length > 0) {
         // HEAD's answer has the length of GET's.
         "<length>".to_owned()
-    } else if !around.is_head && value == around.answer.body.len().to_string() && value != "0" {
+    } else if !context.is_head && value == context.answer.body.len().to_string() && value != "0" {
         "<length>".to_owned()
     } else {
         value.to_owned()
     }
 }
 
-fn without_boundary(value: &str, around: &Around<'_>) -> String {
-    let boundary = around
+fn without_boundary(value: &str, context: &AnswerContext<'_>) -> String {
+    let boundary = context
         .answer
         .header("content-type")
         .and_then(|kind| kind.split_once("boundary="));
@@ -142,7 +142,7 @@ fn without_boundary(value: &str, around: &Around<'_>) -> String {
 /// What an upload's token says (see `http.secret` in distribution).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct State {
+struct UploadToken {
     name: String,
     #[serde(rename = "UUID")]
     id: String,
@@ -150,8 +150,8 @@ struct State {
     started_at: String,
 }
 
-fn location(value: &str, around: &Around<'_>) -> String {
-    let value = value.replace(around.host, "<server>");
+fn location(value: &str, context: &AnswerContext<'_>) -> String {
+    let value = value.replace(context.host, "<server>");
     let (path, query) = match value.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (value.as_str(), None),
@@ -174,7 +174,8 @@ fn location(value: &str, around: &Around<'_>) -> String {
 fn state(token: &str, id: &str) -> String {
     const MAC: usize = 32;
     let document = URL_SAFE.decode(token.replace("%3D", "=")).ok();
-    let state: Option<State> = document.and_then(|bytes| serde_json::from_slice(bytes.get(MAC..)?).ok());
+    let state: Option<UploadToken> =
+        document.and_then(|bytes| serde_json::from_slice(bytes.get(MAC..)?).ok());
     match state {
         Some(state) if state.id == id && state.started_at.contains('T') => {
             // Both ways to write the padding are the same query.
@@ -184,9 +185,9 @@ fn state(token: &str, id: &str) -> String {
     }
 }
 
-fn without_parts(value: &str, around: &Around<'_>) -> String {
+fn without_parts(value: &str, context: &AnswerContext<'_>) -> String {
     let mut value = value.to_owned();
-    let parts = [(around.parts.name, "<name>"), (around.parts.last, "<last>")];
+    let parts = [(context.parts.name, "<name>"), (context.parts.last, "<last>")];
     for (part, placeholder) in parts {
         let Some(part) = part else { continue };
         let decoded = decoded(part);

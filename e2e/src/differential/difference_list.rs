@@ -1,7 +1,7 @@
 //! The reviewed list: `differences.txt`, every difference that is wanted, with its reason.
 //!
 //! Guarantees: an entry stands for one route and method, one field, one value of theirs and one of ours, exactly; what is
-//! seen and not listed is unlisted, what is listed and not seen is unused, and both fail. Start at [`List::judge`].
+//! seen and not listed is unlisted, what is listed and not seen is unused, and both fail. Start at [`DifferenceList::judge`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,7 +42,7 @@ impl fmt::Display for Entry {
 
 /// The reasons, and which entries have which.
 #[derive(Debug, Default)]
-pub(super) struct List {
+pub(super) struct DifferenceList {
     reasons: BTreeMap<String, String>,
     entries: BTreeMap<Entry, String>,
 }
@@ -67,7 +67,7 @@ impl Verdict {
     }
 }
 
-impl List {
+impl DifferenceList {
     /// Reads the list: `reason <id>: <sentence>`, `#` comments, and entries
     /// `<method> <route> | <peer> | <field> | <theirs> | <ours> | <reason>`.
     ///
