@@ -59,7 +59,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "answers are those of registry:2 and registry:3 but for what is listed",
+            "answers are those of registry:2 and registry:3 except for the listed differences",
             server::answers_are_the_peers
         ),
         case!(
@@ -69,7 +69,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "of an image in chunks skopeo pulls what changed and nothing else",
+            "skopeo pulls only the changed parts of a zstd:chunked image",
             partial_pull::only_what_changed_is_pulled
         ),
         case!(
@@ -99,12 +99,12 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "what registry:2 kept of the first image format is served as stored",
+            "a schema 1 manifest that registry:2 keeps is served as stored",
             data_compatibility::old_manifests_are_served
         ),
         case!(
             machine Client,
-            "a blob torn in another server's tree is healed by a push",
+            "a truncated blob in another server's tree is repaired by a push",
             data_compatibility::a_torn_blob_is_healed
         ),
         case!(
@@ -119,12 +119,12 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "a store is asked far less often than by registry:3",
+            "a push and a pull make far fewer store requests than with registry:3",
             stores::requests_are_counted
         ),
         case!(
             machine Client,
-            "with a store that cannot be used everybody is told and nothing is acknowledged",
+            "a store that cannot be used is reported to everybody and nothing is acknowledged",
             stores::a_store_that_cannot_be_used
         ),
         case!(
@@ -134,7 +134,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "S3 is told how to encrypt and keep every object, and keeps it so",
+            "every object in S3 is encrypted and kept as configured",
             stores::every_object_is_kept_as_configured
         ),
         case!(
@@ -144,7 +144,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "a session opens S3 and another one does not, and missing credentials are told",
+            "a session token opens S3, another one does not, and missing credentials are named",
             stores::a_session_is_needed_and_told
         ),
         case!(
@@ -164,7 +164,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Crash,
-            "a tree goes round all stores by copies that are killed and gone on with",
+            "a tree is copied through all stores by copies that are killed and resumed",
             stores::a_tree_goes_round
         ),
         case!(
@@ -189,12 +189,12 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "behind two proxies the first one's word counts",
+            "behind two proxies the first one's headers count",
             proxies::behind_a_chain_of_proxies
         ),
         case!(
             machine Client,
-            "behind a proxy that says nothing the configuration names the outer URL",
+            "behind a proxy without forwarding headers the configuration names the outer URL",
             proxies::behind_a_silent_proxy
         ),
         case!(
@@ -229,7 +229,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
-            "a bucket that is not there, or other keys, stand in the status, and are followed when mended",
+            "a missing bucket or wrong keys are named in the status, and followed when mended",
             object_storage::a_store_that_refuses_is_told_and_followed
         ),
         case!(
@@ -264,7 +264,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Crash,
-            "a kill behind the answer loses nothing",
+            "a kill right after the answer loses nothing",
             server::a_kill_behind_the_answer_loses_nothing
         ),
         case!(
