@@ -5,7 +5,7 @@
 //! Must not: be used where a Pod has to run: nothing schedules or starts one. Start at [`ApiServer::start`].
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,9 +17,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::cache::Cache;
 use crate::control_plane::ControlPlane;
 use crate::exec::tail;
-use crate::kubeconfig;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
+use crate::{kubeconfig, ports};
 
 /// From the start of etcd to `/readyz`, on a machine that is busy compiling.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
@@ -48,7 +48,12 @@ impl ApiServer {
             .tempdir()
             .context("cannot make a temporary folder")?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let plane = ControlPlane::prepare(dir.path(), loopback, free_ports()?, None)?;
+        let ports = [
+            ports::free()?.port(),
+            ports::free()?.port(),
+            ports::free()?.port(),
+        ];
+        let plane = ControlPlane::prepare(dir.path(), loopback, ports, None)?;
         let mut etcd = Group::start(&program, &plane.etcd(), dir.path().join("etcd.log"))?;
         let mut apiserver = Group::start(&program, &plane.apiserver(), dir.path().join("apiserver.log"))?;
         let client = kubeconfig::client(&plane.kubeconfig(), kubeconfig::CONTEXT).await?;
@@ -110,22 +115,6 @@ pub(crate) async fn ready(client: &kube::Client) -> Result<Seen<()>> {
     } else {
         Seen::NotYet(answer)
     })
-}
-
-/// Three ports nobody listens on at this moment.
-fn free_ports() -> Result<[u16; 3]> {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        let listener = listener
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("cannot find a free port: {error}"))?;
-        *port = listener
-            .local_addr()
-            .context("a bound socket has no address")?
-            .port();
-    }
-    Ok(ports)
 }
 
 /// A process that leads a group; the whole group is killed on drop.

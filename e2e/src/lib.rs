@@ -39,6 +39,7 @@ mod docker_engine;
 mod host_clients;
 mod npm;
 mod pki;
+mod ports;
 pub mod protocol;
 mod proxy;
 mod python;

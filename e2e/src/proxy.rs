@@ -3,7 +3,6 @@
 //! Guarantees: the certificate is for `localhost`, signed by an authority of the case's own; a proxy is killed when it is
 //! dropped, with everything it started. Must not: know what the server behind it says. Start at [`Edge`].
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::cache::Cache;
 use crate::pki::{CertificateAuthority, write_secret};
+use crate::ports;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 
@@ -44,9 +44,7 @@ impl Edge {
             &folder.join("edge.pem"),
             &format!("{}{}", leaf.certificate, leaf.key),
         )?;
-        let probes = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let [tls, plain] = probes;
-        let (tls, plain) = (tls?.local_addr()?.port(), plain?.local_addr()?.port());
+        let (tls, plain) = (ports::free()?.port(), ports::free()?.port());
         Ok(Self {
             folder: folder.to_owned(),
             tls,

@@ -3,7 +3,7 @@
 //! For what concerns one process and its folder (crashes, memory, the protocol) and would only be slower and less exact in
 //! a Pod. The process is killed when its [`Server`] is dropped; its folder stays as long as the caller's.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use reqwest::{Client, Url};
 use tokio::process::{Child, Command};
 
+use crate::ports;
 use crate::protocol::Repository;
 
 /// How long a server may take to answer its first request. Generous: the machine may be building beside us.
@@ -98,11 +99,10 @@ impl ServerSetup {
     /// # Errors
     /// When no port is free.
     pub fn new(binary: &Path, root: &Path) -> Result<Self> {
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let setup = Self {
             binary: binary.to_owned(),
             root: root.to_owned(),
-            address: probe.local_addr()?,
+            address: ports::free()?,
             variables: Vec::new(),
             settings: Settings::default(),
             socket: None,

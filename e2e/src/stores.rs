@@ -6,7 +6,7 @@
 //! lacks of Amazon's is in [`cloud`].
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::process::Child;
 
 use crate::cache::Cache;
+use crate::ports;
 use crate::wait::{Seen, wait_for};
 
 mod azure;
@@ -111,8 +112,7 @@ impl StoreSetup {
     /// # Errors
     /// No port is free, the folder cannot be made, or no key be generated.
     pub fn new(kind: StoreKind, folder: &Path) -> Result<Self> {
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-        let address = probe.local_addr()?;
+        let address = ports::free()?;
         let access = match kind {
             StoreKind::Azure => Access::Azure(Azure::new(address)),
             StoreKind::Gcs => Access::Gcs(Gcs::new(address)?),

@@ -5,7 +5,7 @@
 //! Start at [`Cloud::start`].
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,6 +18,7 @@ use tokio::process::Child;
 use super::program::{BUCKET, Program, START_LIMIT, launch, secret};
 use crate::cache::Cache;
 use crate::pki::{CertificateAuthority, write_secret};
+use crate::ports;
 use crate::python;
 use crate::wait::{Seen, wait_for};
 
@@ -89,13 +90,7 @@ impl Cloud {
     /// It cannot be installed, ends, or does not answer in time; what it printed is part of the error.
     pub(crate) async fn start(cache: &Cache, folder: &Path) -> Result<Self> {
         let (python, program) = python::moto(cache, |_| ()).await?;
-        // Both at once, so that they differ.
-        let probes = [
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-        ];
-        let [address, tls] = [probes[0].local_addr()?, probes[1].local_addr()?];
-        drop(probes);
+        let [address, tls] = [ports::free()?, ports::free()?];
         let ca = CertificateAuthority::new("the cloud's CA")?;
         let leaf = ca.issue("cloud", "berth", &["127.0.0.1"])?;
         let [ca_file, certificate, key] =
