@@ -1,4 +1,4 @@
-//! Every case of the suite, in the order in which they run.
+//! Every case of the suite, in the order in which they begin; those that are `alone` run when the others have ended.
 //!
 //! To add one: write `async fn(&Context<'_>) -> Result<()>` in a file of `cases/`, and a line here. Its name is a
 //! sentence about behaviour. Start at [`all`].
@@ -78,7 +78,7 @@ pub fn all() -> Vec<Case> {
             server::memory_stays_bounded
         ),
         case!(
-            machine Client,
+            alone machine Client,
             "nobody holds the server up",
             attacks::nobody_holds_the_server_up
         ),
@@ -299,7 +299,7 @@ pub fn all() -> Vec<Case> {
         ),
         // Last: the longer the cluster has run, the more there is that could keep writing.
         case!(
-            Cluster,
+            alone Cluster,
             "a quiet minute has no write by the operator",
             lifecycle::a_quiet_minute_has_no_write
         ),

@@ -5,13 +5,14 @@
 //! Must not: know clusters; [`crate::provider::Cluster::node`] wraps a command so that it runs inside one.
 //! Start at [`Exec::new`].
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 /// How much of a command's output an error quotes.
@@ -38,6 +39,15 @@ pub struct Finished {
     pub stdout: String,
     /// Standard error, invalid UTF-8 replaced.
     pub stderr: String,
+}
+
+/// One of a command's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipe {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 impl Finished {
@@ -223,7 +233,7 @@ impl Exec {
         let errors = child.stderr.take().context("standard error is a pipe")?;
         let mut said = String::new();
         let ending = async {
-            let mut lines = tokio::io::BufReader::new(errors).lines();
+            let mut lines = BufReader::new(errors).lines();
             while let Some(line) = lines.next_line().await? {
                 watch(&line);
                 said.push_str(&line);
@@ -249,6 +259,47 @@ impl Exec {
             );
         }
         Ok(())
+    }
+
+    /// Runs it to its end, whatever the exit status, and shows every line to `watch` as it comes.
+    ///
+    /// # Errors
+    /// As [`Exec::output`].
+    pub async fn streamed(&self, watch: impl FnMut(Pipe, &str)) -> Result<Finished> {
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.line()))?;
+        let stdout = child.stdout.take().context("standard output is a pipe")?;
+        let stderr = child.stderr.take().context("standard error is a pipe")?;
+        let watch = RefCell::new(watch);
+        let ending = async {
+            let (stdout, stderr) = tokio::try_join!(
+                lines(stdout, |line| (watch.borrow_mut())(Pipe::Stdout, line)),
+                lines(stderr, |line| (watch.borrow_mut())(Pipe::Stderr, line)),
+            )?;
+            let status = child.wait().await?;
+            std::io::Result::Ok(Finished {
+                status,
+                stdout,
+                stderr,
+            })
+        };
+        tokio::time::timeout(self.deadline, ending)
+            .await
+            .with_context(|| {
+                format!(
+                    "`{}` did not end within {} s",
+                    self.line(),
+                    self.deadline.as_secs()
+                )
+            })?
+            .with_context(|| format!("cannot read what `{}` says", self.line()))
     }
 
     /// Runs it with the terminal's own streams and gives its exit code, 128 plus the number for a signal.
@@ -280,6 +331,20 @@ impl Exec {
         }
         command
     }
+}
+
+/// Reads a pipe to its end and shows each line to `watch`; invalid UTF-8 is replaced.
+async fn lines(pipe: impl AsyncRead + Unpin, mut watch: impl FnMut(&str)) -> std::io::Result<String> {
+    let mut reader = BufReader::new(pipe);
+    let mut all = String::new();
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes).await? > 0 {
+        let line = String::from_utf8_lossy(&bytes);
+        watch(line.trim_end_matches('\n'));
+        all.push_str(&line);
+        bytes.clear();
+    }
+    Ok(all)
 }
 
 /// The last `lines` lines of a text, indented for quoting.
@@ -337,6 +402,26 @@ mod tests {
             .stdin("in");
         let wrapped = inner.within(Exec::new("nice").arg("--"));
         assert_eq!(wrapped.success().await.unwrap(), "/usr\nkept\nin");
+    }
+
+    #[tokio::test]
+    async fn every_line_of_both_streams_is_shown_as_it_comes() {
+        let mut seen = Vec::new();
+        let finished = Exec::new("sh")
+            .args(["-c", "echo one; printf '\\377\\ntwo'; echo three >&2; exit 3"])
+            .streamed(|pipe, line| seen.push((pipe, line.to_owned())))
+            .await
+            .unwrap();
+        seen.sort_by_key(|(pipe, _)| *pipe == Pipe::Stderr);
+        let expected = [
+            (Pipe::Stdout, "one"),
+            (Pipe::Stdout, "\u{fffd}"),
+            (Pipe::Stdout, "two"),
+            (Pipe::Stderr, "three"),
+        ];
+        assert_eq!(seen, expected.map(|(pipe, line)| (pipe, line.to_owned())));
+        assert_eq!(finished.stdout, "one\n\u{fffd}\ntwo");
+        assert_eq!(finished.status.code(), Some(3));
     }
 
     #[tokio::test]

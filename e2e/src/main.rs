@@ -12,7 +12,7 @@ use e2e::local::{Programs, serve_if_asked};
 use e2e::output::Output;
 use e2e::provider::Existing;
 use e2e::runner::{Group, Summary};
-use e2e::suite;
+use e2e::{packages, suite};
 
 /// Runs the end-to-end cases. Exit codes: 0 all passed, 1 something failed, 2 wrong arguments.
 #[derive(Parser)]
@@ -60,8 +60,11 @@ fn main() -> ExitCode {
                 println!("{group} {}", summary.passed[group as usize]);
             }
             println!("deselected {}", summary.deselected);
-            println!("{} passed, {} failed", summary.total(), summary.failed);
-            if summary.failed == 0 {
+            for failure in &summary.failures {
+                println!("failed: {failure}");
+            }
+            println!("{} passed, {} failed", summary.total(), summary.failures.len());
+            if summary.failures.is_empty() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -78,6 +81,8 @@ fn main() -> ExitCode {
 async fn run(args: Args, out: &Output) -> Result<Summary> {
     let only = args.only.as_deref();
     let Some(existing) = args.existing else {
+        packages::install(out).await?;
+        suite::build(out).await?;
         return suite::local(only, out).await;
     };
     let cache = Cache::open()?;

@@ -1,11 +1,11 @@
 //! How the tasks and the suite talk: steps with name, progress and time, on standard error.
 //!
-//! Guarantees: on a terminal one line per running step, redrawn at most five times a second and gone when done;
-//! elsewhere a plain line every ten seconds; the same line at the end either way. Standard output stays free for
-//! results. Must not: decide anything. Start at [`Output::step`].
+//! Guarantees: on a terminal one line for the steps that run, redrawn at most five times a second and gone when done;
+//! elsewhere a plain line every ten seconds; the same line at the end either way. The lines of one step stand together, also
+//! when others run beside it. Standard output stays free for results. Must not: decide anything. Start at [`Output::step`].
 
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -15,7 +15,30 @@ use anyhow::Result;
 pub struct Output {
     draw: bool,
     colour: bool,
-    log: Arc<Mutex<Vec<(String, Duration)>>>,
+    log: Arc<Mutex<Vec<Timed>>>,
+    /// Every step that runs, in the order in which they began.
+    running: Arc<Mutex<Vec<Running>>>,
+    /// Text that waits for [`Output::release`].
+    held: Option<Arc<Mutex<String>>>,
+}
+
+/// A step that ended, for the lists of what took longest.
+#[derive(Clone, Debug)]
+pub struct Timed {
+    /// What was done: `Building`, `Running`.
+    pub verb: String,
+    /// To what.
+    pub what: String,
+    /// How long it took.
+    pub time: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    verb: String,
+    what: String,
+    start: Instant,
+    step: Step,
 }
 
 /// A running step; takes notes of what it is at.
@@ -27,11 +50,15 @@ pub struct Step {
 impl Step {
     /// Says what the step is at; shown while it runs.
     pub fn note(&self, text: impl Into<String>) {
-        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+        *lock(&self.note) = text.into();
     }
 
     fn current(&self) -> String {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.note).clone()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.note, &other.note)
     }
 }
 
@@ -51,6 +78,27 @@ impl Output {
             draw: draws(terminal, set("CI")),
             colour: terminal && !set("NO_COLOR"),
             log: Arc::default(),
+            running: Arc::default(),
+            held: None,
+        }
+    }
+
+    /// The same output for one of several steps that run side by side: its text is kept back until [`Output::release`], so
+    /// that the lines of one step stand together.
+    #[must_use]
+    pub fn hold(&self) -> Self {
+        Self {
+            held: Some(Arc::default()),
+            ..self.clone()
+        }
+    }
+
+    /// Prints the text that was kept back.
+    pub fn release(&self) {
+        if let Some(held) = &self.held {
+            let text = std::mem::take(&mut *lock(held));
+            self.clear();
+            print(&text);
         }
     }
 
@@ -65,7 +113,13 @@ impl Output {
         work: impl AsyncFnOnce(Step) -> Result<T>,
     ) -> Result<T> {
         let start = Instant::now();
-        let step = Step { note: Arc::default() };
+        let step = Step::default();
+        lock(&self.running).push(Running {
+            verb: verb.to_owned(),
+            what: what.to_owned(),
+            start,
+            step: step.clone(),
+        });
         let working = work(step.clone());
         tokio::pin!(working);
         let pause = if self.draw {
@@ -77,24 +131,26 @@ impl Output {
         let result = loop {
             tokio::select! {
                 result = &mut working => break result,
-                _ = ticks.tick() => self.progress(verb, what, start.elapsed(), &step.current()),
+                _ = ticks.tick() => self.progress(&step),
             }
         };
         let time = start.elapsed();
+        lock(&self.running).retain(|running| !running.step.is(&step));
         self.clear();
         let shown = if result.is_ok() { verb } else { "Failed" };
         self.line(shown, &format!("{what}  {}", seconds(time)), result.is_ok());
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((format!("{verb} {what}"), time));
+        lock(&self.log).push(Timed {
+            verb: verb.to_owned(),
+            what: what.to_owned(),
+            time,
+        });
         result
     }
 
     /// Every step that ended so far, with its time.
     #[must_use]
-    pub fn times(&self) -> Vec<(String, Duration)> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn times(&self) -> Vec<Timed> {
+        lock(&self.log).clone()
     }
 
     /// One line that is no step.
@@ -129,25 +185,27 @@ impl Output {
         self.write(&text);
     }
 
-    fn progress(&self, verb: &str, what: &str, time: Duration, note: &str) {
-        let note = if note.is_empty() {
-            String::new()
-        } else {
-            format!("  {note}")
+    /// One line for everything that runs, drawn by the step that began first.
+    fn progress(&self, step: &Step) {
+        let line = {
+            let running = lock(&self.running);
+            if !running.first().is_some_and(|first| first.step.is(step)) {
+                return;
+            }
+            progress_line(&running)
         };
-        let line = format!("{verb:>12} {what}  {} s{note}", time.as_secs());
         if self.draw {
             // One row only: a wrapped line could not be taken back.
             let short: String = line.chars().take(100).collect();
-            self.write(&format!("\r\x1b[K{short}"));
+            print(&format!("\r\x1b[K{short}"));
         } else {
-            self.write(&format!("{line}\n"));
+            print(&format!("{line}\n"));
         }
     }
 
     fn clear(&self) {
         if self.draw {
-            self.write("\r\x1b[K");
+            print("\r\x1b[K");
         }
     }
 
@@ -173,9 +231,36 @@ impl Output {
     }
 
     fn write(&self, text: &str) {
-        // A closed pipe is the reader's choice.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        match &self.held {
+            Some(held) => lock(held).push_str(text),
+            None => print(text),
+        }
     }
+}
+
+fn print(text: &str) {
+    // A closed pipe is the reader's choice.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One step in full, or several in short.
+fn progress_line(running: &[Running]) -> String {
+    if let [only] = running {
+        let note = only.step.current();
+        let gap = if note.is_empty() { "" } else { "  " };
+        let seconds = only.start.elapsed().as_secs();
+        return format!("{:>12} {}  {seconds} s{gap}{note}", only.verb, only.what);
+    }
+    let short = |running: &Running| {
+        let start: String = running.what.chars().take(40).collect();
+        format!("{start} {} s", running.start.elapsed().as_secs())
+    };
+    let all: Vec<String> = running.iter().map(short).collect();
+    format!("{:>12} {}", "Running", all.join(" | "))
 }
 
 enum Colour {
@@ -237,6 +322,27 @@ mod tests {
         ] {
             assert_eq!(draws(terminal, ci), expected, "terminal {terminal}, ci {ci}");
         }
+    }
+
+    #[test]
+    fn several_steps_share_one_line_of_progress() {
+        let running = |what: &str, note: &str| {
+            let step = Step::default();
+            step.note(note);
+            Running {
+                verb: "Building".into(),
+                what: what.into(),
+                start: Instant::now(),
+                step,
+            }
+        };
+        let one = [running("the operator", "crate 3")];
+        assert_eq!(progress_line(&one), "    Building the operator  0 s  crate 3");
+        let two = [running("the operator", "crate 3"), running("the server", "")];
+        assert_eq!(
+            progress_line(&two),
+            "     Running the operator 0 s | the server 0 s"
+        );
     }
 
     #[test]

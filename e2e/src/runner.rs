@@ -1,14 +1,13 @@
-//! Runs cases one after another, on this machine alone or against one cluster, and tells what happened.
+//! Runs cases, on this machine alone or against one cluster, and tells what happened.
 //!
-//! Guarantees: each case gets a folder, and on a cluster namespaces of its own, labelled with its name and deleted
+//! Guarantees: a few cases run side by side, one that is `alone` by itself; each case gets a folder, and on a cluster namespaces of its own, labelled with its name and deleted
 //! afterwards; when it fails, the objects, events and logs in them are saved and the important part is printed; a case
 //! that was deselected is counted and never looks like one that passed. Must not: retry a case.
 //! Start at [`run`] and [`run_on_machine`].
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -18,10 +17,19 @@ use kube::Api;
 use kube::api::DeleteParams;
 
 use crate::clients::Clients;
-use crate::exec::tail;
 use crate::fixture;
-use crate::output::{Output, seconds};
+use crate::output::Output;
 use crate::provider::Cluster;
+
+mod report;
+mod schedule;
+
+/// How many cases run side by side on the machine. They wait half of the time: for stores, timeouts and restarts.
+const MACHINE_AT_ONCE: usize = 4;
+
+/// How many cases run side by side on a cluster. They wait for Pods most of the time; a node with two cores starts about
+/// one at a time.
+const CLUSTER_AT_ONCE: usize = 3;
 
 /// What a case is about; the counts are printed by group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +65,8 @@ pub struct Case {
     pub name: &'static str,
     /// Shows it, or says what is wrong.
     pub run: Run,
+    /// Whether no other case may run at the same time: it measures, or it changes what all share.
+    pub alone: bool,
 }
 
 impl Case {
@@ -80,20 +90,30 @@ impl Case {
 #[derive(Clone, Copy)]
 pub enum Run {
     /// Processes of its own on this machine. Runs before there is a cluster.
-    OnMachine(for<'a> fn(&'a Bench<'a>) -> LocalBoxFuture<'a, Result<()>>),
+    OnMachine(MachineRun),
     /// The cluster.
-    OnCluster(for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Result<()>>),
+    OnCluster(ClusterRun),
 }
 
+type MachineRun = for<'a> fn(&'a Bench<'a>) -> LocalBoxFuture<'a, Result<()>>;
+type ClusterRun = for<'a> fn(&'a Context<'a>) -> LocalBoxFuture<'a, Result<()>>;
+
 /// A [`Case`] from a group, a sentence and an `async fn(&Context<'_>) -> Result<()>`; with `machine` in front, from an
-/// `async fn(&Bench<'_>) -> Result<()>`.
+/// `async fn(&Bench<'_>) -> Result<()>`. With `alone` before that, no other case runs at the same time.
 #[macro_export]
 macro_rules! case {
+    (alone $($rest:tt)*) => {
+        $crate::runner::Case {
+            alone: true,
+            ..$crate::case!($($rest)*)
+        }
+    };
     (machine $group:ident, $name:literal, $run:path) => {
         $crate::runner::Case {
             group: $crate::runner::Group::$group,
             name: $name,
             run: $crate::runner::Run::OnMachine(|bench| Box::pin($run(bench))),
+            alone: false,
         }
     };
     ($group:ident, $name:literal, $run:path) => {
@@ -101,6 +121,7 @@ macro_rules! case {
             group: $crate::runner::Group::$group,
             name: $name,
             run: $crate::runner::Run::OnCluster(|context| Box::pin($run(context))),
+            alone: false,
         }
     };
 }
@@ -166,12 +187,12 @@ impl<'a> Context<'a> {
 }
 
 /// How a run went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Cases that passed, by [`Group::ALL`].
     pub passed: [usize; 3],
-    /// Cases that failed.
-    pub failed: usize,
+    /// What failed, a line each: the case and the first line of its error.
+    pub failures: Vec<String>,
     /// Cases that were not selected.
     pub deselected: usize,
 }
@@ -189,9 +210,16 @@ impl Summary {
         for (mine, theirs) in self.passed.iter_mut().zip(other.passed) {
             *mine += theirs;
         }
-        self.failed += other.failed;
+        self.failures.extend(other.failures);
         self.deselected += other.deselected;
         self
+    }
+
+    /// Adds what failed: a case by its sentence, or a step.
+    pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        self.failures.push(format!("{what}: {first}"));
     }
 }
 
@@ -206,48 +234,12 @@ pub async fn run_on_machine(
     reports: &Path,
     out: &Output,
 ) -> Result<Summary> {
-    let mut summary = Summary::default();
-    for case in cases {
-        let Run::OnMachine(run) = case.run else {
-            continue;
-        };
-        if !case.is_meant(only) {
-            summary.deselected += 1;
-            continue;
-        }
-        let dir = folder()?;
-        let bench = Bench {
-            dir: dir.path(),
-            notes: RefCell::default(),
-        };
-        let start = Instant::now();
-        let result = out.step("Running", case.name, async |_| run(&bench).await).await;
-        tell(&bench.notes, out);
-        let Err(error) = result else {
-            summary.passed[case.group as usize] += 1;
-            continue;
-        };
-        summary.failed += 1;
-        out.error(&error);
-        let reports = Reports::of(case, reports)?;
-        reports.save_error(case, &error, start.elapsed())?;
-        for entry in fs::read_dir(dir.path()).context("cannot list the case's folder")? {
-            let path = entry.context("cannot list the case's folder")?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                // As much as can be had: a log need not be text, and a case may still be writing it.
-                let log = fs::read(&path).unwrap_or_default();
-                let log = String::from_utf8_lossy(&log);
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                reports.save(&name, &log)?;
-                out.text(&format!("  {name}:\n{}", tail(&log, 12)));
-            }
-        }
-        reports.tell("logs", case, out);
-        if is_kept() {
-            out.say("Kept", &format!("folder {}", dir.keep().display()));
-        }
-    }
-    Ok(summary)
+    let work = async |case: &Case, out: &Output| match case.run {
+        Run::OnMachine(run) => machine_case(case, run, reports, out).await,
+        Run::OnCluster(_) => unreachable!("only cases for the machine are taken"),
+    };
+    let cases = cases.iter().filter(|case| !case.needs_cluster());
+    schedule::run(cases, only, MACHINE_AT_ONCE, work, out)
 }
 
 /// Runs those of the cases that need a cluster and whose sentence contains `only` (all, without it). `reports` is where
@@ -262,47 +254,77 @@ pub async fn run(
     reports: &Path,
     out: &Output,
 ) -> Result<Summary> {
-    let mut summary = Summary::default();
-    for case in cases {
-        let Run::OnCluster(run) = case.run else {
-            continue;
-        };
-        if !case.is_meant(only) {
-            summary.deselected += 1;
-            continue;
-        }
-        let dir = folder()?;
-        let context = Context {
-            cluster,
-            dir: dir.path(),
-            name: case.name,
-            namespaces: RefCell::default(),
-            notes: RefCell::default(),
-        };
-        let start = Instant::now();
-        let result = out
-            .step("Running", case.name, async |_| run(&context).await)
-            .await;
-        tell(&context.notes, out);
-        let failed = result.is_err();
-        match result {
-            Ok(()) => summary.passed[case.group as usize] += 1,
-            Err(error) => {
-                summary.failed += 1;
-                report(cluster, case, &context, &error, start.elapsed(), reports, out).await?;
-            }
-        }
-        if failed && is_kept() {
-            let namespaces = context.namespaces.take().join(" ");
-            out.say(
-                "Kept",
-                &format!("namespaces {namespaces}, folder {}", dir.keep().display()),
-            );
-        } else {
-            delete_namespaces(cluster, context.namespaces.take()).await?;
-        }
+    let work = async |case: &Case, out: &Output| match case.run {
+        Run::OnMachine(_) => unreachable!("only cases for the cluster are taken"),
+        Run::OnCluster(run) => cluster_case(cluster, case, run, reports, out).await,
+    };
+    let cases = cases.iter().filter(|case| case.needs_cluster());
+    schedule::run(cases, only, CLUSTER_AT_ONCE, work, out)
+}
+
+/// Runs one case; `Some` is why it failed.
+async fn machine_case(
+    case: &Case,
+    run: MachineRun,
+    reports: &Path,
+    out: &Output,
+) -> Result<Option<anyhow::Error>> {
+    let dir = folder()?;
+    let bench = Bench {
+        dir: dir.path(),
+        notes: RefCell::default(),
+    };
+    let start = Instant::now();
+    let result = out.step("Running", case.name, async |_| run(&bench).await).await;
+    tell(&bench.notes, out);
+    let Err(error) = result else {
+        return Ok(None);
+    };
+    report::of_machine(case, dir.path(), &error, start.elapsed(), reports, out)?;
+    if is_kept() {
+        out.say("Kept", &format!("folder {}", dir.keep().display()));
     }
-    Ok(summary)
+    Ok(Some(error))
+}
+
+/// Runs one case and deletes its namespaces; `Some` is why it failed.
+async fn cluster_case(
+    cluster: &Cluster,
+    case: &Case,
+    run: ClusterRun,
+    reports: &Path,
+    out: &Output,
+) -> Result<Option<anyhow::Error>> {
+    let dir = folder()?;
+    let context = Context {
+        cluster,
+        dir: dir.path(),
+        name: case.name,
+        namespaces: RefCell::default(),
+        notes: RefCell::default(),
+    };
+    let start = Instant::now();
+    let result = out
+        .step("Running", case.name, async |_| run(&context).await)
+        .await;
+    tell(&context.notes, out);
+    let namespaces = context.namespaces.take();
+    let Err(error) = result else {
+        delete_namespaces(cluster, namespaces).await?;
+        return Ok(None);
+    };
+    report::of_cluster(cluster, case, &namespaces, &error, start.elapsed(), reports, out).await?;
+    if is_kept() {
+        let namespaces = namespaces.join(" ");
+        let folder = dir.keep();
+        out.say(
+            "Kept",
+            &format!("namespaces {namespaces}, folder {}", folder.display()),
+        );
+    } else {
+        delete_namespaces(cluster, namespaces).await?;
+    }
+    Ok(Some(error))
 }
 
 /// A new folder for a case.
@@ -323,33 +345,6 @@ fn tell(notes: &RefCell<Vec<String>>, out: &Output) {
 /// Whether what a failed case made stays.
 fn is_kept() -> bool {
     std::env::var_os("BERTH_E2E_KEEP").is_some_and(|value| value == "1")
-}
-
-/// Where one failed case's report goes.
-struct Reports(PathBuf);
-
-impl Reports {
-    fn of(case: &Case, reports: &Path) -> Result<Self> {
-        let folder = reports.join(slug(case.name, 80));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-        Ok(Self(folder))
-    }
-
-    fn save(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.0.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
-    }
-
-    fn save_error(&self, case: &Case, error: &anyhow::Error, time: Duration) -> Result<()> {
-        let text = format!("{}\nafter {}\n\n{error:?}\n", case.name, seconds(time));
-        self.save("error.txt", &text)
-    }
-
-    /// Says where to look and how to run the case again.
-    fn tell(&self, what: &str, case: &Case, out: &Output) {
-        out.say("Saved", &format!("{what} in {}", self.0.display()));
-        out.say("Again", &format!("cargo xtask test --only '{}'", case.name));
-    }
 }
 
 /// Only those this case made. Their end is awaited: what is left in one must not disturb the next case.
@@ -373,56 +368,6 @@ async fn delete_namespaces(cluster: &Cluster, names: Vec<String>) -> Result<()> 
         })
         .await?;
     }
-    Ok(())
-}
-
-async fn report(
-    cluster: &Cluster,
-    case: &Case,
-    context: &Context<'_>,
-    error: &anyhow::Error,
-    time: Duration,
-    reports: &Path,
-    out: &Output,
-) -> Result<()> {
-    out.error(error);
-    let reports = Reports::of(case, reports)?;
-    reports.save_error(case, error, time)?;
-    let mut namespaces = context.namespaces.borrow().clone();
-    namespaces.push("berth-system".into());
-    for namespace in &namespaces {
-        let kubectl = |args: &[&str]| {
-            cluster
-                .kubectl()
-                .arg(format!("--namespace={namespace}"))
-                .args(args)
-        };
-        let objects =
-            "registries,deployments,pods,services,endpointslices,ingresses,persistentvolumeclaims,configmaps";
-        // Saving as much as can be had: what cannot be fetched is told in the file itself.
-        let fetch = async |args: &[&str]| match kubectl(args).output().await {
-            Ok(finished) => finished.all(),
-            Err(error) => format!("{error:#}"),
-        };
-        reports.save(
-            &format!("{namespace}.objects.yaml"),
-            &fetch(&["get", objects, "-o", "yaml"]).await,
-        )?;
-        let events = fetch(&["events", "--no-headers"]).await;
-        reports.save(&format!("{namespace}.events.txt"), &events)?;
-        let pods = fetch(&["get", "pods", "-o", "name"]).await;
-        let mut logs = String::new();
-        for pod in pods.lines().filter(|line| line.starts_with("pod/")) {
-            logs.push_str(&format!(
-                "== {pod}\n{}",
-                fetch(&["logs", pod, "--all-containers", "--tail=500"]).await
-            ));
-        }
-        reports.save(&format!("{namespace}.logs.txt"), &logs)?;
-        out.text(&format!("  events in {namespace}:\n{}", tail(&events, 8)));
-        out.text(&format!("  logs in {namespace}:\n{}", tail(&logs, 12)));
-    }
-    reports.tell("objects, events and logs", case, out);
     Ok(())
 }
 

@@ -12,33 +12,55 @@ use anyhow::{Context as _, Result, bail};
 use crate::cache::Cache;
 use crate::footprint::Snapshot;
 use crate::local::{Local, Programs, save_logs};
-use crate::output::{Hint, Output};
+use crate::output::{Hint, Output, Step};
 use crate::provider::{Cluster, Existing};
 use crate::runner::{Case, Group, Summary};
-use crate::{cases, dist, fixture, images, packages, runner};
+use crate::tools::Tool;
+use crate::{cases, dist, fixture, images, runner};
 
 /// The suite's own local cluster; `cargo xtask up` has another, so that both can run.
 pub const LOCAL_NAME: &str = "berth-e2e";
 /// The case that can only be judged when the cluster is gone.
 const NO_TRACE: &str = "down leaves no trace";
 
-/// Runs the cases whose sentence contains `only` (all, without it): those that need no cluster, then the others against
-/// a fresh local one, if there are any.
+/// Compiles what is tested.
 ///
 /// # Errors
-/// What is tested, or the cluster, cannot be provided.
+/// It does not compile.
+pub async fn build(out: &Output) -> Result<()> {
+    let programs = dist::PROGRAMS.join(" and ");
+    let fill = async |step: Step| dist::fill(&step).await;
+    out.step("Building", &programs, fill).await
+}
+
+/// Compiles every program of others that the cases run, as far as the cache does not have it.
+///
+/// # Errors
+/// One cannot be built.
+pub async fn build_tools(out: &Output) -> Result<()> {
+    let cache = Cache::open()?;
+    let build = async |step: Step| {
+        for tool in Tool::ALL {
+            tool.path(&cache, |what| step.note(what)).await?;
+        }
+        Ok(())
+    };
+    out.step("Building", "the programs that the cases run", build)
+        .await
+}
+
+/// Runs the cases whose sentence contains `only` (all, without it): those that need no cluster, then the others against
+/// a fresh local one, if there are any. What is tested was built by [`build`], and the packages are installed.
+///
+/// # Errors
+/// The cluster cannot be provided.
 pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
-    packages::install(out).await?;
     let cases = cases::all();
     let is_meant = |name: &str| only.is_none_or(|only| name.contains(only));
     let needs_cluster = is_meant(NO_TRACE)
         || cases
             .iter()
             .any(|case| case.needs_cluster() && case.is_meant(only));
-    out.step("Building", &dist::PROGRAMS.join(" and "), async |step| {
-        dist::fill(&step).await
-    })
-    .await?;
     // Reports of an earlier run would look like this one's.
     match fs::remove_dir_all(reports()) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -80,7 +102,10 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
         install_and_run(&cluster, cases, only, out).await
     }
     .await;
-    if result.as_ref().map_or(true, |summary| summary.failed > 0) {
+    if result
+        .as_ref()
+        .map_or(true, |summary| !summary.failures.is_empty())
+    {
         let folder = reports().join("cluster");
         save_logs(&cache, LOCAL_NAME, &folder)?;
         let logs = format!(
@@ -113,7 +138,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
         Ok(()) => summary.passed[Group::Cluster as usize] += 1,
         Err(error) => {
             out.error(&error);
-            summary.failed += 1;
+            summary.fail(NO_TRACE, &error);
         }
     }
     Ok(summary)

@@ -45,6 +45,21 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// All of them, those first that most cases wait for.
+    pub const ALL: [Tool; 11] = [
+        Tool::Distribution,
+        Tool::Crane,
+        Tool::Regctl,
+        Tool::Oras,
+        Tool::Conformance,
+        Tool::VersityGw,
+        Tool::FakeGcsServer,
+        Tool::Kubernetes,
+        Tool::CoreDns,
+        Tool::LocalPathProvisioner,
+        Tool::Traefik,
+    ];
+
     /// What a local cluster needs before it can start.
     pub const CLUSTER: [Tool; 5] = [
         Tool::Kubernetes,
@@ -204,20 +219,7 @@ mod tests {
 
     #[test]
     fn every_tool_has_its_module_and_every_module_its_tool() {
-        let all = [
-            Tool::Conformance,
-            Tool::CoreDns,
-            Tool::Crane,
-            Tool::Distribution,
-            Tool::FakeGcsServer,
-            Tool::Kubernetes,
-            Tool::LocalPathProvisioner,
-            Tool::Oras,
-            Tool::Regctl,
-            Tool::Traefik,
-            Tool::VersityGw,
-        ];
-        let mut names = all.map(Tool::name);
+        let mut names = Tool::ALL.map(Tool::name);
         names.sort_unstable();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
         let mut modules: Vec<String> = fs::read_dir(folder)

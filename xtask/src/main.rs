@@ -47,6 +47,9 @@ enum Task {
         /// Only end-to-end cases whose sentence contains this, and no other tests.
         #[arg(long)]
         only: Option<String>,
+        /// Check formatting and lints as well.
+        #[arg(long, conflicts_with = "only")]
+        lints: bool,
         /// Stop at the first part that fails instead of running all parts.
         #[arg(long)]
         fail_fast: bool,
@@ -102,7 +105,18 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
     match task {
         Task::Up(Named { name }) => up::up(&name, out).await.map(|()| ExitCode::SUCCESS),
         Task::Down(Named { name }) => down::down(&name, out).await.map(|()| ExitCode::SUCCESS),
-        Task::Test { only, fail_fast } => test::test(only.as_deref(), fail_fast, out).await,
+        Task::Test {
+            only,
+            lints,
+            fail_fast,
+        } => {
+            let selection = test::Selection {
+                only,
+                lints,
+                fail_fast,
+            };
+            test::test(&selection, out).await
+        }
         Task::Soak => soak::soak(out).await,
         Task::Stores => stores::stores(out).await,
         Task::Features => features::features(out).await.map(|()| ExitCode::SUCCESS),

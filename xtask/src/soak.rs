@@ -10,10 +10,10 @@ use anyhow::Result;
 use e2e::cases::attacks;
 use e2e::exec::Exec;
 use e2e::images::checkout;
-use e2e::output::{Output, seconds};
+use e2e::output::{Output, Timed, seconds};
 use e2e::sample;
 
-use super::test::{Counts, count, failures};
+use super::test::{Counts, cargo, count, failures};
 
 /// Longer than any step takes on two cores.
 const DEADLINE: Duration = Duration::from_secs(4 * 3600);
@@ -101,12 +101,7 @@ impl CaseSoak {
 pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
     let mut total = Counts::default();
     for soak in &SOAKS {
-        let mut command = Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args([
-            "test",
-            "--locked",
-            "--no-fail-fast",
-            "--lib",
-        ]);
+        let mut command = Exec::new(cargo()).args(["test", "--locked", "--no-fail-fast", "--lib"]);
         for package in soak.packages {
             command = command.args(["--package", package]);
         }
@@ -137,8 +132,8 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
         }
     }
     let mut text = String::from("\ntimes\n");
-    for (step, time) in out.times() {
-        text.push_str(&format!("{:>14}  {step}\n", seconds(time)));
+    for Timed { verb, what, time } in out.times() {
+        text.push_str(&format!("{:>14}  {verb} {what}\n", seconds(time)));
     }
     text.push_str(&format!("\n{} passed, {} failed\n", total.passed, total.failed));
     // Closed by a reader who has seen enough.
