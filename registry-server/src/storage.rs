@@ -15,6 +15,7 @@ mod key;
 mod large_write;
 pub mod layout;
 mod multipart;
+#[cfg(feature = "object-store")]
 mod object;
 pub(crate) mod put_stream;
 mod reclaim;
@@ -35,10 +36,14 @@ pub use inmemory::InMemory;
 pub use key::StorageKey;
 pub use large_write::{Append, LargeWrite, Staged, Writer};
 pub use multipart::{Expected, Multipart, ObjectVersion, UnfinishedUpload};
-pub use object::{
-    AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, Object, S3Credentials, S3Encryption,
-    S3Options, ServiceAccount, StoreError,
-};
+#[cfg(feature = "azure")]
+pub use object::{AzureCredentials, AzureOptions};
+#[cfg(feature = "gcs")]
+pub use object::{GcsCredentials, GcsOptions, ServiceAccount};
+#[cfg(feature = "object-store")]
+pub use object::{Object, StoreError};
+#[cfg(feature = "s3")]
+pub use object::{S3Credentials, S3Encryption, S3Options};
 pub use reclaim::{Condition, Reclaim};
 pub use store_health::StoreHealth;
 pub use timed::Timed;

@@ -26,13 +26,14 @@ impl NotBuilt {
 
 /// The first feature that the configuration needs and this binary lacks.
 pub(super) fn missing(config: &Config) -> Option<NotBuilt> {
-    let built = |feature: &str| match feature {
+    missing_of(config, |feature| match feature {
+        "azure" => cfg!(feature = "azure"),
+        "gcs" => cfg!(feature = "gcs"),
         "mail" => cfg!(feature = "mail"),
         "redis" => cfg!(feature = "redis"),
-        // These are in every build until they become optional.
-        _ => true,
-    };
-    missing_of(config, built)
+        "s3" => cfg!(feature = "s3"),
+        _ => unreachable!("`missing_of` asks for no other feature"),
+    })
 }
 
 fn missing_of(config: &Config, built: impl Fn(&str) -> bool) -> Option<NotBuilt> {

@@ -3,6 +3,8 @@
 mod cache;
 mod maintenance;
 mod middleware;
+#[cfg(feature = "object-store")]
+mod object_stores;
 mod ownership;
 mod request_log;
 mod signals;
@@ -25,6 +27,7 @@ use wiring::{authenticator, options};
 pub(super) use wiring::{driver, validation};
 
 use super::config_source::{self, FoundConfig};
+use super::features::NotBuilt;
 use super::output::Output;
 use super::{exit, output};
 use crate::auth;
@@ -35,7 +38,9 @@ use crate::http::server::{self, ConnectionInfo, ConnectionMetrics, Listener, Pro
 use crate::http::tls::{self, Tls};
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{Heartbeat, LiveServer, OwnerError, Registry, Settings};
-use crate::storage::{Driver, StoreError, StoreHealth, Timed};
+#[cfg(feature = "object-store")]
+use crate::storage::StoreError;
+use crate::storage::{Driver, StoreHealth, Timed};
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -52,8 +57,12 @@ pub(super) enum Error {
         source: std::io::Error,
     },
     /// The bucket or container cannot be used.
+    #[cfg(feature = "object-store")]
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store's driver is not in this program.
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// The store is another registry's.
     #[error(transparent)]
     Owner(#[from] Box<OwnerError>),
@@ -91,7 +100,9 @@ impl Error {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
+            #[cfg(feature = "object-store")]
             Self::Store(error) => error.fault(),
+            Self::NotBuilt(_) => Fault::Caller,
             Self::Owner(error) => error.fault(),
             Self::Cache(error) => error.fault(),
             Self::Auth(error) => error.fault(),
@@ -106,7 +117,9 @@ impl Error {
     fn key(&self) -> Option<&'static str> {
         match self {
             Self::Storage { .. } => Some("storage.filesystem.rootdirectory"),
+            #[cfg(feature = "object-store")]
             Self::Store(error) => Some(error.key()),
+            Self::NotBuilt(error) => Some(error.key),
             Self::Owner(_) => Some("storage.maintenance.owner"),
             Self::Cache(_) => Some("redis"),
             Self::Auth(_) => Some("auth.htpasswd.path"),
@@ -127,8 +140,10 @@ impl Error {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Owner(error) => error.hint(),
+            Self::NotBuilt(error) => Some(error.hint()),
+            #[cfg(feature = "object-store")]
+            Self::Store(_) => None,
             Self::Storage { .. }
-            | Self::Store(_)
             | Self::Cache(_)
             | Self::Auth(_)
             | Self::Tls(_)

@@ -201,6 +201,7 @@ impl Cause {
     }
 
     /// Whether the same request may work a moment later.
+    #[cfg(feature = "object-store")]
     pub(super) fn may_pass(self) -> bool {
         self.retry_after().is_some()
     }

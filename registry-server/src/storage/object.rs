@@ -11,17 +11,21 @@
 //! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
 
 mod again;
-#[cfg(test)]
+#[cfg(all(test, any(feature = "azure", feature = "gcs")))]
 mod answers;
+#[cfg(feature = "azure")]
 mod azure;
+#[cfg(any(feature = "azure", feature = "gcs"))]
 mod beside;
 mod bucket;
 mod classify;
 mod client;
 mod conditions;
+#[cfg(feature = "gcs")]
 mod gcs;
 mod marks;
 mod parts;
+#[cfg(feature = "s3")]
 mod s3;
 mod schedule;
 
@@ -41,12 +45,15 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
 };
 
+#[cfg(feature = "azure")]
 pub use azure::{AzureCredentials, AzureOptions};
 use classify::ErrorClassifier;
 pub use client::StoreError;
 use client::{Certificates, LONG, Patience, QUICK, header, prefix};
 use conditions::Conditions;
+#[cfg(feature = "gcs")]
 pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
+#[cfg(feature = "s3")]
 pub use s3::{S3Credentials, S3Encryption, S3Options};
 
 use super::{
@@ -72,8 +79,11 @@ struct Clients {
 
 /// What a vendor's store does beyond the library, or otherwise.
 enum Vendor {
+    #[cfg(feature = "s3")]
     S3(s3::Calls),
+    #[cfg(feature = "azure")]
     Azure,
+    #[cfg(feature = "gcs")]
     Gcs,
 }
 

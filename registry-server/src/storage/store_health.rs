@@ -17,6 +17,7 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// The same for reads, which show less: a store may refuse writes alone. A server that writes tries to more often than
 /// that, so this is for one that does not.
+#[cfg(feature = "object-store")]
 const CALM_OF_READS: Duration = Duration::from_secs(60);
 
 /// Whether a store takes writes, as far as the last ones show. Cheap to clone; clones are the same knowledge.
@@ -55,6 +56,7 @@ impl StoreHealth {
     }
 
     /// Notes a read that went well.
+    #[cfg(feature = "object-store")]
     pub(super) fn note_read(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
             self.note_success_at(store, Instant::now(), CALM_OF_READS);

@@ -9,15 +9,15 @@ use registry_config::Secret;
 use registry_config::model::Config;
 
 use super::Error;
+#[cfg(feature = "object-store")]
+use super::object_stores;
 use crate::auth::{Authenticator, Htpasswd};
+use crate::cli::features;
 use crate::health::Health;
 use crate::http::server::{ConnectionLimits, Limits};
 use crate::http::{Network, Options, ResponseMemory, Secrets};
 use crate::registry::{IndexChildren, Platform, ReferencePolicy, Urls, Validation};
-use crate::storage::{
-    AzureCredentials, AzureOptions, Driver, Filesystem, FilesystemOptions, GcsCredentials, GcsOptions,
-    InMemory, Object, S3Credentials, S3Encryption, S3Options, ServiceAccount, StoreHealth,
-};
+use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, StoreHealth};
 
 /// The store and its name for people. What keeps it from taking writes is noted in `trouble`.
 pub(in crate::cli) fn driver(
@@ -41,174 +41,16 @@ pub(in crate::cli) fn driver(
         let name = driver.name_in_full().to_owned();
         return Ok((Arc::new(driver), name));
     }
-    if let Some(s3) = &storage.s3 {
-        let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::s3(&s3_options(s3, redirect), store_health.clone())?;
-        let name = driver.name_in_full().to_owned();
-        return Ok((Arc::new(driver), name));
+    #[cfg(feature = "object-store")]
+    if let Some(opened) = object_stores::open(storage, store_health)? {
+        let name = opened.name_in_full().to_owned();
+        return Ok((Arc::new(opened), name));
     }
-    if let Some(azure) = &storage.azure {
-        let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::azure(&azure_options(azure, redirect), store_health.clone())?;
-        let name = driver.name_in_full().to_owned();
-        return Ok((Arc::new(driver), name));
-    }
-    if let Some(gcs) = &storage.gcs {
-        let redirect = storage.redirect.disable != Some(true);
-        let driver = Object::gcs(&gcs_options(gcs, redirect), store_health.clone())?;
-        let name = driver.name_in_full().to_owned();
-        return Ok((Arc::new(driver), name));
+    if let Some(missing) = features::missing(config) {
+        return Err(missing.into());
     }
     // Exactly one driver is configured, and there is no other one.
     Ok((Arc::new(InMemory::default()), "inmemory".to_owned()))
-}
-
-/// How a container is reached.
-fn azure_options(azure: &registry_config::model::Azure, redirect: bool) -> AzureOptions {
-    use registry_config::model::AzureCredentialsKind as Kind;
-    let registry_config::model::AzureCredentials {
-        kind,
-        clientid,
-        tenantid,
-        secret,
-    } = &azure.credentials;
-    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    // The configuration's check found what each needs.
-    let credentials = match kind {
-        Some(Kind::ClientSecret) => AzureCredentials::Client {
-            tenant: text(tenantid).unwrap_or_default(),
-            client: text(clientid).unwrap_or_default(),
-            secret: secret
-                .as_ref()
-                .map(|secret| secret.expose().to_owned())
-                .unwrap_or_default(),
-        },
-        Some(Kind::DefaultCredentials) => AzureCredentials::Found,
-        Some(Kind::SharedKey) | None => {
-            AzureCredentials::Key(azure.key().map(|key| key.expose().to_owned()).unwrap_or_default())
-        }
-    };
-    AzureOptions {
-        account: azure.account(),
-        container: azure.container.clone(),
-        endpoint: azure.endpoint(),
-        credentials,
-        root: azure.rootdirectory.clone().unwrap_or_default(),
-        skip_verify: azure.skipverify == Some(true),
-        ca_file: text(&azure.cacert).map(Into::into),
-        redirect,
-        retries: azure.max_retries,
-        pause: azure.retry_delay.and_then(|delay| delay.positive()),
-    }
-}
-
-/// How a bucket of Google's is reached.
-fn gcs_options(gcs: &registry_config::model::Gcs, redirect: bool) -> GcsOptions {
-    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let credentials = match (gcs.keyfile(), gcs.credentials()) {
-        (Some(path), _) => GcsCredentials::KeyFile(path.into()),
-        (None, Some(credentials)) => {
-            // Its only kind is known.
-            let registry_config::model::GcsCredentials {
-                kind: _,
-                private_key_id,
-                private_key,
-                client_email,
-                universe_domain,
-            } = credentials;
-            let said = |text: &Option<String>| text.clone().unwrap_or_default();
-            GcsCredentials::Key(ServiceAccount {
-                client_email: said(client_email),
-                private_key: private_key
-                    .as_ref()
-                    .map(|key| key.expose().to_owned())
-                    .unwrap_or_default(),
-                private_key_id: said(private_key_id),
-                universe_domain: said(universe_domain),
-            })
-        }
-        (None, None) => GcsCredentials::Found,
-    };
-    GcsOptions {
-        bucket: gcs.bucket.clone(),
-        endpoint: text(&gcs.endpoint),
-        credentials,
-        root: gcs.rootdirectory.clone().unwrap_or_default(),
-        part_size: gcs.chunksize,
-        ca_file: text(&gcs.cacert).map(Into::into),
-        user_agent: text(&gcs.useragent),
-        redirect,
-    }
-}
-
-/// How a bucket is reached.
-fn s3_options(s3: &registry_config::model::S3, redirect: bool) -> S3Options {
-    let registry_config::model::S3 {
-        accesskey,
-        secretkey,
-        sessiontoken,
-        region,
-        regionendpoint,
-        forcepathstyle,
-        bucket,
-        encrypt,
-        keyid,
-        secure,
-        skipverify,
-        cacert,
-        chunksize,
-        multipartcopychunksize,
-        multipartcopymaxconcurrency,
-        multipartcopythresholdsize,
-        rootdirectory,
-        storageclass,
-        objectacl,
-        useragent,
-        usedualstack,
-        accelerate,
-        usefipsendpoint,
-        redirectendpoint,
-    } = s3;
-    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let secret = |secret: &Option<Secret>| {
-        let secret = secret.as_ref().filter(|secret| !secret.is_empty());
-        secret.map(|secret| secret.expose().to_owned())
-    };
-    S3Options {
-        bucket: bucket.clone(),
-        region: text(region),
-        endpoint: text(regionendpoint),
-        path_style: *forcepathstyle,
-        secure: *secure,
-        skip_verify: *skipverify == Some(true),
-        ca_file: text(cacert).map(Into::into),
-        credentials: secret(accesskey)
-            .zip(secret(secretkey))
-            .map(|(access_key, secret_key)| S3Credentials {
-                access_key,
-                secret_key,
-                session_token: secret(sessiontoken),
-            }),
-        root: rootdirectory.clone().unwrap_or_default(),
-        part_size: *chunksize,
-        copy_whole_up_to: *multipartcopythresholdsize,
-        copy_piece: *multipartcopychunksize,
-        copy_at_once: *multipartcopymaxconcurrency,
-        encryption: match (*encrypt == Some(true), text(keyid)) {
-            (false, _) => S3Encryption::Bucket,
-            (true, None) => S3Encryption::Managed,
-            (true, Some(key)) => S3Encryption::Kms(key),
-        },
-        // `NONE` is distribution's word for not sending any.
-        storage_class: text(storageclass).filter(|class| class != "NONE" && class != "STANDARD"),
-        acl: text(objectacl).filter(|acl| acl != "private"),
-        user_agent: text(useragent),
-        dual_stack: *usedualstack == Some(true),
-        accelerate: *accelerate == Some(true),
-        fips: *usefipsendpoint == Some(true),
-        redirect,
-        redirect_endpoint: text(redirectendpoint),
-    }
 }
 
 /// What pushed manifests must fulfil.

@@ -7,8 +7,10 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+#[cfg(feature = "azure")]
 use super::azure::TwoTrees;
 use super::bucket::Seen;
+#[cfg(feature = "s3")]
 use super::s3::NoCredentials;
 use crate::storage::{Cause, Error, StorageKey, StoreHealth};
 
@@ -75,6 +77,7 @@ fn classify(action: &'static str, key: &StorageKey, error: object_store::Error) 
 
 /// What any failure comes down to.
 pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
+    #[cfg(feature = "s3")]
     if causes(error).any(|cause| cause.is::<NoCredentials>()) {
         // The store was not asked. Whoever gives credentials may have refused them: then waiting does not help.
         return match status(error) {
@@ -83,6 +86,7 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
         };
     }
     for cause in causes(error) {
+        #[cfg(feature = "azure")]
         if cause.is::<TwoTrees>() {
             return Cause::TwoTrees;
         }

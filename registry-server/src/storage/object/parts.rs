@@ -5,7 +5,9 @@ use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::{Object, Vendor, beside, classify, schedule};
+#[cfg(any(feature = "azure", feature = "gcs"))]
+use super::beside;
+use super::{Object, Vendor, classify, schedule};
 use crate::storage::{Error, Expected, Multipart, ObjectVersion, StorageKey, UnfinishedUpload};
 
 #[async_trait]
@@ -79,6 +81,7 @@ impl Multipart for Object {
     }
 
     async fn copy(&self, from: &StorageKey, to: &StorageKey, size: u64) -> Result<(), Error> {
+        #[cfg(feature = "s3")]
         if let Vendor::S3(calls) = &self.vendor
             && size > calls.copy_whole_up_to()
         {
@@ -135,11 +138,13 @@ impl Multipart for Object {
 
     async fn unfinished(&self) -> Result<Vec<UnfinishedUpload>, Error> {
         match &self.vendor {
+            #[cfg(feature = "s3")]
             Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
+            #[cfg(feature = "azure")]
             // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
-            Vendor::Azure | Vendor::Gcs => {
-                beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await
-            }
+            Vendor::Azure => beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await,
+            #[cfg(feature = "gcs")]
+            Vendor::Gcs => beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await,
         }
     }
 }

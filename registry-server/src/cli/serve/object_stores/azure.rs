@@ -1,0 +1,43 @@
+//! From `storage.azure` to the options of the driver for Azure Blob Storage.
+
+use registry_config::model::{Azure, AzureCredentials as Configured, AzureCredentialsKind as Kind};
+
+use crate::storage::{AzureCredentials, AzureOptions};
+
+/// How a container is reached.
+pub(super) fn options(azure: &Azure, redirect: bool) -> AzureOptions {
+    let Configured {
+        kind,
+        clientid,
+        tenantid,
+        secret,
+    } = &azure.credentials;
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    // The configuration's check found what each needs.
+    let credentials = match kind {
+        Some(Kind::ClientSecret) => AzureCredentials::Client {
+            tenant: text(tenantid).unwrap_or_default(),
+            client: text(clientid).unwrap_or_default(),
+            secret: secret
+                .as_ref()
+                .map(|secret| secret.expose().to_owned())
+                .unwrap_or_default(),
+        },
+        Some(Kind::DefaultCredentials) => AzureCredentials::Found,
+        Some(Kind::SharedKey) | None => {
+            AzureCredentials::Key(azure.key().map(|key| key.expose().to_owned()).unwrap_or_default())
+        }
+    };
+    AzureOptions {
+        account: azure.account(),
+        container: azure.container.clone(),
+        endpoint: azure.endpoint(),
+        credentials,
+        root: azure.rootdirectory.clone().unwrap_or_default(),
+        skip_verify: azure.skipverify == Some(true),
+        ca_file: text(&azure.cacert).map(Into::into),
+        redirect,
+        retries: azure.max_retries,
+        pause: azure.retry_delay.and_then(|delay| delay.positive()),
+    }
+}
