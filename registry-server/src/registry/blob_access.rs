@@ -175,7 +175,7 @@ impl Registry {
             Err(error) if error.is_not_found() => Ok(false),
             // A volume that cannot be written to still serves pulls, and no push to it succeeds.
             Err(error) => {
-                tracing::debug!(%key, %error, "what is there cannot be renewed");
+                tracing::debug!(%key, %error, "an object cannot be renewed");
                 Ok(true)
             }
         }
@@ -190,7 +190,7 @@ impl Registry {
         match self.driver.persist(keys).await {
             // A volume that cannot be written to still serves pulls, and no push to it succeeds.
             Ok(()) | Err(crate::storage::Error::ReadOnly { .. }) => Ok(()),
-            Err(source) => Err(Error::storage("make durable what is there")(source)),
+            Err(source) => Err(Error::storage("make existing objects durable")(source)),
         }
     }
 

@@ -124,7 +124,7 @@ impl Registry {
         if servers.is_empty() {
             return Ok(());
         }
-        Err(CheckError::Written { servers })
+        Err(CheckError::LiveServers { servers })
     }
 }
 

@@ -50,7 +50,7 @@ impl Registry {
     /// Records that something of a repository is about to be deleted. Call this before the first removal, never after
     /// it.
     pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
-        let failed = Error::storage("note a deletion");
+        let failed = Error::storage("record a deletion");
         let place = ObjectPath::last_deletion(repository);
         let key = place.key();
         loop {
@@ -69,13 +69,13 @@ impl Registry {
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
         let place = ObjectPath::last_deletion(repository);
         let note = self.driver.try_stat(&place.key()).await;
-        let note = note.map_err(Error::storage("look for a deletion"))?;
+        let note = note.map_err(Error::storage("look for the record of a deletion"))?;
         Ok(note.is_some_and(|note| is_recent(note.modified)))
     }
 
     /// Whether an object that was just written exists, even when somebody is removing its predecessor.
     pub(super) async fn is_in_place(&self, place: &ObjectPath) -> Result<bool, Error> {
-        let failed = Error::storage("look at what was written");
+        let failed = Error::storage("look at a written object");
         let key = place.key();
         Ok(self.driver.confirm_put(&key).await.map_err(&failed)?
             && self.driver.try_stat(&key).await.map_err(&failed)?.is_some())
@@ -234,7 +234,7 @@ impl Registry {
         let ObjectPath::RevisionLink { digest, .. } = link else {
             return Ok(());
         };
-        let failed = Error::storage("delete what lies beside the link of a manifest");
+        let failed = Error::storage("delete the folders beside the link of a manifest");
         let area = PathPrefix::Revision(repository, digest).key();
         let mut listing = self.driver.list(&area).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {

@@ -63,7 +63,7 @@ impl Registry {
                 let mut servers = target.live_servers(now).await.map_err(of_target)?;
                 servers.retain(|seen| !seen.server.as_ref().is_some_and(|server| server.copying));
                 if !servers.is_empty() {
-                    return Err(CopyError::Written { servers });
+                    return Err(CopyError::LiveServers { servers });
                 }
             }
         }

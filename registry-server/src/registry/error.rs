@@ -194,7 +194,7 @@ pub enum Error {
         source: registry_oci::Error,
     },
     /// A link cannot be deleted now, because the cache cannot be told to forget it.
-    #[error("the cache cannot be told that a link goes")]
+    #[error("the cache cannot be told that a link is deleted")]
     CacheInvalidation {
         /// Why.
         #[source]

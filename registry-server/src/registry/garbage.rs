@@ -120,7 +120,7 @@ impl Registry {
     ) -> Result<(), GarbageError> {
         let servers = self.live_servers(now).await?;
         match collecting.live_server_policy {
-            LiveServerPolicy::Refuse if !servers.is_empty() => Err(GarbageError::Written { servers }),
+            LiveServerPolicy::Refuse if !servers.is_empty() => Err(GarbageError::LiveServers { servers }),
             LiveServerPolicy::Refuse | LiveServerPolicy::Ignore => Ok(()),
         }
     }

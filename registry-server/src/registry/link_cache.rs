@@ -103,7 +103,7 @@ impl Registry {
             tracing::debug!(
                 ?link,
                 error,
-                "a link without payload is remembered, and the next read finds out again"
+                "a link without a payload stays in the cache, and the next read finds out again"
             );
         }
     }

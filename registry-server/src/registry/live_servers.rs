@@ -132,7 +132,7 @@ impl Registry {
 
     /// Removes probes that are older than a time of the store's clock.
     async fn remove_probes(&self, limit: SystemTime) -> Result<(), Error> {
-        let failed = Error::storage("remove what looks at the store left");
+        let failed = Error::storage("remove old probes");
         let mut listing = self
             .driver
             .list(&PathPrefix::Probes.key())
@@ -162,7 +162,7 @@ impl Registry {
         match self.probe(async |key| other.driver.stat(key).await).await? {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
-            Err(source) => Err(Error::storage("look whether two stores are one")(source)),
+            Err(source) => Err(Error::storage("compare two stores")(source)),
         }
     }
 
@@ -188,7 +188,7 @@ impl Registry {
     /// The servers that write to the store, at a time of its clock. The heartbeats of servers that are gone are
     /// removed.
     pub(super) async fn live_servers(&self, now: SystemTime) -> Result<Vec<SeenServer>, Error> {
-        let failed = Error::storage("look who writes to the store");
+        let failed = Error::storage("look for live servers");
         let mut listing = self
             .driver
             .list(&PathPrefix::Writers.key())
@@ -249,10 +249,7 @@ impl fmt::Display for ServerList<'_> {
                     "{separator}process {} on {} (last seen {ago} s ago)",
                     server.process, server.host
                 )?,
-                None => write!(
-                    f,
-                    "{separator}a server that does not say who it is (last seen {ago} s ago)"
-                )?,
+                None => write!(f, "{separator}an unknown server (last seen {ago} s ago)")?,
             }
         }
         f.write_str(if self.0.len() == 1 { " writes" } else { " write" })

@@ -290,7 +290,7 @@ impl Registry {
             Reference::Tag(_) if stored.media_type == MediaType::DOCKER_LIST => {
                 let child = manifest.manifests.iter().find(|child| runs_on_linux_amd64(child));
                 let child = child.ok_or_else(refused)?.digest;
-                drop(manifest); // Two at a time could wait for each other's turn.
+                drop(manifest); // Two requests with two each could wait for each other.
                 let (child, _) = self
                     .load_whole_manifest(repository, &child, consistency)
                     .await?

@@ -76,7 +76,7 @@ impl fmt::Display for ClaimedBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             "" => Ok(()),
-            host => write!(f, " (as {host} said)"),
+            host => write!(f, " (claimed by {host})"),
         }
     }
 }
@@ -152,7 +152,7 @@ impl Registry {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(false),
             Err(storage::Error::TooLarge { .. }) => return Err(OwnerError::Unreadable),
-            Err(source) => return Err(Error::storage("look whose storage it is")(source).into()),
+            Err(source) => return Err(Error::storage("read the owner of the storage")(source).into()),
         };
         let OwnerMarker { owner, since, host } =
             serde_json::from_slice(&bytes).map_err(|_| OwnerError::Unreadable)?;
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "the storage belongs to `ci/main` since {since} (as {host} said), and this server is configured \
+                    "the storage belongs to `ci/main` since {since} (claimed by {host}), and this server is configured \
                      as `qa/other`"
                 )
             );

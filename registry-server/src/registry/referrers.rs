@@ -176,7 +176,7 @@ impl Registry {
         self.driver
             .put(&place.key(), entry, Mode::Replace, Durability::PowerLoss)
             .await
-            .map_err(Error::storage("enter a referrer"))
+            .map_err(Error::storage("write an entry of a referrer"))
     }
 
     /// Marks manifests as looked at. Call this after the entry was written, never before it.
@@ -188,7 +188,7 @@ impl Registry {
         let mut last = None;
         for digest in digests {
             if last.replace(digest) == Some(digest) {
-                continue; // Stored under the digest it was pushed by.
+                continue; // Its canonical digest is the one by which it was pushed.
             }
             let place = ObjectPath::referrer_known(repository, &digest);
             self.driver

@@ -113,7 +113,7 @@ impl RepositoryWalk<'_> {
                 Err(error) if is_foreign_folder(&name, &error) => {
                     tracing::warn!(
                         error = crate::fault::chain(&error),
-                        "a folder that no repository can be named like is stepped over"
+                        "a folder that cannot be a repository is skipped"
                     );
                 }
                 found => return Some(found),

@@ -11,12 +11,12 @@ use crate::registry::live_servers::{SeenServer, ServerList};
 pub enum CheckError {
     /// A live server writes to the store.
     #[error("{} to this store", ServerList(servers))]
-    Written {
+    LiveServers {
         /// The servers.
         servers: Vec<SeenServer>,
     },
     /// One request after the other failed.
-    #[error("the store does not answer: {failed} looks at it failed one after the other, the last")]
+    #[error("the store does not answer: {failed} requests failed one after the other, the last")]
     Unresponsive {
         /// How many requests failed.
         failed: u32,
@@ -40,7 +40,7 @@ impl CheckError {
     pub fn fault(&self) -> Fault {
         match self {
             // A live server may stop.
-            Self::Written { .. } => Fault::Transient { retry_after: None },
+            Self::LiveServers { .. } => Fault::Transient { retry_after: None },
             Self::NoSuchRepair { .. } => Fault::Caller,
             Self::Unresponsive { source, .. } | Self::Registry(source) => source.fault(),
         }
@@ -49,7 +49,7 @@ impl CheckError {
     /// A way out, for people.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Written { .. } => Some(
+            Self::LiveServers { .. } => Some(
                 "stop the server, or set `storage.maintenance.readonly.enabled` for it and here, or use `--force` \
                  after reading what that means in `help storage check`",
             ),

@@ -119,7 +119,7 @@ impl<'a> Inspector<'a> {
         let key = ObjectPath::blob_data(canonical).key();
         let hashed = self.registry.hash_object(&key, other.algorithm(), &self.hashed);
         let Some(actual) = hashed.await? else {
-            return Ok(true); // Gone meanwhile, which is another matter.
+            return Ok(true); // It is gone meanwhile, which is another finding.
         };
         let mut others = self.other_digests();
         if others.len() >= OTHERS_MAX {

@@ -554,7 +554,7 @@ async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_o
     registry.announce(&writer).await.unwrap();
     assert_eq!(check(&registry, REPORT).await.1.len(), 2);
     let error = registry.check(MOVE, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, CheckError::Written { .. }), "{error:?}");
+    assert!(matches!(error, CheckError::LiveServers { .. }), "{error:?}");
     assert!(path(folder.path(), &link).exists());
     let forced = CheckOptions {
         live_server_policy: LiveServerPolicy::Ignore,
@@ -566,7 +566,7 @@ async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_o
         async |run, live_server_policy| registry.undo_repair(run, live_server_policy, &mut |_| {}).await;
     let run = checked.run.unwrap();
     let error = undo(run, LiveServerPolicy::Refuse).await.unwrap_err();
-    assert!(matches!(error, CheckError::Written { .. }), "{error:?}");
+    assert!(matches!(error, CheckError::LiveServers { .. }), "{error:?}");
     assert_eq!(undo(run, LiveServerPolicy::Ignore).await.unwrap().back, 1);
     let error = undo(run, LiveServerPolicy::Ignore).await.unwrap_err();
     assert!(matches!(error, CheckError::NoSuchRepair { .. }), "{error:?}");

@@ -82,7 +82,7 @@ impl<'a> Trash<'a> {
             prune_root,
         } = object;
         let driver = &self.registry.driver;
-        let failed = Error::storage("move something to the trash");
+        let failed = Error::storage("move an object to the trash");
         let key = place.key();
         let content = match driver.read(&key, ReadRange::Full).await {
             Ok(content) if content.modified > *seen => return Ok(Moved::No),
@@ -178,7 +178,7 @@ impl Registry {
         {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
-            Err(source) => Err(Error::storage("take something out of the trash")(source)),
+            Err(source) => Err(Error::storage("remove an object from the trash")(source)),
         }
     }
 }

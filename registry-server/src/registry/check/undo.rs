@@ -38,7 +38,7 @@ impl Registry {
     /// Dropping the future ends it between two steps, and it can be run again.
     ///
     /// # Errors
-    /// [`CheckError::Written`], [`CheckError::NoSuchRepair`], or the store's.
+    /// [`CheckError::LiveServers`], [`CheckError::NoSuchRepair`], or the store's.
     pub async fn undo_repair(
         &self,
         run: Uuid,
@@ -62,7 +62,7 @@ impl Registry {
             let journal = ObjectPath::TrashJournal { run, number }.key();
             let bytes = match self.driver.get(&journal, LINE_MAX).await {
                 Ok(bytes) => bytes,
-                Err(error) if error.is_not_found() => continue, // UndoReport beside this.
+                Err(error) if error.is_not_found() => continue, // Another undo was faster.
                 Err(source) => return Err(failed(source).into()),
             };
             // A line that cannot be parsed was not written by a repair; its object stays.
@@ -90,7 +90,7 @@ impl Registry {
     }
 
     async fn put_back(&self, from: &StorageKey, to: &StorageKey) -> Result<Back, Error> {
-        let failed = Error::storage("put something back");
+        let failed = Error::storage("put an object back");
         let content = match self.driver.read(to, ReadRange::Full).await {
             Ok(content) => content,
             // The repair was interrupted before the copy.

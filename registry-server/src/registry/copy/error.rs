@@ -12,13 +12,13 @@ pub enum CopyError {
     SameStore,
     /// A live server writes to the target.
     #[error("{} to the store that is copied into", ServerList(servers))]
-    Written {
+    LiveServers {
         /// The servers.
         servers: Vec<SeenServer>,
     },
     /// One request to the source after the other failed.
     #[error(
-        "the store that is copied does not answer: {failed} looks at it failed one after the other, the last"
+        "the store that is copied does not answer: {failed} requests failed one after the other, the last"
     )]
     Unresponsive {
         /// How many requests failed.
@@ -49,7 +49,7 @@ impl CopyError {
         match self {
             Self::SameStore => Fault::Caller,
             // A live server may stop.
-            Self::Written { .. } => Fault::Transient { retry_after: None },
+            Self::LiveServers { .. } => Fault::Transient { retry_after: None },
             Self::Unresponsive { source, .. } | Self::Source { source } | Self::Target { source } => {
                 source.fault()
             }
@@ -59,7 +59,7 @@ impl CopyError {
     /// A way out, for people.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Written { .. } => Some(
+            Self::LiveServers { .. } => Some(
                 "stop the server, or set `storage.maintenance.readonly.enabled` for it and in its configuration here, \
                  or use `--force` after reading what that means in `help storage copy`",
             ),

@@ -282,14 +282,14 @@ async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into
         .await
         .unwrap_err();
     assert!(
-        matches!(refused, crate::registry::GarbageError::Written { .. }),
+        matches!(refused, crate::registry::GarbageError::LiveServers { .. }),
         "{refused:?}"
     );
     let server = LiveServer::this_process();
     target.announce(&server).await.unwrap();
     let refused = copy(LiveServerPolicy::Refuse).await.unwrap_err();
     assert!(
-        matches!(&refused, CopyError::Written { servers } if servers.len() == 1),
+        matches!(&refused, CopyError::LiveServers { servers } if servers.len() == 1),
         "{refused:?}"
     );
     copy(LiveServerPolicy::Ignore).await.unwrap();

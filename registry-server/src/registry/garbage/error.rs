@@ -14,7 +14,7 @@ use crate::registry::live_servers::{SeenServer, ServerList};
 pub enum GarbageError {
     /// A live server writes to the store.
     #[error("{} to this store", ServerList(servers))]
-    Written {
+    LiveServers {
         /// The servers.
         servers: Vec<SeenServer>,
     },
@@ -37,7 +37,7 @@ pub enum GarbageError {
         name: String,
     },
     /// A temporary file cannot be written or read.
-    #[error("cannot keep notes in the folder for temporary files")]
+    #[error("cannot write or read temporary files")]
     Scratch(#[source] io::Error),
     /// The store failed.
     #[error(transparent)]
@@ -49,7 +49,7 @@ impl GarbageError {
     pub fn fault(&self) -> Fault {
         match self {
             // A live server may stop.
-            Self::Written { .. } | Self::Scratch(_) => Fault::Transient { retry_after: None },
+            Self::LiveServers { .. } | Self::Scratch(_) => Fault::Transient { retry_after: None },
             Self::Unreadable { .. } | Self::RepositoryNameInvalid { .. } => Fault::Permanent,
             Self::Registry(error) => error.fault(),
         }
@@ -58,7 +58,7 @@ impl GarbageError {
     /// A way out, for people.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Written { .. } => Some(
+            Self::LiveServers { .. } => Some(
                 "stop the server, or set `storage.maintenance.readonly.enabled` for it and here, or use `--force` \
                  after reading what that means in `help garbage-collect`"
                     .to_owned(),

@@ -111,7 +111,7 @@ impl Registry {
             }
         }
         if collected.failed > 0 {
-            return Ok(()); // A manifest that stays must not lose its blobs.
+            return Ok(()); // A kept manifest must not lose its blobs.
         }
 
         let mut notes = NoteReader::new(links, reached.partitions);
@@ -149,7 +149,7 @@ impl Registry {
             reached = blocking(move || reached.with(&young)).await?;
         }
         if collected.failed > 0 {
-            return Ok(()); // A link must not outlive what it leads to.
+            return Ok(()); // A link must not outlive its payload.
         }
         self.sweep_blobs(reached, limit, removal, collected, watch).await
     }

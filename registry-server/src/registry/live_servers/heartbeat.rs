@@ -42,7 +42,7 @@ impl Heartbeat {
         drop(self.running);
         if timeout(WITHDRAW_TIMEOUT, self.task).await.is_err() {
             tracing::warn!(
-                "the store does not answer: a garbage collection may take this server for running on"
+                "the store does not answer: for a while, a garbage collection may take this server for a live one"
             );
         }
     }
@@ -68,7 +68,7 @@ async fn beat(registry: Registry, server: LiveServer, mut ended: oneshot::Receiv
         {
             tracing::warn!(
                 error = chain(error),
-                "cannot tell the store that this server writes to it: a garbage collection would not notice"
+                "cannot write this server's heartbeat to the store: a garbage collection would not see the server"
             );
         }
         failing = failed.is_some();
@@ -84,7 +84,7 @@ async fn beat(registry: Registry, server: LiveServer, mut ended: oneshot::Receiv
     {
         tracing::warn!(
             error = chain(&error),
-            "cannot tell the store that this server is gone"
+            "cannot remove this server's heartbeat from the store"
         );
     }
 }

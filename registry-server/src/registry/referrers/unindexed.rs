@@ -191,7 +191,7 @@ impl Registry {
     fn warn_of_damage(&self, repository: &RepositoryName, digest: &Digest, error: &Error) {
         let key = layout::ObjectPath::blob_data(digest).key();
         if self.warn_once.is_first(&key) {
-            tracing::warn!(%repository, %digest, %error, "a manifest could not be looked at");
+            tracing::warn!(%repository, %digest, %error, "a manifest could not be read");
         }
     }
 

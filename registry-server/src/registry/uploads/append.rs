@@ -119,7 +119,7 @@ impl UploadBackend for AppendUploads<'_> {
                 .driver
                 .touch(&staged)
                 .await
-                .map_err(|source| store_error("go on with an upload", repository, id, source))?;
+                .map_err(|source| store_error("continue an upload", repository, id, source))?;
         }
         drop(writer);
         if actual != *digest {

@@ -36,7 +36,7 @@ impl Registry {
 
     /// When the last object below a prefix was written.
     async fn newest(&self, prefix: StorageKey) -> Result<Option<SystemTime>, Error> {
-        let failed = Error::storage("look at what is left of an upload");
+        let failed = Error::storage("look at the age of an upload");
         let mut newest = None;
         let mut pending = vec![prefix];
         while let Some(prefix) = pending.pop() {

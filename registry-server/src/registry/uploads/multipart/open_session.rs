@@ -122,7 +122,7 @@ impl SessionState {
             Tail::Blob(digest) => {
                 let blob = ObjectPath::blob_data(&digest).key();
                 let bytes = registry.driver.get(&blob, hasher.length()).await;
-                bytes.map_err(Error::storage("go on with an upload"))?
+                bytes.map_err(Error::storage("continue an upload"))?
             }
         };
         let driver = Arc::clone(&registry.driver);
@@ -204,7 +204,7 @@ impl OpenSession {
         if let Some(upload) = self.writer.into_upload().await
             && let Err(error) = store.abort(key, &upload.name).await
         {
-            tracing::debug!(%key, %error, "parts that are of no use any more stay for the purge");
+            tracing::debug!(%key, %error, "parts that are of no use any more stay until the purge");
         }
     }
 }
@@ -244,7 +244,7 @@ pub(super) async fn save_record(
     match (source, read_record(store, repository, id).await?) {
         (_, Some(found)) if found.record == record => Ok(Resume::Recorded),
         (source, Some(found)) if Some(&found.version) != version.as_ref() && !found.record.ended => {
-            tracing::debug!(%repository, %id, error = %source, "another request went on from the same state");
+            tracing::debug!(%repository, %id, error = %source, "another request continued from the same state");
             Err(Error::UploadOffset {
                 id: id.clone(),
                 expected: record.hash.length(),

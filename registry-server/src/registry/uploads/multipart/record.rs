@@ -93,7 +93,7 @@ pub(super) async fn read_record(
                 version,
             })),
             None => {
-                tracing::warn!(%key, "what is recorded of an upload cannot be read; the upload counts as unknown");
+                tracing::warn!(%key, "the record of an upload cannot be read; the upload counts as unknown");
                 Ok(None)
             }
         },
