@@ -1,10 +1,10 @@
 //! Garbage collection: removes content that no manifest refers to.
 //!
-//! Kept are all manifests of a repository, and the content that a kept manifest refers to. With [`Untagged::Delete`],
-//! only those manifests are kept that a tag means, that a kept index lists, or whose subject is kept, over any number
-//! of steps. Removed are otherwise the links of manifests and blobs, payloads, and our own index of them. A repository
-//! in which nothing is left disappears from the catalog. With [`Untagged::Delete`], tags without a meaning are removed
-//! too: those without a link, and those whose manifest the repository does not have.
+//! A collection keeps all manifests of a repository, and the content that a kept manifest refers to. With
+//! [`Untagged::Delete`], it only keeps those manifests that a tag means, that a kept index lists, or whose subject is
+//! kept, over any number of steps. It removes everything else: the links of manifests and blobs, payloads, and our own
+//! index of them. A repository in which nothing is left disappears from the catalog. With [`Untagged::Delete`], tags
+//! without a meaning are removed too: those without a link, and those whose manifest the repository does not have.
 //!
 //! Guarantees:
 //! - **Nothing younger than the minimum age is removed.** The age is that of the younger of a payload and its link; a

@@ -265,7 +265,7 @@ mod tests {
     use crate::registry::tests::in_folder;
 
     #[tokio::test]
-    async fn a_look_at_the_store_leaves_nothing_and_removes_what_killed_ones_left() {
+    async fn a_probe_leaves_nothing_and_removes_what_killed_processes_left() {
         let folder = tempfile::tempdir().unwrap();
         let registry = in_folder(folder.path());
         let left = async |ago: Duration| {

@@ -7,7 +7,7 @@ use crate::telemetry::request::{spawn, spawn_blocking};
 /// Work on so many items takes about a millisecond: sorting digests, writing tags as JSON.
 pub(super) const MANY: usize = 4096;
 
-/// Does work that goes over `items` items: on the calling thread when they are few, otherwise on a thread that may block.
+/// Does work on so many items: on the calling thread when they are few, otherwise on a thread that may block.
 ///
 /// # Errors
 /// [`Error::Stopping`].

@@ -1,4 +1,4 @@
-//! What is easier to see without HTTP: how bodies are taken in, and what the store holds afterwards.
+//! Tests that are easier without HTTP: how bodies are stored, and what the store holds afterwards.
 
 pub(in crate::registry) mod content;
 mod counted;
@@ -25,7 +25,7 @@ fn registry() -> Registry {
     Registry::new(Arc::new(InMemory::new()), Settings::default())
 }
 
-/// A registry on a folder, as another replica has one. What is tested is not durability.
+/// A registry on a folder, as another replica has one. Its writes are not durable.
 pub(super) fn in_folder(folder: &Path) -> Registry {
     let options = FilesystemOptions {
         sync: storage::Sync::Never,
@@ -102,7 +102,7 @@ async fn an_upload_goes_on_when_nobody_waits_for_the_answer_any_more() {
     let (sender, receiver) = futures_channel();
     let name = name();
     let append = registry.append_upload(&name, &id, TO_THE_END, receiver);
-    // The connection is gone: the future that served it is dropped with the body half sent.
+    // The connection is gone: the future that served it is dropped after half of the body.
     let waited = tokio::time::timeout(std::time::Duration::from_millis(1), append).await;
     assert!(waited.is_err(), "the body has not ended");
     sender.send(Ok(Bytes::from("the first part"))).unwrap();
@@ -120,7 +120,7 @@ async fn an_upload_goes_on_when_nobody_waits_for_the_answer_any_more() {
 
 type Frame = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A body that is sent by hand.
+/// A body whose frames the test sends.
 fn futures_channel() -> (
     tokio::sync::mpsc::UnboundedSender<Frame>,
     impl futures_util::Stream<Item = Frame> + Send + Unpin + 'static,
@@ -145,7 +145,7 @@ async fn every_error_says_who_must_act() {
     );
 }
 
-/// Lets a future get so far and no farther: a broken connection or a crash.
+/// Polls a future a number of times and then drops it, as a broken connection or a crash does.
 async fn broken_off_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut left = steps;
@@ -179,7 +179,7 @@ async fn a_deletion_that_broke_off_can_be_asked_for_again_and_leaves_no_tag() {
             matches!(again, Ok(()) | Err(Error::ManifestUnknown { .. })),
             "{again:?}"
         );
-        // What the first one had handed to another thread may be done a moment later.
+        // The dropped deletion may have handed work to another thread, which ends a moment later.
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
             let tags = registry.tags(&name(), None, None).await.unwrap().items;
@@ -218,7 +218,7 @@ async fn an_upload_that_was_cancelled_while_it_was_written_leaves_nothing_and_is
     }
     registry.cancel_upload(&name, &id).await.unwrap();
     drop(sender);
-    // The cancelling ends it where it waits for its client, or it finds its session gone.
+    // The cancelling request ends the upload where it waits for its client, or the upload finds its session gone.
     let answer = append.await.unwrap();
     assert!(
         matches!(
@@ -255,7 +255,7 @@ async fn only_so_many_large_manifests_are_in_memory_at_once_and_small_ones_do_no
     assert!(futures_util::poll!(large.as_mut()).is_pending());
     drop(all);
     large.await;
-    // It is taken down on another thread, and keeps its permit until that is done.
+    // It is dropped on another thread, and keeps its permit until that is done.
     let every = permits.acquire_many(manifest_parser::AT_ONCE as u32);
     let every = tokio::time::timeout(std::time::Duration::from_secs(30), every).await;
     drop(every.expect("no permit is lost").unwrap());

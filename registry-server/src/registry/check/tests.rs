@@ -1,4 +1,5 @@
-//! What is found in a broken store and what is not in a healthy one; what a repair moves, and that it comes back.
+//! What a check finds in a broken store and not in a healthy one; what a repair moves, and that undoing it puts
+//! everything back.
 
 mod cut;
 mod healthy;
@@ -29,7 +30,7 @@ const MOVE: CheckOptions = CheckOptions {
     ..REPORT
 };
 
-/// Checks, and gives every finding, sorted.
+/// Checks, and returns all findings, sorted.
 async fn check(registry: &Registry, checking: CheckOptions) -> (CheckReport, Vec<Finding>) {
     let mut findings = Vec::new();
     let checked = registry
@@ -44,7 +45,7 @@ async fn check(registry: &Registry, checking: CheckOptions) -> (CheckReport, Vec
     (checked, findings)
 }
 
-/// Every object of a store but those in the trash, with its bytes.
+/// All objects of a store, without those in the trash, with their bytes.
 async fn objects(registry: &Registry) -> BTreeMap<String, Vec<u8>> {
     let mut objects = BTreeMap::new();
     for key in keys(registry.driver()).await {
@@ -58,8 +59,8 @@ async fn objects(registry: &Registry) -> BTreeMap<String, Vec<u8>> {
     objects
 }
 
-/// Breaks something, and expects these findings of a check and of a repair; then that a check behind the repair finds
-/// only what is `left`, and that undoing it gives back every byte.
+/// Damages something, and expects these findings of a check and of a repair. Then a check after the repair finds only
+/// what is `left`, and undoing the repair restores every byte.
 #[track_caller]
 fn breaks(
     folder: &Path,
@@ -149,7 +150,7 @@ fn write(folder: &Path, place: &ObjectPath, content: &[u8]) {
     std::fs::write(path, content).unwrap();
 }
 
-/// A folder with one image, its layer's and its own digest.
+/// A folder with one image; returns the digests of its layer and of its manifest.
 async fn with_image() -> (tempfile::TempDir, Registry, RepositoryName, Digest, Digest) {
     let folder = tempfile::tempdir().unwrap();
     let (registry, app) = (in_folder(folder.path()), name("team/app"));
@@ -177,7 +178,7 @@ async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
             dangling(layer(&app, blob), blob),
         ];
         breaks(folder.path(), &registry, expected.clone(), vec![missing]).await;
-        // Without reading bytes, only what a crash emptied is seen.
+        // Without reading bytes, only a payload that a crash emptied is found.
         let trusting = CheckOptions {
             digests: Digests::Trusted,
             ..REPORT
@@ -185,12 +186,12 @@ async fn a_damaged_blob_is_found_by_its_bytes_and_goes_with_the_links_to_it() {
         let found = check(&registry, trusting).await.1;
         let seen = if content.is_empty() { 3 } else { 0 };
         assert_eq!(found.len(), seen, "{found:?}");
-        // A push heals it.
+        // A push writes it again.
         let (checked, _) = check(&registry, MOVE).await;
         assert_eq!((checked.repaired, checked.moved), (2, 2));
         push_blob(&registry, &app, &blob, &bytes::Bytes::from_static(b"layer")).await;
         assert_eq!(check(&registry, REPORT).await.1, []);
-        // What was moved stays in the trash: something else is in its place.
+        // The moved object stays in the trash, because another one is in its place.
         let undone = registry
             .undo_repair(checked.run.unwrap(), LiveServerPolicy::Refuse, &mut |_| {})
             .await
@@ -237,7 +238,7 @@ async fn a_manifest_that_is_damaged_or_gone_goes_with_the_tags_that_mean_it() {
             },
         ];
         let expected: Vec<_> = expected.into_iter().chain(damaged).collect();
-        // Manifests are read in any case.
+        // Manifests are always read.
         let trusting = CheckOptions {
             digests: Digests::Trusted,
             ..REPORT
@@ -331,7 +332,7 @@ async fn a_tag_that_says_nothing_stays_as_long_as_its_history_keeps_something_al
     write(folder.path(), &current(&app, "v1"), b"");
     let partly = unset(TagHistory::Recoverable);
     breaks(folder.path(), &registry, vec![partly.clone()], vec![partly]).await;
-    // Behind a repair a collection of what has no tag still keeps what the tag may have meant.
+    // After a repair, a collection of untagged manifests still keeps those that the tag may have meant.
     check(&registry, MOVE).await;
     let collecting = crate::registry::CollectionOptions {
         untagged: crate::registry::Untagged::Delete,
@@ -359,7 +360,7 @@ async fn a_tag_without_a_link_goes_whatever_its_history_says() {
     );
     breaks(folder.path(), &registry, vec![unset("past")], vec![]).await;
     check(&registry, MOVE).await;
-    // A folder alone makes a tag that is listed. Nothing of it can come back, for there is nothing of it.
+    // A folder alone makes a tag that is listed. It holds no object that could be put back.
     let empty = path(folder.path(), &current(&app, "empty"));
     std::fs::create_dir_all(empty.parent().unwrap()).unwrap();
     assert_eq!(check(&registry, REPORT).await.1, [unset("empty")]);
@@ -516,7 +517,7 @@ async fn a_folder_that_is_no_repository_and_what_cannot_be_read_are_told_and_the
     let (folder, registry, app, blob, _) = with_image().await;
     let home = folder.path().join("docker/registry/v2/repositories");
     std::fs::create_dir_all(home.join("Old/_manifests")).unwrap();
-    // A link that leads to itself cannot be read by anybody, whoever asks.
+    // A symbolic link to itself cannot be read by anybody.
     let looped = path(folder.path(), &layer(&app, Digest::sha256(b"{}")));
     std::fs::remove_file(&looped).unwrap();
     std::os::unix::fs::symlink(&looped, &looped).unwrap();
@@ -546,7 +547,7 @@ async fn a_store_that_does_not_answer_ends_the_check() {
 }
 
 #[tokio::test]
-async fn a_repair_does_not_begin_beside_a_writer_unless_told_to_and_an_unknown_one_is_not_undone() {
+async fn a_repair_does_not_begin_beside_a_live_server_unless_forced_and_an_unknown_one_is_not_undone() {
     let (folder, registry, app, blob, _) = with_image().await;
     let link = layer(&app, blob);
     write(folder.path(), &link, b"");

@@ -1,4 +1,4 @@
-//! What arrives at the target, in which order, and what a copy that is cut off leaves.
+//! What a copy writes to the target, in which order, and what an interrupted copy leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ fn in_memory() -> Registry {
     Registry::new(Arc::new(InMemory::new()), Settings::default())
 }
 
-/// Copies, and gives every finding, sorted.
+/// Copies, and returns all findings, sorted.
 async fn copy(source: &Registry, target: &Registry) -> (CopyReport, Vec<Finding>) {
     let (mut copied, mut findings) = (CopyReport::default(), Vec::new());
     let mut watch = |event: CopyEvent<'_>| {
@@ -52,7 +52,7 @@ async fn attempt(
         .await
 }
 
-/// Every object of a store with its bytes, but what a copy does not bring.
+/// All objects of a store with their bytes, without those that a copy leaves out.
 async fn objects(registry: &Registry) -> BTreeMap<String, Bytes> {
     let mut objects = BTreeMap::new();
     for key in keys(registry.driver()).await {
@@ -67,7 +67,7 @@ async fn objects(registry: &Registry) -> BTreeMap<String, Bytes> {
     objects
 }
 
-/// A store with something of every kind.
+/// A store with an object of every kind.
 async fn filled(folder: &Path) -> Registry {
     let registry = in_folder(folder);
     let (app, deep) = (name("team/app"), name("a/very/deep/name"));
@@ -95,7 +95,7 @@ async fn filled(folder: &Path) -> Registry {
     registry
 }
 
-/// What a check of every byte finds.
+/// The findings of a check of every byte.
 async fn findings(registry: &Registry) -> Vec<Finding> {
     let checking = CheckOptions {
         digests: Digests::Hashed,
@@ -129,7 +129,7 @@ async fn everything_arrives_in_a_folder_and_in_memory_and_a_second_copy_has_noth
             (copied.blobs, copied.links, copied.tags)
         );
         assert_eq!(findings(&target).await, []);
-        // What is moved at the source is moved by the next copy.
+        // A tag that is set again in the source is set again by the next copy.
         let (app, tag) = (name("team/app"), Tag::parse("v1").unwrap());
         let moved = push_image(&source, &app, "v1", &format!("newer than {}", copied.blobs)).await;
         copy(&source, &target).await;
@@ -183,7 +183,7 @@ async fn what_is_damaged_stays_behind_with_what_hangs_on_it() {
 }
 
 #[tokio::test]
-async fn a_torn_blob_at_the_target_is_replaced_when_its_size_tells() {
+async fn a_truncated_blob_at_the_target_is_replaced_when_its_size_tells() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(folder.path()).await;
     let target = in_folder(other.path());
@@ -197,7 +197,7 @@ async fn a_torn_blob_at_the_target_is_replaced_when_its_size_tells() {
     assert_eq!(findings(&target).await, []);
 }
 
-/// Lets a future get so far and no farther: a kill.
+/// Polls a future a number of times and then drops it, as a kill does.
 async fn cut_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = steps;
@@ -230,7 +230,7 @@ async fn a_copy_that_is_cut_off_anywhere_shows_no_link_that_leads_nowhere_and_go
         let (mut copied, mut watch) = (CopyReport::default(), |_: CopyEvent<'_>| {});
         let copying = source.copy_to(&target, LiveServerPolicy::Refuse, &mut copied, &mut watch);
         let finished = cut_after(steps, copying).await;
-        // As with a push, what a tag means is in its history before it means it.
+        // As in a push, the history of a tag is written before its link.
         let found = findings(&target).await;
         assert!(
             found.iter().all(|finding| finding.kind() == "tag-unset"),
@@ -238,7 +238,7 @@ async fn a_copy_that_is_cut_off_anywhere_shows_no_link_that_leads_nowhere_and_go
         );
         copy(&source, &target).await;
         let mut now = objects(&target).await;
-        // The sign of the one that was cut off becomes old by itself.
+        // The heartbeat of the interrupted copy becomes stale by itself.
         now.retain(|key, _| !key.contains("/writers/") && !key.contains("/probes/"));
         assert!(now == expected, "after {steps} steps: {:?}", now.keys());
         if let Some(result) = finished {
@@ -275,7 +275,7 @@ async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into
     let copy = async |live_server_policy| attempt(&source, &target, live_server_policy).await;
     target.announce(&LiveServer::copying_process()).await.unwrap();
     copy(LiveServerPolicy::Refuse).await.unwrap();
-    // A collection minds any sign.
+    // A collection is blocked by any heartbeat.
     let collecting = crate::registry::CollectionOptions::default();
     let refused = target
         .collect_garbage(&collecting, &mut |_| {})
@@ -299,7 +299,7 @@ async fn a_target_that_a_server_writes_to_is_refused_and_one_that_is_copied_into
 async fn a_target_that_cannot_be_written_ends_the_copy_at_once() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(folder.path()).await;
-    // A link to itself is no folder for anybody, whoever asks.
+    // A symbolic link to itself is no folder for anybody.
     std::os::unix::fs::symlink("docker", other.path().join("docker")).unwrap();
     let target = in_folder(other.path());
     let error = attempt(&source, &target, LiveServerPolicy::Refuse)

@@ -1,5 +1,5 @@
-//! What stays and what goes, against a model that knows nothing of the store; and what a crash, a torn file, a young
-//! file and running pushes change about it.
+//! What a collection keeps and removes, compared with a model that knows nothing of the store; and how a crash, a
+//! truncated file, a young file and pushes at the same time change that.
 
 mod crash;
 mod model;
@@ -24,7 +24,7 @@ use crate::storage::{Driver, Durability, InMemory, Mode, StorageKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Whatever is there when it begins is old enough.
+/// Everything that exists when the collection begins is old enough.
 fn at_once(untagged: Untagged) -> CollectionOptions {
     CollectionOptions {
         untagged,
@@ -39,7 +39,7 @@ async fn collect(registry: &Registry, collecting: &CollectionOptions) -> Collect
     collected
 }
 
-/// Lets everything below a folder have been written that long ago.
+/// Sets the times of all files below a folder back.
 fn age(folder: &Path, ago: Duration) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -91,14 +91,14 @@ async fn what_no_manifest_refers_to_goes_with_its_links_and_empty_folders() {
         )
         .await
         .unwrap();
-    // Nothing is left to do, and nothing of the repository's folders went.
+    // Nothing is left to do, and no folder of the repository was removed.
     assert_eq!(
         collect(&registry, &at_once(Untagged::Delete)).await.blobs_removed,
         0
     );
 }
 
-/// The layer and the manifest that went: the config is the kept image's too.
+/// The bytes of the layer and the manifest that were removed. The config belongs to the kept image too.
 fn dropped_bytes(collected: &CollectionReport) -> u64 {
     assert_eq!(collected.blobs_removed, 2);
     let layer = "another layer";
@@ -159,7 +159,7 @@ async fn what_is_younger_than_the_minimum_age_stays_with_all_it_needs() {
     };
     age_file(&path(folder.path(), &data("young")), HOUR / 2);
     age_file(&path(folder.path(), &layer("linked just now")), HOUR / 2);
-    // A manifest without a tag that was linked just now; its blobs are two hours old.
+    // An untagged manifest that was linked just now; its blobs are two hours old.
     let link = ObjectPath::RevisionLink {
         repository: app.clone(),
         digest: image,
@@ -211,13 +211,13 @@ async fn who_is_told_that_a_blob_is_there_can_count_on_it_for_an_hour() {
     let layer = descriptor(&digest("of a manifest"), 13);
     let text = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[]}}"#);
     push(&registry, &app, "", &MediaType::OCI_MANIFEST, text).await;
-    // An index keeps what it lists, and that keeps its own.
+    // An index keeps the manifests that it lists, and those keep their content.
     let payload = ObjectPath::BlobData { digest: image }.key();
     let size = registry.driver().stat(&payload).await.unwrap().size;
     let child = descriptor(&image, size as usize);
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
     let index = push(&registry, &app, "", &MediaType::OCI_INDEX, index).await;
-    // As if the collection had looked before the manifests came: only ages speak for what they need.
+    // As if the collection had read the store before the manifests were pushed: only their age keeps their content.
     for digest in [index, image] {
         registry.delete_manifest(&app, &digest).await.unwrap();
     }
@@ -260,7 +260,7 @@ async fn a_manifest_that_stays_and_cannot_be_read_ends_the_collection_before_it_
             assert_eq!(keys(registry.driver()).await, before);
         }
     }
-    // Without a tag it goes like any other, and what it named goes by the same rule.
+    // Without a tag it is removed like any other, and so is its content.
     registry
         .delete_tag(&app, &registry_oci::Tag::parse("v1").unwrap())
         .await
@@ -271,7 +271,7 @@ async fn a_manifest_that_stays_and_cannot_be_read_ends_the_collection_before_it_
         (1, 0),
         "{collected:?}"
     );
-    // Bytes that have their digest and are no manifest name what nobody can tell.
+    // Nobody can tell what bytes refer to that have their digest and are no manifest.
     let digest = Digest::sha256(&no_manifest);
     push_blob(&registry, &app, &digest, &no_manifest).await;
     registry.link_manifest(&app, digest, digest).await.unwrap();
@@ -377,7 +377,7 @@ async fn a_tag_whose_link_was_emptied_by_a_crash_keeps_all_it_ever_meant() {
             .unwrap()
             .is_some()
     );
-    // Its past is forgotten with it.
+    // Its history is removed with it.
     let history = keys(registry.driver()).await;
     let past = |digest: &Digest| {
         history
@@ -416,7 +416,7 @@ async fn a_repository_of_which_nothing_is_left_leaves_the_catalog() {
     assert_eq!(listed().await, ["deep/app/sub"]);
     let home = folder.path().join("docker/registry/v2/repositories");
     assert!(!home.join("other/_manifests").exists() && !home.join("deep/app/_manifests").exists());
-    // It comes back with the next push.
+    // It returns with the next push.
     push_image(&registry, &name("other"), "v1", "again").await;
     assert_eq!(listed().await, ["deep/app/sub", "other"]);
 }
@@ -470,7 +470,7 @@ async fn blobs_that_an_index_lists_and_what_either_reading_of_a_document_names_s
     );
     let cache = format!(r#"{{"schemaVersion":2,"manifests":[{layer},{config}]}}"#);
     push(&registry, &app, "cache", &MediaType::OCI_INDEX, cache).await;
-    // A document of two readings, as another server took it.
+    // A document that can be read in two ways, as another server accepted it.
     let other = blob_of(&registry, &app, "another layer").await;
     let document = format!(
         r#"{{"schemaVersion":2,"config":{config},"layers":[],"layer\u017f":[{}]}}"#,
@@ -512,7 +512,7 @@ async fn a_folder_that_no_registry_serves_but_holds_a_repository_ends_the_collec
 }
 
 #[tokio::test]
-async fn nothing_is_removed_while_a_server_gives_a_sign() {
+async fn nothing_is_removed_while_a_server_has_a_heartbeat() {
     let folder = tempfile::tempdir().unwrap();
     let (registry, app) = (in_folder(folder.path()), name("app"));
     blob_of(&registry, &app, "garbage").await;
@@ -534,7 +534,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
         before,
         "the question leaves nothing behind"
     );
-    // A dry run harms nobody.
+    // A dry run is allowed.
     let dry = CollectionOptions {
         removal: Removal::DryRun,
         ..at_once(Untagged::Keep)
@@ -542,7 +542,7 @@ async fn nothing_is_removed_while_a_server_gives_a_sign() {
     assert_eq!(collect(&registry, &dry).await.blobs_removed, 1);
     registry.withdraw(&server).await.unwrap();
     registry.withdraw(&server).await.unwrap();
-    // A server that was killed says nothing any more, and its sign is cleared away.
+    // A server that was killed writes no heartbeat any more, and its last one is removed.
     registry.announce(&LiveServer::this_process()).await.unwrap();
     age(
         &folder.path().join("docker/registry/berth/v1/writers"),
@@ -573,7 +573,7 @@ async fn our_index_forgets_what_another_server_deleted() {
         MediaType::OCI_MANIFEST
     );
     let referrer = push(&registry, &app, "", &MediaType::OCI_MANIFEST, referrer).await;
-    // With untagged manifests going, a referrer of what stays stays.
+    // When untagged manifests are removed, a referrer of a kept manifest stays.
     assert_eq!(
         collect(&registry, &at_once(Untagged::Delete))
             .await
@@ -582,7 +582,7 @@ async fn our_index_forgets_what_another_server_deleted() {
     );
     let referrers = async || referrers_of(&registry, &app, &subject).await;
     assert_eq!(referrers().await.len(), 1);
-    // What `garbage-collect -m` of distribution does: it knows no subjects.
+    // As `garbage-collect -m` of distribution does, which knows no subjects.
     let revision = ObjectPath::RevisionLink {
         repository: app.clone(),
         digest: referrer,
@@ -592,7 +592,7 @@ async fn our_index_forgets_what_another_server_deleted() {
     collect(&registry, &at_once(Untagged::Keep)).await;
     let left = keys(registry.driver()).await;
     assert!(!left.iter().any(|key| key.contains(&referrer.hex())), "{left:#?}");
-    // And back again: the index learns what another server pushed.
+    // The other way: the index gets a manifest that another server pushed.
     std::fs::remove_dir_all(folder.path().join("docker/registry/berth")).unwrap();
     let text = format!(
         r#"{{"schemaVersion":2,"config":{config},"layers":[],"subject":{{"mediaType":"a/b","digest":"{subject}","size":1}}}}"#
@@ -608,6 +608,6 @@ async fn asking_for_the_time_leaves_no_folder_behind() {
     let registry = in_folder(folder.path());
     blob_of(&registry, &name("app"), "young").await;
     collect(&registry, &CollectionOptions::default()).await;
-    // Else a collection by root would keep the server out of its own index.
+    // Otherwise a collection that runs as root would keep the server from writing its own index.
     assert!(!folder.path().join("docker/registry/berth").exists());
 }

@@ -1,4 +1,4 @@
-//! What a cache saves a pull, and what it must never decide.
+//! What the link cache saves a pull, and what it must never decide.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ fn check(answer: Result<(), Error>, expected: Result<(), &str>) {
 
 const UNKNOWN: Result<(), &str> = Err("unknown");
 
-/// How often a store was asked for anything, by what it counts.
+/// How many calls a store got, by its metrics.
 fn asked(metrics: &prometheus_client::registry::Registry) -> u64 {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, metrics).unwrap();
@@ -160,14 +160,14 @@ async fn a_warm_pull_of_eleven_blobs_asks_the_store_thirteen_times() {
             before = after;
             took
         };
-        // The tag, the manifest's link and the manifest, and of each blob the link and the content.
+        // The tag, the link of the manifest and the manifest, and for each blob the link and the content.
         let (cold, warm) = (pull().await, pull().await);
         println!("cache {kind}: {cold} requests to the store, and {warm} the second time");
         assert_eq!((cold, warm), (25, second), "{kind}");
     }
 }
 
-/// Two replicas on one folder. The other one takes links away behind the back of what the first one has in memory.
+/// Two replicas on one folder. The second deletes links that the first has in its memory.
 fn replicas(folder: &Path) -> (Registry, Registry) {
     (in_memory(in_folder(folder)), in_memory(in_folder(folder)))
 }
@@ -269,7 +269,7 @@ async fn a_payload_that_is_gone_is_unknown_whatever_the_cache_says_and_is_forgot
         let manifest = Reference::Digest(image.digest);
         check(pull_blob(&registry, blob).await, UNKNOWN);
         check(pull_manifest(&registry, &manifest).await, UNKNOWN);
-        // The payloads come back, pushed to another repository, and the links go: nothing remembers them.
+        // The payloads return by a push to another repository, but the links are gone: nothing may remember them.
         for (place, bytes) in [
             (ObjectPath::BlobData { digest: *blob }, Bytes::from("blob 3")),
             (
@@ -314,7 +314,7 @@ async fn a_dead_redis_costs_no_pull_and_no_push_and_a_deletion_waits_for_it() {
     image.push_manifest(&registry).await.unwrap();
     check(pull_blob(&registry, &pushed).await, Ok(()));
 
-    // Redis may come back with what it knew, so nothing it knows may be taken away behind its back.
+    // Redis may come back with its old entries, so no link that it may hold can be deleted while it is away.
     let error = registry.delete_blob(&name(), &pushed).await.unwrap_err();
     assert!(
         matches!(error.fault(), Fault::Transient { retry_after: Some(_) }),

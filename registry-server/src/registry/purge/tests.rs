@@ -1,4 +1,4 @@
-//! Which sessions go and which stay, on folders: only there can a test say when something was written.
+//! Which sessions a purge removes and which stay, on folders: only there can a test set the time of a write.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Store {
         repositories.join(repository).join("_uploads").join(id)
     }
 
-    /// Writes a file of an upload as if it had happened that long ago.
+    /// Writes a file of an upload with a time in the past.
     fn write(&self, upload: &Path, name: &str, content: &str, ago: Duration) {
         let path = upload.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -68,7 +68,7 @@ async fn age_counts_from_the_last_write_of_the_data_and_not_from_startedat() {
     store.write(&slow, "hashstates/sha256/12", "state", OLD);
     let abandoned = store.upload("team/app", "1b1f9a2e-7c51-4c0e-9a3d-5f0e6d7c8b9a");
     store.write(&abandoned, "data", "never finished", OLD);
-    // Copied by a backup yesterday, or by a clock that is wrong: not what counts.
+    // A backup wrote it yesterday, or a clock was wrong: its time does not count.
     store.write(&abandoned, "startedat", "2099-01-02T03:04:05Z", YOUNG);
     store.write(&abandoned, "hashstates/sha256/14", "state", YOUNG);
     assert_eq!(store.purge(PurgeMode::Remove).await, (1, 14, 0));
@@ -83,7 +83,7 @@ async fn uploads_without_startedat_and_ids_that_are_no_uuids_go_too() {
     let uploads = [
         store.upload("app", UUID),
         store.upload("app", "not-a-uuid_=."),
-        // Below a repository, and in one that never had a manifest.
+        // Below a repository, and in a repository that never had a manifest.
         store.upload("app/below/it", "7"),
     ];
     for upload in &uploads {
@@ -130,7 +130,7 @@ async fn nothing_but_uploads_is_touched() {
         .unwrap();
     let blob = ObjectPath::BlobData { digest }.key();
     age(&store.folder.path().join(blob.as_str()), OLD);
-    // A file where sessions are, and a folder that no registry makes.
+    // A file in the folder of sessions, and a folder that no registry creates.
     let file = store.upload("app", "a-file");
     std::fs::write(&file, "").unwrap();
     age(&file, OLD);
@@ -165,7 +165,7 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
         id: id.clone(),
     }
     .key();
-    // Held by another replica on the same folder.
+    // Another replica on the same folder has it open.
     let replica = in_folder(store.folder.path());
     let mut writer = replica
         .driver()
@@ -195,7 +195,7 @@ async fn an_upload_that_a_request_has_open_is_never_removed() {
     assert!(matches!(gone, Error::UploadUnknown { .. }), "{gone}");
 }
 
-/// Uploads of no age at all, so that every purge wants each of them: a chunk is either kept or its upload is unknown.
+/// The minimum age is zero, so every purge wants every upload: a chunk is either kept or its upload is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_and_purges_at_once_leave_whole_uploads_or_none() {
     let store = Store::new();
@@ -221,7 +221,7 @@ async fn chunks_and_purges_at_once_leave_whole_uploads_or_none() {
                 assert_eq!((progress.size, left.size), (5, 5));
                 kept += 1;
             }
-            // Written, and then purged.
+            // It was written, and then purged.
             (Ok(progress), Err(Error::UploadUnknown { .. })) if progress.size == 5 => gone += 1,
             (Err(Error::UploadUnknown { .. }), Err(Error::UploadUnknown { .. })) => gone += 1,
             other => panic!("{other:?} after {purged:?}"),
@@ -241,7 +241,7 @@ async fn one_upload_that_cannot_be_looked_at_does_not_keep_the_others() {
     let store = Store::new();
     let broken = store.upload("app", "broken");
     std::fs::create_dir_all(&broken).unwrap();
-    // A name that leads to itself can be neither read nor waited for.
+    // A symbolic link to itself can be neither read nor waited for.
     std::os::unix::fs::symlink("data", broken.join("data")).unwrap();
     let old = store.upload("zoo", UUID);
     store.write(&old, "data", "12345", OLD);
@@ -258,7 +258,7 @@ async fn one_upload_that_cannot_be_looked_at_does_not_keep_the_others() {
     assert!(!old.exists());
 }
 
-/// A session that nobody wrote to for the whole age, and is finished as it is when the purge comes.
+/// A session that is old enough for the purge, and is finished without more bytes when the purge comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_upload_is_finished_or_purged_but_never_half() {
     let store = Store::new();
@@ -310,7 +310,7 @@ async fn folders_that_a_purge_leaves_empty_go_up_to_the_repositories() {
     for name in [&deep, &format!("{deep}b"), "team/app"] {
         store.write(&store.upload(name, UUID), "data", "abandoned", OLD);
     }
-    // What an earlier version left, and what others may have made.
+    // Folders that an earlier version left, or that others may have created.
     for empty in ["z/y/x/_uploads", "z/y/w", "lost+found", "team/app/_layers"] {
         std::fs::create_dir_all(repositories.join(empty)).unwrap();
     }

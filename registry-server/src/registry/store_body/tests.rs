@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::storage;
 
-/// Remembers the sizes of what is written to it.
+/// Records the sizes of the blocks that are written to it.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<usize>>>);
 
@@ -57,7 +57,7 @@ async fn blocks_grow_while_the_client_keeps_up_and_are_small_without_a_budget() 
     assert_eq!(memory.left(), 4 << 20);
     let sizes = written(&MemoryBudget::new(0), 512).await;
     assert!(sizes.iter().all(|size| *size <= BLOCK_MIN), "{sizes:?}");
-    // As much as there is.
+    // As large as the budget allows.
     let sizes = written(&MemoryBudget::new(3 * BLOCK_FIRST), 512).await;
     assert!(sizes.iter().all(|size| *size <= 2 * BLOCK_FIRST), "{sizes:?}");
     assert_eq!(written(&memory, 1).await, [FRAME]);

@@ -1,4 +1,4 @@
-//! Content for the tests of maintenance: blobs and images as clients push them, and what of it the store holds.
+//! Content for the tests of maintenance: pushes blobs and images as clients do, and reads what the store holds of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(in crate::registry) async fn push_blob(
         .unwrap();
 }
 
-/// Pushes a blob and gives back its descriptor.
+/// Pushes a blob and returns its descriptor.
 pub(in crate::registry) async fn blob_of(
     registry: &Registry,
     repository: &RepositoryName,
@@ -50,7 +50,7 @@ pub(in crate::registry) fn descriptor(digest: &Digest, size: usize) -> String {
     format!(r#"{{"mediaType":"application/octet-stream","digest":"{digest}","size":{size}}}"#)
 }
 
-/// An image with one layer.
+/// Pushes an image with one layer.
 pub(in crate::registry) async fn push_image(
     registry: &Registry,
     repository: &RepositoryName,
@@ -103,7 +103,7 @@ pub(in crate::registry) fn path(folder: &Path, place: &ObjectPath) -> std::path:
     folder.join(place.key().as_str())
 }
 
-/// The referrers of a subject, as a server lists them that has looked for nothing yet.
+/// The referrers of a subject, as a server lists them that has scanned nothing yet.
 pub(in crate::registry) async fn referrers_of(
     registry: &Registry,
     repository: &RepositoryName,
@@ -115,7 +115,7 @@ pub(in crate::registry) async fn referrers_of(
     digests_of(&page.descriptors)
 }
 
-/// The digests of descriptors that stand one behind the other.
+/// The digests of descriptors in a row.
 pub(in crate::registry) fn digests_of(descriptors: &Bytes) -> Vec<Digest> {
     let text = [b"[", &descriptors[..], b"]"].concat();
     let entries: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();

@@ -1,4 +1,4 @@
-//! A store whose calls are counted, and how many of them run at once.
+//! A store that counts its calls, and how many of them run at once.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use crate::storage::{
     Reclaim, StorageKey, Swept,
 };
 
-/// A store in memory that counts.
+/// A store in memory that counts its calls.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Counted {
     pub(in crate::registry) inner: InMemory,
@@ -30,17 +30,17 @@ impl Counted {
         }
     }
 
-    /// How many calls of a kind there were since this was asked last.
+    /// How many calls of a kind there were since the last question.
     pub(in crate::registry) fn take(&self, kind: &str) -> usize {
         self.calls.lock().unwrap().remove(kind).unwrap_or_default()
     }
 
-    /// How many calls ran at once at most since this was asked last.
+    /// How many calls ran at once at most since the last question.
     pub(in crate::registry) fn take_most(&self) -> usize {
         self.most.swap(0, Ordering::Relaxed)
     }
 
-    /// One call, which takes its time as one to another machine does.
+    /// One call. It takes time, as a call of another machine does.
     async fn call<T>(&self, kind: &'static str, call: impl Future<Output = T>) -> T {
         *self.calls.lock().unwrap().entry(kind).or_default() += 1;
         let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;

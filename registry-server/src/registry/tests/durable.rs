@@ -1,4 +1,4 @@
-//! What is promised on a disk that fails: by uploads, and by answers that something is there.
+//! Uploads, and answers that content exists, on a disk that fails.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use crate::registry::{Accepts, BlobDescriptor, CopyReport, Error, LiveServerPoli
 use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
 
-/// A disk that cannot write so many times: bytes, and names.
+/// A disk on which a number of writes fail: of bytes, and of names.
 #[derive(Debug, Default)]
 struct Disk {
     bytes: AtomicUsize,
@@ -62,7 +62,7 @@ async fn finish(
 async fn an_upload_whose_bytes_the_disk_lost_is_over_with_all_that_was_kept_of_it() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::new(Disk::default()));
     let (registry, replica) = (on(&disk, folder.path()), on(&disk, folder.path()));
-    // Large enough for the state of its hash to be saved.
+    // Large enough that the state of its hash is saved.
     let content = Bytes::from(vec![7; 2 << 20]);
     for in_a_chunk in [true, false] {
         let id = registry.start_upload(&name()).await.unwrap().id;
@@ -101,7 +101,7 @@ async fn a_blob_whose_name_the_disk_may_lose_is_there_only_once_it_was_synced() 
     let content = Bytes::from_static(b"layer");
     let digest = Digest::sha256(&content);
     push_blob(&registry, &name(), &digest, &content).await;
-    // A server that was started again does not know what the one before it came to.
+    // A server that was restarted does not know which writes of the earlier process are durable.
     let registry = on(&disk, folder.path());
     let another = registry_oci::RepositoryName::parse("team/other").unwrap();
     disk.names.store(3, Ordering::Relaxed);
@@ -123,7 +123,7 @@ async fn a_blob_whose_name_the_disk_may_lose_is_there_only_once_it_was_synced() 
             .await
     };
     put().await.unwrap_err();
-    // The disk is well again.
+    // The disk works again.
     registry.head_blob(&name(), &digest).await.unwrap();
     put().await.unwrap();
     let mounted = registry.mount_blob(&another, &digest, Some(&name())).await;
@@ -137,7 +137,7 @@ async fn a_manifest_whose_name_the_disk_may_lose_is_there_for_a_pusher_only_once
     let registry = on(&disk, folder.path());
     let tag = Reference::parse("v1").unwrap();
     disk.names.store(1, Ordering::Relaxed);
-    // A pull needs no such promise.
+    // A pull does not need the name to be durable.
     let pulled = registry.get_manifest(&name(), &tag, &Accepts::Anything).await;
     pulled.unwrap();
     let asked = registry.head_manifest(&name(), &tag, &Accepts::Anything).await;
@@ -150,7 +150,7 @@ async fn a_manifest_whose_name_the_disk_may_lose_is_there_for_a_pusher_only_once
 async fn a_copy_ends_where_the_disk_loses_bytes_or_names_and_the_next_one_brings_them() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::new(Disk::default()));
     let source = Registry::new(Arc::new(InMemory::new()), Settings::default());
-    // One is put in one step, the other is appended to a file.
+    // The first is put in one step, the second is appended to a file.
     for size in [5, 5 << 20] {
         let content = Bytes::from(vec![7; size]);
         push_blob(&source, &name(), &Digest::sha256(&content), &content).await;
@@ -168,7 +168,7 @@ async fn a_copy_ends_where_the_disk_loses_bytes_or_names_and_the_next_one_brings
         copy(&target).await.unwrap_err();
     }
     copy(&target).await.unwrap();
-    // One that is begun again does not know what the one before it came to.
+    // A copy that is run again does not know which writes of the earlier one are durable.
     let target = on(&disk, folder.path());
     disk.names.store(1, Ordering::Relaxed);
     copy(&target).await.unwrap_err();

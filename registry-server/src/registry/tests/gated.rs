@@ -1,4 +1,4 @@
-//! A store in memory whose calls wait for permits, so that a test decides how two pieces of work meet.
+//! A store in memory whose calls wait for permits, so that a test decides how the calls of two tasks interleave.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,26 +15,26 @@ use crate::storage::{
     Metadata, Mode, ReadRange, Reclaim, Staged, StorageKey, Swept, Writer,
 };
 
-/// How much older what is made old counts.
+/// The age that is added to objects that are made old.
 const OLD: Duration = Duration::from_secs(2 * 3600);
 
-/// How a store removes.
+/// How a store removes an object on a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removals {
-    /// An object in one step with the look at it, as in a folder.
+    /// It checks the condition and removes the object in one step, as in a folder.
     AtOnce,
     /// In several steps, as in a bucket: other calls come in between.
     Apart,
 }
 
-/// What both sides work on.
+/// The state that both tasks share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) memory: InMemory,
     removals: Removals,
-    /// Objects that somebody is about to remove.
+    /// Objects that a task is about to remove.
     going: Mutex<BTreeSet<StorageKey>>,
-    /// What was written before counts as old.
+    /// Objects that were written before this time count as old.
     old_before: Mutex<Option<SystemTime>>,
 }
 
@@ -48,7 +48,7 @@ impl Shared {
         })
     }
 
-    /// Lets everything there is have been written two hours ago.
+    /// Makes all objects two hours old.
     pub(super) fn make_old(&self) {
         *self.old_before.lock().unwrap() = Some(SystemTime::now());
     }
@@ -98,13 +98,13 @@ impl Shared {
     }
 }
 
-/// Where one side stands.
+/// The progress of one task.
 #[derive(Debug)]
 pub(super) struct Gate {
     permits: Semaphore,
     given: AtomicUsize,
     asked: AtomicUsize,
-    /// Whether it waits for the other side, and not for a permit.
+    /// Whether it waits for the other task, and not for a permit.
     waits: AtomicBool,
 }
 
@@ -114,7 +114,7 @@ impl Gate {
         self.permits.acquire().await.unwrap().forget();
     }
 
-    /// Whether it can only go on when the other side does.
+    /// Whether it can only continue when the other task does.
     pub(super) fn waits(&self) -> bool {
         self.waits.load(Ordering::SeqCst)
     }
@@ -123,7 +123,7 @@ impl Gate {
         self.asked.load(Ordering::SeqCst) > self.given.load(Ordering::SeqCst)
     }
 
-    /// Lets a side make so many calls more, and waits until it made them, is done, or waits for the other side.
+    /// Lets a task make so many more calls, and waits until it has made them, is done, or waits for the other task.
     pub(super) async fn advance<T>(&self, calls: usize, side: &JoinHandle<T>) {
         self.given.fetch_add(calls, Ordering::SeqCst);
         self.permits.add_permits(calls);
@@ -133,10 +133,10 @@ impl Gate {
     }
 }
 
-/// More calls than any work of a test makes.
+/// More calls than any task of a test makes.
 pub(super) const TO_THE_END: usize = 1 << 20;
 
-/// The store as one side sees it.
+/// The store for one task.
 #[derive(Debug)]
 pub(super) struct Gated {
     pub(super) shared: Arc<Shared>,
@@ -156,7 +156,7 @@ impl Gated {
         }
     }
 
-    /// Waits until nobody is about to remove an object any more.
+    /// Waits until no task is about to remove an object.
     async fn settled(&self, key: &StorageKey) {
         while self.shared.going.lock().unwrap().contains(key) {
             self.gate.waits.store(true, Ordering::SeqCst);
@@ -303,7 +303,7 @@ impl Reclaim for Gated {
 }
 
 impl Gated {
-    /// Tries until the other side lets go of what it has open.
+    /// Tries again until the other task closes what it has open.
     async fn let_go<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,

@@ -1,6 +1,6 @@
-//! Two pieces of work that meet in any way: one makes some of its calls of the store, the other some of its own, then
-//! the first goes on to its end, then the other. However they meet, what was answered and what is there afterwards is
-//! what it would be had one come after the other.
+//! Two tasks interleave in every way: one makes some of its calls of the store, the other some of its own, then the
+//! first runs to its end, then the other. However they interleave, the answers and the objects afterwards are those of
+//! one task after the other.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -19,13 +19,13 @@ use crate::storage::Driver;
 
 type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What is done, and what was answered.
+/// A task, and its answer in a word.
 type Work = fn(Registry) -> Doing<String>;
 
-/// Two pieces of work, what was there before them, and what can be seen after them.
+/// Two tasks, what is prepared before them, and what is observed after them.
 struct Meeting {
     before: fn(Registry) -> Doing<()>,
-    /// Whether what was there before is two hours old.
+    /// Whether the objects that exist before are two hours old.
     old: bool,
     one: Work,
     other: Work,
@@ -33,16 +33,16 @@ struct Meeting {
     how: How,
 }
 
-/// In how many ways they meet.
+/// In how many ways the tasks interleave.
 #[derive(Clone, Copy, PartialEq)]
 enum How {
-    /// Any number of calls of the one, then any of the other.
+    /// Any number of calls of the first, then any number of calls of the second.
     InAnyWay,
-    /// Any number of calls of the one, then the whole of the other.
+    /// Any number of calls of the first, then all of the second.
     TheOtherWhole,
 }
 
-/// What was answered to the one and to the other, and what is there.
+/// The answers to the two tasks, and what is observed afterwards.
 type Outcome = (String, String, String);
 
 fn registry(driver: Arc<dyn Driver>) -> Registry {
@@ -59,8 +59,8 @@ impl Meeting {
         shared
     }
 
-    /// Lets one side make `first` calls, the other `second`, then the one and then the other the rest. Tells whether
-    /// they were done before that.
+    /// Lets one task make `first` calls, the other `second`, then the first and then the other all the rest. Returns
+    /// whether they were done before that.
     async fn hold(
         &self,
         removals: Removals,
@@ -77,7 +77,7 @@ impl Meeting {
         let mut done = [false; 2];
         for (side, calls) in [first, second].into_iter().enumerate() {
             stores[side].gate.advance(calls, &sides[side]).await;
-            // One that waits for the other makes no more calls before that goes on.
+            // A task that waits for the other makes no more calls before the other continues.
             done[side] = sides[side].is_finished() || stores[side].gate.waits();
         }
         for side in [0, 1] {
@@ -89,7 +89,7 @@ impl Meeting {
         (done, [one, other, seen])
     }
 
-    /// What can be when one comes after the other.
+    /// The outcomes when one task runs after the other.
     async fn in_turn(&self, removals: Removals) -> BTreeSet<Outcome> {
         let (_, [one, other, seen]) = self
             .hold(removals, [self.one, self.other], TO_THE_END, TO_THE_END)
@@ -100,7 +100,7 @@ impl Meeting {
         BTreeSet::from([(one, other, seen), (early, late, then)])
     }
 
-    /// Lets them meet in every way. Gives the number of ways.
+    /// Interleaves the tasks in every way. Returns the number of ways.
     async fn in_every_way(&self) -> usize {
         let mut ways = 0;
         for removals in [Removals::AtOnce, Removals::Apart] {
@@ -154,7 +154,7 @@ fn index() -> Digest {
     Digest::sha256(INDEX.as_bytes())
 }
 
-/// An answer, in a word.
+/// An answer in a word.
 fn word<T>(answer: Result<T, Error>) -> String {
     match answer {
         Ok(_) => "done".to_owned(),
@@ -194,7 +194,7 @@ async fn is_there(registry: &Registry, digest: Digest) -> bool {
     found.await.is_ok()
 }
 
-/// Every tag that is listed, and whether it can be pulled.
+/// Every listed tag, and whether it can be pulled.
 async fn tags(registry: &Registry) -> String {
     let listed = match registry.tags(&app(), None, None).await {
         Ok(page) => page.items,
@@ -341,7 +341,7 @@ async fn a_referrer_that_is_pushed_while_it_is_deleted_is_listed_if_it_is_there(
     }
 }
 
-/// An index of the one that is there.
+/// An index of the manifest that exists.
 fn parent() -> String {
     let child = descriptor(&index(), INDEX.len());
     format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#)
@@ -353,14 +353,14 @@ fn layer() -> Digest {
     Digest::sha256(LAYER.as_bytes())
 }
 
-/// An image whose one blob is there.
+/// An image whose only blob exists.
 fn image() -> String {
     let blob = descriptor(&layer(), LAYER.len());
     format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#)
 }
 
-/// Deletes what a document names whole, while it is being pushed, behind each of its calls. Once the deletion is done
-/// and nobody can pull the document, the push of it is refused, and its tag not moved.
+/// Deletes the content of a manifest while the manifest is being pushed, after each call of the push. If the deletion
+/// is done before anybody can pull the manifest, the push is refused and sets no tag.
 async fn what_is_named_goes(text: fn() -> String, deleting: Work) {
     for removals in [Removals::AtOnce, Removals::Apart] {
         let mut refused = 0;
@@ -491,7 +491,7 @@ async fn an_image_of_old_blobs_that_is_pushed_while_garbage_is_collected() {
         seen: |registry| {
             Box::pin(async move {
                 let there = is_there(&registry, Digest::sha256(image().as_bytes())).await;
-                // A blob that was renewed for a push that is refused may stay.
+                // A blob that was renewed for a refused push may stay.
                 let blob = !there || registry.head_blob(&app(), &layer()).await.is_ok();
                 format!("{}; whole: {blob}", tags(&registry).await)
             })
@@ -516,7 +516,7 @@ async fn an_old_untagged_manifest_that_is_tagged_while_garbage_is_collected() {
         how: How::TheOtherWhole,
     };
     let allowed = meeting.in_turn(Removals::AtOnce).await;
-    // A collection that comes later keeps what has a tag.
+    // A later collection keeps manifests with a tag.
     assert_eq!(allowed.len(), 1, "{allowed:?}");
     println!("{} ways", meeting.in_every_way().await);
 }

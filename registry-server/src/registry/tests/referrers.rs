@@ -1,4 +1,4 @@
-//! Referrers: what a list costs, and how large its pages are.
+//! The list of referrers: its cost, and the size of its pages.
 
 use super::content::digests_of;
 use super::counted::Counted;
@@ -12,7 +12,7 @@ fn subject() -> Digest {
     Digest::sha256(b"subject")
 }
 
-/// An index that refers to the subject, with more fields before its end.
+/// An index that refers to the subject, with more fields at its end.
 async fn push(registry: &Registry, more: &str) -> Result<Digest, Error> {
     let subject = subject();
     let text = format!(
@@ -34,7 +34,7 @@ async fn list(
     (digests_of(&page.descriptors), page.next)
 }
 
-/// What every server of distribution on the same store leaves: manifests that no index knows.
+/// Removes the index, as if a server of distribution had pushed all manifests.
 async fn lose_index(driver: &dyn Driver) {
     let area = PathPrefix::IndexedRepositories.key();
     driver.delete_tree(&area, Durability::Crash).await.unwrap();
@@ -63,7 +63,7 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
         lose_index(&store).await;
         let driver = Arc::new(Counted::of(&store));
         let registry = on(&driver, read_only);
-        // Those who ask at the same time wait for the one look.
+        // Requests at the same time wait for one scan.
         let asks = (0..8).map(|_| list(&registry, None, None));
         for (digests, next) in futures_util::future::join_all(asks).await {
             assert_eq!((digests, next), (pushed.clone(), None));
@@ -73,7 +73,8 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
             "read-only {read_only}: {gets} reads, {most} at once, {} lists",
             driver.take("list")
         );
-        // Link and payload of each once for the look; link and entry, or payload where there is none, for each answer.
+        // The scan reads the link and the payload of each once. Each answer reads the link and the entry, or the
+        // payload where there is no entry.
         let answer = if read_only { 3 } else { 2 };
         assert_eq!(gets, COUNT * (2 + 8 * answer));
         assert!(most > 8, "{most} at once");
@@ -82,7 +83,7 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
         assert_eq!(list(&registry, None, None).await.0, pushed);
         assert_eq!((driver.take("get"), driver.take("list")), (COUNT * answer, 4));
         assert!(driver.take_most() <= 16);
-        // On a bucket nothing is looked for again so soon.
+        // On a bucket nothing is scanned again so soon.
         let registry = on(&driver, read_only).with_scans_as_on_a_bucket();
         assert_eq!(list(&registry, None, None).await.0, pushed);
         for kind in ["get", "list"] {
@@ -97,7 +98,7 @@ async fn manifests_that_no_index_knows_are_read_once_and_several_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_look_goes_on_when_the_client_that_asked_is_gone() {
+async fn a_scan_goes_on_when_the_client_that_asked_is_gone() {
     let store = InMemory::new();
     let plain = Registry::new(Arc::new(store.clone()), Settings::default());
     for number in 0..100 {
@@ -185,14 +186,14 @@ async fn what_no_page_has_room_for_is_refused_and_listed_without_that_when_anoth
     for more in [&kind, &annotations] {
         let error = push(&registry, more).await.unwrap_err();
         assert!(matches!(error, Error::ManifestInvalid { .. }), "{error:?}");
-        // Where nothing refers to anything, nothing is listed.
+        // A manifest without a subject is not listed.
         let text = format!(r#"{{"schemaVersion":2,"manifests":[]{more}}}"#);
         let tag = Reference::parse("v1").unwrap();
         let name = name();
         let pushed = registry.put_manifest(&name, &tag, &MediaType::OCI_INDEX, text.into(), &[]);
         pushed.await.unwrap();
     }
-    // As a server leaves it that does not mind.
+    // As a server stores it that has no such limit.
     let subject = subject();
     for more in [&kind, &annotations] {
         let text = format!(
@@ -221,7 +222,7 @@ async fn hundreds_of_thousands_of_annotations_leave_the_thread_to_others() {
         annotations.join(",")
     );
     let (name, tag, text) = (name(), Reference::parse("v1").unwrap(), Bytes::from(text));
-    // The longest time for which nobody else had the thread.
+    // The longest time for which the thread was busy.
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let probe = tokio::spawn(async move {
         let mut longest = std::time::Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Tags: what deleting a manifest costs where there are many.
+//! Tags: the cost of deleting a manifest where there are many of them.
 
 use super::counted::Counted;
 use super::*;
@@ -6,7 +6,7 @@ use crate::storage::Driver;
 
 const TAGS: usize = 500;
 
-/// A repository with many tags of one manifest and few of another; that one's digest.
+/// A repository with many tags of one manifest and a few of another; returns the digest of the second.
 async fn filled(registry: &Registry) -> Digest {
     let push = async |more: &str, tags: Vec<registry_oci::Tag>| {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[]{more}}}"#);
@@ -39,7 +39,7 @@ async fn a_manifest_is_deleted_beside_many_tags_with_two_reads_each_and_several_
     registry.delete_manifest(&name(), &digest).await.unwrap();
     let (gets, stats, most) = (driver.take("get"), driver.take("stat"), driver.take_most());
     println!("{gets} reads, {stats} looks, {most} at once");
-    // Once before its link goes, and once after that for a tag that a push set meanwhile.
+    // Once before its link is removed, and once after that for a tag that a push set meanwhile.
     assert!(gets < 2 * TAGS + 50, "{gets} reads");
     assert!(stats < 50, "{stats} looks");
     assert!((16..=64).contains(&most), "{most} at once");

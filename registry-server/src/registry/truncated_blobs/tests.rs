@@ -30,7 +30,7 @@ async fn with_layer(folder: &Path) -> Registry {
     registry
 }
 
-/// Cuts a payload off, some time ago.
+/// Truncates a payload, with a time in the past.
 fn cut(folder: &Path, digest: Digest, size: u64) {
     let file = File::options()
         .write(true)
@@ -41,7 +41,7 @@ fn cut(folder: &Path, digest: Digest, size: u64) {
         .unwrap();
 }
 
-/// Pushes an image whose only blob is said to have this size.
+/// Pushes an image that declares this size of its only blob.
 async fn push_image(registry: &Registry, size: u64) -> Result<PushedManifest, Error> {
     let blob = descriptor(&layer(), size as usize);
     let text = format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#);
@@ -116,7 +116,7 @@ async fn a_short_blob_goes_to_the_trash_when_a_manifest_names_it_and_the_next_pu
         push_blob(&registry, &app(), &layer(), &LAYER).await;
         push_image(&registry, LAYER.len() as u64).await.unwrap();
         assert_eq!(pull(&registry).await.unwrap(), LAYER);
-        // A lie makes its size known.
+        // A wrong size makes the registry hash it.
         assert!(push_image(&registry, 1).await.is_err());
     }
     let trashed: Vec<String> = keys(registry.driver()).await;
@@ -167,7 +167,7 @@ async fn a_manifest_that_says_a_wrong_size_is_refused_and_its_blob_stays() {
         }
         assert_eq!(pull(&registry).await.unwrap(), LAYER);
     }
-    // The second time nothing is read: other bytes of the same number would have been found.
+    // The second time nothing is read: otherwise other bytes of the same number would be found.
     std::fs::write(
         path(folder.path(), &ObjectPath::BlobData { digest: layer() }),
         vec![b'x'; LAYER.len()],

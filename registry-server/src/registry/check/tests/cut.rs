@@ -1,4 +1,4 @@
-//! A repair that is cut off anywhere, and one beside somebody who writes.
+//! A repair that is interrupted at any point, and one beside a process that writes.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -8,7 +8,7 @@ use super::super::trash::{Moved, Trash};
 use super::*;
 use crate::storage::StorageKey;
 
-/// Lets a future get so far and no farther: a kill.
+/// Polls a future a number of times and then drops it, as a kill does.
 async fn cut_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = steps;
@@ -22,7 +22,7 @@ async fn cut_after<F: Future>(steps: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// A store with a damaged blob, a damaged manifest, and what hangs on them.
+/// A store with a damaged blob, a damaged manifest, and the objects that depend on them.
 async fn broken() -> (tempfile::TempDir, Registry, BTreeMap<String, Vec<u8>>) {
     let (folder, registry, app, blob, _) = with_image().await;
     let damaged = push_image(&registry, &app, "damaged", "other").await;
@@ -32,7 +32,7 @@ async fn broken() -> (tempfile::TempDir, Registry, BTreeMap<String, Vec<u8>>) {
     (folder, registry, before)
 }
 
-/// What is in the trash of all runs, by where it was; all copies of one thing must be the same.
+/// The objects in the trash of all runs, by their old keys. All copies of one object must be the same.
 async fn trashed(registry: &Registry) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for key in keys(registry.driver()).await {
@@ -70,7 +70,7 @@ async fn a_repair_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
         let (_folder, registry, before) = broken().await;
         let mut watch = |_: CheckEvent<'_>| {};
         let finished = cut_after(steps, registry.check(MOVE, &mut watch)).await;
-        // Every byte is in its place or in the trash, or in both.
+        // Every byte is in its place, or in the trash, or in both.
         let mut all = trashed(&registry).await;
         all.extend(objects(&registry).await);
         all.retain(|key, _| before.contains_key(key));
@@ -81,7 +81,7 @@ async fn a_repair_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
             left.iter().all(|finding| finding.kind() == "blob-missing"),
             "after {steps} steps: {left:?}"
         );
-        // The last one first: what both moved is put back by that one.
+        // The last run first: it puts back the objects that both runs moved.
         for run in runs(&registry).await.into_iter().rev() {
             let undone = registry
                 .undo_repair(run, LiveServerPolicy::Refuse, &mut |_| {})
@@ -118,7 +118,7 @@ async fn an_undoing_that_is_cut_off_anywhere_loses_nothing_and_goes_on() {
         {
             Ok(undone) => assert_eq!(undone.in_the_way, 0, "after {steps} steps"),
             Err(CheckError::NoSuchRepair { .. }) if finished.is_some() => {}
-            // A file call that was begun ended the undoing by itself.
+            // A call of the file system that had begun completed the undoing by itself.
             Err(CheckError::NoSuchRepair { .. }) => {}
             Err(error) => panic!("after {steps} steps: {error:?}"),
         }

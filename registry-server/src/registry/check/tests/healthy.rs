@@ -1,11 +1,11 @@
-//! Stores in which nothing is wrong, however odd they look.
+//! Healthy stores, some of them unusual.
 
 use bytes::Bytes;
 use registry_oci::Reference;
 
 use super::*;
 
-/// Everything a client of ours can push.
+/// Pushes everything that a client of ours can push.
 async fn pushed(registry: &Registry) {
     let (app, deep) = (name("team/app"), name("a/very/deep/name"));
     let image = push_image(registry, &app, "v1", "layer").await;
@@ -18,7 +18,7 @@ async fn pushed(registry: &Registry) {
     push(registry, &app, "all", &MediaType::OCI_INDEX, index).await;
     let referrer = format!(r#"{{"schemaVersion":2,"manifests":[],"subject":{child}}}"#);
     push(registry, &app, "", &MediaType::OCI_INDEX, referrer.clone()).await;
-    // By another digest too: a blob, a manifest, one that has a subject.
+    // Also by SHA-512: a blob, a manifest, and a manifest with a subject.
     let content = Bytes::from_static(b"by sha512");
     let other = Digest::of(Algorithm::Sha512, &content);
     push_blob(registry, &app, &other, &content).await;
@@ -27,7 +27,7 @@ async fn pushed(registry: &Registry) {
         let put = registry.put_manifest(&app, &reference, &MediaType::OCI_INDEX, text.into(), &[]);
         put.await.unwrap();
     }
-    // Deleted: the history of other tags goes on speaking of it.
+    // Deleted: the history of other tags still names it.
     let gone = push_image(registry, &app, "v2", "soon gone").await;
     push_image(registry, &app, "v2", "layer").await;
     registry.delete_manifest(&app, &gone).await.unwrap();
@@ -64,7 +64,7 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     };
-    // Empty folders, as deletions leave them; a link that ends with a line feed.
+    // Empty folders, as deletions leave them, and a link that ends with a line feed.
     let gone = Digest::sha256(b"gone");
     for path in ["_manifests/revisions/sha256", "_layers/sha256"] {
         std::fs::create_dir_all(home.join(path).join(gone.hex())).unwrap();
@@ -75,7 +75,7 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
         &format!("_layers/sha256/{}/link", blob.hex()),
         &format!("{blob}\n"),
     );
-    // Signatures beside a schema 1 manifest, which mentions its layers without sizes.
+    // Signatures beside a schema 1 manifest, which refers to its layers without sizes.
     let manifest = |text: &str| {
         let digest = Digest::sha256(text.as_bytes());
         write(folder.path(), &ObjectPath::BlobData { digest }, text.as_bytes());
@@ -92,17 +92,17 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
         &format!("{signatures}/{}/link", signature.hex()),
         &signature.to_string(),
     );
-    // Uploads with hash states, and one without a beginning; a blob under sha512 that no index of ours knows.
+    // Uploads with hash states, and one without `startedat`; a blob under its SHA-512 without an alias.
     file("_uploads/0193-ab/data", "half");
     file("_uploads/0193-ab/startedat", "2020-01-01T00:00:00Z");
     file("_uploads/0193-ab/hashstates/sha256/4", "state");
     file("_uploads/no-uuid/data", "");
     let other = Digest::of(Algorithm::Sha512, b"layer");
     write(folder.path(), &layer(&app, other), blob.to_string().as_bytes());
-    // A history that speaks of what is deleted.
+    // A history that names a deleted manifest.
     let past = history(&app, "v1", gone);
     write(folder.path(), &past, gone.to_string().as_bytes());
-    // Manifests without types and sizes, of a type nobody knows, with a layer elsewhere, and a cache of builds.
+    // Manifests without types and sizes, of an unknown type, with a layer outside the registry, and a build cache.
     let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
     let config = descriptor(&blob, 5);
     for text in [
@@ -119,12 +119,12 @@ async fn the_oddities_of_other_servers_are_none_of_a_checks_business() {
     ] {
         manifest(&text);
     }
-    // A temporary file of this moment.
+    // A temporary file that was written just now.
     file(
         &format!("_manifests/tags/v1/current/link.{}.tmp", Uuid::new_v4()),
         "",
     );
-    // A manifest that a server of another make deleted, and that our own index still speaks of.
+    // A manifest that another server program deleted, and that our own index still has.
     let text = format!(
         r#"{{"schemaVersion":2,"manifests":[],"subject":{}}}"#,
         descriptor(&image, 1)

@@ -1,4 +1,4 @@
-//! The same on real object stores: what is found, moved within the store, written down, and brought back.
+//! The same on real object stores: objects are found, moved within the store, recorded, and put back.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::storage::conformance::stores;
 use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{Driver, Durability, Mode};
 
-/// More than goes into a copy by one request, with what the tests configure.
+/// Larger than one request of a copy, with the settings of the tests.
 const LARGE: usize = 7 << 20;
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn is_mended(driver: Arc<dyn Driver>) {
     push_blob(&registry, &app, &damaged, &large).await;
     assert_eq!(check(&registry, REPORT).await.1, []);
 
-    // One blob has other bytes of the same number, one is gone, one link holds nothing.
+    // One blob has other bytes of the same number, one is gone, and one link holds nothing.
     let gone = Digest::sha256(b"layer");
     let emptied = layer(&other, Digest::sha256(b"whole"));
     let put = async |place: &ObjectPath, bytes: Bytes| {

@@ -1,4 +1,4 @@
-//! A collection that is cut off behind any of its removals.
+//! A collection that is interrupted after any of its removals.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +11,7 @@ use super::model::{Model, lenient, pushes};
 use super::*;
 use crate::storage::{self, Condition, Content, LargeWrite, Listing, Metadata, ReadRange, Reclaim, Swept};
 
-/// A store whose process ends behind a number of removals: the next one never comes back.
+/// A store whose process ends after a number of removals: the next removal never returns.
 #[derive(Debug)]
 struct Ending {
     inner: InMemory,
@@ -106,7 +106,7 @@ impl Reclaim for Ending {
     }
 }
 
-/// No link of blobs or manifests leads nowhere.
+/// Checks that every link of a blob or a manifest has its payload.
 async fn nothing_dangles(registry: &Registry) {
     for key in keys(registry.driver()).await {
         let place = ObjectPath::parse(&StorageKey::parse(&key).unwrap()).expect(&key);

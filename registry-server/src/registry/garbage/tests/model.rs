@@ -1,4 +1,4 @@
-//! Random repositories, and a model of them that is followed in the plainest way.
+//! Random repositories, and a model of them that is as simple as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use registry_oci::Algorithm;
 use super::*;
 use crate::registry::{ReferencePolicy, Validation};
 
-/// What is pushed. Numbers name what was pushed before, modulo how many there are.
+/// A push. Its numbers name earlier pushes, modulo how many there are.
 #[derive(Debug, Clone)]
 pub(super) struct Push {
     repository: usize,
     tag: Option<u8>,
-    /// Known by SHA-512 as well, and so are its blobs.
+    /// Whether it and its blobs are pushed by SHA-512 too.
     sha512: bool,
     content: Content,
     subject: Option<u8>,
@@ -50,15 +50,15 @@ pub(super) fn pushes() -> impl Strategy<Value = Vec<Push>> {
     proptest::collection::vec(push, 0..14)
 }
 
-/// A manifest as the model knows it.
+/// A manifest in the model.
 #[derive(Debug)]
 struct Known {
     repository: usize,
-    /// What it is stored under.
+    /// Its canonical digest.
     digest: Digest,
-    /// What it is referred to by.
+    /// The digest by which others refer to it.
     named: Digest,
-    /// The payloads it refers to.
+    /// The payloads to which it refers.
     content: BTreeSet<Digest>,
     /// Numbers of manifests of the same repository.
     children: Vec<usize>,
@@ -66,11 +66,11 @@ struct Known {
     deleted: bool,
 }
 
-/// What was pushed, and what must be there after a collection.
+/// Everything that was pushed, and what a collection must keep.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     known: Vec<Known>,
-    /// Number of the manifest by repository and tag.
+    /// The number of the manifest, by repository and tag.
     tags: BTreeMap<(usize, u8), usize>,
 }
 
@@ -79,7 +79,7 @@ fn tag_of(number: u8) -> Tag {
 }
 
 impl Model {
-    /// Pushes everything, and then deletes what is to be deleted.
+    /// Makes all pushes, and then all deletions.
     pub(super) async fn of(registry: &Registry, pushes: &[Push]) -> Self {
         let mut model = Self::default();
         for push in pushes {
@@ -178,14 +178,15 @@ impl Model {
         }
     }
 
-    /// The manifests that stay.
+    /// The manifests that are kept.
     pub(super) fn kept(&self, untagged: Untagged) -> BTreeSet<usize> {
         let mut kept = self.named(untagged);
         kept.retain(|number| !self.known[*number].deleted);
         kept
     }
 
-    /// Those, and the deleted ones that a kept index lists still: what refers to one of them stays.
+    /// The kept manifests, and the deleted ones that a kept index still lists: a manifest that refers to one of them is
+    /// kept.
     fn named(&self, untagged: Untagged) -> BTreeSet<usize> {
         let mut alive: BTreeSet<usize> = match untagged {
             Untagged::Keep => (0..self.known.len()).collect(),
@@ -209,7 +210,7 @@ impl Model {
         }
     }
 
-    /// The digests of all payloads that stay.
+    /// The digests of all payloads that are kept.
     fn payloads(&self, kept: &BTreeSet<usize>) -> BTreeSet<Digest> {
         let mut payloads = BTreeSet::new();
         for number in kept {
@@ -217,7 +218,7 @@ impl Model {
             payloads.insert(known.digest);
             payloads.extend(&known.content);
             for child in known.children.iter().map(|child| &self.known[*child]) {
-                // A child that was deleted by itself stays as bytes, where the index says what they are stored under.
+                // The payload of a child that was deleted by itself is kept, if the index names its canonical digest.
                 if !child.deleted || child.named == child.digest {
                     payloads.insert(child.digest);
                 }
@@ -226,7 +227,7 @@ impl Model {
         payloads
     }
 
-    /// Everything that stays can be pulled.
+    /// Checks that everything that is kept can be pulled.
     pub(super) async fn check_whole(&self, registry: &Registry, kept: &BTreeSet<usize>) {
         for number in kept {
             let known = &self.known[*number];
@@ -251,7 +252,7 @@ impl Model {
         }
     }
 
-    /// What is in the store is what stays and nothing else.
+    /// Checks that the store holds what is kept, and nothing else.
     async fn check_exactly(&self, registry: &Registry, untagged: Untagged) {
         let kept = self.kept(untagged);
         let payloads = self.payloads(&kept);
@@ -270,7 +271,7 @@ impl Model {
                     payloads.contains(&canonical)
                 }
                 ObjectPath::RevisionLink { repository, digest } => is_of(&kept, repository, digest),
-                // The past of tags is looked at only where it may matter.
+                // The history of tags is only read where it matters.
                 ObjectPath::TagIndex { .. } if untagged == Untagged::Keep => true,
                 ObjectPath::TagIndex {
                     repository, digest, ..
@@ -297,7 +298,7 @@ impl Model {
     }
 }
 
-/// A registry that takes references to anything, so that what was deleted can be named.
+/// A registry that accepts references to missing content, so that a push can name deleted manifests.
 pub(super) fn lenient(driver: Arc<dyn Driver>) -> Registry {
     Registry::new(
         driver,

@@ -1,4 +1,4 @@
-//! Collections in a loop while images are pushed out of blobs that are garbage at that moment.
+//! Collections in a loop while images are pushed whose blobs are garbage at that moment.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -15,11 +15,11 @@ const LAYERS: usize = 3;
 #[derive(Debug, Default)]
 struct Figures {
     pushed: AtomicU64,
-    /// Blobs that were found and not sent.
+    /// Blobs that existed and were not sent.
     reused: AtomicU64,
-    /// Blobs that were gone and sent again.
+    /// Blobs that were collected and sent again.
     sent_again: AtomicU64,
-    /// Manifests that were refused because a blob had gone.
+    /// Manifests that were refused because a blob was collected.
     refused: AtomicU64,
     collections: AtomicU64,
     removed: AtomicU64,
@@ -48,7 +48,8 @@ fn tag(number: usize) -> Reference {
     Reference::parse(&format!("v{number}")).unwrap()
 }
 
-/// Leaves the blobs of an image as a push that failed long ago does: there, linked, and wanted by nothing.
+/// Leaves the blobs of an image as a push that failed long ago does: they exist and are linked, and nothing refers to
+/// them.
 async fn leave_garbage(registry: &Registry, folder: &Path, number: usize) {
     for (digest, content) in layers(number) {
         let repository = repository(number);
@@ -57,7 +58,7 @@ async fn leave_garbage(registry: &Registry, folder: &Path, number: usize) {
             ObjectPath::BlobData { digest },
             ObjectPath::LayerLink { repository, digest },
         ] {
-            // A collection may have been faster.
+            // A collection may have removed it already.
             if let Ok(file) = std::fs::File::options().write(true).open(path(folder, &place)) {
                 file.set_modified(SystemTime::now() - HOUR * 2).unwrap();
             }
@@ -65,7 +66,7 @@ async fn leave_garbage(registry: &Registry, folder: &Path, number: usize) {
     }
 }
 
-/// Pushes as a client does: asks for each blob, sends what is missing, then the manifest.
+/// Pushes as a client does: asks for each blob, sends the missing ones, then the manifest.
 async fn push_once(registry: &Registry, number: usize, figures: &Figures) -> Result<(), Error> {
     let repository = repository(number);
     let mut descriptors = Vec::new();

@@ -1,4 +1,4 @@
-//! Sessions on a real object store, gone on with by two servers that know nothing of each other.
+//! Sessions on a real object store, continued by two servers that know nothing of each other.
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -79,7 +79,7 @@ async fn pull(registry: &Registry, digest: &Digest) -> Bytes {
     blocks.concat().into()
 }
 
-/// Every object there is.
+/// The keys of all objects.
 async fn objects(driver: &dyn Driver) -> Vec<String> {
     let (mut found, mut pending) = (Vec::new(), vec![StorageKey::parse("docker").unwrap()]);
     while let Some(prefix) = pending.pop() {
@@ -174,7 +174,7 @@ async fn a_small_blob_is_stored_once_and_its_link_is_all_that_finishing_writes()
     finish(&other, &progress, &Bytes::new(), &digest).await.unwrap();
     assert_eq!(objects(&**one.driver()).await.len(), 2);
     assert!(pull(&one, &digest).await == bytes);
-    // Its answer was lost: the client asks again.
+    // The answer was lost, so the client asks again.
     finish(&one, &progress, &Bytes::new(), &digest).await.unwrap();
 }
 
@@ -206,7 +206,7 @@ async fn what_a_broken_connection_brought_is_kept_and_told() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::UploadInterrupted { .. }), "{error}");
-    // The client still has what it was told before.
+    // The client still has its earlier state.
     let told = other.upload_progress(&name(), &begun).await.unwrap();
     assert_eq!(told.size, first.len() as u64);
     let digest = Digest::sha256(&[&first[..], &rest[..]].concat());
@@ -234,7 +234,7 @@ async fn of_two_requests_that_go_on_from_one_state_one_is_told_so_and_no_byte_is
         let digest = Digest::sha256(&[&first[..], &bytes[..]].concat());
         match finish(&one, &winner, &Bytes::new(), &digest).await {
             Ok(_) => assert!(pull(&other, &digest).await == [&first[..], &bytes[..]].concat()),
-            // The other one stored a part under the winner's number: refused, and the client begins anew.
+            // The other request stored a part under the same number: it is refused, and its client begins again.
             Err(Error::Storage { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -288,7 +288,7 @@ async fn a_blob_may_be_sent_as_its_sha512() {
     nothing_is_left_of_uploads(&one).await;
 }
 
-/// A server dies between putting the parts together and copying them.
+/// A server is killed between putting the parts together and copying them.
 #[tokio::test]
 async fn an_upload_whose_parts_were_put_together_already_is_finished() {
     let [one, other] = replicas();
@@ -318,7 +318,8 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     let [one, _] = replicas();
     let begun = one.start_upload(&name()).await.unwrap();
     append(&one, &begun, &random(6 * MIB, 11), false).await.unwrap();
-    // What a server leaves that is killed in the middle of a request, in a session and straight into a blob.
+    // What a server leaves that is killed in the middle of a request: in a session, and in a blob that it stores
+    // directly.
     let store = one.driver().large_write().multipart().unwrap();
     let orphans = [
         data(&name(), &UploadId::unique()).key(),
