@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 pub(super) use cache::cache;
 use middleware::Middleware;
 use ownership::Ownership;
-use signals::Signals;
+use signals::{OtherSignals, StopSignals};
 use wiring::{authenticator, options};
 pub(super) use wiring::{driver, validation};
 
@@ -211,14 +211,14 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     let Loaded { config, .. } = &found.loaded;
     let http = &config.http;
     // Before anything that takes time, so that an early signal is not lost.
-    let mut signals = Signals::new().map_err(Error::System)?;
-    let others = signals::Others::new().map_err(Error::System)?;
+    let mut stop_signals = StopSignals::new().map_err(Error::System)?;
+    let other_signals = OtherSignals::new().map_err(Error::System)?;
     let store_health = StoreHealth::default();
     let (driver, storage) = driver(config, &store_health)?;
     let cache = cache(config)?;
     let authenticator = tokio::select! {
         authenticator = authenticator(config) => authenticator?,
-        signal = signals.next() => {
+        signal = stop_signals.next() => {
             tracing::info!(signal, "stopped before the users were read");
             return Ok(exit::DONE);
         }
@@ -327,7 +327,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         listener.address(),
         if tls.is_some() { ", tls" } else { "" }
     );
-    tokio::spawn(signals::follow(others, authenticator, tls.clone()));
+    tokio::spawn(signals::handle_others(other_signals, authenticator, tls.clone()));
     let protocols = Protocols {
         tls,
         h2c: http.h2c.enabled == Some(true),
@@ -373,7 +373,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     });
 
     let signal = tokio::select! {
-        signal = signals.next() => signal,
+        signal = stop_signals.next() => signal,
         // Nothing was answered until now but that the server is out of service.
         error = ownership.lost() => return Err(Box::new(error).into()),
     };
@@ -396,7 +396,7 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
     };
     let cut = tokio::select! {
         cut = ended => cut,
-        signal = signals.next() => {
+        signal = stop_signals.next() => {
             tracing::warn!(signal, "stopping at once, as asked a second time");
             return Ok(exit::INTERRUPTED);
         }

@@ -1,7 +1,7 @@
 //! The signals a server knows: those that stop it, one that makes it read files again, and those that other programs
 //! end by and a registry should not.
 //!
-//! Start at [`Signals`] for the end, at [`follow`] for the rest.
+//! Start at [`StopSignals`] for the end, at [`handle_others`] for the rest.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,12 +12,12 @@ use crate::auth::Authenticator;
 use crate::http::tls::Tls;
 
 /// The signals that stop a server.
-pub(super) struct Signals {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     /// Takes them from now on.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
@@ -35,16 +35,16 @@ impl Signals {
     }
 }
 
-/// Signals that stop nothing. Whoever sends SIGHUP means "read your files again"; QUIT and USR1 and USR2 come from log
+/// StopSignals that stop nothing. Whoever sends SIGHUP means "read your files again"; QUIT and USR1 and USR2 come from log
 /// rotation and from habits with other programs, whose default is to end.
-pub(super) struct Others {
+pub(super) struct OtherSignals {
     hangup: Signal,
     quit: Signal,
     user1: Signal,
     user2: Signal,
 }
 
-impl Others {
+impl OtherSignals {
     /// Takes them from now on.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
@@ -57,11 +57,7 @@ impl Others {
 }
 
 /// Answers them for ever.
-pub(super) async fn follow(
-    mut signals: Others,
-    authenticator: Authenticator,
-    tls: Option<Tls>,
-) -> Infallible {
+pub(super) async fn handle_others(mut signals: OtherSignals, authenticator: Authenticator, tls: Option<Tls>) -> Infallible {
     loop {
         let name = tokio::select! {
             _ = signals.hangup.recv() => {
