@@ -290,24 +290,24 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, files: Option<u64>) ->
         .map_err(Box::new)?;
     // One that writes nothing gives no sign.
     let presence = (!maintenance.is_read_only()).then(|| {
-        let (registry, settled) = (registry.clone(), ownership.settled());
+        let (registry, confirmed) = (registry.clone(), ownership.confirmed());
         tokio::spawn(async move {
-            settled.wait().await;
+            confirmed.wait().await;
             Heartbeat::begin(&registry, LiveServer::this_process())
         })
     });
     // A read-only registry changes nothing in its store, leftovers included; nor does one in another's.
     if !maintenance.is_read_only() {
-        let settled = ownership.settled();
+        let confirmed = ownership.confirmed();
         tokio::spawn(async move {
-            settled.wait().await;
+            confirmed.wait().await;
             maintenance::sweep_leftovers_periodically(driver).await
         });
     }
     if let Some(purging) = maintenance::PurgeSchedule::of(maintenance) {
-        let (registry, settled) = (registry.clone(), ownership.settled());
+        let (registry, confirmed) = (registry.clone(), ownership.confirmed());
         tokio::spawn(async move {
-            settled.wait().await;
+            confirmed.wait().await;
             maintenance::purge_uploads_periodically(registry, purging).await
         });
     }

@@ -12,28 +12,28 @@ use crate::health::Health;
 use crate::registry::{Claim, OwnerError, Registry};
 
 /// How long a start waits for its store. Then the server answers, if only that it is out of service.
-const START: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long until a store is asked again that did not answer.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// Under which name health tells it.
 const CHECK: &str = "storage_owner";
 
-/// The asking.
+/// The claiming.
 #[derive(Debug)]
 pub(super) struct Ownership {
-    settled: Settled,
+    confirmed: Confirmation,
     /// Ends when the store turns out to be another's.
-    asking: Option<JoinHandle<OwnerError>>,
+    claiming: Option<JoinHandle<OwnerError>>,
 }
 
-/// Tells when it is settled that the store may be used.
+/// Tells when it is confirmed that the store may be used.
 #[derive(Debug, Clone)]
-pub(super) struct Settled(watch::Receiver<bool>);
+pub(super) struct Confirmation(watch::Receiver<bool>);
 
-impl Settled {
+impl Confirmation {
     /// Waits for that; for ever, if it never is.
     pub(super) async fn wait(mut self) {
-        if self.0.wait_for(|settled| *settled).await.is_err() {
+        if self.0.wait_for(|confirmed| *confirmed).await.is_err() {
             pending::<()>().await;
         }
     }
@@ -48,42 +48,44 @@ impl Ownership {
         health: &Health,
     ) -> Result<Self, OwnerError> {
         let (sender, receiver) = watch::channel(false);
-        let settled = Settled(receiver);
-        let asking = match owner {
+        let confirmed = Confirmation(receiver);
+        let claiming = match owner {
             None => None,
             Some(owner) => {
-                let failed = match timeout(START, registry.claim(owner)).await {
+                let failed = match timeout(START_TIMEOUT, registry.claim(owner)).await {
                     Ok(Ok(claim)) => {
-                        say(owner, claim);
+                        log_claim(owner, claim);
                         None
                     }
                     Ok(Err(error)) if matches!(error.fault(), Fault::Transient { .. }) => Some(chain(&error)),
                     Ok(Err(error)) => return Err(error),
-                    Err(_) => Some(format!("the storage does not answer within {START:?}")),
+                    Err(_) => Some(format!("the storage does not answer within {START_TIMEOUT:?}")),
                 };
                 failed.map(|failed| {
                     health.refuse(CHECK, failed);
                     let (registry, owner, health) = (registry.clone(), owner.to_owned(), health.clone());
-                    tokio::spawn(async move { ask(&registry, &owner, &health, sender).await })
+                    tokio::spawn(
+                        async move { claim_until_answered(&registry, &owner, &health, sender).await },
+                    )
                 })
             }
         };
-        // Settled at once: the sender is gone, so nobody could say so later.
-        let settled = match asking {
-            Some(_) => settled,
-            None => Settled(watch::channel(true).1),
+        // Confirmation at once: the sender is gone, so nobody could say so later.
+        let confirmed = match claiming {
+            Some(_) => confirmed,
+            None => Confirmation(watch::channel(true).1),
         };
-        Ok(Self { settled, asking })
+        Ok(Self { confirmed, claiming })
     }
 
-    pub(super) fn settled(&self) -> Settled {
-        self.settled.clone()
+    pub(super) fn confirmed(&self) -> Confirmation {
+        self.confirmed.clone()
     }
 
     /// Waits until the store turns out to be another's; for ever, if it does not.
     pub(super) async fn lost(&mut self) -> OwnerError {
-        if let Some(asking) = &mut self.asking
-            && let Ok(error) = asking.await
+        if let Some(claiming) = &mut self.claiming
+            && let Ok(error) = claiming.await
         {
             return error;
         }
@@ -92,14 +94,19 @@ impl Ownership {
 }
 
 /// Asks until there is an answer. Ends only with a bad one.
-async fn ask(registry: &Registry, owner: &str, health: &Health, settled: watch::Sender<bool>) -> OwnerError {
+async fn claim_until_answered(
+    registry: &Registry,
+    owner: &str,
+    health: &Health,
+    confirmed: watch::Sender<bool>,
+) -> OwnerError {
     loop {
-        sleep(AGAIN).await;
+        sleep(RETRY_EVERY).await;
         match registry.claim(owner).await {
             Ok(claim) => {
-                say(owner, claim);
+                log_claim(owner, claim);
                 health.serve_again(CHECK);
-                settled.send_replace(true);
+                confirmed.send_replace(true);
                 pending::<()>().await;
             }
             Err(error) if matches!(error.fault(), Fault::Transient { .. }) => {
@@ -114,7 +121,7 @@ async fn ask(registry: &Registry, owner: &str, health: &Health, settled: watch::
     }
 }
 
-fn say(owner: &str, claim: Claim) {
+fn log_claim(owner: &str, claim: Claim) {
     match claim {
         Claim::Known => tracing::debug!(owner, "the storage is this registry's"),
         Claim::New => tracing::info!(owner, "the storage is this registry's from now on"),
