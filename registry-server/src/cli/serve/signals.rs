@@ -57,7 +57,11 @@ impl OtherSignals {
 }
 
 /// Answers them for ever.
-pub(super) async fn handle_others(mut signals: OtherSignals, authenticator: Authenticator, tls: Option<Tls>) -> Infallible {
+pub(super) async fn handle_others(
+    mut signals: OtherSignals,
+    authenticator: Authenticator,
+    tls: Option<Tls>,
+) -> Infallible {
     loop {
         let name = tokio::select! {
             _ = signals.hangup.recv() => {

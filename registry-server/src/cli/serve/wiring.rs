@@ -8,7 +8,7 @@ use rand::Rng;
 use registry_config::Secret;
 use registry_config::model::Config;
 
-use super::Error;
+use super::error::Error;
 #[cfg(feature = "object-store")]
 use super::object_stores;
 use crate::auth::{Authenticator, Htpasswd};
