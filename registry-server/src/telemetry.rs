@@ -12,13 +12,13 @@ pub mod access;
 mod client_text;
 mod layer;
 mod line;
+mod log_throttle;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(not(feature = "mail"))]
 #[path = "telemetry/no_mail.rs"]
 mod mail;
 pub mod metrics;
-mod rarely;
 pub mod request;
 mod sink;
 
@@ -37,7 +37,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::fault::chain;
 use layer::Lines;
-pub(crate) use rarely::Rarely;
+pub(crate) use log_throttle::LogThrottle;
 pub use sink::Sink;
 
 /// What a panic is logged under, to be known again as one.

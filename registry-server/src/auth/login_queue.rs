@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::credential_cache::Fingerprint;
 use super::metrics::{LoginMetrics, Outcome};
 use crate::client_key::ClientKey;
-use crate::telemetry::Rarely;
+use crate::telemetry::LogThrottle;
 
 /// How many logins may wait. Each holds its request without its body, and what its client sent of the body meanwhile.
 const WAITING_MAX: usize = 256;
@@ -68,7 +68,7 @@ pub(super) struct LoginQueue {
     state: Mutex<State>,
     metrics: LoginMetrics,
     /// The line about logins that are turned away.
-    told: Rarely,
+    told: LogThrottle,
 }
 
 #[derive(Default)]
@@ -116,7 +116,7 @@ impl LoginQueue {
             patience,
             state: Mutex::default(),
             metrics,
-            told: Rarely::default(),
+            told: LogThrottle::default(),
         }
     }
 
@@ -183,7 +183,7 @@ impl LoginQueue {
             Overload::Storm => Outcome::TooMany,
             Overload::Busy => Outcome::Busy,
         });
-        if let Some(turned_away) = self.told.now() {
+        if let Some(turned_away) = self.told.count() {
             tracing::warn!(
                 address = %login.client,
                 waiting = state.waiting.len(),

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::client_key::ClientKey;
-use crate::telemetry::Rarely;
+use crate::telemetry::LogThrottle;
 
 /// The metrics of a listener. A clone is another handle of the same ones.
 #[derive(Debug, Clone, Default)]
@@ -21,11 +21,11 @@ pub struct ConnectionMetrics(Arc<Metrics>);
 struct Metrics {
     open: Gauge,
     ended: Family<Reason, Counter>,
-    full: Rarely,
-    client: Rarely,
-    stalled: Rarely,
-    memory: Rarely,
-    accept: Rarely,
+    full: LogThrottle,
+    client: LogThrottle,
+    stalled: LogThrottle,
+    memory: LogThrottle,
+    accept: LogThrottle,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,7 +63,7 @@ impl ConnectionMetrics {
 
     /// All connections are in use and new ones have to wait.
     pub(super) fn full(&self) {
-        if let Some(since) = self.0.full.now() {
+        if let Some(since) = self.0.full.count() {
             tracing::warn!(
                 since,
                 "all connections are in use: new ones wait; see `http.limits.connections` and the limit of open files"
@@ -74,7 +74,7 @@ impl ConnectionMetrics {
     /// A client has as many connections as it may, all in use, and another one was refused.
     pub(super) fn client_refused(&self, client: ClientKey) {
         self.ended("client");
-        if let Some(since) = self.0.client.now() {
+        if let Some(since) = self.0.client.count() {
             tracing::warn!(
                 %client,
                 since,
@@ -87,7 +87,7 @@ impl ConnectionMetrics {
     /// A client read nothing of an answer for too long.
     pub(super) fn stalled(&self, peer: Option<IpAddr>) {
         self.ended("stalled");
-        if let Some(since) = self.0.stalled.now() {
+        if let Some(since) = self.0.stalled.count() {
             let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(
                 peer,
@@ -101,7 +101,7 @@ impl ConnectionMetrics {
     /// An answer was refused because there is no memory for it.
     pub fn no_memory(&self) {
         self.ended("memory");
-        if let Some(since) = self.0.memory.now() {
+        if let Some(since) = self.0.memory.count() {
             tracing::warn!(
                 since,
                 "no memory for an answer: it was refused; see `http.limits.responsememory`"
@@ -111,7 +111,7 @@ impl ConnectionMetrics {
 
     /// No connection can be accepted now.
     pub(super) fn accept_failed(&self, error: &std::io::Error) {
-        if let Some(since) = self.0.accept.now() {
+        if let Some(since) = self.0.accept.count() {
             tracing::error!(%error, since, "cannot accept a connection; trying again");
         }
     }
