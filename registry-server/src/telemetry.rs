@@ -11,7 +11,6 @@
 pub mod access;
 mod client_text;
 mod layer;
-mod line;
 mod log_throttle;
 #[cfg(feature = "mail")]
 mod mail;
@@ -19,6 +18,7 @@ mod mail;
 #[path = "telemetry/no_mail.rs"]
 mod mail;
 pub mod metrics;
+mod record;
 pub mod request;
 mod sink;
 
@@ -36,12 +36,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::fault::chain;
-use layer::Lines;
+use layer::LogLayer;
 pub(crate) use log_throttle::LogThrottle;
+use record::PANIC;
 pub use sink::Sink;
-
-/// What a panic is logged under, to be known again as one.
-const PANIC: &str = "registry_server::panic";
 
 /// How long the end waits for all mails, and for the lines of one stream.
 const MAILS: Duration = Duration::from_secs(3);
@@ -122,14 +120,14 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         Box::new(io::stdout()) as Box<dyn io::Write + Send>,
     )?;
     let sink = sink("standard error", Box::new(io::stderr()))?;
-    let lines = Lines {
+    let layer = LogLayer {
         formatter: log.formatter.unwrap_or_default(),
         fields: log.fields.clone(),
         caller: log.reportcaller == Some(true),
         sink: sink.clone(),
         hooks: Arc::clone(&hooks),
     };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     // The error says that a subscriber is set, which only tests do.
     let _ = tracing::subscriber::set_global_default(subscriber);
     // A panic ends one request or one connection, not the server; it is a line like any other.

@@ -10,12 +10,12 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::client_text::{self, shown};
-use super::line::{Line, Severity};
-use super::{PANIC, Sink, mail, request};
+use super::record::{LogRecord, Severity};
+use super::{Sink, mail, request};
 use crate::fault::chain;
 
 /// Turns events into lines.
-pub(super) struct Lines {
+pub(super) struct LogLayer {
     pub(super) formatter: Formatter,
     pub(super) fields: BTreeMap<String, Value>,
     /// Whether lines name their place in the program.
@@ -25,12 +25,12 @@ pub(super) struct Lines {
 }
 
 /// Fields of an event, and how much more text they may have: what failed often quotes what was sent.
-struct Fields {
+struct EventFields {
     all: Vec<(&'static str, Value)>,
     room: usize,
 }
 
-impl Fields {
+impl EventFields {
     fn text(&mut self, field: &Field, text: &str) {
         // A word or two are always told.
         let text = shown(text, self.room.max(32));
@@ -39,48 +39,44 @@ impl Fields {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let severity = match metadata.target() {
-            PANIC => Severity::Panic,
-            _ => Severity::from(*metadata.level()),
-        };
-        let mut line = Line::new(jiff::Timestamp::now(), severity);
+        let mut record = LogRecord::new(jiff::Timestamp::now(), Severity::of(metadata));
         for (name, value) in &self.fields {
-            line.field(name, value.clone());
+            record.field(name, value.clone());
         }
-        request::fields(|name, value| line.field(name, value));
+        request::fields(|name, value| record.field(name, value));
         if self.caller {
             // Distribution's names for them.
             let function = match self.formatter {
                 Formatter::Text | Formatter::Json => "func",
                 Formatter::Logstash => "function",
             };
-            line.field(function, metadata.target().into());
+            record.field(function, metadata.target().into());
             if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
-                line.field("file", format!("{file}:{number}").into());
+                record.field("file", format!("{file}:{number}").into());
             }
         }
-        let mut fields = Fields {
+        let mut fields = EventFields {
             all: Vec::new(),
             room: client_text::EVENT,
         };
         event.record(&mut fields);
         for (name, value) in fields.all {
             match (name, value) {
-                ("message", Value::String(message)) => line.message(message),
-                (name, value) => line.field(name, value),
+                ("message", Value::String(message)) => record.message(message),
+                (name, value) => record.field(name, value),
             }
         }
-        self.hooks.iter().for_each(|hook| hook.offer(&line));
-        let mut text = line.format(self.formatter);
+        self.hooks.iter().for_each(|hook| hook.offer(&record));
+        let mut text = record.format(self.formatter);
         text.push('\n');
         self.sink.line(&text);
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.text(field, &format!("{value:?}"));
     }

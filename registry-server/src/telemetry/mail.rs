@@ -19,7 +19,7 @@ use lettre::{Message, SmtpTransport, Transport as _};
 use registry_config::model::{self, HookLevel};
 use serde_json::Value;
 
-use super::line::{Line, Severity};
+use super::record::{LogRecord, Severity};
 use crate::fault::chain;
 
 /// How many lines may wait to be sent.
@@ -68,7 +68,7 @@ pub(super) struct Hook {
 }
 
 enum Task {
-    Send(Line),
+    Send(LogRecord),
     Stop(SyncSender<()>),
 }
 
@@ -93,8 +93,8 @@ impl Hook {
     }
 
     /// Takes a line if it is of one of the hook's levels.
-    pub(super) fn offer(&self, line: &Line) {
-        let wanted = match line.severity() {
+    pub(super) fn offer(&self, record: &LogRecord) {
+        let wanted = match record.severity() {
             Severity::Panic => HookLevel::Panic,
             Severity::Error => HookLevel::Error,
             Severity::Warning => HookLevel::Warn,
@@ -103,7 +103,7 @@ impl Hook {
         };
         if self.levels.contains(&wanted)
             && !MAILING.get()
-            && self.queue.try_send(Task::Send(line.clone())).is_err()
+            && self.queue.try_send(Task::Send(record.clone())).is_err()
         {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,8 +189,8 @@ impl Sender {
         let mut trouble = Trouble::default();
         loop {
             match tasks.recv_timeout(TELL_EVERY) {
-                Ok(Task::Send(line)) => {
-                    if let Err(error) = self.send(&line) {
+                Ok(Task::Send(record)) => {
+                    if let Err(error) = self.send(&record) {
                         trouble.failed += 1;
                         trouble.last = Some(error);
                     }
@@ -210,10 +210,10 @@ impl Sender {
         }
     }
 
-    fn send(&self, line: &Line) -> Result<(), String> {
-        let severity = line.severity().name();
+    fn send(&self, record: &LogRecord) -> Result<(), String> {
+        let severity = record.severity().name();
         // Nothing of what a client sent may become a line of its own in a header.
-        let message: String = line
+        let message: String = record
             .text()
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -225,8 +225,8 @@ impl Sender {
         for to in &self.to {
             mail = mail.to(to.clone());
         }
-        let mut body = format!("{}\n\n", line.text());
-        for (name, value) in line.fields() {
+        let mut body = format!("{}\n\n", record.text());
+        for (name, value) in record.fields() {
             match value {
                 Value::String(text) => body.push_str(&format!("{name}: {text}\n")),
                 other => body.push_str(&format!("{name}: {other}\n")),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry_config::model;
 
-use super::line::Line;
+use super::record::LogRecord;
 
 /// This program was built without the feature `mail`.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ impl Hook {
         Err(Error)
     }
 
-    pub(super) fn offer(&self, _: &Line) {
+    pub(super) fn offer(&self, _: &LogRecord) {
         match *self {}
     }
 

@@ -26,14 +26,14 @@ impl Write for Written {
 fn logged(caller: bool, work: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
     let sink = Sink::new("test", written.clone(), Counter::default()).unwrap();
-    let lines = Lines {
+    let layer = LogLayer {
         formatter: Formatter::Json,
         fields: [("service".to_owned(), "registry".into())].into(),
         caller,
         sink: sink.clone(),
         hooks: Arc::new([]),
     };
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
     sink.flush(Duration::from_secs(60));
     let bytes = written.0.lock().unwrap();
     let text = std::str::from_utf8(&bytes).unwrap();

@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use registry_config::model::Formatter;
 use serde_json::{Map, Value};
-use tracing::Level;
+use tracing::{Level, Metadata};
 
-/// How bad it is, in the words of distribution's logger.
+/// The target of the event that reports a panic.
+pub(super) const PANIC: &str = "registry_server::panic";
+
+/// The severity of a record, under the names of distribution's logger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
     /// A bug ended one request or one connection.
@@ -17,6 +20,17 @@ pub(super) enum Severity {
 }
 
 impl Severity {
+    /// The severity of an event.
+    pub(super) fn of(event: &Metadata<'_>) -> Self {
+        match *event.level() {
+            _ if event.target() == PANIC => Self::Panic,
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warning,
+            Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
@@ -28,27 +42,16 @@ impl Severity {
     }
 }
 
-impl From<Level> for Severity {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::ERROR => Self::Error,
-            Level::WARN => Self::Warning,
-            Level::INFO => Self::Info,
-            _ => Self::Debug,
-        }
-    }
-}
-
 /// What a line says, before it has a form.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub(super) struct LogRecord {
     time: Timestamp,
     severity: Severity,
     message: String,
     fields: Map<String, Value>,
 }
 
-impl Line {
+impl LogRecord {
     pub(super) fn new(time: Timestamp, severity: Severity) -> Self {
         Self {
             time,
@@ -147,8 +150,8 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn line() -> Line {
-        let mut line = Line::new("2026-11-22T17:00:00.5Z".parse().unwrap(), Severity::Warning);
+    fn line() -> LogRecord {
+        let mut line = LogRecord::new("2026-11-22T17:00:00.5Z".parse().unwrap(), Severity::Warning);
         line.message("it is \"late\"\n".to_owned());
         line.field("service", Value::String("registry".to_owned()));
         line.field("level", Value::String("low".to_owned()));
@@ -181,7 +184,7 @@ mod tests {
         #[test]
         fn whatever_is_said_is_one_line_that_is_read_back(message: String, name in "[a-z.]{1,12}", field: String) {
             for formatter in [Formatter::Text, Formatter::Json, Formatter::Logstash] {
-                let mut line = Line::new(Timestamp::UNIX_EPOCH, Severity::Info);
+                let mut line = LogRecord::new(Timestamp::UNIX_EPOCH, Severity::Info);
                 line.message(message.clone());
                 line.field(&name, field.clone().into());
                 let text = line.format(formatter);
