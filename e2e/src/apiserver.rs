@@ -1,8 +1,8 @@
 //! A real API server without nodes, on loopback, for tests that need the real admission, validation and watches.
 //!
-//! Guarantees: ports, certificates and data of its own in a temporary folder, nothing shared between two servers;
-//! both processes end, with their process groups, when the value is dropped; every request is in the audit log.
-//! Must not: be used where a Pod has to run: nothing schedules or starts one. Start at [`ApiServer::start`].
+//! Guarantees: each server has its own ports, certificates and data in a temporary folder. Both processes end, with
+//! their process groups, when the value is dropped. Every request is in the audit log. Must not: be used where a Pod
+//! has to run, because nothing schedules or starts Pods. Start at [`ApiServer::start`].
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,12 +21,12 @@ use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 use crate::{kubeconfig, ports};
 
-/// From the start of etcd to `/readyz`, on a machine that is busy compiling.
+/// Time from the start of etcd to `/readyz`, on a machine that is busy compiling.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// etcd and kube-apiserver; both end when this is dropped.
 pub struct ApiServer {
-    // Dropped in this order: the API server first, so that it does not log a lost etcd; the folder last.
+    // The API server is dropped before etcd, so that it does not log a lost etcd. The folder is dropped last.
     _apiserver: Group,
     _etcd: Group,
     plane: ControlPlane,
@@ -35,7 +35,8 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts both, builds the program first when the cache does not have it, and waits for `/readyz`.
+    /// Starts etcd and the API server and waits for `/readyz`. Builds the program first when the cache does not have
+    /// it.
     ///
     /// # Errors
     /// The program cannot be built, or a process ends early or is not ready in time; the error quotes its log.
@@ -76,13 +77,13 @@ impl ApiServer {
         })
     }
 
-    /// A client with every right.
+    /// A client with administrator rights.
     #[must_use]
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }
 
-    /// Where it listens.
+    /// The URL of the API server.
     #[must_use]
     pub fn url(&self) -> String {
         self.plane.url()
@@ -158,7 +159,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Already gone is as good; there is nobody to tell about anything else.
+        // A process that is already gone is fine, and no caller could handle another error here.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }

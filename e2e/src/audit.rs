@@ -1,7 +1,7 @@
-//! What was written to the API server, counted from its audit log.
+//! Requests to the API server, counted from its audit log.
 //!
-//! Guarantees: counts finished requests only, so a request still under way is counted later, never twice.
-//! Start at [`Marker::now`] and [`Marker::writes_by`].
+//! Guarantees: only finished requests count. A request that still runs is counted later, and never twice. Start at
+//! [`Marker::now`] and [`Marker::writes_by`].
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// A place in the audit log; what comes after it can be asked for.
+/// A position in the audit log. The requests after it can be read.
 #[derive(Clone, Debug)]
 pub struct Marker {
     log: PathBuf,
@@ -26,22 +26,22 @@ pub struct Request {
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub uri: String,
-    /// What the client calls itself.
+    /// The client's `User-Agent`.
     #[serde(default)]
     pub user_agent: String,
-    /// Who asked.
+    /// The user who sent the request.
     pub user: User,
 }
 
-/// Who sent a request.
+/// The user who sent a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct User {
-    /// For a Pod `system:serviceaccount:<namespace>:<name>`.
+    /// The user's name. A Pod has `system:serviceaccount:<namespace>:<name>`.
     pub username: String,
 }
 
 impl Request {
-    /// Whether it could change anything.
+    /// Whether the request could change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(
@@ -52,7 +52,7 @@ impl Request {
 }
 
 impl Marker {
-    /// The log's present end.
+    /// The current end of the log.
     ///
     /// # Errors
     /// The log cannot be opened.
@@ -67,7 +67,7 @@ impl Marker {
         })
     }
 
-    /// Every request that finished since.
+    /// Every request that finished since this position.
     ///
     /// # Errors
     /// The log cannot be read or a line is no audit event.
@@ -79,7 +79,7 @@ impl Marker {
         let mut requests = Vec::new();
         let mut lines = BufReader::new(file);
         let mut line = String::new();
-        // A last line without its end is still being written.
+        // The last line is still being written while it has no line end.
         while lines.read_line(&mut line).context("cannot read the audit log")? > 0 && line.ends_with('\n') {
             requests.push(serde_json::from_str(&line).context("a line of the audit log is no audit event")?);
             line.clear();
@@ -87,7 +87,7 @@ impl Marker {
         Ok(requests)
     }
 
-    /// The writes since by users or programs whose name contains `who`.
+    /// The writes since this position by users or programs whose name contains `who`.
     ///
     /// # Errors
     /// As [`Marker::requests`].

@@ -1,8 +1,8 @@
-//! Where built tools and the state of local clusters lie: one folder outside the checkout.
+//! The cache folder, outside the checkout: built tools and the state of local clusters.
 //!
-//! Guarantees: everything in it can be deleted while no local cluster runs, and is made again when it is
-//! missing; a result appears under its name only when it is whole (temporary name, then rename).
-//! Must not: hold anything a person would miss. Start at [`Cache::open`].
+//! Guarantees: the whole folder can be deleted while no local cluster runs, and is made again when it is missing. A
+//! result appears under its name only when it is complete (temporary name, then rename). Must not: hold anything a
+//! person would miss. Start at [`Cache::open`].
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// An exclusive lock on one name inside the cache; released when dropped, also when the process dies.
+/// An exclusive lock on one name inside the cache. It is released when it is dropped, and when the process dies.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -44,7 +44,7 @@ impl Cache {
         &self.root
     }
 
-    /// A folder of that name inside the cache, created when missing.
+    /// The folder of that name inside the cache, created when it is missing.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -54,7 +54,7 @@ impl Cache {
         Ok(folder)
     }
 
-    /// Waits for the lock of that name. Two runs that want the same thing then make it once.
+    /// Waits for the lock of that name, so that two runs that need the same thing make it once.
     ///
     /// # Errors
     /// The lock file cannot be made or locked.
@@ -65,7 +65,7 @@ impl Cache {
         Ok(Lock { _file: file })
     }
 
-    /// The lock of that name, or nothing when somebody else has it.
+    /// The lock of that name, or `None` when another process holds it.
     ///
     /// # Errors
     /// The lock file cannot be made or locked.
@@ -108,7 +108,7 @@ mod tests {
         assert!(first.is_some());
         assert!(cache.try_lock("x").unwrap().is_none());
         drop(first);
-        // A program that another test is just starting holds every open file until its `exec`.
+        // A program that another test just starts holds every open file until its `exec`.
         let deadline = Instant::now() + Duration::from_secs(30);
         while cache.try_lock("x").unwrap().is_none() {
             assert!(Instant::now() < deadline, "the lock is still held");

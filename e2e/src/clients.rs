@@ -1,7 +1,7 @@
 //! Registry clients as people run them, each with a private folder for its login.
 //!
-//! Guarantees: nothing is read from or written to the reader's own `~/.docker`; passwords go by standard input.
-//! Must not: skip certificate checks. Start at [`Clients::docker`].
+//! Guarantees: the reader's own `~/.docker` is neither read nor written; passwords go through standard input. Must
+//! not: skip certificate checks. Start at [`Clients::docker`].
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::exec::Exec;
 use crate::local;
 use crate::provider::Cluster;
 
-/// The clients, run where the cluster's names and routes hold.
+/// The clients. They run where the cluster's names and routes are known.
 #[derive(Debug)]
 pub struct Clients<'a> {
     cluster: &'a Cluster,
@@ -19,7 +19,7 @@ pub struct Clients<'a> {
 }
 
 impl<'a> Clients<'a> {
-    /// Clients whose logins are kept in `home`, which must exist and be seen by [`Cluster::node`] too.
+    /// Clients that keep their logins in `home`. The folder must exist, and [`Cluster::node`] must see it too.
     #[must_use]
     pub fn new(cluster: &'a Cluster, home: &Path) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl<'a> Clients<'a> {
     /// Debian's docker 20.10.
     #[must_use]
     pub fn docker(&self) -> Exec {
-        // Other docker programs may stand earlier in the search path.
+        // Another docker program may come earlier in the search path.
         self.here(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", &self.home))
     }
 
@@ -49,7 +49,7 @@ impl<'a> Clients<'a> {
             .context("docker cannot load an image")
     }
 
-    /// crane, which shares docker's logins; trusts the authorities in `authorities` (a PEM file) beside none other.
+    /// crane with docker's logins. It trusts only the CAs in `ca_file` (PEM).
     #[must_use]
     pub fn crane(&self, ca_file: &Path) -> Exec {
         let crane = self.cluster.programs().crane();
@@ -60,7 +60,7 @@ impl<'a> Clients<'a> {
         )
     }
 
-    /// skopeo, with a login file of its own; it reads docker's `certs.d`.
+    /// skopeo, with its own login file. It reads docker's `certs.d`.
     #[must_use]
     pub fn skopeo(&self) -> Exec {
         self.here(Exec::new("skopeo").env("REGISTRY_AUTH_FILE", self.home.join("auth.json")))
@@ -72,7 +72,7 @@ impl<'a> Clients<'a> {
         self.here(Exec::new("curl").args(["--silent", "--show-error"]))
     }
 
-    /// Logs docker in; crane then is, too.
+    /// Logs docker in, and with it crane, which shares docker's logins.
     ///
     /// # Errors
     /// The registry refuses the login.
@@ -95,7 +95,7 @@ impl<'a> Clients<'a> {
         digest(&said).with_context(|| format!("`docker push {reference}` told no digest:\n{said}"))
     }
 
-    /// Forgets the image, pulls it and gives the digest docker verified.
+    /// Removes the local image, pulls it and gives the digest that docker verified.
     ///
     /// # Errors
     /// The pull fails or tells no digest.
@@ -113,7 +113,7 @@ impl<'a> Clients<'a> {
     }
 }
 
-/// The first digest in what docker says: `v1: digest: sha256:… size: 528` or `Digest: sha256:…`.
+/// The first digest in docker's output: `v1: digest: sha256:… size: 528` or `Digest: sha256:…`.
 fn digest(said: &str) -> Option<String> {
     let start = said.find("igest: sha256:")? + "igest: ".len();
     let digest: String = said[start..]

@@ -14,7 +14,7 @@ use crate::{kubeconfig, pki};
 
 /// The first address of [`SERVICE_RANGE`]: the Service `kubernetes`.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
-/// Where Services get their addresses.
+/// The addresses of Services.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
 const AUDIT_POLICY: &str = "\
@@ -115,7 +115,7 @@ impl ControlPlane {
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=default={peer}"),
-            // The data lives no longer than the process.
+            // The data is needed only as long as the process runs.
             "--unsafe-no-fsync".into(),
         ]
     }
@@ -138,7 +138,7 @@ impl ControlPlane {
             "--authorization-mode=Node,RBAC".into(),
             "--enable-admission-plugins=NodeRestriction".into(),
             "--allow-privileged=true".into(),
-            // The node's name resolves nowhere.
+            // No DNS server knows the node's name.
             "--kubelet-preferred-address-types=InternalIP".into(),
             format!("--kubelet-client-certificate={}", self.file("admin.crt")),
             format!("--kubelet-client-key={}", self.file("admin.key")),
@@ -147,7 +147,7 @@ impl ControlPlane {
                 self.dir.join("audit-policy.yaml").display()
             ),
             format!("--audit-log-path={}", self.audit_log().display()),
-            // One file, whatever is asked: a reader keeps its place in it.
+            // A single log file without rotation, because a reader remembers its position in it.
             "--audit-log-maxsize=4096".into(),
         ]
     }

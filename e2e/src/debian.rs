@@ -1,7 +1,7 @@
-//! A Debian image of several layers, made from Debian packages on the spot.
+//! A Debian image of several layers, made from Debian packages when it is needed.
 //!
-//! No public image can be pulled where the suite runs, and an image made of noise would not exercise what real ones do: tens of
-//! thousands of small files, hard links, device-like modes, layers that compress. Start at [`context`].
+//! The suite runs where no public image can be pulled. An image of random bytes would not exercise what real images
+//! do: tens of thousands of small files, hard links, device-like modes, layers that compress. Start at [`context`].
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::cache::Cache;
 use crate::exec::Exec;
 
-/// Packages that make the image's further layers, one layer each line, unpacked over the base system.
+/// The packages of each further layer, unpacked over the base system.
 const LAYERS: [&[&str]; 2] = [
     &["gcc-12", "cpp-12", "libgcc-12-dev"],
     &[
@@ -21,12 +21,12 @@ const LAYERS: [&[&str]; 2] = [
     ],
 ];
 
-/// What the image prints when it is run; the last layer holds the script.
+/// The text the image prints when it is run. The last layer holds the script.
 pub const GREETING: &str = "berth: pulled, unpacked and running";
 
-/// A folder `docker build` can turn into the image: a base system, the packages of [`LAYERS`], a script.
+/// A build context for `docker build`: a base system, the packages of [`LAYERS`], a script.
 ///
-/// Made once and kept in the cache: it depends on nothing of this checkout but this file.
+/// It is made once and kept in the cache, because it depends only on this file.
 ///
 /// # Errors
 /// When a package cannot be fetched.
@@ -37,9 +37,9 @@ pub async fn context(cache: &Cache) -> Result<PathBuf> {
     if done.exists() {
         return Ok(folder);
     }
-    // `apt-get download` below knows only what the lists name, and a bare machine may have none.
+    // `apt-get download` below needs package lists, and a fresh machine may have none.
     Exec::new("apt-get").args(["update", "--quiet"]).success().await?;
-    // With `-` mmdebstrap reads the package sources from its input: those of this machine.
+    // With `-` mmdebstrap reads the package sources from its input; these are the machine's own.
     Exec::new("sh")
         .args(["-c", "cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null | \
             mmdebstrap --quiet --variant=minbase --format=tar \"$(. /etc/os-release; echo $VERSION_CODENAME)\" base.tar -"])
@@ -58,7 +58,7 @@ pub async fn context(cache: &Cache) -> Result<PathBuf> {
     )?;
     recipe.push("COPY --chmod=755 greet /usr/local/bin/greet".to_owned());
     recipe.push("CMD [\"/usr/local/bin/greet\"]".to_owned());
-    // Written last: its presence says that everything above is whole.
+    // This file is written last: when it exists, everything above is complete.
     std::fs::write(&done, recipe.join("\n") + "\n").context("cannot write the image's recipe")?;
     Ok(folder)
 }
@@ -66,7 +66,7 @@ pub async fn context(cache: &Cache) -> Result<PathBuf> {
 /// Downloads `packages` and unpacks them, without their dependencies' scripts, into one archive.
 async fn unpack(packages: &[&str], folder: &Path, archive: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
-    // apt drops to its own user for downloads, which must be able to write here.
+    // apt drops to its own user for downloads, and that user must be able to write here.
     Exec::new("chmod").arg("0777").arg(work.path()).success().await?;
     Exec::new("apt-get")
         .args(["download", "--quiet"])

@@ -1,7 +1,7 @@
-//! Pushing one small image and running it: the shortest way to see that the whole chain works.
+//! Pushes one small image and runs it: the shortest proof that the whole chain works.
 //!
-//! Used by `cargo xtask up` on its demonstration Registry and by the first case of the suite on a fresh one.
-//! Guarantees: nothing is retried; a second pass over the same Registry changes nothing. Start at [`push_and_pull`].
+//! `cargo xtask up` does this on its demonstration Registry, the suite's first case on a fresh one. Guarantees:
+//! nothing is retried; a second run over the same Registry changes nothing. Start at [`push_and_pull`].
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::local;
 use crate::provider::Cluster;
 use crate::wait::{Seen, wait_for};
 
-/// What the Pod prints.
+/// The text the Pod prints.
 pub const GREETING: &str = "hello from an image that was pushed a moment ago";
 
-/// A pushed image: what the registry acknowledged beside what came back.
+/// A pushed image, with the digest of the push and the digest of the pull.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     /// `<host>/<repository>:<tag>`.
     pub reference: String,
-    /// The digest `docker push` was answered.
+    /// The digest that `docker push` reported.
     pub pushed: String,
-    /// The digest `docker pull` verified.
+    /// The digest that `docker pull` verified.
     pub pulled: String,
 }
 
-/// Has docker trust the Registry, logs in, pushes a small busybox image through the Ingress and pulls it back.
+/// Makes docker trust the Registry, logs in, pushes a small busybox image through the Ingress and pulls it back.
 ///
 /// # Errors
-/// Any of it fails, or the digests differ.
+/// A step fails, or the digests differ.
 pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &Registry) -> Result<Pushed> {
     let host = &registry.host;
     cluster.trust(host, &registry.ca_certificate(cluster).await?)?;
@@ -58,7 +58,7 @@ pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &
     })
 }
 
-/// Runs a Pod from the image, by its digest, with the Registry's pull secret; gives what it printed.
+/// Runs a Pod from the image, by its digest, with the Registry's pull secret. Gives the Pod's output.
 ///
 /// # Errors
 /// The kubelet cannot pull it, or the Pod does not succeed; the error quotes its state.
@@ -78,7 +78,7 @@ pub async fn run_pod(cluster: &Cluster, registry: &Registry, pushed: &Pushed) ->
             "containers": [{
                 "name": "hello",
                 "image": format!("{repository}@{}", pushed.pushed),
-                // Always: the kubelet asks the registry, even if the node has the image from another run.
+                // `Always` makes the kubelet ask the registry, even if the node has the image from another run.
                 "imagePullPolicy": "Always",
                 "command": ["sh", "-c", format!("echo {GREETING}")],
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},

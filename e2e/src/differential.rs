@@ -1,9 +1,9 @@
-//! The same requests to registry:2, registry:3 and ours, and what differs between the answers.
+//! Sends the same requests to registry:2, registry:3 and ours, and compares the answers.
 //!
-//! Guarantees: requests go to the three servers in lockstep, on stores that began empty under equal configuration; a
-//! difference that is not on the reviewed list fails, and so does an entry of the list that no request showed.
-//! Must not: know a wanted difference anywhere but in `differential/differences.txt`, or make answers equal anywhere but in
-//! `differential/normal.rs`. Start at [`run`]; requests are added in `differential/corpus/`.
+//! Guarantees: requests go to the three servers in lockstep, on stores that began empty, under equal configuration. A
+//! difference that is not on the reviewed list fails, and so does an entry of the list that no request showed. Must
+//! not: list a wanted difference anywhere but in `differential/differences.txt`, or make answers equal anywhere but
+//! in `differential/normalize.rs`. Start at [`run`]; requests are added in `differential/corpus/`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,17 +31,17 @@ mod normalize;
 mod request;
 mod route;
 
-/// So many unlisted differences are printed; the file has all.
+/// The number of unlisted differences that are printed. The file has all.
 const PRINTED: usize = 25;
 
-/// So many requests that showed an unlisted difference are named in the file.
+/// The number of requests the file names for one unlisted difference.
 const PLACES: usize = 200;
 
-/// Runs every world below `dir` and compares what was seen with the list; gives the figures to print.
+/// Runs every series below `dir` and compares the observed differences with the list. Gives the figures to print.
 ///
 /// # Errors
-/// A server cannot be started or asked, or the list and what was seen are not the same; the lines to add are in
-/// `unlisted.log`.
+/// A server cannot be started or asked, or the observed differences and the list are not the same. The lines to add
+/// are in `unlisted.log`.
 pub async fn run(dir: &Path) -> Result<Vec<String>> {
     let list =
         DifferenceList::parse(difference_list::TEXT).context("the list of differences cannot be read")?;
@@ -115,7 +115,7 @@ impl Observed {
                     number + 1,
                     request.describe()
                 );
-                // At the same time, and the next request only when all have answered.
+                // The three servers get the request at the same time, and the next one only when all have answered.
                 let asked = servers
                     .iter_mut()
                     .zip(ServerKind::ALL)
@@ -171,7 +171,7 @@ impl Observed {
         self.differences.get(entry).map_or(&[], Vec::as_slice)
     }
 
-    /// What is wrong, in lines a person can act on.
+    /// The errors, as lines a person can act on.
     fn complaint(&self, verdict: &Verdict) -> String {
         let mut text = format!(
             "{} differences are not listed, {} entries and {} reasons of the list are unused\n",
@@ -210,9 +210,9 @@ impl Observed {
     }
 }
 
-/// One server with what it told so far.
+/// One server, with the locations it has given so far.
 struct AskedServer {
-    /// Killed with it.
+    /// The process, killed when this is dropped.
     _server: Server,
     host: String,
     folder: String,
@@ -246,7 +246,7 @@ impl AskedServer {
         if let (Some(slot), Outcome::Answer(answer)) = (request.keep, &outcome)
             && let Some(location) = answer.header("location")
         {
-            // Wherever it points to, this server is the one that is asked.
+            // A location may name any host; the next request goes to this server all the same.
             let path = match location.split_once("://") {
                 Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
                 None => location,

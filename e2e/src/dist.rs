@@ -1,7 +1,7 @@
-//! The two programs as they go into images: statically linked, in the checkout's `dist/` beside the root certificates.
+//! The two programs for the images: statically linked, in the checkout's `dist/`, with the root certificates.
 //!
-//! Guarantees: a file that would not change is not written, so docker's build cache holds.
-//! Must not: be needed by `docker build` on a machine with internet; that compiles by itself. Start at [`fill`].
+//! Guarantees: an unchanged file is not written again, so docker's build cache stays valid. Must not: be needed by
+//! `docker build` on a machine with internet; there the Dockerfile compiles by itself. Start at [`fill`].
 
 use std::fs;
 use std::path::Path;
@@ -14,15 +14,15 @@ use crate::exec::Exec;
 use crate::images::checkout;
 use crate::output::Step;
 
-/// Where Debian keeps the root certificates as one file.
+/// Debian's root certificates in one file.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// The operator and the server: packages and programs have the same names.
+/// The operator and the server. Package and program have the same name.
 pub const PROGRAMS: [&str; 2] = ["operator", "registry-server"];
-/// All dependencies, optimised, on two busy cores.
+/// Time to compile all dependencies, optimised, on two busy cores.
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 
-/// Compiles both programs and refreshes them in `dist/`. Always both: alone, each would have its dependencies compiled once
-/// more, with the few features the other asks of them left out.
+/// Compiles both programs and refreshes them in `dist/`. Always both: a build of one alone would compile shared
+/// dependencies again with fewer features.
 ///
 /// # Errors
 /// They do not compile, or a file cannot be written.
@@ -30,8 +30,8 @@ pub async fn fill(step: &Step) -> Result<()> {
     let root = checkout();
     let target = host_target().await?;
     let cargo = || Exec::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).dir(&root);
-    // By the target's own variable, so that procedural macros, which run on the host, stay dynamic; an inherited
-    // RUSTFLAGS would win over it.
+    // The flags are set by the target's own variable, so that procedural macros, which run on the host, stay dynamic.
+    // An inherited RUSTFLAGS would win over it.
     let flags = format!(
         "CARGO_TARGET_{}_RUSTFLAGS",
         target.to_uppercase().replace(['-', '.'], "_")
@@ -73,7 +73,7 @@ async fn host_target() -> Result<String> {
     Ok(target.trim().to_owned())
 }
 
-/// Copies what differs, under a temporary name first.
+/// Copies a file if it differs, under a temporary name first.
 fn refresh(from: &Path, to: &Path) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read `{}`", from.display()))?;
     if fs::read(to).is_ok_and(|there| there == bytes) {

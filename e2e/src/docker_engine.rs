@@ -1,7 +1,7 @@
-//! A docker engine of the suite's own on this machine, for pushes and pulls alone.
+//! A docker engine that the suite starts on this machine, for pushes and pulls only.
 //!
-//! Guarantees: it makes no bridge, no firewall rule and no image of anybody else's; everything it keeps lies in its folder.
-//! It can run nothing: containers are the cluster's matter. Start at [`DockerEngine::during`].
+//! Guarantees: it makes no bridge and no firewall rule, and touches no other engine's images; all its data is in its
+//! folder. It cannot run containers; the cluster does that. Start at [`DockerEngine::during`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use crate::exec::Exec;
 use crate::local;
 use crate::wait::{Seen, wait_for};
 
-/// How long it may take to answer, and to end.
+/// Time limit for its first answer, and for its end.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running engine, killed with its containerd when it is dropped.
@@ -25,11 +25,11 @@ pub(crate) struct DockerEngine {
 }
 
 impl DockerEngine {
-    /// Starts one for the time of `work`. It is ended in good order also when that fails: killed, it would leave its
-    /// containerd behind for a moment, which could keep the folder from being removed.
+    /// Runs an engine while `work` runs. It is stopped in good order even when `work` fails: a killed dockerd would
+    /// leave its containerd behind for a moment, which could keep the folder from being removed.
     ///
     /// # Errors
-    /// Those of `work`; it does not start or does not end.
+    /// `work` fails, or the engine does not start or does not end.
     pub(crate) async fn during(folder: &Path, work: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
         let engine = Self::start(folder).await?;
         let done = work(&engine).await;
@@ -37,13 +37,13 @@ impl DockerEngine {
         done.and(stopped)
     }
 
-    /// Starts one that keeps its things in `folder/engine`, and gives it the suite's small images.
+    /// Starts an engine with its data in `folder/engine`, and loads the suite's small images.
     async fn start(folder: &Path) -> Result<Self> {
         let log = std::fs::File::create(folder.join("engine.log"))?;
         let folder = folder.join("engine");
         std::fs::create_dir(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let path = |name: &str| folder.join(name).display().to_string();
-        // Its data folder becomes a mount, which would outlive a kill anywhere but in a namespace of its own.
+        // dockerd makes its data folder a mount. Outside a mount namespace of its own the mount would survive a kill.
         let process = Command::new("/usr/bin/unshare")
             .args(["--mount", "--", "/usr/sbin/dockerd"])
             .args([

@@ -1,9 +1,8 @@
-//! Commands run by the suite: one description, three ways to end.
+//! Commands that the suite runs: one description, and several ways to run it.
 //!
-//! Guarantees: a failure names the command line, how it ended, and the end of what it said; input such as a
-//! password goes by standard input and never appears in an error.
-//! Must not: know clusters; [`crate::provider::Cluster::node`] wraps a command so that it runs inside one.
-//! Start at [`Exec::new`].
+//! Guarantees: an error names the command line, the exit status and the end of the output. Input such as a password
+//! goes through standard input and never appears in an error. Must not: know clusters;
+//! [`crate::provider::Cluster::node`] wraps a command so that it runs inside one. Start at [`Exec::new`].
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-/// How much of a command's output an error quotes.
+/// The number of output lines that an error quotes.
 const QUOTED_LINES: usize = 25;
 
 /// A command to be run.
@@ -30,10 +29,10 @@ pub struct Exec {
     deadline: Duration,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Standard output, invalid UTF-8 replaced.
     pub stdout: String,
@@ -51,7 +50,7 @@ pub enum Pipe {
 }
 
 impl Finished {
-    /// Both streams, for tests that look for a word anywhere.
+    /// Both streams, for tests that look for a text in either.
     #[must_use]
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
@@ -59,7 +58,7 @@ impl Finished {
 }
 
 impl Exec {
-    /// A command without arguments, ten minutes to live.
+    /// A command without arguments and with a deadline of ten minutes.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -95,7 +94,7 @@ impl Exec {
         self
     }
 
-    /// Takes a variable out of the inherited environment.
+    /// Removes a variable from the inherited environment.
     #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.removed.push(name.as_ref().to_owned());
@@ -116,15 +115,15 @@ impl Exec {
         self
     }
 
-    /// Allows this much time; the command is killed when it is over.
+    /// Sets the time limit. The command is killed when it is over.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The same command as the last arguments of another, which keeps neither folder nor environment: both are
-    /// handed through `env`.
+    /// The same command as the last arguments of `outer`. `outer` keeps neither folder nor environment, so both are
+    /// passed through `env`.
     #[must_use]
     pub fn within(self, outer: Exec) -> Exec {
         let mut wrapped = outer.arg("env");
@@ -156,7 +155,7 @@ impl Exec {
             .join(" ")
     }
 
-    /// Runs it to its end, whatever the exit status.
+    /// Runs it to its end. Any exit status is a result.
     ///
     /// # Errors
     /// It cannot be started, or does not end within its deadline.
@@ -177,7 +176,7 @@ impl Exec {
         let feed = child.stdin.take().zip(self.stdin.clone());
         let feeding = async {
             if let Some((mut pipe, bytes)) = feed {
-                // A command that ends without reading its input closes the pipe; its exit status tells why.
+                // A command that ends without reading its input closes the pipe. Its exit status tells the reason.
                 let _ = pipe.write_all(&bytes).await;
             }
         };
@@ -202,7 +201,7 @@ impl Exec {
     /// Runs it and gives its standard output.
     ///
     /// # Errors
-    /// As [`Exec::output`], or it ends with another status than 0.
+    /// As [`Exec::output`], or the exit status is not 0.
     pub async fn success(&self) -> Result<String> {
         let finished = self.output().await?;
         if !finished.status.success() {
@@ -216,7 +215,7 @@ impl Exec {
         Ok(finished.stdout)
     }
 
-    /// Runs it and shows every line of its standard error to `watch` as it comes; both streams must be text.
+    /// Runs it and passes every line of its standard error to `watch` as it comes. Both streams must be text.
     ///
     /// # Errors
     /// As [`Exec::success`].
@@ -302,7 +301,8 @@ impl Exec {
             .with_context(|| format!("cannot read what `{}` says", self.line()))
     }
 
-    /// Runs it with the terminal's own streams and gives its exit code, 128 plus the number for a signal.
+    /// Runs it with the terminal's own streams and gives its exit code, or 128 plus the number of the signal that
+    /// ended it.
     ///
     /// # Errors
     /// It cannot be started.

@@ -1,8 +1,8 @@
-//! A Registry with its users, as a case or `cargo xtask up` wants it: applied as people apply it, as an object.
+//! A Registry and its users, applied to a cluster as people do it: as objects.
 //!
-//! Guarantees: the password is made on the spot, once per namespace and name, and found again in the cluster; applying
-//! twice changes nothing. Must not: link the operator or its types: it is driven from outside.
-//! Start at [`Registry::new`].
+//! Guarantees: the password is generated once per namespace and name, and read from the cluster after that. Applying
+//! twice changes nothing. Must not: link the operator or its types, because the suite drives it from outside. Start
+//! at [`Registry::new`].
 
 use std::fmt;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::exec::Exec;
 use crate::provider::Cluster;
 use crate::wait::{Seen, wait_for};
 
-/// Who writes what the suite writes.
+/// The field manager of the suite's objects.
 const MANAGER: &str = "berth-e2e";
 /// The one user of a fixture.
 pub const USER: &str = "berth";
-/// From applying to Ready: a volume, a certificate, a Pod.
+/// Time from applying to Ready: a volume, a certificate, a Pod.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 
-/// A Registry to be applied, then used.
+/// A Registry to apply and then use.
 #[derive(Clone)]
 pub struct Registry {
     /// Its namespace.
@@ -42,7 +42,7 @@ pub struct Registry {
 }
 
 impl fmt::Debug for Registry {
-    /// Everything but the password.
+    /// Prints everything but the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Registry {}/{} at {}", self.namespace, self.name, self.host)
     }
@@ -83,7 +83,7 @@ impl Registry {
         self
     }
 
-    /// The object as it is applied.
+    /// The object to apply.
     #[must_use]
     pub fn object(&self) -> Value {
         json!({
@@ -94,7 +94,7 @@ impl Registry {
         })
     }
 
-    /// Applies users, pull secret and Registry. When they exist, their password becomes this fixture's.
+    /// Applies users, pull secret and Registry. When they already exist, this fixture takes their password.
     ///
     /// # Errors
     /// The API server refuses an object; its sentence is in the error.
@@ -139,10 +139,10 @@ impl Registry {
         .await
     }
 
-    /// Waits until the object satisfies `look`.
+    /// Waits until the status satisfies `look`.
     ///
     /// # Errors
-    /// It does not in time; the error holds the last state seen.
+    /// It does not in time. The error holds the last state seen.
     pub async fn await_status<T>(
         &self,
         cluster: &Cluster,
@@ -153,10 +153,10 @@ impl Registry {
         wait_for(what, READY_DEADLINE, async || look(&api.get(&self.name).await?)).await
     }
 
-    /// The authority that signed its certificates, from the ConfigMap its status names.
+    /// The certificate of the CA that signed its certificates, from the ConfigMap its status names.
     ///
     /// # Errors
-    /// The status names none, or it is not there.
+    /// The status names no ConfigMap, or the ConfigMap does not exist.
     pub async fn ca_certificate(&self, cluster: &Cluster) -> Result<String> {
         let object = self
             .api(cluster)
@@ -181,13 +181,13 @@ impl Registry {
             .with_context(|| format!("ConfigMap `{name}` has no key ca.crt"))
     }
 
-    /// The Secret a Pod names in `imagePullSecrets`.
+    /// The name of the Secret for a Pod's `imagePullSecrets`.
     #[must_use]
     pub fn pull_secret(&self) -> String {
         format!("{}-login", self.name)
     }
 
-    /// The API of this kind in this namespace.
+    /// The API of Registries in this namespace.
     ///
     /// # Errors
     /// The kubeconfig is unreadable.
@@ -247,7 +247,7 @@ impl Registry {
     }
 }
 
-/// One condition of an object, `null` when it has none of that type.
+/// The condition of that type, `null` when the object has none.
 #[must_use]
 pub fn condition(object: &DynamicObject, kind: &str) -> Value {
     let all = object.data["status"]["conditions"]
@@ -259,7 +259,7 @@ pub fn condition(object: &DynamicObject, kind: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
-/// All conditions of an object in a line, for messages.
+/// All conditions of an object on one line, for messages.
 #[must_use]
 pub fn conditions(object: &DynamicObject) -> String {
     let all = object.data["status"]["conditions"]
@@ -304,7 +304,7 @@ pub async fn namespace(cluster: &Cluster, name: &str, labels: &[(&str, &str)]) -
         .with_context(|| format!("cannot create namespace `{name}`"))
 }
 
-/// Installs the CustomResourceDefinition and the operator as `config/default` has them, and waits until it runs.
+/// Installs the CustomResourceDefinition and the operator from `config/default`, and waits until the operator runs.
 ///
 /// # Errors
 /// The API server refuses something, or the operator does not start; the error quotes its Pod's state.
@@ -358,7 +358,7 @@ pub fn users(password: &str) -> Result<String> {
     users_at_cost(password, 10)
 }
 
-/// The same with a hash that takes 2^`cost` rounds, for cases that log in hundreds of times.
+/// A password file with a hash of 2^`cost` rounds, for cases that log in hundreds of times.
 ///
 /// # Errors
 /// The password cannot be hashed.

@@ -1,10 +1,10 @@
-//! What a machine looks like from outside a cluster, so that a test can show that nothing was left behind.
+//! The state of a machine outside a cluster, so that a test can show that a cluster left nothing behind.
 //!
-//! Guarantees: only reads. Interfaces, addresses, packet filter rules, mounts, cgroups, the files of `/etc`, settings
-//! of the whole machine, and processes are compared. A process counts as left behind when it lives in namespaces other
-//! than this program's, or carries the mark every process of a local cluster inherits; others come and go on any
-//! machine. Other local clusters, named by the caller, are left out. Must not: be taken while one of those starts or
-//! stops. Start at [`Snapshot::take`].
+//! Guarantees: it only reads. It compares interfaces, addresses, packet filter rules, mounts, cgroups, the files of
+//! `/etc`, settings of the whole machine, and processes. A process counts as left behind when it is in namespaces
+//! other than this program's, or has the mark that every process of a local cluster inherits; other processes come
+//! and go on any machine. The caller names other local clusters, which are left out. Must not: be taken while one of
+//! those starts or stops. Start at [`Snapshot::take`].
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::exec::Exec;
 /// The environment variable every process of a local cluster inherits; its value is the cluster's name.
 pub const MARK: &str = "BERTH_CLUSTER";
 
-/// Settings a kubelet or a docker daemon likes to change.
+/// Settings that a kubelet or a docker daemon changes.
 const SETTINGS: [&str; 8] = [
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
@@ -30,29 +30,29 @@ const SETTINGS: [&str; 8] = [
     "vm/panic_on_oom",
 ];
 
-/// One look at the machine: a set of lines, each beginning with what it is about.
+/// The machine at one moment: a set of lines, each beginning with its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     lines: BTreeSet<String>,
 }
 
 impl Snapshot {
-    /// Looks at everything.
+    /// Takes a snapshot of everything.
     ///
     /// # Errors
-    /// Something cannot be read; that would hide a difference.
+    /// Something cannot be read, which would hide a difference.
     pub async fn take() -> Result<Self> {
         Self::take_beside(&[]).await
     }
 
-    /// Looks at everything but the interfaces, cgroups and processes of the local clusters in `others`, which may
+    /// Takes a snapshot without the interfaces, cgroups and processes of the local clusters in `others`, which may
     /// come and go meanwhile.
     ///
     /// # Errors
-    /// Something cannot be read; that would hide a difference.
+    /// Something cannot be read, which would hide a difference.
     pub async fn take_beside(others: &[String]) -> Result<Self> {
         let mut lines = BTreeSet::new();
-        // Counters and life times change by themselves.
+        // Counters and lifetimes change all the time.
         let links = Exec::new("ip")
             .args(["-o", "link"])
             .success()
@@ -78,7 +78,7 @@ impl Snapshot {
                 .success()
                 .await
                 .context("cannot list packet filter rules")?;
-            // Comments carry the time, chains their counters.
+            // Comments hold the time, and chains hold counters.
             lines.extend(
                 rules
                     .lines()
@@ -108,7 +108,7 @@ impl Snapshot {
         Ok(Self { lines })
     }
 
-    /// What is different now, one line each: `+` came, `-` went. Empty when nothing is.
+    /// The differences to `now`, one line each: `+` was added, `-` was removed.
     #[must_use]
     pub fn diff(&self, now: &Snapshot) -> Vec<String> {
         let gone = self.lines.difference(&now.lines).map(|line| format!("- {line}"));
@@ -116,7 +116,7 @@ impl Snapshot {
         gone.chain(new).collect()
     }
 
-    /// How many things were compared.
+    /// The number of things that were compared.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lines.len()
@@ -129,7 +129,7 @@ impl Snapshot {
     }
 }
 
-/// Every file of a tree with its content's digest.
+/// Adds a line with path and digest for every file of a tree.
 fn files(folder: &Path, lines: &mut BTreeSet<String>) -> Result<()> {
     for path in entries(folder)? {
         let kind =
@@ -181,14 +181,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Whether a line is about the interface or a cgroup of that cluster.
+/// Whether a line belongs to the interface or a cgroup of that cluster.
 fn belongs(line: &str, cluster: &str) -> bool {
     line.starts_with(&format!("ip link: {cluster}@"))
         || line.starts_with(&format!("ip address: {cluster} "))
         || (line.starts_with("/sys/fs/cgroup/") && line.split('/').any(|part| part == cluster))
 }
 
-/// Processes in namespaces that are not ours, and processes with the mark, each with the cluster it belongs to.
+/// Processes in other namespaces and processes with the mark, each with its cluster.
 fn foreign_processes() -> Result<Vec<(Option<String>, String)>> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     let ours = ["mnt", "net", "pid"].map(|kind| (kind, namespace("self", kind)));
@@ -200,7 +200,7 @@ fn foreign_processes() -> Result<Vec<(Option<String>, String)>> {
         if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        // A process can end between two reads, and kernel threads have neither namespaces nor environment.
+        // A process can end between two reads. Kernel threads have neither namespaces nor environment.
         let foreign = ours
             .iter()
             .any(|(kind, our)| namespace(pid, kind).is_some_and(|theirs| Some(theirs) != *our));
@@ -223,8 +223,8 @@ fn mark(pid: &str) -> Option<String> {
     })
 }
 
-/// The mark of the process or of its nearest ancestor that has one: what runs in a container has an environment of
-/// its own.
+/// The mark of the process or of its nearest ancestor that has one. A process in a container has the container's
+/// environment.
 fn owner(pid: &str) -> Option<String> {
     let mut pid = pid.to_owned();
     while pid != "0" {

@@ -1,7 +1,7 @@
 //! crane, skopeo and curl on this machine, for servers and proxies that are loopback processes.
 //!
-//! Guarantees: logins, trusted certificates and caches are the case's own; nothing of the reader's is read. Must not:
-//! skip a certificate check. [`crate::clients`] is the same for a cluster. Start at [`HostClients`].
+//! Guarantees: each case has its own logins, trusted certificates and caches; the reader's own files are not read.
+//! Must not: skip a certificate check. [`crate::clients`] is the same for a cluster. Start at [`HostClients`].
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::exec::Exec;
 use crate::protocol::noise;
 use crate::tools::Tool;
 
-/// The clients, with a folder of their own.
+/// The clients, with their own folder.
 #[derive(Clone, Debug)]
 pub(crate) struct HostClients {
     home: PathBuf,
@@ -22,15 +22,15 @@ pub(crate) struct HostClients {
 }
 
 impl HostClients {
-    /// Clients that trust the authorities of `trusted` (PEM, may be empty) and nobody else. `home` is made.
+    /// Clients that trust only the CAs of `trusted` (PEM, may be empty). `home` is created.
     ///
     /// # Errors
-    /// crane cannot be built, or the folder not be filled.
+    /// crane cannot be built, or the folder cannot be written.
     pub(crate) async fn new(home: &Path, trusted: &str) -> Result<Self> {
         std::fs::create_dir_all(home.join("certs"))
             .with_context(|| format!("cannot make `{}`", home.display()))?;
         std::fs::write(home.join("certs/ca.crt"), trusted)?;
-        // skopeo would ask for the machine's policy, which need not exist.
+        // Without this file skopeo would read the machine's policy, which may not exist.
         std::fs::write(
             home.join("policy.json"),
             r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
@@ -43,7 +43,7 @@ impl HostClients {
         Ok(clients)
     }
 
-    /// Where the trusted authorities stand.
+    /// The file with the trusted CAs.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.home.join("certs/ca.crt")
     }
@@ -73,7 +73,7 @@ impl HostClients {
             .env("NO_PROXY", "*")
     }
 
-    /// `skopeo copy` with every option it needs here; more options and both ends are added by the caller.
+    /// `skopeo copy` with the options that are always needed. The caller adds more options and both ends.
     pub(crate) fn skopeo_copy(&self) -> Exec {
         self.skopeo()
             .args(["copy", "--src-cert-dir"])
@@ -115,7 +115,7 @@ impl HostClients {
         self.push_layers(image, &vec![bytes; layers], seed).await
     }
 
-    /// The same with layers of these sizes.
+    /// Pushes an image with layers of these sizes, and gives its digest.
     ///
     /// # Errors
     /// crane fails.
@@ -130,7 +130,7 @@ impl HostClients {
         Ok(digest.to_owned())
     }
 
-    /// The same image as a file that `docker load` and skopeo's `docker-archive:` read, named `name`.
+    /// Writes the same image, named `name`, as a file that `docker load` and skopeo's `docker-archive:` read.
     ///
     /// # Errors
     /// crane fails.
@@ -141,7 +141,7 @@ impl HostClients {
         append.success().await.map(drop)
     }
 
-    /// `crane append` of layers made in `folder`; where to is added by the caller.
+    /// `crane append` of layers made in `folder`. The caller adds the destination.
     fn append(&self, folder: &Path, sizes: &[usize], seed: u64) -> Result<Exec> {
         let mut append = self.crane().arg("append");
         for (layer, &bytes) in (0u64..).zip(sizes) {
@@ -160,20 +160,20 @@ impl HostClients {
         Ok(append)
     }
 
-    /// Pulls an image whole into a file that is thrown away.
+    /// Pulls an image completely into a temporary file.
     ///
     /// # Errors
-    /// crane fails, also when a blob is not what its digest says.
+    /// crane fails, for example because a blob does not have its digest.
     pub(crate) async fn pull_image(&self, image: &str) -> Result<()> {
         let file = tempfile::NamedTempFile::new_in(&self.home)?;
         let pull = self.crane().args(["pull", image]).arg(file.path());
         pull.success().await.map(drop)
     }
 
-    /// What crane says a reference leads to.
+    /// The digest of a reference, according to crane.
     ///
     /// # Errors
-    /// crane fails, or says something else than a digest.
+    /// crane fails, or prints something other than a digest.
     pub(crate) async fn digest(&self, image: &str) -> Result<String> {
         let digest = self
             .crane()

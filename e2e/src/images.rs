@@ -1,7 +1,7 @@
-//! The product's two images, built by docker from the checkout's Dockerfiles and made runnable by the kubelet.
+//! The product's two images: built by docker from the checkout's Dockerfiles, and loaded for the kubelet.
 //!
-//! Guarantees: an image that did not change is neither loaded again nor are its Pods replaced.
-//! Must not: compile anything; `dist/` is filled before. Start at [`provide`].
+//! Guarantees: an image that did not change is not loaded again, and its Pods are not replaced. Must not: compile
+//! anything; `dist/` is filled before. Start at [`provide`].
 
 use std::path::{Path, PathBuf};
 
@@ -22,14 +22,14 @@ pub fn checkout() -> PathBuf {
         .to_owned()
 }
 
-/// The server's program as the image of this checkout has it.
+/// The server's program, the same file that the image of this checkout holds.
 #[must_use]
 pub fn server_program() -> PathBuf {
     checkout().join("dist/registry-server")
 }
 
-/// Builds both images from `dist/` and loads those that changed; Pods of a changed image are deleted, so that their
-/// owners start them anew. Gives the names of the changed ones.
+/// Builds both images from `dist/` and loads those that changed. Deletes the Pods of a changed image, so that their
+/// owners start new ones. Gives the names of the changed images.
 ///
 /// # Errors
 /// `dist/` is not filled, or docker or containerd refuses.
@@ -82,7 +82,7 @@ async fn build(cluster: &Cluster, image: &str, dockerfile: &str) -> Result<()> {
             image,
             ".",
         ])
-        // The older builder resolves every stage, also those that are not used, and nothing can be pulled here.
+        // The older builder resolves every stage, even unused ones, and nothing can be pulled here.
         .env("DOCKER_BUILDKIT", "1")
         .dir(root);
     cluster
@@ -93,8 +93,8 @@ async fn build(cluster: &Cluster, image: &str, dockerfile: &str) -> Result<()> {
         .with_context(|| format!("cannot build `{image}`"))
 }
 
-/// Whether containerd has exactly this image under that name. Its own list shows manifest digests, which docker's
-/// archives do not have; so the configuration's digest is looked for in the image's manifest.
+/// Whether containerd has exactly this image under that name. containerd lists manifest digests, which docker's
+/// archives do not have, so the digest of the configuration is looked up in the image's manifest.
 async fn loaded(cluster: &Cluster, image: &str, id: &str) -> Result<bool> {
     let name = format!("docker.io/{image}");
     let script = format!(

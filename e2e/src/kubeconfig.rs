@@ -1,7 +1,7 @@
-//! Credentials files for the clusters the suite makes, and clients from explicit files only.
+//! Kubeconfig files of the clusters that the suite makes, and clients from explicitly named files only.
 //!
-//! Must not: look at `KUBECONFIG` or `~/.kube/config`; a suite that picks up the reader's current cluster is an
-//! expensive mistake.
+//! Must not: read `KUBECONFIG` or `~/.kube/config`. A suite that picked up the reader's current cluster could destroy
+//! it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::pki::Leaf;
 /// The one context of the files written here.
 pub const CONTEXT: &str = "berth";
 
-/// A kubeconfig with the credentials inside, so that the file works wherever it is copied.
+/// A kubeconfig that contains the credentials, so that a copy of the file works anywhere.
 pub(crate) fn text(server: &str, ca: &str, user: &Leaf) -> String {
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     format!(
@@ -35,7 +35,7 @@ pub(crate) fn text(server: &str, ca: &str, user: &Leaf) -> String {
 /// # Errors
 /// The file cannot be read, has no such context, or its credentials are unusable.
 pub async fn client(file: &Path, context: &str) -> Result<kube::Client> {
-    // Fails only when a provider is installed already, which is what is wanted.
+    // This fails only when a provider is installed already, and then nothing has to be done.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig =
         Kubeconfig::read_from(file).with_context(|| format!("cannot read `{}`", file.display()))?;

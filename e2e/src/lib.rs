@@ -1,9 +1,9 @@
 //! Clusters, clients and cases of the end-to-end suite.
 //!
-//! [`apiserver`] starts an API server without nodes, [`local`] a whole single-node cluster in namespaces of its own,
-//! [`provider`] puts that one and an existing cluster behind one interface; [`runner`] runs [`cases`] against it.
+//! [`apiserver`] starts an API server without nodes. [`local`] starts a single-node cluster in its own namespaces.
+//! [`provider`] puts that one and an existing cluster behind one interface, and [`runner`] runs [`cases`] against it.
 //! Guarantees: nothing outside the cache folder, the checkout's `dist/` and the machine's packages is changed, and
-//! packages only after saying so. Must not: link the server or the operator; both are driven from outside.
+//! packages only after an announcement. Must not: link the server or the operator; both are driven from outside.
 //! Start at [`provider::Cluster`].
 
 pub mod apiserver;

@@ -1,13 +1,13 @@
-//! A real single-node Kubernetes on one Debian machine that can pull no image.
+//! A real single-node Kubernetes on one Debian machine that cannot pull images.
 //!
 //! etcd, the control plane, kubelet, kube-proxy, containerd, dockerd, CoreDNS, Traefik and local-path-provisioner run
-//! as processes in mount, network and PID namespaces of their own, joined to the host by one veth pair. Everything
-//! they keep lies in `<cache>/clusters/<name>/`. CoreDNS, Traefik and the provisioner are processes and not Pods:
-//! there is nothing to pull for them, and the cluster is usable seconds earlier.
+//! as processes in their own mount, network and PID namespaces, joined to the host by one veth pair. All their data
+//! is in `<cache>/clusters/<name>/`. CoreDNS, Traefik and the provisioner are processes and not Pods: no image has to
+//! be pulled for them, and the cluster is usable seconds earlier.
 //!
-//! Guarantees: [`Local::stop`] kills the first process, by which every process, mount and interface ends, and removes
-//! the two things that outlive it: empty cgroups and the state folder. Two clusters of different names do not meet.
-//! Must not: touch a file, a rule or a setting of the host other than those. Start at [`Local::start`].
+//! Guarantees: [`Local::stop`] kills the first process, which ends every process, mount and interface, and removes
+//! what outlives it: empty cgroups and the state folder. Two clusters of different names do not affect each other.
+//! Must not: touch any other file, rule or setting of the host. Start at [`Local::start`].
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
@@ -39,12 +39,12 @@ mod programs;
 pub use plan::{BUSYBOX_IMAGE, DOMAIN};
 pub use programs::Programs;
 
-/// The hidden first argument by which our own programs become a cluster's first process.
+/// The hidden first argument that turns our own programs into a cluster's first process.
 const INIT: &str = "cluster-init";
-/// From the first process to all components, on a busy machine.
+/// Time from the first process to all components, on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(240);
 const NODE_DEADLINE: Duration = Duration::from_secs(120);
-/// Until the kernel has taken down what a killed namespace held.
+/// Time the kernel may take to remove what a killed namespace held.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running local cluster.
@@ -55,7 +55,7 @@ pub struct Local {
     programs: Programs,
 }
 
-/// Becomes the first process of a cluster when the program was started as one. Call it first in `main`, before any
+/// Becomes the first process of a cluster if the program was started as one. Call it first in `main`, before any
 /// thread exists.
 pub fn serve_if_asked() {
     let mut args = std::env::args_os().skip(1);
@@ -68,8 +68,8 @@ pub fn serve_if_asked() {
 }
 
 impl Local {
-    /// The cluster of that name, started when it does not run. One that runs but has lost a component is ended
-    /// first. The calling program must begin with [`serve_if_asked`].
+    /// The cluster of that name, started if it does not run. A cluster that has lost a component is ended first. The
+    /// calling program must begin with [`serve_if_asked`].
     ///
     /// # Errors
     /// The name is unusable, the caller is not root, or a component does not come up: the error quotes its log.
@@ -192,10 +192,10 @@ impl Local {
         Ok(others)
     }
 
-    /// Ends the cluster of that name and removes everything it left. Says whether there was anything.
+    /// Ends the cluster of that name and removes everything it left. Gives whether there was anything.
     ///
     /// # Errors
-    /// Something of it cannot be ended or removed.
+    /// A process cannot be ended, or a file cannot be removed.
     pub async fn stop(cache: &Cache, name: &str) -> Result<bool> {
         check_name(name)?;
         let _lock = cache.lock(&format!("cluster-{name}"))?;
@@ -217,7 +217,7 @@ impl Local {
             })
             .await?;
         }
-        // The kernel takes the pair down by itself, but later; a new cluster of that name must not meet it.
+        // The kernel removes the veth pair too, but later. A new cluster of that name must not find it.
         let link = interface(name);
         if Path::new("/sys/class/net").join(&link).exists() {
             let _ = Exec::new("ip").args(["link", "delete", &link]).output().await?;
@@ -248,7 +248,7 @@ impl Local {
         &self.plan.name
     }
 
-    /// Where the API server, the Ingress controller and every NodePort listen, from the host and from inside.
+    /// The address of the API server, the Ingress controller and every NodePort, from the host and from inside.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.plan.address
@@ -260,7 +260,7 @@ impl Local {
         &self.plan.kubeconfig
     }
 
-    /// A client with every right.
+    /// A client with administrator rights.
     ///
     /// # Errors
     /// The kubeconfig is unreadable.
@@ -274,7 +274,7 @@ impl Local {
         self.programs.kubectl(&self.plan.kubeconfig, kubeconfig::CONTEXT)
     }
 
-    /// The programs it was started with.
+    /// The programs the cluster was started with.
     #[must_use]
     pub fn programs(&self) -> &Programs {
         &self.programs
@@ -292,18 +292,18 @@ impl Local {
         self.plan.state.join("logs")
     }
 
-    /// A folder that lives as long as the cluster, seen from inside too: logins, certificates.
+    /// A folder for logins and certificates that exists as long as the cluster and is visible from inside.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn home(&self) -> Result<PathBuf> {
         let home = self.plan.state.join("home");
         fs::create_dir_all(&home).with_context(|| format!("cannot create `{}`", home.display()))?;
         Ok(home)
     }
 
-    /// A command for a person: run inside, in the present folder, with the cluster's own `docker`, `kubectl` and
-    /// `crane` first in the search path and logged in as `up` is.
+    /// A command for a person, run inside the cluster's namespaces in the current folder. The cluster's own `docker`,
+    /// `kubectl` and `crane` come first in the search path, logged in as by `up`.
     ///
     /// # Errors
     /// The search path cannot be made.
@@ -343,14 +343,14 @@ impl Local {
         Ok(self.exec(command))
     }
 
-    /// A file as the cluster's namespaces see it, for reading and writing from the host.
+    /// The path of a file of the cluster's namespaces, for reading and writing from the host.
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.identity.pid))
     }
 
-    /// The command, to be run inside the namespaces: beside docker, with the cluster's hosts, names and routes.
-    /// Folders outside `/etc`, `/run`, `/var/lib` and `/var/log` are the host's own.
+    /// The command, run inside the namespaces: with docker, and with the cluster's hosts, names and routes. Folders
+    /// outside `/etc`, `/run`, `/var/lib` and `/var/log` are the host's own.
     #[must_use]
     pub fn exec(&self, command: Exec) -> Exec {
         let enter = [
@@ -365,7 +365,7 @@ impl Local {
         command.within(Exec::new("nsenter").args(enter))
     }
 
-    /// Puts an image archive (`docker save`, OCI layout) where the kubelet finds it.
+    /// Imports an image archive (`docker save`, OCI layout) into the kubelet's containerd.
     ///
     /// # Errors
     /// The archive is unreadable.
@@ -376,7 +376,7 @@ impl Local {
         self.exec(import).success().await.map(drop)
     }
 
-    /// Puts an image of the cluster's dockerd where the kubelet finds it, without a registry in between.
+    /// Copies an image from the cluster's dockerd to the kubelet's containerd, without a registry.
     ///
     /// # Errors
     /// docker does not have the image.
@@ -417,7 +417,7 @@ impl Local {
         Ok(Seen::NotYet("not all components are started".into()))
     }
 
-    /// Makes the veth pair, its inner end in the cluster's network namespace.
+    /// Makes the veth pair, with its inner end in the cluster's network namespace.
     async fn connect_to_host(&self) -> Result<()> {
         let link = interface(&self.plan.name);
         let ip = |line: String| async move {
@@ -461,7 +461,7 @@ impl Local {
 /// Copies the logs of all components of a cluster, running or half started, before [`Local::stop`] removes them.
 ///
 /// # Errors
-/// They cannot be copied; a cluster that never had any is no error.
+/// They cannot be copied. A cluster that never had logs is no error.
 pub fn save_logs(cache: &Cache, name: &str, folder: &Path) -> Result<()> {
     let logs = cache.root().join("clusters").join(name).join("logs");
     let Ok(entries) = fs::read_dir(&logs) else {
@@ -476,7 +476,7 @@ pub fn save_logs(cache: &Cache, name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An archive with [`BUSYBOX_IMAGE`] in it, the same bytes every time, for docker and containerd.
+/// An archive that holds [`BUSYBOX_IMAGE`], for docker and containerd. Its bytes are always the same.
 ///
 /// # Errors
 /// busybox is not installed.
@@ -484,13 +484,14 @@ pub fn first_images() -> Result<Vec<u8>> {
     images::archive()
 }
 
-/// Starts the first process; it outlives this one.
+/// Starts the first process, which outlives this one.
 fn spawn_init(name: &str, state: &Path) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let path = state.join("logs/init.log");
     let log = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
     let errors = log.try_clone().context("cannot share a log file")?;
-    // util-linux does what would need unsafe code here, and leaves one small process that waits for the first one.
+    // unshare of util-linux does what would need unsafe code here. It stays as one small process that waits for the
+    // first one.
     Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--"])
         .arg(program)
@@ -501,21 +502,21 @@ fn spawn_init(name: &str, state: &Path) -> Result<()> {
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)
-        // A group of its own: Ctrl-C at the terminal is for the command, not for the cluster.
+        // Its own process group: Ctrl-C at the terminal must end the command, not the cluster.
         .process_group(0)
         .spawn()
         .context("cannot start `unshare`")?;
     Ok(())
 }
 
-/// The cluster's first process, if the one that was written down still lives.
+/// The cluster's first process, if the recorded one still runs.
 fn living(state: &Path) -> Result<Option<Identity>> {
     let Ok(text) = fs::read(state.join("init.json")) else {
         return Ok(None);
     };
     let known: Identity = serde_json::from_slice(&text).context("init.json is unreadable")?;
     let folder = PathBuf::from(format!("/proc/{}", known.pid));
-    // A process that ends between these two lines is as good as gone.
+    // A process that ends between these two lines counts as gone.
     Ok(init::identity(&folder)
         .ok()
         .filter(|now| now.started == known.started))
@@ -534,12 +535,12 @@ fn remove_cgroup(group: &Path) -> Result<()> {
     fs::remove_dir(group).with_context(|| format!("cannot remove `{}`", group.display()))
 }
 
-/// The host's end of the pair.
+/// The name of the host's end of the veth pair.
 fn interface(name: &str) -> String {
     name.to_owned()
 }
 
-/// A name is part of folder, interface and cgroup names; interfaces are the shortest of these.
+/// The name becomes part of folder, interface and cgroup names. Interface names allow the fewest characters.
 fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 15 || !name.starts_with("berth") || !name.chars().all(good) {
@@ -550,7 +551,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A third byte of `10.213.x.0/30` that no interface of the host uses; the name's own one if it is free.
+/// A third byte of `10.213.x.0/30` that no interface of the host uses. The byte derived from the name is preferred.
 async fn free_subnet(name: &str) -> Result<u8> {
     let used = Exec::new("ip")
         .args(["-4", "-o", "address"])

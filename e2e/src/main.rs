@@ -1,4 +1,5 @@
-//! The end-to-end suite as a program: on a local cluster of its own, or on an existing one that is named in full.
+//! The end-to-end suite as a program. It runs on a local cluster of its own, or on an existing cluster that is named
+//! in full.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,33 +18,33 @@ use e2e::{packages, suite};
 /// Runs the end-to-end cases. Exit codes: 0 all passed, 1 something failed, 2 wrong arguments.
 #[derive(Parser)]
 struct Args {
-    /// Only cases whose sentence contains this.
+    /// Only cases whose name contains this text
     #[arg(long)]
     only: Option<String>,
     #[command(flatten)]
     existing: Option<ExistingArgs>,
 }
 
-/// All of them, or none: nothing about an existing cluster is guessed.
+/// All of these options, or none: the suite guesses nothing about an existing cluster.
 #[derive(clap::Args)]
 #[group(multiple = true, requires_all = ["kubeconfig", "context", "operator_image", "registry_image", "ingress_address", "domain"])]
 struct ExistingArgs {
-    /// Use an existing cluster: its kubeconfig. KUBECONFIG and ~/.kube/config are never read.
+    /// Use an existing cluster: its kubeconfig. KUBECONFIG and ~/.kube/config are never read
     #[arg(long, required = false)]
     kubeconfig: PathBuf,
-    /// The context in that file.
+    /// The context in that file
     #[arg(long, required = false)]
     context: String,
-    /// The operator's image, where the cluster can pull it.
+    /// The operator's image, at a place the cluster can pull from
     #[arg(long, required = false)]
     operator_image: String,
-    /// The server's image, where the cluster can pull it.
+    /// The server's image, at a place the cluster can pull from
     #[arg(long, required = false)]
     registry_image: String,
-    /// Where the Ingress controller of class `nginx` listens.
+    /// Address of the Ingress controller of class `nginx`
     #[arg(long, required = false)]
     ingress_address: IpAddr,
-    /// A domain of which any name leads there.
+    /// A domain under which every name resolves to that address
     #[arg(long, required = false)]
     domain: String,
 }

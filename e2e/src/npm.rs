@@ -1,8 +1,8 @@
-//! Azurite from its npm package: the one store that is no Go module.
+//! Azurite from its npm package. It is the only store that is no Go module.
 //!
-//! Guarantees: versions are those of the committed `package-lock.json`, checksums included (`npm ci`); no script of a
-//! package is run while it is installed; a version is installed once, by one run at a time, and appears only when it is
-//! whole. Must not: change a file of the checkout. Start at [`azurite`]; the package lies in `e2e/tools/azurite/`.
+//! Guarantees: the versions and checksums are those of the committed `package-lock.json` (`npm ci`). No package
+//! script runs during installation. A version is installed once, by one run at a time, and appears only when it is
+//! complete. Must not: change a file of the checkout. Start at [`azurite`]; the package is in `e2e/tools/azurite/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::tools::short;
 
-/// What npm reads, and what the installed version is named after.
+/// The files npm reads. The installed version is named after them.
 const FILES: [&str; 2] = ["package.json", "package-lock.json"];
 
-/// The script that `node` runs as Azure's blob service, installed first when the cache does not have it. `say` hears of
-/// it before.
+/// The script that `node` runs as Azure's blob service, installed first when the cache does not have it. `say` is
+/// told before an installation.
 ///
 /// # Errors
-/// npm is missing, or cannot install it; the error holds what it said.
+/// npm is missing, or cannot install it. The error holds npm's output.
 pub(crate) async fn azurite(cache: &Cache, say: impl FnOnce(&str)) -> Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/azurite");
     let mut hash = Sha256::new();

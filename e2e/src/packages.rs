@@ -1,7 +1,7 @@
 //! Debian packages the local cluster and the suite use.
 //!
-//! Guarantees: installs only what is missing, and says which and what for before it does.
-//! Must not: remove or upgrade anything; installed packages stay.
+//! Guarantees: only missing packages are installed, and their names and purposes are printed first. Must not: remove
+//! or upgrade anything; installed packages stay.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use anyhow::{Context as _, Result, bail};
 use crate::exec::Exec;
 use crate::output::{Hint, Output};
 
-/// A package, a file that shows it is installed, and what it is for.
+/// A package, a file that shows it is installed, and its purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
     /// Debian's name.
     pub name: &'static str,
-    /// What the suite does with it.
+    /// The suite's use of it.
     pub purpose: &'static str,
     file: &'static str,
 }
 
-/// Everything used, in the order in which it is told.
+/// All packages, in the order in which they are printed.
 pub const PACKAGES: [Package; 23] = [
     Package {
         name: "containerd",
@@ -139,10 +139,10 @@ pub const PACKAGES: [Package; 23] = [
     },
 ];
 
-/// Installs what is missing; gives what it installed.
+/// Installs the missing packages and gives them.
 ///
 /// # Errors
-/// Something is missing and there is no apt-get or no root, or apt-get fails.
+/// A package is missing and there is no apt-get or no root, or apt-get fails.
 pub async fn install(out: &Output) -> Result<Vec<Package>> {
     let missing: Vec<Package> = PACKAGES
         .into_iter()

@@ -1,7 +1,7 @@
-//! Certificates of the local control plane: one authority per cluster, leaves for its components.
+//! Certificates of the suite: a CA of its own, and certificates it signs.
 //!
-//! Guarantees: keys exist only in memory until [`write_secret`] puts them into a file only the owner can read.
-//! Must not: be used for a Registry; its certificates are the operator's work.
+//! Guarantees: keys are only in memory until [`write_secret`] writes them into a file that only the owner can read.
+//! Must not: be used for a Registry's certificates, which are the operator's.
 
 use std::fs;
 use std::io::Write as _;
@@ -48,8 +48,8 @@ impl CertificateAuthority {
         self.issuer.key().serialize_pem()
     }
 
-    /// A leaf for servers and clients; Kubernetes reads the user from the common name and the groups from the
-    /// organization.
+    /// Signs a certificate for a server or a client. Kubernetes reads the user from the common name and the groups
+    /// from the organization.
     pub(crate) fn issue(&self, common_name: &str, organization: &str, names: &[&str]) -> Result<Leaf> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names)

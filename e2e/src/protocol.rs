@@ -1,7 +1,7 @@
-//! The upload protocol spoken by hand: for the cases that need to stop a client in the middle of a request.
+//! A client of the upload protocol, for cases that stop a client in the middle of a request.
 //!
-//! docker, crane and skopeo always finish or retry; what is left behind by one that dies can only be seen by a client that
-//! controls every byte. OCI distribution 1.1, "Pushing a blob in chunks".
+//! docker, crane and skopeo always finish or retry. Only a client that controls every byte shows what a dying client
+//! leaves behind. OCI distribution 1.1, "Pushing a blob in chunks".
 //!
 //! Start at [`Repository`].
 
@@ -14,10 +14,10 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RAN
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
-/// How much of a body is handed to the connection at a time.
+/// The number of bytes that are given to the connection at a time.
 const FRAME: usize = 64 * 1024;
 
-/// One repository on one registry, as a client sees it.
+/// A client of one repository of one registry.
 #[derive(Clone)]
 pub struct Repository {
     client: Client,
@@ -26,17 +26,17 @@ pub struct Repository {
     login: Option<(String, String)>,
 }
 
-/// Where an upload session stands.
+/// The state of an upload session.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Where the next request goes; carries the `_state` token.
+    /// The URL of the next request. It carries the `_state` token.
     pub location: Url,
-    /// How many bytes the registry says it has.
+    /// The number of bytes the registry reports.
     pub received: usize,
 }
 
 impl Repository {
-    /// A repository below `base`, for example `https://registry.example/`.
+    /// A client of a repository below `base`, for example `https://registry.example/`.
     pub fn new(client: Client, base: Url, name: &str, login: Option<(String, String)>) -> Self {
         Self {
             client,
@@ -49,7 +49,7 @@ impl Repository {
     /// Starts an upload session.
     ///
     /// # Errors
-    /// When the registry cannot be reached or does not answer 202 with a `Location`.
+    /// The registry cannot be reached, or does not answer 202 with a `Location`.
     pub async fn start(&self) -> Result<Session> {
         let url = self.base.join(&format!("v2/{}/blobs/uploads/", self.name))?;
         let answer = self
@@ -67,7 +67,7 @@ impl Repository {
     /// Appends `bytes`, which begin at the session's offset.
     ///
     /// # Errors
-    /// When the connection ends early or the answer is not 202.
+    /// The connection ends early, or the answer is not 202.
     pub async fn append(&self, session: &Session, bytes: Bytes) -> Result<Session> {
         let end = session.received + bytes.len();
         let range = format!("{}-{}", session.received, end - 1);
@@ -86,10 +86,10 @@ impl Repository {
         })
     }
 
-    /// Promises all of `bytes`, sends the first `limit`, then calls `interrupt` with the connection still open.
+    /// Announces all of `bytes`, sends the first `limit`, then runs `interrupt` while the connection is open.
     ///
     /// # Errors
-    /// When the registry answered or hung up before it was interrupted, or `interrupt` failed.
+    /// The registry answered or closed the connection before it was interrupted, or `interrupt` failed.
     pub async fn append_interrupted<F>(
         &self,
         session: &Session,
@@ -106,7 +106,7 @@ impl Repository {
             (bytes.slice(..limit), Some(taken)),
             |(mut rest, mut taken)| async move {
                 if rest.is_empty() {
-                    // The connection asked for more: everything before has been handed to the socket.
+                    // The connection asks for more, so everything before has been given to the socket.
                     if let Some(taken) = taken.take() {
                         let _ = taken.send(());
                     }
@@ -134,8 +134,7 @@ impl Repository {
         tokio::select! {
             answer = &mut request => match answer {
                 Ok(answer) => bail!("an unfinished PATCH was answered {}", answer.status()),
-                // The interruption is seen here first: the connection ends before `interrupt` has heard that the
-                // server is gone.
+                // The connection ends before `interrupt` has noticed that the server is gone.
                 Err(_) if begun.get() => interrupted.await,
                 Err(error) => bail!("the PATCH ended before it was interrupted: {error}"),
             },
@@ -143,10 +142,10 @@ impl Repository {
         }
     }
 
-    /// Asks how far a session is.
+    /// Asks how many bytes a session has.
     ///
     /// # Errors
-    /// When the answer is not 204 with a `Range`.
+    /// The answer is not 204 with a `Range`.
     pub async fn status(&self, session: &Session) -> Result<Session> {
         let answer = self
             .login(self.client.get(session.location.clone()))
@@ -159,10 +158,10 @@ impl Repository {
         })
     }
 
-    /// Ends the session: the blob is `digest` from here on.
+    /// Ends the session: its bytes become the blob `digest`.
     ///
     /// # Errors
-    /// When the answer is not 201.
+    /// The answer is not 201.
     pub async fn finish(&self, session: &Session, digest: &str) -> Result<()> {
         self.finish_with(session, digest, Bytes::new()).await
     }
@@ -170,7 +169,7 @@ impl Repository {
     /// Appends `rest` and ends the session.
     ///
     /// # Errors
-    /// When the answer is not 201.
+    /// The answer is not 201.
     pub async fn finish_with(&self, session: &Session, digest: &str, rest: Bytes) -> Result<()> {
         let mut url = session.location.clone();
         url.query_pairs_mut().append_pair("digest", digest);
@@ -187,17 +186,17 @@ impl Repository {
     /// Asks whether the repository has a blob.
     ///
     /// # Errors
-    /// When the answer is not 200.
+    /// The answer is not 200.
     pub async fn is_known(&self, digest: &str) -> Result<()> {
         let url = self.base.join(&format!("v2/{}/blobs/{digest}", self.name))?;
         let answer = self.login(self.client.head(url)).send().await?;
         expect(&answer, StatusCode::OK)
     }
 
-    /// Reads a blob whole.
+    /// Reads a whole blob.
     ///
     /// # Errors
-    /// When the answer is not 200 or ends early.
+    /// The answer is not 200 or ends early.
     pub async fn blob(&self, digest: &str) -> Result<Bytes> {
         let url = self.base.join(&format!("v2/{}/blobs/{digest}", self.name))?;
         let answer = self.login(self.client.get(url)).send().await?;
@@ -222,14 +221,14 @@ impl Repository {
     }
 }
 
-/// `sha256:…` of `bytes`.
+/// The digest of `bytes`, `sha256:…`.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     hash.iter()
         .fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Bytes that do not compress and are the same for the same seed (xorshift64*).
+/// Random bytes that do not compress. The same seed gives the same bytes (xorshift64*).
 pub fn noise(seed: u64, length: usize) -> Bytes {
     let mut state = seed | 1;
     let mut out = Vec::with_capacity(length + 8);
@@ -253,8 +252,8 @@ fn expect(answer: &Response, status: StatusCode) -> Result<()> {
     Ok(())
 }
 
-/// The length a `Range: 0-<last>` states. Zero bytes and one byte are both written `0-0` (distribution's form), so a
-/// caller must not rely on the difference.
+/// The length that `Range: 0-<last>` states. Distribution writes both zero bytes and one byte as `0-0`, so a caller
+/// must not rely on the difference.
 fn received(answer: &Response) -> Result<usize> {
     let text = answer.headers().get(RANGE).context("no `Range`")?.to_str()?;
     let last = text

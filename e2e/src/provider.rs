@@ -1,7 +1,7 @@
-//! The cluster under test behind one interface: what the cases and `cargo xtask up` may ask of it.
+//! The cluster under test behind one interface, for the cases and `cargo xtask up`.
 //!
 //! Guarantees: an existing cluster is used only by an explicit kubeconfig and context; `KUBECONFIG` and
-//! `~/.kube/config` are never read. Differences between providers show as errors that say what is missing.
+//! `~/.kube/config` are never read. An operation that a provider cannot do is an error that says what is missing.
 //! Must not: decide what is tested. Start at [`Cluster`]; a provider for `kind` is to be a third variant.
 
 use std::fs;
@@ -19,9 +19,9 @@ use crate::local::{DOMAIN, Local, Programs};
 /// A cluster to run against.
 #[derive(Debug)]
 pub enum Cluster {
-    /// One that somebody else runs.
+    /// A cluster that somebody else runs.
     Existing(Existing),
-    /// The one this suite makes, in namespaces of this machine.
+    /// The cluster that this suite makes, in namespaces of this machine.
     Local(Local),
 }
 
@@ -36,19 +36,19 @@ pub struct Existing {
     pub operator_image: String,
     /// The server's image, where the cluster's nodes can pull it.
     pub registry_image: String,
-    /// Where its Ingress controller for class `nginx` listens.
+    /// The address of its Ingress controller for class `nginx`.
     pub ingress_address: IpAddr,
-    /// A domain of which any name leads to that address, for its Pods and nodes too.
+    /// A domain under which every name resolves to that address, for its Pods and nodes too.
     pub domain: String,
     /// The suite's own programs.
     pub programs: Programs,
-    /// Folders of this machine that [`Cluster::trust`] made; begins empty.
+    /// The folders that [`Cluster::trust`] made on this machine; empty at first.
     pub trusted: Mutex<Vec<PathBuf>>,
 }
 
-/// The image names under which the suite builds and loads its own.
+/// The name of the operator's image that the suite builds and loads.
 pub const OPERATOR_IMAGE: &str = concat!("berth/operator:", env!("CARGO_PKG_VERSION"));
-/// As [`OPERATOR_IMAGE`].
+/// The name of the server's image that the suite builds and loads.
 pub const REGISTRY_IMAGE: &str = concat!("berth/registry:", env!("CARGO_PKG_VERSION"));
 
 impl Cluster {
@@ -93,8 +93,8 @@ impl Cluster {
         }
     }
 
-    /// The command, to be run where docker is and where [`Cluster::domain`] leads to the Ingress: inside the local
-    /// cluster's namespaces, or on this machine.
+    /// The command, run where docker is and where names under [`Cluster::domain`] lead to the Ingress: inside the
+    /// local cluster's namespaces, or on this machine.
     #[must_use]
     pub fn node(&self, command: Exec) -> Exec {
         match self {
@@ -103,7 +103,7 @@ impl Cluster {
         }
     }
 
-    /// A file as commands of [`Cluster::node`] see it, for reading and writing from here.
+    /// The path of a file that commands of [`Cluster::node`] see, for reading and writing from here.
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {
         match self {
@@ -112,7 +112,7 @@ impl Cluster {
         }
     }
 
-    /// Makes an image of docker's runnable by the kubelet, without a registry in between.
+    /// Copies an image from docker to the kubelet's containerd, without a registry.
     ///
     /// # Errors
     /// docker does not have it, or the nodes are somebody else's.
@@ -125,7 +125,7 @@ impl Cluster {
         }
     }
 
-    /// Where the Ingress controller listens.
+    /// The address of the Ingress controller.
     #[must_use]
     pub fn ingress_address(&self) -> IpAddr {
         match self {
@@ -134,7 +134,7 @@ impl Cluster {
         }
     }
 
-    /// A domain of which any name leads to the Ingress controller.
+    /// A domain under which every name resolves to the Ingress controller.
     #[must_use]
     pub fn domain(&self) -> &str {
         match self {
@@ -143,7 +143,7 @@ impl Cluster {
         }
     }
 
-    /// The images the operator's Deployment and its Registries run.
+    /// The images of the operator's Deployment and of its Registries.
     #[must_use]
     pub fn images(&self) -> (&str, &str) {
         match self {
@@ -152,14 +152,14 @@ impl Cluster {
         }
     }
 
-    /// Has docker and containerd trust an authority for one registry (`host` or `host:port`). With an existing
-    /// cluster this reaches only the machine the suite runs on; other nodes have to trust it already. What is
-    /// written there is taken back by [`Cluster::forget`].
+    /// Makes docker and containerd trust a CA for one registry (`host` or `host:port`). With an existing cluster this
+    /// changes only the machine the suite runs on; other nodes must trust the CA already. [`Cluster::forget`] removes
+    /// the files again.
     ///
     /// # Errors
     /// The files cannot be written.
     pub fn trust(&self, registry: &str, ca: &str) -> Result<()> {
-        // Both read their folder for each request; nothing has to be restarted.
+        // docker and containerd read these folders at each request, so nothing has to be restarted.
         for program in ["docker", "containerd"] {
             let folder = self.inside(&format!("/etc/{program}/certs.d/{registry}"));
             if let Cluster::Existing(existing) = self
@@ -183,7 +183,7 @@ impl Cluster {
         )
     }
 
-    /// Takes back what [`Cluster::trust`] wrote on a machine that stays. A local cluster's files go with it.
+    /// Removes the files that [`Cluster::trust`] wrote on this machine. A local cluster's files end with it.
     ///
     /// # Errors
     /// A folder cannot be removed.
@@ -197,7 +197,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The present end of the API server's audit log.
+    /// The current end of the API server's audit log.
     ///
     /// # Errors
     /// The API server is somebody else's.

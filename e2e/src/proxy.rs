@@ -1,7 +1,7 @@
 //! nginx, HAProxy and Traefik as loopback processes with TLS, in front of one server.
 //!
-//! Guarantees: the certificate is for `localhost`, signed by an authority of the case's own; a proxy is killed when it is
-//! dropped, with everything it started. Must not: know what the server behind it says. Start at [`Edge`].
+//! Guarantees: the certificate is for `localhost`, signed by the case's own CA. A proxy is killed when it is dropped,
+//! with everything it started. Must not: know the answers of the server behind it. Start at [`Edge`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,29 +17,29 @@ use crate::ports;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 
-/// How long a proxy may take to answer its first request. Generous: the machine may be building beside us.
+/// Time limit for a proxy's first answer. Generous, because the machine may be busy.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where clients arrive: two ports that were free a moment ago, and a certificate.
+/// The place where clients connect: two ports that were free a moment ago, and a certificate.
 pub(crate) struct Edge {
     folder: PathBuf,
     /// The port with TLS.
     pub(crate) tls: u16,
-    /// The port without.
+    /// The port without TLS.
     pub(crate) plain: u16,
-    /// The authority clients have to trust, PEM.
+    /// The CA that clients have to trust, PEM.
     pub(crate) ca: String,
 }
 
 impl Edge {
-    /// Makes the certificate in `folder`, where the proxy's other files and its log will lie too.
+    /// Makes the certificate in `folder`, where the proxy's other files and its log are written too.
     ///
     /// # Errors
     /// No port is free, or the folder cannot be written.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let ca = CertificateAuthority::new("a CA of the suite")?;
         let leaf = ca.issue("localhost", "e2e", &["localhost"])?;
-        // One file with both for HAProxy, which reads them in this order.
+        // HAProxy reads certificate and key from one file, in this order.
         write_secret(
             &folder.join("edge.pem"),
             &format!("{}{}", leaf.certificate, leaf.key),
@@ -53,15 +53,15 @@ impl Edge {
         })
     }
 
-    /// What clients call the registry.
+    /// The registry's host name for clients.
     pub(crate) fn host(&self) -> String {
         format!("localhost:{}", self.tls)
     }
 
-    /// A client of HTTP that trusts this edge and nobody else.
+    /// An HTTP client that trusts only this CA.
     ///
     /// # Errors
-    /// The authority cannot be read back.
+    /// The CA's certificate cannot be read.
     pub(crate) fn client(&self) -> Result<Client> {
         let ca = Certificate::from_pem(self.ca.as_bytes())?;
         let client = Client::builder()
@@ -71,8 +71,8 @@ impl Edge {
         Ok(client.build()?)
     }
 
-    /// nginx. `server` is what stands in the `server` block beside the listeners and the certificate; `http` in front of
-    /// it. In one process, so that a kill is a kill.
+    /// nginx. `server` is added to the `server` block after the listeners and the certificate, `http` before that
+    /// block. It runs as one process, so that a kill ends it.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -92,8 +92,8 @@ impl Edge {
         Ok(self.config("/usr/sbin/nginx", &["-e", "stderr", "-c"], file, "nginx"))
     }
 
-    /// HAProxy. `sections` follows a `defaults` section with generous timeouts; `{tls}`, `{plain}` and `{pem}` in it are
-    /// the ports and the certificate's file.
+    /// HAProxy. `sections` follows a `defaults` section with generous timeouts. In it `{tls}`, `{plain}` and `{pem}`
+    /// stand for the ports and the certificate's file.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -111,10 +111,11 @@ impl Edge {
         Ok(self.config("/usr/sbin/haproxy", &["-db", "-f"], file, "haproxy"))
     }
 
-    /// Traefik with its file provider: everything for `rule` goes to `upstream`, a URL. The port without TLS redirects.
+    /// Traefik with its file provider: requests that match `rule` go to the URL `upstream`. The port without TLS
+    /// redirects.
     ///
     /// # Errors
-    /// It cannot be built, or a file not be written.
+    /// It cannot be built, or a file cannot be written.
     pub(crate) async fn traefik(&self, rule: &str, upstream: &str) -> Result<ProxyConfig> {
         let program = Tool::Traefik.path(&Cache::open()?, |_| ()).await?;
         let pem = self.folder.join("edge.pem").display().to_string();
@@ -175,7 +176,7 @@ pub(crate) struct Proxy {
 }
 
 impl ProxyConfig {
-    /// Starts it and waits until `path` is answered by what is behind it.
+    /// Starts it and waits until the server behind it answers `path`.
     ///
     /// # Errors
     /// The process ends, or there is no such answer in time.
@@ -212,7 +213,7 @@ impl ProxyConfig {
 }
 
 impl Proxy {
-    /// Ends it at once, connections and all, and waits until it is gone.
+    /// Ends it at once with all connections, and waits until it is gone.
     ///
     /// # Errors
     /// It cannot be waited for.

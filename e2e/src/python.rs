@@ -1,9 +1,9 @@
-//! moto from its Python packages: what stands for Amazon where versitygw has no answer.
+//! moto from its Python packages. It stands for Amazon's services that versitygw does not have.
 //!
-//! Guarantees: versions are those of the committed `requirements.txt`, checksums included (`--require-hashes`); nothing is
-//! built, so no script of a package runs while it is installed; a set of versions is installed once, by one run at a
-//! time, and appears only when it is whole. Must not: change a file of the checkout. Start at [`moto`]; the list lies in
-//! `e2e/tools/moto/`.
+//! Guarantees: the versions and checksums are those of the committed `requirements.txt` (`--require-hashes`). Nothing
+//! is built, so no package script runs during installation. A set of versions is installed once, by one run at a
+//! time, and appears only when it is complete. Must not: change a file of the checkout. Start at [`moto`]; the list
+//! is in `e2e/tools/moto/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::tools::short;
 
-/// Debian's own: what is installed for it does not fit another one.
+/// Debian's own Python. Packages that are installed for it do not fit another one.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// The Python that has moto, installed first when the cache does not have it, and the program it is to run. `say` hears
-/// of an installation before.
+/// The Python that has moto, and the program for it to run. moto is installed first when the cache does not have it;
+/// `say` is told before.
 ///
 /// # Errors
-/// Python is missing, or pip cannot install it; the error holds what it said.
+/// Python is missing, or pip cannot install it. The error holds pip's output.
 pub(crate) async fn moto(cache: &Cache, say: impl FnOnce(&str)) -> Result<(PathBuf, PathBuf)> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/moto");
     let list = package.join("requirements.txt");
@@ -65,7 +65,7 @@ pub(crate) async fn moto(cache: &Cache, say: impl FnOnce(&str)) -> Result<(PathB
         .success()
         .await
         .context("cannot install moto")?;
-    // Python finds its packages beside itself, wherever that is.
+    // Python finds its packages relative to itself, so the folder can be moved.
     fs::rename(&fresh, &folder).with_context(|| format!("cannot move moto to `{}`", folder.display()))?;
     Ok((python, program))
 }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 byte by byte: what a client library would refuse to send is sent, and what it would tidy in an answer is kept.
+//! HTTP/1.1 byte by byte: it sends what a client library would refuse to send, and keeps what a library would change
+//! in an answer.
 //!
 //! Must not: follow, retry or repair anything. Start at [`Connection::ask`].
 
@@ -10,32 +11,32 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// How long an answer may take. Generous: three servers and this client share the machine with others.
+/// Time limit for an answer. Generous, because servers and client share the machine with others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request as bytes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message {
-    /// Up to and with the empty line.
+    /// All bytes up to the empty line, which is included.
     pub(crate) head: Vec<u8>,
-    /// Everything behind it.
+    /// All bytes after the empty line.
     pub(crate) body: Vec<u8>,
-    /// Whether the body waits for `100 Continue` or another answer.
+    /// Whether the body is sent only after `100 Continue`.
     pub(crate) waits: bool,
-    /// Whether an answer to it has no body, whatever its head says.
+    /// Whether the answer has no body, whatever its headers say.
     pub(crate) is_head: bool,
-    /// Whether the connection is of no use afterwards.
+    /// Whether the connection cannot be used again.
     pub(crate) is_last: bool,
-    /// Whether its sending half is closed behind the body.
+    /// Whether the sending half is closed after the body.
     pub(crate) ends: bool,
 }
 
-/// What came back.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// An answer.
     Answer(Answer),
-    /// The connection was closed without one.
+    /// The connection was closed without an answer.
     Closed,
 }
 
@@ -48,11 +49,11 @@ pub(crate) struct Answer {
     pub(crate) version: String,
     /// `200`
     pub(crate) status: String,
-    /// In their order.
+    /// Names and values in the order in which they were sent.
     pub(crate) headers: Vec<(String, String)>,
-    /// Without its transfer coding.
+    /// The body without its transfer coding.
     pub(crate) body: Vec<u8>,
-    /// Whether the connection ended before the body did.
+    /// Whether the connection ended before the answer did.
     pub(crate) is_cut: bool,
 }
 
@@ -80,15 +81,15 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads its answer. A connection is used again only when both sides meant to keep it and nothing
-    /// of the request was left unsent.
+    /// Sends a request and reads its answer. A connection is used again only when both sides want to keep it and the
+    /// whole request was sent.
     ///
     /// # Errors
     /// The server cannot be reached, does not answer in time, or its answer is no HTTP.
     pub(crate) async fn ask(&mut self, message: &Message) -> Result<Outcome> {
         let was_kept = self.halves.is_some() && !message.is_last;
         match self.ask_once(message).await? {
-            // The server had given the kept connection up before the request came.
+            // The server had closed the kept connection before the request came.
             Outcome::Closed if was_kept => self.ask_once(message).await,
             outcome => Ok(outcome),
         }
@@ -114,9 +115,9 @@ impl Connection {
                 writer.write_all(&message.head).await?;
             } else {
                 let send = async {
-                    // In one piece: whether a server has seen the whole of a short body when it refuses the head
-                    // decides whether it keeps the connection. It may also answer and hang up before it has heard
-                    // all of a long one: the answer counts.
+                    // Sent in one piece: when a server refuses the head, it keeps the connection only if it has seen
+                    // all of a short body. It may also answer and close before it has read all of a long body; the
+                    // answer counts.
                     let whole = [message.head.as_slice(), &message.body].concat();
                     let all = writer.write_all(&whole).await.is_ok();
                     if message.ends && all {
@@ -181,7 +182,7 @@ where
     Ok(Some(answer))
 }
 
-/// `None` when the connection ended, or was reset, before the first byte.
+/// Reads a status line and headers. Gives `None` when the connection ended, or was reset, before the first byte.
 async fn read_head<R: AsyncBufRead + Unpin>(reader: &mut R) -> Result<Option<Answer>> {
     let mut line = Vec::new();
     if let Ok(0) | Err(_) = reader.read_until(b'\n', &mut line).await {
@@ -213,7 +214,7 @@ async fn read_head<R: AsyncBufRead + Unpin>(reader: &mut R) -> Result<Option<Ans
     }
 }
 
-/// Gives whether the body had an end of its own, other than the connection's.
+/// Reads the body. Gives whether the body had an end other than the end of the connection.
 async fn read_body<R>(reader: &mut R, is_head: bool, answer: &mut Answer) -> Result<bool>
 where
     R: AsyncBufRead + Unpin,
@@ -244,7 +245,7 @@ where
     match answer.header("content-length").map(str::parse) {
         Some(length) => {
             let length: u64 = length.context("no `Content-Length`")?;
-            // A reset is the same to a client as an end.
+            // A client treats a reset like an end.
             let _ = reader.take(length).read_to_end(&mut answer.body).await;
             answer.is_cut = (answer.body.len() as u64) < length;
             Ok(!answer.is_cut)
@@ -256,7 +257,7 @@ where
     }
 }
 
-/// Each byte as the character of its number: nothing is lost, whatever the encoding was meant to be.
+/// Each byte as the character of its number, so that nothing is lost in any encoding.
 fn text(line: &[u8]) -> String {
     line.trim_ascii_end().iter().copied().map(char::from).collect()
 }

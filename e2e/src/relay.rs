@@ -1,9 +1,10 @@
-//! A reverse proxy of the suite's own: between a registry and its store it counts and fails, before replicas it spreads.
+//! A reverse proxy of the suite. Between a registry and its store it counts requests and injects faults; in front of
+//! replicas it balances.
 //!
-//! Guarantees: path, query, headers (`Host` too, which S3's signatures cover) and bodies pass as they are, streamed; every
-//! request goes to the next upstream, whoever sent it, and past one that does not accept connections; what is counted has
-//! arrived, whatever became of it; an error of its own is written as the store would that the request is meant for.
-//! Must not: repeat a request that was sent. Start at [`Relay::start`].
+//! Guarantees: path, query, headers (`Host` too, which S3's signatures cover) and bodies pass unchanged and streamed.
+//! Each request goes to the next upstream that accepts connections. Every request that arrives is counted, whatever
+//! its result. The relay's own errors have the form of the store's. Must not: repeat a request that was sent. Start
+//! at [`Relay::start`].
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,32 +35,32 @@ use crate::stores;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = BoxBody<Bytes, Failure>;
 
-/// What is done to a request instead of what it asks for.
+/// A fault that replaces the normal handling of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// An error of the store's: status and code.
+    /// An error of the store: status and code.
     Answer(u16, &'static str),
-    /// The answer's body ends in the middle, with the connection.
+    /// The answer's body ends in the middle, and the connection with it.
     Cut,
-    /// No answer, ever.
+    /// No answer ever comes.
     Hang,
-    /// Nobody listens, and connections that were there are gone.
+    /// New connections are refused, and existing ones are closed.
     Refuse,
 }
 
-/// Fault for some kinds of requests, for some time.
+/// A fault, the requests it hits, and how many.
 #[derive(Clone, Copy, Debug)]
 struct FaultPlan {
     fault: Fault,
-    /// Which requests; none means all.
+    /// The operations it hits; `None` means all.
     only: Option<&'static [Operation]>,
-    /// How many pass before.
+    /// The number of requests that pass before the fault begins.
     first: usize,
-    /// How many more.
+    /// The number of requests it still hits.
     left: usize,
 }
 
-/// A running proxy; it ends, connections and all, when it is dropped.
+/// A running proxy. It ends with all connections when it is dropped.
 pub(crate) struct Relay {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -68,7 +69,7 @@ pub(crate) struct Relay {
 
 struct Shared {
     upstreams: Vec<SocketAddr>,
-    /// What `Host` says instead of what it said.
+    /// A replacement for the value of `Host`.
     host: Option<HeaderValue>,
     next: AtomicUsize,
     counts: Mutex<Counts>,
@@ -76,7 +77,7 @@ struct Shared {
 }
 
 impl Relay {
-    /// Listens on a free port of the loopback interface, for `upstreams` in turn.
+    /// Listens on a free port of the loopback interface and forwards to `upstreams` in turn.
     ///
     /// # Errors
     /// No port is free.
@@ -84,8 +85,8 @@ impl Relay {
         Self::named(upstreams, None).await
     }
 
-    /// The same before one store. fake-gcs-server goes by `Host`, which Google's signatures of requests leave out: there
-    /// it is the store's own.
+    /// A relay in front of one store. fake-gcs-server routes by `Host`, so `Host` becomes the store's own address;
+    /// Google's signatures do not cover it.
     ///
     /// # Errors
     /// No port is free.
@@ -117,49 +118,49 @@ impl Relay {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What arrived since the last call of this.
+    /// The requests that arrived since the last call.
     pub(crate) fn take_counts(&self) -> Counts {
         std::mem::take(&mut *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many requests arrived since the last call of [`Relay::take_counts`].
+    /// The number of requests that arrived since the last call of [`Relay::take_counts`].
     pub(crate) fn seen(&self) -> usize {
         let counts = self.shared.counts.lock();
         counts.unwrap_or_else(PoisonError::into_inner).total()
     }
 
-    /// How many of one kind did.
+    /// The number of these requests with one operation.
     pub(crate) fn seen_of(&self, operation: Operation) -> usize {
         let counts = self.shared.counts.lock();
         counts.unwrap_or_else(PoisonError::into_inner).of(operation)
     }
 
-    /// Gives every request `fault` until [`Relay::heal`].
+    /// Makes every request fail with `fault` until [`Relay::heal`].
     pub(crate) fn fail_all(&self, fault: Fault) {
         self.set_plan(fault, None, 0, usize::MAX);
     }
 
-    /// Lets some requests pass, and gives every one behind them `fault` until [`Relay::heal`].
+    /// Lets `first` requests pass, and makes every later one fail with `fault` until [`Relay::heal`].
     pub(crate) fn fail_after(&self, first: usize, fault: Fault) {
         self.set_plan(fault, None, first, usize::MAX);
     }
 
-    /// Gives the next `times` requests of these kinds `fault`.
+    /// Makes the next `times` requests of these operations fail with `fault`.
     pub(crate) fn fail_next(&self, only: &'static [Operation], times: usize, fault: Fault) {
         self.set_plan(fault, Some(only), 0, times);
     }
 
-    /// How many of the requests that were to be given fault have not come; nothing when none are.
+    /// The number of faults still to come; `None` when none are planned.
     pub(crate) fn faults_left(&self) -> Option<usize> {
         self.shared.plan.borrow().map(|plan| plan.left)
     }
 
-    /// Lets everything pass again.
+    /// Ends all faults.
     pub(crate) fn heal(&self) {
         self.shared.plan.send_replace(None);
     }
@@ -177,13 +178,13 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // The task owns its connections: they go with it.
+        // The task owns its connections, so they end with it.
         self.task.abort();
     }
 }
 
 impl Shared {
-    /// What is to be done to this request; used up when it was planned for a number of them.
+    /// The fault for this request, if one is planned. A planned fault is counted down.
     fn fault(&self, operation: Operation) -> Option<Fault> {
         let mut found = None;
         self.plan.send_if_modified(|slot| {
@@ -199,7 +200,7 @@ impl Shared {
                     }
                 }
             }
-            // Nobody waits for a plan to be used up.
+            // No reader waits for this change.
             false
         });
         found
@@ -209,7 +210,7 @@ impl Shared {
         self.plan.borrow().is_some_and(|plan| plan.fault == Fault::Refuse)
     }
 
-    /// A connection to the next upstream that takes one.
+    /// A connection to the next upstream that accepts one.
     async fn connect(&self) -> Result<TcpStream> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut last = None;
@@ -241,7 +242,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
             Some(open) => open,
             None => match TcpListener::bind(address).await {
                 Ok(open) => open,
-                // The old socket is still on its way out.
+                // The old socket is not closed yet.
                 Err(_) => {
                     tokio::task::yield_now().await;
                     continue;
@@ -254,13 +255,13 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-                    // A client that hangs up, or a body that was cut: both are what the case wants.
+                    // A client that hangs up, or a cut body, is what the case wants.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
             },
-            // What has ended is forgotten as we go.
+            // Ended connections are removed here.
             Some(_) = connections.join_next() => {}
         }
         listener = Some(open);
@@ -278,7 +279,7 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<R
     match fault {
         Some(Fault::Hang | Fault::Refuse) => std::future::pending().await,
         Some(Fault::Answer(status, code)) => {
-            // Read to its end, as a store does: an early answer would be another fault.
+            // The body is read to its end, as a store does; an early answer would be a fault of its own.
             let _ = request.into_body().collect().await;
             Ok(error(dialect, status, code))
         }
@@ -300,12 +301,12 @@ async fn forward(shared: &Shared, request: Request<Incoming>) -> Result<Response
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     tokio::spawn(connection);
     let mut answer = sender.send_request(request).await?;
-    // It speaks of the connection behind us.
+    // This header is about the connection to the upstream.
     answer.headers_mut().remove(CONNECTION);
     Ok(answer)
 }
 
-/// The first half of a body, then an error, which ends the connection.
+/// The first half of a body, then an error that ends the connection.
 fn cut(body: Incoming) -> Body {
     let left = hyper::body::Body::size_hint(&body).lower() / 2;
     let frames = stream::unfold((body.into_data_stream(), Some(left)), async |(mut data, left)| {
@@ -313,7 +314,7 @@ fn cut(body: Incoming) -> Body {
         let bytes = match data.next().await {
             Some(Ok(bytes)) if left > 0 => bytes,
             _ => {
-                // A body that has nothing yet is what makes hyper send what it has.
+                // hyper sends what it has when the body has nothing yet.
                 tokio::task::yield_now().await;
                 return Some((Err("cut".into()), (data, None)));
             }
@@ -325,7 +326,7 @@ fn cut(body: Incoming) -> Body {
     BoxBody::new(StreamBody::new(frames))
 }
 
-/// An error as the store writes them.
+/// An error in the store's form.
 fn error(dialect: Dialect, status: u16, code: &'static str) -> Response<Body> {
     const SAID: &str = "made by the suite";
     let text = match dialect {

@@ -1,19 +1,20 @@
-//! Which of many moments an ordinary run looks at, where all of them take minutes.
+//! The moments that an ordinary run checks, where checking all of them takes minutes.
 //!
-//! Guarantees: a run says which it took, and with [`VARIABLE`] the next one takes the same; over some runs every moment has
-//! its turn. `cargo xtask soak` takes all. Must not: be used where each moment is cheap. Start at [`Sample::of_this_run`].
+//! Guarantees: a run prints its sample, and with [`VARIABLE`] the next run takes the same one. Over several runs
+//! every moment is checked. `cargo xtask soak` takes all. Must not: be used where a moment is cheap. Start at
+//! [`Sample::of_this_run`].
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// `all`, or `2/5` for every fifth moment from the third on.
+/// `all`, or `2/5` for every fifth moment beginning with the third.
 pub const VARIABLE: &str = "BERTH_SAMPLE";
 
-/// What a run takes that nobody told.
+/// By default one moment in so many is taken.
 const EVERY: usize = 5;
 
-/// Some of many moments.
+/// A sample of many moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     first: usize,
@@ -21,10 +22,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// What [`VARIABLE`] says; every fifth from a random one on, where it says nothing.
+    /// The sample that [`VARIABLE`] names. Without it every fifth moment from a random one on.
     ///
     /// # Errors
-    /// It says what nobody understands.
+    /// The value has another form.
     pub fn of_this_run() -> Result<Self> {
         match std::env::var(VARIABLE) {
             Ok(text) => Self::parse(&text),
@@ -47,7 +48,7 @@ impl Sample {
         Ok(Self { first, every })
     }
 
-    /// Whether a moment is one of them.
+    /// Whether a moment is in the sample.
     #[must_use]
     pub fn has(self, moment: usize) -> bool {
         moment % self.every == self.first

@@ -1,7 +1,7 @@
-//! A registry server of the suite's own: the real binary as a process on a loopback port.
+//! A registry server of the suite: the real binary as a process on a loopback port.
 //!
-//! For what concerns one process and its folder (crashes, memory, the protocol) and would only be slower and less exact in
-//! a Pod. The process is killed when its [`Server`] is dropped; its folder stays as long as the caller's.
+//! It serves cases about one process and its folder (crashes, memory, the protocol), which would be slower and less
+//! exact in a Pod. The process is killed when its [`Server`] is dropped; the folder belongs to the caller.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,15 @@ use tokio::process::{Child, Command};
 use crate::ports;
 use crate::protocol::Repository;
 
-/// How long a server may take to answer its first request. Generous: the machine may be building beside us.
+/// Time limit for a server's first answer. Generous, because the machine may be busy.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the file says beside the folder and the address. Each key means the same to registry:2, registry:3 and ours.
+/// Settings of the configuration file beyond the folder and the address. Each key means the same to registry:2,
+/// registry:3 and ours.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// The driver's section of `storage`, in place of a folder below the root: `s3: {bucket: …}`, for example.
+    /// The driver's section of `storage`, for example `s3: {bucket: …}`. Without it the driver is a folder below the
+    /// root.
     pub storage: Option<String>,
     /// `storage.cache.blobdescriptor: inmemory`
     pub cache: bool,
@@ -81,7 +83,7 @@ impl Settings {
     }
 }
 
-/// What a server is started with; started again, it continues where its predecessor was stopped.
+/// How a server is started. A server started again continues on the data of the one before.
 #[derive(Debug, Clone)]
 pub struct ServerSetup {
     binary: PathBuf,
@@ -97,7 +99,7 @@ impl ServerSetup {
     /// A server that keeps its data below `root`, on a port that was free a moment ago.
     ///
     /// # Errors
-    /// When no port is free.
+    /// No port is free.
     pub fn new(binary: &Path, root: &Path) -> Result<Self> {
         let setup = Self {
             binary: binary.to_owned(),
@@ -111,28 +113,28 @@ impl ServerSetup {
         Ok(setup.with("REGISTRY_HTTP_SECRET", "a secret of the test's own"))
     }
 
-    /// The same with one more environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same with these settings in its file.
+    /// Sets the settings of the configuration file.
     #[must_use]
     pub fn configured(mut self, settings: &Settings) -> Self {
         settings.clone_into(&mut self.settings);
         self
     }
 
-    /// The same by a command that ends in running another one, its words given.
+    /// Starts the server through another command, such as strace, whose last arguments are the server's command.
     #[must_use]
     pub fn wrapped_in(mut self, command: impl IntoIterator<Item = String>) -> Self {
         self.command_prefix.extend(command);
         self
     }
 
-    /// The same with its data in another folder.
+    /// Keeps the data in another folder.
     #[must_use]
     pub fn keeping_data_in(self, folder: &Path) -> Self {
         self.with(
@@ -141,7 +143,7 @@ impl ServerSetup {
         )
     }
 
-    /// The same on a unix socket below `root`, which the result names.
+    /// Listens on a unix socket below `root`, and gives its path too.
     #[must_use]
     pub fn on_socket(mut self) -> (Self, PathBuf) {
         let socket = self.root.join("socket");
@@ -153,7 +155,7 @@ impl ServerSetup {
         (setup, socket)
     }
 
-    /// Where the server will answer, without the scheme.
+    /// The address of the server, without the scheme.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -162,11 +164,11 @@ impl ServerSetup {
     /// Starts the server and waits for its first answer.
     ///
     /// # Errors
-    /// When the process ends, or does not answer in time; what it printed is part of the error.
+    /// The process ends, or does not answer in time. The error holds its output.
     pub async fn start(&self) -> Result<Server> {
         let log = self.root.join("server.log");
         let output = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
-        // A file of its own: without one the server would look for the machine's.
+        // With a file of its own, the server does not look for the machine's.
         let file = self.root.join("config.yml");
         let text = self.settings.file(&self.root.join("data"), self.address);
         std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
@@ -230,29 +232,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where it answers.
+    /// Its base URL.
     pub fn base(&self) -> &Url {
         &self.base
     }
 
-    /// The same as clients of registries write it.
+    /// Its address, as registry clients write it.
     ///
     /// # Errors
-    /// None in practice: it was made from an address.
+    /// Never in practice: the URL was made from an address.
     pub fn address(&self) -> Result<SocketAddr> {
         let found = self.base.socket_addrs(|| None)?;
         found.first().copied().context("the server's URL has no address")
     }
 
-    /// One of its repositories.
+    /// A client of one of its repositories.
     pub fn repository(&self, name: &str) -> Repository {
         Repository::new(self.client.clone(), self.base.clone(), name, None)
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it ends by itself.
     ///
     /// # Errors
-    /// When it has not in `limit`.
+    /// It does not end within `limit`.
     pub async fn ended(mut self, limit: Duration) -> Result<()> {
         tokio::time::timeout(limit, self.process.wait())
             .await
@@ -264,7 +266,7 @@ impl Server {
     /// Whether it still runs.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// The process cannot be asked.
     pub fn runs(&mut self) -> Result<bool> {
         Ok(self.process.try_wait()?.is_none())
     }
@@ -272,7 +274,7 @@ impl Server {
     /// The most memory the process ever held, in bytes (`VmHWM`).
     ///
     /// # Errors
-    /// When the process is gone.
+    /// The process is gone.
     pub fn peak_memory(&self) -> Result<u64> {
         self.memory_of("VmHWM:")
     }
@@ -280,15 +282,15 @@ impl Server {
     /// The memory the process holds now, in bytes (`VmRSS`).
     ///
     /// # Errors
-    /// When the process is gone.
+    /// The process is gone.
     pub fn memory(&self) -> Result<u64> {
         self.memory_of("VmRSS:")
     }
 
-    /// Makes [`Server::peak_memory`] begin anew.
+    /// Resets [`Server::peak_memory`] to the present memory.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// The process is gone.
     pub fn forget_peak_memory(&self) -> Result<()> {
         // proc(5): 5 resets the peak resident set size.
         std::fs::write(format!("/proc/{}/clear_refs", self.id()?), "5")
@@ -309,10 +311,10 @@ impl Server {
         self.process.id().context("the server has ended")
     }
 
-    /// Ends it the way a power switch would, as far as a process can tell (SIGKILL), and waits until it is gone.
+    /// Kills it (SIGKILL), which is as near to a power cut as a process can get, and waits until it is gone.
     ///
     /// # Errors
-    /// When it cannot be waited for.
+    /// It cannot be waited for.
     pub async fn kill(mut self) -> Result<()> {
         self.process.kill().await.context("cannot kill the server")
     }

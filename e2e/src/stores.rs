@@ -1,9 +1,9 @@
 //! Object stores as loopback processes: versitygw for S3, Azurite for Azure, fake-gcs-server for Google Cloud Storage.
 //!
-//! Guarantees: each has a folder, a port, a bucket (or container) and credentials of its own, made up on the spot; S3 and
-//! Azure check signatures; a store is killed when it is dropped, its content stays with the folder, and started again it
-//! is at the same address with the same credentials. Must not: know what is tested. Start at [`StoreSetup`]; what versitygw
-//! lacks of Amazon's is in [`cloud`].
+//! Guarantees: each store has its own folder, port, bucket (or container) and generated credentials. S3 and Azure
+//! check signatures. A store is killed when it is dropped and its content stays in the folder; started again it has
+//! the same address and credentials. Must not: know what is tested. Start at [`StoreSetup`]; [`cloud`] has Amazon's
+//! services that versitygw lacks.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ pub use gcs::Gcs;
 pub use program::BUCKET;
 pub use s3::S3;
 
-/// Which store.
+/// A kind of object store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// Azure Blob Storage, by Azurite.
@@ -42,10 +42,10 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [StoreKind; 3] = [StoreKind::S3, StoreKind::Azure, StoreKind::Gcs];
 
-    /// The environment variable in which the driver suite looks for one.
+    /// The environment variable in which the driver tests look for such a store.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl fmt::Display for StoreKind {
     }
 }
 
-/// How a store is entered. As JSON it is what the variables of [`StoreKind::variable`] hold.
+/// Address and credentials of a store. As JSON it is the value of the variables of [`StoreKind::variable`].
 #[derive(Clone, Serialize)]
 #[serde(untagged)]
 pub enum Access {
@@ -87,16 +87,16 @@ pub enum Access {
 }
 
 impl Access {
-    /// One line of JSON.
+    /// The access as one line of JSON.
     ///
     /// # Errors
-    /// None in practice: it is made of strings.
+    /// Never in practice: it consists of strings.
     pub fn json(&self) -> Result<String> {
         serde_json::to_string(self).context("a store's credentials are no JSON")
     }
 }
 
-/// What a store is started with; started again, it goes on with its content.
+/// How a store is started. A store started again continues with its content.
 #[derive(Clone)]
 pub struct StoreSetup {
     kind: StoreKind,
@@ -110,7 +110,7 @@ impl StoreSetup {
     /// A store that keeps its content and its log below `folder`, on a port that was free a moment ago.
     ///
     /// # Errors
-    /// No port is free, the folder cannot be made, or no key be generated.
+    /// No port is free, the folder cannot be created, or no key can be generated.
     pub fn new(kind: StoreKind, folder: &Path) -> Result<Self> {
         let address = ports::free()?;
         let access = match kind {
@@ -130,31 +130,32 @@ impl StoreSetup {
         Ok(setup)
     }
 
-    /// Keeps what versitygw knows of an upload beside the data, and not in attributes of its files, where ext4 has room for
-    /// some hundred parts. Not for everybody: two requests that empty one folder at the same moment may then fail.
+    /// Makes versitygw keep its upload data in a folder of its own and not in file attributes, where ext4 has room
+    /// for some hundred parts. This is not the default, because then two requests that empty one folder at the same
+    /// moment may fail.
     #[must_use]
     pub fn for_many_parts(mut self) -> Self {
         self.many_parts = true;
         self
     }
 
-    /// Which store it is.
+    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> StoreKind {
         self.kind
     }
 
-    /// How it is entered.
+    /// Its address and credentials.
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// The section of a registry's file for what lies below `root`; `endpoint` is the store's own address, or that of a
-    /// proxy before it.
+    /// The `storage` section of a server's file, for the objects below `root`. `endpoint` is the store's own address,
+    /// or that of a proxy in front of it.
     ///
     /// # Errors
-    /// None in practice: it is made of strings.
+    /// Never in practice: it consists of strings.
     pub fn section(&self, endpoint: SocketAddr, root: &str) -> Result<String> {
         match &self.access {
             Access::Azure(azure) => Ok(azure.section(endpoint, root)),
@@ -163,7 +164,7 @@ impl StoreSetup {
         }
     }
 
-    /// What the server's log calls it when its bucket or container has that name.
+    /// Its name in the server's log, for a bucket or container of that name.
     #[must_use]
     pub fn logged(&self, bucket: &str) -> String {
         match &self.access {
@@ -173,23 +174,23 @@ impl StoreSetup {
         }
     }
 
-    /// Where it answers.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it keeps its content.
+    /// The folder of its content.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.join(self.kind.name())
     }
 
-    /// Starts it, built or installed first when the cache does not have it (`say` hears of that), and waits until its
-    /// bucket or container is there.
+    /// Starts it and waits until its bucket or container exists. It is built or installed first when the cache does
+    /// not have it; `say` is told before.
     ///
     /// # Errors
-    /// It cannot be built, ends, or does not answer in time; what it printed is part of the error.
+    /// It cannot be built, ends, or does not answer in time. The error holds its output.
     pub async fn start(&self, cache: &Cache, say: impl FnOnce(&str)) -> Result<Store> {
         let data = self.data();
         let program = match &self.access {
@@ -214,7 +215,7 @@ impl StoreSetup {
                     Access::S3(s3) => s3.health(&client).await,
                 }?;
                 Ok(match status.as_u16() {
-                    // 409: it is there since an earlier start.
+                    // 409 means that it exists since an earlier start.
                     200 | 201 | 409 => Seen::Done(()),
                     other => Seen::NotYet(format!("status {other}")),
                 })
@@ -231,7 +232,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Ends it at once and waits until it is gone.
+    /// Kills it and waits until it is gone.
     ///
     /// # Errors
     /// It cannot be waited for.

@@ -1,27 +1,28 @@
-//! System calls of a server, recorded and killed at by Debian's strace.
+//! Records the system calls of a server with Debian's strace, and kills the server at one of them.
 //!
-//! strace counts calls for each thread alone (`when=`), so a server whose file calls are spread over threads could only
-//! be killed at every n-th call of some thread. [`Strace`] therefore leaves the server one thread for file calls: it runs
-//! as a user of its own who may have no more threads. Its calls then have one order, and the n-th is the n-th of all.
+//! strace counts calls per thread (`when=`). A server with file calls on several threads could only be killed at the
+//! n-th call of one thread. [`Strace`] therefore leaves the server a single thread for file calls: it runs as a user
+//! of its own that may have no more threads. The calls then have one order.
 //!
-//! Start at [`Strace`] for how a server is run, at [`read`] for what is recorded.
+//! Start at [`Strace`] for running a server, at [`read`] for the record.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// A user nobody else is, not even another run of the suite: the kernel counts threads by user, and root has no limit.
+/// A user that no other process has, not even in another run of the suite. The kernel counts threads by user, and
+/// root has no limit.
 #[must_use]
 pub fn user() -> u32 {
     64_000 + std::process::id() % 1000
 }
 
-/// The first thread, two that write the log, one of the runtime, and one for file calls. The runtime goes on with the
-/// threads it has when it gets no more.
+/// Threads: the first one, two that write the log, one of the runtime, one for file calls. The runtime goes on with
+/// the threads it has when it gets no more.
 const THREADS: &str = "--nproc=5";
 
-/// Every call that changes a file system, and those that answer requests.
+/// The calls that change a file system, and those that answer requests.
 const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,pwritev,pwritev2,writev,rename,renameat,renameat2,link,linkat,\
                      symlink,symlinkat,unlink,unlinkat,rmdir,fsync,fdatasync,sync_file_range,truncate,ftruncate,fallocate,\
                      utimensat,copy_file_range,sendfile,splice,sendto,sendmsg";
@@ -29,20 +30,20 @@ const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,pwritev,pwritev2,writev
 /// How a server is run under strace.
 #[derive(Debug, Clone)]
 pub struct Strace {
-    /// Where the record goes.
+    /// The file of the record.
     pub record: PathBuf,
     /// Whether written bytes are recorded whole.
     pub with_data: bool,
-    /// The name of a call, and which one of its thread shall not be made any more.
+    /// The name and number of the call at which the server is killed. The number counts per thread.
     pub kill_at: Option<(String, usize)>,
 }
 
 impl Strace {
-    /// What stands before the server's own command.
+    /// The part of the command before the server's own command.
     #[must_use]
     pub fn command_prefix(&self) -> Vec<String> {
-        // Strings in hexadecimal, so that none has a quote or a comma; descriptors with their paths. Neither a filter of
-        // signals nor one by seccomp: with either, strace 6.1 sends none itself.
+        // Strings are written in hexadecimal, so that none has a quote or a comma, and descriptors with their paths.
+        // There is no filter for signals and none by seccomp: with either one strace 6.1 does not inject signals.
         let mut command = ["/usr/bin/strace", "-f", "-y", "-xx"].map(str::to_owned).to_vec();
         command.extend(["-o".to_owned(), self.record.display().to_string()]);
         command.extend([
@@ -56,7 +57,7 @@ impl Strace {
                 format!("inject={name}:signal=KILL:when={number}"),
             ]);
         }
-        // The server must not outlive strace, which a test that fails kills.
+        // A failing test kills strace, and the server must not outlive it.
         let user = user().to_string();
         command.extend(
             [
@@ -77,17 +78,17 @@ impl Strace {
 /// One system call.
 #[derive(Debug, Clone)]
 pub struct Syscall {
-    /// Who made it.
+    /// The thread that made it.
     pub thread: u32,
     /// Its name.
     pub name: String,
-    /// What it was given, as strace writes it.
+    /// Its arguments, as strace writes them.
     args: Vec<String>,
-    /// What it gave; nothing when it did not come back.
+    /// Its result; `None` when it did not return.
     pub result: Option<i64>,
-    /// Where in the record it began, and where it came back.
+    /// The position in the record where it began.
     pub begun: usize,
-    /// The same of its end; of one that did not come back, where the record ends.
+    /// The position where it returned. For a call that did not return, the end of the record.
     pub ended: usize,
 }
 
@@ -95,7 +96,7 @@ impl Syscall {
     /// One of the arguments.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such argument.
     pub fn arg(&self, index: usize) -> Result<&str> {
         self.args
             .get(index)
@@ -106,7 +107,7 @@ impl Syscall {
     /// The bytes of an argument that is a string.
     ///
     /// # Errors
-    /// It is none, or was not recorded whole.
+    /// It is no string, or was not recorded whole.
     pub fn bytes(&self, index: usize) -> Result<Vec<u8>> {
         let text = self.arg(index)?;
         let inner = text
@@ -116,18 +117,18 @@ impl Syscall {
         unescape(inner)
     }
 
-    /// The path of a descriptor, `/a/b` of `7</a/b>`; nothing when it has none.
+    /// The path of a descriptor, `/a/b` of `7</a/b>`; `None` when it has none.
     ///
     /// # Errors
-    /// It is not readable.
+    /// The descriptor cannot be read.
     pub fn descriptor(&self, index: usize) -> Result<Option<PathBuf>> {
         path_of_descriptor(self.arg(index)?)
     }
 
-    /// A path, which may be below a descriptor.
+    /// A path that may be relative to a descriptor.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such argument.
     pub fn path_below(&self, folder: usize, path: usize) -> Result<PathBuf> {
         let path = PathBuf::from(String::from_utf8(self.bytes(path)?)?);
         if path.is_absolute() {
@@ -139,24 +140,24 @@ impl Syscall {
         Ok(folder.join(path))
     }
 
-    /// A path of its own.
+    /// A path that stands alone.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such argument.
     pub fn path(&self, index: usize) -> Result<PathBuf> {
         Ok(PathBuf::from(String::from_utf8(self.bytes(index)?)?))
     }
 
-    /// Whether it went well.
+    /// Whether it succeeded.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.result.is_some_and(|result| result >= 0)
     }
 
-    /// The first of its paths that lies below `root`, for those that have one.
+    /// Whether the first of its paths is below `root`, for calls that have paths.
     ///
     /// # Errors
-    /// A path is not readable.
+    /// A path cannot be read.
     pub fn touches(&self, root: &Path) -> Result<bool> {
         for arg in &self.args {
             let path = if arg.starts_with('"') && arg.ends_with('"') {
@@ -174,7 +175,7 @@ impl Syscall {
         Ok(false)
     }
 
-    /// Whether it is of a kind that changes files; of opening, only with `O_CREAT` or `O_TRUNC`.
+    /// Whether it changes files. Opening does so only with `O_CREAT` or `O_TRUNC`.
     #[must_use]
     pub fn changes(&self) -> bool {
         match self.name.as_str() {
@@ -190,9 +191,9 @@ impl Syscall {
     /// Whether it begins an answer to a request.
     ///
     /// # Errors
-    /// It is not readable.
+    /// Its arguments cannot be read.
     pub fn answers(&self) -> Result<bool> {
-        // `HTTP/1.1 ` in hexadecimal; in the first piece of a list, or alone.
+        // `HTTP/1.1 ` in hexadecimal, alone or in the first piece of a list.
         const HEAD: &str = r#""\x48\x54\x54\x50\x2f\x31\x2e\x31\x20"#;
         let said = self.args.get(1);
         Ok(
@@ -205,7 +206,7 @@ impl Syscall {
 /// Reads a record.
 ///
 /// # Errors
-/// It is not there, or has lines strace does not write.
+/// The record does not exist, or has lines that strace does not write.
 pub fn read(record: &Path) -> Result<Vec<Syscall>> {
     let text = std::fs::read_to_string(record)
         .with_context(|| format!("strace left no record at `{}`", record.display()))?;
@@ -231,7 +232,7 @@ pub fn read(record: &Path) -> Result<Vec<Syscall>> {
                 (begun, format!("{start}{end}"))
             }
         };
-        // The last ` = `: none is in a result, whatever stands before.
+        // The last ` = ` separates the result, because a result contains none.
         let (call, result) = whole.rsplit_once(" = ").with_context(broken)?;
         let result = result
             .split(|c: char| !c.is_ascii_digit() && c != '-')
@@ -259,7 +260,7 @@ fn parse(thread: u32, text: &str, result: Option<i64>, begun: usize, ended: usiz
     })
 }
 
-/// The arguments between top-level commas. Strings hold none: they are in hexadecimal.
+/// The arguments between top-level commas. Strings hold no commas, because they are in hexadecimal.
 fn split(text: &str) -> Vec<String> {
     let (mut args, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     for (at, byte) in text.bytes().enumerate() {
@@ -285,7 +286,7 @@ fn path_of_descriptor(text: &str) -> Result<Option<PathBuf>> {
         bail!("not a descriptor: {text:.80}");
     };
     let path = String::from_utf8(unescape(path)?)?;
-    // What has no name any more is nowhere.
+    // A deleted file has no path.
     Ok((path.starts_with('/') && !gone.contains("deleted")).then(|| PathBuf::from(path)))
 }
 

@@ -1,8 +1,7 @@
-//! A small disk of a case's own: a tmpfs in a mount namespace of its own.
+//! A small disk for a case: a tmpfs in a mount namespace of its own.
 //!
-//! Guarantees: nothing is mounted where other processes of the machine look, and nothing stays mounted: the namespace
-//! ends with the process that holds it, and that one ends with its [`Tmpfs`] or with the suite.
-//! Start at [`Tmpfs::new`].
+//! Guarantees: the mount is not visible to other processes, and nothing stays mounted. The namespace ends with the
+//! process that holds it, and that process ends with its [`Tmpfs`] or with the suite. Start at [`Tmpfs::new`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -25,10 +24,10 @@ pub struct Tmpfs {
 }
 
 impl Tmpfs {
-    /// A disk of `size` bytes at `folder`, which must exist. It takes root to mount one.
+    /// A disk of `size` bytes at `folder`, which must exist. Mounting needs root.
     ///
     /// # Errors
-    /// When it cannot be mounted.
+    /// It cannot be mounted.
     pub async fn new(folder: &Path, size: u64) -> Result<Self> {
         let mut holder = Command::new("/usr/bin/unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", HOLD, "sh"])
@@ -56,24 +55,24 @@ impl Tmpfs {
         })
     }
 
-    /// What stands before a command that shall see the disk at its folder. The command begins in `/`.
+    /// The part of a command before a command that sees the disk at its folder. The command starts in `/`.
     #[must_use]
     pub fn command_prefix(&self) -> Vec<String> {
         let target = format!("--target={}", self.process);
         vec!["/usr/bin/nsenter".to_owned(), target, "--mount".to_owned()]
     }
 
-    /// Where everybody else finds what is on the disk.
+    /// The path to the disk's content for processes outside the namespace.
     #[must_use]
     pub fn host_path(&self) -> PathBuf {
         let below = self.folder.strip_prefix("/").unwrap_or(&self.folder);
         PathBuf::from(format!("/proc/{}/root", self.process)).join(below)
     }
 
-    /// Mounts it anew with other options, such as `ro` or `size=`, under whoever uses it.
+    /// Mounts it again with other options, such as `ro` or `size=`, while it is used.
     ///
     /// # Errors
-    /// `mount`'s; it does not take write access from who writes at that moment.
+    /// `mount` fails. It cannot take write access from a process that is writing at that moment.
     pub async fn remount(&self, options: &str) -> Result<()> {
         let [program, rest @ ..] = &self.command_prefix()[..] else {
             bail!("nothing stands before a command");
@@ -87,10 +86,10 @@ impl Tmpfs {
             .map(drop)
     }
 
-    /// Ends it.
+    /// Unmounts the disk and ends its namespace.
     ///
     /// # Errors
-    /// When its holder cannot be waited for.
+    /// Its process cannot be waited for.
     pub async fn end(mut self) -> Result<()> {
         self.holder
             .kill()

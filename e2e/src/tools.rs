@@ -1,8 +1,8 @@
-//! Programs the suite compiles from Go modules, because nothing can be assumed to be downloadable as an image.
+//! Programs that the suite compiles from Go modules, because no image can be assumed to be downloadable.
 //!
-//! Guarantees: versions are those of the committed `go.mod` and `go.sum` (`-mod=readonly`); a program is built once
-//! per content of these files, compiler and flags, by one run at a time, and appears only when it is whole.
-//! Must not: change a file of the checkout. Start at [`Tool::path`]; the modules lie in `e2e/tools/`.
+//! Guarantees: versions are those of the committed `go.mod` and `go.sum` (`-mod=readonly`). A program is built once
+//! for the same files, compiler and flags, by one run at a time, and appears only when it is complete. Must not:
+//! change a file of the checkout. Start at [`Tool::path`]; the modules are in `e2e/tools/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cache::Cache;
 use crate::exec::Exec;
 
-/// A cold build of all of Kubernetes on two busy cores.
+/// Time for a cold build of all of Kubernetes on two busy cores.
 const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
 /// A program built from `e2e/tools/<name>`.
@@ -22,30 +22,30 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
 pub enum Tool {
     /// The OCI distribution-spec's conformance program.
     Conformance,
-    /// The cluster's name server.
+    /// The cluster's DNS server.
     CoreDns,
-    /// A registry client that, unlike docker, shows digests as they are.
+    /// A registry client that shows digests as they are, which docker does not.
     Crane,
-    /// registry:3 itself, the newest release: what ours is compared with.
+    /// registry:3 itself in its newest release, to compare ours with.
     Distribution,
-    /// Google Cloud Storage's protocol over a folder.
+    /// A server of Google Cloud Storage's API over a folder.
     FakeGcsServer,
     /// etcd, the five Kubernetes components and kubectl in one program.
     Kubernetes,
-    /// Makes volumes from folders of the node.
+    /// The provisioner that makes volumes from folders of the node.
     LocalPathProvisioner,
-    /// The client of artifacts and their referrers.
+    /// A client of artifacts and their referrers.
     Oras,
-    /// A registry client that asks for more of the specification than any other.
+    /// A registry client that uses more of the specification than any other.
     Regctl,
     /// The Ingress controller.
     Traefik,
-    /// S3 over a folder, signatures checked.
+    /// An S3 server over a folder that checks signatures.
     VersityGw,
 }
 
 impl Tool {
-    /// All of them, those first that most cases wait for.
+    /// All tools. Those that most cases wait for come first.
     pub const ALL: [Tool; 11] = [
         Tool::Distribution,
         Tool::Crane,
@@ -60,7 +60,7 @@ impl Tool {
         Tool::Traefik,
     ];
 
-    /// What a local cluster needs before it can start.
+    /// The programs a local cluster needs before it can start.
     pub const CLUSTER: [Tool; 5] = [
         Tool::Kubernetes,
         Tool::CoreDns,
@@ -104,7 +104,7 @@ impl Tool {
         }
     }
 
-    /// Minutes a cold build takes on two cores, for the sentence said before it starts.
+    /// Minutes of a cold build on two cores, for the sentence printed before it starts.
     fn cold_minutes(self) -> u32 {
         match self {
             Tool::Conformance | Tool::Crane | Tool::Oras | Tool::Regctl => 1,
@@ -118,7 +118,8 @@ impl Tool {
 
     fn linker_flags(self) -> &'static str {
         match self {
-            // Without these, components refuse their own version as unparsable; the figure is go.mod's.
+            // Without these flags the components refuse their own version as unparsable. The figure is that of
+            // go.mod.
             Tool::Kubernetes => {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
@@ -136,10 +137,10 @@ impl Tool {
         }
     }
 
-    /// The program, built first when the cache does not have it. `say` hears of a build before it starts.
+    /// The program's path. It is built first when the cache does not have it; `say` is told before.
     ///
     /// # Errors
-    /// Go is missing, or the build fails; the error holds what the compiler said.
+    /// Go is missing, or the build fails. The error holds the compiler's output.
     pub async fn path(self, cache: &Cache, say: impl FnOnce(&str)) -> Result<PathBuf> {
         let module = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tools")

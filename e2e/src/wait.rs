@@ -1,4 +1,4 @@
-//! Waiting for a condition instead of for a time.
+//! Waiting for a condition, with a deadline.
 //!
 //! Guarantees: a wait ends at its deadline with the last state seen in the error.
 //! Start at [`wait_for`].
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// What one look at the condition found.
+/// The result of one check of the condition.
 #[derive(Debug)]
 pub enum Seen<T> {
     /// The condition holds.
     Done(T),
-    /// Not yet; the text says what is there instead.
+    /// Not yet; the text describes the present state.
     NotYet(String),
-    /// It will never hold: waiting on would only hide the reason.
+    /// The condition can never hold; waiting longer would only hide the reason.
     Never(anyhow::Error),
 }
 
-/// How long one look waits for the next.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(150);
 
-/// Looks again and again until the condition holds. An error of a look counts as "not yet".
+/// Checks repeatedly until the condition holds. An error of a check counts as "not yet".
 ///
 /// # Errors
 /// The deadline passed; the message holds what was awaited and the last state seen.

@@ -1,15 +1,15 @@
-//! No package in `Cargo.lock` has an advisory of the table `advisories.txt`, run under `cargo test`: `cargo deny check
-//! advisories` needs a database that not every machine can fetch (decision record 0014).
+//! Checks that no package in `Cargo.lock` has an advisory of the table `advisories.txt`. It runs under `cargo test`,
+//! because `cargo deny check advisories` needs a database that not every machine can fetch (decision record 0014).
 //!
-//! What is compatible with each other is a line of a package: 1.x, 0.9.x. A table's row says from which version on a
-//! line is good; lines newer than all rows of an advisory are good, older ones without a row are not.
+//! Compatible versions of a package form a line: 1.x, 0.9.x. A row of the table names the first good version of a
+//! line. Lines newer than all rows of an advisory are good; older lines without a row are not.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 type Version = [u64; 3];
 
-/// What stands before `-` and `+`.
+/// The numbers before `-` and `+`.
 fn version(text: &str) -> Version {
     let plain = text.split(['-', '+']).next().unwrap_or_default();
     let mut parts = plain
@@ -18,7 +18,7 @@ fn version(text: &str) -> Version {
     [0; 3].map(|_: u64| parts.next().unwrap_or(0))
 }
 
-/// The part of a version that changes when something breaks.
+/// The part of a version that changes with a breaking change.
 fn line(version: Version) -> (u64, u64) {
     match version {
         [0, minor, _] => (0, minor),
@@ -26,7 +26,7 @@ fn line(version: Version) -> (u64, u64) {
     }
 }
 
-/// Package and advisory to the first good version of each line.
+/// The first good version of each line, by package and advisory.
 fn advisories(table: &str) -> BTreeMap<(&str, &str), Vec<Version>> {
     let mut known: BTreeMap<_, Vec<Version>> = BTreeMap::new();
     for row in table.lines().filter(|row| !row.starts_with('#')) {

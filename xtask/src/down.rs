@@ -1,4 +1,4 @@
-//! `cargo xtask down`: ends the cluster, names what stays.
+//! `cargo xtask down`: ends the cluster and names what stays.
 
 use anyhow::Result;
 use e2e::cache::Cache;

@@ -1,7 +1,7 @@
 //! Everyday tasks: `up` and `down`, the suite, object stores, commands inside the local cluster, the programs for the images.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted; `exec` and `kubectl` pass on those of the command.
-//! Must not: hold logic that a test would want; that is the `e2e` crate's. Start at [`run`].
+//! Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. `exec` and `kubectl` pass on the exit code of
+//! their command. Must not: hold logic that a test would need; that belongs to the `e2e` crate. Start at [`run`].
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
-//! `cargo xtask soak`: what takes too long for every run. Run before a release; its output goes into docs/soak.md.
+//! `cargo xtask soak`: tests that take too long for every run. Run before a release; its output goes into
+//! docs/soak.md.
 //!
-//! Guarantees: the tests are those of the ordinary run, with more of everything; the last line is `N passed, N failed`.
+//! Guarantees: the tests are those of the ordinary run with more work each; the last line is `N passed, N failed`.
 //! Must not: test anything the ordinary run does not test at all. Start at [`soak`].
 
 use std::process::ExitCode;
@@ -15,14 +16,14 @@ use e2e::sample;
 
 use super::test::{Counts, cargo, count, failures};
 
-/// Longer than any step takes on two cores.
+/// A time limit longer than any step takes on two cores.
 const DEADLINE: Duration = Duration::from_secs(4 * 3600);
 
 /// Tests of the workspace that take a number from the environment.
 struct Soak {
     name: &'static str,
     packages: &'static [&'static str],
-    /// What the names of the tests have in common.
+    /// A filter that matches the names of the tests.
     filter: &'static str,
     variable: &'static str,
     value: &'static str,
@@ -36,10 +37,10 @@ const SOAKS: [Soak; 1] = [Soak {
     value: "200000",
 }];
 
-/// A case of the suite that takes how much it does from the environment.
+/// A case of the suite that takes its amount of work from the environment.
 struct CaseSoak {
     name: &'static str,
-    /// What only its sentence contains.
+    /// A text that only this case's name contains.
     case: &'static str,
     variable: &'static str,
     value: &'static str,
@@ -73,7 +74,7 @@ const CASES: [CaseSoak; 4] = [
 ];
 
 impl CaseSoak {
-    /// Runs it in a suite of its own, and prints what it noted; whether it passed.
+    /// Runs the case in a suite of its own and prints its notes. Gives whether it passed.
     async fn run(&self, out: &Output) -> Result<bool> {
         let command = Exec::new(std::env::current_exe()?)
             .args(["test", "--only", self.case])
@@ -136,7 +137,7 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
         text.push_str(&format!("{:>14}  {verb} {what}\n", seconds(time)));
     }
     text.push_str(&format!("\n{} passed, {} failed\n", total.passed, total.failed));
-    // Closed by a reader who has seen enough.
+    // A reader that has seen enough closes the pipe.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     Ok(match total.failed {
         0 => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
-//! `cargo xtask stores`: the object stores the driver suite runs on, for as long as somebody needs them.
+//! `cargo xtask stores`: the object stores for the driver tests, until it is interrupted.
 //!
-//! Guarantees: they end with this program when it is interrupted or asked to end, and leave nothing. Must not: print
-//! anything but shell lines to standard output. Start at [`Stores::start`]; the stores are `e2e::stores`.
+//! Guarantees: the stores end with this program when it is interrupted or terminated, and leave nothing. Must not:
+//! print anything but shell lines to standard output. Start at [`Stores::start`]; the stores are `e2e::stores`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -17,18 +17,18 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The feature of the server's tests that makes them run on these stores too.
 pub(crate) const FEATURE: &str = "registry-server/stores";
 
-/// One of each kind, running. Killed when this is dropped.
+/// One running store of each kind. Killed when this is dropped.
 pub(crate) struct Stores {
-    // Before the folder: nobody writes into it any more when it is removed.
+    // Dropped before the folder, so that no store still writes into it when it is removed.
     running: Vec<(StoreSetup, Store)>,
     _folder: TempDir,
 }
 
 impl Stores {
-    /// Starts one of each kind in a folder that goes with them.
+    /// Starts one store of each kind, in a folder that is removed with them.
     ///
     /// # Errors
-    /// One cannot be built or installed, or does not answer.
+    /// A store cannot be built or installed, or does not answer.
     pub(crate) async fn start(out: &Output) -> Result<Self> {
         let folder = TempDir::with_prefix("berth-stores-").context("cannot make a folder")?;
         let cache = Cache::open()?;
@@ -49,7 +49,7 @@ impl Stores {
         })
     }
 
-    /// The variables in which the tests look for them.
+    /// The variables that the tests read.
     ///
     /// # Errors
     /// As [`e2e::stores::Access::json`].
@@ -65,7 +65,7 @@ pub(crate) async fn stores(out: &Output) -> Result<ExitCode> {
     let stores = Stores::start(out).await?;
     let mut text = String::new();
     for (name, value) in stores.variables()? {
-        // JSON with nothing in it that ends a quoted word of a shell.
+        // The JSON contains nothing that ends a quoted word of a shell.
         text.push_str(&format!("export {name}='{value}'\n"));
     }
     std::io::stdout().write_all(text.as_bytes())?;

@@ -1,6 +1,6 @@
-//! `cargo xtask up`: from a clone to a registry that was seen working.
+//! `cargo xtask up`: from a clone to a registry that is shown working.
 //!
-//! Guarantees: each step says its name and time; run again, it finds everything as it should be and changes nothing.
+//! Guarantees: each step prints its name and time. Run again, it changes nothing.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::NAME;
 
-/// Where the demonstration lives.
+/// The namespace of the demonstration.
 const NAMESPACE: &str = "berth-demo";
 
 pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
@@ -134,11 +134,11 @@ Try next
         option = option(name),
         address = cluster.ingress_address(),
     );
-    // Closed by a reader who has seen enough.
+    // A reader that has seen enough closes the pipe.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.trim_start_matches('\n').as_bytes());
 }
 
-/// How the command line names the cluster, when it is not the usual one.
+/// The option that names the cluster, empty for the usual one.
 fn option(name: &str) -> String {
     if name == NAME {
         String::new()

@@ -1,7 +1,7 @@
-//! One answer beside another, field by field.
+//! Compares two answers field by field.
 //!
-//! Guarantees: every header, the status, the version, interim answers and every byte of the body belong to a field; a
-//! field that only one answer has differs. Start at [`differences`].
+//! Guarantees: every header, the status, the version, interim answers and every byte of the body belong to a field. A
+//! field that only one answer has is a difference. Start at [`differences`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::normalize::{AnswerContext, normalized};
 use crate::raw_http::Outcome;
 
-/// What a field is that an answer does not have.
+/// The value of a field that an answer does not have.
 pub(super) const ABSENT: &str = "-";
-/// Longer bodies are told by length and digest.
+/// Longer bodies are shown by length and digest.
 const SHOWN: usize = 600;
 
 /// One field with two values, escaped so that each is one line.
@@ -25,7 +25,8 @@ pub(super) struct Difference {
     pub(super) ours: String,
 }
 
-/// The fields of an answer. An error document's parts are fields of their own, and what is around them another.
+/// The fields of an answer. The parts of an error document are fields of their own, and the text around them is
+/// another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields {
     flat: BTreeMap<String, String>,
@@ -56,7 +57,7 @@ impl Fields {
         let mut fields = Self::default();
         let mut add = |field: String, value: &str| {
             let value = escape(&normalized(&field, value, context));
-            // A header that is there twice is two values.
+            // A header that is there twice gives two fields.
             let mut number = 1;
             let mut name = field.clone();
             while fields.flat.contains_key(&name) {
@@ -121,18 +122,18 @@ fn errors(text: &str, context: &AnswerContext<'_>) -> Option<BTreeMap<String, St
             }
         }
     }
-    // Whether there is a detail is told by the detail.
+    // The field of the detail itself tells whether there is one.
     fields.insert("body around".to_owned(), escape(&frame.replace(",<detail>", "")));
     Some(fields)
 }
 
-/// What differs, and how many fields were compared.
+/// The differing fields, and how many fields were compared.
 pub(super) fn differences(theirs: &Fields, ours: &Fields) -> (Vec<Difference>, usize) {
     let mut found = Vec::new();
     let mut compared = compare(&theirs.flat, &ours.flat, &mut found);
     match (&theirs.errors, &ours.errors) {
         (Some(theirs), Some(ours)) => compared += compare(theirs, ours, &mut found),
-        // Two kinds of body: as a whole.
+        // One body is an error document and the other is not: the bodies are compared as a whole.
         _ => {
             compared += 1;
             if theirs.body != ours.body {
@@ -168,8 +169,8 @@ fn compare(
     names.len()
 }
 
-/// One line of printable ASCII, without the list's separator; the empty value and the sign for an absent one look like
-/// nothing else.
+/// One line of printable ASCII, without the list's separator. An empty value and an absent one have forms that no
+/// other value has.
 pub(super) fn escape(text: &str) -> String {
     if text.is_empty() {
         return "\\empty".to_owned();
@@ -187,7 +188,7 @@ pub(super) fn escape(text: &str) -> String {
             other => out.extend(other.escape_unicode()),
         }
     }
-    // The list's lines are trimmed.
+    // Lines of the list are trimmed when they are read.
     if out.starts_with(' ') || out.ends_with(' ') {
         out = format!("\\\"{out}\\\"");
     }

@@ -1,7 +1,8 @@
-//! The reviewed list: `differences.txt`, every difference that is wanted, with its reason.
+//! The reviewed list `differences.txt`: every wanted difference, with its reason.
 //!
-//! Guarantees: an entry stands for one route and method, one field, one value of theirs and one of ours, exactly; what is
-//! seen and not listed is unlisted, what is listed and not seen is unused, and both fail. Start at [`DifferenceList::judge`].
+//! Guarantees: an entry stands for exactly one route and method, one field, one value of the peer and one of ours. A
+//! difference that is seen and not listed is unlisted; one that is listed and not seen is unused; both fail. Start at
+//! [`DifferenceList::judge`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// The list of this checkout.
 pub(super) const TEXT: &str = include_str!("differences.txt");
 
-/// The reason of what 2.8 alone has in another way.
+/// The reason of entries where only 2.8 differs, because ours answers as 3.1 does.
 const AS_3_1: &str = "as-3.1";
 
 /// One difference, as it is listed.
@@ -21,7 +22,7 @@ pub(super) struct Entry {
     pub(super) class: String,
     /// `header etag`
     pub(super) field: String,
-    /// `2.8`, `3.1`, or `both` when they answer alike.
+    /// `2.8`, `3.1`, or `both` when both peers answer alike.
     pub(super) peer: &'static str,
     pub(super) theirs: String,
     pub(super) ours: String,
@@ -40,23 +41,23 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The reasons, and which entries have which.
+/// The reasons, and the reason of each entry.
 #[derive(Debug, Default)]
 pub(super) struct DifferenceList {
     reasons: BTreeMap<String, String>,
     entries: BTreeMap<Entry, String>,
 }
 
-/// What came out of a run.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Seen and not listed.
+    /// Differences that were seen and are not listed.
     pub(super) unlisted: Vec<Entry>,
-    /// Listed and not seen.
+    /// Entries that are listed and were not seen.
     pub(super) unused: Vec<Entry>,
-    /// Reasons no entry has.
+    /// Reasons without an entry.
     pub(super) unused_reasons: Vec<String>,
-    /// How often each reason was seen.
+    /// The number of differences that were seen, by reason.
     pub(super) by_reason: BTreeMap<String, usize>,
 }
 
@@ -72,7 +73,7 @@ impl DifferenceList {
     /// `<method> <route> | <peer> | <field> | <theirs> | <ours> | <reason>`.
     ///
     /// # Errors
-    /// A line is none of these, is there twice, or has a reason that is not told.
+    /// A line has none of these forms, is there twice, or names an unknown reason.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut list = Self::default();
         for (number, line) in text.lines().enumerate() {
@@ -145,7 +146,7 @@ impl DifferenceList {
         verdict
     }
 
-    /// The reasons as the page for people gives them, a line each.
+    /// The reasons as `docs/drop-in.md` has them, one line each.
     #[cfg(test)]
     pub(super) fn reasons(&self) -> impl Iterator<Item = String> {
         self.reasons

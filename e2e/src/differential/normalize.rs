@@ -1,6 +1,7 @@
-//! What is made equal before answers are compared, each rule with its reason. Everything else is compared as it was sent.
+//! Makes the parts of answers equal that cannot be compared, by rules that each have a reason. Everything else is
+//! compared as it was sent.
 //!
-//! A rule replaces a value only when it has the form it should have; a broken one stays and is found.
+//! A rule replaces a value only when the value has its proper form, so a malformed one still shows as a difference.
 //! Start at [`RULES`].
 
 use base64::Engine as _;
@@ -11,11 +12,11 @@ use serde::Deserialize;
 use super::route::Parts;
 use crate::raw_http::Answer;
 
-/// What a rule may look at beside the value.
+/// The facts about an answer that a rule may use beside the value.
 pub(super) struct AnswerContext<'a> {
     /// Host and port of the server that answered.
     pub(super) host: &'a str,
-    /// Where it keeps its data.
+    /// The folder of the server's data.
     pub(super) folder: &'a str,
     pub(super) answer: &'a Answer,
     pub(super) is_head: bool,
@@ -23,7 +24,7 @@ pub(super) struct AnswerContext<'a> {
     pub(super) parts: Parts<'a>,
 }
 
-/// One rule: for fields whose name begins so, the reason, and what becomes of the value.
+/// One rule: the beginning of the field names it applies to, its reason, and the replacement.
 pub(super) struct Rule {
     pub(super) field: &'static str,
     pub(super) reason: &'static str,
@@ -91,7 +92,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// A value after every rule for its field.
+/// The value after all rules for its field.
 pub(super) fn normalized(field: &str, value: &str, context: &AnswerContext<'_>) -> String {
     RULES
         .iter()
@@ -119,7 +120,7 @@ fn date(value: &str, _: &AnswerContext<'_>) -> String {
 fn content_length(value: &str, context: &AnswerContext<'_>) -> String {
     let is_error = context.answer.status.starts_with(['4', '5']);
     if context.is_head && is_error && value.parse::<u64>().is_ok_and(|length| length > 0) {
-        // HEAD's answer has the length of GET's.
+        // The answer to HEAD states the length of GET's body.
         "<length>".to_owned()
     } else if !context.is_head && value == context.answer.body.len().to_string() && value != "0" {
         "<length>".to_owned()
@@ -139,7 +140,7 @@ fn without_boundary(value: &str, context: &AnswerContext<'_>) -> String {
     }
 }
 
-/// What an upload's token says (see `http.secret` in distribution).
+/// The content of an upload's token (see `http.secret` in distribution).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct UploadToken {
@@ -178,7 +179,7 @@ fn state(token: &str, id: &str) -> String {
         document.and_then(|bytes| serde_json::from_slice(bytes.get(MAC..)?).ok());
     match state {
         Some(state) if state.id == id && state.started_at.contains('T') => {
-            // Both ways to write the padding are the same query.
+            // The padding can be written in two ways that mean the same query.
             format!("<token of {} at {}>", state.name, state.offset)
         }
         Some(_) | None => token.to_owned(),
@@ -194,7 +195,7 @@ fn without_parts(value: &str, context: &AnswerContext<'_>) -> String {
         if !decoded.contains(char::is_alphanumeric) {
             continue;
         }
-        // Short ones would be found where they are not meant, but not between quotes.
+        // A short value would match in unrelated text, so it is replaced only between quotes.
         let quoted = [
             (
                 format!("`{}`", decoded.escape_debug()),
@@ -222,7 +223,7 @@ fn without_parts(value: &str, context: &AnswerContext<'_>) -> String {
     value
 }
 
-/// As a server reads it.
+/// The percent-decoded text, as a server reads it.
 fn decoded(part: &str) -> String {
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }

@@ -9,17 +9,17 @@ use std::collections::BTreeMap;
 use crate::protocol::digest;
 use crate::raw_http::Message;
 
-/// So much of a body is printed.
+/// The number of bytes of a body that are printed.
 const DESCRIBED: usize = 300;
 
-/// What a body is announced with.
+/// How the length of a body is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     /// `Content-Length`, when there is a body or the method has one.
     Length,
     /// `Transfer-Encoding: chunked`
     Chunked,
-    /// Whatever the headers say; the body may end early.
+    /// By the request's own headers, whatever they say. The body may end early.
     ByHand,
 }
 
@@ -32,11 +32,11 @@ pub(super) struct Request {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     framing: Framing,
-    /// Bytes that are sent instead of all that.
+    /// The raw bytes that are sent in place of method, target, headers and body.
     raw: Option<Vec<u8>>,
-    /// Whether the sending half of the connection is closed behind them.
+    /// Whether the sending half of the connection is closed after the request.
     ends: bool,
-    /// Under which name the answer's `Location` is kept.
+    /// The name under which the answer's `Location` is kept.
     pub(super) keep: Option<&'static str>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn ask(method: &str, target: impl Into<String>) -> Request {
     }
 }
 
-/// A request as bytes, in which `{host}` may stand. Method and target are read from it where they can be.
+/// A request as raw bytes, which may contain `{host}`. Method and target are read from the bytes where possible.
 pub(super) fn raw(bytes: impl AsRef<[u8]>) -> Request {
     let bytes = bytes.as_ref();
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -78,32 +78,32 @@ macro_rules! methods {
 methods! { get "GET", head "HEAD", put "PUT", post "POST", patch "PATCH", delete "DELETE", }
 
 impl Request {
-    /// With a header.
+    /// Adds a header.
     pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With a body and its length.
+    /// Adds a body and its length.
     pub(super) fn body(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.body = bytes.as_ref().to_owned();
         self
     }
 
-    /// With a body in chunks of at most 1000 bytes.
+    /// Adds a body in chunks of at most 1000 bytes.
     pub(super) fn chunked(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.framing = Framing::Chunked;
         self.body(bytes)
     }
 
-    /// With a body whose length only the request's own headers announce. The connection ends with it.
+    /// Adds a body whose length only the request's own headers announce. The connection ends with it.
     pub(super) fn by_hand(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.framing = Framing::ByHand;
         self.ends = true;
         self.body(bytes)
     }
 
-    /// With nothing more to come: for a server that would wait for it.
+    /// Closes the sending half after the request, for a server that would wait for more.
     pub(super) fn ends(mut self) -> Self {
         self.ends = true;
         self
@@ -123,7 +123,7 @@ impl Request {
         }
         if !self.body.is_empty() {
             let body = self.body.escape_ascii().to_string();
-            // What is special about a document is more often at its end.
+            // The part of a document that matters is more often at its end.
             text += &match body.len() {
                 0..DESCRIBED => format!(", body {body}"),
                 long => format!(", body …{}", &body[long - DESCRIBED..]),
@@ -143,7 +143,7 @@ impl Request {
         fill(&self.target, host, kept)
     }
 
-    /// What is sent to a server that answers at `host` and gave these locations so far.
+    /// The message for a server at `host` that gave these locations so far.
     pub(super) fn message(&self, host: &str, kept: &BTreeMap<&'static str, String>) -> Message {
         let is_head = self.method == "HEAD";
         if let Some(bytes) = &self.raw {
@@ -216,7 +216,8 @@ fn split_at_host(bytes: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// A location that no server gave is answered as any unknown one: what led to it is a difference of its own.
+/// Fills in the placeholders. A location that the server never gave becomes an unknown one; the missing location is a
+/// difference of its own.
 fn fill(text: &str, host: &str, kept: &BTreeMap<&'static str, String>) -> String {
     let mut text = text.replace("{host}", host);
     while let Some((before, rest)) = text.split_once('{') {
@@ -237,7 +238,7 @@ fn fill(text: &str, host: &str, kept: &BTreeMap<&'static str, String>) -> String
     text
 }
 
-/// Requests in their order.
+/// A list of requests, in the order in which they are sent.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) requests: Vec<Request>,
@@ -245,7 +246,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Names what follows.
+    /// Sets the scenario of the requests that follow.
     pub(super) fn about(&mut self, scenario: &'static str) -> &mut Self {
         self.scenario = scenario;
         self
@@ -258,7 +259,7 @@ impl Script {
         self
     }
 
-    /// Begins an upload; its location is kept as `up`.
+    /// Starts an upload; its location is kept as `up`.
     pub(super) fn start(&mut self, name: &str) -> &mut Self {
         self.send(post(format!("/v2/{name}/blobs/uploads/")).keep("up"))
     }

@@ -1,8 +1,9 @@
-//! Which class a request belongs to: its method, and the route its path has by the interface's own grammar.
+//! The class of a request: its method, and the route of its path.
 
 use super::request::Request;
 
-/// `GET /v2/<name>/tags/list`. What is below `/v2/` without being a route, or no path at all, is a class too.
+/// The class of a request, for example `GET /v2/<name>/tags/list`. A path below `/v2/` that is no route has a class
+/// too, and so has a target that is no path.
 pub(super) fn class(request: &Request) -> String {
     let printable =
         request.method.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !request.method.is_empty();
@@ -29,14 +30,14 @@ pub(super) struct Parts<'a> {
     route: Option<&'static str>,
     /// The repository.
     pub(super) name: Option<&'a str>,
-    /// What stands behind it: a tag, a digest.
+    /// The last part of the path: a tag or a digest.
     pub(super) last: Option<&'a str>,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn of(target: &'a str) -> Self {
         let path = target.split('?').next().unwrap_or_default();
-        // Absolute form: scheme and host are not the path's.
+        // In absolute form, scheme and host are not part of the path.
         let path = match path.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("", |at| &rest[at..]),
             None => path,
@@ -49,7 +50,7 @@ impl<'a> Parts<'a> {
         if path == "/" {
             return found("/", None, None);
         }
-        // What is configured to stand in front.
+        // The prefix that one series configures.
         let path = path.strip_prefix("/in/front").unwrap_or(path);
         let Some(rest) = path.strip_prefix("/v2") else {
             return Self::default();

@@ -1,7 +1,7 @@
-//! The two images a cluster needs before it can run any other, made without a daemon or a registry.
+//! The two images a cluster needs before it can run any other, built without a daemon or a registry.
 //!
-//! Guarantees: the same bytes on every machine with the same busybox, so that digests can be compared.
-//! Must not: be used for what the suite tests; those images are built by docker, as people do.
+//! Guarantees: the same busybox gives the same bytes on every machine, so digests can be compared. Must not: be used
+//! for the images under test; docker builds those, as people do.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::plan::{BUSYBOX_IMAGE, PAUSE_IMAGE};
 
 /// Debian's statically linked busybox.
 const BUSYBOX: &str = "/bin/busybox";
-/// Commands linked to it.
+/// Commands that are links to busybox.
 const APPLETS: [&str; 39] = [
     "[",
     "awk",
@@ -62,7 +62,7 @@ pub(crate) fn archive() -> Result<Vec<u8>> {
     let layer = layer().context("cannot make the layer of the first images")?;
     let diff = format!("sha256:{}", hex(&layer));
     let shell = config(&diff, &["/bin/sh"]);
-    // It only has to stay: nothing in it is ever called.
+    // A pause container only has to stay; nothing calls it.
     let pause = config(&diff, &["/bin/busybox", "sleep", "2147483647"]);
     let entry = |tag: &str, config: &[u8]| json!({"Config": format!("{}.json", hex(config)), "RepoTags": [tag], "Layers": ["layer.tar"]});
     let manifest = json!([entry(BUSYBOX_IMAGE, &shell), entry(PAUSE_IMAGE, &pause)]).to_string();

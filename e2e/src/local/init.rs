@@ -1,10 +1,10 @@
-//! The first process of a local cluster's namespaces: it makes the private parts of the file system and of the
-//! network, starts the components of a [`Plan`] and reaps whatever dies.
+//! The first process of a local cluster's namespaces. It makes the private file systems and the private network,
+//! starts the components of a [`Plan`] and reaps ended processes.
 //!
-//! Guarantees: everything it starts is in its PID namespace, so its death ends all; nothing it mounts, and no
-//! system-wide setting, is seen outside. A component's end is written to `components.json`, with its log beside it.
-//! Must not: restart a component (a test has to see that it died) or talk to the terminal.
-//! Start at [`run`], which is entered through [`super::serve_if_asked`].
+//! Guarantees: everything it starts is in its PID namespace, so its death ends all. Its mounts and settings are not
+//! visible outside. When a component ends, `components.json` says so, with its log in the same folder. Must not:
+//! restart a component, because a test has to see that it died; or write to the terminal. Start at [`run`], which is
+//! entered through [`super::serve_if_asked`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -28,31 +28,31 @@ use crate::apiserver::ready;
 use crate::kubeconfig;
 use crate::wait::Seen;
 
-/// How long one component may take before the next one's turn.
+/// Time limit for one component to become ready.
 const COMPONENT_DEADLINE: Duration = Duration::from_secs(120);
-/// How long the host may take to hand over its end of the veth pair.
+/// Time limit for the host to move its end of the veth pair here.
 const LINK_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Which process of the host is the first of the namespaces.
+/// The process number, outside, of the first process of the namespaces.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Identity {
     pub(crate) pid: i32,
-    /// In clock ticks since boot: a process that got the same number later is another one.
+    /// Start time in clock ticks since boot. A later process with the same number has another one.
     pub(crate) started: u64,
 }
 
-/// What became of the components, as the outside reads it.
+/// The state of the components, for readers outside.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Progress {
-    /// Every component was started and found ready in its turn.
+    /// Whether every component was started and became ready.
     pub(crate) complete: bool,
-    /// How the first process failed, if it did.
+    /// The failure of the first process, if there was one.
     pub(crate) failure: Option<String>,
-    /// How components ended, by name; one that runs is not in here.
+    /// How components ended, by name. A running one is not in here.
     pub(crate) ended: BTreeMap<String, String>,
 }
 
-/// Runs until it is killed; comes back only with the reason why it could not go on.
+/// Runs until it is killed. Returns only when it cannot go on, with the reason.
 pub(crate) fn run(state: &Path) -> anyhow::Error {
     let error = match start(state) {
         Ok(never) => match never {},
@@ -72,7 +72,7 @@ enum Never {}
 
 fn start(state: &Path) -> Result<Never> {
     let plan = Plan::read(state)?;
-    // The host's /proc is still mounted: it tells this process's number out there.
+    // The host's /proc is still mounted here, and it has this process's number outside.
     write_json(&state.join("init.json"), &identity(Path::new("/proc/self"))?)?;
     mounts(state).context("cannot make the private file systems")?;
     fixed_sysctls()?;
@@ -97,7 +97,7 @@ fn start(state: &Path) -> Result<Never> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => shared.ended(pid, ExitStatus::from_raw(status.as_raw())),
-            // No child at this moment; the starter's first one is about to come.
+            // There is no child at this moment; the starter is about to start one.
             Ok(None) | Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
@@ -107,7 +107,7 @@ fn start(state: &Path) -> Result<Never> {
 pub(crate) fn identity(folder: &Path) -> Result<Identity> {
     let text = fs::read_to_string(folder.join("stat"))
         .with_context(|| format!("cannot read `{}/stat`", folder.display()))?;
-    // The command's name stands in parentheses and may contain anything; fields are counted after it.
+    // The command's name is in parentheses and may contain any character. Fields are counted after it.
     let (head, rest) = text.rsplit_once(')').context("a process's stat has no name")?;
     let pid = head.split_whitespace().next().and_then(|pid| pid.parse().ok());
     let started = rest
@@ -120,7 +120,7 @@ pub(crate) fn identity(folder: &Path) -> Result<Identity> {
     })
 }
 
-/// Folders that components write to by constants of their own: changes to them go to the state folder.
+/// Folders whose path is fixed in components that write to them. Changes go to the state folder.
 const OVERLAID: [&str; 3] = ["/etc", "/var/lib", "/var/log"];
 
 fn mounts(state: &Path) -> Result<()> {
@@ -131,11 +131,11 @@ fn mounts(state: &Path) -> Result<()> {
     for folder in [cgroups, kept] {
         fs::create_dir(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    // A sysfs of this network namespace: the inherited one shows the host's interfaces.
+    // A sysfs of this network namespace, because the inherited one shows the host's interfaces.
     mount_bind_recursive("/sys/fs/cgroup", cgroups).context("cannot keep the cgroup file systems")?;
     mount("sysfs", "/sys", "sysfs", none, None).context("cannot mount /sys")?;
     mount_move(cgroups, "/sys/fs/cgroup").context("cannot put the cgroup file systems back")?;
-    // An overlay must not hide the state folder, wherever the cache lies.
+    // An overlay must not hide the state folder, wherever the cache is.
     mount_bind(state, kept).context("cannot keep the state folder")?;
     for folder in OVERLAID {
         let layer = state
@@ -155,7 +155,7 @@ fn mounts(state: &Path) -> Result<()> {
             .with_context(|| format!("cannot lay a private layer over {folder}"))?;
     }
     mount_bind(kept, state).context("cannot put the state folder back")?;
-    // The host's own registries, networks and daemons are none of this cluster's business.
+    // The cluster must not use the host's registries, networks and daemons.
     for folder in ["/etc/docker", "/etc/containerd", "/etc/cni"] {
         if Path::new(folder).exists() {
             fs::remove_dir_all(folder).with_context(|| format!("cannot hide {folder}"))?;
@@ -167,8 +167,8 @@ fn mounts(state: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Settings of the whole machine that the kubelet wants otherwise. It finds the wanted value in a private file
-/// and so leaves the real one alone.
+/// Settings of the whole machine for which the kubelet wants another value. It reads the wanted value from a private
+/// file and leaves the real setting alone.
 const WANTED_SYSCTLS: [(&str, &str); 6] = [
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),
@@ -185,16 +185,16 @@ fn fixed_sysctls() -> Result<()> {
         mount_bind(&file, Path::new("/proc/sys").join(name))
             .with_context(|| format!("cannot cover {name}"))?;
     }
-    // Of this network namespace only.
+    // This setting belongs to the network namespace only.
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch forwarding on")
 }
 
-/// Makes the cluster's cgroup below every controller.
+/// Makes the cluster's cgroup in every controller.
 fn control_groups(name: &str) -> Result<()> {
     for root in cgroup_roots()? {
         let group = root.join(name.trim_start_matches('/'));
         fs::create_dir_all(&group).with_context(|| format!("cannot create `{}`", group.display()))?;
-        // A cpuset starts empty, and nothing can run in an empty one.
+        // A new cpuset is empty, and nothing can run in an empty one.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             if let Ok(value) = fs::read_to_string(root.join(file)) {
                 fs::write(group.join(file), value.trim())
@@ -239,8 +239,8 @@ fn network(plan: &Plan) -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
     ip(&["address", "add", &format!("{address}/30"), "dev", "eth0"])?;
     ip(&["link", "set", "eth0", "up"])?;
-    // A packet for a Service is routed before its address is translated. There is no default route on purpose:
-    // what leads nowhere fails at once instead of after a timeout.
+    // A packet for a Service is routed before its address is translated. There is deliberately no default route: a
+    // packet to an unknown address fails at once instead of after a timeout.
     ip(&[
         "route",
         "add",
@@ -267,7 +267,7 @@ fn ip(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What the starter and the reaper both change.
+/// The state that the starter and the reaper share.
 struct Shared {
     state: PathBuf,
     inner: Mutex<Inner>,
@@ -284,7 +284,7 @@ impl Shared {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut inner.progress);
         if let Err(error) = write_json(&self.state.join("components.json"), &inner.progress) {
-            // The log of this process is all that is left to say it in.
+            // This process's own log is the only place left for the error.
             let _ = writeln!(std::io::stderr(), "{error:#}");
         }
     }
@@ -296,7 +296,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .names
             .remove(&pid);
-        // Others are orphans of components, adopted by the first process.
+        // Other processes are orphans of components, adopted by the first process.
         if let Some(name) = name {
             self.change(|progress| {
                 progress.ended.insert(name, status.to_string());
@@ -317,7 +317,7 @@ impl Shared {
         let path = self.state.join("logs").join(format!("{}.log", component.name));
         let log = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         let errors = log.try_clone().context("cannot share a log file")?;
-        // Held over the start, so that the reaper never meets a process without a name.
+        // Locked during the start, so that the reaper never finds a process without a name.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let child = Command::new(&component.program)
             .args(&component.args)
@@ -369,7 +369,7 @@ async fn is_ready(plan: &Plan, component: &Component, client: &kube::Client) -> 
         Ready::Started => true,
         Ready::Socket(path) => UnixStream::connect(path).is_ok(),
         Ready::Port(port) => {
-            // Some listen on the loopback address only, some on the cluster's only.
+            // Some components listen on the loopback address only, others only on the cluster's.
             [Ipv4Addr::LOCALHOST, plan.address]
                 .iter()
                 .any(|address| TcpStream::connect((*address, *port)).is_ok())
@@ -382,7 +382,7 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    // Not through a link: `/etc/resolv.conf` often is one, into a folder that is empty in here.
+    // The file is not written through a link: `/etc/resolv.conf` often links into a folder that is empty here.
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace `{}`", path.display()));
@@ -392,7 +392,7 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Written beside and renamed, so that a reader never sees half of it.
+/// Writes a temporary file and renames it, so that a reader never sees a partial file.
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(value).context("progress is always JSON")?;
     let fresh = path.with_extension("partial");

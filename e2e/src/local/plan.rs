@@ -1,7 +1,7 @@
-//! What a local cluster is made of, written down: the file its first process starts from.
+//! The plan of a local cluster: the file from which its first process starts everything.
 //!
-//! Guarantees: all choices (addresses, flags, files) are made here, before anything runs, so that
-//! [`super::init`] only carries out. Must not: start anything. Start at [`Plan::draw`].
+//! Guarantees: all choices (addresses, flags, files) are made here before anything runs, and [`super::init`] only
+//! carries them out. Must not: start anything. Start at [`Plan::draw`].
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +18,7 @@ use crate::pki::write_secret;
 pub(crate) const NODE: &str = "node1";
 /// The API server's port on the cluster's address.
 const API_PORT: u16 = 6443;
-/// Where Pods get their addresses.
+/// The addresses of Pods.
 const POD_RANGE: &str = "10.244.0.0/24";
 /// Any host name under this domain is the cluster's address, for Pods and for the node.
 pub const DOMAIN: &str = "berth.test";
@@ -27,7 +27,7 @@ pub(crate) const PAUSE_IMAGE: &str = "berth.test/pause:1";
 /// A shell for helper Pods.
 pub const BUSYBOX_IMAGE: &str = "berth.test/busybox:1";
 
-/// Everything the first process has to know.
+/// All that the first process has to know.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Plan {
     pub(crate) name: String,
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) service_range: String,
     /// Private files, by their path inside the cluster's mount namespace.
     pub(crate) files: Vec<(PathBuf, String)>,
-    /// In the order in which they are started.
+    /// The components, in the order in which they are started.
     pub(crate) components: Vec<Component>,
 }
 
@@ -52,25 +52,25 @@ pub(crate) struct Component {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
-    /// What has to hold before the next component starts.
+    /// The condition for starting the next component.
     pub(crate) ready: Ready,
 }
 
-/// How to see that a component does its work.
+/// How the first process sees that a component is ready.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum Ready {
-    /// The next one does not depend on it.
+    /// It is started; the next component does not depend on it.
     Started,
-    /// Its unix socket accepts.
+    /// Its unix socket accepts connections.
     Socket(PathBuf),
-    /// Its TCP port accepts.
+    /// Its TCP port accepts connections.
     Port(u16),
     /// `/readyz` says ok.
     ApiServer,
 }
 
 impl Plan {
-    /// Decides everything and writes the files that lie in the state folder.
+    /// Decides everything, and writes the files of the state folder.
     pub(crate) fn draw(name: &str, state: &Path, subnet: u8, programs: &Programs) -> Result<Self> {
         let address = Ipv4Addr::new(10, 213, subnet, 2);
         let plane = ControlPlane::prepare(state, IpAddr::V4(address), [API_PORT, 2379, 2380], Some(NODE))?;
@@ -107,7 +107,7 @@ impl Plan {
     }
 }
 
-/// The parts the components' arguments are put together from.
+/// The values from which the components' arguments are made.
 struct Draft<'a> {
     name: &'a str,
     state: &'a Path,
@@ -128,7 +128,7 @@ impl Draft<'_> {
                 "/etc/hosts".into(),
                 format!("127.0.0.1 localhost\n{address} {NODE}\n"),
             ),
-            // The node resolves as a Pod does, so that docker and containerd find Services and Ingress hosts.
+            // The node resolves names as a Pod does, so that docker and containerd find Services and Ingress hosts.
             (
                 "/etc/resolv.conf".into(),
                 format!("nameserver {address}\nsearch cluster.local\n"),
@@ -245,8 +245,8 @@ impl Draft<'_> {
         ]
     }
 
-    /// `oomScoreAdj` and `localStorageCapacityIsolation`: containers of CI machines lack `CAP_SYS_RESOURCE`, and
-    /// the file system of the state folder is often one the kubelet cannot measure.
+    /// `oomScoreAdj` and `localStorageCapacityIsolation` are set because containers of CI machines lack
+    /// `CAP_SYS_RESOURCE`, and the kubelet often cannot measure the file system of the state folder.
     fn kubelet(&self) -> String {
         format!(
             "apiVersion: kubelet.config.k8s.io/v1beta1\n\
@@ -310,7 +310,7 @@ impl Draft<'_> {
         ]
     }
 
-    /// `readTimeout=0`: the default of 60 s is for a whole request body, so one slow layer would be cut off.
+    /// `readTimeout=0`: the default of 60 s covers a whole request body, so one slow layer would be cut off.
     fn traefik(&self) -> Vec<String> {
         [
             "--entryPoints.web.address=:80",
@@ -320,7 +320,7 @@ impl Draft<'_> {
             "--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0",
             "--experimental.kubernetesIngressNGINX=true",
             "--providers.kubernetesIngressNGINX=true",
-            // The default waits two seconds between two changes, in which a new Registry's host would be unknown.
+            // By default two seconds pass between two changes. In that time a new Registry's host would be unknown.
             "--providers.providersThrottleDuration=50ms",
             "--accessLog=true",
             "--log.level=INFO",
@@ -336,8 +336,8 @@ impl Draft<'_> {
         .collect()
     }
 
-    /// Three zones: Services, the test domain, and whatever the private hosts file names; nothing is forwarded,
-    /// so an unknown name fails at once.
+    /// Three zones: Services, the test domain, and the names of the private hosts file. Nothing is forwarded, so an
+    /// unknown name fails at once.
     fn corefile(&self, admin: &str) -> String {
         format!(
             "cluster.local in-addr.arpa ip6.arpa {{\n\
@@ -382,7 +382,7 @@ impl Draft<'_> {
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// Where the provisioner's helper Pods run.
+/// The namespace of the provisioner's helper Pods.
 const STORAGE_NAMESPACE: &str = "local-path-storage";
 
 /// The cgroup, below every controller's root, that holds all Pods and containers of a cluster.
@@ -390,8 +390,8 @@ pub(crate) fn cgroup(name: &str) -> String {
     format!("/{name}")
 }
 
-/// Routed, not bridged: a reply from one Pod to another then passes the node's connection tracking even where the
-/// kernel does not show bridged packets to it, and Services work between Pods.
+/// The Pod network routes and does not bridge. A reply from one Pod to another then goes through the node's
+/// connection tracking, even where the kernel does not show bridged packets to it, and Services work between Pods.
 fn cni() -> String {
     format!(
         "{{\"cniVersion\": \"1.0.0\", \"name\": \"berth\", \"plugins\": [\
@@ -402,7 +402,7 @@ fn cni() -> String {
     )
 }
 
-/// `maxPerCore: 0`: the connection table's size belongs to the host.
+/// `maxPerCore: 0` leaves the size of the connection table to the host.
 fn kube_proxy(admin: &str) -> String {
     format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\

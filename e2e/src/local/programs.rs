@@ -1,4 +1,4 @@
-//! The programs a local cluster is made of and driven with: where they are, and how the two that people call are called.
+//! The programs of a local cluster: their paths, and commands for the two that people call.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::output::Step;
 use crate::tools::Tool;
 
-/// The programs a cluster is made of.
+/// The programs of a cluster.
 #[derive(Clone, Debug)]
 pub struct Programs {
     pub(crate) kubernetes: PathBuf,
@@ -20,7 +20,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds what the cache does not have.
+    /// Builds the programs that the cache does not have.
     ///
     /// # Errors
     /// As [`Tool::path`].

@@ -1,23 +1,23 @@
-//! What a request to a store is for, by method, path, query and headers. Start at [`Operation::of`].
+//! The operation of a request to a store, from method, path, query and headers. Start at [`Operation::of`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{Method, Request};
 
-/// The protocol of a request.
+/// The API that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// Azure's.
+    /// Azure Blob Storage.
     Azure,
-    /// Google's JSON.
+    /// Google's JSON API.
     Google,
-    /// S3's, and Google's XML, which is S3's for what is asked in it here.
+    /// S3, and Google's XML API, which is the same for the requests made here.
     S3,
 }
 
 impl Dialect {
-    /// By what only that protocol has.
+    /// The API, recognised by something only that API has.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         if request.headers().contains_key("x-ms-version") {
@@ -30,11 +30,11 @@ impl Dialect {
     }
 }
 
-/// Where Google's JSON protocol begins, and its uploads.
+/// Path prefixes of Google's JSON API and of its uploads.
 const JSON: &str = "/storage/v1/";
 const UPLOADS: &str = "/upload/storage/v1/";
 
-/// A kind of request, in the words of S3's API reference, Azure's and Google's.
+/// An operation, with the names of S3's, Azure's and Google's API references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     /// `GetObject`, `Get Blob`
@@ -70,7 +70,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// All, in the order of a table.
+    /// All operations, in the order of a table.
     pub(crate) const ALL: [Operation; 15] = [
         Operation::Get,
         Operation::Head,
@@ -89,7 +89,7 @@ impl Operation {
         Operation::Other,
     ];
 
-    /// Those that change something.
+    /// The operations that change something.
     pub(crate) const WRITES: &[Operation] = &[
         Operation::Put,
         Operation::Create,
@@ -101,7 +101,7 @@ impl Operation {
         Operation::BulkDelete,
     ];
 
-    /// The kind of a request to a bucket or container that is named in the path.
+    /// The operation of a request to a bucket or container that is named in the path.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         match Dialect::of(request) {
             Dialect::Azure => Self::of_azure(request),
@@ -110,7 +110,7 @@ impl Operation {
         }
     }
 
-    /// Account, container and name stand in the path.
+    /// The path holds account, container and name.
     fn of_azure<B>(request: &Request<B>) -> Self {
         let path = request.uri().path().trim_start_matches('/');
         let object = path.splitn(3, '/').nth(2).is_some_and(|name| !name.is_empty());
@@ -131,14 +131,14 @@ impl Operation {
         }
     }
 
-    /// A name is one component, its slashes encoded.
+    /// The object's name is one path segment, with its slashes encoded.
     fn of_google<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         let (upload, rest) = match (path.strip_prefix(UPLOADS), path.strip_prefix(JSON)) {
             (Some(rest), _) => (true, rest),
             (None, rest) => (false, rest.unwrap_or_default()),
         };
-        // `b`, the bucket, `o`, the name, and what is done to it.
+        // The path is `b`, the bucket, `o`, the object's name and the action.
         let words: Vec<&str> = rest.split('/').skip(2).collect();
         match (request.method(), upload, words.as_slice()) {
             (&Method::POST, true, ["o"]) => Self::Put,
@@ -176,7 +176,7 @@ impl Operation {
     }
 }
 
-/// Names and values of a query, as they stand.
+/// Names and values of a query, still encoded.
 fn pairs<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &str)> {
     let query = request.uri().query().unwrap_or_default();
     query
@@ -206,22 +206,22 @@ impl fmt::Display for Operation {
     }
 }
 
-/// How many requests of each kind.
+/// The number of requests of each operation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts(BTreeMap<Operation, usize>);
 
 impl Counts {
-    /// One more.
+    /// Counts one request.
     pub(super) fn add(&mut self, operation: Operation) {
         *self.0.entry(operation).or_default() += 1;
     }
 
-    /// How many of one kind.
+    /// The number of requests of one operation.
     pub(crate) fn of(&self, operation: Operation) -> usize {
         self.0.get(&operation).copied().unwrap_or_default()
     }
 
-    /// How many at all.
+    /// The number of all requests.
     pub(crate) fn total(&self) -> usize {
         self.0.values().sum()
     }
@@ -336,7 +336,7 @@ mod tests {
             ("POST", "/storage/v1/b/c/o/a%2Fdata/compose", Operation::Complete),
             ("POST", "/storage/v1/b/c/o/a/rewriteTo/b/c/o/b", Operation::Copy),
             ("GET", "/storage/v1/b/c", Operation::Other),
-            // In XML.
+            // Google's XML API.
             ("GET", "/c/a/data", Operation::Get),
             ("HEAD", "/c/a/data", Operation::Head),
             ("DELETE", "/c/a/data", Operation::Delete),

@@ -16,13 +16,13 @@ use super::program::{BUCKET, Program, secret};
 use crate::cache::Cache;
 use crate::npm;
 
-/// The protocol's version that the suite's own request speaks.
+/// The API version of the suite's own request.
 const VERSION: &str = "2023-11-03";
 
-/// How it is entered; no TLS, signatures checked.
+/// Address and credentials. Without TLS; signatures are checked.
 #[derive(Clone, Serialize)]
 pub struct Azure {
-    /// Scheme, host, port and account: Azurite has the account in the path.
+    /// Scheme, host, port and account, because Azurite has the account in the path.
     pub endpoint: String,
     /// The account.
     pub accountname: String,
@@ -43,7 +43,7 @@ impl Azure {
         }
     }
 
-    /// The section of a registry's file, for distribution's servers too.
+    /// The `storage` section of a server's file, valid for distribution too.
     pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> String {
         let Self {
             accountname,
@@ -89,7 +89,7 @@ impl Azure {
         })
     }
 
-    /// Creates the container, with the account's key: Azure Storage, "Authorize with Shared Key".
+    /// Creates the container with the account's key: Azure Storage, "Authorize with Shared Key".
     pub(super) async fn create_container(&self, client: &Client) -> Result<StatusCode> {
         let Self {
             accountname: account,

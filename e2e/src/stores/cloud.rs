@@ -1,8 +1,8 @@
-//! Amazon as far as a registry meets it, by moto: S3, STS, the metadata of machines and containers, in one process.
+//! Amazon's services that a registry uses, by moto: S3, STS, and the metadata of machines and containers, in one
+//! process.
 //!
-//! versitygw keeps the bytes of the suite's buckets; it knows no temporary credentials, and forgets how an object is to be
-//! encrypted and kept. Guarantees: signatures, tokens and their ends are checked (`e2e/tools/moto/cloud.py` says how).
-//! Start at [`Cloud::start`].
+//! versitygw knows no temporary credentials, and does not keep how an object is encrypted and stored. Guarantees:
+//! signatures, tokens and their expiry are checked (`e2e/tools/moto/cloud.py` says how). Start at [`Cloud::start`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,22 +22,22 @@ use crate::ports;
 use crate::python;
 use crate::wait::{Seen, wait_for};
 
-/// The role that is taken on by a token.
+/// The role that a web identity token assumes.
 pub(crate) const ROLE: &str = "arn:aws:iam::123456789012:role/registry";
 
 /// A running cloud, ended when it is dropped.
 pub(crate) struct Cloud {
-    /// Where it answers.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// Where it answers over TLS.
+    /// Its address with TLS.
     pub(crate) tls: SocketAddr,
-    /// The authority of its certificate.
+    /// The CA of its certificate, PEM.
     pub(crate) ca: String,
-    /// A file with the same.
+    /// A file with the CA.
     pub(crate) ca_file: PathBuf,
-    /// Keys that do not end.
+    /// An access key that does not expire.
     pub(crate) accesskey: String,
-    /// Their secret.
+    /// The secret of that key.
     pub(crate) secretkey: String,
     client: Client,
     _process: Child,
@@ -48,24 +48,24 @@ pub(crate) struct Cloud {
 pub(crate) struct S3Request {
     /// Its method.
     pub(crate) method: String,
-    /// Which object; empty for the bucket.
+    /// The object's key; empty for a request to the bucket.
     pub(crate) key: String,
-    /// The names in its query that are no part of the signature.
+    /// The names in its query that are not part of the signature.
     pub(crate) query: Vec<String>,
-    /// `headers` or `url`.
+    /// Where the signature is: `headers` or `url`.
     pub(crate) signed: String,
-    /// Those that say what becomes of an object, in lower case.
+    /// The headers about encryption and storage of the object, in lower case.
     pub(crate) headers: BTreeMap<String, String>,
-    /// Whose access key signed it, if that could be told.
+    /// The access key that signed it, if it is known.
     pub(crate) by: Option<String>,
-    /// The code of the error, if it was refused.
+    /// The error code, if it was refused.
     pub(crate) refused: Option<String>,
 }
 
-/// Temporary credentials that were given to somebody.
+/// Temporary credentials that were issued.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct IssuedCredentials {
-    /// Which way.
+    /// The source that issued them.
     pub(crate) how: String,
     /// The access key.
     pub(crate) key: String,
@@ -79,15 +79,15 @@ pub(crate) struct TemporaryCredentials {
     pub(crate) access_key_id: String,
     /// Its secret.
     pub(crate) secret_access_key: String,
-    /// The session.
+    /// The session token.
     pub(crate) token: String,
 }
 
 impl Cloud {
-    /// Starts it, moto installed first when the cache does not have it. Its log and its certificate lie in `folder`.
+    /// Starts it. moto is installed first when the cache does not have it. Log and certificate are in `folder`.
     ///
     /// # Errors
-    /// It cannot be installed, ends, or does not answer in time; what it printed is part of the error.
+    /// It cannot be installed, ends, or does not answer in time. The error holds its output.
     pub(crate) async fn start(cache: &Cache, folder: &Path) -> Result<Self> {
         let (python, program) = python::moto(cache, |_| ()).await?;
         let [address, tls] = [ports::free()?, ports::free()?];
@@ -102,7 +102,7 @@ impl Cloud {
         let program = Program {
             path: python,
             arguments: vec![
-                // Nothing is written beside the program.
+                // Keeps Python from writing compiled files next to the program.
                 "-B".to_owned(),
                 program.display().to_string(),
                 address.ip().to_string(),
@@ -148,8 +148,8 @@ impl Cloud {
         })
     }
 
-    /// The section of a registry's file for the part of the bucket below `root`, with more `keys`: over TLS, with the
-    /// authority named.
+    /// The `storage` section of a server's file for the objects below `root`, with more `keys`, over TLS and with the
+    /// CA.
     pub(crate) fn section(&self, root: &str, keys: &str) -> String {
         let Self { tls, ca_file, .. } = self;
         format!(
@@ -159,13 +159,13 @@ impl Cloud {
         )
     }
 
-    /// The keys that do not end, for [`Cloud::section`].
+    /// The keys that do not expire, for [`Cloud::section`].
     pub(crate) fn keys(&self) -> String {
         format!("accesskey: {}, secretkey: \"{}\"", self.accesskey, self.secretkey)
     }
 
-    /// Says what is expected from now on: `token` of a web identity or a container, `lifetime` of credentials in seconds,
-    /// `conditions` (`known`, `refused` or `ignored`).
+    /// Sets the expected `token` of a web identity or a container, the `lifetime` of credentials in seconds, and the
+    /// handling of `conditions` (`known`, `refused` or `ignored`).
     ///
     /// # Errors
     /// It does not answer.
@@ -176,7 +176,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// What HEAD says of each object, in lower case.
+    /// The headers of each object, as HEAD answers them, in lower case.
     ///
     /// # Errors
     /// It does not answer.
@@ -184,7 +184,7 @@ impl Cloud {
         self.ask("objects").await
     }
 
-    /// The requests to S3 since the last call of this.
+    /// The requests to S3 since the last call.
     ///
     /// # Errors
     /// It does not answer.
@@ -192,7 +192,7 @@ impl Cloud {
         self.ask("requests").await
     }
 
-    /// The credentials that were given since the last call of this.
+    /// The credentials that were issued since the last call.
     ///
     /// # Errors
     /// It does not answer.
@@ -200,7 +200,7 @@ impl Cloud {
         self.ask("given").await
     }
 
-    /// Temporary credentials for the suite to hand on.
+    /// Temporary credentials for the suite's own use.
     ///
     /// # Errors
     /// It does not answer.

@@ -13,18 +13,18 @@ use super::program::{BUCKET, Program};
 use crate::cache::Cache;
 use crate::tools::Tool;
 
-/// How it is entered.
+/// Address and credentials.
 #[derive(Clone, Serialize)]
 pub struct Gcs {
     /// Scheme, host and port; the XML API is at its root, the JSON API below `/storage/v1`.
     pub endpoint: String,
     /// The bucket, which exists.
     pub bucket: String,
-    /// A service account as Google hands them out.
+    /// A service account key as Google issues them.
     pub credentials: ServiceAccount,
 }
 
-/// The parts of a service account's key file that its readers need.
+/// The parts of a service account key that clients need.
 #[derive(Clone, Serialize)]
 pub struct ServiceAccount {
     r#type: &'static str,
@@ -35,7 +35,7 @@ pub struct ServiceAccount {
 
 impl Gcs {
     pub(super) fn new(address: SocketAddr) -> Result<Self> {
-        // Real: tokens and URLs are signed with it before anything is sent.
+        // The key is a real one, because clients sign tokens and URLs with it before they send anything.
         let key =
             KeyPair::generate_for(&PKCS_RSA_SHA256).context("cannot generate a service account's key")?;
         Ok(Self {
@@ -50,9 +50,9 @@ impl Gcs {
         })
     }
 
-    /// The section of a registry's file. `endpoint` is a key that distribution does not have.
+    /// The `storage` section of a server's file. Distribution does not have the key `endpoint`.
     pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> Result<String> {
-        // JSON is YAML.
+        // JSON is valid YAML.
         let credentials =
             serde_json::to_string(&self.credentials).context("a service account's key is no JSON")?;
         let bucket = &self.bucket;
@@ -81,7 +81,7 @@ impl Gcs {
             "filesystem",
             "-filesystem-root",
             &data,
-            // It tells XML requests, whose paths begin with the bucket, by the host they name.
+            // fake-gcs-server recognises XML requests, whose paths begin with the bucket, by their host.
             "-public-host",
             &public,
             "-log-level",

@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
-/// What the bucket or container of every store is called.
+/// The bucket or container of every store.
 pub const BUCKET: &str = "berth-test";
-/// How long a store may take to answer. Generous: the machine may be building beside us.
+/// Time limit for a store's first answer. Generous, because the machine may be busy.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// What to run, and in which environment.
+/// A program to run, with arguments and environment.
 pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) arguments: Vec<String>,
     pub(super) variables: Vec<(&'static str, String)>,
 }
 
-/// Starts a program that prints to `log` and ends with the caller's interest in it.
+/// Starts a program that writes to `log` and is killed when the result is dropped.
 pub(super) fn launch(program: &Program, log: &Path) -> Result<Child> {
     let output = std::fs::OpenOptions::new()
         .create(true)
@@ -37,7 +37,7 @@ pub(super) fn launch(program: &Program, log: &Path) -> Result<Child> {
         .with_context(|| format!("cannot run `{}`", program.path.display()))
 }
 
-/// Letters nobody guesses, for a key that is good for one run.
+/// A random key for one run.
 pub(super) fn secret() -> String {
     let bytes: [u8; 16] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

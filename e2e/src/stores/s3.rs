@@ -11,7 +11,7 @@ use super::program::{BUCKET, Program, secret};
 use crate::cache::Cache;
 use crate::tools::Tool;
 
-/// How it is entered; path style, no TLS, signatures checked.
+/// Address and credentials. Path style, without TLS; signatures are checked.
 #[derive(Clone, Serialize)]
 pub struct S3 {
     /// Scheme, host and port.
@@ -37,7 +37,7 @@ impl S3 {
         }
     }
 
-    /// The section of a registry's file, for distribution's servers too.
+    /// The `storage` section of a server's file, valid for distribution too.
     pub(super) fn section(&self, endpoint: SocketAddr, root: &str) -> String {
         let Self {
             region,
@@ -60,7 +60,7 @@ impl S3 {
         many_parts: bool,
         say: impl FnOnce(&str),
     ) -> Result<Program> {
-        // A folder below the root is a bucket.
+        // versitygw treats a folder below its root as a bucket.
         let bucket = data.join(&self.bucket);
         std::fs::create_dir_all(&bucket).with_context(|| format!("cannot make `{}`", bucket.display()))?;
         let address = address.to_string();
@@ -85,7 +85,7 @@ impl S3 {
         Ok(Program {
             path: Tool::VersityGw.path(cache, say).await?,
             arguments,
-            // By the environment: arguments are everybody's to read.
+            // The keys go through the environment, because every user can read a process's arguments.
             variables: vec![
                 ("ROOT_ACCESS_KEY", self.accesskey.clone()),
                 ("ROOT_SECRET_KEY", self.secretkey.clone()),
