@@ -1,7 +1,7 @@
-//! Artifacts, as oras and regctl push, attach, list and pull them.
+//! Artifacts: pushed, attached, listed and pulled by oras and regctl.
 //!
-//! Both read answers in their own way: oras follows `Link` headers of referrers and filters by `artifactType`; regctl asks
-//! for the referrers API first and compares types itself.
+//! The two clients read answers differently. oras follows the `Link` headers of referrers and filters by
+//! `artifactType`; regctl asks for the referrers API first and compares types itself.
 
 use std::fs;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::runner::Bench;
 use crate::server::ServerSetup;
 use crate::tools::Tool;
 
-/// A type with a plus, which a query may carry as it is or escaped.
+/// A media type with a plus, which a query may carry as it is or escaped.
 const SBOM: &str = "application/spdx+json";
-/// A type that is no lower-case one.
+/// A media type with capital letters.
 const REPORT: &str = "application/vnd.Example.Report.v1+json";
 
-/// What oras pushes and attaches, regctl lists and pulls, and the other way round.
+/// regctl lists and pulls what oras pushes and attaches, and the other way round.
 pub(super) async fn artifacts_go_round(bench: &Bench<'_>) -> Result<()> {
     let cache = Cache::open()?;
     let clients = Clients {
@@ -146,7 +146,7 @@ pub(super) async fn artifacts_go_round(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Two programs whose settings lie in a folder of the case.
+/// oras and regctl, with their settings in a folder of the case.
 struct Clients {
     oras: Exec,
     regctl: Exec,

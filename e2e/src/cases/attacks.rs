@@ -1,11 +1,11 @@
-//! Everything that a client can do to hold the server up, done to the real binary: how much memory it takes before, at the
-//! peak and after, and how long others wait meanwhile.
+//! Attacks on the real binary by a client that tries to hold the server up. Each is measured: the server's memory
+//! before, at the peak and after, and the waiting time of other clients meanwhile.
 //!
-//! Guarantees: each attack has a server and a folder of its own with the default limits; all of them run, and the table
-//! is printed, also when one takes too much; memory is asserted, time is only printed.
-//! Must not: attack anything but loopback, or go on when it is over.
-//! The ordinary run does the short form of each; `cargo xtask soak` the long one, by [`VARIABLE`]. To add one: a function in
-//! a file of `attacks/`, and a line in [`ATTACKS`]. Start at [`nobody_holds_the_server_up`].
+//! Guarantees: each attack has its own server and folder with the default limits. All of them run and the table is
+//! printed, even when one takes too much. Memory is asserted, time is only printed. Must not: attack anything but
+//! loopback, or go on after the case. The ordinary run does the short form of each attack; `cargo xtask soak` does
+//! the long one, by [`VARIABLE`]. To add one: a function in a file of `attacks/`, and a line in [`ATTACKS`]. Start at
+//! [`nobody_holds_the_server_up`].
 
 mod bodies;
 mod connections;
@@ -28,12 +28,12 @@ use monitor::AttackResult;
 
 use crate::runner::Bench;
 
-/// `long` for the numbers that were seen in the wild.
+/// The value `long` selects the numbers that were seen in the wild.
 pub const VARIABLE: &str = "BERTH_ATTACKS";
 
-/// What the server may hold at any moment of any attack.
+/// The most memory the server may have at any moment of any attack.
 const MEMORY_MAX: u64 = 150_000_000;
-/// No attack goes on for longer; one that does has stopped the server.
+/// Time limit for an attack. One that takes longer has stopped the server.
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// One way to hold the server up.
@@ -86,7 +86,7 @@ const ATTACKS: [Attack; 17] = [
     attack!("names of 121 levels, then the catalog", names::deep),
 ];
 
-/// Runs every attack, prints the table, and fails when one took too much memory or could not be made.
+/// Runs every attack and prints the table. Fails when one took too much memory or could not be made.
 pub(super) async fn nobody_holds_the_server_up(bench: &Bench<'_>) -> Result<()> {
     connections::raise_file_limit()?;
     let is_long = std::env::var(VARIABLE).is_ok_and(|value| value == "long");
@@ -100,7 +100,7 @@ pub(super) async fn nobody_holds_the_server_up(bench: &Bench<'_>) -> Result<()> 
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("it was not over after {DEADLINE:?}")),
         };
-        // Where the runner looks for the logs of a case that failed.
+        // The runner looks here for the logs of a case that failed.
         let _ = std::fs::rename(
             root.join("server.log"),
             bench.dir.join(format!("server-{number}.log")),

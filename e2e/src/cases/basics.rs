@@ -1,4 +1,4 @@
-//! The chain from end to end, once.
+//! The whole chain once, from a push to a running Pod.
 
 use anyhow::{Result, ensure};
 

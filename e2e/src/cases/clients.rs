@@ -1,4 +1,5 @@
-//! docker, the kubelet's containerd, skopeo and crane against one Registry: what one pushes the others pull, by the same digest.
+//! docker, the kubelet's containerd, skopeo and crane against one Registry. What one pushes, the others pull by the
+//! same digest.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -10,11 +11,11 @@ use crate::fixture::USER;
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
-/// What the Debian image must at least have: compressed bytes, and layers.
+/// The least compressed size of the Debian image; its least number of layers follows.
 const SIZE_MIN: i64 = 100_000_000;
 const LAYERS_MIN: usize = 3;
 
-/// A Debian image of several layers goes in by docker and comes out by the kubelet, skopeo and crane.
+/// docker pushes a Debian image of several layers; the kubelet, skopeo and crane pull it.
 pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "depot", |registry| registry).await?;
     let clients = context.clients();
@@ -55,7 +56,7 @@ pub(super) async fn a_debian_image_goes_round(context: &Context<'_>) -> Result<(
         "docker pushed {digest}, the kubelet ran {ran}"
     );
 
-    // Out by skopeo into a folder and in again under another name, then compared by crane.
+    // skopeo copies it into a folder and back under another name, then crane compares.
     let login = format!("{USER}:{}", target.registry.password);
     let here = format!("dir:{}", context.dir.join("copy").display());
     let copy = format!("{host}/copies/greeter:1");
@@ -116,8 +117,8 @@ pub(super) async fn a_pod_pushes_and_pulls(context: &Context<'_>) -> Result<()> 
         .await?;
     let bundle = object.data["status"]["tls"]["caConfigMap"].clone();
 
-    // What is pushed is the image's own busybox, as a tar that crane makes an image of.
-    // Another content for each address, so that neither finds what the other left.
+    // crane pushes a tar as an image. Its content differs for each address, so that neither finds what the other
+    // left.
     let script = format!(
         "set -e; cd /tmp; for host in {} {service}; do echo $host >address; tar -cf layer.tar address; \
          crane append --new_layer layer.tar --new_tag $host/pod/sample:1 >pushed; crane pull $host/pod/sample:1 out.tar; \
@@ -198,7 +199,7 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The 401 itself, with its challenge and the error's body.
+/// Checks the 401 itself, with its challenge and the error's body.
 async fn challenge(target: &ReadyRegistry<'_>, login: Option<&str>) -> Result<()> {
     let mut curl = target
         .context
@@ -224,7 +225,7 @@ async fn challenge(target: &ReadyRegistry<'_>, login: Option<&str>) -> Result<()
     Ok(())
 }
 
-/// A Pod without an `imagePullSecret` does not get the image, and says why.
+/// A Pod without an `imagePullSecret` does not get the image, and its status says why.
 async fn kubelet_is_refused(target: &ReadyRegistry<'_>, image: &str) -> Result<()> {
     let spec = json!({"containers": [{"name": "stranger", "image": image, "imagePullPolicy": "Always"}]});
     let pods = target.create_pod("stranger", spec).await?;

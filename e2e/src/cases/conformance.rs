@@ -1,4 +1,4 @@
-//! What the specification's own program says of the server, with every one of its switches on.
+//! The specification's own conformance program against the server, with all its switches on.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -9,29 +9,30 @@ use crate::runner::Bench;
 use crate::server::ServerSetup;
 use crate::tools::Tool;
 
-/// The versions of the specification that are asked for: the released one, and what its main branch adds.
+/// The tested versions of the specification: the released one, and the main branch.
 const VERSIONS: [&str; 2] = ["1.1", "dev"];
 
-/// The switches that are off by default at one of the two versions. Everything else is on by default at both.
+/// The switches that are off by default at one of the two versions. All others are on by default at both.
 const SWITCHES: [&str; 4] = [
     "OCI_API_BLOBS_DIGEST_HEADER",
     "OCI_API_BLOBS_UPLOAD_CANCEL",
     "OCI_API_MANIFESTS_DIGEST_HEADER",
     "OCI_API_MANIFESTS_TAG_PARAM",
 ];
-/// Manifests that name what was not pushed, and those with layers that lie elsewhere: their refusal is the default, as
-/// in distribution.
+/// Switches for manifests that name content which was not pushed, and for layers with external URLs. The server
+/// refuses both by default, as distribution does.
 const SPARSE: [&str; 2] = ["OCI_DATA_SPARSE", "OCI_DATA_NONDISTRIBUTABLE"];
-/// Where the program's layers lie that lie elsewhere.
+/// The pattern for the program's external URLs.
 const ELSEWHERE: &str = r"^https://store\.example\.com/";
 
-/// At both versions: everything but sparse manifests on a server as it comes, and everything on one that takes those.
+/// At both versions: all checks but sparse manifests on a server with default settings, and all checks on a server
+/// that accepts those.
 pub(super) async fn conformance(bench: &Bench<'_>) -> Result<()> {
     for (name, references) in [("default", None), ("any", Some("any"))] {
         for version in VERSIONS {
             let dir = bench.dir.join(format!("{name}-{version}"));
             std::fs::create_dir(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
-            // As in the configuration that registry:3 comes with.
+            // This is on in the configuration of registry:3's image.
             let mut setup = ServerSetup::new(&images::server_program(), &dir)?
                 .with("REGISTRY_STORAGE_DELETE_ENABLED", "true");
             if let Some(references) = references {
@@ -83,7 +84,7 @@ async fn check(dir: &std::path::Path, base: &reqwest::Url, version: &str, sparse
     Ok(counts)
 }
 
-/// What a JUnit file says of itself in its `testsuite` elements; a count of 0 is left out there. Checks behind a switch
+/// The counts in the `testsuite` elements of a JUnit file, where a count of 0 is left out. Checks behind a switch
 /// that is off count as disabled.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {

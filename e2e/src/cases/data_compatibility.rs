@@ -1,7 +1,7 @@
-//! One folder, several servers: what registry:2 or registry:3 wrote is served by ours, and the other way round.
+//! Several servers on one data folder: ours serves what registry:2 or registry:3 wrote, and the other way round.
 //!
-//! Each part starts real servers on one data folder, one after the other or beside each other, and compares what clients
-//! see. Start at [`SharedStore`]; `content` is what is written, `compare` what is compared.
+//! Each part starts real servers on one data folder, one after the other or together, and compares the answers. Start
+//! at [`SharedStore`]. `content` writes the content, `compare` compares the answers.
 
 mod collect;
 mod compare;
@@ -28,7 +28,7 @@ pub(super) use purge::abandoned_uploads_are_purged;
 pub(super) use referrers::referrers_of_another_server_are_seen;
 pub(super) use repair::{a_torn_blob_is_healed, old_manifests_are_served};
 
-/// What either server wrote the other serves with the same answers.
+/// Each server answers the same about content that another one wrote.
 pub(super) async fn trees_are_served_with_the_same_answers(bench: &Bench<'_>) -> Result<()> {
     DockerEngine::during(bench.dir, async |engine| serve_trees(bench, engine).await).await
 }

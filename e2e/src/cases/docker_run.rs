@@ -1,6 +1,6 @@
-//! The `docker run` lines people know from registry:2 and registry:3, with only the image's name changed.
+//! The `docker run` lines that people use with registry:2 and registry:3, with only the image's name changed.
 //!
-//! Each runs in the suite's own docker engine and is then used: an image is pushed to it and pulled back.
+//! Each line runs in a docker engine of the suite, then an image is pushed to the registry and pulled back.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::provider::Cluster;
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
-/// How long a container may take to answer. Generous: the machine may be busy.
+/// Time limit for a container's answer. Generous, because the machine may be busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// What either image may weigh at most, in bytes.
+/// The largest size of either image, in bytes.
 const IMAGE_MAX: u64 = 25_000_000;
 
 /// A docker engine, the image under test, and an image to push.
@@ -34,7 +34,7 @@ struct Container<'a> {
     id: String,
 }
 
-/// All the lines, one after the other: they want the same ports.
+/// All the lines one after the other, because they use the same ports.
 pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
     let (_, image) = context.cluster.images();
     let engine = DockerRun {
@@ -122,7 +122,7 @@ pub(super) async fn known_lines_work(context: &Context<'_>) -> Result<()> {
 }
 
 impl<'a> DockerRun<'a> {
-    /// `docker run -d <options> <image> <arguments>`; `{folder}` in an option is the case's own folder.
+    /// `docker run -d <options> <image> <arguments>`. `{folder}` in an option is the case's own folder.
     async fn run(&'a self, options: &[&str], arguments: &[&str]) -> Result<Container<'a>> {
         let folder = self
             .folder
@@ -146,12 +146,12 @@ impl<'a> DockerRun<'a> {
         self.clients().docker()
     }
 
-    /// Clients with a login store of the case's own.
+    /// Clients with logins of the case's own.
     fn clients(&self) -> Clients<'_> {
         Clients::new(self.cluster, self.folder)
     }
 
-    /// A password file made by the image itself, then a registry that asks for it.
+    /// A password file made by the image itself, and a registry that uses it.
     async fn password_file(&self) -> Result<usize> {
         let line = self
             .docker()
@@ -250,7 +250,8 @@ impl<'a> DockerRun<'a> {
         Ok(1)
     }
 
-    /// A configuration of one's own, as a file and as a folder, at the path of either version (ADR 0004), and as an argument.
+    /// A custom configuration, as a file and as a folder, at the path of either version (ADR 0004), and as an
+    /// argument.
     async fn mounted_configurations(&self) -> Result<usize> {
         let folder = self.folder.join("config");
         std::fs::create_dir_all(&folder)?;
@@ -283,7 +284,7 @@ impl<'a> DockerRun<'a> {
         Ok(count)
     }
 
-    /// The names one binary answers to, a graceful stop, and a configuration that cannot work.
+    /// The names of the binary, a graceful stop, and a configuration that cannot work.
     async fn names_and_exits(&self) -> Result<usize> {
         for command in [
             &["registry", "--version"][..],
@@ -328,7 +329,7 @@ impl<'a> DockerRun<'a> {
 }
 
 impl Container<'_> {
-    /// Waits for a status on a URL and gives the answer's head.
+    /// Waits until a URL answers with a status, and gives the answer's head.
     async fn answers(&self, curl: &[&str], status: &str) -> Result<String> {
         let request = self.engine.cluster.node(
             Exec::new("curl")
@@ -379,8 +380,8 @@ impl Container<'_> {
             .args(["tag", self.engine.sample, target])
             .success()
             .await?;
-        // The daemon tries https first and falls back by itself for localhost; a container that is not listening yet is
-        // waited for here, so that the push itself needs no retry.
+        // For localhost the daemon tries HTTPS first and falls back by itself. Waiting here until the container
+        // listens spares the push a retry.
         self.listens().await?;
         docker().args(["push", target]).success().await?;
         docker().args(["rmi", target]).success().await?;

@@ -1,7 +1,7 @@
-//! What an answer promises: through a kill at any system call, through a loss of power at any moment, and on a disk that
-//! takes no writes. `docs/storage.md` says it, and has the figures of these cases.
+//! The durability of acknowledged content: after a kill at any system call, after a loss of power at any moment, and
+//! on a disk that takes no writes. `docs/storage.md` describes it, with the figures of these cases.
 //!
-//! Start at [`kill`] for a real server that is killed, at [`power_loss`] for a disk that forgets.
+//! Start at [`kill`] for a real server that is killed, at [`power_loss`] for a disk that loses unsynced data.
 
 mod check;
 mod client;

@@ -1,4 +1,5 @@
-//! What lies between a client and the server: where TLS ends, which address answers name, how large and how slow a body may be.
+//! The way from a client to the server: where TLS ends, which address answers name, how large and how slow a body may
+//! be.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,11 +17,11 @@ use crate::runner::Context;
 
 const MIB: usize = 1024 * 1024;
 
-/// The prefix of the annotations ingress-nginx reads.
+/// The prefix of ingress-nginx's annotations.
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
-/// A push goes through the Ingress host and through the Service's name, with TLS ended at the Ingress and with TLS all the way; each
-/// client is sent on to the address it used.
+/// A push goes through the Ingress host and through the Service's name, with TLS ending at the Ingress and with TLS
+/// up to the server. Each client is sent to the address it used.
 pub(super) async fn edge_and_reencrypt(context: &Context<'_>) -> Result<()> {
     for (mode, inner) in [("Edge", "http"), ("Reencrypt", "https")] {
         let target = ReadyRegistry::ready(context, &mode.to_lowercase(), |registry| {
@@ -83,7 +84,8 @@ async fn start_by_service(target: &ReadyRegistry<'_>, service: &str) -> Result<S
     location.with_context(|| format!("no `Location` in\n{head}"))
 }
 
-/// nginx, configured as ingress-nginx would from the Ingress's annotations, takes a 100 MB layer; without them it answers 413.
+/// nginx takes a 100 MB layer when it is configured as ingress-nginx would do it from the Ingress's annotations.
+/// Without them it answers 413.
 pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "large", |registry| registry).await?;
     let ingresses: Api<Ingress> =
@@ -135,7 +137,7 @@ pub(super) async fn nginx_takes_a_large_layer(context: &Context<'_>) -> Result<(
     Ok(())
 }
 
-/// What ingress-nginx writes into a server block from the annotations this case looks at.
+/// The settings that ingress-nginx makes from the annotations this case uses.
 #[derive(Clone)]
 struct NginxSettings {
     body_size: String,
@@ -145,7 +147,7 @@ struct NginxSettings {
     protocol: String,
 }
 
-/// Starts nginx beside the cluster, pushes one layer through it in one request, and gives the answer's status.
+/// Starts nginx next to the cluster, pushes one layer through it in one request, and gives the answer's status.
 async fn push_through_nginx(
     target: &ReadyRegistry<'_>,
     settings: &NginxSettings,
@@ -194,12 +196,12 @@ async fn push_through_nginx(
         .success()
         .await
         .context("cannot stop nginx")?;
-    // A server that answers 413 closes before the client has sent everything, which curl may call an error of its own.
+    // A server that answers 413 closes before the client has sent everything. curl may report that as an error.
     let pushed = pushed?;
     Ok(pushed.stdout.trim().to_owned())
 }
 
-/// One layer, throttled to more than the 60 seconds after which proxies like to give up, goes through the Ingress controller.
+/// A layer that takes more than 60 seconds, the usual limit of proxies, goes through the Ingress controller.
 pub(super) async fn a_slow_layer_gets_through(context: &Context<'_>) -> Result<()> {
     const SIZE: usize = 9 * MIB;
     const RATE: &str = "100K";
@@ -233,7 +235,7 @@ pub(super) async fn a_slow_layer_gets_through(context: &Context<'_>) -> Result<(
     let status = curl.success().await?;
     let took = started.elapsed();
     ensure!(status == "201", "after {took:?}: {status}");
-    // The rate is the case's input, not a measurement: a faster push would have proven nothing.
+    // The rate is an input of the case, not a measurement. A faster push would have shown nothing.
     ensure!(
         took >= Duration::from_secs(80),
         "the layer was not throttled: {took:?}"

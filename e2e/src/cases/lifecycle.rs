@@ -1,4 +1,5 @@
-//! What happens to a Registry over time: created, used at once, its secrets rotated, its Pod killed, deleted and applied again.
+//! The life cycle of a Registry: created, used at once, its Secrets rotated, its Pod killed, deleted and applied
+//! again.
 
 use std::time::Duration;
 
@@ -17,16 +18,16 @@ use crate::wait::{Seen, wait_for};
 
 const MIB: usize = 1024 * 1024;
 
-/// How many Registries are pushed to the moment they are Ready.
+/// The number of Registries that get a push in the moment they are Ready.
 const READY_ROUNDS: usize = 20;
 
-/// How long the operator must be quiet.
+/// The time without a write by the operator.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// How long an image of the past may be seen by a Registry's Pod: the kubelet refreshes mounted Secrets about every minute.
+/// Time limit for a changed Secret to reach the Pod. The kubelet refreshes mounted Secrets about every minute.
 const MOUNT_LIMIT: Duration = Duration::from_secs(180);
 
-/// The very first push, through the Ingress, made in the moment a Registry says it is Ready, succeeds without a retry.
+/// The very first push through the Ingress, in the moment a Registry becomes Ready, succeeds without a retry.
 pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     for round in 0..READY_ROUNDS {
@@ -56,7 +57,7 @@ pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> 
     Ok(())
 }
 
-/// Deleted and applied again, a Registry serves the same digests under the same authority, with uploads still valid.
+/// Deleted and applied again, a Registry serves the same digests with the same CA, and uploads stay valid.
 pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "phoenix", |registry| registry).await?;
     let bytes = noise(21, 2 * MIB);
@@ -89,14 +90,14 @@ pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'
         repository.blob(&name).await? == bytes,
         "the blob read back differs"
     );
-    // The HTTP secret is the same, too: a session of the time before goes on.
+    // The HTTP secret is the same too: a session from before the deletion continues.
     let half = repository.append(&half, bytes.slice(MIB..)).await?;
     repository.finish(&half, &name).await?;
     context.note(format!("{name} with the same CA"));
     Ok(())
 }
 
-/// An upload whose server's Pod is killed goes on with the Pod that follows.
+/// An upload continues on the next Pod when the server's Pod is killed.
 pub(super) async fn a_killed_pods_upload_goes_on_with_its_successor(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "relay", |registry| registry).await?;
     let bytes = noise(22, 64 * MIB);
@@ -161,7 +162,7 @@ pub(super) async fn a_killed_pods_upload_goes_on_with_its_successor(context: &Co
     Ok(())
 }
 
-/// Whether the kubelet calls it ready.
+/// Whether the Pod's condition `Ready` is true.
 pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
@@ -172,11 +173,11 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// With nothing to do, the operator writes nothing: counted in the API server's audit log.
+/// The operator writes nothing when nothing changes, by the API server's audit log.
 pub(super) async fn a_quiet_minute_has_no_write(context: &Context<'_>) -> Result<()> {
     let _target = ReadyRegistry::ready(context, "quiet", |registry| registry).await?;
-    // What follows Ready (the Ingress's address, the last endpoint slice) has to have been seen first: a minute begins with the
-    // operator's last write, and has to be waited for because time itself is what is tested.
+    // Writes that follow Ready (the Ingress's address, the last endpoint slice) must be over first. The minute begins
+    // with the operator's last write, and is waited for because time itself is tested.
     let mut log = context.cluster.audit()?;
     let mut waited = Duration::ZERO;
     let mut quiet = Duration::ZERO;
@@ -190,7 +191,7 @@ pub(super) async fn a_quiet_minute_has_no_write(context: &Context<'_>) -> Result
         tokio::time::sleep(tick).await;
         (waited, quiet) = (waited + tick, quiet + tick);
         if !log.writes_by(OPERATOR)?.is_empty() {
-            // Writes while a Registry settles are its work; what may not be is a write that repeats.
+            // Writes while a Registry settles are expected. A repeated write is not.
             ensure!(
                 waited <= QUIET,
                 "still writing after {} s: {:?}",
@@ -205,10 +206,10 @@ pub(super) async fn a_quiet_minute_has_no_write(context: &Context<'_>) -> Result
     Ok(())
 }
 
-/// How the API server names the operator.
+/// The operator's user name in the audit log.
 const OPERATOR: &str = "system:serviceaccount:berth-system:berth-operator";
 
-/// A claim of somebody's own that only one node can mount gets one replica, and a sentence.
+/// An existing claim that only one node can mount gets one replica, and a sentence in the status.
 pub(super) async fn an_existing_claim_for_one_node_gets_one_replica(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "old-data", "namespace": namespace},
@@ -250,8 +251,8 @@ pub(super) async fn an_existing_claim_for_one_node_gets_one_replica(context: &Co
     Ok(())
 }
 
-/// A Secret that is missing, lacks its key or holds garbage is named in the status; when it is right the Registry follows, without
-/// a restart of anything.
+/// The status names a Secret that is missing, lacks its key or holds garbage. When the Secret is right the Registry
+/// follows without a restart.
 pub(super) async fn a_missing_secret_is_named_and_followed(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let registry = Registry::new(context.cluster, &namespace, "patient");
@@ -309,7 +310,7 @@ pub(super) async fn a_missing_secret_is_named_and_followed(context: &Context<'_>
     Ok(())
 }
 
-/// A rotated password file is followed by the running Pod; a broken one changes nothing for those who use the registry.
+/// The running Pod follows a rotated password file. A broken file changes nothing for users.
 pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "rotate", |registry| registry).await?;
     let pod = target
@@ -342,8 +343,8 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
             },
         )
         .await?;
-    // The server looks at its file when somebody logs in. Until the kubelet has brought the broken one, and after, the old
-    // password must do.
+    // The server reads its file when somebody logs in. The old password must work before and after the kubelet brings
+    // the broken file.
     let login = login(&target, &target.registry.password)?;
     wait_for(
         "the server to have seen the broken file",
@@ -382,7 +383,7 @@ pub(super) async fn a_rotated_password_is_followed_by_the_same_pod(context: &Con
     Ok(())
 }
 
-/// A login, printing the status it is answered.
+/// A login that prints the status of the answer.
 fn login(target: &ReadyRegistry<'_>, password: &str) -> Result<Exec> {
     let curl = target
         .curl()
@@ -392,7 +393,7 @@ fn login(target: &ReadyRegistry<'_>, password: &str) -> Result<Exec> {
         .stdin(format!("user = \"{USER}:{password}\"\n")))
 }
 
-/// Waits until a login is answered as expected: mounted Secrets arrive when the kubelet brings them.
+/// Waits until a login gets the expected answer, because the kubelet brings mounted Secrets later.
 async fn login_answers(target: &ReadyRegistry<'_>, password: &str, status: &str) -> Result<()> {
     let curl = login(target, password)?;
     wait_for(

@@ -1,4 +1,5 @@
-//! A Registry of several replicas on a bucket, whose store runs in the cluster too: replicas come and go, pushes do not fail.
+//! A Registry of several replicas on a bucket, with the store in the cluster too. Pushes do not fail while replicas
+//! come and go.
 
 mod pushers;
 mod store;
@@ -20,15 +21,17 @@ use crate::wait::{Seen, wait_for};
 use pushers::{Pushed, push_during};
 use store::Store;
 
-/// Replicas behind one Service.
+/// The number of replicas behind one Service.
 const REPLICAS: usize = 3;
-/// From a change, or a kill, to as many ready Pods as asked for. Generous: the machine pushes and compiles meanwhile.
+/// Time limit from a change, or a kill, to the wanted number of ready Pods. Generous, because the machine is busy
+/// meanwhile.
 const ROLL_LIMIT: Duration = Duration::from_secs(300);
 /// The folder in the bucket.
 const PREFIX: &str = "deck/two";
 
-/// crane, skopeo and docker push fresh images without a pause while the Deployment is rolled, and again while a Pod is killed. In
-/// the first part no client may need a second try; in the second each may have those it makes by itself. Every image then verifies.
+/// crane, skopeo and docker push new images without a pause while the Deployment is rolled, and again while a Pod is
+/// killed. In the first part no client may need a retry; in the second each may make its own retries. Every image
+/// then verifies.
 pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
@@ -69,8 +72,8 @@ pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'
     Ok(())
 }
 
-/// A second Registry on the first one's folder does not serve, and says whose the folder is; the first goes on. In a folder of its own it
-/// serves. Deleted and applied again the first is the same owner.
+/// A second Registry on the first one's folder does not serve, and its status names the owner of the folder; the
+/// first goes on. In a folder of its own the second serves. Deleted and applied again, the first is still the owner.
 pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
@@ -118,8 +121,8 @@ pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Co
     Ok(())
 }
 
-/// The server's own words about a bucket that is not there, and about keys the store does not take, are in the status; a corrected
-/// Secret is followed without a hand on anything else.
+/// The status holds the server's own text about a missing bucket, and about keys that the store refuses. A corrected
+/// Secret is followed without further action.
 pub(super) async fn a_store_that_refuses_is_told_and_followed(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
@@ -143,7 +146,7 @@ pub(super) async fn a_store_that_refuses_is_told_and_followed(context: &Context<
     Ok(())
 }
 
-/// Waits until the Registry is not Ready for a reason that names these words; gives the sentence.
+/// Waits until the Registry is not Ready for a reason that contains these texts. Gives the message.
 async fn refused(context: &Context<'_>, registry: &Registry, words: &[&str]) -> Result<String> {
     let what = format!("the status of `{}` to say why", registry.name);
     registry
@@ -160,7 +163,7 @@ async fn refused(context: &Context<'_>, registry: &Registry, words: &[&str]) -> 
         .await
 }
 
-/// Names of the Pods that are ready.
+/// The names of the ready Pods.
 async fn pods(target: &ReadyRegistry<'_>) -> Result<BTreeSet<String>> {
     let pods = target.server_pods().await?;
     Ok(pods
@@ -170,7 +173,7 @@ async fn pods(target: &ReadyRegistry<'_>) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// Changes the configuration and waits until every Pod is another one.
+/// Changes the configuration and waits until every Pod is replaced.
 async fn roll(target: &ReadyRegistry<'_>, before: &BTreeSet<String>) -> Result<()> {
     let changed = target.registry.clone().with("/log", json!({"level": "Debug"}));
     changed.apply_object(target.context.cluster).await?;
@@ -186,7 +189,7 @@ async fn roll(target: &ReadyRegistry<'_>, before: &BTreeSet<String>) -> Result<(
     changed.ready(target.context.cluster).await.map(drop)
 }
 
-/// Kills a Pod without a grace and waits for the one that takes its place.
+/// Kills a Pod without a grace period and waits for its replacement.
 async fn kill_one(target: &ReadyRegistry<'_>) -> Result<()> {
     let victim = pods(target).await?.pop_first().context("no Pod is ready")?;
     let api: Api<Pod> = Api::namespaced(target.context.cluster.client().await?, &target.registry.namespace);
@@ -208,7 +211,7 @@ async fn kill_one(target: &ReadyRegistry<'_>) -> Result<()> {
     .await
 }
 
-/// crane fetches the image and hashes its manifest, its configuration and its layers.
+/// crane fetches the image and hashes its manifest, configuration and layers.
 async fn verify(target: &ReadyRegistry<'_>, pushed: &Pushed) -> Result<()> {
     let by_digest = format!("{}@{}", pushed.repository, pushed.digest);
     let crane = || target.context.clients().crane(&target.ca_file);

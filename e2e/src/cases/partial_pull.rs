@@ -1,5 +1,5 @@
-//! A partial pull: of an image in the zstd:chunked form a client that has an earlier one asks for the changed files alone,
-//! as several ranges of a layer in one request.
+//! A partial pull: a client that has an earlier image in the zstd:chunked format asks only for the changed files, as
+//! several ranges of a layer in one request.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::ServerSetup;
 
-/// How many files the layer has, and how many bytes each.
+/// The number of files in the layer; the size of each follows.
 const FILES: u64 = 60;
 const FILE: usize = 120_000;
-/// The files of the second image that differ; not neighbours, so that several ranges are needed.
+/// The files that differ in the second image. They are not neighbours, so several ranges are needed.
 const CHANGED: [u64; 3] = [3, 17, 42];
 
 /// skopeo pushes two images that differ in three files of sixty, and pulls both into one storage.
@@ -54,7 +54,7 @@ pub(super) async fn only_what_changed_is_pulled(bench: &Bench<'_>) -> Result<()>
         .success()
         .await?;
     }
-    // The access log has the bytes of each answer: `"GET … HTTP/1.1" 206 360991 …`.
+    // The access log has the length of each answer: `"GET … HTTP/1.1" 206 360991 …`.
     let log = fs::read_to_string(bench.dir.join("server.log")).context("the server has no log")?;
     let parts: Vec<u64> = log
         .lines()
@@ -64,7 +64,7 @@ pub(super) async fn only_what_changed_is_pulled(bench: &Bench<'_>) -> Result<()>
             (status == "206").then(|| rest.split(' ').next()?.parse().ok())?
         })
         .collect();
-    // For each image the table of the layer's files, then the files.
+    // skopeo gets two ranges for each image: the table of the layer's files, then the files.
     let [_, whole, _, changed] = parts.as_slice() else {
         anyhow::bail!("skopeo got these parts: {parts:?}\n{log}");
     };

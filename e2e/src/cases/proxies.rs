@@ -1,7 +1,7 @@
 //! The server behind nginx, HAProxy and Traefik as people run them: plain HTTP inside, TLS outside.
 //!
-//! Every answer is looked at for an inner host or a fall back to http; crane and skopeo push and pull; a large, a slow and
-//! an interrupted upload come through. Start at [`prove`].
+//! No answer may name an inner host or fall back to http. crane and skopeo push and pull; a large, a slow and an
+//! interrupted upload succeed. Start at [`prove`].
 
 mod proxied_server;
 mod unusual;
@@ -34,7 +34,7 @@ async fn prove(server: &ProxiedServer<'_>, config: &ProxyConfig) -> Result<()> {
     Ok(())
 }
 
-/// nginx as distribution's instructions have it, and a server that is told which proxy to believe.
+/// nginx configured by distribution's instructions, and a server that is told which proxy to trust.
 pub(super) async fn behind_nginx(bench: &Bench<'_>) -> Result<()> {
     let server = ProxiedServer::new(bench, |setup, _| {
         setup.with("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.1]")
@@ -46,7 +46,7 @@ pub(super) async fn behind_nginx(bench: &Bench<'_>) -> Result<()> {
     strangers_are_not_believed(&server).await
 }
 
-/// Somebody who reaches the server beside the proxy cannot choose what it says or logs.
+/// A client that reaches the server without the proxy cannot choose the URLs in answers or the address in the log.
 async fn strangers_are_not_believed(server: &ProxiedServer<'_>) -> Result<()> {
     let url = format!("http://{}/v2/stranger/blobs/uploads/", server.inner);
     let forged = [
@@ -81,7 +81,7 @@ async fn strangers_are_not_believed(server: &ProxiedServer<'_>) -> Result<()> {
     Ok(())
 }
 
-/// nginx asks for a password of its own and speaks to a unix socket; the server asks for none and ignores what it gets.
+/// nginx asks for its own password and uses a unix socket. The server asks for none and ignores the login it gets.
 pub(super) async fn behind_nginx_with_its_own_password(bench: &Bench<'_>) -> Result<()> {
     let mut socket = None;
     let mut server = ProxiedServer::new(bench, |setup, _| {
@@ -111,7 +111,7 @@ pub(super) async fn behind_nginx_with_its_own_password(bench: &Bench<'_>) -> Res
     let config = server.edge.nginx(&http, &block)?;
     let proxy = config.start(&server.http, "/v2/").await?;
     let host = server.edge.host();
-    // Without the password it is nginx that answers.
+    // Without the password nginx itself answers.
     let refused = server.clients.crane().args(["catalog", &host]).output().await?;
     ensure!(
         !refused.status.success() && refused.all().contains("401"),
@@ -130,7 +130,7 @@ pub(super) async fn behind_nginx_with_its_own_password(bench: &Bench<'_>) -> Res
     Ok(())
 }
 
-/// HAProxy: TLS, whoever comes without it is sent there.
+/// HAProxy with TLS; clients without TLS are redirected.
 pub(super) async fn behind_haproxy(bench: &Bench<'_>) -> Result<()> {
     let server = ProxiedServer::new(bench, |setup, _| setup).await?;
     let config = server.edge.haproxy(&format!(
@@ -145,7 +145,7 @@ pub(super) async fn behind_haproxy(bench: &Bench<'_>) -> Result<()> {
     plain_is_sent_to_tls(&server).await?;
     proxy.kill().await?;
 
-    // The same edge with the standard's header in place of the usual ones.
+    // The same proxy with the standard header `Forwarded` in place of the usual ones.
     let config = server.edge.haproxy(&format!(
         "frontend edge\n    bind 127.0.0.1:{{tls}} ssl crt {{pem}}\n    \
          http-request set-header Forwarded 'for=\"%[src]\";proto=https;host=\"%[req.hdr(host)]\"'\n    \
@@ -160,7 +160,7 @@ pub(super) async fn behind_haproxy(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Traefik with its file provider, which sends every header there is.
+/// Traefik with its file provider, which sets all the usual headers.
 pub(super) async fn behind_traefik(bench: &Bench<'_>) -> Result<()> {
     let server = ProxiedServer::new(bench, |setup, _| setup).await?;
     let config = server
@@ -172,7 +172,7 @@ pub(super) async fn behind_traefik(bench: &Bench<'_>) -> Result<()> {
     plain_is_sent_to_tls(&server).await
 }
 
-/// Without TLS a client is redirected, and then served.
+/// A client without TLS is redirected, and then served.
 async fn plain_is_sent_to_tls(server: &ProxiedServer<'_>) -> Result<()> {
     let url = format!("http://localhost:{}/v2/", server.edge.plain);
     let curl = server.clients.curl().args(["--write-out", " %{http_code}", &url]);

@@ -1,4 +1,4 @@
-//! A Registry that is Ready, with what a case needs to use it. Start at [`ReadyRegistry::ready`].
+//! A Registry that is Ready, with all that a case needs to use it. Start at [`ReadyRegistry::ready`].
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::protocol::Repository;
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
-/// How long a Pod may take to end. Generous: the machine may be busy.
+/// Time limit for a Pod to end. Generous, because the machine may be busy.
 pub(super) const POD_LIMIT: Duration = Duration::from_secs(180);
 
 /// One Registry in a namespace of the case's own, trusted by docker and the nodes.
 pub(super) struct ReadyRegistry<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) registry: Registry,
-    /// The public certificate of its authority.
+    /// The certificate of its CA.
     pub(super) ca: String,
-    /// A file with the same.
+    /// A file with the CA.
     pub(super) ca_file: PathBuf,
 }
 
@@ -63,12 +63,12 @@ impl<'a> ReadyRegistry<'a> {
         Ok(Url::parse(&format!("https://{}/", self.registry.host))?)
     }
 
-    /// The Service's name and port, as other Pods know it.
+    /// The Service's name and port, for other Pods.
     pub(super) fn service(&self) -> String {
         format!("{}.{}.svc:5000", self.registry.name, self.registry.namespace)
     }
 
-    /// One of its repositories, spoken to by hand through the Ingress.
+    /// A client of one of its repositories, through the Ingress.
     pub(super) fn repository(&self, name: &str) -> Result<Repository> {
         let address = SocketAddr::new(self.context.cluster.ingress_address(), 443);
         let client = reqwest::Client::builder()
@@ -88,7 +88,7 @@ impl<'a> ReadyRegistry<'a> {
             .arg(format!("--namespace={}", self.registry.namespace))
     }
 
-    /// curl on the node, trusting its authority, logged in; the password goes by standard input.
+    /// curl on the node, trusting its CA and logged in. The password goes through standard input.
     pub(super) fn curl(&self) -> Exec {
         self.context
             .clients()
@@ -98,7 +98,7 @@ impl<'a> ReadyRegistry<'a> {
             .stdin(format!("user = \"{USER}:{}\"\n", self.registry.password))
     }
 
-    /// docker's small sample image under a name of this Registry, docker logged in.
+    /// Gives docker's small sample image a name in this Registry and logs docker in.
     pub(super) async fn sample(&self, repository: &str) -> Result<String> {
         let clients = self.context.clients();
         clients.load_first_images().await?;
@@ -114,7 +114,7 @@ impl<'a> ReadyRegistry<'a> {
         Ok(reference)
     }
 
-    /// Runs a Pod that PodSecurity `restricted` admits to its end; gives it back with what it printed.
+    /// Runs a Pod that PodSecurity `restricted` admits until it ends. Gives the Pod and its output.
     pub(super) async fn run_pod(&self, name: &str, mut spec: Value) -> Result<(Pod, String)> {
         let log = async || {
             self.kubectl()
@@ -155,7 +155,7 @@ impl<'a> ReadyRegistry<'a> {
         ))
     }
 
-    /// The Pods of the Registry itself, those on their way out left aside.
+    /// The Pods of the Registry itself, without those that are being deleted.
     pub(super) async fn server_pods(&self) -> Result<Vec<Pod>> {
         let object = self
             .registry
@@ -178,7 +178,7 @@ impl<'a> ReadyRegistry<'a> {
     }
 }
 
-/// A Pod's spec with what PodSecurity `restricted` asks for.
+/// A Pod's spec with the settings that PodSecurity `restricted` requires.
 pub(super) fn restricted(mut spec: Value) -> Result<Value> {
     spec["automountServiceAccountToken"] = false.into();
     spec["enableServiceLinks"] = false.into();
@@ -194,7 +194,8 @@ pub(super) fn restricted(mut spec: Value) -> Result<Value> {
     Ok(spec)
 }
 
-/// busybox with one program more, called `name`, where docker and the kubelet find it; gives the image's name.
+/// Builds an image of busybox and one more program, called `name`, for docker and the kubelet. Gives the image's
+/// name.
 pub(super) async fn image_with(context: &Context<'_>, program: &Path, name: &str) -> Result<String> {
     let clients = context.clients();
     clients.load_first_images().await?;
@@ -217,7 +218,7 @@ pub(super) async fn image_with(context: &Context<'_>, program: &Path, name: &str
     Ok(image)
 }
 
-/// Compares, telling both sides.
+/// Compares two values. The error shows both.
 #[track_caller]
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, got: &T) -> Result<()> {
     ensure!(expected == got, "{what}\nexpected: {expected:?}\ngot: {got:?}");

@@ -1,4 +1,4 @@
-//! One server process: what it keeps when it is killed, how much memory it takes.
+//! One server process: what it keeps after a kill, and how much memory it takes.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -11,10 +11,10 @@ use crate::server::ServerSetup;
 
 const MIB: usize = 1024 * 1024;
 
-/// The bound the issue of the first release set for a push of any size.
+/// The largest memory for a push of any size, set for the first release.
 const PEAK_MEMORY_MAX: u64 = 64 * MIB as u64;
 
-/// PATCH 64 MiB, kill in the middle, restart, ask, send the rest, finish.
+/// PATCH of 64 MiB, a kill in the middle, a restart, the rest of the bytes.
 pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()> {
     let setup = ServerSetup::new(&images::server_program(), bench.dir)?;
     let bytes = noise(7, 64 * MIB);
@@ -30,7 +30,7 @@ pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()
     let second = setup.start().await?;
     let repository = second.repository("crash/upload");
     let session = repository.status(&session).await?;
-    // The rest may have been in a socket's buffer, never more than was sent.
+    // The rest may have been in a socket's buffer. More than was sent is never kept.
     ensure!(
         session.received > MIB,
         "only {} bytes of 40 MiB were kept",
@@ -60,7 +60,7 @@ pub(super) async fn a_killed_upload_is_continued(bench: &Bench<'_>) -> Result<()
     Ok(())
 }
 
-/// What 201 and 202 acknowledged is there after a kill that comes right behind the answer.
+/// Content acknowledged by 201 and 202 is kept when a kill follows right after the answer.
 pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     const ROUNDS: u64 = 20;
     let setup = ServerSetup::new(&images::server_program(), bench.dir)?;
@@ -97,14 +97,14 @@ pub(super) async fn a_kill_behind_the_answer_loses_nothing(bench: &Bench<'_>) ->
     Ok(())
 }
 
-/// A 2 GiB push, measured by the kernel.
+/// A 2 GiB push. The kernel measures the memory.
 pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     const SIZE: u64 = 2 << 30;
     let running = ServerSetup::new(&images::server_program(), bench.dir)?
         .start()
         .await?;
     let base = running.base().clone();
-    // A sparse file: what is sent is zeros, which the server has no way to treat better than noise.
+    // A sparse file: it is sent as zeros, and the server cannot treat zeros better than random bytes.
     let source = bench.dir.join("layer");
     std::fs::File::create(&source)?.set_len(SIZE)?;
     let sum = Exec::new("sha256sum").arg(&source).success().await?;
@@ -163,7 +163,7 @@ pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Thousands of requests, three servers, and the reviewed list of what may differ.
+/// Compares the answers to thousands of requests with those of the peers, by the reviewed list of differences.
 pub(super) async fn answers_are_the_peers(bench: &Bench<'_>) -> Result<()> {
     for note in differential::run(bench.dir).await? {
         bench.note(note);

@@ -31,20 +31,20 @@ pub(super) use replicas::{three_on_one_bucket, three_on_one_folder};
 
 const KIB: usize = 1024;
 
-/// How long a server may take until it has said everywhere that it is there.
+/// Time limit for a server to write its heartbeat into the store.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Nine layers of 64 KiB and one of 40 MiB.
+/// The sizes of the image's layers: nine of 64 KiB and one of 40 MiB.
 const LAYERS: [usize; 10] = {
     let mut sizes = [64 * KIB; 10];
     sizes[9] = 40 * KIB * KIB;
     sizes
 };
 
-/// What is done with the image.
+/// The steps that are counted.
 const STEPS: [&str; 3] = ["push", "pull after a restart", "pull again"];
 
-/// Who is counted on which store, and the most requests ours may make in each of [`STEPS`].
+/// A store, the peer to compare with, and the most requests ours may make in each of [`STEPS`].
 struct Count {
     kind: stores::StoreKind,
     redirect: bool,
@@ -71,8 +71,8 @@ const COUNTS: [Count; 4] = [
         peer: Some(ServerKind::V3),
         most: [64, 26, 13],
     },
-    // registry:3 uploads to Google's own address, whatever it is configured with. What is removed there is removed one
-    // by one.
+    // registry:3 uploads to Google's own address whatever is configured, so there is no peer. On this store objects
+    // are deleted one by one.
     Count {
         kind: stores::StoreKind::Gcs,
         redirect: false,
@@ -81,8 +81,8 @@ const COUNTS: [Count; 4] = [
     },
 ];
 
-/// A fresh image is pushed, pulled after a restart, and pulled once more; all requests to the store are counted: with
-/// every byte going through the server, and with clients sent to the store for blobs.
+/// A new image is pushed, pulled after a restart, and pulled once more. All requests to the store are counted, once
+/// with all bytes going through the server, and once with clients redirected to the store for blobs.
 pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
     let cache = Cache::open()?;
     for row in COUNTS {
@@ -118,7 +118,7 @@ pub(super) async fn requests_are_counted(bench: &Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The requests of each of [`STEPS`], on a store of its own.
+/// Counts the requests of each of [`STEPS`], on a store of its own.
 async fn count(
     bench: &Bench<'_>,
     cache: &Cache,
@@ -144,7 +144,7 @@ async fn count(
 
     let start = async || -> Result<Server> {
         let running = server.start(cache, &root, &settings).await?;
-        // What a server does when it starts is not what a push costs. The last of it is ours to give a sign.
+        // The requests of a server's start are not part of a push. The last of them, with ours, is the heartbeat.
         let signs = usize::from(server == ServerKind::Ours);
         wait_for("the server's sign in its store", LIMIT, async || {
             let seen = relay.seen_of(Operation::Put);
@@ -177,7 +177,7 @@ async fn count(
     Ok([push, cold, warm])
 }
 
-/// One line for each kind of request, registry:3's beside ours for each step where it can be counted.
+/// One line for each operation, with registry:3's numbers before ours where they can be counted.
 fn table(peer: Option<&[Counts; 3]>, ours: &[Counts; 3]) -> Vec<String> {
     let mut head = format!("{:<18}", "");
     for step in STEPS {

@@ -1,7 +1,7 @@
-//! What is asked: worlds of their own configuration, each with requests in their order.
+//! The corpus: series of requests, each with its own configuration.
 //!
-//! To add a request, find the file of its noun in `corpus/` and a scenario there; use a repository of the scenario's own, so
-//! that what one server has more than another cannot show elsewhere. Start at [`series`].
+//! To add a request, find the file of its noun in `corpus/` and a scenario in it. Use a repository of the scenario's
+//! own, so that content of one server alone does not show elsewhere. Start at [`series`].
 
 use std::path::Path;
 
@@ -24,13 +24,13 @@ mod uploads;
 /// The password of the only user.
 const PASSWORD: &str = "open sesame";
 
-/// Three servers, started once per phase on folders that stay.
+/// A series of phases. The three servers are started once per phase, on folders that stay.
 pub(super) struct Series {
     pub(super) name: &'static str,
     pub(super) phases: Vec<Phase>,
 }
 
-/// A configuration, and what is asked under it.
+/// A configuration, and the requests under it.
 pub(super) struct Phase {
     pub(super) settings: Settings,
     pub(super) script: Script,
@@ -44,7 +44,7 @@ impl Series {
         }
     }
 
-    /// With a phase more.
+    /// Adds a phase.
     fn then(mut self, settings: Settings, fill: impl FnOnce(&mut Script)) -> Self {
         let mut script = Script::default();
         fill(&mut script);
@@ -53,7 +53,7 @@ impl Series {
     }
 }
 
-/// All worlds; files they are configured with are written to `dir`.
+/// All series. Files for their configuration are written to `dir`.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -15,7 +15,7 @@ use crate::server::{Server, Settings};
 const MANIFEST_SIZE: usize = 4 << 20;
 const LARGE: usize = 32 << 20;
 
-/// Manifests of which all comes but the last byte.
+/// Manifests that are sent without their last byte.
 pub(super) async fn stalled_manifests(context: &AttackContext<'_>) -> Result<AttackResult> {
     let server = context.setup()?.start().await?;
     let address = server.address()?;
@@ -41,7 +41,7 @@ pub(super) async fn stalled_manifests(context: &AttackContext<'_>) -> Result<Att
     monitor.end(format!("{clients} clients"), Vec::new()).await
 }
 
-/// Where a new upload session is.
+/// The location of a new upload session.
 async fn session(server: &Server) -> Result<String> {
     let started = ask(server.address()?, "POST", "/v2/a/blobs/uploads/", &[], b"").await?;
     let started = started.is(&[202])?;
@@ -50,7 +50,7 @@ async fn session(server: &Server) -> Result<String> {
     Ok(format!("/v2/{path}"))
 }
 
-/// PATCHes that send 600 kB and nothing more, and others that come to a session which one of them holds.
+/// PATCHes that stop after 600 kB, and others that come to a session one of them holds.
 pub(super) async fn stalled_patches(context: &AttackContext<'_>) -> Result<AttackResult> {
     let server = context.setup()?.start().await?;
     let address = server.address()?;
@@ -100,7 +100,7 @@ pub(super) async fn stalled_patches(context: &AttackContext<'_>) -> Result<Attac
     monitor.end(note, Vec::new()).await
 }
 
-/// Nobody logged in, and everybody sends.
+/// Clients without a login that send a body.
 pub(super) async fn without_login(context: &AttackContext<'_>) -> Result<AttackResult> {
     let users = context.root.join("users");
     std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("right", 5)?))?;
@@ -112,7 +112,7 @@ pub(super) async fn without_login(context: &AttackContext<'_>) -> Result<AttackR
     early(context, &server, "/v2/a/blobs/uploads/", "POST", 401).await
 }
 
-/// A manifest that is too large, said before it is sent.
+/// A manifest whose announced length is too large.
 pub(super) async fn too_large(context: &AttackContext<'_>) -> Result<AttackResult> {
     let server = context.setup()?.start().await?;
     early(context, &server, "/v2/a/manifests/latest", "PUT", 413).await

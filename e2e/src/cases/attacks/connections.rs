@@ -11,10 +11,10 @@ use super::http1::{ask_on, connect};
 use super::monitor::{AttackResult, Monitor};
 use super::tree::{EMPTY, Tree};
 
-/// How long the server may take to let one more in.
+/// Time limit for the server to accept one more connection.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The attacker needs as many files as it has connections.
+/// Raises the limit of open files, because the attacker needs one per connection.
 pub(super) fn raise_file_limit() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -25,7 +25,8 @@ pub(super) fn raise_file_limit() -> Result<()> {
     setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
 }
 
-/// A server with few files is asked by one who came before 400 idle ones, and one without that limit holds 2,000.
+/// A client that connected before 400 idle connections asks a server with few files. A server without that limit
+/// holds 2,000 idle connections.
 pub(super) async fn idle(context: &AttackContext<'_>) -> Result<AttackResult> {
     let few = context.root.join("few");
     std::fs::create_dir(&few)?;
@@ -46,7 +47,7 @@ pub(super) async fn idle(context: &AttackContext<'_>) -> Result<AttackResult> {
             "256 files: one who was let in is answered {}",
             answer.status
         )),
-        // Idle itself until then, it may have been closed to make room; then it comes again.
+        // The first client was idle too, so its connection may have been closed to make room. It connects again.
         Err(_) => match ask_on(connect(address).await?, "GET", &path, &[], b"").await {
             Ok(answer) if answer.status == 200 => {}
             Ok(answer) => faults.push(format!(
@@ -76,7 +77,7 @@ pub(super) async fn idle(context: &AttackContext<'_>) -> Result<AttackResult> {
     monitor.end(note, faults).await
 }
 
-/// As many connections as the server takes.
+/// Opens as many connections as the server takes.
 async fn crowd(address: SocketAddr, number: usize) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for _ in 0..number {

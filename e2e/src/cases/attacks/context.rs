@@ -1,4 +1,4 @@
-//! What an attack works with: a folder, the server to attack, and how much of everything.
+//! The context of an attack: a folder, the server to attack, and the size of the attack.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use anyhow::Result;
 use crate::images;
 use crate::server::ServerSetup;
 
-/// What an attack works with.
+/// The context of an attack.
 pub(super) struct AttackContext<'a> {
-    /// A folder of its own.
+    /// The attack's own folder.
     pub(super) root: &'a Path,
     pub(super) is_long: bool,
 }
 
 impl AttackContext<'_> {
-    /// How many of something.
+    /// The short or the long number.
     pub(super) fn number(&self, short: usize, long: usize) -> usize {
         match self.is_long {
             true => long,
@@ -24,7 +24,7 @@ impl AttackContext<'_> {
         }
     }
 
-    /// How long something that lasts goes on.
+    /// The duration of something that lasts.
     pub(super) fn hold(&self) -> Duration {
         match self.is_long {
             true => Duration::from_secs(15),

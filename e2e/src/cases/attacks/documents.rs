@@ -1,4 +1,4 @@
-//! Manifests, tags and referrers that are few requests to make and much work to answer.
+//! Manifests, tags and referrers that take few requests to make and much work to answer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::tree::{EMPTY, MANIFEST, Tree, manifest, subject};
 use crate::protocol::digest;
 use crate::server::Settings;
 
-/// What an error may say, and still be read.
+/// The largest error that is still readable.
 const ERROR_MAX: usize = 16 * 1024;
 
 async fn push(address: SocketAddr, reference: &str, bytes: &[u8]) -> Result<Answer> {
@@ -32,14 +32,14 @@ async fn referrers(address: SocketAddr, name: &str) -> Result<Answer> {
     ask(address, "GET", &format!("/v2/a/referrers/{name}"), &[], b"").await
 }
 
-/// The empty configuration, which every manifest here names.
+/// A tree with the empty configuration, which every manifest here names.
 fn tree(context: &AttackContext<'_>) -> Result<Tree> {
     let tree = Tree::at(&context.data());
     tree.blob("a", EMPTY)?;
     Ok(tree)
 }
 
-/// Many readers at once; what they were answered, and the slowest.
+/// Many readers at once. Gives status and length of an answer, and the longest time.
 async fn read_at_once(address: SocketAddr, name: &str, readers: usize) -> Result<(u16, usize, Duration)> {
     let begun = Instant::now();
     let mut seen = (0, 0);
@@ -50,7 +50,7 @@ async fn read_at_once(address: SocketAddr, name: &str, readers: usize) -> Result
     Ok((seen.0, seen.1, begun.elapsed()))
 }
 
-/// Referrers whose list would be as large as all of them.
+/// Referrers whose list would be as large as all of them together.
 pub(super) async fn wide_referrers(context: &AttackContext<'_>) -> Result<AttackResult> {
     tree(context)?;
     let server = context.setup()?.start().await?;
@@ -74,7 +74,7 @@ pub(super) async fn wide_referrers(context: &AttackContext<'_>) -> Result<Attack
     monitor.end(note, Vec::new()).await
 }
 
-/// One referrer, most of whose bytes are keys.
+/// One referrer whose bytes are mostly annotation keys.
 pub(super) async fn annotations(context: &AttackContext<'_>) -> Result<AttackResult> {
     tree(context)?;
     let server = context.setup()?.start().await?;
@@ -95,7 +95,7 @@ pub(super) async fn annotations(context: &AttackContext<'_>) -> Result<AttackRes
     monitor.end(note, Vec::new()).await
 }
 
-/// Referrers as registry:2 leaves them, in a registry that may write nothing down.
+/// Referrers as registry:2 leaves them, in a read-only registry.
 pub(super) async fn unindexed_referrers(context: &AttackContext<'_>) -> Result<AttackResult> {
     let tree = tree(context)?;
     let referrer_count = context.number(1000, 5000);
@@ -125,7 +125,7 @@ pub(super) async fn unindexed_referrers(context: &AttackContext<'_>) -> Result<A
     monitor.end(note, Vec::new()).await
 }
 
-/// A repository of many tags, and manifests without one that are deleted.
+/// Many tags in a repository, and deletions of its untagged manifests.
 pub(super) async fn deletes_among_tags(context: &AttackContext<'_>) -> Result<AttackResult> {
     let tree = tree(context)?;
     let tags = context.number(1000, 5000);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, for clients that stop in the middle.
+//! An HTTP/1.1 client for attacks, which can stop in the middle of a request.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::raw_http;
 
-/// How long an answer is waited for.
+/// Time limit for an answer.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// An answer.
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// A connection with little room for what is not read.
+/// A connection with a small receive buffer.
 pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream> {
     connect_from(Ipv4Addr::LOCALHOST, address).await
 }
@@ -65,14 +65,14 @@ pub(super) fn head(method: &str, path: &str, headers: &[&str]) -> String {
     head + "\r\n"
 }
 
-/// The header of a login.
+/// The `Authorization` header of a login.
 pub(super) fn login(user: &str, password: &str) -> String {
     use base64::Engine as _;
     let credentials = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
     format!("Authorization: Basic {credentials}")
 }
 
-/// One request on a connection of its own, with its answer.
+/// Sends one request on a connection of its own and reads the answer.
 pub(super) async fn ask(
     address: SocketAddr,
     method: &str,
@@ -83,7 +83,7 @@ pub(super) async fn ask(
     ask_on(connect(address).await?, method, path, headers, body).await
 }
 
-/// One request, with its answer.
+/// Sends one request and reads the answer.
 pub(super) async fn ask_on(
     mut stream: TcpStream,
     method: &str,
@@ -120,6 +120,6 @@ async fn read(stream: impl tokio::io::AsyncRead + Unpin, is_head: bool) -> Resul
 
 /// Sends as much as the server takes until `hold` is over.
 pub(super) async fn send_for(stream: &mut TcpStream, bytes: &[u8], hold: Duration) {
-    // Neither a server that takes no more nor one that hangs up is a fault of the attack.
+    // A server that takes no more or hangs up is no failure of the attack.
     let _ = tokio::time::timeout(hold, stream.write_all(bytes)).await;
 }

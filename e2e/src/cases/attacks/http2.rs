@@ -1,4 +1,4 @@
-//! HTTP/2 in the clear, with windows of the attacker's choice.
+//! An HTTP/2 client without TLS for attacks, with windows of the attacker's choice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::http1;
 
-/// How long the server may take to say how many streams it takes, or to take one more.
+/// Time limit for the server to announce its number of streams, or to accept one more.
 const READY: Duration = Duration::from_millis(300);
 
 /// One connection.
@@ -21,14 +21,14 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
 }
 
-/// One request that was sent, with everything that keeps it open.
+/// One request that was sent, with all that keeps it open.
 pub(super) struct Stream {
     response: ResponseFuture,
     body: SendStream<Bytes>,
 }
 
 impl Connection {
-    /// Connects; `window` is what a stream of the server may send before it is given more.
+    /// Connects. `window` is the number of bytes a stream of the server may send before it is given more.
     pub(super) async fn open(address: SocketAddr, window: u32) -> Result<Self> {
         let stream = http1::connect(address).await?;
         let (requests, connection) = client::Builder::new()
@@ -42,7 +42,7 @@ impl Connection {
         Ok(Self { requests, driver })
     }
 
-    /// Sends a request whose body goes on; nothing when the server takes no more of them.
+    /// Sends a request with an unfinished body. Gives `None` when the server takes no more requests.
     pub(super) async fn send(
         &mut self,
         method: Method,
@@ -74,7 +74,8 @@ impl Drop for Connection {
 }
 
 impl Stream {
-    /// Sends of `bytes` what the server's windows allow until nothing more is allowed for a moment; how much that was.
+    /// Sends as many of `bytes` as the server's windows allow, until they allow no more for a moment. Gives the
+    /// number of bytes.
     pub(super) async fn fill(&mut self, mut bytes: Bytes) -> usize {
         let whole = bytes.len();
         while !bytes.is_empty() {
@@ -91,7 +92,7 @@ impl Stream {
         whole - bytes.len()
     }
 
-    /// The head of the answer, if it comes in time.
+    /// The head of the answer, if it comes within `limit`.
     pub(super) async fn answer(self, limit: Duration) -> Option<Response<RecvStream>> {
         tokio::time::timeout(limit, self.response).await.ok()?.ok()
     }

@@ -1,4 +1,4 @@
-//! Passwords.
+//! Attacks by logins.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -15,14 +15,15 @@ use super::http2::Connection;
 use super::monitor::{AttackResult, Monitor};
 use crate::server::{Server, Settings};
 
-/// What Apache's documentation recommends and registry:2's image makes is 5; people who took care have 10.
+/// The cost of the users' hashes. Apache's documentation recommends 5 and registry:2's image makes it; careful people
+/// have 10.
 const COST: u32 = 10;
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
 const UPLOADS: &str = "/v2/a/blobs/uploads/";
-/// The address of somebody who attacks nobody.
+/// The address of a client that does not attack.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A server with users whose password is `right`, and more lines in their file.
+/// Starts a server with users whose password is `right`, and more lines in their file.
 async fn start(context: &AttackContext<'_>, more: &str) -> Result<(Server, PathBuf)> {
     let path = context.root.join("users");
     let mut text = more.to_owned();
@@ -41,7 +42,7 @@ async fn start(context: &AttackContext<'_>, more: &str) -> Result<(Server, PathB
     Ok((setup.start().await?, path))
 }
 
-/// Each connection sends as much of its bodies as it may while its passwords are checked.
+/// Each connection sends as much of its bodies as it may, while its passwords are checked.
 pub(super) async fn filled_windows(context: &AttackContext<'_>) -> Result<AttackResult> {
     let (server, _) = start(context, "").await?;
     let address = server.address()?;
@@ -77,7 +78,8 @@ pub(super) async fn filled_windows(context: &AttackContext<'_>) -> Result<Attack
     monitor.end(note, Vec::new()).await
 }
 
-/// The start, logins as that user, others' logins, and a user who is taken out.
+/// A user with a very costly hash: the server's start, logins as that user, logins of others, and the removal of a
+/// user.
 pub(super) async fn costly_hash(context: &AttackContext<'_>) -> Result<AttackResult> {
     let dear = bcrypt::hash("right", 4)?.replacen("$04$", "$31$", 1);
     let (server, path) = start(context, &format!("slow:{dear}\n")).await?;
@@ -113,7 +115,7 @@ pub(super) async fn costly_hash(context: &AttackContext<'_>) -> Result<AttackRes
     monitor.end(format!("refused within {said:.1?}"), faults).await
 }
 
-/// Many wrong logins at any moment from one address, and the first logins of others from another.
+/// Many wrong logins at once from one address, and first logins of other users from another.
 pub(super) async fn storm(context: &AttackContext<'_>) -> Result<AttackResult> {
     let (server, _) = start(context, "").await?;
     let address = server.address()?;
@@ -127,7 +129,7 @@ pub(super) async fn storm(context: &AttackContext<'_>) -> Result<AttackResult> {
                     let answered = ask(address, "GET", "/v2/", &[&wrong], b"").await;
                     told += usize::from(answered.is_ok_and(|answer| answer.status == 429));
                     if told > 0 {
-                        // As a client that was told to come back.
+                        // The client was told to come back later.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -150,7 +152,7 @@ pub(super) async fn storm(context: &AttackContext<'_>) -> Result<AttackResult> {
             ));
         }
     }
-    // From the attacker's own address, which may as well be that of a proxy in front of both.
+    // A login from the attacker's own address, which may be that of a proxy in front of both.
     let begun = Instant::now();
     let same = ask(address, "GET", "/v2/", &[&login("ben", "right")], b"").await;
     let same = same.context("no answer at the attacker's address")?;

@@ -1,4 +1,4 @@
-//! A server while it is attacked: its memory, and a client that only wants an answer, about twenty times a second.
+//! Monitors a server during an attack: its memory, and the answers to a probe about twenty times a second.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,25 +11,25 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::server::Server;
 
-/// Between two probes.
+/// Pause between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// A probe that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long the memory has to go back.
+/// Time limit for the memory to shrink after the attack.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
-/// What memory that went back may be above what it was before.
+/// The memory has shrunk when it is at most this much above its value before.
 const SETTLED_WITHIN: u64 = 8_000_000;
 
-/// What one attack did.
+/// The result of one attack.
 pub(super) struct AttackResult {
     before: u64,
     pub(super) peak: u64,
     after: u64,
-    /// How long each probe took, the fastest first.
+    /// The time of each probe, the fastest first.
     probes: Vec<Duration>,
     failed: usize,
     note: String,
-    /// What should not have been, besides memory.
+    /// Failures other than memory.
     pub(super) faults: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl AttackResult {
         )
     }
 
-    /// In milliseconds.
+    /// A quantile of the probes' times, in milliseconds.
     fn quantile(&self, percent: usize) -> f64 {
         let last = self.probes.len().saturating_sub(1);
         let at = (self.probes.len() * percent / 100).min(last);
@@ -61,7 +61,7 @@ impl AttackResult {
     }
 }
 
-/// An attack that is under way.
+/// The monitor of an attack under way.
 pub(super) struct Monitor<'a> {
     server: &'a Server,
     before: u64,
@@ -70,7 +70,7 @@ pub(super) struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    /// Begins to look.
+    /// Begins to measure.
     ///
     /// # Errors
     /// The server is gone.
@@ -78,10 +78,10 @@ impl<'a> Monitor<'a> {
         let address = server.address()?;
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
-        // What there was before this does not count.
+        // The peak before this moment does not count.
         server.forget_peak_memory()?;
         let before = server.memory()?;
-        // A thread: a busy attacker must not make the server look slow.
+        // The probes have a thread of their own, so that a busy attacker does not make the server look slow.
         let probes = std::thread::spawn(move || probe(address, &stop));
         Ok(Self {
             server,
@@ -91,7 +91,7 @@ impl<'a> Monitor<'a> {
         })
     }
 
-    /// Ends, when everything that attacked was dropped. `note` and `faults` are what the attack has to say itself.
+    /// Ends the measurement, after everything that attacked was dropped. `note` and `faults` come from the attack.
     ///
     /// # Errors
     /// The server is gone.
@@ -117,7 +117,7 @@ impl<'a> Monitor<'a> {
     }
 }
 
-/// Asks until it is over; how long each answer took, and how many there were not.
+/// Probes until `over`. Gives the time of each answer, and the number of failures.
 fn probe(address: SocketAddr, over: &AtomicBool) -> (Vec<Duration>, usize) {
     let mut connection = None;
     let (mut took, mut failed) = (Vec::new(), 0);
@@ -140,7 +140,7 @@ fn probe(address: SocketAddr, over: &AtomicBool) -> (Vec<Duration>, usize) {
     (took, failed)
 }
 
-/// One `GET /v2/`, whatever the answer, with the connection kept.
+/// Sends one `GET /v2/` and reads any answer. Keeps the connection.
 fn ask(mut stream: TcpStream) -> Result<TcpStream> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_nodelay(true)?;

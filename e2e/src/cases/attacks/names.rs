@@ -1,4 +1,4 @@
-//! Names of repositories.
+//! Attacks by names of repositories.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::context::AttackContext;
 use super::http1::ask;
 use super::monitor::{AttackResult, Monitor};
 
-/// Sessions that nobody uses, in repositories as deep as names go, and then the list of repositories.
+/// Opens unused sessions in repositories with names as deep as allowed, then asks for the catalog.
 pub(super) async fn deep(context: &AttackContext<'_>) -> Result<AttackResult> {
     let server = context.setup()?.start().await?;
     let address = server.address()?;

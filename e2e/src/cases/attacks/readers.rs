@@ -1,4 +1,4 @@
-//! Clients that ask and do not read.
+//! Clients that ask and do not read the answer.
 
 use anyhow::Result;
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use super::http2::Connection;
 use super::monitor::{AttackResult, Monitor};
 use super::tree::Tree;
 
-/// More than any buffer on the way takes.
+/// A size larger than all buffers on the way.
 const BLOB: usize = 32 << 20;
 
 pub(super) async fn windows_of_nothing(context: &AttackContext<'_>) -> Result<AttackResult> {
@@ -22,7 +22,7 @@ pub(super) async fn windows_of_one_byte(context: &AttackContext<'_>) -> Result<A
     windows(context, 1).await
 }
 
-/// As many GETs as the server takes, of a client that never says that it has room.
+/// As many GETs as the server takes, from a client that never grants more window.
 async fn windows(context: &AttackContext<'_>, window: u32) -> Result<AttackResult> {
     let name = Tree::at(&context.data()).blob("a", &vec![0; BLOB])?;
     let server = context
@@ -61,7 +61,7 @@ async fn windows(context: &AttackContext<'_>, window: u32) -> Result<AttackResul
         .await
 }
 
-/// HTTP/1.1, one GET each.
+/// One GET by HTTP/1.1 per connection.
 pub(super) async fn that_do_not_read(context: &AttackContext<'_>) -> Result<AttackResult> {
     let name = Tree::at(&context.data()).blob("a", &vec![0; BLOB])?;
     let server = context.setup()?.start().await?;

@@ -1,4 +1,4 @@
-//! Trees that would take minutes to push, written as the server lays them out.
+//! Writes data folders in the server's layout, for content that would take minutes to push.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use crate::protocol::digest;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The empty configuration of the image specification, and its digest.
+/// The empty configuration of the image specification.
 pub(super) const EMPTY: &[u8] = b"{}";
 
-/// A store's folder.
+/// The data folder of a store.
 pub(super) struct Tree(PathBuf);
 
 impl Tree {
@@ -19,7 +19,7 @@ impl Tree {
         Self(data.join("docker/registry/v2"))
     }
 
-    /// Content, known to nobody yet.
+    /// Writes content without a link to it, and gives its digest.
     fn content(&self, bytes: &[u8]) -> Result<String> {
         let name = digest(bytes);
         let hex = name.trim_start_matches("sha256:");
@@ -28,21 +28,21 @@ impl Tree {
         Ok(name)
     }
 
-    /// A blob of a repository; its digest.
+    /// Writes a blob of a repository and gives its digest.
     pub(super) fn blob(&self, repository: &str, bytes: &[u8]) -> Result<String> {
         let name = self.content(bytes)?;
         self.link(repository, "_layers", &name)?;
         Ok(name)
     }
 
-    /// A manifest of a repository; its digest.
+    /// Writes a manifest of a repository and gives its digest.
     pub(super) fn manifest(&self, repository: &str, bytes: &[u8]) -> Result<String> {
         let name = self.content(bytes)?;
         self.link(repository, "_manifests/revisions", &name)?;
         Ok(name)
     }
 
-    /// A tag of a manifest.
+    /// Writes a tag of a manifest.
     pub(super) fn tag(&self, repository: &str, tag: &str, manifest: &str) -> Result<()> {
         let folder = format!("_manifests/tags/{tag}/index");
         self.link(repository, &folder, manifest)?;
@@ -64,7 +64,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// An image manifest with members of the caller's beside the usual ones.
+/// An image manifest with `more` members after the usual ones.
 pub(super) fn manifest(layers: &str, more: &str) -> Vec<u8> {
     let empty = digest(EMPTY);
     format!(
@@ -74,7 +74,7 @@ pub(super) fn manifest(layers: &str, more: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The member that makes a manifest a referrer.
+/// The `subject` member, which makes a manifest a referrer.
 pub(super) fn subject(name: &str) -> String {
     format!(",\"subject\":{{\"mediaType\":\"{MANIFEST}\",\"digest\":\"{name}\",\"size\":7}}")
 }

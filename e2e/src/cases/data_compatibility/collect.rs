@@ -1,4 +1,4 @@
-//! What distribution's `garbage-collect` makes of a tree of ours.
+//! distribution's `garbage-collect` on a tree that ours wrote.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use crate::protocol::digest;
 use crate::runner::Bench;
 use crate::server::Server;
 
-/// A dry run changes nothing; a run leaves every tagged image whole; and one that deletes what has no tag leaves of our
-/// tree what it leaves of the peer's own: 2.8 takes the untagged images of a tagged index, 3.1 does not.
+/// A dry run changes nothing. A run keeps every tagged image complete. A run that deletes untagged manifests keeps
+/// the same images in our tree as in the peer's own: 2.8 deletes the untagged images of a tagged index, 3.1 does not.
 pub(in super::super) async fn their_collection_keeps_what_is_tagged(bench: &Bench<'_>) -> Result<()> {
     DockerEngine::during(bench.dir, async |engine| collect_trees(bench, engine).await).await
 }
@@ -57,7 +57,7 @@ async fn collect_trees(bench: &Bench<'_>, engine: &DockerEngine) -> Result<()> {
             if peer == ServerKind::V3 || !options.contains(&"-m") {
                 ensure!(kept == all, "{name}: {all:?} were whole, {kept:?} are");
             }
-            // Deleted for want of a tag, whatever ours knew it by.
+            // The manifest is deleted because it has no tag, whatever digest ours knew it by.
             let status = if options.contains(&"-m") { 404 } else { 200 };
             let client = RawClient {
                 store: &collected,
@@ -99,7 +99,7 @@ async fn collected<'a>(
     Ok(copy)
 }
 
-/// Those of the tagged images of which everything can be read and has its digest; the others are there but not whole.
+/// The tagged images whose parts can all be read and have their digest. Others may exist but are incomplete.
 async fn whole(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>> {
     let mut whole = Vec::new();
     let at = host(server)?;
@@ -134,7 +134,7 @@ async fn collect(store: &SharedStore<'_>, peer: ServerKind, options: &[&str]) ->
         .await
 }
 
-/// `repository:tag` of every tag whose image is more than a manifest.
+/// `repository:tag` of every tag whose image consists of more than a manifest.
 async fn tagged(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>> {
     let client = RawClient { store, server };
     let ask = async |path: &str| -> Result<Value> {
@@ -146,7 +146,7 @@ async fn tagged(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>>
     let mut images = Vec::new();
     for name in catalog["repositories"].as_array().context("no repositories")? {
         let name = name.as_str().context("a name that is none")?;
-        // RawClient-made manifests have layers no image program would read; they are compared elsewhere.
+        // Layers of hand-made manifests cannot be read by image programs; they are compared elsewhere.
         if name.starts_with("hand/") {
             continue;
         }
@@ -159,7 +159,7 @@ async fn tagged(store: &SharedStore<'_>, server: &Server) -> Result<Vec<String>>
     Ok(images)
 }
 
-/// What our list of referrers says of the hand-made image; each entry must be there to be read.
+/// The number of entries in our list of referrers of the hand-made image. Each entry must be readable.
 async fn referrers(store: &SharedStore<'_>, server: &Server) -> Result<usize> {
     let client = RawClient { store, server };
     let image = content::manifest(&crate::protocol::noise(51, 50_000), &json!({}));

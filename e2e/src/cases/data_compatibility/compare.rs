@@ -1,4 +1,4 @@
-//! Two servers on one tree, asked for everything that is in it.
+//! Asks two servers on one tree for everything in it, and compares the answers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,12 +13,12 @@ use super::shared_store::SharedStore;
 use crate::peers::ServerKind;
 use crate::server::Server;
 
-/// Every media type a client of today can read, so that neither server has to convert or refuse.
+/// All media types that today's clients read, so that neither server has to convert or refuse.
 const ALL_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// The headers that say something about content.
+/// The headers that describe content.
 const HEADERS: [&str; 11] = [
     "accept-ranges",
     "cache-control",
@@ -33,19 +33,20 @@ const HEADERS: [&str; 11] = [
     "www-authenticate",
 ];
 
-/// How ours answers differently on purpose, whatever the tree.
+/// A difference of ours that is intended, for any tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KnownDifference {
-    /// A peer answers `If-None-Match` before it looks whether the manifest is still there; ours says that it is gone.
+    /// A peer answers `If-None-Match` before it checks whether the manifest still exists; ours answers that it is
+    /// gone.
     Gone,
-    /// A repository without tags has none: neither `null` nor no such repository.
+    /// A repository without tags has an empty list: neither `null` nor an unknown repository.
     NoTags,
-    /// What was asked for by sha512 is named by it, where peers name the sha256 a client did not ask for.
+    /// Content requested by sha512 is named by sha512, where peers name a sha256 the client did not ask for.
     OtherName,
 }
 
 impl KnownDifference {
-    /// All of them.
+    /// All known differences.
     pub(super) const ALL: [Self; 3] = [Self::Gone, Self::NoTags, Self::OtherName];
 
     fn of(question: &Question, theirs: &Answer, mine: &Answer) -> Option<Self> {
@@ -70,20 +71,20 @@ impl KnownDifference {
     }
 }
 
-/// How a comparison went.
+/// The result of a comparison.
 #[derive(Debug)]
 pub(super) struct Compared {
-    /// Answers that were the same.
+    /// The number of equal answers.
     pub(super) same: usize,
-    /// Answers that differ on purpose.
+    /// The number of intended differences, by kind.
     pub(super) wanted: BTreeMap<KnownDifference, usize>,
 }
 
-/// Asks both for everything in the tree and for a little that is not. Manifests are asked for by sha256 alone:
-/// distribution refuses other addresses whatever is stored.
+/// Asks both servers for everything in the tree and for some things that are not. Manifests are requested by sha256
+/// only, because distribution refuses other digests whatever is stored.
 ///
 /// # Errors
-/// An answer differs for no known reason.
+/// An answer differs without a known reason.
 pub(super) async fn answers(
     store: &SharedStore<'_>,
     kind: ServerKind,
@@ -125,7 +126,8 @@ pub(super) async fn answers(
     Ok(Compared { same, wanted })
 }
 
-/// The catalog in pages of every size. For 2.8 a repository is what has layers, for 3.1 and for ours what has manifests.
+/// Compares the catalog in pages of every size. A repository in it has layers for 2.8, and manifests for 3.1 and
+/// ours.
 async fn catalog(store: &SharedStore<'_>, kind: ServerKind, peer: &Server, ours: &Server) -> Result<usize> {
     let mut count = 0;
     for size in ["", "?n=1", "?n=2", "?n=5"] {
@@ -186,7 +188,7 @@ struct Question {
     headers: Vec<(&'static str, String)>,
 }
 
-/// What matters of an answer.
+/// The relevant parts of an answer.
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
@@ -194,7 +196,7 @@ struct Answer {
     body: Bytes,
 }
 
-/// An answer as it is compared.
+/// An answer in the form that is compared.
 #[derive(Debug, PartialEq)]
 struct Normal {
     status: StatusCode,
@@ -248,8 +250,8 @@ impl Question {
 }
 
 impl Answer {
-    /// Without what the servers word differently and what says nothing about content: the text of an error, the
-    /// headers of a 304, how a list is spelled, and the order of 2.8's tags.
+    /// Leaves out what servers word differently and what does not describe content: the text of an error, the headers
+    /// of a 304, the spelling of a list, and the order of 2.8's tags.
     fn normal(&self) -> Result<Normal> {
         let mut headers = self.headers.clone();
         let is_list = headers
@@ -281,8 +283,8 @@ impl Answer {
     }
 }
 
-/// Everything in a tree: each tag, manifest and layer of each repository, read in every way; and each address in a
-/// repository that does not have it.
+/// Questions for a whole tree: each tag, manifest and layer of each repository, read in every way, and each digest in
+/// a repository that does not have it.
 fn questions(tree: &Path) -> Result<Vec<Question>> {
     let mut asked = vec![Question::new(Method::GET, "")];
     let mut repositories = Vec::new();
@@ -306,7 +308,7 @@ fn questions(tree: &Path) -> Result<Vec<Question>> {
                 Method::HEAD,
                 format!("hand/nowhere/manifests/sha256:{hex}"),
             ));
-            // A manifest is no blob of the repository, unless it was pushed as one.
+            // A manifest is not a blob of the repository, unless it was pushed as one.
             asked.push(Question::new(Method::HEAD, format!("{name}/blobs/sha256:{hex}")));
         }
         for algorithm in ["sha256", "sha512"] {
@@ -346,7 +348,7 @@ fn find_repositories(folder: &Path, name: &str, found: &mut Vec<String>) -> Resu
     Ok(())
 }
 
-/// The names in a folder, in order; none when it is missing.
+/// The sorted names in a folder; none when it is missing.
 fn children(folder: &Path) -> Result<Vec<String>> {
     if !folder.is_dir() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! What people write into a registry, by docker, crane, skopeo and by hand.
+//! Content as people push it, by docker, crane, skopeo and single requests.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::server::Server;
 /// The media type of an OCI image manifest.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Everything, as far as a server of that kind takes it.
+/// Pushes everything that a server of that kind accepts.
 pub(super) async fn push_everything(
     store: &SharedStore<'_>,
     kind: ServerKind,
@@ -32,7 +32,7 @@ pub(super) async fn push_everything(
     by_hand(store, kind, server).await.context("by hand")
 }
 
-/// A push, a push of the same to a second, nested repository, a tag that is moved.
+/// A push, a push of the same image to a second, nested repository, and a moved tag.
 async fn by_docker(engine: &DockerEngine, host: &str) -> Result<()> {
     let docker = async |args: &[&str]| engine.docker().args(args).success().await;
     let names = ["docker/busybox:1", "docker/again/and/again:1", "docker/busybox:2"];
@@ -54,7 +54,7 @@ async fn by_docker(engine: &DockerEngine, host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Images of several layers, an index, a tag that is moved, a copy to a deep name by mounts.
+/// Images of several layers, an index, a moved tag, and a copy to a deep name by mounts.
 async fn by_crane(store: &SharedStore<'_>, host: &str) -> Result<()> {
     let clients = &store.clients;
     let image = |tag: &str| format!("{host}/crane/image:{tag}");
@@ -73,7 +73,7 @@ async fn by_crane(store: &SharedStore<'_>, host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Both image formats, an index with everything in it, an image that is deleted again.
+/// Both image formats, an index with all its images, and an image that is deleted.
 async fn by_skopeo(store: &SharedStore<'_>, host: &str) -> Result<()> {
     let source = format!("docker://{host}/crane/image:1");
     let index = format!("docker://{host}/crane/image:all");
@@ -100,13 +100,13 @@ pub(super) fn skopeo(store: &SharedStore<'_>, from: &str, to: &str) -> Exec {
     copy.args(["--src-tls-verify=false", "--dest-tls-verify=false", from, to])
 }
 
-/// What the clients above do not: chunks, artifacts, referrers, sha512, deletions, leftovers.
+/// Content the other clients do not push: chunks, artifacts, referrers, sha512, deletions, unfinished uploads.
 async fn by_hand(store: &SharedStore<'_>, kind: ServerKind, server: &Server) -> Result<()> {
     let client = RawClient { store, server };
     let blob = noise(51, 50_000);
     client.chunks("hand/chunks", &blob).await?;
     let image = client.image("hand/chunks", "1", &json!({}), &blob).await?;
-    // A manifest that does not say what it is, an artifact, and two that refer to the image, one without a tag.
+    // A manifest without a media type, an artifact, and two manifests that refer to the image, one of them untagged.
     client
         .image("hand/chunks", "untyped", &json!({"mediaType": null}), &blob)
         .await?;
@@ -125,13 +125,13 @@ async fn by_hand(store: &SharedStore<'_>, kind: ServerKind, server: &Server) -> 
     let untagged = json!({"subject": subject, "annotations": {"tagged": "no"}});
     client.image("hand/chunks", "", &untagged, &blob).await?;
 
-    // A blob under sha512 too, and in a repository that has nothing else.
+    // A blob by sha512 too, also in a repository that has nothing else.
     client.blob("hand/sha512", &blob, &sha512(&blob)).await?;
     let name = digest(&blob);
     let mount = format!("hand/mounted/blobs/uploads/?mount={name}&from=hand/chunks");
     client.expect(Method::POST, &mount, "", Bytes::new(), 201).await?;
 
-    // Deleted: a blob, a manifest by its digest, and a tag where that is possible.
+    // Deletions: a blob, a manifest by its digest, and a tag where the server allows it.
     for text in ["first", "second"] {
         client
             .blob("hand/deleted", text.as_bytes(), &digest(text.as_bytes()))
@@ -177,7 +177,7 @@ async fn by_hand(store: &SharedStore<'_>, kind: ServerKind, server: &Server) -> 
                 .await?;
         }
     }
-    // An upload given up, and one that nobody will end.
+    // An upload that is cancelled, and one that is never finished.
     let server = client.server;
     server.repository("hand/empty").start().await?;
     let session = server.repository("hand/half").start().await?;
@@ -185,7 +185,7 @@ async fn by_hand(store: &SharedStore<'_>, kind: ServerKind, server: &Server) -> 
     Ok(())
 }
 
-/// A manifest without a tag that only ours can name: by sha512. Gives its path.
+/// Pushes an untagged manifest by sha512, which only ours supports. Gives its path.
 pub(super) async fn push_sha512_manifest(store: &SharedStore<'_>, server: &Server) -> Result<String> {
     let client = RawClient { store, server };
     let blob = noise(51, 50_000);
@@ -195,7 +195,7 @@ pub(super) async fn push_sha512_manifest(store: &SharedStore<'_>, server: &Serve
     Ok(path)
 }
 
-/// docker, crane and skopeo pull from `server` what was written.
+/// docker, crane and skopeo pull the content from `server`.
 pub(super) async fn pull_everything(
     store: &SharedStore<'_>,
     server: &Server,
@@ -236,14 +236,14 @@ pub(super) async fn pull_everything(
     copy.arg("--all").success().await.map(drop)
 }
 
-/// `sha512:…` of `bytes`.
+/// The digest of `bytes`, `sha512:…`.
 pub(super) fn sha512(bytes: &[u8]) -> String {
     let hash = Sha512::digest(bytes);
     hash.iter()
         .fold("sha512:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// An image manifest with one blob as configuration and layer; `changes` are its further fields, null takes one away.
+/// An image manifest with one blob as configuration and layer. `changes` adds fields, and null removes one.
 pub(super) fn manifest(blob: &[u8], changes: &Value) -> Bytes {
     let layer = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(blob), "size": blob.len()});
     let mut manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer]});
@@ -265,7 +265,7 @@ pub(super) struct RawClient<'a> {
 }
 
 impl RawClient<'_> {
-    /// A request below `v2/` that must be answered with `status`; gives the body.
+    /// Sends a request below `v2/` that must be answered with `status`. Gives the body.
     pub(super) async fn expect(
         &self,
         method: Method,
@@ -290,7 +290,7 @@ impl RawClient<'_> {
         Ok(body)
     }
 
-    /// A blob in one request after the first.
+    /// Pushes a blob with a POST and one PUT.
     pub(super) async fn blob(&self, repository: &str, bytes: &[u8], name: &str) -> Result<()> {
         let repository = self.server.repository(repository);
         let session = repository.start().await?;
@@ -298,7 +298,7 @@ impl RawClient<'_> {
         repository.finish(&session, name).await
     }
 
-    /// A blob in three chunks.
+    /// Pushes a blob in three chunks.
     async fn chunks(&self, repository: &str, bytes: &Bytes) -> Result<()> {
         let repository = self.server.repository(repository);
         let mut session = repository.start().await?;

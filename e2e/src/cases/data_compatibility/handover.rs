@@ -1,4 +1,4 @@
-//! Uploads that one server begins and another goes on with, by the secret and the folder they share.
+//! Uploads that one server begins and another continues, by the secret and the folder they share.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use crate::protocol::{Session, digest, noise};
 use crate::runner::Bench;
 use crate::server::Server;
 
-/// Where uploads change hands: around a hash's block of 64 bytes, around the size from which ours saves a hash's state,
-/// and in the middle of nowhere.
+/// The sizes after which another server continues: around a hash's block of 64 bytes, around the size from which ours
+/// saves a hash's state, and at an arbitrary one.
 const CUTS: [usize; 7] = [1, 64, 1000, 4096, 1 << 20, (1 << 20) + 1, 3_000_007];
 
-/// What one server sends after another: who takes which part, in order. The last one ends the upload.
+/// The order of the servers that get the parts of an upload. The last one finishes it.
 const HANDOVERS: [&[Sender]; 6] = [
     &[Sender::Ours, Sender::Theirs],
     &[Sender::Theirs, Sender::Ours],
@@ -42,7 +42,7 @@ enum Sender {
     Theirs,
 }
 
-/// Every relay at every cut, between ours and each peer, both up at the same time; the blob is read back from both.
+/// Every order and every size, between ours and each peer while both run. The blob is read back from both.
 pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<()> {
     for peer in PEERS {
         let store = SharedStore::new(bench, &format!("relay-{}", peer.name())).await?;
@@ -56,7 +56,7 @@ pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<
         for (number, senders) in HANDOVERS.iter().enumerate() {
             for cut in CUTS {
                 for finish in [Finish::Put, Finish::PatchThenPut, Finish::Sha512] {
-                    // Noise of its own each time: a blob that is there already would hide a wrong one.
+                    // Each upload has other bytes, because a blob that exists already would hide a wrong one.
                     uploads += 1;
                     let bytes = noise(uploads + 1_000, cut * senders.len() + number);
                     let name = format!("relay/cut{cut}");
@@ -83,14 +83,14 @@ pub(in super::super) async fn uploads_change_hands(bench: &Bench<'_>) -> Result<
     Ok(())
 }
 
-/// How the last one ends the upload.
+/// How the last server finishes the upload.
 #[derive(Debug, Clone, Copy)]
 enum Finish {
-    /// With a PUT that has the rest.
+    /// A PUT with the rest.
     Put,
-    /// With the rest first.
+    /// A PATCH with the rest, then a PUT.
     PatchThenPut,
-    /// With the rest first, and by another algorithm than the servers hash with.
+    /// A PATCH with the rest, then a PUT with another algorithm than the servers hash with.
     Sha512,
 }
 
@@ -100,7 +100,8 @@ async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], finish:
     let mut session = first.repository(name).start().await?;
     for server in before {
         session.location = moved(&session.location, server.base())?;
-        // Distribution counts zero bytes and one byte the same; what was acknowledged is known here.
+        // Distribution reports the same range for zero bytes and for one byte, so the acknowledged number is kept
+        // here.
         let sent = session.received;
         let asked = server.repository(name).status(&session).await?;
         ensure!(
@@ -132,13 +133,13 @@ async fn run(name: &str, bytes: &Bytes, cut: usize, servers: &[&Server], finish:
             repository
                 .finish(&session, &super::content::sha512(bytes))
                 .await?;
-            // What is known by one address is granted by the other with a mount from the same repository.
+            // The blob is known by sha256; a mount within the repository makes it known by sha512.
             repository.is_known(&super::content::sha512(bytes)).await
         }
     }
 }
 
-/// The same upload on another server.
+/// The location of the same upload on another server.
 fn moved(location: &Url, base: &Url) -> Result<Url> {
     let query = location.query().context("no `_state`")?;
     Ok(base.join(&format!("{}?{query}", location.path()))?)

@@ -1,4 +1,4 @@
-//! Abandoned uploads are removed by whichever server runs, whoever began them.
+//! Any server purges an abandoned upload, whichever server began it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,14 +12,15 @@ use crate::protocol::noise;
 use crate::runner::Bench;
 use crate::wait::{Seen, wait_for};
 
-/// How long a purge that has begun may take.
+/// Time limit for a purge that has begun.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Distribution waits a random number of minutes, 0 to 59, before its first purge. It is started again until it draws 0: the
-/// chance that it does not in so many is one in ten million millions.
+/// Distribution waits a random number of minutes, 0 to 59, before its first purge, and is restarted until it draws 0.
+/// It fails to do so in this many starts with a probability of one in ten million millions.
 const DRAWS: usize = 1_800;
 
-/// Each server begins two uploads; one is made to look abandoned. The others' purge removes that one and leaves the other.
+/// Each server begins two uploads, and one is made to look abandoned. The purge of another server removes that one
+/// and keeps the other.
 pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) -> Result<()> {
     let mut draws = 0;
     for (writer, purger) in PEERS
@@ -31,7 +32,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
         let repository = server.repository("purge/upload");
         for seed in [81, 82] {
             let session = repository.start().await?;
-            // Enough for both to leave a hash's state.
+            // Large enough for both servers to save a hash's state.
             repository.append(&session, noise(seed, 2 << 20)).await?;
         }
         server.kill().await?;
@@ -83,7 +84,7 @@ pub(in super::super) async fn abandoned_uploads_are_purged(bench: &Bench<'_>) ->
     Ok(())
 }
 
-/// The upload folders there are, in the order of their names.
+/// The folders of uploads, sorted by name.
 fn uploads(store: &SharedStore<'_>) -> Result<Vec<PathBuf>> {
     let folder = store.tree().join("repositories/purge/upload/_uploads");
     let mut found = Vec::new();
@@ -94,7 +95,7 @@ fn uploads(store: &SharedStore<'_>) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Makes an upload 200 hours old: ours goes by when something was written last, the others by what `startedat` says.
+/// Makes an upload 200 hours old. Ours looks at the time of the last write, the others at `startedat`.
 async fn abandon(upload: &Path) -> Result<()> {
     let then = Exec::new("date").args(["--utc", "--date=200 hours ago", "+%Y-%m-%dT%H:%M:%SZ"]);
     let then = then.success().await?;
@@ -105,7 +106,7 @@ async fn abandon(upload: &Path) -> Result<()> {
     touch.success().await.map(drop)
 }
 
-/// What the server that was started last has logged.
+/// The log of the server that was started last.
 fn log(store: &SharedStore<'_>) -> Result<String> {
     let path = store.last_root().join("server.log");
     std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))

@@ -1,4 +1,4 @@
-//! Distribution keeps manifests with a subject, and knows nothing of lists of them.
+//! Referrers that distribution pushes or deletes. It stores manifests with a subject, and knows no list of referrers.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use crate::runner::Bench;
 /// The repository.
 const NAME: &str = "refer/image";
 
-/// On a tree of ours a peer pushes and deletes manifests that refer to another; our list is right after each, with our
-/// server up all the time and with one that starts anew.
+/// A peer pushes and deletes referrers in our tree. Our list is right after each change, on a server that ran all the
+/// time and on one that starts anew.
 pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench<'_>) -> Result<()> {
     let mut looks = 0;
     for peer in PEERS {
@@ -38,7 +38,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
             server: &theirs,
         };
         let mut check = async |step: &str, expected: &[&Bytes]| -> Result<()> {
-            // The one that ran all the time, and one that knows only what lies in the folder.
+            // The server that ran all the time, and one that reads only the folder.
             let fresh = store.serve(ServerKind::Ours).await?;
             for server in [&mine, &fresh] {
                 let list = list(
@@ -84,7 +84,7 @@ pub(in super::super) async fn referrers_of_another_server_are_seen(bench: &Bench
         ensure!(again == second, "the same manifest has other bytes");
         check("the peer pushed ours again", &[&second]).await?;
 
-        // A subject that comes after what refers to it.
+        // A subject that is pushed after its referrer.
         let late = manifest(b"content", &json!({"annotations": {"late": "yes"}}));
         let subject = json!({"mediaType": MANIFEST, "digest": digest(&late), "size": late.len()});
         let early = other
@@ -110,7 +110,7 @@ async fn list(client: &RawClient<'_>, subject: &Bytes) -> Result<Vec<String>> {
         let digest = manifest["digest"]
             .as_str()
             .context("a descriptor without a digest")?;
-        // What is listed can be had.
+        // Every listed referrer can be read.
         let path = format!("{NAME}/manifests/{digest}");
         client.expect(Method::GET, &path, "", Bytes::new(), 200).await?;
         digests.push(digest.to_owned());

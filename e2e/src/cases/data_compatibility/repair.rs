@@ -1,4 +1,4 @@
-//! What old servers and crashes leave: manifests of the first image format, blobs that are shorter than they should be.
+//! Content that old servers and crashes leave: schema 1 manifests, and truncated blobs.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -12,12 +12,13 @@ use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::server::Server;
 
-/// Manifests of the first format, which distribution gave up with 3: as clients get them from 2.8, and as it keeps them.
+/// The types of schema 1 manifests, which distribution 3 no longer serves: signed as 2.8 answers them, and unsigned
+/// as it stores them.
 const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
-/// skopeo pushes a signed manifest of the first format to 2.8, which keeps it without signatures and signs it anew for
-/// whoever asks. Ours has no key to sign with: it serves what is stored, by tag and by digest, under the type of that.
+/// skopeo pushes a signed schema 1 manifest to 2.8, which stores it without signatures and signs it again for each
+/// answer. Ours has no key to sign with, and serves the stored one, by tag and by digest, with its own type.
 pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Result<()> {
     let store = SharedStore::new(bench, "old").await?;
     let old = store
@@ -97,8 +98,8 @@ pub(in super::super) async fn old_manifests_are_served(bench: &Bench<'_>) -> Res
     Ok(())
 }
 
-/// A blob's file that lost its end, as after a power cut: 2.8 and 3.1 answer a second push with 201 and keep the torn one;
-/// ours replaces it, whichever way the blob is pushed.
+/// A blob's file without its end, as after a power cut. 2.8 and 3.1 answer a second push with 201 and keep the
+/// truncated file; ours replaces it, whichever way the blob is pushed.
 pub(in super::super) async fn a_torn_blob_is_healed(bench: &Bench<'_>) -> Result<()> {
     let mut healed = 0;
     for peer in PEERS {

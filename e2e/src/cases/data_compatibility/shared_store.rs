@@ -14,7 +14,7 @@ use crate::peers::ServerKind;
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup, Settings};
 
-/// The two servers whose trees are shared.
+/// The two servers that share data with ours.
 pub(super) const PEERS: [ServerKind; 2] = [ServerKind::V2, ServerKind::V3];
 
 /// A data folder and the servers started on it.
@@ -23,7 +23,7 @@ pub(super) struct SharedStore<'a> {
     pub(super) cache: Cache,
     pub(super) clients: HostClients,
     pub(super) http: reqwest::Client,
-    /// What the servers share: the folder their file system driver is given.
+    /// The folder that all servers' file system drivers use.
     pub(super) data: PathBuf,
     /// The folder of the server that was started last.
     root: RefCell<PathBuf>,
@@ -31,7 +31,7 @@ pub(super) struct SharedStore<'a> {
 }
 
 impl<'a> SharedStore<'a> {
-    /// An empty one; `name` tells it from others of the same case.
+    /// An empty store. `name` distinguishes stores of one case.
     pub(super) async fn new(bench: &'a Bench<'a>, name: &str) -> Result<Self> {
         let home = bench.dir.join(name);
         std::fs::create_dir(&home).with_context(|| format!("cannot make `{}`", home.display()))?;
@@ -46,16 +46,16 @@ impl<'a> SharedStore<'a> {
         })
     }
 
-    /// Starts a server on the data, with deletion on and the secret all servers of the suite share.
+    /// Starts a server on the data, with deletion on and the secret that all servers of the suite share.
     pub(super) async fn serve(&self, kind: ServerKind) -> Result<Server> {
         self.serve_with(kind, &[]).await
     }
 
-    /// The same with more variables.
+    /// Starts a server with more environment variables.
     pub(super) async fn serve_with(&self, kind: ServerKind, variables: &[(&str, &str)]) -> Result<Server> {
         let number = self.started.get();
         self.started.set(number + 1);
-        // A folder of its own: two servers on one tree have two logs.
+        // Each server has its own folder, so that two servers on one tree have two logs.
         let root = self.data.with_file_name(format!("{number}-{}", kind.name()));
         std::fs::create_dir_all(&root)?;
         self.root.replace(root.clone());
@@ -82,7 +82,7 @@ impl<'a> SharedStore<'a> {
         self.root.borrow().clone()
     }
 
-    /// A copy of the data, to be changed without consequences.
+    /// A copy of the data that can be changed freely.
     pub(super) async fn copy(&self, name: &str) -> Result<SharedStore<'a>> {
         let copy = SharedStore::new(self.bench, name).await?;
         Exec::new("cp")
@@ -94,12 +94,12 @@ impl<'a> SharedStore<'a> {
         Ok(copy)
     }
 
-    /// Where the registry's tree begins.
+    /// The root of the registry's tree.
     pub(super) fn tree(&self) -> PathBuf {
         self.data.join("docker/registry/v2")
     }
 
-    /// Looks at every link and every byte with our `storage check`, which has to find nothing.
+    /// Checks every link and every byte with our `storage check`, which must find nothing.
     pub(super) async fn check(&self) -> Result<()> {
         let config = self.data.with_file_name("check.yml");
         let text = format!(
@@ -121,7 +121,7 @@ impl<'a> SharedStore<'a> {
         Ok(())
     }
 
-    /// Every file below the tree with its size, in order.
+    /// Every file below the tree with its size, sorted.
     pub(super) async fn files(&self) -> Result<String> {
         let find = Exec::new("find")
             .arg(self.tree())

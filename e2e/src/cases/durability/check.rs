@@ -1,4 +1,4 @@
-//! Compares what a server answers with what a [`ExpectedState`] says has to be there.
+//! Compares a server's answers with an [`ExpectedState`].
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use super::client::{ScenarioClient, location};
 use super::scenario::{ExpectedState, HERE, Presence, Scenario, UploadProgress};
 use crate::protocol::digest;
 
-/// What an interruption was, and so what uploads it left may do.
+/// The kind of interruption, which decides what an upload may have lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interruption {
-    /// The process ended: what an upload is said to hold are the bytes that were sent.
+    /// The process ended. An upload holds exactly the bytes it reports.
     Kill,
-    /// The machine ended: they may be others, and then no blob comes of them.
+    /// The machine ended. An upload may hold other bytes, and then no blob may come of it.
     PowerLoss,
 }
 
@@ -26,10 +26,10 @@ struct Answer {
     body: Bytes,
 }
 
-/// Looks at everything. What is not as it should be is an error that says what.
+/// Checks everything. An unexpected answer is an error that describes it.
 ///
 /// # Errors
-/// Something was lost, is half there, or is answered 5xx.
+/// Content was lost or is incomplete, or an answer is 5xx.
 pub(super) async fn check(
     client: &ScenarioClient,
     scenario: &Scenario,
@@ -63,7 +63,7 @@ pub(super) async fn check(
     }
     lists(client, scenario, expected).await?;
     for (number, upload) in expected.uploads.iter().enumerate() {
-        // One that was begun and not answered is known to nobody.
+        // Nobody knows the location of an upload whose start was not answered.
         if let Some(path) = client.uploads.get(number).and_then(Option::as_ref) {
             go_on(client, path, &scenario.uploads[number], *upload, interruption)
                 .await
@@ -121,7 +121,7 @@ async fn lists(client: &ScenarioClient, scenario: &Scenario, expected: &Expected
     let answer = get(client, &path).await?;
     let listed = match answer.status {
         StatusCode::OK => texts(&answer.body, "tags")?,
-        // Before the first push there is no repository.
+        // Before the first push the repository does not exist.
         StatusCode::NOT_FOUND => BTreeSet::new(),
         status => anyhow::bail!("{path}: {status}"),
     };
@@ -167,7 +167,7 @@ fn texts(body: &[u8], field: &str) -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// Asks where an upload stands, sends the rest, and looks at the blob.
+/// Asks how much an upload holds, sends the rest, and checks the blob.
 async fn go_on(
     client: &ScenarioClient,
     path: &str,
@@ -188,7 +188,7 @@ async fn go_on(
     }
     let range = answer.headers().get("range").context("no `Range`")?.to_str()?;
     let last: usize = range.strip_prefix("0-").context("no range")?.parse()?;
-    // Nothing and one byte are both written `0-0`; no part of the scenario ends at one.
+    // Zero bytes and one byte are both reported as `0-0`. No part of the scenario ends at one byte.
     let held = if last == 0 { 0 } else { last + 1 };
     ensure!(
         (expected.least..=expected.most).contains(&held),

@@ -1,4 +1,4 @@
-//! Sends the requests of a [`Scenario`], until the server is gone.
+//! Sends the requests of a [`Scenario`] until the server is gone.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -8,26 +8,26 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use super::scenario::{HERE, MANIFEST, Scenario, Step, THERE};
 use crate::protocol::digest;
 
-/// Tells a scenario to one server, and remembers where its uploads are.
+/// A client of one server that remembers the locations of its uploads.
 #[derive(Debug, Clone)]
 pub(super) struct ScenarioClient {
     client: Client,
     pub(super) base: Url,
-    /// Path and query of each upload, as the last answer named them.
+    /// Path and query of each upload, from the last answer about it.
     pub(super) uploads: Vec<Option<String>>,
 }
 
-/// How far it came.
+/// How much of the scenario was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// How many steps were answered.
+    /// The number of steps that were answered.
     pub(super) done: usize,
-    /// Whether another one was sent.
+    /// Whether one more step was sent.
     pub(super) underway: bool,
 }
 
 impl ScenarioClient {
-    /// Nothing is told yet.
+    /// A client that has sent nothing yet.
     pub(super) fn new(base: &Url) -> Result<Self> {
         Ok(Self {
             client: Client::builder().no_proxy().build()?,
@@ -36,7 +36,7 @@ impl ScenarioClient {
         })
     }
 
-    /// The same at another server, which goes on where the first one ended.
+    /// A client of another server that continues with the same uploads.
     pub(super) fn at(&self, base: &Url) -> Self {
         Self {
             base: base.clone(),
@@ -44,7 +44,7 @@ impl ScenarioClient {
         }
     }
 
-    /// Asks for blobs nobody has.
+    /// Asks for blobs that do not exist.
     ///
     /// # Errors
     /// The server is gone.
@@ -56,16 +56,16 @@ impl ScenarioClient {
         Ok(())
     }
 
-    /// Tells it all, or as far as the server lives.
+    /// Sends all steps, or as many as the server lives for.
     ///
     /// # Errors
-    /// A step is answered otherwise than it should be.
+    /// A step gets an unexpected answer.
     pub(super) async fn send_all(&mut self, scenario: &Scenario) -> Result<Sent> {
         self.uploads = vec![None; scenario.uploads.len()];
         for (done, step) in scenario.steps.iter().enumerate() {
             match self.step(scenario, step).await {
                 Ok(()) => {}
-                // No answer: the server is gone. Every answer but the right one is an error of its own.
+                // There was no answer, so the server is gone. A wrong answer is an error of another type.
                 Err(error) if error.downcast_ref::<reqwest::Error>().is_some() => {
                     return Ok(Sent { done, underway: true });
                 }
@@ -128,14 +128,14 @@ impl ScenarioClient {
         Ok(())
     }
 
-    /// Where an upload is.
+    /// The location of an upload.
     fn upload(&self, upload: usize) -> Result<String> {
         self.uploads[upload]
             .clone()
             .context("an upload that was not begun")
     }
 
-    /// One request, with the type of manifests where it is one.
+    /// One request, with the manifest type where the path is that of a manifest.
     pub(super) fn request(&self, method: Method, path: &str, body: Bytes) -> Result<RequestBuilder> {
         let kind = if path.contains("/manifests/") {
             MANIFEST
@@ -158,7 +158,7 @@ impl ScenarioClient {
     }
 }
 
-/// Path and query of an answer's `Location`: the next server has another port.
+/// Path and query of an answer's `Location`, without the port, because the next server has another one.
 pub(super) fn location(answer: &Response) -> Result<String> {
     let text = answer
         .headers()
@@ -170,7 +170,7 @@ pub(super) fn location(answer: &Response) -> Result<String> {
     Ok(text[start..].to_owned())
 }
 
-/// A step in a word.
+/// The name of a step.
 fn named(step: &Step) -> String {
     let text = format!("{step:?}");
     text.split(" {").next().unwrap_or(&text).to_owned()

@@ -1,4 +1,4 @@
-//! A server that is killed at each of its system calls that change the store, or at a sample of them.
+//! Kills a server at each of its system calls that change the store, or at a sample of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::server::ServerSetup;
 use crate::strace::Strace;
 use crate::tmpfs::Tmpfs;
 
-/// Room for a push and for what killed ones leave.
+/// Room for a push and for the leftovers of killed ones.
 const SIZE: u64 = 64 << 20;
 
-/// How often a moment is aimed at.
+/// The number of attempts to kill the server at one moment.
 const TRIES: usize = 8;
-/// One moment of so many may not be met: other threads write too, to wake each other, and the first to come to a number
-/// dies of it; how often they do depends on how busy the machine is. What is on the disk at every single moment is looked
-/// at by the case about a loss of power.
+/// The share of moments that may be missed: one in so many. Other threads write too, to wake each other, and the
+/// first thread that reaches the number is killed; how often depends on the load of the machine. The case about a
+/// loss of power checks the disk at every moment.
 const MISSED_MAX: usize = 10;
 
-/// What every run needs: the program, a disk under it, and what is told to it.
+/// The common parts of all runs: the program, its disk, and the scenario.
 struct Killer {
     program: PathBuf,
     tmpfs: Tmpfs,
@@ -34,7 +34,7 @@ struct Killer {
     scenario: Scenario,
 }
 
-/// One run for each moment before a call that changes the store, or for a sample of them.
+/// One run for each moment before a call that changes the store, or for a sample of the moments.
 pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
@@ -42,7 +42,7 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
     std::fs::create_dir(&disk)?;
     let killer = Killer {
         program,
-        // What a kill leaves is what the kernel has, whatever disk it lies on; this one syncs in no time.
+        // A kill leaves what the kernel has, on any disk. This disk syncs fastest.
         tmpfs: Tmpfs::new(&disk, SIZE).await?,
         disk,
         dir: bench.dir.to_owned(),
@@ -71,7 +71,7 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
             let died = killer.killed(&next.name, number).await?.changes.len();
             *kills.entry(&next.name).or_default() += 1;
             met.insert(died);
-            // Of a write that had one more or one less in front of it, a neighbour is met.
+            // When other writes came before it, the kill hits a neighbouring write.
             number = if died < *aim {
                 number + 1
             } else {
@@ -105,14 +105,14 @@ pub(in crate::cases) async fn a_kill_at_any_call_loses_nothing(bench: &Bench<'_>
 }
 
 impl Killer {
-    /// One push, killed.
+    /// Runs one push that is killed.
     async fn killed(&self, name: &str, number: usize) -> Result<Recorded> {
         self.run(Some((name.to_owned(), number)))
             .await
             .with_context(|| format!("killed at {name} {number}"))
     }
 
-    /// One push on an empty disk, killed or not, and everything that has to hold behind it.
+    /// Runs one push on an empty disk, killed or not, and all checks after it.
     async fn run(&self, kill_at: Option<(String, usize)>) -> Result<Recorded> {
         let outside = self.tmpfs.host_path().join("data");
         match std::fs::remove_dir_all(&outside) {
@@ -154,12 +154,12 @@ impl Killer {
     }
 }
 
-/// What a kill leaves beside the objects of the layout has a name that `Driver::sweep` removes when it is a day old,
-/// and is shown by no list.
+/// Every leftover of a kill outside the layout's objects has a name that `Driver::sweep` removes after a day, and
+/// appears in no list.
 fn leftovers(folder: &Path) -> Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        // It was killed before it had made one.
+        // The server was killed before it had created the folder.
         if !folder.exists() {
             continue;
         }

@@ -1,12 +1,12 @@
-//! A disk that forgets: what may be on it after a loss of power, given the calls that were made before.
+//! A model of a disk that loses unsynced data: its possible states after a loss of power, given the calls before.
 //!
-//! Stricter than any file system people use. A file keeps what it held when it was synced last, and of what was
-//! written since any part. A folder keeps the names it had when it was synced last, and each name that changed since
-//! is as it was at any moment since then, whatever became of the others: so a rename may have happened in one of its
-//! two folders only. A file that was synced is not thereby a name, and a folder that was synced is not thereby
-//! reachable.
+//! The model is stricter than any file system in use. A file keeps its content of the last sync, and any part of the
+//! later writes. A folder keeps its names of the last sync; each name that changed later has any of its later values,
+//! independently of other names, so a rename may have happened in only one of its two folders. Syncing a file does
+//! not keep its name, and syncing a folder does not keep the path to it.
 //!
-//! Start at [`LossyDisk::apply`]; [`LossyDisk::unsynced`] are the questions whose answers make a state, [`LossyDisk::state`] is one.
+//! Start at [`LossyDisk::apply`]. [`LossyDisk::unsynced`] lists what a loss of power may change, and
+//! [`LossyDisk::state`] gives one possible state.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -20,12 +20,12 @@ use crate::strace::Syscall;
 
 type Id = usize;
 
-/// What is on it, and what was.
+/// The present content, and the unsynced changes.
 #[derive(Debug)]
 pub(super) struct LossyDisk {
-    /// A folder that was always there.
+    /// The path of the disk's root, which always exists.
     root: PathBuf,
-    /// The first one is the root.
+    /// All files and folders. The first one is the root.
     nodes: Vec<Node>,
 }
 
@@ -39,9 +39,9 @@ enum Node {
 struct File {
     synced: Vec<u8>,
     live: Vec<u8>,
-    /// What was written since the last sync.
+    /// The writes since the last sync.
     written: Vec<(usize, Vec<u8>)>,
-    /// What may be left of it.
+    /// The possible contents after a loss of power.
     kept: Vec<Rc<Kept>>,
 }
 
@@ -49,24 +49,24 @@ struct File {
 struct Folder {
     synced: BTreeMap<String, Id>,
     live: BTreeMap<String, Id>,
-    /// What each name was since the last sync.
+    /// The values of each name since the last sync.
     changed: BTreeMap<String, Vec<Option<Id>>>,
 }
 
-/// A question that a loss of power answers.
+/// A name or a file whose state after a loss of power is not certain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unsynced {
     node: Id,
-    /// Which name of a folder; none for what a file holds.
+    /// The name in a folder; `None` for the content of a file.
     name: Option<String>,
-    /// How many answers there are. The first is that everything since the last sync is lost, the last that nothing is.
+    /// The number of possible outcomes. In the first all changes since the last sync are lost, in the last none are.
     pub(super) outcomes: usize,
 }
 
-/// What is left of a file.
+/// A possible content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// The bytes' digest: they are compared very often.
+    /// The digest of the bytes, because contents are compared very often.
     digest: String,
     pub(super) bytes: Vec<u8>,
 }
@@ -77,11 +77,11 @@ impl Hash for Kept {
     }
 }
 
-/// What is on it after a loss of power: each folder, and each file with its number and its bytes.
+/// A state after a loss of power: each folder, and each file with its number and its bytes.
 pub(super) type State = BTreeMap<PathBuf, Option<(Id, Rc<Kept>)>>;
 
 impl LossyDisk {
-    /// An empty one.
+    /// An empty disk.
     pub(super) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -89,10 +89,10 @@ impl LossyDisk {
         }
     }
 
-    /// Makes a call that went well.
+    /// Applies a successful call.
     ///
     /// # Errors
-    /// It is of a kind this disk does not know, or cannot have gone well.
+    /// The model does not know the call, or the call cannot have succeeded.
     pub(super) fn apply(&mut self, call: &Syscall) -> Result<()> {
         match call.name.as_str() {
             "mkdir" => self.make(&call.path(0)?, Node::Folder(Folder::default())),
@@ -105,7 +105,7 @@ impl LossyDisk {
                     Err(_) => self.make(&path, Node::File(File::default())),
                 }
             }
-            // Only ever into files that were made just now, from their beginning.
+            // The server writes only into new files, from their beginning.
             "write" => self.write(call, None),
             "pwrite64" => self.write(call, Some(call.arg(3)?.parse()?)),
             "rename" => self.rename(&call.path(0)?, &call.path(1)?),
@@ -118,7 +118,7 @@ impl LossyDisk {
                 Some(path) => self.sync(&path),
                 None => Ok(()),
             },
-            // Times are nobody's promise.
+            // File times are never promised.
             "utimensat" => Ok(()),
             other => bail!("`{other}` changed the store, and this disk does not know it"),
         }
@@ -141,7 +141,7 @@ impl LossyDisk {
         Ok(id)
     }
 
-    /// Gives a name to something, or to nothing.
+    /// Binds a name to a file or folder, or removes it.
     fn enter(&mut self, path: &Path, id: Option<Id>) -> Result<()> {
         let parent = self.find(path.parent().context("no folder")?)?;
         let name = path
@@ -219,7 +219,7 @@ impl LossyDisk {
         Ok(())
     }
 
-    /// Everything that is not certain.
+    /// All names and files whose state is not certain.
     pub(super) fn unsynced(&self) -> Vec<Unsynced> {
         let mut unsynced = Vec::new();
         for (node, what) in self.nodes.iter().enumerate() {
@@ -242,7 +242,7 @@ impl LossyDisk {
         unsynced
     }
 
-    /// What is there when each item is answered so.
+    /// The state with these outcomes.
     pub(super) fn state(&self, unsynced: &[Unsynced], outcomes: &[usize]) -> State {
         let chosen: BTreeMap<(Id, Option<&str>), usize> = unsynced
             .iter()
@@ -277,8 +277,8 @@ impl LossyDisk {
 }
 
 impl File {
-    /// What may be left: what was synced first, everything last. Between them: the length without the bytes, without
-    /// the last write, with the last one alone, and with half of it.
+    /// Computes the possible contents, from the synced one to the present one. Between them are: the full length
+    /// without the bytes, all but the last write, only the last write, and half of the last write.
     fn settle(&mut self) {
         let mut between = Vec::new();
         if let Some(((offset, last), before)) = self.written.split_last() {

@@ -1,4 +1,4 @@
-//! A loss of power at any moment of a push, on a disk that forgets what was not synced.
+//! A loss of power at any moment of a push, on a disk that loses unsynced data.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
@@ -22,21 +22,22 @@ use crate::server::ServerSetup;
 use crate::strace::Strace;
 use crate::tmpfs::Tmpfs;
 
-/// What is new since the moment before is lost and kept in every combination, if there are so many at most, and one by
-/// one otherwise; each time with everything older lost, and with everything older kept.
+/// Up to this many combinations, the changes since the moment before are lost and kept in every combination; above
+/// it, one by one. Both are done with all older changes lost, and with all older changes kept.
 const COMBINATIONS_MAX: usize = 32;
-/// And so many states by chance.
+/// The number of random states that are added.
 const RANDOM_STATES: usize = 16;
-/// The same chances in every run.
+/// The seed of the random states, the same in every run.
 const SEED: u64 = 5;
-/// In every so many states the push is made again.
+/// The push is repeated in one state of so many.
 const REPEAT_PUSH_EVERY: usize = 8;
-/// Losses that are told in full.
+/// The number of losses that are printed in full.
 const LOSSES_PRINTED: usize = 5;
 
 const SIZE: u64 = 64 << 20;
 
-/// Records a push on a real disk, then looks at every disk there could be, or at those of a sample of the moments.
+/// Records a push on a real disk, then checks every possible state of the disk at all moments, or at a sample of
+/// them.
 pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -> Result<()> {
     let sample = Sample::of_this_run()?;
     let program = prepare(bench.dir)?;
@@ -44,7 +45,7 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
         Ok(ServerSetup::new(&program, bench.dir)?.with("REGISTRY_STORAGE_DELETE_ENABLED", "true"))
     };
     let scenario = Scenario::new();
-    // Where a push is recorded, the folder of the store itself is made by the server.
+    // While a push is recorded, the server makes the store's folder itself.
     let real = bench.dir.join("real");
     fs::create_dir(&real)?;
     std::os::unix::fs::chown(&real, Some(crate::strace::user()), None)?;
@@ -119,7 +120,7 @@ pub(in crate::cases) async fn a_loss_of_power_loses_nothing(bench: &Bench<'_>) -
     server.kill().await
 }
 
-/// Answers to what is lost and what is kept.
+/// The combinations of outcomes that are checked.
 fn choices(unsynced: &[Unsynced], before: &[Unsynced], chance: &mut StdRng) -> Vec<Vec<usize>> {
     let none: Vec<usize> = vec![0; unsynced.len()];
     let all: Vec<usize> = unsynced.iter().map(|item| item.outcomes - 1).collect();
@@ -165,7 +166,7 @@ fn choices(unsynced: &[Unsynced], before: &[Unsynced], chance: &mut StdRng) -> V
     choices
 }
 
-/// What was looked at.
+/// The checked states and their losses.
 struct StateCheck {
     scenario: Scenario,
     client: ScenarioClient,
@@ -176,7 +177,7 @@ struct StateCheck {
 }
 
 impl StateCheck {
-    /// Puts a state on a disk under a server, and looks at what it serves.
+    /// Puts a state on a disk under a running server, and checks the server's answers.
     async fn check_state(&mut self, state: &State, done: usize, underway: bool) -> Result<()> {
         let mut print = DefaultHasher::new();
         (done, underway, state).hash(&mut print);
@@ -222,8 +223,9 @@ impl StateCheck {
     }
 }
 
-/// Makes what is in the folder `data` below `root` what a state says. Each entry takes its name at once, under a server
-/// that looks names up for every call. The folder itself stays: one in its place would be another store to the server.
+/// Gives the folder `data` below `root` the content of a state. Each entry gets its name atomically, under a server
+/// that looks names up at every call. The folder itself stays, because another folder in its place would be another
+/// store to the server.
 fn put(state: &State, root: &Path) -> Result<()> {
     let next = root.join("next");
     fs::create_dir(&next)?;
@@ -235,7 +237,7 @@ fn put(state: &State, root: &Path) -> Result<()> {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error)?,
                 Ok(()) | Err(_) => {}
             },
-            // What has two names is one file.
+            // A file with two names is one file.
             Some((id, kept)) => match names.get(id) {
                 Some(first) => fs::hard_link(first, &path)?,
                 None => {
@@ -245,7 +247,7 @@ fn put(state: &State, root: &Path) -> Result<()> {
             },
         }
     }
-    // What the store itself is may be lost too: an empty one is a new one.
+    // The store's folder may be lost too. An empty one is a new store.
     let data = next.join("data");
     if !data.exists() {
         fs::create_dir(&data)?;

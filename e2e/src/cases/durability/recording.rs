@@ -1,4 +1,4 @@
-//! An undisturbed push against a server under strace: the calls below its folder and the moments of its answers.
+//! Records an undisturbed push to a server under strace: the calls below its folder, and the moments of its answers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +12,12 @@ use crate::images;
 use crate::server::ServerSetup;
 use crate::strace::{self, Strace, Syscall};
 
-/// How long strace may take to write its record when the server is gone.
+/// Time limit for strace to write its record after the server's end.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// How many requests come before the push, each of which opens a file: more than the first thread opens before there
-/// is another one, so that the n-th call of a push is not the n-th of that thread, which would end the server early.
+/// The number of requests before the push, each of which opens a file. It is larger than the number of files that the
+/// first thread opens before other threads exist. So the n-th call of a push is not the n-th call of the first
+/// thread, which would end the server early.
 const WARM_UP: usize = 80;
 
 const NOTHING: Sent = Sent {
@@ -24,26 +25,26 @@ const NOTHING: Sent = Sent {
     underway: false,
 };
 
-/// What was seen.
+/// A recorded push.
 pub(super) struct Recorded {
-    /// Calls that changed something below the folder, in their order.
+    /// The calls that changed something below the folder, in their order.
     pub(super) changes: Vec<Syscall>,
     /// All calls of the thread that made them.
     pub(super) of_thread: Vec<Syscall>,
-    /// How many of them came before the push.
+    /// The number of changes before the push.
     pub(super) before: usize,
-    /// Where in the record each answer of the push began.
+    /// The position in the record where each answer of the push began.
     pub(super) answers: Vec<usize>,
-    /// How far the scenario was told.
+    /// How much of the scenario was sent.
     pub(super) sent: Sent,
-    /// Who told it.
+    /// The client that sent it.
     pub(super) client: ScenarioClient,
 }
 
-/// Tells the scenario to a server under strace, and ends both.
+/// Sends the scenario to a server under strace, and ends both.
 ///
 /// # Errors
-/// The scenario is not answered as it should be, or the server's file calls do not have one order.
+/// A step gets an unexpected answer, or the server's file calls do not have one order.
 pub(super) async fn record(
     setup: &ServerSetup,
     strace: &Strace,
@@ -56,7 +57,7 @@ pub(super) async fn record(
         .with("TOKIO_WORKER_THREADS", "1");
     let server = match setup.start().await {
         Ok(server) => server,
-        // Killed before it could answer.
+        // The server was killed before it could answer.
         Err(_) if strace.kill_at.is_some() && strace.record.exists() => {
             let client = ScenarioClient::new(&Url::parse("http://127.0.0.1:9/")?)?;
             return seen(&strace.record, data, NOTHING, client);
@@ -76,7 +77,7 @@ pub(super) async fn record(
     seen(&strace.record, data, sent, client)
 }
 
-/// Ends the server itself: strace would leave it running, and end by itself when it is gone.
+/// Kills the server itself: strace would leave it running, and ends when the server is gone.
 fn end(record: &Path) -> Result<()> {
     let text = std::fs::read_to_string(record).context("strace left no record")?;
     let first = text.split(' ').next().and_then(|id| id.parse().ok());
@@ -84,7 +85,7 @@ fn end(record: &Path) -> Result<()> {
         .and_then(rustix::process::Pid::from_raw)
         .context("no process in the record")?;
     match rustix::process::kill_process(id, rustix::process::Signal::KILL) {
-        // It was killed by a call that came behind the last answer.
+        // A call after the last answer killed it.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).context("cannot end the server"),
     }
@@ -92,7 +93,7 @@ fn end(record: &Path) -> Result<()> {
 
 fn seen(record: &Path, data: &Path, sent: Sent, client: ScenarioClient) -> Result<Recorded> {
     let calls = strace::read(record)?;
-    // With the name of the folder itself.
+    // Calls on the folder itself count too.
     let above = data.parent().context("a store is in a folder")?;
     let main = calls.first().map(|call| call.thread);
     let mut changes = Vec::new();
@@ -101,7 +102,7 @@ fn seen(record: &Path, data: &Path, sent: Sent, client: ScenarioClient) -> Resul
             changes.push(call.clone());
         }
     }
-    // The first thread makes the folder itself, before there is another one.
+    // The first thread makes the folder itself, before other threads exist.
     let threads: Vec<u32> = changes
         .iter()
         .map(|call| call.thread)
@@ -119,7 +120,7 @@ fn seen(record: &Path, data: &Path, sent: Sent, client: ScenarioClient) -> Resul
         }
     }
     answers.sort_unstable();
-    // The first one is to the look whether it answers at all.
+    // The first answer is that to the probe whether the server runs.
     let begun = answers.get(WARM_UP).copied().unwrap_or(usize::MAX);
     let answers = answers.split_off(answers.len().min(1 + WARM_UP));
     let before = changes.iter().take_while(|call| call.ended < begun);
@@ -136,8 +137,8 @@ fn seen(record: &Path, data: &Path, sent: Sent, client: ScenarioClient) -> Resul
     })
 }
 
-/// A folder for a strace server, which is nobody in particular: everybody may write there. And the server's program
-/// where nobody in particular can read it.
+/// Makes a folder for a traced server, which runs as an unprivileged user: a folder where everybody may write, and a
+/// copy of the server's program that everybody can read.
 pub(super) fn prepare(dir: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;

@@ -1,8 +1,8 @@
-//! One push with everything in it that changes a store, and what has to be there after any part of it.
+//! A push with every request that changes a store, and the expected state after each part of it.
 //!
-//! A [`ExpectedState`] says of each thing whether it must be there, must not, or may. It is settled by an answer, and loosened
-//! by a request that got none: then what it would do may have happened or not, but never half.
-//! Start at [`Scenario::new`]; `client` sends it, `check` compares a server with a expected.
+//! An [`ExpectedState`] says for each object whether it must exist, must not, or may. An answer makes this certain. A
+//! request without an answer makes it uncertain: its change may have happened or not, but never half. Start at
+//! [`Scenario::new`]; `client` sends it, `check` compares a server with the expected state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,45 +11,45 @@ use serde_json::json;
 
 use crate::protocol::{digest, noise};
 
-/// Where most of it happens.
+/// The repository of most requests.
 pub(super) const HERE: &str = "durable/here";
-/// Where a blob is mounted from.
+/// The repository that a blob is mounted from.
 pub(super) const THERE: &str = "durable/there";
 
 /// The type of every manifest.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A first chunk that is large enough for the state of its hash to be saved.
+/// The size of a first chunk, large enough for the state of its hash to be saved.
 const FIRST: usize = (1 << 20) + 4096;
-/// And a second one.
+/// The size of a second chunk.
 const SECOND: usize = 1000;
 
 /// One request.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Begins an upload, the first one being 0.
+    /// Starts an upload. The first one has the number 0.
     Start { upload: usize },
-    /// Appends what lies between two offsets.
+    /// Appends the bytes between two offsets.
     Append { upload: usize, from: usize, to: usize },
-    /// Makes it a blob.
+    /// Finishes the upload as a blob.
     Finish { upload: usize },
-    /// Forgets it.
+    /// Cancels the upload.
     Cancel { upload: usize },
     /// Pushes a blob in one request.
     Push { repository: &'static str, blob: Bytes },
-    /// Mounts one from [`THERE`].
+    /// Mounts a blob from [`THERE`].
     Mount { blob: Bytes },
-    /// Takes one away.
+    /// Deletes a blob.
     DeleteBlob { blob: Bytes },
     /// Pushes a manifest by a tag.
     Tag { tag: &'static str, manifest: Bytes },
-    /// Takes a tag away.
+    /// Deletes a tag.
     DeleteTag { tag: &'static str },
-    /// Takes a manifest away, and the tags that mean it.
+    /// Deletes a manifest, and with it the tags that point to it.
     DeleteManifest { manifest: Bytes },
 }
 
-/// Whether something is there.
+/// Whether an object exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     Absent,
@@ -63,43 +63,43 @@ impl Presence {
     }
 }
 
-/// What is known of an upload.
+/// The expected state of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UploadProgress {
     pub(super) presence: Presence,
-    /// If it is there, it holds at least so much, and at most so much.
+    /// The least number of bytes it holds, if it exists; the most follows.
     pub(super) least: usize,
     pub(super) most: usize,
 }
 
-/// What has to be there.
+/// The expected state of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExpectedState {
     /// By repository and digest.
     pub(super) blobs: BTreeMap<(&'static str, String), Presence>,
     /// By digest.
     pub(super) manifests: BTreeMap<String, Presence>,
-    /// What each tag may mean; `None` when it may not be there.
+    /// The possible digests of each tag; `None` stands for a missing tag.
     pub(super) tags: BTreeMap<&'static str, BTreeSet<Option<String>>>,
     /// By number.
     pub(super) uploads: Vec<UploadProgress>,
 }
 
-/// The whole of it.
+/// The scenario.
 #[derive(Debug, Clone)]
 pub(super) struct Scenario {
     pub(super) steps: Vec<Step>,
     /// The bytes of each upload, if it is ever finished.
     pub(super) uploads: Vec<Bytes>,
-    /// All bytes there are, by their digest.
+    /// All bytes that are sent, by digest.
     pub(super) content: BTreeMap<String, Bytes>,
-    /// The digest of the manifest that another one refers to, and of that one.
+    /// The digest of the manifest that another one refers to; the referrer's digest follows.
     pub(super) subject: String,
     pub(super) referrer: String,
 }
 
 impl Scenario {
-    /// The one there is.
+    /// The one scenario.
     pub(super) fn new() -> Self {
         let config = Bytes::from_static(b"{}");
         let mounted = noise(1, 3000);
@@ -203,7 +203,7 @@ impl Scenario {
         }
     }
 
-    /// Before anything of it.
+    /// The state before the first step.
     pub(super) fn expected_before(&self) -> ExpectedState {
         let mut expected = ExpectedState {
             blobs: BTreeMap::new(),
@@ -244,7 +244,7 @@ impl Scenario {
         expected
     }
 
-    /// After `done` steps, and with the next one on its way if `underway`.
+    /// The state after `done` steps. The next step may have happened if it is `underway`.
     pub(super) fn expected_after(&self, done: usize, underway: bool) -> ExpectedState {
         let mut expected = self.expected_before();
         for step in &self.steps[..done] {
@@ -262,7 +262,7 @@ impl Scenario {
 }
 
 impl ExpectedState {
-    /// What an answer to a step says.
+    /// Applies a step that was answered.
     fn settle(&mut self, step: &Step, uploads: &[Bytes]) {
         match step {
             Step::Start { upload } => self.uploads[*upload].presence = Presence::Present,
@@ -306,7 +306,7 @@ impl ExpectedState {
         }
     }
 
-    /// Either of two.
+    /// A state that allows what either of two allows.
     fn or(&self, other: &Self) -> Self {
         let mut either = self.clone();
         for (key, presence) in &mut either.blobs {
@@ -328,7 +328,7 @@ impl ExpectedState {
         either
     }
 
-    /// The same where nothing is promised of uploads: one that ever was may be there, with any part of its bytes.
+    /// The same state without promises about uploads: each that ever existed may exist, with any part of its bytes.
     pub(super) fn without_promises_of_uploads(mut self) -> Self {
         for upload in &mut self.uploads {
             upload.least = 0;

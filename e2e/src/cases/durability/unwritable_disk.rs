@@ -1,5 +1,5 @@
-//! A disk that takes no writes, because it is full or because it is read-only: pushes are refused with a reason, pulls
-//! go on, one line says it, readiness knows it, and it is over by itself.
+//! A disk that takes no writes, because it is full or read-only. Pushes are refused with a reason, pulls go on, one
+//! line of the log says it, readiness fails, and everything recovers by itself.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -20,14 +20,14 @@ use crate::server::{Server, ServerSetup};
 use crate::tmpfs::Tmpfs;
 use crate::wait::{Seen, wait_for};
 
-/// Small, so that it is full at once.
+/// A small size, so that the disk is full at once.
 const SIZE: u64 = 8 << 20;
-/// A server that nobody pushes to tries again every five seconds.
+/// Time limit for recovery. A server that gets no pushes retries every five seconds.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// How often each request is refused: once is not what a log is flooded by.
+/// The number of refusals of each request. A single one would not show a flooded log.
 const TIMES: usize = 20;
 
-/// Someone else fills the disk, and makes room again.
+/// Another process fills the disk, and frees the space later.
 pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
     let on = ServerOnDisk::start(bench, "storage full", "No space left on device").await?;
     let filler = on.tmpfs.host_path().join("filler");
@@ -37,7 +37,7 @@ pub(in crate::cases) async fn full_disk(bench: &Bench<'_>) -> Result<()> {
     on.recovers(bench).await
 }
 
-/// The disk is mounted anew, as the kernel does it after an error.
+/// The disk is remounted read-only, as the kernel does it after an error.
 pub(in crate::cases) async fn read_only_disk(bench: &Bench<'_>) -> Result<()> {
     let on = ServerOnDisk::start(bench, "storage read-only", "Read-only file system").await?;
     on.tmpfs.remount("ro").await?;
@@ -46,7 +46,7 @@ pub(in crate::cases) async fn read_only_disk(bench: &Bench<'_>) -> Result<()> {
     on.recovers(bench).await
 }
 
-/// Until there is no room for a single byte.
+/// Fills the disk until no byte fits.
 fn fill(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     for block in [64 * 1024, 1] {
@@ -62,9 +62,9 @@ fn fill(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A server on a disk, with an image that was pushed while it took writes.
+/// A server on a disk, with an image that was pushed while the disk took writes.
 struct ServerOnDisk {
-    /// What clients and readiness are told, and what the log says of the cause.
+    /// The reason for clients and readiness; the cause in the log follows.
     why: &'static str,
     cause: &'static str,
     tmpfs: Tmpfs,
@@ -76,7 +76,7 @@ struct ServerOnDisk {
     image: Bytes,
     referrer: Bytes,
     layer: Bytes,
-    /// An upload that was begun in time, and the bytes it shall have.
+    /// An upload that was started before, and all its bytes.
     upload: String,
     late: Bytes,
 }
@@ -118,7 +118,7 @@ impl ServerOnDisk {
         on.tag("before", &on.image, StatusCode::CREATED).await?;
         on.tag("referrer", &on.referrer, StatusCode::CREATED).await?;
         on.tag("spare", &on.image, StatusCode::CREATED).await?;
-        // As another server leaves it: ours enters a referrer it does not know when it is asked.
+        // Another server would leave the tree so. Ours writes the entry of a missing referrer when it is asked.
         fs::remove_dir_all(on.store.join("docker/registry/berth/v1/repositories"))?;
         let (status, answer) = on.ask(Method::POST, &uploads(""), Bytes::new()).await?;
         ensure!(status == StatusCode::ACCEPTED, "an upload: {status}");
@@ -143,7 +143,7 @@ impl ServerOnDisk {
                 (Method::POST, &mount, &Bytes::new()),
                 (Method::PUT, &tag, &self.image),
             ] {
-                // What of the first fitted is kept, and the second begins behind it.
+                // The part of the first request that fitted is kept, and the second one continues after it.
                 let refused = self.refused(method.clone(), path, body).await?;
                 ensure!(refused, "{method} {path} was not refused");
             }
@@ -157,7 +157,7 @@ impl ServerOnDisk {
             self.pulls().await?;
         }
         if !deletes_too {
-            // Whoever makes room by deleting must be able to.
+            // Deletions must work, because they free space.
             let path = format!("/v2/{HERE}/manifests/spare");
             let (status, _) = self.ask(Method::DELETE, &path, Bytes::new()).await?;
             ensure!(status == StatusCode::ACCEPTED, "DELETE {path}: {status}");
@@ -183,7 +183,7 @@ impl ServerOnDisk {
         Ok(())
     }
 
-    /// Whether it was, in the right words.
+    /// Whether the request was refused, with the right text.
     async fn refused(&self, method: Method, path: &str, body: &Bytes) -> Result<bool> {
         let (status, answer) = self.ask(method.clone(), path, body.clone()).await?;
         if status.is_success() {
@@ -229,7 +229,8 @@ impl ServerOnDisk {
         Ok(())
     }
 
-    /// Once there is room: readiness by itself, the upload from where it was, and everything that was refused.
+    /// With free space, readiness recovers by itself, the upload continues where it was, and all refused requests
+    /// succeed.
     async fn recovers(mut self, bench: &Bench<'_>) -> Result<()> {
         self.await_ready(StatusCode::OK).await?;
         ensure!(self.server.runs()?, "the server has ended");
@@ -287,7 +288,7 @@ impl ServerOnDisk {
         Ok((answer.status(), answer.text().await?))
     }
 
-    /// The lines of the log that have one of these in them.
+    /// The lines of the log that contain one of these texts.
     fn lines(&self, words: &[&str]) -> Result<Vec<String>> {
         let log = fs::read_to_string(&self.log)?;
         let lines = log
@@ -320,7 +321,7 @@ fn uploads(query: &str) -> String {
     format!("/v2/{HERE}/blobs/uploads/{query}")
 }
 
-/// An image, and one that refers to it.
+/// An image, and a manifest that refers to it.
 fn manifests(layer: &Bytes) -> (Bytes, Bytes) {
     let mut document = json!({
         "schemaVersion": 2,
@@ -333,7 +334,7 @@ fn manifests(layer: &Bytes) -> (Bytes, Bytes) {
     (image, Bytes::from(document.to_string()))
 }
 
-/// Nothing in the store is half there: no temporary file, no link without a digest, no blob with other bytes.
+/// Checks that the store is complete: no temporary file, no link without a digest, no blob with other bytes.
 fn whole(store: &Path) -> Result<()> {
     let mut folders = vec![store.to_owned()];
     while let Some(folder) = folders.pop() {

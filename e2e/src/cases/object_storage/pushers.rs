@@ -1,4 +1,4 @@
-//! crane, skopeo and docker, each pushing one fresh image after another while something else happens. Start at [`push_during`].
+//! crane, skopeo and docker push new images one after another during an event. Start at [`push_during`].
 
 use std::cell::Cell;
 use std::fs;
@@ -11,9 +11,9 @@ use crate::fixture::USER;
 use crate::local;
 use crate::protocol::noise;
 
-/// What an image's layer holds; above the size at which clients and stores change to several parts.
+/// The size of an image's layer, above the size at which clients and stores use several parts.
 const LAYER_BYTES: usize = 6 * 1024 * 1024;
-/// Each client must get so many through, or nothing was shown.
+/// The least number of pushes per client. With fewer the case would show nothing.
 const PUSHES_MIN: usize = 2;
 
 /// An image that was acknowledged.
@@ -30,11 +30,11 @@ impl Pushed {
     }
 }
 
-/// Pushes from before `event` begins until it has ended, by three clients at once; gives every image. `retries` is how often skopeo,
-/// which does not by itself, may try again; crane and docker have numbers of their own.
+/// Pushes with three clients at once from before `event` begins until it has ended. Gives every image. skopeo may be
+/// retried `retries` times, because it does not retry by itself; crane and docker have their own numbers of retries.
 ///
 /// # Errors
-/// The first push that failed, or `event`'s error.
+/// A push failed, or `event` did.
 pub(super) async fn push_during(
     target: &ReadyRegistry<'_>,
     name: &str,
@@ -44,7 +44,7 @@ pub(super) async fn push_during(
     let over = Cell::new(false);
     let begun = tokio::sync::Notify::new();
     let events = async {
-        // Something must be under way when it begins.
+        // A push must be under way when the event begins.
         begun.notified().await;
         event.await?;
         over.set(true);
@@ -108,7 +108,7 @@ impl Pusher<'_> {
             tag: format!("t{number}"),
             digest: String::new(),
         };
-        // Of the time too: two rounds of one case must not push the same bytes.
+        // The seed depends on the event too, because two rounds of one case must not push the same bytes.
         let seed = seed ^ self.name.bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte));
         let content = noise(seed << 1, LAYER_BYTES);
         let reference = pushed.reference();

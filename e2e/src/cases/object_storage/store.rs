@@ -1,4 +1,5 @@
-//! versitygw as a Pod: S3 over a folder of the Pod, by TLS of an authority of its own, signatures checked. Start at [`Store::start`].
+//! versitygw as a Pod: an S3 server over a folder of the Pod, with TLS by a CA of its own, checking signatures. Start
+//! at [`Store::start`].
 
 use std::time::Duration;
 
@@ -22,19 +23,19 @@ const NAME: &str = "hold";
 const PORT: u16 = 7070;
 const USER: &str = "fleet";
 const REGION: &str = "north-1";
-/// Where the buckets lie in its Pod.
+/// The folder of the buckets in its Pod.
 const FOLDER: &str = "/data";
 
-/// A store that runs, with an empty bucket.
+/// A running store with an empty bucket.
 pub(super) struct Store<'a> {
     context: &'a Context<'a>,
     namespace: String,
-    /// What [`USER`] signs with.
+    /// The secret key of [`USER`].
     secret: String,
 }
 
 impl<'a> Store<'a> {
-    /// Starts one in the namespace and waits until it answers.
+    /// Starts a store in the namespace and waits until it answers.
     pub(super) async fn start(context: &'a Context<'a>, namespace: &str) -> Result<Self> {
         let secret: [u8; 16] = rand::random();
         let store = Self {
@@ -80,7 +81,7 @@ impl<'a> Store<'a> {
         Ok(store)
     }
 
-    /// Its name and port, as the cluster knows it.
+    /// Its name and port inside the cluster.
     pub(super) fn host(&self) -> String {
         format!("{}:{PORT}", self.name())
     }
@@ -97,7 +98,7 @@ impl<'a> Store<'a> {
         }})
     }
 
-    /// Makes or replaces a Secret with keys.
+    /// Creates or replaces a Secret with keys.
     pub(super) async fn keys(&self, secret: &str, id: &str, key: &str) -> Result<()> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret},
             "stringData": {"id": id, "key": key}});
@@ -109,14 +110,14 @@ impl<'a> Store<'a> {
             .map(drop)
     }
 
-    /// Has a Secret of [`Self::keys`] hold the keys the store takes.
+    /// Writes the keys that the store accepts into a Secret of [`Self::keys`].
     pub(super) async fn same_keys_as_its_own(&self, secret: &str) -> Result<()> {
         self.keys(secret, USER, &self.secret).await
     }
 
-    /// Whether everything in the bucket lies in that folder.
+    /// Checks that everything in the bucket is below that folder.
     pub(super) async fn holds_nothing_but(&self, prefix: &str) -> Result<()> {
-        // What the store keeps for itself begins with a dot.
+        // The store's own files begin with a dot.
         let mut above = format!("{FOLDER}/{BUCKET}");
         for name in prefix.split('/') {
             let found = self

@@ -12,33 +12,34 @@ use crate::proxy::Edge;
 use crate::runner::Bench;
 use crate::server::{Server, ServerSetup};
 
-/// What distribution's own instructions for nginx set, with the last line for uploads that go on after a break.
+/// The headers of distribution's own instructions for nginx. The last line lets uploads continue after an
+/// interruption.
 pub(super) const NGINX_HEADERS: &str = "proxy_set_header Host $http_host;\nproxy_set_header X-Real-IP $remote_addr;\n\
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\nproxy_set_header X-Forwarded-Proto $scheme;\n\
     proxy_read_timeout 900;\nproxy_request_buffering off;\nproxy_http_version 1.1;\nproxy_set_header Connection \"\";\n";
 
-/// For clients: no limit of a body's size, and chunked bodies are taken (an old nginx answered 411).
+/// Settings for bodies: no limit of the size, and chunked bodies are accepted (an old nginx answered 411).
 pub(super) const NGINX_BODIES: &str = "client_max_body_size 0;\nchunked_transfer_encoding on;\n";
 
-/// A stranger's address on this machine, to be found in the access log.
+/// A client address of this machine that is recognisable in the access log.
 pub(super) const CLIENT: &str = "127.0.0.7";
 
-/// One server, one edge in front of it, clients that know only the edge.
+/// One server, one proxy in front of it, and clients that know only the proxy.
 pub(super) struct ProxiedServer<'a> {
     pub(super) bench: &'a Bench<'a>,
     pub(super) edge: Edge,
     pub(super) clients: HostClients,
     pub(super) http: Client,
-    /// What must be in no answer: where the server really is.
+    /// The server's own address, which no answer may contain.
     pub(super) inner: String,
-    /// What the walk through all URLs logs in with, at the proxy.
+    /// The login, at the proxy, for the walk through all URLs.
     pub(super) login: Option<(&'static str, &'static str)>,
-    /// Killed when the site goes.
+    /// The process, killed when this is dropped.
     _server: Server,
 }
 
 impl<'a> ProxiedServer<'a> {
-    /// Starts the server `change` describes.
+    /// Starts the server that `change` describes.
     pub(super) async fn new(
         bench: &'a Bench<'a>,
         change: impl FnOnce(ServerSetup, &Edge) -> ServerSetup,
@@ -58,12 +59,12 @@ impl<'a> ProxiedServer<'a> {
         })
     }
 
-    /// The URL clients use, `prefix` (`/…/`) in front of `v2/`.
+    /// The URL for clients, with `prefix` (`/…/`) before `v2/`.
     pub(super) fn outer(&self, prefix: &str) -> Result<Url> {
         Ok(Url::parse(&format!("https://{}{prefix}", self.edge.host()))?)
     }
 
-    /// An image of three layers and an index of two images, by crane and by skopeo, in and out.
+    /// crane and skopeo push and pull an image of three layers and an index of two images.
     pub(super) async fn images_go_round(&self) -> Result<()> {
         let host = self.edge.host();
         let (one, two) = (format!("{host}/round/one:1"), format!("{host}/round/one:2"));
@@ -110,7 +111,7 @@ impl<'a> ProxiedServer<'a> {
         Ok(())
     }
 
-    /// The access log's line of the request that has `mark` in its query.
+    /// The access log's line about the request that has `mark` in its query.
     pub(super) async fn logged(&self, mark: &str) -> Result<String> {
         let wanted = format!("GET /v2/?{mark} ");
         let deadline = std::time::Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Proxies behind proxies, proxies that say nothing, a registry below a path.
+//! Proxies behind proxies, proxies without forwarding headers, and a registry below a path.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::header::WWW_AUTHENTICATE;
@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::proxy::{Edge, Proxy};
 use crate::runner::Bench;
 
-/// A proxy behind a proxy: the server gets lists, and is told which hops are proxies.
+/// A proxy behind a proxy. The server gets lists of addresses, and is told which of them are proxies.
 pub(in super::super) async fn behind_a_chain_of_proxies(bench: &Bench<'_>) -> Result<()> {
     let folder = bench.dir.join("chain");
     std::fs::create_dir(&folder)?;
@@ -42,10 +42,10 @@ pub(in super::super) async fn behind_a_chain_of_proxies(bench: &Bench<'_>) -> Re
     Ok(())
 }
 
-/// A proxy that leaves everything at its default replaces `Host` and says nothing of TLS.
+/// A proxy with default settings, which replaces `Host` and sends no forwarding headers.
 const SILENT: &str = "proxy_http_version 1.1;\n";
 
-/// Behind a proxy that says nothing only the configuration can know the outer name.
+/// Behind a proxy without forwarding headers, only the configuration can name the outer URL.
 pub(in super::super) async fn behind_a_silent_proxy(bench: &Bench<'_>) -> Result<()> {
     let mut answers = 0;
     let (server, _proxy) = behind(bench, "/", SILENT, |edge| {
@@ -65,7 +65,7 @@ pub(in super::super) async fn behind_a_silent_proxy(bench: &Bench<'_>) -> Result
     Ok(())
 }
 
-/// The server's own challenge goes through the proxy unchanged, and names no place; who answers it is let in.
+/// The server's own challenge passes the proxy unchanged and names no host. A client that answers it is let in.
 async fn the_challenge_arrives(bench: &Bench<'_>) -> Result<()> {
     let users = bench.dir.join("users");
     let entry = Exec::new("/usr/bin/htpasswd").args(["-nbB", "-C", "4", "ann", "secret"]);
@@ -89,7 +89,8 @@ async fn the_challenge_arrives(bench: &Bench<'_>) -> Result<()> {
     server.images_go_round().await
 }
 
-/// The registry is one of several things below one name; registry clients want `/v2/` at its root, others do not.
+/// The registry is one of several services below one name. Registry clients need `/v2/` at the root; other clients do
+/// not.
 pub(in super::super) async fn behind_a_path_prefix(bench: &Bench<'_>) -> Result<()> {
     let prefix = ("REGISTRY_HTTP_PREFIX", "/sub/".to_owned());
     let (server, _proxy) = behind(bench, "/sub/", NGINX_HEADERS, |_| vec![prefix.clone()]).await?;
@@ -101,7 +102,7 @@ pub(in super::super) async fn behind_a_path_prefix(bench: &Bench<'_>) -> Result<
     Ok(())
 }
 
-/// A server with these variables and a folder of its own, behind nginx with these lines for `path`.
+/// A server with these variables in its own folder, behind nginx with these lines for `path`.
 async fn behind<'a>(
     bench: &'a Bench<'a>,
     path: &str,

@@ -1,4 +1,4 @@
-//! What a proxy can do to a body: refuse its size, its form or its pace; break off.
+//! Uploads through a proxy, which may refuse a body's size, its form or its pace, or break off.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
@@ -10,10 +10,11 @@ use crate::proxy::{Proxy, ProxyConfig};
 
 const MIB: usize = 1024 * 1024;
 
-/// A layer people call large.
+/// The size of a large layer.
 const LARGE: usize = 100_000_000;
 
-/// 100 MB by HTTP/2 with a length, by HTTP/1.1 in chunks without one, and a slow client beside them; each is read back.
+/// 100 MB by HTTP/2 with a length, by HTTP/1.1 in chunks without one, and a slow client at the same time. Each blob
+/// is read back.
 pub(super) async fn large_ones_come_through(server: &ProxiedServer<'_>) -> Result<()> {
     let repository = repository(server)?;
     let (large, chunked, slow) = (noise(41, LARGE), noise(42, LARGE), noise(43, 2 * MIB));
@@ -59,7 +60,7 @@ pub(super) async fn large_ones_come_through(server: &ProxiedServer<'_>) -> Resul
     slow
 }
 
-/// Many requests on one connection at the edge; gives how many.
+/// Sends many requests on one connection to the proxy. Gives their number.
 pub(super) async fn connections_are_reused(server: &ProxiedServer<'_>) -> Result<usize> {
     const REQUESTS: usize = 300;
     let url = format!("{}v2/?reused=[1-{REQUESTS}]", server.outer("/")?);
@@ -88,8 +89,8 @@ pub(super) async fn connections_are_reused(server: &ProxiedServer<'_>) -> Result
     Ok(REQUESTS)
 }
 
-/// The proxy is killed in the middle of a PATCH, which the server sees as its peer hanging up; what came before is kept,
-/// and the upload goes on through the proxy's successor. Gives how many bytes were kept.
+/// The proxy is killed in the middle of a PATCH, which looks to the server like a client that hangs up. The bytes
+/// before are kept, and the upload continues through a new proxy. Gives the number of kept bytes.
 pub(super) async fn an_interrupted_one_goes_on(
     server: &ProxiedServer<'_>,
     config: &ProxyConfig,
@@ -104,7 +105,7 @@ pub(super) async fn an_interrupted_one_goes_on(
     let _proxy = config.start(&server.http, "/v2/").await?;
     let session = repository.status(&session).await?;
     let kept = session.received;
-    // The rest may have been in a socket's or the proxy's buffer, never more than was sent.
+    // The rest may have been in a buffer of a socket or the proxy. More than was sent is never kept.
     ensure!(kept > MIB && kept <= 40 * MIB, "{kept} bytes of 40 MiB were kept");
     let session = repository.append(&session, bytes.slice(kept..)).await?;
     repository.finish(&session, &digest(&bytes)).await?;
@@ -120,7 +121,7 @@ fn repository(server: &ProxiedServer<'_>) -> Result<Repository> {
     Ok(Repository::new(server.http.clone(), base, "bodies/large", None))
 }
 
-/// curl that prints status and version of the answer only.
+/// curl that prints only status and version of the answer.
 fn curl(server: &ProxiedServer<'_>) -> Exec {
     server.clients.curl().args([
         "--output",

@@ -1,4 +1,4 @@
-//! Every answer that names a URL, asked through a proxy.
+//! Every answer that names a URL, requested through a proxy.
 
 use std::cell::Cell;
 
@@ -14,13 +14,13 @@ use crate::protocol::{digest, noise};
 /// The media type of an OCI image manifest.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Asks for everything that is answered with a URL, below `base`; each must begin with `base`. Gives how many answers
-/// were looked at.
+/// Sends every request whose answer names a URL. Each URL must begin with `base`. Gives the number of checked
+/// answers.
 pub(super) async fn every_answer_names(server: &ProxiedServer<'_>, base: &Url) -> Result<usize> {
     Walk::new(server, base, base.as_str()).go().await
 }
 
-/// The same where answers leave scheme and host away.
+/// The same for answers without scheme and host.
 pub(super) async fn every_answer_is_relative(server: &ProxiedServer<'_>, base: &Url) -> Result<usize> {
     Walk::new(server, base, base.path()).go().await
 }
@@ -28,7 +28,7 @@ pub(super) async fn every_answer_is_relative(server: &ProxiedServer<'_>, base: &
 struct Walk<'a> {
     server: &'a ProxiedServer<'a>,
     base: &'a Url,
-    /// What every `Location` has to begin with.
+    /// The beginning that every `Location` must have.
     expected: &'a str,
     answers: Cell<usize>,
 }
@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
         Ok(self.answers.get())
     }
 
-    /// What an unknown name is answered with names no place either.
+    /// The answers to unknown names contain no wrong URL either.
     async fn unknown_names(&self) -> Result<()> {
         for path in ["v2/", "v2/walk/none/tags/list", "v2/walk/none/manifests/1"] {
             self.ask(Method::GET, self.base.join(path)?, &[], Bytes::new())
@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A blob in pieces, in one request, by a mount; an upload given up. Gives the blob.
+    /// Pushes a blob in chunks, in one request and by a mount, and cancels an upload. Gives the blob.
     async fn uploads(&self) -> Result<Bytes> {
         let bytes = noise(31, 300_000);
         let name = digest(&bytes);
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
         Ok(bytes)
     }
 
-    /// One manifest under three tags and in another repository, and one more that refers to it.
+    /// Pushes one manifest under three tags and in another repository, and one that refers to it.
     async fn manifests(&self, blob: &Bytes) -> Result<()> {
         let layer = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(blob), "size": blob.len()});
         let mut manifest =
@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What all pages of a list hold, each found by the `Link` of the one before.
+    /// The entries of all pages of a list. Each page is found by the `Link` of the one before.
     async fn pages(&self, first: &str, key: &str) -> Result<Vec<String>> {
         let mut next = Some(self.base.join(first)?);
         let mut found = Vec::new();
@@ -199,7 +199,8 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// A request that must be answered `status` with a `Location` whose path is `path`, or for an upload begins with it.
+    /// Sends a request that must be answered with `status` and a `Location`. Its path must be `path`, or begin with
+    /// it for an upload.
     async fn located(&self, method: Method, url: Url, status: u16, path: &str, body: Bytes) -> Result<Url> {
         let asked = format!("{method} {}", url.path());
         let answer = self.ask(method, url, &[], body).await?;
@@ -224,7 +225,8 @@ impl<'a> Walk<'a> {
         Ok(self.base.join(&location)?)
     }
 
-    /// A request whose answer's headers must name neither the server's own address nor a URL without TLS.
+    /// Sends a request. The headers of the answer must contain neither the server's own address nor a URL without
+    /// TLS.
     async fn ask(
         &self,
         method: Method,

@@ -1,6 +1,7 @@
-//! Stores that cannot be used, or not now: what clients, probes and the log are told, and that nothing else happens.
+//! Stores that cannot be used, for good or for a while: what clients, probes and the log are told, and that nothing
+//! else happens.
 //!
-//! Here is what is wrong for ever; `outage` has what passes, `server` the server that is asked. Start at
+//! This file has wrong configurations; `outage` has failures that pass, `server` the server that is asked. Start at
 //! [`a_store_that_cannot_be_used`].
 
 mod outage;
@@ -24,27 +25,27 @@ pub(in crate::cases) use outage::a_store_that_fails_for_a_while;
 /// A bucket that no store has.
 const NOBODYS: &str = "nobody-has-it";
 
-/// What is wrong with the configuration of a store, and what is said of it.
+/// An error in a store's configuration, and how it is reported.
 struct Wrong {
     what: &'static str,
     section: String,
     /// The store's name in the log.
     store: String,
-    /// In the log.
+    /// The cause in the log.
     cause: &'static str,
-    /// Of readiness, if it is not the cause.
+    /// The text of readiness, if it is not the cause.
     words: &'static str,
     /// Whether clients are told to wait.
     helps: bool,
 }
 
-/// Nothing in the configuration of a store may be wrong, one thing at a time.
+/// Each part of a store's configuration is wrong in turn.
 pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> Result<()> {
     let kinds = stores::StoreKind::ALL.map(async |kind| {
         let root = bench.dir.join(kind.variable());
         let store = stores::StoreSetup::new(kind, &root)?;
         let _running = store.start(&Cache::open()?, |_| ()).await?;
-        // As Google answers: the emulator asks nobody for a token, and does not say that it is the bucket that is missing.
+        // Google's answers are made by a relay: the emulator checks no token, and does not report a missing bucket.
         let strange = Relay::before(&store).await?;
         strange.fail_all(Fault::Answer(401, "authError"));
         let empty = Relay::before(&store).await?;
@@ -56,11 +57,11 @@ pub(in crate::cases) async fn a_store_that_cannot_be_used(bench: &Bench<'_>) -> 
         });
         try_join_all(rows).await
     });
-    // At once: each request is tried for some time before it is refused.
+    // All kinds run at once, because each request is retried for some time before it is refused.
     try_join_all(kinds).await.map(drop)
 }
 
-/// Every row for a store; where `strange` and `empty` listen, nobody is known and no bucket is there.
+/// All wrong configurations of a store. The relay `strange` refuses all credentials, and `empty` has no bucket.
 fn wrong(store: &stores::StoreSetup, strange: SocketAddr, empty: SocketAddr) -> Result<Vec<Wrong>> {
     let right = store.section(store.address(), "registry")?;
     let row = |what, section: String, cause, words, helps| Wrong {
@@ -103,7 +104,7 @@ fn wrong(store: &stores::StoreSetup, strange: SocketAddr, empty: SocketAddr) -> 
     ];
     if let Access::S3(s3) = store.access() {
         let elsewhere = right.replace(&s3.region, "eu-test-2");
-        // Probes ask by HEAD, whose answers have no body that could say more.
+        // Probes use HEAD, whose answers have no body that could say more.
         rows.push(row(
             "region",
             elsewhere,

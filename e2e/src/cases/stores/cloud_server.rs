@@ -1,4 +1,4 @@
-//! A server before [`Cloud`], and clients that follow it there. Start at [`CloudServer::start`].
+//! A server on [`Cloud`], and clients that follow its redirects there. Start at [`CloudServer::start`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::wait::{Seen, wait_for};
 /// Small layers, and one that is stored in parts and copied.
 pub(super) const LAYERS: [usize; 3] = [100_000, 200_000, 9_000_000];
 
-/// How long a change of credentials may take to be followed. Generous: the machine may be building beside us.
+/// Time limit for new credentials to be used. Generous, because the machine may be busy.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the keys of a copy in pieces are: the large layer is more than one of them.
+/// Configuration keys for copies in pieces. The large layer is larger than one piece.
 pub(super) const IN_PIECES: &str = "multipartcopythresholdsize: 5242880, multipartcopychunksize: 5242880";
 
-/// What a request is for, as far as it matters here.
+/// The name of a request's operation, as far as it matters here.
 pub(super) fn operation_name(request: &S3Request) -> &'static str {
     let has = |name: &str| request.query.iter().any(|one| one == name);
     let copies = request.headers.contains_key("x-amz-copy-source");
@@ -40,7 +40,7 @@ pub(super) fn operation_name(request: &S3Request) -> &'static str {
     }
 }
 
-/// A server, and clients that follow it to the store.
+/// A server, and clients that follow its redirects to the store.
 pub(super) struct CloudServer {
     server: Server,
     clients: HostClients,
@@ -49,7 +49,7 @@ pub(super) struct CloudServer {
 }
 
 impl CloudServer {
-    /// With a file that has `section`, and in this environment.
+    /// Starts a server with `section` in its file, and with these variables.
     pub(super) async fn start(
         bench: &Bench<'_>,
         name: &str,
@@ -84,12 +84,12 @@ impl CloudServer {
         Ok(format!("{}/ways/in:1", self.server.address()?))
     }
 
-    /// A repository, spoken to by hand.
+    /// A client of a repository.
     pub(super) fn repository(&self, name: &str) -> Repository {
         Repository::new(self.client.clone(), self.server.base().clone(), name, None)
     }
 
-    /// Pushes an image, another one for another `seed`.
+    /// Pushes an image. Another `seed` gives another image.
     pub(super) async fn pushes(&self, seed: u64) -> Result<()> {
         self.clients
             .push_layers(&self.image()?, &LAYERS, seed)
@@ -97,17 +97,17 @@ impl CloudServer {
             .map(drop)
     }
 
-    /// Pulls the last one.
+    /// Pulls the last image.
     pub(super) async fn pulls(&self) -> Result<()> {
         self.clients.pull_image(&self.image()?).await
     }
 
-    /// What the server said.
+    /// The server's log.
     pub(super) fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.join("server.log"))?)
     }
 
-    /// A push of a blob: its status, and whether waiting is said to help.
+    /// Pushes a blob. Gives the status, and whether the client is told to wait.
     async fn push(&self) -> Result<(StatusCode, bool)> {
         let blob = noise(99, 5000);
         let path = format!("v2/ways/in/blobs/uploads/?digest={}", digest(&blob));
@@ -130,7 +130,7 @@ impl CloudServer {
         .await
     }
 
-    /// Pushes are taken again.
+    /// Waits until pushes succeed again.
     pub(super) async fn recovers(&self) -> Result<()> {
         wait_for("a push to be taken again", LIMIT, async || {
             let (status, _) = self.push().await?;

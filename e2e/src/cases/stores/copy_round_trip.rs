@@ -1,7 +1,7 @@
-//! A tree that goes from a folder through every kind of store and back by `storage copy`, killed once on each way.
+//! A tree is copied with `storage copy` from a folder through every kind of store and back. Each copy is killed once.
 //!
-//! What comes back is what set out, file by file. A store that a server writes to is neither copied into nor repaired,
-//! and one that is somebody else's is not touched. Start at [`a_tree_goes_round`].
+//! The files at the end are those at the start. A store that a server writes to is neither copied into nor repaired,
+//! and another owner's store is not touched. Start at [`a_tree_goes_round`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,25 +27,25 @@ const KIB: usize = 1024;
 /// Small layers, and one that is copied in parts.
 const LAYERS: [usize; 3] = [16 * KIB, 64 * KIB, 9 * 1024 * KIB];
 
-/// How many images there are; the first has all layers, the others the small ones.
+/// The number of images. The first has all layers, the others the small ones.
 const IMAGES: u64 = 12;
 
-/// After how many requests to a store a copy stands still, to be killed. Some thirty are made before the first blob
-/// is, and some three hundred by a whole copy.
+/// The number of requests to a store after which a copy is stopped and killed. About thirty come before the first
+/// blob, and a whole copy makes about three hundred.
 const KILLED_AFTER: usize = 60;
 
-/// How long a copy may take that far.
+/// Time limit for a copy to come that far.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Whose the stores are, and whose they are not.
+/// The variable that names the owner of a store; our owner's name follows.
 const OWNER: &str = "REGISTRY_STORAGE_MAINTENANCE_OWNER";
 const OURS: &str = "team/ours";
 
-/// A store as the programs know it.
+/// A store with its configuration for the programs.
 struct ConfiguredStore {
     root: PathBuf,
     section: String,
-    /// Before it, if it is no folder.
+    /// The relay in front of it, if it is not a folder.
     relay: Option<Relay>,
 }
 
@@ -127,7 +127,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     );
     bench.note(format!("{} files came back as they set out", last.len()));
 
-    // A server on S3: its store takes neither another's content nor a repair.
+    // The store of a running server on S3 accepts neither a copy nor a repair.
     let root = stores[1].root.join("server");
     std::fs::create_dir(&root)?;
     let settings = Settings {
@@ -169,7 +169,7 @@ pub(in crate::cases) async fn a_tree_goes_round(bench: &Bench<'_>) -> Result<()>
     .await
 }
 
-/// Fills a store by clients.
+/// Pushes images into a store.
 async fn push(bench: &Bench<'_>, program: &Path, store: &ConfiguredStore) -> Result<()> {
     let settings = Settings {
         storage: Some(store.section.clone()),
@@ -187,7 +187,7 @@ async fn push(bench: &Bench<'_>, program: &Path, store: &ConfiguredStore) -> Res
     store.configured("config.yml", OURS).map(drop)
 }
 
-/// A copy that is killed in the middle.
+/// Runs a copy that is killed in the middle.
 async fn killed(program: &Path, files: &[PathBuf; 2], relay: &Relay) -> Result<()> {
     relay.take_counts();
     relay.fail_after(KILLED_AFTER, Fault::Hang);

@@ -1,4 +1,4 @@
-//! The ways to credentials for S3, before a store that checks them as Amazon's does.
+//! The sources of credentials for S3, with a store that checks them as Amazon's does.
 //!
 //! Start at [`temporary_credentials_are_found_and_renewed`].
 
@@ -14,15 +14,15 @@ use crate::runner::Bench;
 use crate::stores::cloud::{Cloud, ROLE, S3Request};
 use crate::wait::{Seen, wait_for};
 
-/// A way to temporary credentials.
+/// A source of temporary credentials.
 struct CredentialSource {
-    /// What the cloud calls it.
+    /// Its name in the cloud.
     how: &'static str,
-    /// The variables that lead there.
+    /// The environment variables that select it.
     variables: Vec<(&'static str, String)>,
 }
 
-/// Credentials that end are found where Amazon's SDKs find them, asked for once, and again before they end.
+/// Temporary credentials are found where Amazon's SDKs find them, requested once, and renewed before they expire.
 pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench: &Bench<'_>) -> Result<()> {
     let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
     let token = bench.dir.join("token");
@@ -65,13 +65,13 @@ pub(in crate::cases) async fn temporary_credentials_are_found_and_renewed(bench:
     Ok(())
 }
 
-/// Expects `text` of whoever has a token, and puts it into the file.
+/// Makes the cloud expect the token `text`, and writes it into the file.
 async fn rotate(cloud: &Cloud, file: &PathBuf, text: &str) -> Result<()> {
     cloud.want(&json!({"token": text})).await?;
     std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
 }
 
-/// With credentials for an hour a server asks for them once, whatever it does.
+/// A server asks once for credentials that last an hour, whatever it does.
 async fn credentials_last(
     bench: &Bench<'_>,
     cloud: &Cloud,
@@ -99,7 +99,7 @@ async fn credentials_last(
         .filter(|request| request.refused.is_some() || request.by.as_ref() != Some(&one.key))
         .collect();
     ensure!(strangers.is_empty(), "not by these credentials: {strangers:?}");
-    // The clients themselves, at the store, by URLs of the temporary credentials; and the server's own copies.
+    // Clients use URLs signed with the temporary credentials at the store, and so do the server's own copies.
     let by_url = |operation_of: &str| {
         requests
             .iter()
@@ -125,7 +125,7 @@ async fn credentials_last(
     Ok(())
 }
 
-/// With credentials that end at once, and a token that is rotated, a server goes on.
+/// A server goes on with credentials that expire at once, and with a rotated token.
 async fn credentials_expire(
     bench: &Bench<'_>,
     cloud: &Cloud,
@@ -141,7 +141,7 @@ async fn credentials_expire(
     rotate(cloud, token, "the second token").await?;
     let before: BTreeSet<String> = cloud.given().await?.into_iter().map(|given| given.key).collect();
     ensure!(!before.is_empty(), "no credentials were given");
-    // Each look is a push, whose requests bring new credentials; what was given before is refused by then.
+    // Each check is a push, whose requests bring new credentials. The credentials before have expired by then.
     let mut seed = 10;
     wait_for("credentials after those that ended", LIMIT, async || {
         seed += 1;
@@ -170,14 +170,15 @@ async fn credentials_expire(
     if source.how == "instance" {
         return Ok(());
     }
-    // A token that is refused is told as what it is; the right one mends it, without a restart.
+    // A refused token is reported as such. The right one is used without a restart.
     std::fs::write(token, "nobody's token")?;
     server.refuses("cannot get credentials", false).await?;
     rotate(cloud, token, "the third token").await?;
     server.recovers().await
 }
 
-/// Keys with a session open the bucket, and do not without it; where nobody gives credentials that is what is said.
+/// Keys with a session token open the bucket, and without it they do not. A server without any source of credentials
+/// says so.
 pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) -> Result<()> {
     let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
     let given = cloud.credentials().await?;
@@ -206,7 +207,7 @@ pub(in crate::cases) async fn a_session_is_needed_and_told(bench: &Bench<'_>) ->
     let server = CloudServer::start(bench, "another-session", &cloud, section, &[]).await?;
     server.refuses("the store refuses the credentials", false).await?;
 
-    // A port where nobody listens stands for a machine without metadata.
+    // A port without a listener stands for a machine without a metadata service.
     let nobody = (
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         "http://127.0.0.1:1".to_owned(),

@@ -1,4 +1,4 @@
-//! A layer of many parts.
+//! A layer that is stored in many parts.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
@@ -10,14 +10,16 @@ use crate::runner::Bench;
 use crate::server::{ServerSetup, Settings};
 use crate::stores::{self, StoreSetup};
 
-/// In MiB: enough for parts, and for a copy in pieces. `cargo xtask soak` asks for more.
+/// The variable with the layer's size in MiB. The ordinary size is enough for parts and for a copy in pieces; `cargo
+/// xtask soak` uses a larger one.
 const SIZE: &str = "BERTH_LARGE_LAYER_MIB";
 const ORDINARY: u64 = 300;
 
-/// Two parts, two blocks, what connections hold, and the program itself: some 64 MiB, and room.
+/// Two parts, two blocks, the buffers of connections and the program itself take some 64 MiB. The rest is reserve.
 const PEAK_MEMORY_MAX: u64 = 96 << 20;
 
-/// A layer is sent in one chunk, put together, copied within the store and pulled, and the server holds little of it.
+/// A layer is sent in one chunk, completed, copied within the store and pulled, and the server holds only a small
+/// part of it in memory.
 pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
     let mib = match std::env::var(SIZE) {
         Ok(text) => text.parse().with_context(|| format!("{SIZE} is no number"))?,
@@ -39,7 +41,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
         .configured(&settings)
         .start()
         .await?;
-    // A sparse file: what is sent is zeros, which neither server nor store treats better than noise.
+    // A sparse file: it is sent as zeros, and neither server nor store treats zeros better than random bytes.
     let source = bench.dir.join("layer");
     std::fs::File::create(&source)?.set_len(mib << 20)?;
     let sum = Exec::new("sha256sum").arg(&source).success().await?;

@@ -1,4 +1,4 @@
-//! What is asked of S3 beside keeping bytes: encryption, a class, conditional writes.
+//! Options of objects in S3: encryption, storage class, owner, and conditional writes.
 //!
 //! Start at [`every_object_is_kept_as_configured`].
 
@@ -13,8 +13,8 @@ use crate::protocol::{digest, noise};
 use crate::runner::Bench;
 use crate::stores::cloud::Cloud;
 
-/// Encryption, class and owner are said of every object, by each request that makes one and by no other, and the store
-/// has them.
+/// Encryption, storage class and owner are sent with each request that makes an object and with no other request, and
+/// the store keeps them.
 pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'_>) -> Result<()> {
     const ENCRYPTION: &str = "x-amz-server-side-encryption";
     const KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
@@ -22,7 +22,7 @@ pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'
     const ACL: &str = "x-amz-acl";
     let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
     let key = "arn:aws:kms:eu-test-1:123456789012:key/registry";
-    // Keys of the configuration, how the large layer is copied, and what is sent.
+    // The keys of the configuration, the way the large layer is copied, and the headers that are sent.
     let rows = [
         ("nothing", String::new(), "copy", vec![]),
         (
@@ -109,7 +109,7 @@ pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'
                     ensure!(has == wanted, "{object}: {name}: expected {wanted:?}, is {has:?}");
                 }
             }
-            // Layers, their configuration, the manifest; a link for each, and those of the tag.
+            // The objects: layers, their configuration, the manifest, a link for each, and the links of the tag.
             ensure!(count >= 12, "only {count} objects");
             Ok(count)
         };
@@ -119,7 +119,8 @@ pub(in crate::cases) async fn every_object_is_kept_as_configured(bench: &Bench<'
     Ok(())
 }
 
-/// A store that does not know conditional writes, or passes over them, costs nothing but the certainty who was first.
+/// On a store that refuses or ignores conditional writes everything works, except that it is not certain which of two
+/// owners was first.
 pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> Result<()> {
     let cloud = Cloud::start(&Cache::open()?, bench.dir).await?;
     for how in ["refused", "ignored"] {
@@ -128,7 +129,7 @@ pub(in crate::cases) async fn a_store_without_conditions(bench: &Bench<'_>) -> R
             let section = cloud.section(how, &cloud.keys());
             let owner = |name: &str| [("REGISTRY_STORAGE_MAINTENANCE_OWNER", name.to_owned())];
             let server = CloudServer::start(bench, how, &cloud, section.clone(), &owner("first")).await?;
-            // Chunks with a range have a record, which is replaced on the condition that nobody else did.
+            // Chunks with a range have a record, which is replaced by a conditional write.
             let blob = noise(7, 3_000_000);
             let repository = server.repository("conditions/none");
             let mut session = repository.start().await?;

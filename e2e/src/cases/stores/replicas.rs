@@ -1,8 +1,9 @@
-//! Three servers on one bucket of each kind, or on one folder, behind a balancer that sends every request to the next one.
+//! Three servers on one bucket of each kind, or on one folder, behind a balancer that sends every request to the next
+//! one.
 //!
-//! crane, skopeo and docker push and pull at once while one server is killed and comes back. What a client is told may be
-//! an error, but not one that a second or third try does not cure; afterwards each server serves each image, and each
-//! blob in the store is what its name says. Start at [`Replicas::prove`].
+//! crane, skopeo and docker push and pull at the same time while one server is killed and comes back. A client may
+//! get an error, but not one that remains after a second or third try. Afterwards each server serves each image, and
+//! each blob in the store has its digest. Start at [`Replicas::prove`].
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -29,17 +30,17 @@ const MIB: usize = 1024 * 1024;
 /// Small layers, and one that is stored in parts.
 const LAYERS: [usize; 4] = [MIB / 16, MIB / 2, 3 * MIB, 20 * MIB];
 
-/// How many images each client pushes and pulls.
+/// The number of images that each client pushes and pulls.
 const IMAGES: u64 = 2;
 
-/// How often a person would try. The balancer goes past a dead server at once.
+/// The number of tries a person would make. The balancer skips a dead server at once.
 const TRIES: usize = 3;
 
-/// After how many requests one server is killed, and after how many more it comes back.
+/// The number of requests before one server is killed; the number until it comes back follows.
 const KILLED_AFTER: usize = 60;
 const BACK_AFTER: usize = 60;
 
-/// How long the clients may take that far.
+/// Time limit for the clients to come that far.
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<()> {
@@ -52,7 +53,7 @@ pub(in crate::cases) async fn three_on_one_bucket(bench: &Bench<'_>) -> Result<(
             let proved = Replicas::prove(&root, engine, section).await;
             let said = proved.with_context(|| kind.to_string())?;
             if kind == stores::StoreKind::S3 {
-                // Seen from outside: it is a folder.
+                // From outside the store is a folder.
                 let tree = store.data().join(BUCKET).join("shared");
                 verify_blobs(&tree.join("docker/registry/v2/blobs/sha256"))?;
             }
@@ -79,12 +80,12 @@ struct Replicas<'a> {
     root: &'a Path,
     clients: HostClients,
     relay: Relay,
-    /// How often a client had to be started again.
+    /// The number of times a client had to be started again.
     retries: Cell<usize>,
 }
 
 impl<'a> Replicas<'a> {
-    /// Gives what there is to say.
+    /// Runs the clients and the checks. Gives the text to print.
     async fn prove(root: &'a Path, engine: &DockerEngine, section: String) -> Result<String> {
         let program = ServerKind::Ours.program(&Cache::open()?).await?;
         let settings = Settings {
@@ -136,7 +137,7 @@ impl<'a> Replicas<'a> {
         ))
     }
 
-    /// Waits until the balancer has seen as many.
+    /// Waits until the balancer has seen this number of requests.
     async fn requests(&self, count: usize) -> Result<()> {
         wait_for(&format!("{count} requests"), LIMIT, async || {
             let seen = self.relay.seen();
@@ -208,7 +209,7 @@ impl<'a> Replicas<'a> {
         Ok(())
     }
 
-    /// A fresh image in a file.
+    /// A new image in a file.
     async fn archive(&self, client: &str, number: u64) -> Result<PathBuf> {
         let file = self.root.join(format!("{client}{number}.tar"));
         let seed = client.len() as u64 * 100 + number;
@@ -218,7 +219,7 @@ impl<'a> Replicas<'a> {
         Ok(file)
     }
 
-    /// Every server serves every image whole, and all name it by one digest.
+    /// Every server serves every image completely, and all name it by one digest.
     async fn verify(&self, servers: &[Server]) -> Result<()> {
         for client in ["crane", "skopeo", "docker"] {
             for number in 0..IMAGES {

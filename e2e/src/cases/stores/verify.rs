@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::exec::Exec;
 use crate::peers::ServerKind;
 
-/// Lets the program look at every byte of the store of a server whose folder `root` is; gives what it says in the end.
+/// Runs the server's check of every byte in the store of the server in the folder `root`. Gives the summary line.
 pub(super) async fn check(root: &Path) -> Result<String> {
     let program = ServerKind::Ours.program(&Cache::open()?).await?;
     let command = Exec::new(program)
@@ -25,7 +25,7 @@ pub(super) async fn check(root: &Path) -> Result<String> {
     Ok(said.context("the check does not sum up")?.trim().to_owned())
 }
 
-/// Compares every blob of a tree with its name; gives how many there are.
+/// Compares every blob of a tree with its digest. Gives the number of blobs.
 pub(super) fn verify_blobs(tree: &Path) -> Result<usize> {
     let mut count = 0;
     for prefix in std::fs::read_dir(tree).with_context(|| format!("cannot list `{}`", tree.display()))? {

@@ -1,4 +1,4 @@
-//! The same requests where not everything is allowed, and where URLs are built another way.
+//! The same requests where not everything is allowed, and where URLs are built in another way.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use super::manifests::{DOCKER_MANIFEST, one_of_each};
 use crate::fixture::USER;
 use crate::protocol::digest;
 
-/// Content for what follows under another configuration.
+/// Pushes content for a phase with another configuration.
 pub(super) fn fill(script: &mut Script) {
     script.about("content is pushed");
     one_of_each(script, "access/content");
@@ -41,7 +41,7 @@ fn every_route(script: &mut Script, login: Option<&str>) {
     }
 }
 
-/// Nothing may be written.
+/// Requests to a read-only registry.
 pub(super) fn read_only(script: &mut Script) {
     script.about("a read-only registry");
     every_route(script, None);
@@ -57,7 +57,7 @@ pub(super) fn read_only(script: &mut Script) {
         );
 }
 
-/// A password is asked for.
+/// Requests to a registry with a password.
 pub(super) fn password(script: &mut Script, password: &str) {
     let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
     let right = basic(&format!("{USER}:{password}"));
@@ -112,7 +112,7 @@ pub(super) fn password(script: &mut Script, password: &str) {
     every_route(script, Some(&right));
 }
 
-/// The URLs of answers.
+/// Requests whose answers contain URLs.
 pub(super) fn urls(script: &mut Script, prefix: &str) {
     script.about("where answers point to");
     let name = "access/urls";

@@ -1,4 +1,4 @@
-//! Blobs: whole, in parts, with conditions, elsewhere, and not there.
+//! Blobs: whole, in ranges, with conditions, of another repository, and missing.
 
 use super::super::request::{Script, delete, get, head};
 use crate::protocol::digest;
@@ -113,7 +113,7 @@ fn conditions(script: &mut Script) {
         .send(get(&path).with("If-None-Match", &tag).with("Range", "bytes=0-4"));
 }
 
-/// Every way to write a digest.
+/// Every spelling of a digest.
 fn digests(script: &mut Script) {
     script.about("a blob's digest is written in many ways");
     script.blob("blobs/digests", b"here");
@@ -147,7 +147,7 @@ fn digests(script: &mut Script) {
     }
 }
 
-/// What lies in one repository is not seen through another.
+/// Content of one repository is not visible through another.
 fn isolation(script: &mut Script) {
     script.about("a blob of another repository");
     let digest = script.blob("blobs/inside", b"private");
@@ -157,7 +157,7 @@ fn isolation(script: &mut Script) {
         .send(get(format!("/v2/blobs/inside/deeper/blobs/{digest}")));
 }
 
-/// Where deleting is on.
+/// Requests to a registry with deletion enabled.
 pub(super) fn deletes(script: &mut Script) {
     script.about("a blob is deleted");
     let digest = script.blob("blobs/deleted", b"soon gone");

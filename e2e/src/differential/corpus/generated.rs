@@ -1,4 +1,4 @@
-//! Requests drawn from a seed: methods, routes, parameters and headers as nobody would put them together.
+//! Random requests from a seed: methods, routes, parameters and headers in combinations that nobody would write.
 
 use super::super::request::{Script, ask};
 use super::manifests::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, one_of_each};
@@ -6,7 +6,7 @@ use crate::protocol::digest;
 
 /// The generated requests are drawn from this number. Another one makes another corpus, with a list of its own.
 pub(in super::super) const SEED: u64 = 0xBE27_0004;
-/// How many are drawn.
+/// The number of generated requests.
 const REQUESTS: usize = 400;
 
 /// xorshift64*: the same numbers on every machine.

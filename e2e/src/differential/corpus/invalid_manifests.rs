@@ -1,4 +1,4 @@
-//! What is pushed as a manifest and is none, or hardly.
+//! Documents that are pushed as manifests and are invalid or unusual.
 
 use super::super::request::{Script, get, put};
 use super::manifests::{
@@ -8,7 +8,7 @@ use crate::protocol::digest;
 
 const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-/// The largest manifest.
+/// The largest size of a manifest.
 const MOST: usize = 4 << 20;
 
 pub(super) fn ask_all(script: &mut Script) {
@@ -24,7 +24,7 @@ fn push(name: &str, tag: &str, kind: &str, text: &str) -> super::super::request:
         .body(text)
 }
 
-/// The right document under every type, and no type.
+/// The right document with every media type, and with none.
 fn types(script: &mut Script) {
     script.about("a document under another type");
     let name = "documents/types";
@@ -198,7 +198,7 @@ fn shapes(script: &mut Script) {
         .send(push(name, "old", "application/json", r#"{"schemaVersion":1,"signatures":[]}"#));
 }
 
-/// What a document refers to is not there, or cannot be.
+/// Documents whose references are missing or impossible.
 fn references(script: &mut Script) {
     script.about("a document refers to what is not there");
     let name = "documents/references";
@@ -229,7 +229,7 @@ fn references(script: &mut Script) {
     for (kind, child) in [(OCI_INDEX, OCI_MANIFEST), (DOCKER_LIST, DOCKER_MANIFEST)] {
         script.send(push(name, "missing", kind, &index(kind, child, &missing, 5)));
     }
-    // An index of a blob that is no manifest.
+    // An index that refers to a blob.
     script.send(push(
         name,
         "missing",
@@ -280,7 +280,7 @@ fn sizes(script: &mut Script) {
     for size in [MOST - 1, MOST, MOST + 1, MOST + 2_000_000] {
         let text = format!("{good}{}", " ".repeat(size - good.len()));
         script.send(push(name, "sized", OCI_MANIFEST, &text).with("Expect", "100-continue"));
-        // With one byte too many, chance would decide whether the connection is kept.
+        // One byte too many is left out: there chance decides whether the connection is kept.
         if size != MOST + 1 {
             script.send(
                 put(format!("/v2/{name}/manifests/sized"))

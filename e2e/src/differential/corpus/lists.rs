@@ -14,7 +14,7 @@ const REPOSITORIES: [&str; 7] = [
     "z9",
 ];
 
-/// What a page can be asked for.
+/// The queries for a page.
 const PAGES: [&str; 36] = [
     "",
     "?n=0",
@@ -74,7 +74,7 @@ pub(super) fn ask_all(script: &mut Script) {
             }
         }
     }
-    // No manifest lies in these.
+    // These repositories have no manifest.
     script.blob("lists/blobs-only", b"{}");
     script.start("lists/upload-only");
     script.about("lists");
@@ -103,7 +103,7 @@ pub(super) fn ask_all(script: &mut Script) {
         .send(get("/v2/?x=y"));
 }
 
-/// A tag that is the last of its repository goes.
+/// Deletes the last tag of a repository.
 pub(super) fn emptied(script: &mut Script) {
     use super::super::request::delete;
     script.about("a repository loses its last tag");

@@ -22,7 +22,7 @@ pub(super) fn oci_manifest(config: &str, size: usize, layers: &[(&str, usize)]) 
     )
 }
 
-/// The same in Docker's words.
+/// The same as a Docker manifest.
 pub(super) fn docker_manifest(config: &str, size: usize, layers: &[(&str, usize)]) -> String {
     let layers: Vec<String> = layers
         .iter()
@@ -109,7 +109,7 @@ fn kinds(script: &mut Script) {
                 .send(get(&path).with("Accept", kind).with("Range", "bytes=0-3"))
                 .send(get(format!("{path}?ns=docker.io")).with("Accept", kind));
         }
-        // The right digest of the wrong repository.
+        // The right digest in the wrong repository.
         script.send(get(format!("/v2/manifests/other/manifests/{digest}")).with("Accept", kind));
     }
 }
@@ -144,7 +144,7 @@ fn conditions(script: &mut Script) {
     }
 }
 
-/// Every way to write a tag or a digest, on every method.
+/// Every spelling of a tag or a digest, with every method.
 fn references(script: &mut Script) {
     script.about("references of every form");
     let config = script.blob("manifests/references", b"{}");
@@ -185,7 +185,7 @@ fn references(script: &mut Script) {
         "1.0",
         "%C3%A9",
     ] {
-        // A space would end the target.
+        // A space would end the request's target.
         if reference.contains(' ') {
             continue;
         }
@@ -286,7 +286,7 @@ fn methods(script: &mut Script) {
     }
 }
 
-/// Where deleting is on.
+/// Requests to a registry with deletion enabled.
 pub(super) fn deletes(script: &mut Script) {
     script.about("manifests are deleted");
     let name = "manifests/deleted";

@@ -1,4 +1,4 @@
-//! Paths and names as nobody should write them.
+//! Unusual and invalid paths and names.
 
 use super::super::request::{Script, ask, delete, get, head, post, put};
 use crate::protocol::digest;
@@ -11,7 +11,7 @@ pub(super) fn ask_all(script: &mut Script) {
     long(script);
 }
 
-/// Names on the edge of the grammar, on every route.
+/// Names at the edge of the grammar, on every route.
 fn names(script: &mut Script) {
     script.about("names on the edge of the grammar");
     let long = format!("long/{}", "n".repeat(250));

@@ -1,4 +1,4 @@
-//! Requests no client library would send.
+//! Requests that no client library would send.
 
 use super::super::request::{Script, raw};
 
@@ -8,7 +8,7 @@ pub(super) fn ask_all(script: &mut Script) {
     bodies(script);
 }
 
-/// The first line.
+/// Request lines.
 fn lines(script: &mut Script) {
     script.about("first lines");
     let rest = "\r\nHost: {host}\r\nConnection: close\r\n\r\n";
@@ -158,7 +158,7 @@ fn heads(script: &mut Script) {
     }
 }
 
-/// Lengths and codings that disagree.
+/// Lengths and codings that contradict each other.
 fn bodies(script: &mut Script) {
     script.about("bodies whose length is in doubt");
     for headers_and_body in [

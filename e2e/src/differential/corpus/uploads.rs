@@ -1,4 +1,4 @@
-//! Uploads: in one piece, in chunks, mounted, wrong in every way, and not there.
+//! Uploads: in one piece, in chunks, by mounts, invalid, and missing.
 
 use super::super::request::{Script, ask, delete, get, head, patch, post, put};
 use crate::protocol::{digest, noise};
@@ -31,7 +31,7 @@ fn whole(script: &mut Script) {
                     .body(bytes),
             )
             .send(get(format!("/v2/uploads/whole/blobs/{name}")))
-            // The upload is over.
+            // The upload is finished already.
             .send(put(format!("{{up}}&digest={name}")).body(bytes))
             .send(get("{up}"))
             .send(delete("{up}"));
@@ -226,7 +226,7 @@ fn digests(script: &mut Script) {
         script
             .start("uploads/digests")
             .send(put(format!("{{up}}{parameter}")).body("data"))
-            // What became of it?
+            // The state of the upload after that.
             .send(get("{up}"))
             .send(put(format!("{{up}}&digest={right}")));
     }
@@ -415,7 +415,7 @@ fn lengths(script: &mut Script) {
                 .by_hand("5\r\n01234\r\n"),
         )
         .send(get("{up}"));
-    // Not with a token that is refused: 2.8 says so only when the body has come.
+    // Only a valid token is used here: with a refused one, 2.8 answers only after the body.
     script
         .about("a body waits to be asked for")
         .start("uploads/waiting");

@@ -1,4 +1,5 @@
-//! A store that fails for a while, in every way: what is refused meanwhile, what goes on, and that it is over by itself.
+//! A store that fails for a while, in every way: what is refused meanwhile, what goes on, and that the server
+//! recovers by itself.
 //!
 //! Start at [`fails_for_a_while`].
 
@@ -21,7 +22,7 @@ use crate::stores::{self, BUCKET};
 /// A small layer, and one that is stored in parts.
 const LAYERS: [usize; 2] = [100_000, 9_000_000];
 
-/// Stores fail for a while, in every way.
+/// Stores of all kinds fail for a while, in every way.
 pub(in crate::cases) async fn a_store_that_fails_for_a_while(bench: &Bench<'_>) -> Result<()> {
     let kinds = stores::StoreKind::ALL.map(async |kind| {
         let proved = fails_for_a_while(bench, kind).await;
@@ -67,7 +68,7 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
         ),
         ("hang", Fault::Hang, "does not answer in time", "no answer within"),
     ];
-    // At once, and each with a server of its own: nearly all of the time is that of tries and of calm.
+    // All faults run at once, each with a server of its own, because nearly all of the time is waiting for retries.
     let lasting = (10..)
         .zip(faults)
         .map(async |(seed, (what, fault, cause, words))| {
@@ -94,14 +95,14 @@ async fn fails_for_a_while(bench: &Bench<'_>, kind: stores::StoreKind) -> Result
     )?;
     clients.pull_image(&relayed.image()?).await?;
     if kind == stores::StoreKind::S3 {
-        // Seen from outside: it is a folder.
+        // From outside the store is a folder.
         let tree = store.data().join(BUCKET);
         verify_blobs(&tree.join("registry/docker/registry/v2/blobs/sha256"))?;
     }
     Ok(format!("{kind}: {}", check(&root.join("server")).await?))
 }
 
-/// A body that ends early never looks like a whole one, and what is acknowledged all the same is there.
+/// A body that ends early is never taken for a complete one. Content that is acknowledged nevertheless exists.
 async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &HostClients) -> Result<()> {
     let relayed = Relayed::start(root, "cut", store).await?;
     let (server, relay) = (&relayed.server, &relayed.relay);
@@ -120,7 +121,7 @@ async fn is_cut(root: &Path, store: &stores::StoreSetup, clients: &HostClients) 
     server.recovers(20).await
 }
 
-/// A store that answers reads alone: pulls go on, pushes are refused.
+/// A store that answers only reads: pulls go on, pushes are refused.
 async fn takes_no_writes(
     root: &Path,
     store: &stores::StoreSetup,
@@ -139,9 +140,9 @@ async fn takes_no_writes(
     relayed.server.recovers(21).await
 }
 
-/// What passes soon is seen by nobody.
+/// A fault of a single request is not visible to clients.
 async fn passes_soon(relayed: &Relayed, clients: &HostClients, kind: stores::StoreKind) -> Result<()> {
-    // What the push of an image is made of: a link and a small layer, a layer in parts, what is looked for.
+    // The operations in the push of an image: a link and a small layer, a layer in parts, lookups.
     let operations: &[&[Operation]] = match kind {
         stores::StoreKind::Azure => &[
             &[Operation::Put],
@@ -150,7 +151,7 @@ async fn passes_soon(relayed: &Relayed, clients: &HostClients, kind: stores::Sto
             &[Operation::Copy],
             &[Operation::Head],
         ],
-        // A part is an object.
+        // In this store a part is an object of its own.
         stores::StoreKind::Gcs => &[&[Operation::Put], &[Operation::Complete], &[Operation::Head]],
         stores::StoreKind::S3 => &[
             &[Operation::Put],
@@ -162,7 +163,7 @@ async fn passes_soon(relayed: &Relayed, clients: &HostClients, kind: stores::Sto
         ],
     };
     let image = relayed.image()?;
-    // Another seed is another image: what is there is not pushed again.
+    // Each seed gives another image, because an existing one is not pushed again.
     let mut seeds = 30..;
     for only in operations {
         for (fault, seed) in [
@@ -190,7 +191,7 @@ async fn passes_soon(relayed: &Relayed, clients: &HostClients, kind: stores::Sto
     Ok(())
 }
 
-/// A server that reaches its store through a proxy that fails on demand.
+/// A server that reaches its store through a relay that can fail.
 struct Relayed {
     relay: Relay,
     server: ServerUnderTest,
@@ -200,13 +201,13 @@ impl Relayed {
     async fn start(root: &Path, what: &str, store: &stores::StoreSetup) -> Result<Self> {
         let relay = Relay::before(store).await?;
         let section = store.section(relay.address(), "registry")?;
-        // Or a pull would not come by here.
+        // With redirects a pull would not go through the relay.
         let section = format!("{section}\n  redirect: {{disable: true}}");
         let server = ServerUnderTest::start(root, what, section).await?;
         Ok(Self { relay, server })
     }
 
-    /// An image that is there after the first push.
+    /// An image that exists after the first push.
     fn image(&self) -> Result<String> {
         Ok(format!("{}/{NAME}:1", self.server.server.address()?))
     }

@@ -1,4 +1,4 @@
-//! One server on a store that may not work, and what it is asked. Start at [`ServerUnderTest`].
+//! A server on a store that may fail, and the requests to it. Start at [`ServerUnderTest`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::protocol::{digest, noise};
 use crate::server::{Server, ServerSetup, Settings};
 use crate::wait::{Seen, wait_for};
 
-/// How long readiness may take to follow, and a client to be told. Generous: the machine may be building beside us.
+/// Time limit for readiness and for answers. Generous, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A repository that has an image, once there is a store.
+/// A repository that has an image when the store works.
 pub(super) const NAME: &str = "broken/store";
 
-/// One server on a store that may not work.
+/// A server on a store that may fail.
 pub(super) struct ServerUnderTest {
     pub(super) server: Server,
     client: Client,
-    /// Where readiness is asked for.
+    /// The URL of readiness.
     ready: Url,
     log: PathBuf,
 }
@@ -36,7 +36,7 @@ impl ServerUnderTest {
         let root = root.join(what);
         std::fs::create_dir_all(&root)?;
         let program = ServerKind::Ours.program(&Cache::open()?).await?;
-        // Only for its port, which was free a moment ago.
+        // This setup is used only for its port, which was free a moment ago.
         let debug = ServerSetup::new(&program, Path::new("/"))?.address();
         let settings = Settings {
             storage: Some(section),
@@ -59,7 +59,8 @@ impl ServerUnderTest {
         format!("v2/{NAME}/manifests/1")
     }
 
-    /// Everything that needs the store is refused, and told to wait when that helps. Another `seed` is another blob.
+    /// Every request that needs the store is refused, and the client is told to wait when that helps. Another `seed`
+    /// gives another blob.
     pub(super) async fn refuses(&self, seed: u64, helps: bool) -> Result<()> {
         let blob = noise(seed, 5000);
         let known = digest(&blob);
@@ -100,14 +101,14 @@ impl ServerUnderTest {
                 blob,
             ),
         ];
-        // At once: each is tried for some time before it is refused.
+        // All requests run at once, because each is retried for some time before it is refused.
         let told = asks
             .into_iter()
             .map(async |(what, method, path, body)| self.told(what, method, &path, body, helps).await);
         try_join_all(told).await.map(drop)
     }
 
-    /// One request is refused as the specification and the issue want it.
+    /// Checks that one request is refused as the specification requires.
     pub(super) async fn told(
         &self,
         what: &str,
@@ -143,14 +144,14 @@ impl ServerUnderTest {
         Ok(())
     }
 
-    /// The process lives.
+    /// Liveness and requests without a store are answered.
     pub(super) async fn answers_without_a_store(&self) -> Result<()> {
         let answer = self.client.get(self.server.base().join("v2/")?).send().await?;
         ensure!(answer.status() == StatusCode::OK, "`/v2/`: {}", answer.status());
         Ok(())
     }
 
-    /// The log says once which store it is and what is wrong.
+    /// The log names the store and the cause exactly once.
     pub(super) fn logged_once(&self, store: &str, cause: &str) -> Result<()> {
         let log = std::fs::read_to_string(&self.log)?;
         let store = format!("store=\"{store}\"");
@@ -165,7 +166,7 @@ impl ServerUnderTest {
         Ok(())
     }
 
-    /// Readiness follows, and says why.
+    /// Waits until readiness has this status with one of these texts.
     pub(super) async fn ready(&self, status: StatusCode, words: &[&str]) -> Result<()> {
         wait_for(
             &format!("readiness to be {status} by one of {words:?}"),
@@ -183,7 +184,7 @@ impl ServerUnderTest {
         .await
     }
 
-    /// Pushes a blob by one request; whether it was acknowledged.
+    /// Pushes a blob in one request. Gives whether it was acknowledged.
     pub(super) async fn push(&self, seed: u64) -> Result<bool> {
         let blob = noise(seed, 5000);
         let path = format!("v2/{NAME}/blobs/uploads/?digest={}", digest(&blob));
@@ -196,7 +197,7 @@ impl ServerUnderTest {
         Ok(answer.status() == StatusCode::CREATED)
     }
 
-    /// With the store back, the same process does what it refused; a blob that was acknowledged is there before.
+    /// When the store works again, the same process does what it refused. An acknowledged blob still exists.
     pub(super) async fn recovers(&self, seed: u64) -> Result<()> {
         self.ready(StatusCode::OK, &["ok"]).await?;
         let answer = self
