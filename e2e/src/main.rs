@@ -18,7 +18,7 @@ use e2e::{packages, suite};
 /// Runs the end-to-end cases. Exit codes: 0 all passed, 1 something failed, 2 wrong arguments.
 #[derive(Parser)]
 struct Args {
-    /// Only cases whose name contains this text
+    /// Only cases whose name contains this text.
     #[arg(long)]
     only: Option<String>,
     #[command(flatten)]
@@ -29,22 +29,22 @@ struct Args {
 #[derive(clap::Args)]
 #[group(multiple = true, requires_all = ["kubeconfig", "context", "operator_image", "registry_image", "ingress_address", "domain"])]
 struct ExistingArgs {
-    /// Use an existing cluster: its kubeconfig. KUBECONFIG and ~/.kube/config are never read
+    /// Use an existing cluster: its kubeconfig. KUBECONFIG and ~/.kube/config are never read.
     #[arg(long, required = false)]
     kubeconfig: PathBuf,
-    /// The context in that file
+    /// The context in that file.
     #[arg(long, required = false)]
     context: String,
-    /// The operator's image, at a place the cluster can pull from
+    /// The operator's image, at a place the cluster can pull from.
     #[arg(long, required = false)]
     operator_image: String,
-    /// The server's image, at a place the cluster can pull from
+    /// The server's image, at a place the cluster can pull from.
     #[arg(long, required = false)]
     registry_image: String,
-    /// Address of the Ingress controller of class `nginx`
+    /// Address of the Ingress controller of class `nginx`.
     #[arg(long, required = false)]
     ingress_address: IpAddr,
-    /// A domain under which every name resolves to that address
+    /// A domain under which every name resolves to that address.
     #[arg(long, required = false)]
     domain: String,
 }

@@ -38,13 +38,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// A cluster with a working, demonstrated registry in it; run again it changes nothing.
+    /// Starts a cluster with a working registry and shows that it works; run again, it changes nothing.
     Up(Named),
-    /// Ends that cluster and leaves nothing of it.
+    /// Ends that cluster and removes all of it.
     Down(Named),
-    /// The whole test suite.
+    /// Runs the whole test suite.
     Test {
-        /// Only end-to-end cases whose sentence contains this, and no other tests.
+        /// Only end-to-end cases whose name contains this text, and no other tests.
         #[arg(long)]
         only: Option<String>,
         /// Check formatting and lints as well.
