@@ -20,7 +20,7 @@ mod forwarded;
 mod linger;
 mod location;
 mod manifests;
-mod memory;
+
 pub mod metrics;
 mod network;
 mod options;
@@ -31,6 +31,7 @@ mod range;
 mod referrers;
 mod reply;
 mod request_context;
+mod response_memory;
 mod route;
 pub mod server;
 mod state;
@@ -42,11 +43,11 @@ mod warning;
 pub use app::App;
 pub(crate) use body::NoMemory;
 pub use body::{Body, BodyError, RequestBody};
-pub use memory::{ConnectionMemory, ResponseMemory};
 pub use network::{Network, NetworkError};
 pub use options::Options;
 pub use peer::Peer;
 pub use problem::{Code, Problem};
+pub use response_memory::{ConnectionMemory, ResponseMemory};
 pub use state::Secrets;
 
 #[cfg(test)]

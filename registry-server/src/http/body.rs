@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
 use super::byte_ranges::{self, ByteRanges};
-use super::memory::{BLOCK_MAX, BLOCK_MIN, ConnectionMemory, Room};
+use super::response_memory::{BLOCK_MAX, BLOCK_MIN, ConnectionMemory, Reservation};
 use crate::storage::{self, Content};
 
 /// What a body says when it breaks off.
@@ -49,7 +49,7 @@ struct Sending {
     source: Source,
     /// How many bytes the next block shall have: more for a client that takes one after the other.
     next: usize,
-    room: NextRoom,
+    next_reservation: NextReservation,
 }
 
 /// Where its blocks come from.
@@ -59,11 +59,11 @@ enum Source {
     ByteRanges(Box<byte_ranges::Sending>),
 }
 
-/// Room for the next block.
-enum NextRoom {
-    NotAsked,
-    Waiting(Pin<Box<dyn Future<Output = Room> + Send>>),
-    There(Room),
+/// Reservation for the next block.
+enum NextReservation {
+    None,
+    Waiting(Pin<Box<dyn Future<Output = Reservation> + Send>>),
+    Ready(Reservation),
 }
 
 /// There is no memory for an answer now.
@@ -110,7 +110,7 @@ impl Body {
         Self::of(Kind::Stored(Sending {
             source,
             next: 2 * BLOCK_MIN,
-            room: NextRoom::NotAsked,
+            next_reservation: NextReservation::None,
         }))
     }
 
@@ -125,12 +125,14 @@ impl Body {
     pub(crate) fn within(self, memory: &ConnectionMemory) -> Result<Self, NoMemory> {
         let kind = match self.kind {
             Kind::Whole(bytes) if bytes.len() > SMALL => {
-                let room = memory.exactly(bytes.len()).ok_or(NoMemory)?;
-                Kind::Whole(room.fill(bytes))
+                let reservation = memory.reserve_exact(bytes.len()).ok_or(NoMemory)?;
+                Kind::Whole(reservation.fill(bytes))
             }
             Kind::Chunks(chunks) => {
                 let counted = |chunk: Bytes| match chunk.len() > SMALL {
-                    true => memory.exactly(chunk.len()).map(|room| room.fill(chunk)),
+                    true => memory
+                        .reserve_exact(chunk.len())
+                        .map(|reservation| reservation.fill(chunk)),
                     false => Some(chunk),
                 };
                 let chunks = chunks.into_iter().map(counted).collect::<Option<_>>();
@@ -163,20 +165,20 @@ impl Sending {
         let Some(memory) = memory else {
             return self.poll_content(context, BLOCK_MAX);
         };
-        let size = match &mut self.room {
-            NextRoom::There(room) => room.size(),
-            NextRoom::Waiting(room) => {
-                let room = ready!(room.as_mut().poll(context));
-                self.room.put(room)
+        let size = match &mut self.next_reservation {
+            NextReservation::Ready(reservation) => reservation.size(),
+            NextReservation::Waiting(reservation) => {
+                let reservation = ready!(reservation.as_mut().poll(context));
+                self.next_reservation.set(reservation)
             }
-            NextRoom::NotAsked => match memory.try_room(self.next) {
-                Some(room) => self.room.put(room),
+            NextReservation::None => match memory.try_reserve(self.next) {
+                Some(reservation) => self.next_reservation.set(reservation),
                 None => {
-                    let mut room = memory.wait();
-                    match room.as_mut().poll(context) {
-                        Poll::Ready(room) => self.room.put(room),
+                    let mut reservation = memory.reserve_when_free();
+                    match reservation.as_mut().poll(context) {
+                        Poll::Ready(reservation) => self.next_reservation.set(reservation),
                         Poll::Pending => {
-                            self.room = NextRoom::Waiting(room);
+                            self.next_reservation = NextReservation::Waiting(reservation);
                             return Poll::Pending;
                         }
                     }
@@ -186,9 +188,9 @@ impl Sending {
         let block = ready!(self.poll_content(context, size));
         self.next = (self.next * 2).min(BLOCK_MAX);
         // At the end, or after an error, no room is needed any more.
-        let room = std::mem::replace(&mut self.room, NextRoom::NotAsked);
-        Poll::Ready(match (block, room) {
-            (Some(Ok(bytes)), NextRoom::There(room)) => Some(Ok(room.fill(bytes))),
+        let reservation = std::mem::replace(&mut self.next_reservation, NextReservation::None);
+        Poll::Ready(match (block, reservation) {
+            (Some(Ok(bytes)), NextReservation::Ready(reservation)) => Some(Ok(reservation.fill(bytes))),
             (block, _) => block,
         })
     }
@@ -233,10 +235,10 @@ impl Source {
     }
 }
 
-impl NextRoom {
-    fn put(&mut self, room: Room) -> usize {
-        let size = room.size();
-        *self = Self::There(room);
+impl NextReservation {
+    fn set(&mut self, reservation: Reservation) -> usize {
+        let size = reservation.size();
+        *self = Self::Ready(reservation);
         size
     }
 }

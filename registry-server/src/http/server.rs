@@ -34,7 +34,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
 use super::Peer;
-use super::memory::{BLOCK_MAX, ConnectionMemory, ResponseMemory};
+use super::response_memory::{BLOCK_MAX, ConnectionMemory, ResponseMemory};
 use super::tls::Tls;
 pub use connection_metrics::ConnectionMetrics;
 pub use connections::ConnectionLimits;

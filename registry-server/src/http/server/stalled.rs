@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::connection_metrics::ConnectionMetrics;
-use crate::http::memory::{ConnectionMemory, Delivery, ResponseMemory};
+use crate::http::response_memory::{ConnectionMemory, ResponseMemory, UnsentBlocks};
 
 /// How long a client may read nothing while others wait for the memory of its answer.
 const WHILE_SHORT: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
     /// The blocks of the stream whose task this is.
-    static DELIVERY: Arc<Delivery>;
+    static UNSENT: Arc<UnsentBlocks>;
 }
 
 /// How long the client of one connection may read nothing (`http.limits.writetimeout`).
@@ -43,13 +43,10 @@ impl WriteLimit {
         (self.timeout / 4).min(WHILE_SHORT / 4)
     }
 
-    async fn stalled(&self, delivery: &Delivery) {
+    async fn stalled(&self, unsent: &UnsentBlocks) {
         loop {
             sleep(self.look_every()).await;
-            if delivery
-                .stalled_for()
-                .is_some_and(|stalled| self.is_over(stalled))
-            {
+            if unsent.stalled_for().is_some_and(|stalled| self.is_over(stalled)) {
                 self.metrics.stalled(self.peer);
                 return;
             }
@@ -59,8 +56,8 @@ impl WriteLimit {
 
 /// A connection's memory, for the stream whose task asks.
 pub(super) fn memory_of_stream(connection: &ConnectionMemory) -> ConnectionMemory {
-    match DELIVERY.try_with(Arc::clone) {
-        Ok(delivery) => connection.of_stream(delivery),
+    match UNSENT.try_with(Arc::clone) {
+        Ok(unsent) => connection.of_stream(unsent),
         Err(_) => connection.clone(),
     }
 }
@@ -82,17 +79,17 @@ impl Streams {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let Self { limit, cut } = self.clone();
-        let delivery = Arc::<Delivery>::default();
+        let unsent = Arc::<UnsentBlocks>::default();
         tokio::spawn(async move {
             tokio::select! {
-                () = DELIVERY.scope(Arc::clone(&delivery), stream) => {}
+                () = UNSENT.scope(Arc::clone(&unsent), stream) => {}
                 // Its future is dropped, which resets the stream.
-                () = limit.stalled(&delivery) => delivery.restart(),
+                () = limit.stalled(&unsent) => unsent.restart(),
             }
             // The last block may wait in the connection, with nobody left to reset its stream.
             tokio::select! {
-                () = delivery.all_taken() => {}
-                () = limit.stalled(&delivery) => cut.notify_one(),
+                () = unsent.all_sent() => {}
+                () = limit.stalled(&unsent) => cut.notify_one(),
             }
         });
     }

@@ -18,20 +18,20 @@ pub(super) const BLOCK_MIN: usize = 8 << 10;
 /// The largest one. Larger ones cost less processor time, but a connection over HTTP/1.1 holds two of them.
 pub(super) const BLOCK_MAX: usize = 128 << 10;
 /// A connection's part over HTTP/1.1, which sends one answer at a time.
-const PART_HTTP1: usize = 2 * BLOCK_MAX;
+const SHARE_HTTP1: usize = 2 * BLOCK_MAX;
 /// A connection's part over HTTP/2, for all its streams.
-const PART_HTTP2: usize = 6 << 20;
+const SHARE_HTTP2: usize = 6 << 20;
 
 /// How long an answer waits for room until it looks again whether others left some.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The budget of all answers. A clone is another handle of the same one.
 #[derive(Debug, Clone)]
-pub struct ResponseMemory(Arc<Budget>);
+pub struct ResponseMemory(Arc<Total>);
 
 #[derive(Debug)]
-struct Budget {
-    room: Arc<Semaphore>,
+struct Total {
+    free: Arc<Semaphore>,
     size: usize,
     /// Answers that wait for room.
     waiting: AtomicUsize,
@@ -40,9 +40,9 @@ struct Budget {
 impl ResponseMemory {
     /// A budget of so many bytes (`http.limits.responsememory`).
     pub fn new(size: usize) -> Self {
-        let size = size.clamp(PART_HTTP2, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Self(Arc::new(Budget {
-            room: Arc::new(Semaphore::new(size)),
+        let size = size.clamp(SHARE_HTTP2, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Self(Arc::new(Total {
+            free: Arc::new(Semaphore::new(size)),
             size,
             waiting: AtomicUsize::new(0),
         }))
@@ -50,7 +50,7 @@ impl ResponseMemory {
 
     /// How many bytes are held.
     pub fn held(&self) -> usize {
-        self.0.size - self.0.room.available_permits()
+        self.0.size - self.0.free.available_permits()
     }
 
     /// Whether somebody waits for room that others hold.
@@ -60,26 +60,26 @@ impl ResponseMemory {
 
     /// The part of a connection over HTTP/1.1.
     pub(super) fn http1(&self) -> ConnectionMemory {
-        self.part(PART_HTTP1, 1, false)
+        self.share(SHARE_HTTP1, 1, false)
     }
 
     /// The part of a connection over HTTP/2. Blocks shrink as its part fills, so that about sixty stalled streams
     /// fit into it.
     pub(super) fn http2(&self) -> ConnectionMemory {
-        self.part(PART_HTTP2, 32, true)
+        self.share(SHARE_HTTP2, 32, true)
     }
 
-    fn part(&self, size: usize, divisor: usize, streams: bool) -> ConnectionMemory {
+    fn share(&self, size: usize, divisor: usize, streams: bool) -> ConnectionMemory {
         ConnectionMemory {
             all: self.clone(),
-            own: Arc::new(Part {
-                room: Arc::new(Semaphore::new(size)),
+            own: Arc::new(Share {
+                free: Arc::new(Semaphore::new(size)),
                 size,
                 divisor,
                 streams,
                 freed: Notify::new(),
             }),
-            delivery: None,
+            unsent: None,
         }
     }
 }
@@ -88,13 +88,13 @@ impl ResponseMemory {
 #[derive(Debug, Clone)]
 pub struct ConnectionMemory {
     all: ResponseMemory,
-    own: Arc<Part>,
-    delivery: Option<Arc<Delivery>>,
+    own: Arc<Share>,
+    unsent: Option<Arc<UnsentBlocks>>,
 }
 
 #[derive(Debug)]
-struct Part {
-    room: Arc<Semaphore>,
+struct Share {
+    free: Arc<Semaphore>,
     size: usize,
     /// A block takes at most this fraction of what is free.
     divisor: usize,
@@ -106,27 +106,27 @@ struct Part {
 
 impl ConnectionMemory {
     /// The same, noting what is given to one stream.
-    pub(super) fn of_stream(&self, delivery: Arc<Delivery>) -> Self {
+    pub(super) fn of_stream(&self, unsent: Arc<UnsentBlocks>) -> Self {
         Self {
-            delivery: Some(delivery),
+            unsent: Some(unsent),
             ..self.clone()
         }
     }
 
     fn held(&self) -> usize {
-        self.own.size - self.own.room.available_permits()
+        self.own.size - self.own.free.available_permits()
     }
 
-    /// Room for a block of `wanted` bytes, or of less when memory is scarce; nothing when there is none now.
+    /// Reservation for a block of `wanted` bytes, or of less when memory is scarce; nothing when there is none now.
     ///
     /// What a connection may hold falls with what is left to all, as in the "dynamic thresholds" by which switches share
     /// their buffers: however many connections take nothing, a new one finds room.
-    pub(super) fn try_room(&self, wanted: usize) -> Option<Room> {
-        let fair = self.fair_part().checked_sub(self.held())?;
+    pub(super) fn try_reserve(&self, wanted: usize) -> Option<Reservation> {
+        let fair = self.fair_share().checked_sub(self.held())?;
         if fair < BLOCK_MIN {
             return None;
         }
-        let own = self.own.room.available_permits() / self.own.divisor;
+        let own = self.own.free.available_permits() / self.own.divisor;
         let size = wanted.min(own).min(fair).max(BLOCK_MIN);
         // Between this look and the taking others may take: then there is none.
         self.take(size, size)
@@ -134,15 +134,15 @@ impl ConnectionMemory {
 
     /// An eighth of the budget while nobody has any of it, and less by the square of what is left: a fixed fraction of
     /// the rest would be used up by some sixty connections, this one lasts for many hundreds.
-    fn fair_part(&self) -> usize {
-        let Budget { room, size, .. } = &*self.all.0;
-        let left = room.available_permits();
+    fn fair_share(&self) -> usize {
+        let Total { free, size, .. } = &*self.all.0;
+        let left = free.available_permits();
         (left.saturating_mul(left) / size / 8).max(2 * BLOCK_MIN)
     }
 
-    /// Room for bytes that are there already, at once or not at all. What does not fit even into an empty part takes
+    /// Reservation for bytes that are there already, at once or not at all. What does not fit even into an empty part takes
     /// all of it.
-    pub(super) fn exactly(&self, bytes: usize) -> Option<Room> {
+    pub(super) fn reserve_exact(&self, bytes: usize) -> Option<Reservation> {
         let own = match self.own.streams {
             true => bytes.min(self.own.size),
             // The answer before it may not have been sent yet, and there is no third one.
@@ -151,51 +151,51 @@ impl ConnectionMemory {
         self.take(bytes, own)
     }
 
-    fn take(&self, size: usize, own: usize) -> Option<Room> {
+    fn take(&self, size: usize, own: usize) -> Option<Reservation> {
         let all = size.min(self.all.0.size);
-        let own = Arc::clone(&self.own.room)
+        let own = Arc::clone(&self.own.free)
             .try_acquire_many_owned(permits(own))
             .ok()?;
-        let all = Arc::clone(&self.all.0.room)
+        let all = Arc::clone(&self.all.0.free)
             .try_acquire_many_owned(permits(all))
             .ok()?;
-        Some(self.room(size, own, all))
+        Some(self.reservation(size, own, all))
     }
 
     /// Waits for room for the smallest block.
-    pub(super) fn wait(&self) -> Pin<Box<dyn Future<Output = Room> + Send>> {
+    pub(super) fn reserve_when_free(&self) -> Pin<Box<dyn Future<Output = Reservation> + Send>> {
         let memory = self.clone();
         Box::pin(async move {
             loop {
-                if let Some(room) = memory.try_room(BLOCK_MIN) {
+                if let Some(room) = memory.try_reserve(BLOCK_MIN) {
                     return room;
                 }
                 if memory.held() == 0 {
                     return memory.wait_for_others().await;
                 }
                 // Nobody tells that others hold less now, which only matters to one whose client takes nothing.
-                let _ = tokio::time::timeout(LOOK_AGAIN, memory.own.freed.notified()).await;
+                let _ = tokio::time::timeout(RECHECK_INTERVAL, memory.own.freed.notified()).await;
             }
         })
     }
 
     /// Waits for the smallest block where the whole budget is used up by others.
-    async fn wait_for_others(&self) -> Room {
+    async fn wait_for_others(&self) -> Reservation {
         let _waiting = Waiting::new(&self.all);
         // The semaphores live as long as `self`, and nobody closes them.
         let acquire = |room: &Arc<Semaphore>| Arc::clone(room).acquire_many_owned(permits(BLOCK_MIN));
-        let all = acquire(&self.all.0.room).await.expect("never closed");
-        let own = acquire(&self.own.room).await.expect("never closed");
-        self.room(BLOCK_MIN, own, all)
+        let all = acquire(&self.all.0.free).await.expect("never closed");
+        let own = acquire(&self.own.free).await.expect("never closed");
+        self.reservation(BLOCK_MIN, own, all)
     }
 
-    fn room(&self, size: usize, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Room {
-        Room {
+    fn reservation(&self, size: usize, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Reservation {
+        Reservation {
             size,
             own,
             all,
-            part: Arc::clone(&self.own),
-            delivery: self.delivery.clone(),
+            share: Arc::clone(&self.own),
+            unsent: self.unsent.clone(),
         }
     }
 }
@@ -220,27 +220,27 @@ impl Drop for Waiting {
     }
 }
 
-/// Room for one block. Dropping it frees the room.
+/// Reservation for one block. Dropping it frees the room.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Reservation {
     size: usize,
     own: OwnedSemaphorePermit,
     all: OwnedSemaphorePermit,
-    part: Arc<Part>,
-    delivery: Option<Arc<Delivery>>,
+    share: Arc<Share>,
+    unsent: Option<Arc<UnsentBlocks>>,
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         // Free before it is told.
         for permit in [&mut self.own, &mut self.all] {
             drop(permit.split(permit.num_permits()));
         }
-        self.part.freed.notify_one();
+        self.share.freed.notify_one();
     }
 }
 
-impl Room {
+impl Reservation {
     /// How many bytes there is room for.
     pub(super) fn size(&self) -> usize {
         self.size
@@ -252,16 +252,19 @@ impl Room {
         for permit in [&mut self.own, &mut self.all] {
             drop(permit.split(permit.num_permits().saturating_sub(bytes.len())));
         }
-        if let Some(delivery) = &self.delivery {
-            delivery.given();
+        if let Some(unsent) = &self.unsent {
+            unsent.add();
         }
-        Bytes::from_owner(Block { bytes, room: self })
+        Bytes::from_owner(Block {
+            bytes,
+            reservation: self,
+        })
     }
 }
 
 struct Block {
     bytes: Bytes,
-    room: Room,
+    reservation: Reservation,
 }
 
 impl AsRef<[u8]> for Block {
@@ -272,17 +275,17 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some(delivery) = &self.room.delivery {
-            delivery.taken();
+        if let Some(unsent) = &self.reservation.unsent {
+            unsent.remove();
         }
     }
 }
 
 /// The blocks of one HTTP/2 stream that were given to hyper and not taken by the client yet.
 #[derive(Debug, Default)]
-pub(super) struct Delivery {
+pub(super) struct UnsentBlocks {
     blocks: Mutex<Blocks>,
-    all_taken: Notify,
+    all_sent: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -292,23 +295,23 @@ struct Blocks {
     since: Option<Instant>,
 }
 
-impl Delivery {
+impl UnsentBlocks {
     fn blocks(&self) -> MutexGuard<'_, Blocks> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn given(&self) {
+    fn add(&self) {
         let mut blocks = self.blocks();
         blocks.waiting += 1;
         blocks.since.get_or_insert_with(Instant::now);
     }
 
-    fn taken(&self) {
+    fn remove(&self) {
         let mut blocks = self.blocks();
         blocks.waiting = blocks.waiting.saturating_sub(1);
         blocks.since = (blocks.waiting > 0).then(Instant::now);
         if blocks.since.is_none() {
-            self.all_taken.notify_one();
+            self.all_sent.notify_one();
         }
     }
 
@@ -324,9 +327,9 @@ impl Delivery {
     }
 
     /// Waits until no block waits.
-    pub(super) async fn all_taken(&self) {
+    pub(super) async fn all_sent(&self) {
         while self.stalled_for().is_some() {
-            self.all_taken.notified().await;
+            self.all_sent.notified().await;
         }
     }
 }
@@ -341,7 +344,10 @@ mod tests {
     fn room_is_free_again_when_the_blocks_memory_is() {
         let memory = ResponseMemory::new(SIZE);
         let connection = memory.http1();
-        let block = connection.try_room(64 << 10).unwrap().fill(vec![0; 1000].into());
+        let block = connection
+            .try_reserve(64 << 10)
+            .unwrap()
+            .fill(vec![0; 1000].into());
         assert_eq!(
             memory.held(),
             1000,
@@ -356,8 +362,8 @@ mod tests {
 
     /// How many blocks a connection gets when none is ever taken, and their bytes.
     fn hoarded(connection: &ConnectionMemory) -> (usize, usize) {
-        let rooms: Vec<Room> = std::iter::from_fn(|| connection.try_room(BLOCK_MAX)).collect();
-        (rooms.len(), rooms.iter().map(Room::size).sum())
+        let rooms: Vec<Reservation> = std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)).collect();
+        (rooms.len(), rooms.iter().map(Reservation::size).sum())
     }
 
     #[test]
@@ -366,7 +372,7 @@ mod tests {
         let (_, bytes) = hoarded(&memory.http1());
         assert!(bytes <= 256 << 10, "{bytes}");
         let (blocks, bytes) = hoarded(&memory.http2());
-        assert!(bytes <= PART_HTTP2, "{bytes}");
+        assert!(bytes <= SHARE_HTTP2, "{bytes}");
         // Two for each of some sixty streams: one on its way and one that hyper holds ready.
         assert!(blocks >= 100, "{blocks}");
         assert_eq!(memory.held(), 0);
@@ -378,19 +384,19 @@ mod tests {
         let mut rooms = Vec::new();
         for _ in 0..150 {
             let connection = memory.http2();
-            rooms.extend(std::iter::from_fn(|| connection.try_room(BLOCK_MAX)));
+            rooms.extend(std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)));
         }
         assert!(memory.held() <= 32 << 20);
-        assert!(memory.http1().try_room(BLOCK_MAX).is_some());
+        assert!(memory.http1().try_reserve(BLOCK_MAX).is_some());
     }
 
     #[tokio::test]
     async fn an_answer_waits_for_room_and_others_learn_that_memory_is_short() {
         let memory = ResponseMemory::new(SIZE);
-        let all = memory.0.room.clone().try_acquire_many_owned(SIZE as u32).unwrap();
+        let all = memory.0.free.clone().try_acquire_many_owned(SIZE as u32).unwrap();
         let connection = memory.http1();
-        assert!(connection.try_room(BLOCK_MAX).is_none() && !memory.is_short());
-        let mut waiting = connection.wait();
+        assert!(connection.try_reserve(BLOCK_MAX).is_none() && !memory.is_short());
+        let mut waiting = connection.reserve_when_free();
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         assert!(memory.is_short());
         drop(all);
@@ -401,15 +407,15 @@ mod tests {
     #[test]
     fn a_stream_is_stalled_while_a_block_waits_and_none_is_taken() {
         let memory = ResponseMemory::new(SIZE);
-        let delivery = Arc::<Delivery>::default();
-        let stream = memory.http2().of_stream(Arc::clone(&delivery));
-        assert_eq!(delivery.stalled_for(), None);
-        let block = || stream.try_room(BLOCK_MIN).unwrap().fill(vec![0; 10].into());
+        let unsent = Arc::<UnsentBlocks>::default();
+        let stream = memory.http2().of_stream(Arc::clone(&unsent));
+        assert_eq!(unsent.stalled_for(), None);
+        let block = || stream.try_reserve(BLOCK_MIN).unwrap().fill(vec![0; 10].into());
         let (first, second) = (block(), block());
-        assert!(delivery.stalled_for().is_some());
+        assert!(unsent.stalled_for().is_some());
         drop(first);
-        assert!(delivery.stalled_for().is_some());
+        assert!(unsent.stalled_for().is_some());
         drop(second);
-        assert_eq!(delivery.stalled_for(), None);
+        assert_eq!(unsent.stalled_for(), None);
     }
 }
