@@ -11,7 +11,6 @@ mod blobs;
 mod body;
 mod body_timeout;
 mod buffered;
-mod byte_ranges;
 
 mod catalog;
 mod conditional;
@@ -22,6 +21,7 @@ mod location;
 mod manifests;
 
 pub mod metrics;
+mod multipart_byteranges;
 mod network;
 mod options;
 mod peer;

@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderValue, Method, Response, StatusCode};
 use registry_oci::{Digest, RepositoryName};
 
-use super::byte_ranges::ByteRanges;
+use super::multipart_byteranges::MultipartByteRanges;
 use super::problem::{Code, Problem};
 use super::range::{Asked, Selected};
 use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
@@ -53,7 +53,7 @@ async fn head(
             Selected::One(part) => ReadRange::Between(part.start, part.end - 1),
             Selected::Nothing => return Err(not_satisfiable().into()),
             Selected::Several(parts) => {
-                let parts = ByteRanges::new(parts, held.size);
+                let parts = MultipartByteRanges::new(parts, held.size);
                 let reply = Reply::new(StatusCode::PARTIAL_CONTENT).value(CONTENT_LENGTH, parts.length());
                 return Ok(content_headers(reply, digest, parts.content_type()).finish());
             }
@@ -149,7 +149,7 @@ async fn get_several(
         }
         Selected::Several(parts) => {
             let contents = context.registry.blob_parts(&held, parts.clone());
-            let parts = ByteRanges::new(parts, held.size);
+            let parts = MultipartByteRanges::new(parts, held.size);
             let content_type = parts.content_type();
             let body = Body::byte_ranges(parts, contents);
             let reply = Reply::with_body(StatusCode::PARTIAL_CONTENT, body);

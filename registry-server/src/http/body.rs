@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
-use super::byte_ranges::{self, ByteRanges};
+use super::multipart_byteranges::{MultipartBody, MultipartByteRanges};
 use super::response_memory::{BLOCK_MAX, BLOCK_MIN, ConnectionMemory, Reservation};
 use crate::storage::{self, Content};
 
@@ -31,22 +31,22 @@ impl<B> RequestBody for B where
 /// A type of ours rather than a boxed stream, so that the listener may one day hand a file to the kernel.
 #[derive(Debug)]
 pub struct Body {
-    kind: Kind,
+    kind: BodyKind,
     /// Where its memory is taken from; without, as in tests, nothing is counted.
     memory: Option<ConnectionMemory>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum BodyKind {
     Empty,
     Whole(Bytes),
     Chunks(VecDeque<Bytes>),
-    Stored(Sending),
+    Stored(StoredBody),
 }
 
 /// Stored content on its way, or parts of it.
-struct Sending {
-    source: Source,
+struct StoredBody {
+    source: BlockSource,
     /// How many bytes the next block shall have: more for a client that takes one after the other.
     next: usize,
     next_reservation: NextReservation,
@@ -54,9 +54,9 @@ struct Sending {
 
 /// Where its blocks come from.
 #[derive(Debug)]
-enum Source {
+enum BlockSource {
     Content { content: Content, left: u64 },
-    ByteRanges(Box<byte_ranges::Sending>),
+    ByteRanges(Box<MultipartBody>),
 }
 
 /// Reservation for the next block.
@@ -76,45 +76,45 @@ const SMALL: usize = 16 << 10;
 impl Body {
     /// No bytes.
     pub fn empty() -> Self {
-        Self::of(Kind::Empty)
+        Self::of(BodyKind::Empty)
     }
 
     /// These bytes.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::of(Kind::Whole(bytes.into()))
+        Self::of(BodyKind::Whole(bytes.into()))
     }
 
     /// These bytes, one after the other.
     pub(super) fn chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
-        Self::of(Kind::Chunks(chunks.collect()))
+        Self::of(BodyKind::Chunks(chunks.collect()))
     }
 
     /// Stored content.
     pub fn content(content: Content) -> Self {
         let left = content.range.end - content.range.start;
-        Self::stored(Source::Content { content, left })
+        Self::stored(BlockSource::Content { content, left })
     }
 
     /// Several parts of stored content, which are opened one after the other.
     pub(super) fn byte_ranges(
-        parts: ByteRanges,
+        parts: MultipartByteRanges,
         contents: BoxStream<'static, Result<Content, storage::Error>>,
     ) -> Self {
-        Self::stored(Source::ByteRanges(Box::new(byte_ranges::Sending::new(
+        Self::stored(BlockSource::ByteRanges(Box::new(MultipartBody::new(
             parts, contents,
         ))))
     }
 
-    fn stored(source: Source) -> Self {
-        Self::of(Kind::Stored(Sending {
+    fn stored(source: BlockSource) -> Self {
+        Self::of(BodyKind::Stored(StoredBody {
             source,
             next: 2 * BLOCK_MIN,
             next_reservation: NextReservation::None,
         }))
     }
 
-    fn of(kind: Kind) -> Self {
+    fn of(kind: BodyKind) -> Self {
         Self { kind, memory: None }
     }
 
@@ -124,11 +124,11 @@ impl Body {
     /// [`NoMemory`] when bytes that are there already do not fit.
     pub(crate) fn within(self, memory: &ConnectionMemory) -> Result<Self, NoMemory> {
         let kind = match self.kind {
-            Kind::Whole(bytes) if bytes.len() > SMALL => {
+            BodyKind::Whole(bytes) if bytes.len() > SMALL => {
                 let reservation = memory.reserve_exact(bytes.len()).ok_or(NoMemory)?;
-                Kind::Whole(reservation.fill(bytes))
+                BodyKind::Whole(reservation.fill(bytes))
             }
-            Kind::Chunks(chunks) => {
+            BodyKind::Chunks(chunks) => {
                 let counted = |chunk: Bytes| match chunk.len() > SMALL {
                     true => memory
                         .reserve_exact(chunk.len())
@@ -136,7 +136,7 @@ impl Body {
                     false => Some(chunk),
                 };
                 let chunks = chunks.into_iter().map(counted).collect::<Option<_>>();
-                Kind::Chunks(chunks.ok_or(NoMemory)?)
+                BodyKind::Chunks(chunks.ok_or(NoMemory)?)
             }
             kind => kind,
         };
@@ -148,15 +148,15 @@ impl Body {
 
     fn left(&self) -> u64 {
         match &self.kind {
-            Kind::Empty => 0,
-            Kind::Whole(bytes) => bytes.len() as u64,
-            Kind::Chunks(chunks) => chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-            Kind::Stored(sending) => sending.source.left(),
+            BodyKind::Empty => 0,
+            BodyKind::Whole(bytes) => bytes.len() as u64,
+            BodyKind::Chunks(chunks) => chunks.iter().map(|chunk| chunk.len() as u64).sum(),
+            BodyKind::Stored(sending) => sending.source.left(),
         }
     }
 }
 
-impl Sending {
+impl StoredBody {
     fn poll_block(
         &mut self,
         context: &mut Context<'_>,
@@ -209,7 +209,7 @@ impl Sending {
     }
 }
 
-impl Source {
+impl BlockSource {
     fn left(&self) -> u64 {
         match self {
             Self::Content { left, .. } => *left,
@@ -243,9 +243,9 @@ impl NextReservation {
     }
 }
 
-impl std::fmt::Debug for Sending {
+impl std::fmt::Debug for StoredBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sending")
+        f.debug_struct("StoredBody")
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
@@ -261,14 +261,14 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, storage::Error>>> {
         let Self { kind, memory } = &mut *self;
         match kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Whole(bytes) => {
+            BodyKind::Empty => Poll::Ready(None),
+            BodyKind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                *kind = Kind::Empty;
+                *kind = BodyKind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
-            Kind::Stored(sending) => {
+            BodyKind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
+            BodyKind::Stored(sending) => {
                 let block = ready!(sending.poll_block(context, memory.as_ref()));
                 Poll::Ready(block.map(|block| block.map(Frame::data)))
             }

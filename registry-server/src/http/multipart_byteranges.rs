@@ -2,7 +2,7 @@
 //!
 //! Guarantees: the form is that of Go's `ServeContent`, with which distribution answers, to the byte but for the
 //! boundary; the length is known before the first byte; memory is the list of ranges and one block.
-//! Start at [`ByteRanges`], which knows the form; [`Sending`] writes it.
+//! Start at [`MultipartByteRanges`], which knows the form; [`MultipartBody`] writes it.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,7 +21,7 @@ const BOUNDARY: usize = 60;
 
 /// Parts of content, and what stands between them.
 #[derive(Debug)]
-pub(super) struct ByteRanges {
+pub(super) struct MultipartByteRanges {
     /// Drawn for each answer: whoever pushed the content must not know it.
     boundary: String,
     ranges: Vec<Range<u64>>,
@@ -29,7 +29,7 @@ pub(super) struct ByteRanges {
     size: u64,
 }
 
-impl ByteRanges {
+impl MultipartByteRanges {
     /// Parts of content of `size` bytes, in the order in which they are sent.
     pub(super) fn new(ranges: Vec<Range<u64>>, size: u64) -> Self {
         let mut boundary = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
@@ -73,17 +73,17 @@ impl ByteRanges {
 }
 
 /// A body that is being sent.
-pub(super) struct Sending {
-    parts: ByteRanges,
+pub(super) struct MultipartBody {
+    parts: MultipartByteRanges,
     /// The contents of the parts, opened when they are asked for.
     contents: BoxStream<'static, Result<Content, storage::Error>>,
-    next: Next,
+    next: NextPart,
     left: u64,
 }
 
 /// What is sent next.
 #[derive(Debug)]
-enum Next {
+enum NextPart {
     /// The head of a part, or the end when there is no such part.
     Head(usize),
     /// The content of a part, which is still to be opened.
@@ -94,16 +94,16 @@ enum Next {
     Done,
 }
 
-impl Sending {
+impl MultipartBody {
     pub(super) fn new(
-        parts: ByteRanges,
+        parts: MultipartByteRanges,
         contents: BoxStream<'static, Result<Content, storage::Error>>,
     ) -> Self {
         let left = parts.length();
         Self {
             parts,
             contents,
-            next: Next::Head(0),
+            next: NextPart::Head(0),
             left,
         }
     }
@@ -121,30 +121,30 @@ impl Sending {
     ) -> Poll<Option<Result<Bytes, storage::Error>>> {
         loop {
             let (bytes, next) = match &mut self.next {
-                Next::Head(index) if *index == self.parts.ranges.len() => {
-                    (Bytes::from(self.parts.tail()), Next::Done)
+                NextPart::Head(index) if *index == self.parts.ranges.len() => {
+                    (Bytes::from(self.parts.tail()), NextPart::Done)
                 }
-                Next::Head(index) => (Bytes::from(self.parts.head(*index)), Next::Open(*index)),
-                Next::Open(index) => {
+                NextPart::Head(index) => (Bytes::from(self.parts.head(*index)), NextPart::Open(*index)),
+                NextPart::Open(index) => {
                     self.next = match ready!(self.contents.poll_next_unpin(context)) {
-                        Some(Ok(content)) => Next::Content(*index, content),
+                        Some(Ok(content)) => NextPart::Content(*index, content),
                         Some(Err(error)) => return self.broken(error),
-                        None => Next::Done,
+                        None => NextPart::Done,
                     };
                     continue;
                 }
-                Next::Content(index, content) => match ready!(content.poll_block(context, most)) {
+                NextPart::Content(index, content) => match ready!(content.poll_block(context, most)) {
                     Some(Ok(bytes)) => {
                         self.left = self.left.saturating_sub(bytes.len() as u64);
                         return Poll::Ready(Some(Ok(bytes)));
                     }
                     Some(Err(error)) => return self.broken(error),
                     None => {
-                        self.next = Next::Head(*index + 1);
+                        self.next = NextPart::Head(*index + 1);
                         continue;
                     }
                 },
-                Next::Done => return Poll::Ready(None),
+                NextPart::Done => return Poll::Ready(None),
             };
             self.left = self.left.saturating_sub(bytes.len() as u64);
             self.next = next;
@@ -154,14 +154,14 @@ impl Sending {
 
     /// The status is long sent: all that is left is to break the connection off.
     fn broken(&mut self, error: storage::Error) -> Poll<Option<Result<Bytes, storage::Error>>> {
-        self.next = Next::Done;
+        self.next = NextPart::Done;
         Poll::Ready(Some(Err(error)))
     }
 }
 
-impl fmt::Debug for Sending {
+impl fmt::Debug for MultipartBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending")
+        f.debug_struct("MultipartBody")
             .field("parts", &self.parts)
             .field("next", &self.next)
             .field("left", &self.left)
