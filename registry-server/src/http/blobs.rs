@@ -9,7 +9,7 @@ use registry_oci::{Digest, RepositoryName};
 
 use super::multipart_byteranges::MultipartByteRanges;
 use super::problem::{Code, Problem};
-use super::range::{Asked, Selected};
+use super::range::{RequestedRanges, SelectedRanges};
 use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
 use super::request_context::RequestContext;
 use super::{Body, conditional, range};
@@ -37,33 +37,33 @@ async fn head(
     digest: &Digest,
 ) -> Result<Response<Body>, Problem> {
     let held = context.registry.head_blob(name, digest).await?;
-    if conditional::is_unwanted(context.headers, digest) {
+    if conditional::precondition_fails(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
     }
-    if conditional::is_fresh(context.headers, digest) {
+    if conditional::is_not_modified(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
     let not_satisfiable = || Error::RangeNotSatisfiable { size: held.size };
-    let asked = match asked(context, digest) {
+    let requested = match requested(context, digest) {
         // Of nothing, the whole is as good as any part.
         _ if held.size == 0 => ReadRange::Full,
-        Asked::One(range) => range,
-        Asked::Several(ranges) => match range::select(&ranges, held.size) {
-            Selected::Whole => ReadRange::Full,
-            Selected::One(part) => ReadRange::Between(part.start, part.end - 1),
-            Selected::Nothing => return Err(not_satisfiable().into()),
-            Selected::Several(parts) => {
+        RequestedRanges::One(range) => range,
+        RequestedRanges::Several(ranges) => match range::select(&ranges, held.size) {
+            SelectedRanges::Whole => ReadRange::Full,
+            SelectedRanges::One(part) => ReadRange::Between(part.start, part.end - 1),
+            SelectedRanges::Nothing => return Err(not_satisfiable().into()),
+            SelectedRanges::Several(parts) => {
                 let parts = MultipartByteRanges::new(parts, held.size);
                 let reply = Reply::new(StatusCode::PARTIAL_CONTENT).value(CONTENT_LENGTH, parts.length());
                 return Ok(content_headers(reply, digest, parts.content_type()).finish());
             }
         },
     };
-    let range = asked.resolve(held.size).ok_or_else(not_satisfiable)?;
-    let reply = Reply::new(status(asked)).value(CONTENT_LENGTH, range.end - range.start);
+    let range = requested.resolve(held.size).ok_or_else(not_satisfiable)?;
+    let reply = Reply::new(status(requested)).value(CONTENT_LENGTH, range.end - range.start);
     Ok(with_range(
         content_headers(reply, digest, OCTET_STREAM),
-        asked,
+        requested,
         &range,
         held.size,
     )
@@ -75,17 +75,17 @@ async fn get(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response<Body>, Problem> {
-    if conditional::is_unwanted(context.headers, digest) {
+    if conditional::precondition_fails(context.headers, digest) {
         context.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
     }
-    if conditional::is_fresh(context.headers, digest) {
+    if conditional::is_not_modified(context.headers, digest) {
         context.registry.head_blob(name, digest).await?;
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    match asked(context, digest) {
-        Asked::One(range) => get_one(context, name, digest, range).await,
-        Asked::Several(ranges) => get_several(context, name, digest, &ranges).await,
+    match requested(context, digest) {
+        RequestedRanges::One(range) => get_one(context, name, digest, range).await,
+        RequestedRanges::Several(ranges) => get_several(context, name, digest, &ranges).await,
     }
 }
 
@@ -94,7 +94,7 @@ async fn get_one(
     context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &Digest,
-    asked: ReadRange,
+    requested: ReadRange,
 ) -> Result<Response<Body>, Problem> {
     if let Some(url) = context.registry.redirect_blob(name, digest).await? {
         // Nobody may keep it: the URL is good for minutes.
@@ -103,26 +103,32 @@ async fn get_one(
             .header(LOCATION, url)
             .finish());
     }
-    send_one(context, name, digest, asked).await
+    send_one(context, name, digest, requested).await
 }
 
 async fn send_one(
     context: &RequestContext<'_>,
     name: &RepositoryName,
     digest: &Digest,
-    mut asked: ReadRange,
+    mut requested: ReadRange,
 ) -> Result<Response<Body>, Problem> {
-    let content = match context.registry.get_blob(name, digest, asked).await {
+    let content = match context.registry.get_blob(name, digest, requested).await {
         // Of nothing, the whole is as good as any part.
         Err(Error::RangeNotSatisfiable { size: 0 }) => {
-            asked = ReadRange::Full;
-            context.registry.get_blob(name, digest, asked).await?.content
+            requested = ReadRange::Full;
+            context.registry.get_blob(name, digest, requested).await?.content
         }
         held => held?.content,
     };
     let (range, size) = (content.range.clone(), content.size);
-    let reply = Reply::with_body(status(asked), Body::content(content));
-    Ok(with_range(content_headers(reply, digest, OCTET_STREAM), asked, &range, size).finish())
+    let reply = Reply::with_body(status(requested), Body::content(content));
+    Ok(with_range(
+        content_headers(reply, digest, OCTET_STREAM),
+        requested,
+        &range,
+        size,
+    )
+    .finish())
 }
 
 /// Several parts. They are never had from the store itself: S3, Azure and Google Cloud Storage answer a request for
@@ -135,10 +141,10 @@ async fn get_several(
 ) -> Result<Response<Body>, Problem> {
     let held = context.registry.head_blob(name, digest).await?;
     match range::select(ranges, held.size) {
-        Selected::Whole => get_one(context, name, digest, ReadRange::Full).await,
-        Selected::Nothing if held.size == 0 => get_one(context, name, digest, ReadRange::Full).await,
-        Selected::Nothing => Err(Error::RangeNotSatisfiable { size: held.size }.into()),
-        Selected::One(part) => {
+        SelectedRanges::Whole => get_one(context, name, digest, ReadRange::Full).await,
+        SelectedRanges::Nothing if held.size == 0 => get_one(context, name, digest, ReadRange::Full).await,
+        SelectedRanges::Nothing => Err(Error::RangeNotSatisfiable { size: held.size }.into()),
+        SelectedRanges::One(part) => {
             send_one(
                 context,
                 name,
@@ -147,7 +153,7 @@ async fn get_several(
             )
             .await
         }
-        Selected::Several(parts) => {
+        SelectedRanges::Several(parts) => {
             let contents = context.registry.blob_parts(&held, parts.clone());
             let parts = MultipartByteRanges::new(parts, held.size);
             let content_type = parts.content_type();
@@ -172,16 +178,16 @@ async fn delete(
         .finish())
 }
 
-fn asked(context: &RequestContext<'_>, digest: &Digest) -> Asked {
+fn requested(context: &RequestContext<'_>, digest: &Digest) -> RequestedRanges {
     context
         .headers
         .get(RANGE)
-        .filter(|_| conditional::range_counts(context.headers, digest))
-        .map_or(Asked::One(ReadRange::Full), range::parse)
+        .filter(|_| conditional::range_applies(context.headers, digest))
+        .map_or(RequestedRanges::One(ReadRange::Full), range::parse)
 }
 
-fn status(asked: ReadRange) -> StatusCode {
-    match asked {
+fn status(requested: ReadRange) -> StatusCode {
+    match requested {
         ReadRange::Full => StatusCode::OK,
         ReadRange::From(_) | ReadRange::Between(..) | ReadRange::Last(_) => StatusCode::PARTIAL_CONTENT,
     }
@@ -204,8 +210,8 @@ fn content_headers(reply: Reply, digest: &Digest, content_type: HeaderValue) -> 
         .value(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"))
 }
 
-fn with_range(reply: Reply, asked: ReadRange, range: &std::ops::Range<u64>, size: u64) -> Reply {
-    match asked {
+fn with_range(reply: Reply, requested: ReadRange, range: &std::ops::Range<u64>, size: u64) -> Reply {
+    match requested {
         ReadRange::Full => reply,
         ReadRange::From(_) | ReadRange::Between(..) | ReadRange::Last(_) => reply.header(
             CONTENT_RANGE,

@@ -11,7 +11,7 @@ pub(super) fn etag(digest: &Digest) -> String {
 
 /// Whether the client has the content already: `If-None-Match` lists its tag, or is `*`. A bare digest without
 /// quotes counts, as it does in distribution.
-pub(super) fn is_fresh(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -22,7 +22,7 @@ pub(super) fn is_fresh(headers: &HeaderMap, digest: &Digest) -> bool {
 
 /// Whether the client wants other content only: `If-Match` lists neither its tag nor `*`. Weak tags do not count
 /// (RFC 9110, section 13.1.1).
-pub(super) fn is_unwanted(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn precondition_fails(headers: &HeaderMap, digest: &Digest) -> bool {
     let mut asked = headers
         .get_all(IF_MATCH)
         .iter()
@@ -34,7 +34,7 @@ pub(super) fn is_unwanted(headers: &HeaderMap, digest: &Digest) -> bool {
 
 /// Whether a `Range` counts: an `If-Range` that names other content turns it off, and so does a date, for
 /// content addressed by digest has no other version to compare with.
-pub(super) fn range_counts(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn range_applies(headers: &HeaderMap, digest: &Digest) -> bool {
     match headers.get(IF_RANGE).map(HeaderValue::to_str) {
         None => true,
         Some(Ok(tag)) => !tag.trim().starts_with("W/") && tag.trim() != "*" && names(tag, digest),
@@ -60,7 +60,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 let digest = Digest::sha256(b"x");
                 let headers = HeaderMap::from_iter([(IF_NONE_MATCH, value.clone()), (IF_RANGE, value)]);
-                let _ = (is_fresh(&headers, &digest), range_counts(&headers, &digest));
+                let _ = (is_not_modified(&headers, &digest), range_applies(&headers, &digest));
             }
         }
     }
@@ -82,18 +82,18 @@ mod tests {
             (String::new(), false),
         ] {
             assert_eq!(
-                is_fresh(&headers(IF_NONE_MATCH, &value), &ours),
+                is_not_modified(&headers(IF_NONE_MATCH, &value), &ours),
                 expected,
                 "{value}"
             );
         }
-        assert!(!is_fresh(&HeaderMap::new(), &ours));
+        assert!(!is_not_modified(&HeaderMap::new(), &ours));
     }
 
     #[test]
     fn content_that_is_not_listed_is_unwanted() {
         let ours = Digest::sha256(b"x");
-        assert!(!is_unwanted(&HeaderMap::new(), &ours));
+        assert!(!precondition_fails(&HeaderMap::new(), &ours));
         for (value, expected) in [
             (etag(&ours), false),
             ("*".to_owned(), false),
@@ -102,7 +102,7 @@ mod tests {
             ("\"other\"".to_owned(), true),
         ] {
             assert_eq!(
-                is_unwanted(&headers(IF_MATCH, &value), &ours),
+                precondition_fails(&headers(IF_MATCH, &value), &ours),
                 expected,
                 "{value}"
             );
@@ -112,17 +112,17 @@ mod tests {
     #[test]
     fn a_range_counts_only_for_the_content_it_was_begun_with() {
         let ours = Digest::sha256(b"x");
-        assert!(range_counts(&HeaderMap::new(), &ours));
-        assert!(range_counts(&headers(IF_RANGE, &etag(&ours)), &ours));
-        assert!(!range_counts(
+        assert!(range_applies(&HeaderMap::new(), &ours));
+        assert!(range_applies(&headers(IF_RANGE, &etag(&ours)), &ours));
+        assert!(!range_applies(
             &headers(IF_RANGE, &etag(&Digest::sha256(b"y"))),
             &ours
         ));
-        assert!(!range_counts(
+        assert!(!range_applies(
             &headers(IF_RANGE, &format!("W/{}", etag(&ours))),
             &ours
         ));
-        assert!(!range_counts(
+        assert!(!range_applies(
             &headers(IF_RANGE, "Sat, 29 Oct 1994 19:43:31 GMT"),
             &ours
         ));

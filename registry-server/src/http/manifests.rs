@@ -49,7 +49,7 @@ async fn get(
         &Method::HEAD => context.registry.head_manifest(name, reference, &accepts).await?,
         _ => context.registry.get_manifest(name, reference, &accepts).await?,
     };
-    let reply = if conditional::is_fresh(context.headers, &stored.digest) {
+    let reply = if conditional::is_not_modified(context.headers, &stored.digest) {
         Reply::new(StatusCode::NOT_MODIFIED)
     } else {
         Reply::with_body(StatusCode::OK, Body::whole(stored.bytes)).header(CONTENT_TYPE, &stored.media_type)

@@ -13,7 +13,7 @@ pub(super) const RANGES_MAX: usize = 1024;
 
 /// What a `Range` header asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestedRanges {
     /// One part, or everything.
     One(ReadRange),
     /// Several parts, in the order they were asked for.
@@ -22,7 +22,7 @@ pub(super) enum Asked {
 
 /// What is sent of content of a known size when several parts were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Selected {
+pub(super) enum SelectedRanges {
     /// Everything: the parts together are larger than that.
     Whole,
     /// One part: the others lie behind the end.
@@ -36,36 +36,38 @@ pub(super) enum Selected {
 /// Reads a `Range` header. What breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which
 /// distribution answers with. An empty header asks for nothing, and an empty element of the list is none (RFC 9110,
 /// section 5.6.1).
-pub(super) fn parse(value: &HeaderValue) -> Asked {
+pub(super) fn parse(value: &HeaderValue) -> RequestedRanges {
     let Ok(text) = value.to_str() else {
-        return Asked::One(NOWHERE);
+        return RequestedRanges::One(UNSATISFIABLE);
     };
     let text = text.trim();
     if text.is_empty() {
-        return Asked::One(ReadRange::Full);
+        return RequestedRanges::One(ReadRange::Full);
     }
     let Some(list) = text.strip_prefix("bytes=") else {
-        return Asked::One(NOWHERE);
+        return RequestedRanges::One(UNSATISFIABLE);
     };
     let elements = list.split(',').map(str::trim).filter(|range| !range.is_empty());
     let ranges: Option<Vec<ReadRange>> = elements.take(RANGES_MAX + 1).map(one).collect();
     match ranges.as_deref() {
-        None => Asked::One(NOWHERE),
-        Some([]) => Asked::One(ReadRange::Full),
-        Some([range]) => Asked::One(*range),
-        Some(ranges) if ranges.len() > RANGES_MAX => Asked::One(ReadRange::Full),
-        Some(ranges) => Asked::Several(ranges.to_vec()),
+        None => RequestedRanges::One(UNSATISFIABLE),
+        Some([]) => RequestedRanges::One(ReadRange::Full),
+        Some([range]) => RequestedRanges::One(*range),
+        Some(ranges) if ranges.len() > RANGES_MAX => RequestedRanges::One(ReadRange::Full),
+        Some(ranges) => RequestedRanges::Several(ranges.to_vec()),
     }
 }
 
 /// Chooses the parts that content of `size` bytes has, as Go's `ServeContent` does: parts behind the end are left
 /// out, and a part that ends before it begins makes the whole request one for nothing.
-pub(super) fn select(ranges: &[ReadRange], size: u64) -> Selected {
+pub(super) fn select(ranges: &[ReadRange], size: u64) -> SelectedRanges {
     let mut found = Vec::with_capacity(ranges.len());
     let mut sum = 0_u128;
     for range in ranges {
         match range {
-            ReadRange::Between(first, last) if *first < size && first > last => return Selected::Nothing,
+            ReadRange::Between(first, last) if *first < size && first > last => {
+                return SelectedRanges::Nothing;
+            }
             _ => {}
         }
         if let Some(part) = range.resolve(size) {
@@ -74,15 +76,15 @@ pub(super) fn select(ranges: &[ReadRange], size: u64) -> Selected {
         }
     }
     match found.len() {
-        0 => Selected::Nothing,
-        _ if sum > u128::from(size) => Selected::Whole,
-        1 => Selected::One(found.remove(0)),
-        _ => Selected::Several(found),
+        0 => SelectedRanges::Nothing,
+        _ if sum > u128::from(size) => SelectedRanges::Whole,
+        1 => SelectedRanges::One(found.remove(0)),
+        _ => SelectedRanges::Several(found),
     }
 }
 
 /// Behind the end of every object.
-const NOWHERE: ReadRange = ReadRange::From(u64::MAX);
+const UNSATISFIABLE: ReadRange = ReadRange::From(u64::MAX);
 
 fn one(text: &str) -> Option<ReadRange> {
     let (first, last) = text.split_once('-')?;
@@ -134,8 +136,8 @@ mod tests {
 
     #[test]
     fn one_range_is_read_several_are_a_list_and_a_broken_one_is_nowhere() {
-        use Asked::{One, Several};
         use ReadRange::{Between, From, Full, Last};
+        use RequestedRanges::{One, Several};
         for (text, expected) in [
             ("bytes=0-0", One(Between(0, 0))),
             ("bytes=5-", One(From(5))),
@@ -150,17 +152,17 @@ mod tests {
             ),
             ("bytes=0-1,", One(Between(0, 1))),
             ("", One(Full)),
-            ("bytes=a-b", One(NOWHERE)),
-            ("bytes=0-1,a-b", One(NOWHERE)),
-            ("bytes=-", One(NOWHERE)),
+            ("bytes=a-b", One(UNSATISFIABLE)),
+            ("bytes=0-1,a-b", One(UNSATISFIABLE)),
+            ("bytes=-", One(UNSATISFIABLE)),
             ("bytes=", One(Full)),
             ("bytes=,,", One(Full)),
-            ("lines=0-1", One(NOWHERE)),
-            ("bytes=+1-2", One(NOWHERE)),
+            ("lines=0-1", One(UNSATISFIABLE)),
+            ("bytes=+1-2", One(UNSATISFIABLE)),
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), expected, "{text}");
         }
-        assert_eq!(NOWHERE.resolve(u64::MAX), None);
+        assert_eq!(UNSATISFIABLE.resolve(u64::MAX), None);
     }
 
     #[test]
@@ -171,29 +173,44 @@ mod tests {
                 .collect();
             parse(&HeaderValue::from_str(&format!("bytes={}", ranges.join(","))).unwrap())
         };
-        assert!(matches!(list(RANGES_MAX), Asked::Several(ranges) if ranges.len() == RANGES_MAX));
-        assert_eq!(list(RANGES_MAX + 1), Asked::One(ReadRange::Full));
+        assert!(matches!(list(RANGES_MAX), RequestedRanges::Several(ranges) if ranges.len() == RANGES_MAX));
+        assert_eq!(list(RANGES_MAX + 1), RequestedRanges::One(ReadRange::Full));
     }
 
     #[test]
     fn parts_behind_the_end_are_left_out_and_too_many_bytes_mean_the_whole() {
         let select = |text: &str, size: u64| match parse(&HeaderValue::from_str(text).unwrap()) {
-            Asked::Several(ranges) => select(&ranges, size),
-            Asked::One(_) => panic!("{text} is one range"),
+            RequestedRanges::Several(ranges) => select(&ranges, size),
+            RequestedRanges::One(_) => panic!("{text} is one range"),
         };
-        assert_eq!(select("bytes=0-1,3-4", 10), Selected::Several(vec![0..2, 3..5]));
-        assert_eq!(select("bytes=3-4,0-1", 10), Selected::Several(vec![3..5, 0..2]));
-        assert_eq!(select("bytes=0-1,0-1", 10), Selected::Several(vec![0..2, 0..2]));
-        assert_eq!(select("bytes=8-99,-1", 10), Selected::Several(vec![8..10, 9..10]));
-        assert_eq!(select("bytes=0-1,30-40", 10), Selected::One(0..2));
-        assert_eq!(select("bytes=0-1,-0", 10), Selected::One(0..2));
-        assert_eq!(select("bytes=30-31,40-", 10), Selected::Nothing);
-        assert_eq!(select("bytes=0-1,5-3", 10), Selected::Nothing);
-        assert_eq!(select("bytes=0-1,50-3", 10), Selected::One(0..2));
-        assert_eq!(select("bytes=0-4,5-9", 10), Selected::Several(vec![0..5, 5..10]));
-        assert_eq!(select("bytes=0-4,4-9", 10), Selected::Whole);
-        assert_eq!(select("bytes=0-,0-", u64::MAX), Selected::Whole);
-        assert_eq!(select("bytes=0-1,-1", 0), Selected::Nothing);
+        assert_eq!(
+            select("bytes=0-1,3-4", 10),
+            SelectedRanges::Several(vec![0..2, 3..5])
+        );
+        assert_eq!(
+            select("bytes=3-4,0-1", 10),
+            SelectedRanges::Several(vec![3..5, 0..2])
+        );
+        assert_eq!(
+            select("bytes=0-1,0-1", 10),
+            SelectedRanges::Several(vec![0..2, 0..2])
+        );
+        assert_eq!(
+            select("bytes=8-99,-1", 10),
+            SelectedRanges::Several(vec![8..10, 9..10])
+        );
+        assert_eq!(select("bytes=0-1,30-40", 10), SelectedRanges::One(0..2));
+        assert_eq!(select("bytes=0-1,-0", 10), SelectedRanges::One(0..2));
+        assert_eq!(select("bytes=30-31,40-", 10), SelectedRanges::Nothing);
+        assert_eq!(select("bytes=0-1,5-3", 10), SelectedRanges::Nothing);
+        assert_eq!(select("bytes=0-1,50-3", 10), SelectedRanges::One(0..2));
+        assert_eq!(
+            select("bytes=0-4,5-9", 10),
+            SelectedRanges::Several(vec![0..5, 5..10])
+        );
+        assert_eq!(select("bytes=0-4,4-9", 10), SelectedRanges::Whole);
+        assert_eq!(select("bytes=0-,0-", u64::MAX), SelectedRanges::Whole);
+        assert_eq!(select("bytes=0-1,-1", 0), SelectedRanges::Nothing);
     }
 
     #[test]
@@ -229,11 +246,11 @@ mod tests {
         fn no_mutated_range_panics(bytes in registry_mutation::mutated(&["bytes=0-99", "bytes=-5", "bytes=5-", "bytes=0-1,3-4", "0-1023"])) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let selected = match parse(&value) {
-                    Asked::One(range) => range.resolve(1000).into_iter().collect(),
-                    Asked::Several(ranges) => match select(&ranges, 1000) {
-                        Selected::Several(parts) => parts,
-                        Selected::One(part) => vec![part],
-                        Selected::Whole | Selected::Nothing => Vec::new(),
+                    RequestedRanges::One(range) => range.resolve(1000).into_iter().collect(),
+                    RequestedRanges::Several(ranges) => match select(&ranges, 1000) {
+                        SelectedRanges::Several(parts) => parts,
+                        SelectedRanges::One(part) => vec![part],
+                        SelectedRanges::Whole | SelectedRanges::Nothing => Vec::new(),
                     },
                 };
                 for part in selected {
