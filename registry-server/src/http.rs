@@ -34,9 +34,10 @@ mod request_context;
 mod response_memory;
 mod route;
 pub mod server;
-mod state;
+
 mod tags;
 pub mod tls;
+mod upload_state;
 mod uploads;
 mod warning;
 
@@ -48,7 +49,7 @@ pub use options::Options;
 pub use peer::Peer;
 pub use problem::{Code, Problem};
 pub use response_memory::{ConnectionMemory, ResponseMemory};
-pub use state::Secrets;
+pub use upload_state::Secrets;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::problem::{Code, Problem};
 use super::range::ChunkRange;
 use super::reply::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH, Reply};
 use super::request_context::RequestContext;
-use super::state::UploadState;
+use super::upload_state::UploadState;
 use super::{Body, range};
 use crate::registry::{BlobDescriptor, Chunk, Error, Offset, Progress, Resume, Session};
 
