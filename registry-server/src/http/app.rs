@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use registry_oci::RepositoryName;
 
 use super::body_timeout::BodyTimeout;
-use super::cors::Configured;
+use super::cors::ConfiguredHeaders;
 use super::forwarded::{accountable_address, client_address};
 use super::linger::{Leftover, Lingering, Sender};
 use super::location::Locations;
@@ -46,7 +46,7 @@ struct Inner {
     registry: Registry,
     authenticator: Authenticator,
     options: Options,
-    headers: Configured,
+    headers: ConfiguredHeaders,
     lingering: Lingering,
 }
 
@@ -56,7 +56,7 @@ impl App {
         let lingering = Lingering::new(Arc::clone(&options.draining));
         Self {
             inner: Arc::new(Inner {
-                headers: Configured::new(&options.headers),
+                headers: ConfiguredHeaders::new(&options.headers),
                 registry,
                 authenticator,
                 options,

@@ -16,7 +16,7 @@ use super::body::{BodyError, RequestBody};
 /// Why such a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client sent nothing for {0:?}")]
-pub(super) struct Silent(pub(super) Duration);
+pub(super) struct IdleTimeout(pub(super) Duration);
 
 /// A body with a limit on silence.
 pub(super) struct BodyTimeout<B> {
@@ -26,7 +26,7 @@ pub(super) struct BodyTimeout<B> {
     /// Since when the client is waited for.
     waiting: Option<Instant>,
     /// Made when the client is first waited for, and set anew only when it rings.
-    alarm: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> BodyTimeout<B> {
@@ -35,7 +35,7 @@ impl<B> BodyTimeout<B> {
             body: Some(body),
             limit,
             waiting: None,
-            alarm: None,
+            timer: None,
         }
     }
 }
@@ -57,13 +57,13 @@ impl<B: RequestBody> Body for BodyTimeout<B> {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let deadline = *this.waiting.get_or_insert_with(Instant::now) + this.limit;
-        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        while alarm.as_mut().poll(context).is_ready() {
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while timer.as_mut().poll(context).is_ready() {
             if Instant::now() >= deadline {
                 this.body = None;
-                return Poll::Ready(Some(Err(Box::new(Silent(this.limit)))));
+                return Poll::Ready(Some(Err(Box::new(IdleTimeout(this.limit)))));
             }
-            alarm.as_mut().reset(deadline);
+            timer.as_mut().reset(deadline);
         }
         Poll::Pending
     }
@@ -107,7 +107,7 @@ mod tests {
         sender.send(Bytes::from("a")).unwrap();
         assert!(body.frame().await.unwrap().is_ok());
         let error = body.frame().await.unwrap().unwrap_err();
-        assert_eq!(error.downcast_ref(), Some(&Silent(LIMIT)));
+        assert_eq!(error.downcast_ref(), Some(&IdleTimeout(LIMIT)));
         assert!(body.frame().await.is_none());
         assert!(sender.is_closed(), "the client is let go");
     }

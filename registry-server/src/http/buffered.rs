@@ -14,9 +14,9 @@ use crate::memory_budget::{MemoryBudget, MemoryShare};
 
 /// What every body may have beside the budget: no more than its connection has for reading. Most manifests are smaller,
 /// so they are taken however full the budget is.
-const FREE: usize = 16 * 1024;
+const UNBUDGETED: usize = 16 * 1024;
 /// How long a body waits for a share of the budget.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const MEMORY_WAIT: Duration = Duration::from_secs(10);
 /// The least a client may send, in bytes a second, once it has had the time of a silent one.
 const RATE_MIN: u64 = 16 * 1024;
 
@@ -29,7 +29,7 @@ pub(super) struct Limits<'a> {
     /// How long its client may be silent.
     pub(super) timeout: Duration,
     /// How long it waits for memory, in all.
-    pub(super) patience: Duration,
+    pub(super) memory_wait: Duration,
 }
 
 /// A whole body with its share of the memory.
@@ -101,14 +101,18 @@ impl Buffer<'_> {
             return Err(Error::TooLarge { size: needed as u64 });
         }
         if needed > self.bytes.capacity() {
-            let capacity = needed.next_power_of_two().max(FREE).min(self.limits.size);
-            let more = capacity.saturating_sub(self.bytes.capacity().max(FREE));
+            let capacity = needed.next_power_of_two().max(UNBUDGETED).min(self.limits.size);
+            let more = capacity.saturating_sub(self.bytes.capacity().max(UNBUDGETED));
             if more > 0 {
                 let before = Instant::now();
                 // A body's size is far below what a share can have.
-                let more = self.limits.memory.take(more as u32, self.limits.patience).await;
+                let more = self
+                    .limits
+                    .memory
+                    .take(more as u32, self.limits.memory_wait)
+                    .await;
                 self.share.add(more.ok_or(Error::NoMemory)?);
-                self.limits.patience = self.limits.patience.saturating_sub(before.elapsed());
+                self.limits.memory_wait = self.limits.memory_wait.saturating_sub(before.elapsed());
             }
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -133,7 +137,7 @@ mod tests {
             memory,
             size: MAX,
             timeout: Duration::from_millis(300),
-            patience: Duration::from_millis(50),
+            memory_wait: Duration::from_millis(50),
         }
     }
 

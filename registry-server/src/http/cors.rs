@@ -1,4 +1,4 @@
-//! Configured headers (`http.headers`), and with them what browsers ask of a server that pages of other origins use
+//! ConfiguredHeaders headers (`http.headers`), and with them what browsers ask of a server that pages of other origins use
 //! (the Fetch standard, "CORS protocol").
 //!
 //! Guarantees: every answer carries the configured headers, errors as well, so that a page can read why; a preflight
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// The headers of every answer.
 #[derive(Debug)]
-pub(super) struct Configured {
+pub(super) struct ConfiguredHeaders {
     /// Those that are the same on every answer.
     fixed: Vec<(HeaderName, HeaderValue)>,
     /// The allowed origins, when there are several.
@@ -20,7 +20,7 @@ pub(super) struct Configured {
     is_cross_origin: bool,
 }
 
-impl Configured {
+impl ConfiguredHeaders {
     /// Takes the configured headers apart.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let origins: Vec<String> = headers
@@ -94,7 +94,7 @@ mod tests {
             .map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(value)))
             .collect();
         let mut answer = HeaderMap::new();
-        Configured::new(&headers).add(origin.map(HeaderValue::from_static).as_ref(), &mut answer);
+        ConfiguredHeaders::new(&headers).add(origin.map(HeaderValue::from_static).as_ref(), &mut answer);
         let all = |name| {
             let values = answer.get_all(name).iter();
             values.map(|value| value.to_str().unwrap().to_owned()).collect()

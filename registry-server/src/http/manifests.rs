@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use registry_oci::{MANIFEST_MAX, MediaType, Reference, RepositoryName, Tag};
 
 use super::body::RequestBody;
-use super::body_timeout::Silent;
+use super::body_timeout::IdleTimeout;
 use super::buffered::{self, Buffered, Limits};
 use super::problem::{Code, Problem};
 use super::reply::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply};
@@ -142,12 +142,12 @@ async fn collect<B: RequestBody>(context: &RequestContext<'_>, body: B) -> Resul
         memory: context.registry.request_memory(),
         size: MANIFEST_MAX,
         timeout: context.options.body_timeout,
-        patience: buffered::PATIENCE,
+        memory_wait: buffered::MEMORY_WAIT,
     };
     let collected = buffered::collect(body, limits).await.map_err(|error| {
         tracing::debug!(error = chain(&error), "a manifest was not read to its end");
         match error {
-            buffered::Error::Broken(source) if source.is::<Silent>() => {
+            buffered::Error::Broken(source) if source.is::<IdleTimeout>() => {
                 unfinished().status(StatusCode::REQUEST_TIMEOUT)
             }
             buffered::Error::Broken(_) => unfinished(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::body_timeout::Silent;
+use super::body_timeout::IdleTimeout;
 use super::reply::Reply;
 use super::{Body, range};
 use crate::auth::{Access, Action};
@@ -88,12 +88,12 @@ codes! {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     status: StatusCode,
-    errors: Vec<Entry>,
+    errors: Vec<ErrorEntry>,
     headers: Vec<(HeaderName, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Entry {
+struct ErrorEntry {
     code: &'static str,
     message: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,14 +101,14 @@ struct Entry {
 }
 
 #[derive(Serialize)]
-struct Document {
-    errors: Vec<Entry>,
+struct ErrorDocument {
+    errors: Vec<ErrorEntry>,
 }
 
 /// How long one text in a detail may be. Details repeat what clients sent, and that may be megabytes.
 const TEXT_MAX: usize = 1024;
 
-impl Entry {
+impl ErrorEntry {
     /// The only way to an entry with a detail: every text in it is cut to [`TEXT_MAX`].
     fn with(code: Code, detail: impl Into<Value>) -> Self {
         Self {
@@ -135,7 +135,7 @@ fn cut(detail: Value) -> Value {
 impl Problem {
     /// An error without a detail.
     pub fn new(code: Code) -> Self {
-        let entry = Entry {
+        let entry = ErrorEntry {
             code: code.name(),
             message: code.message(),
             detail: None,
@@ -150,7 +150,7 @@ impl Problem {
     /// An error with something a person can use.
     pub fn with(code: Code, detail: impl Into<Value>) -> Self {
         Self {
-            errors: vec![Entry::with(code, detail)],
+            errors: vec![ErrorEntry::with(code, detail)],
             ..Self::new(code)
         }
     }
@@ -222,7 +222,7 @@ impl From<Problem> for Response<Body> {
             errors,
             headers,
         } = problem;
-        let reply = Reply::json(status, &Document { errors });
+        let reply = Reply::json(status, &ErrorDocument { errors });
         headers
             .into_iter()
             .fold(reply, |reply, (name, value)| reply.header(name, value))
@@ -258,7 +258,7 @@ impl From<registry::Error> for Problem {
             }
             Error::UploadInterrupted { source, .. } => {
                 let problem = Self::with(Code::SizeInvalid, error.to_string());
-                match source.is::<Silent>() {
+                match source.is::<IdleTimeout>() {
                     true => problem.status(StatusCode::REQUEST_TIMEOUT),
                     false => problem,
                 }
@@ -291,7 +291,7 @@ impl From<registry::Error> for Problem {
                 let rest = (*more > 0).then(|| format!("and {more} more, as far as they were looked for"));
                 let errors = digests
                     .chain(rest)
-                    .map(|detail| Entry::with(Code::ManifestBlobUnknown, detail));
+                    .map(|detail| ErrorEntry::with(Code::ManifestBlobUnknown, detail));
                 Self {
                     errors: errors.collect(),
                     ..Self::new(Code::ManifestBlobUnknown)

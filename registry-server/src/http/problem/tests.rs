@@ -145,9 +145,9 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
             Error::UploadInterrupted {
                 id: id.clone(),
                 received: 3,
-                source: Box::new(crate::http::body_timeout::Silent(std::time::Duration::from_secs(
-                    90,
-                ))),
+                source: Box::new(crate::http::body_timeout::IdleTimeout(
+                    std::time::Duration::from_secs(90),
+                )),
             },
             408,
             "SIZE_INVALID",
