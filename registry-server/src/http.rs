@@ -16,7 +16,9 @@ mod catalog;
 mod conditional;
 mod cors;
 mod forwarded;
-mod linger;
+mod framing;
+
+mod lingering_close;
 mod location;
 mod manifests;
 
@@ -24,6 +26,7 @@ pub mod metrics;
 mod multipart_byteranges;
 mod network;
 mod options;
+mod paging;
 mod peer;
 mod problem;
 mod query;
@@ -31,6 +34,7 @@ mod range;
 mod referrers;
 mod reply;
 mod request_context;
+mod required_access;
 mod response_memory;
 mod route;
 pub mod server;

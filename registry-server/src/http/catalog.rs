@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::{Body, tags};
+use super::{Body, paging};
 use crate::registry::offload;
 
-/// How many repositories a page has when the client does not say.
-const PAGE: usize = 100;
+/// The number of repositories on a page when the client sends no `n`.
+const PAGE_SIZE: usize = 100;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -19,9 +19,9 @@ struct List<'a> {
 }
 
 pub(super) async fn respond(context: &RequestContext<'_>) -> Result<Response<Body>, Problem> {
-    // Asked for with too large a number, the list comes in the largest pages there are.
-    let limit = tags::number(context)?
-        .unwrap_or(PAGE)
+    // With an `n` above the maximum the list comes in pages of the maximum.
+    let limit = paging::page_size(context)?
+        .unwrap_or(PAGE_SIZE)
         .min(context.options.catalog_max);
     let page = context.registry.catalog(context.query.get("last"), limit).await?;
     let (repositories, next) = (page.repositories, page.next);
@@ -31,5 +31,10 @@ pub(super) async fn respond(context: &RequestContext<'_>) -> Result<Response<Bod
         };
         Reply::json(StatusCode::OK, &list)
     });
-    Ok(tags::linked(context, reply.await?, next.as_deref(), Some(limit)))
+    Ok(paging::with_next_link(
+        context,
+        reply.await?,
+        next.as_deref(),
+        Some(limit),
+    ))
 }
