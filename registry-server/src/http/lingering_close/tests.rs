@@ -46,7 +46,7 @@ fn is_closed(response: &Response<()>) -> bool {
 }
 
 /// A client that is refused before its body is read.
-async fn refused(lingering_close: &LingeringCloseClose) -> Client {
+async fn refused(lingering_close: &LingeringClose) -> Client {
     let (client, body) = body();
     let (body, unread) = UnreadBody::track(body);
     drop(body);

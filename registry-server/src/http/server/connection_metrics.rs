@@ -1,5 +1,5 @@
-//! What is counted of connections, and the log lines about their limits: one a minute at most, or an attack would fill
-//! the log as well.
+//! Metrics of connections, and the log lines about their limits. Each line is logged once a minute at most, or an attack
+//! would fill the log as well.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::client_key::ClientKey;
 use crate::telemetry::LogThrottle;
 
-/// The metrics of a listener. A clone is another handle of the same ones.
+/// The metrics of a listener. A clone is another handle of the same metrics.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics(Arc<Metrics>);
 
@@ -34,7 +34,7 @@ struct Reason {
 }
 
 impl ConnectionMetrics {
-    /// Makes them readable.
+    /// Exposes the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "registry_http_connections",
@@ -71,7 +71,7 @@ impl ConnectionMetrics {
         }
     }
 
-    /// A client has as many connections as it may, all in use, and another one was refused.
+    /// A client with as many connections as it may have, all in use, opened another one, which was rejected.
     pub(super) fn client_refused(&self, client: ClientKey) {
         self.ended("client");
         if let Some(since) = self.0.client.count() {
@@ -84,7 +84,7 @@ impl ConnectionMetrics {
         }
     }
 
-    /// A client read nothing of an answer for too long.
+    /// A client read nothing of a response for too long.
     pub(super) fn stalled(&self, peer: Option<IpAddr>) {
         self.ended("stalled");
         if let Some(since) = self.0.stalled.count() {
@@ -98,7 +98,7 @@ impl ConnectionMetrics {
         }
     }
 
-    /// An answer was refused because there is no memory for it.
+    /// There is no memory for a response, so an error is sent instead.
     pub fn no_memory(&self) {
         self.ended("memory");
         if let Some(since) = self.0.memory.count() {
@@ -109,7 +109,7 @@ impl ConnectionMetrics {
         }
     }
 
-    /// No connection can be accepted now.
+    /// A connection could not be accepted.
     pub(super) fn accept_failed(&self, error: &std::io::Error) {
         if let Some(since) = self.0.accept.count() {
             tracing::error!(%error, since, "cannot accept a connection; trying again");

@@ -1,36 +1,34 @@
-//! Where connections come from: a TCP address or a socket in the file system.
+//! The address that connections are accepted on: a TCP address or a unix socket in the file system.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use registry_config::model::Net;
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection_metrics::ConnectionMetrics;
+use super::stream::AcceptedStream;
 use crate::fault::Fault;
 
-/// Why nothing can be accepted.
+/// Errors of listening.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on `{address}`")]
     Bind {
-        /// As configured.
+        /// The address as it is configured.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Who must act. An address in use is left by whoever holds it, a server that is still stopping for one.
+    /// Who must act. An address in use becomes free in time: it may belong to a server that is still stopping.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Bind { source, .. } => match source.kind() {
@@ -44,28 +42,28 @@ impl Error {
 /// A bound address. Dropping it closes it, and removes the socket it made in the file system.
 #[derive(Debug)]
 pub enum Listener {
-    /// TCP.
+    /// A TCP address.
     Tcp(TcpListener),
-    /// A unix socket and its path.
-    Unix(UnixListener, Socket),
+    /// A unix socket, and the file that is removed with it.
+    Unix(UnixListener, SocketFile),
 }
 
-/// Removes the socket when the listener goes.
+/// The file of a unix socket. Dropping it removes the file.
 #[derive(Debug)]
-pub struct Socket(PathBuf);
+pub struct SocketFile(PathBuf);
 
-impl Drop for Socket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A successor that already made its own socket there would lose it; it will make it again at its restart.
+        // A successor that has made its own socket there already loses it, and makes it again at its restart.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    /// Binds an address of the configuration: `:5000` is every address of the machine, IPv6 and IPv4.
+    /// Binds an address of the configuration. `:5000` means every address of the machine, IPv6 and IPv4.
     ///
     /// # Errors
-    /// The address is not one, is in use, or may not be used.
+    /// The address is malformed, is in use, or is not permitted.
     pub async fn bind(net: Net, address: &str) -> Result<Self, Error> {
         let bound = match net {
             Net::Tcp => tcp(address).await.map(Self::Tcp),
@@ -77,7 +75,7 @@ impl Listener {
         })
     }
 
-    /// The address in use, with the port that was chosen when port 0 was asked for.
+    /// The bound address. For port 0 it has the port that the system chose.
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener
@@ -88,20 +86,20 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    pub(super) async fn accept(&self) -> io::Result<(AcceptedStream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 accepted(stream, address)
             }
-            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener, _) => Ok((AcceptedStream::unix(listener.accept().await?.0), None)),
         }
     }
 
-    /// Stops listening and gives back the connections that the kernel completed before that: dropped with the
-    /// listener, they would be reset. The system is asked directly, as the runtime may not have heard of them yet;
-    /// a connection completed between the last answer and the close is lost, a matter of microseconds.
-    pub(super) fn close(self) -> Vec<(Stream, Option<SocketAddr>)> {
+    /// Stops listening and returns the connections that the kernel has completed already, because dropping the listener
+    /// would reset them. They are accepted by direct system calls, as the runtime may not know of them yet. A connection
+    /// that is completed in the microseconds between the last call and the close is lost.
+    pub(super) fn close(self) -> Vec<(AcceptedStream, Option<SocketAddr>)> {
         let mut last = Vec::new();
         match self {
             Self::Tcp(listener) => {
@@ -123,7 +121,7 @@ impl Listener {
                     let stream = stream
                         .set_nonblocking(true)
                         .and_then(|()| UnixStream::from_std(stream));
-                    last.extend(stream.map(|stream| (Stream::Unix(stream), None)));
+                    last.extend(stream.map(|stream| (AcceptedStream::unix(stream), None)));
                 }
             }
         }
@@ -131,16 +129,19 @@ impl Listener {
     }
 }
 
-fn accepted(stream: TcpStream, address: SocketAddr) -> io::Result<(Stream, Option<SocketAddr>)> {
-    // Answers are written whole; waiting for more to send with them only delays them.
+fn accepted(stream: TcpStream, address: SocketAddr) -> io::Result<(AcceptedStream, Option<SocketAddr>)> {
+    // Responses are written whole: waiting for more bytes to send with them would only delay them.
     stream.set_nodelay(true)?;
     let ip = address.ip().to_canonical();
-    Ok((Stream::Tcp(stream), Some(SocketAddr::new(ip, address.port()))))
+    Ok((
+        AcceptedStream::tcp(stream),
+        Some(SocketAddr::new(ip, address.port())),
+    ))
 }
 
 async fn tcp(address: &str) -> io::Result<TcpListener> {
     let listener = match address.strip_prefix(':') {
-        // A machine may be without IPv6.
+        // Some machines have no IPv6.
         Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
             Ok(listener) => listener,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -148,8 +149,8 @@ async fn tcp(address: &str) -> io::Result<TcpListener> {
         },
         None => TcpListener::bind(address).await?,
     };
-    // Accepted connections inherit these: a peer that vanished in the middle of an upload is gone after minutes
-    // instead of never. An option that the kernel does not know is no reason not to serve.
+    // Accepted connections inherit these options. With them a connection ends minutes after its peer vanished in the middle
+    // of an upload, and not never. A kernel without one of the options can still serve.
     let _ = sockopt::set_socket_keepalive(&listener, true);
     let _ = sockopt::set_tcp_keepidle(&listener, Duration::from_secs(30));
     let _ = sockopt::set_tcp_keepintvl(&listener, Duration::from_secs(15));
@@ -159,16 +160,19 @@ async fn tcp(address: &str) -> io::Result<TcpListener> {
 
 fn unix(path: &Path) -> io::Result<Listener> {
     use std::os::unix::fs::FileTypeExt;
-    // What a killed server left behind is in the way, and only that: a file of another kind stays.
+    // A killed server leaves its socket behind. Only that is removed: any other kind of file stays.
     if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path).is_err()
     {
         std::fs::remove_file(path)?;
     }
-    Ok(Listener::Unix(UnixListener::bind(path)?, Socket(path.to_owned())))
+    Ok(Listener::Unix(
+        UnixListener::bind(path)?,
+        SocketFile(path.to_owned()),
+    ))
 }
 
-/// Whether the system has no more files, for this process or at all.
+/// Whether the limit of open files is reached, of this process or of the system.
 pub(super) fn is_out_of_files(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE]
@@ -176,65 +180,13 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Waits after a failed accept for as long as makes sense. The client's trouble is over at once; the machine's (no
-/// more files, no more memory) has no event to wait for, and trying again at once would only burn the core.
-pub(super) async fn pause(error: &io::Error, metrics: &ConnectionMetrics) {
+/// Waits before the next accept after a failed one. After an error of the client's no wait is needed. The end of a shortage
+/// of files or memory sends no event to wait for, and accepting again at once would only burn a core.
+pub(super) async fn back_off(error: &io::Error, metrics: &ConnectionMetrics) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
     metrics.accept_failed(error);
     tokio::time::sleep(Duration::from_millis(250)).await;
-}
-
-/// An accepted connection.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-macro_rules! forward {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        forward!(self, stream => Pin::new(stream).poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        forward!(self, stream => Pin::new(stream).poll_write(context, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, stream => Pin::new(stream).poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, stream => Pin::new(stream).poll_shutdown(context))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self, stream => Pin::new(stream).poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
 }

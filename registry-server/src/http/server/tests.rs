@@ -3,16 +3,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::UnixStream;
 
 use super::connection_metrics::ConnectionMetrics;
-use super::patience::{Patience, Rewound};
-use super::stalled::WriteLimit;
+use super::stream::AcceptedStream;
+use super::timeout_stream::TimeoutStream;
+use super::write_timeout::WriteTimeout;
 use crate::http::ResponseMemory;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn writes(timeout: Duration) -> WriteLimit {
-    WriteLimit {
+fn write_timeout(timeout: Duration) -> WriteTimeout {
+    WriteTimeout {
         timeout,
         memory: ResponseMemory::new(16 << 20),
         metrics: ConnectionMetrics::default(),
@@ -23,7 +25,12 @@ fn writes(timeout: Duration) -> WriteLimit {
 #[tokio::test]
 async fn a_client_that_sends_no_whole_request_in_time_is_given_up() {
     let (mut client, server) = duplex(64);
-    let mut server = Patience::new(server, Duration::from_millis(50), Arc::default(), writes(LONG));
+    let mut server = TimeoutStream::new(
+        server,
+        Duration::from_millis(50),
+        Arc::default(),
+        write_timeout(LONG),
+    );
     client.write_all(b"GET").await.unwrap();
     assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 3);
     let error = server.read(&mut [0; 16]).await.unwrap_err();
@@ -33,10 +40,10 @@ async fn a_client_that_sends_no_whole_request_in_time_is_given_up() {
 #[tokio::test]
 async fn after_the_first_request_an_upload_may_take_as_long_as_it_likes() {
     let (mut client, server) = duplex(64);
-    let asked = Arc::new(AtomicBool::new(false));
+    let request_seen = Arc::new(AtomicBool::new(false));
     let limit = Duration::from_millis(20);
-    let mut server = Patience::new(server, limit, Arc::clone(&asked), writes(LONG));
-    asked.store(true, Ordering::Relaxed);
+    let mut server = TimeoutStream::new(server, limit, Arc::clone(&request_seen), write_timeout(LONG));
+    request_seen.store(true, Ordering::Relaxed);
     let mut buffer = [0; 16];
     // Longer than the limit: nothing may come of it.
     assert!(
@@ -50,10 +57,12 @@ async fn after_the_first_request_an_upload_may_take_as_long_as_it_likes() {
 
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
-    let (mut client, server) = duplex(64);
-    let mut server = Rewound::new(b"PRI *".to_vec(), server);
-    client.write_all(b" HTTP").await.unwrap();
+    let (mut client, server) = UnixStream::pair().unwrap();
+    let mut server = AcceptedStream::unix(server);
+    client.write_all(b"PRI * HTTP").await.unwrap();
     drop(client);
+    assert!(server.starts_with(b"PRI *").await);
+    assert!(!server.starts_with(b"PRI * HTTP/2.0").await);
     let mut text = String::new();
     server.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "PRI * HTTP");
@@ -62,7 +71,7 @@ async fn what_was_read_ahead_comes_first() {
 #[tokio::test]
 async fn one_read_takes_a_bounded_part_of_what_a_client_sends() {
     let (mut client, server) = duplex(1 << 20);
-    let mut server = Patience::new(server, LONG, Arc::default(), writes(LONG));
+    let mut server = TimeoutStream::new(server, LONG, Arc::default(), write_timeout(LONG));
     let sent: Vec<u8> = (0..1 << 20).map(|position: u32| position as u8).collect();
     client.write_all(&sent).await.unwrap();
     drop(client);
@@ -84,7 +93,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     // Kept open, and never read.
     let (_client, server) = duplex(64);
     let limit = Duration::from_millis(20);
-    let mut server = Patience::new(server, LONG, Arc::default(), writes(limit));
+    let mut server = TimeoutStream::new(server, LONG, Arc::default(), write_timeout(limit));
     let error = server.write_all(&[0; 640]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
