@@ -4,53 +4,53 @@ use std::time::Duration;
 
 use registry_oci::RepositoryName;
 
-/// What is done to a repository.
+/// An action on a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Read.
+    /// Reads.
     Pull,
-    /// Write.
+    /// Writes.
     Push,
-    /// Remove.
+    /// Deletes.
     Delete,
 }
 
-/// One thing a request asks for.
+/// One access that a request needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing but a valid login.
+    /// A valid login and nothing more.
     Base,
     /// The list of repositories.
     Catalog,
     /// One action on one repository.
     Repository {
-        /// Which repository.
+        /// The repository.
         name: RepositoryName,
-        /// What is done to it.
+        /// The action.
         action: Action,
     },
 }
 
-/// Who asks.
+/// The user that a request was authenticated as.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// The user's name; nothing when nobody had to log in.
+    /// The user's name. `None` when no login was needed.
     pub name: Option<String>,
 }
 
-/// Why a request is not let through.
+/// The reasons for not letting a request through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The client must log in, or log in as somebody else.
+    /// The client must log in, or log in as another user.
     Challenge {
-        /// The `WWW-Authenticate` header.
+        /// The value of the `WWW-Authenticate` header.
         www_authenticate: String,
     },
     /// The client's address sends more logins than can be checked.
     TooMany {
-        /// When to come back.
+        /// How long the client should wait.
         retry_after: Duration,
     },
-    /// The verdict cannot be had now; trying again makes sense.
+    /// The login cannot be checked now. The client can try again.
     Unavailable,
 }

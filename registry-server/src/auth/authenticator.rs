@@ -9,7 +9,7 @@ use super::access::{Access, Action, Identity, Refusal};
 use super::header::{basic, quoted};
 use super::htpasswd::Htpasswd;
 
-/// The one door every request passes. Cheap to clone; clones share everything.
+/// Decides about every request. Cheap to clone: clones share everything.
 #[derive(Debug, Clone)]
 pub struct Authenticator(Arc<AuthMethod>);
 
@@ -34,12 +34,12 @@ impl Authenticator {
         }))
     }
 
-    /// Users with passwords.
+    /// Lets users with passwords through.
     pub fn htpasswd(users: Htpasswd) -> Self {
         Self(Arc::new(AuthMethod::Htpasswd(users)))
     }
 
-    /// The name of the way in, for the line logged at start.
+    /// The name of the method, for the log line at start.
     pub fn name(&self) -> &'static str {
         match &*self.0 {
             AuthMethod::Open => "none",
@@ -48,7 +48,7 @@ impl Authenticator {
         }
     }
 
-    /// Counts logins from now on.
+    /// Exposes the metrics of logins.
     pub fn register(&self, registry: &mut Registry) {
         match &*self.0 {
             AuthMethod::Open | AuthMethod::Silly { .. } => {}
@@ -56,7 +56,7 @@ impl Authenticator {
         }
     }
 
-    /// Reads the users again whenever their file changes, for as long as the future is polled.
+    /// Reloads the users whenever their file changes, for as long as the future is polled.
     pub async fn watch_users(self) {
         match &*self.0 {
             AuthMethod::Open | AuthMethod::Silly { .. } => {}
@@ -64,8 +64,8 @@ impl Authenticator {
         }
     }
 
-    /// Reads the users again now. Once it returns, whoever is no longer in the file is not let in; a file that cannot be
-    /// used is logged and changes nothing.
+    /// Reloads the users now. When it returns, a user who is no longer in the file cannot log in. A file that cannot be used
+    /// is logged and changes nothing.
     pub async fn reload(&self) {
         match &*self.0 {
             AuthMethod::Open | AuthMethod::Silly { .. } => {}
@@ -73,12 +73,13 @@ impl Authenticator {
         }
     }
 
-    /// Decides whether the client that sent `headers` may have every one of `access`. `client` is the address that it
-    /// shares the capacity for logins by: one that it cannot choose; nothing on a unix socket. Dropping the future half-way
-    /// is safe.
+    /// Decides whether the client that sent `headers` may have every one of `access`. `client` is the address by which the
+    /// capacity for checking logins is shared; it must be one that the client cannot choose. It is `None` on a unix socket.
+    /// Dropping the future half-way is safe.
     ///
     /// # Errors
-    /// A [`Refusal`] when it may not, or when that cannot be told. The challenges are distribution's, to the byte.
+    /// A [`Refusal`] when the client may not have the access, or when that cannot be decided now. The challenges are
+    /// distribution's, to the byte.
     pub async fn authorize(
         &self,
         headers: &http::HeaderMap,
@@ -115,7 +116,7 @@ fn silly_challenge(realm: &str, service: &str, access: &[Access]) -> String {
     challenge
 }
 
-/// An access as distribution's token specification spells it: `repository:library/busybox:pull`.
+/// An access in the form of distribution's token specification: `repository:library/busybox:pull`.
 fn scope(access: &Access) -> Option<String> {
     match access {
         Access::Base => None,

@@ -1,8 +1,8 @@
-//! Credentials that were checked before, so that a pull of ten layers costs one bcrypt and not twenty.
+//! A cache of credentials that were right, so that a pull of ten layers costs one bcrypt and not twenty.
 //!
-//! What is kept is a keyed hash of user, password and stored hash, with a key of this process: memory that leaks
-//! gives no password away, and a changed line in the file is another entry by itself. An entry of a user who was
-//! removed is asked for by nobody.
+//! An entry is a keyed hash of the user, the password and the stored hash, with a key of this process. So leaked memory
+//! reveals no password, and a changed line of the file makes another entry. The entry of a removed user is never looked up
+//! again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,45 +12,45 @@ use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng;
 use sha2::Sha256;
 
-/// How long a checked password is believed without asking bcrypt again.
+/// How long a right password is accepted without another bcrypt.
 const TTL: Duration = Duration::from_secs(300);
-/// How many are remembered; a few hundred kilobytes.
-const MOST: usize = 4096;
+/// The largest number of entries. They take a few hundred kilobytes.
+const CAPACITY: usize = 4096;
 
-/// Stands for one user with one password against one stored hash.
+/// The key of an entry: one user with one password and one stored hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint([u8; 32]);
 
-/// What is remembered of credentials.
+/// The result of looking credentials up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// They were right a moment ago.
+    /// They were right, less than [`TTL`] ago.
     Fresh,
-    /// They were right, too long ago to be believed. Only somebody who knows the password can send them.
+    /// They were right, longer ago than that. Only a client that knows the password can send them.
     Stale,
-    /// Nothing.
-    Unknown,
+    /// The cache has no entry.
+    Miss,
 }
 
-/// The memory. Holds successes only: a wrong password is checked each time.
+/// The cache. It holds right credentials only: a wrong password is checked each time.
 pub(super) struct CredentialCache {
     key: [u8; 32],
-    /// Until when each is believed.
-    seen: Mutex<HashMap<Fingerprint, Instant>>,
+    /// The end of each entry's [`TTL`].
+    expiries: Mutex<HashMap<Fingerprint, Instant>>,
 }
 
 impl CredentialCache {
     pub(super) fn new() -> Self {
         Self {
             key: rand::rng().random(),
-            seen: Mutex::default(),
+            expiries: Mutex::default(),
         }
     }
 
     pub(super) fn fingerprint(&self, user: &str, password: &[u8], hash: &str) -> Fingerprint {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         for part in [user.as_bytes(), password, hash.as_bytes()] {
-            // With its length, so that no two different triples run together to the same text.
+            // Each part follows its length, so that two different triples never give the same text.
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
@@ -58,11 +58,11 @@ impl CredentialCache {
     }
 
     pub(super) fn lookup(&self, fingerprint: &Fingerprint) -> Lookup {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(fingerprint) {
-            Some(until) if Instant::now() < *until => Lookup::Fresh,
+        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        match expiries.get(fingerprint) {
+            Some(expiry) if Instant::now() < *expiry => Lookup::Fresh,
             Some(_) => Lookup::Stale,
-            None => Lookup::Unknown,
+            None => Lookup::Miss,
         }
     }
 
@@ -70,23 +70,23 @@ impl CredentialCache {
         self.insert_until(fingerprint, Instant::now() + TTL);
     }
 
-    fn insert_until(&self, fingerprint: Fingerprint, until: Instant) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MOST
-            && !seen.contains_key(&fingerprint)
-            && let Some(oldest) = seen
+    fn insert_until(&self, fingerprint: Fingerprint, expiry: Instant) {
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        if expiries.len() >= CAPACITY
+            && !expiries.contains_key(&fingerprint)
+            && let Some(oldest) = expiries
                 .iter()
-                .min_by_key(|(_, until)| **until)
+                .min_by_key(|(_, expiry)| **expiry)
                 .map(|(fingerprint, _)| *fingerprint)
         {
-            seen.remove(&oldest);
+            expiries.remove(&oldest);
         }
-        seen.insert(fingerprint, until);
+        expiries.insert(fingerprint, expiry);
     }
 
-    /// Makes what is remembered of credentials too old to be believed, for tests that would have to wait.
+    /// Makes an entry stale, for tests that would have to wait.
     #[cfg(test)]
-    pub(super) fn age(&self, fingerprint: Fingerprint) {
+    pub(super) fn expire(&self, fingerprint: Fingerprint) {
         self.insert_until(fingerprint, Instant::now());
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             let other = cache.fingerprint(user, password.as_bytes(), hash);
             assert_eq!(
                 cache.lookup(&other),
-                Lookup::Unknown,
+                Lookup::Miss,
                 "{user}:{password} against {hash}"
             );
         }
@@ -125,7 +125,7 @@ mod tests {
     fn what_was_right_too_long_ago_is_known_but_not_believed() {
         let cache = CredentialCache::new();
         let fingerprint = cache.fingerprint("ann", b"pw", "h");
-        cache.age(fingerprint);
+        cache.expire(fingerprint);
         assert_eq!(cache.lookup(&fingerprint), Lookup::Stale);
         cache.insert(fingerprint);
         assert_eq!(cache.lookup(&fingerprint), Lookup::Fresh);
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn no_more_than_the_bound_are_remembered_and_the_newest_stays() {
         let cache = CredentialCache::new();
-        for n in 0..=MOST {
+        for n in 0..=CAPACITY {
             cache.insert(cache.fingerprint(&n.to_string(), b"p", "h"));
         }
-        assert_eq!(cache.seen.lock().unwrap().len(), MOST);
+        assert_eq!(cache.expiries.lock().unwrap().len(), CAPACITY);
         let lookup = |n: usize| cache.lookup(&cache.fingerprint(&n.to_string(), b"p", "h"));
-        assert_eq!(lookup(MOST), Lookup::Fresh);
-        assert_eq!(lookup(0), Lookup::Unknown, "the oldest went");
+        assert_eq!(lookup(CAPACITY), Lookup::Fresh);
+        assert_eq!(lookup(0), Lookup::Miss, "the oldest went");
     }
 }

@@ -1,9 +1,10 @@
-//! Users in a file of bcrypt hashes, as Apache's `htpasswd -B` writes it.
+//! Logins against a file of bcrypt hashes, as Apache's `htpasswd -B` writes it.
 //!
-//! Guarantees: the file is read again when it changes, a mounted Secret's links included, and no request waits for that;
-//! a login is let in only if its user had that password when it was let in, however long its check took; a file that
-//! cannot be used leaves the last good users in place and is logged once. Only bcrypt is accepted, ever: a weaker hash
-//! would be a weaker door than the administrator of a registry expects.
+//! Guarantees: the file is reloaded when it changes, also when it is a link into a mounted Secret, and no request waits for
+//! that; a login is accepted only if its user has that password at the moment of acceptance, however long the check took; a
+//! file that cannot be used is logged once, and the last good users stay. Only bcrypt is accepted: an administrator does
+//! not expect a registry to be weaker than that.
+//! Must not: know a request. Start at [`Htpasswd::open`] and [`Htpasswd::check`].
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -19,19 +20,19 @@ use super::access::{Identity, Refusal};
 use super::credential_cache::{CredentialCache, Fingerprint, Lookup};
 use super::error::Error;
 use super::header::quoted;
-use super::login_queue::{Login, LoginQueue, Overload, Permit, Turn};
+use super::login_queue::{Admission, Login, LoginQueue, Overload, Permit};
 use super::metrics::{LoginMetrics, Outcome};
 use super::password::{self, Verdict};
 use super::users::{self, Users};
 use crate::files::Version;
 
-/// How often the file is looked at. A user who was removed is out after this, without a restart.
+/// How often the file is checked for a change. After this time a removed user cannot log in any more.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// When a client that was turned away should come back.
+/// How long a client that was turned away should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// bcrypt looks at no more bytes of a password than these.
+/// bcrypt uses no more bytes of a password than these.
 const BCRYPT_BYTES: usize = 72;
-/// How often a login is checked anew because its user changed meanwhile.
+/// How often a login is checked when its user changes during each check.
 const CHECKS_MAX: usize = 3;
 
 /// The users of one file.
@@ -44,52 +45,52 @@ struct Shared {
     realm: String,
     path: PathBuf,
     users: ArcSwap<Users>,
-    /// Held while a slow disk answers; no request asks for it.
+    /// Locked while a slow disk is read. No request takes this lock.
     file: Mutex<FileState>,
     cache: CredentialCache,
     queue: Arc<LoginQueue>,
     metrics: LoginMetrics,
-    /// With a key of this process, so that nobody can choose names that fall together.
+    /// Hashes user names with a key of this process, so that no client can choose names with the same hash.
     names: std::hash::RandomState,
 }
 
-/// What was seen of the file.
+/// The file as it was last read.
 struct FileState {
     version: Option<Version>,
-    /// A changed file that could not be used was logged.
+    /// Whether it was logged that the changed file cannot be used.
     error_logged: bool,
 }
 
-/// What a check of a password said.
+/// The result of checking a login.
 #[derive(Debug, PartialEq, Eq)]
 enum Checked {
     Right,
     Wrong,
-    /// The user has another password by now, or none.
+    /// The user's line in the file changed during the check.
     Outdated,
 }
 
 impl Htpasswd {
-    /// Reads the users. A missing file is made, with a user `docker` whose random password is logged, because
-    /// that is what distribution does and what its documentation tells people to look for. Reads files and may hash a
-    /// password: not for an async thread.
+    /// Reads the users. A missing file is created with a user `docker`, whose random password is logged: distribution does
+    /// that, and its documentation tells people to look for it. Reads files and may hash a password, so it must not run on
+    /// an async thread.
     ///
     /// # Errors
-    /// The file cannot be read or made, or holds lines but not one that can be accepted.
+    /// The file cannot be read or created, or has lines but no line that can be accepted.
     pub fn open(realm: impl Into<String>, path: impl Into<PathBuf>) -> Result<Self, Error> {
         let metrics = LoginMetrics::default();
         let queue = LoginQueue::new(metrics.clone());
         Self::open_with(realm.into(), path.into(), queue, metrics)
     }
 
-    /// As [`Htpasswd::open`], with a queue of the caller's.
+    /// Does the same as [`Htpasswd::open`], with a queue of the caller's.
     pub(super) fn open_with(
         realm: String,
         path: PathBuf,
         queue: LoginQueue,
         metrics: LoginMetrics,
     ) -> Result<Self, Error> {
-        let (version, users) = first(&path)?;
+        let (version, users) = initial_users(&path)?;
         let shared = Shared {
             realm,
             path,
@@ -112,7 +113,7 @@ impl Htpasswd {
         self.shared.metrics.register(registry);
     }
 
-    /// Reads the file again whenever it changes, for as long as the future is polled.
+    /// Reloads the file whenever it changes, for as long as the future is polled.
     pub(super) async fn watch(&self) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -120,25 +121,25 @@ impl Htpasswd {
         }
     }
 
-    /// Reads the file again, changed or not.
+    /// Reloads the file, changed or not.
     pub(super) async fn reload(&self) {
         self.on_blocking_thread(Shared::reload).await;
     }
 
-    /// On a thread where a file on a network may take its time.
+    /// Runs work where a slow file, on a network for example, blocks no async thread.
     async fn on_blocking_thread(&self, work: fn(&Shared)) {
         let shared = Arc::clone(&self.shared);
         let _ = tokio::task::spawn_blocking(move || work(&shared)).await;
     }
 
-    /// What tells a client how to log in.
+    /// The response that tells a client how to log in.
     pub(super) fn challenge(&self) -> Refusal {
         Refusal::Challenge {
             www_authenticate: format!("Basic realm={}", quoted(&self.shared.realm)),
         }
     }
 
-    /// Whether that is the user's password.
+    /// Checks a user's password.
     pub(super) async fn check(
         &self,
         user: String,
@@ -146,40 +147,40 @@ impl Htpasswd {
         client: Option<IpAddr>,
     ) -> Result<Identity, Refusal> {
         let shared = &self.shared;
-        // What bcrypt does not look at need not wait.
+        // The bytes that bcrypt does not use are not kept in the queue.
         password.truncate(BCRYPT_BYTES);
         password.shrink_to_fit();
-        let attempt = Arc::new(Attempt { user, password });
+        let credentials = Arc::new(Credentials { user, password });
         for _ in 0..CHECKS_MAX {
             let users = shared.users.load_full();
             if users.is_empty() {
-                // Nothing to find out.
+                // Without users there is nothing for the time of a response to reveal.
                 shared.metrics.count(Outcome::Refused);
                 return Err(self.challenge());
             }
-            let fingerprint = shared.fingerprint(&attempt, users.hash(&attempt.user));
+            let fingerprint = shared.fingerprint(&credentials, users.hash(&credentials.user));
             let lookup = shared.cache.lookup(&fingerprint);
             if lookup == Lookup::Fresh {
-                return Ok(self.accepted(&attempt));
+                return Ok(self.accepted(&credentials));
             }
             let login = Login {
                 client: client.into(),
-                user: shared.names.hash_one(&attempt.user),
+                user: shared.names.hash_one(&credentials.user),
                 fingerprint,
-                known: lookup == Lookup::Stale,
+                verified_before: lookup == Lookup::Stale,
             };
-            let permit = match shared.queue.turn(login).await {
-                Ok(Turn::Check(permit)) => permit,
-                Ok(Turn::Verified) => continue,
-                Err(Overload::Storm) => {
+            let permit = match shared.queue.admit(login).await {
+                Ok(Admission::Check(permit)) => permit,
+                Ok(Admission::Verified) => continue,
+                Err(Overload::Client) => {
                     return Err(Refusal::TooMany {
                         retry_after: RETRY_AFTER,
                     });
                 }
-                Err(Overload::Busy) => return Err(Refusal::Unavailable),
+                Err(Overload::Server) => return Err(Refusal::Unavailable),
             };
-            match shared.check(&attempt, permit).await {
-                Some(Checked::Right) => return Ok(self.accepted(&attempt)),
+            match shared.check(&credentials, permit).await {
+                Some(Checked::Right) => return Ok(self.accepted(&credentials)),
                 Some(Checked::Wrong) => {
                     shared.metrics.count(Outcome::Refused);
                     return Err(self.challenge());
@@ -191,66 +192,67 @@ impl Htpasswd {
         Err(Refusal::Unavailable)
     }
 
-    fn accepted(&self, attempt: &Attempt) -> Identity {
+    fn accepted(&self, credentials: &Credentials) -> Identity {
         self.shared.metrics.count(Outcome::Accepted);
         Identity {
-            name: Some(attempt.user.clone()),
+            name: Some(credentials.user.clone()),
         }
     }
 }
 
-/// A name and a password that somebody sent.
-struct Attempt {
+/// A user name and a password as a client sent them.
+struct Credentials {
     user: String,
     password: Vec<u8>,
 }
 
 impl Shared {
-    /// Checks a password on a thread of its own; nothing when there is none to be had.
-    async fn check(self: &Arc<Self>, attempt: &Arc<Attempt>, permit: Permit) -> Option<Checked> {
-        let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
+    /// Checks a password on a blocking thread. Returns `None` when the check did not run to its end.
+    async fn check(self: &Arc<Self>, credentials: &Arc<Credentials>, permit: Permit) -> Option<Checked> {
+        let (shared, credentials) = (Arc::clone(self), Arc::clone(credentials));
         let checked = tokio::task::spawn_blocking(move || {
-            // Held by the check and not by the request: a client that goes away does not stop bcrypt.
+            // The check holds the permit, not the request: bcrypt goes on when the client disconnects.
             let _permit = permit;
-            // As the file is now, not as it was when the login began to wait.
+            // Loaded after the wait in the queue: the file may have changed since the login arrived.
             let users = shared.users.load_full();
-            let stored = users.hash(&attempt.user);
-            let Verdict { matches, .. } = password::check(stored, &attempt.password, users.max_cost());
-            shared.settle(&attempt, stored, matches)
+            let stored = users.hash(&credentials.user);
+            let Verdict { matches, .. } = password::check(stored, &credentials.password, users.max_cost());
+            shared.conclude(&credentials, stored, matches)
         });
         checked.await.ok()
     }
 
-    /// What a check against `stored` is worth now that it is done.
-    fn settle(&self, attempt: &Attempt, stored: Option<&BcryptHash>, matches: bool) -> Checked {
-        // Users who were taken out of the file while bcrypt worked are not let in.
-        if self.users.load().hash(&attempt.user) != stored {
+    /// Turns the result of a check against `stored` into that of the login.
+    fn conclude(&self, credentials: &Credentials, stored: Option<&BcryptHash>, matches: bool) -> Checked {
+        // A user who was removed from the file while bcrypt ran is not accepted.
+        if self.users.load().hash(&credentials.user) != stored {
             return Checked::Outdated;
         }
         if !matches {
             return Checked::Wrong;
         }
-        let fingerprint = self.fingerprint(attempt, stored);
+        let fingerprint = self.fingerprint(credentials, stored);
         self.cache.insert(fingerprint);
-        self.queue.verified(&fingerprint);
+        self.queue.admit_verified(&fingerprint);
         Checked::Right
     }
 
-    /// For a user whom nobody knows as well: its absence would tell.
-    fn fingerprint(&self, attempt: &Attempt, stored: Option<&BcryptHash>) -> Fingerprint {
+    /// Also made for an unknown user, so that the time of a response does not reveal who exists.
+    fn fingerprint(&self, credentials: &Credentials, stored: Option<&BcryptHash>) -> Fingerprint {
         let hash = stored.map_or("", BcryptHash::expose);
-        self.cache.fingerprint(&attempt.user, &attempt.password, hash)
+        self.cache
+            .fingerprint(&credentials.user, &credentials.password, hash)
     }
 
-    /// Reads the file again if it is another one than last time.
+    /// Reloads the file if it changed since the last read.
     fn reload_if_changed(&self) {
-        // Somebody else is still looking, at a disk that takes its time.
+        // The lock is taken while an earlier reload still waits for a slow disk.
         if let Ok(mut file) = self.file.try_lock() {
             self.read_if_new(&mut file);
         }
     }
 
-    /// Reads the file again, whatever was seen of it.
+    /// Reloads the file even if it did not change.
     fn reload(&self) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         *file = FileState {
@@ -280,7 +282,7 @@ impl Shared {
                 };
             }
             Err(error) => {
-                // Once per trouble, not once per look; forgetting the version makes the next look try again.
+                // Logged once for each bad file, not at every poll. Without a version the next poll reads it again.
                 if !file.error_logged {
                     let cause = std::error::Error::source(&error)
                         .map(ToString::to_string)
@@ -304,10 +306,10 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The users at the start, when there may be no file yet.
-fn first(path: &Path) -> Result<(Option<Version>, Users), Error> {
+/// Reads the users at the start, and creates a missing file.
+fn initial_users(path: &Path) -> Result<(Option<Version>, Users), Error> {
     match std::fs::metadata(path) {
-        // What Debian's package of distribution is installed with. There it lets nobody in.
+        // Debian's package of distribution is installed like this. There no login succeeds, either.
         Ok(metadata) if metadata.is_dir() => {
             tracing::warn!(path = %path.display(), "`auth.htpasswd.path` is a folder and no file: nobody can log in");
             return Ok((Version::of(path).ok(), Users::default()));

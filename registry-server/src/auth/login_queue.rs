@@ -1,17 +1,17 @@
-//! Who may occupy a core with bcrypt next.
+//! The queue of logins that wait for a core to run bcrypt on.
 //!
-//! Guarantees: a turn is given to the addresses in rotation, so that a storm from one of them keeps nobody at another
-//! waiting longer than one check for each address that waits; the number of waiting logins is bounded, and the login that
-//! has to go is one of the address that has most of them; none waits longer than its patience; a login that is dropped
-//! gives up its place or its turn at once.
+//! Guarantees: addresses are served in rotation, so that during a flood of logins from one address, a login from another
+//! one waits for at most one check of each waiting address; the number of waiting logins is bounded, and when the queue is
+//! full, a login of the address with the most logins is turned away; no login waits longer than the timeout; a login that
+//! is dropped gives up its place or its permit at once.
 //! Must not: read a body, or know whether a password is right.
 //!
-//! Within one address, which is all there is behind a proxy that is not trusted, users take turns, those who were not
-//! served yet first, and of them the newest: a client that has just come still waits for its answer, which the oldest of a
-//! storm may not. The same holds for the logins of one user. Credentials that were right before go ahead of all: nobody
-//! who does not know the password can send them. docs/adr/0022.
+//! Behind a proxy that is not trusted, all clients have one address. Within an address, users are served in rotation: users
+//! who were not served yet come first, and of these the newest. The client of a new login still waits for its response,
+//! while the client of an old login in a flood may have left. The same order holds for the logins of one user. Credentials
+//! that were right before come first of all, because only a client that knows the password can send them. docs/adr/0022.
 //!
-//! Start at [`LoginQueue::turn`].
+//! Start at [`LoginQueue::admit`].
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -25,61 +25,61 @@ use super::metrics::{LoginMetrics, Outcome};
 use crate::client_key::ClientKey;
 use crate::telemetry::LogThrottle;
 
-/// How many logins may wait. Each holds its request without its body, and what its client sent of the body meanwhile.
+/// The largest number of waiting logins. Each holds the head of its request, and the part of the body that arrived.
 const WAITING_MAX: usize = 256;
-/// How long a login may wait for its turn. Docker gives up after 15 s.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a login may wait. Docker gives up after 15 s.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A login that has to be checked.
+/// A login whose password has to be checked.
 #[derive(Clone, Copy)]
 pub(super) struct Login {
     pub(super) client: ClientKey,
-    /// A hash of the user's name, whether there is such a user or not.
+    /// A hash of the user's name. The user need not exist.
     pub(super) user: u64,
     pub(super) fingerprint: Fingerprint,
-    /// Whether these credentials were right before.
-    pub(super) known: bool,
+    /// Whether the same credentials were right before.
+    pub(super) verified_before: bool,
 }
 
-/// What waiting came to.
+/// The end of a wait in the queue.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Admission {
     /// The caller may check one password.
     Check(Permit),
-    /// The same credentials were found right meanwhile.
+    /// Another login with the same credentials was found right, so no check is needed.
     Verified,
 }
 
-/// Why there was no turn.
+/// The reason for turning a login away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overload {
-    /// Its address sends more logins than can be checked.
-    Storm,
-    /// Everybody together does.
-    Busy,
+    /// The address of the login sends more logins than can be checked.
+    Client,
+    /// All addresses together do.
+    Server,
 }
 
-/// The queue of one file of users.
+/// The queue of one htpasswd file.
 pub(super) struct LoginQueue {
-    /// As many checks at once as there are cores; more would only make each of them slower.
-    turns: usize,
+    /// The number of checks at the same time: one for each core. More would only make each check slower.
+    concurrency: usize,
     waiting_max: usize,
-    patience: Duration,
-    state: Mutex<State>,
+    timeout: Duration,
+    state: Mutex<QueueState>,
     metrics: LoginMetrics,
-    /// The line about logins that are turned away.
-    told: LogThrottle,
+    /// Limits the log line about logins that are turned away.
+    turned_away_line: LogThrottle,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     running: usize,
-    /// Counts arrivals and turns; the numbers order them.
+    /// Numbers arrivals and checks in their order.
     clock: u64,
     /// In the order of arrival.
     waiting: Vec<Waiting>,
-    clients: HashMap<ClientKey, Share>,
-    users: HashMap<(ClientKey, u64), Share>,
+    clients: HashMap<ClientKey, QueueShare>,
+    users: HashMap<(ClientKey, u64), QueueShare>,
 }
 
 struct Waiting {
@@ -94,11 +94,11 @@ enum Granted {
     Verified,
 }
 
-/// What an address, or a user at an address, has of the queue.
+/// The logins in the queue of one address, or of one user at an address.
 #[derive(Default)]
-struct Share {
+struct QueueShare {
     waiting: usize,
-    /// When it had its last turn, or else came.
+    /// The clock of its last check, or of its arrival before the first one.
     since: u64,
     served: bool,
 }
@@ -106,38 +106,43 @@ struct Share {
 impl LoginQueue {
     pub(super) fn new(metrics: LoginMetrics) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self::with(cores, WAITING_MAX, PATIENCE, metrics)
+        Self::with(cores, WAITING_MAX, TIMEOUT, metrics)
     }
 
-    pub(super) fn with(turns: usize, waiting_max: usize, patience: Duration, metrics: LoginMetrics) -> Self {
+    pub(super) fn with(
+        concurrency: usize,
+        waiting_max: usize,
+        timeout: Duration,
+        metrics: LoginMetrics,
+    ) -> Self {
         Self {
-            turns,
+            concurrency,
             waiting_max,
-            patience,
+            timeout,
             state: Mutex::default(),
             metrics,
-            told: LogThrottle::default(),
+            turned_away_line: LogThrottle::default(),
         }
     }
 
-    /// Waits until the login may be checked. Dropping the future gives its place up.
-    pub(super) async fn turn(self: &Arc<Self>, login: Login) -> Result<Turn, Overload> {
+    /// Waits until the login may be checked. Dropping the future gives up its place.
+    pub(super) async fn admit(self: &Arc<Self>, login: Login) -> Result<Admission, Overload> {
         let mut place = self.enter(login);
-        let granted = match tokio::time::timeout(self.patience, place.receiver()).await {
+        let granted = match tokio::time::timeout(self.timeout, place.receiver()).await {
             Ok(Ok(granted)) => granted,
-            // Nobody drops a sender without having sent.
-            Ok(Err(_)) => Err(Overload::Busy),
+            // No sender is dropped before it has sent.
+            Ok(Err(_)) => Err(Overload::Server),
             Err(_) => Err(self.expire(&login)),
         };
         match granted {
-            Ok(Granted::Check) => Ok(Turn::Check(place.into_permit())),
-            Ok(Granted::Verified) => Ok(Turn::Verified),
+            Ok(Granted::Check) => Ok(Admission::Check(place.into_permit())),
+            Ok(Granted::Verified) => Ok(Admission::Verified),
             Err(overload) => Err(overload),
         }
     }
 
-    /// Lets everybody go who waits with credentials that were found right.
-    pub(super) fn verified(&self, fingerprint: &Fingerprint) {
+    /// Admits every waiting login with these credentials, because they were found right.
+    pub(super) fn admit_verified(&self, fingerprint: &Fingerprint) {
         let mut state = self.lock();
         while let Some(index) = state
             .waiting
@@ -153,9 +158,9 @@ impl LoginQueue {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         let arrived = state.insert(login, sender);
-        state.grant(self.turns);
+        state.grant_permits(self.concurrency);
         if state.waiting.len() > self.waiting_max
-            && let Some(index) = state.heaviest()
+            && let Some(index) = state.login_to_evict()
         {
             let overload = state.overload(&state.waiting[index].login);
             let evicted = state.remove(index);
@@ -177,23 +182,23 @@ impl LoginQueue {
         overload
     }
 
-    /// Counts it, and says so once in a while.
-    fn turn_away(&self, state: &State, login: &Login, overload: Overload) {
+    /// Counts a login that is turned away, and logs that from time to time.
+    fn turn_away(&self, state: &QueueState, login: &Login, overload: Overload) {
         self.metrics.count(match overload {
-            Overload::Storm => Outcome::TooMany,
-            Overload::Busy => Outcome::Busy,
+            Overload::Client => Outcome::TooMany,
+            Overload::Server => Outcome::Busy,
         });
-        if let Some(turned_away) = self.told.count() {
+        if let Some(turned_away) = self.turned_away_line.count() {
             tracing::warn!(
                 address = %login.client,
                 waiting = state.waiting.len(),
                 turned_away,
-                "more logins come than passwords can be checked: some are told to come back"
+                "more logins arrive than passwords can be checked: some are turned away"
             );
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -204,7 +209,7 @@ impl std::fmt::Debug for LoginQueue {
     }
 }
 
-impl State {
+impl QueueState {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -212,9 +217,9 @@ impl State {
 
     fn insert(&mut self, login: Login, sender: oneshot::Sender<Result<Granted, Overload>>) -> u64 {
         let arrived = self.tick();
-        let new = || Share {
+        let new = || QueueShare {
             since: arrived,
-            ..Share::default()
+            ..QueueShare::default()
         };
         self.clients.entry(login.client).or_insert_with(new).waiting += 1;
         let user = (login.client, login.user);
@@ -235,9 +240,9 @@ impl State {
         waiting
     }
 
-    /// Gives the turns that are free.
-    fn grant(&mut self, turns: usize) {
-        while self.running < turns
+    /// Gives the free permits to the logins that are next.
+    fn grant_permits(&mut self, concurrency: usize) {
+        while self.running < concurrency
             && let Some(index) = self.next()
         {
             let Login { client, user, .. } = self.waiting[index].login;
@@ -250,18 +255,21 @@ impl State {
                 share.served = true;
             }
             self.running += 1;
-            // A place is taken out of the queue before its receiver goes.
+            // The receiver exists: a place leaves the queue before its receiver is dropped.
             let _ = self.remove(index).sender.send(Ok(Granted::Check));
         }
     }
 
-    /// Whose turn it is.
+    /// The index of the login that is checked next.
     fn next(&self) -> Option<usize> {
         let rank = |waiting: &Waiting| {
             let Login {
-                client, user, known, ..
+                client,
+                user,
+                verified_before,
+                ..
             } = waiting.login;
-            if known {
+            if verified_before {
                 return (0, 0, 0, 0, waiting.arrived);
             }
             let user = &self.users[&(client, user)];
@@ -283,15 +291,19 @@ impl State {
             .map(|(index, _)| index)
     }
 
-    /// Who goes when there is no more room: of the address that has most, of the user who has most there, the oldest.
-    fn heaviest(&self) -> Option<usize> {
+    /// The index of the login that leaves a full queue: of the address with the most logins, and of its user with the most
+    /// logins, the oldest one.
+    fn login_to_evict(&self) -> Option<usize> {
         let weight = |waiting: &Waiting| {
             let Login {
-                client, user, known, ..
+                client,
+                user,
+                verified_before,
+                ..
             } = waiting.login;
             let share = self.clients[&client].waiting;
             (
-                !known,
+                !verified_before,
                 share,
                 self.users[&(client, user)].waiting,
                 Reverse(waiting.arrived),
@@ -303,17 +315,17 @@ impl State {
             .map(|(index, _)| index)
     }
 
-    /// Whom to blame when a login is turned away.
+    /// The reason for turning this login away.
     fn overload(&self, login: &Login) -> Overload {
         match self.clients.get(&login.client).map_or(0, |share| share.waiting) {
-            0 | 1 => Overload::Busy,
-            _ => Overload::Storm,
+            0 | 1 => Overload::Server,
+            _ => Overload::Client,
         }
     }
 }
 
-/// Takes one waiting login off a share, and forgets the share with the last.
-fn release<K: std::hash::Hash + Eq>(shares: &mut HashMap<K, Share>, key: &K) {
+/// Removes one waiting login from a share, and the share with its last login.
+fn release<K: std::hash::Hash + Eq>(shares: &mut HashMap<K, QueueShare>, key: &K) {
     if let Some(share) = shares.get_mut(key) {
         share.waiting -= 1;
         if share.waiting == 0 {
@@ -326,7 +338,7 @@ fn release<K: std::hash::Hash + Eq>(shares: &mut HashMap<K, Share>, key: &K) {
 struct Place {
     queue: Arc<LoginQueue>,
     arrived: u64,
-    /// Nothing once a turn was taken over.
+    /// `None` once the place has become a permit.
     receiver: Option<oneshot::Receiver<Result<Granted, Overload>>>,
 }
 
@@ -334,7 +346,7 @@ impl Place {
     fn receiver(&mut self) -> &mut oneshot::Receiver<Result<Granted, Overload>> {
         self.receiver
             .as_mut()
-            .expect("it is there until a turn is taken over")
+            .expect("the receiver is taken by `into_permit` alone, which consumes the place")
     }
 
     fn into_permit(mut self) -> Permit {
@@ -355,13 +367,13 @@ impl Drop for Place {
             self.queue.metrics.waiting(state.waiting.len());
         } else if matches!(receiver.try_recv(), Ok(Ok(Granted::Check))) {
             drop(state);
-            // A turn that nobody took over.
+            // A permit that was sent and never received.
             drop(Permit(Arc::clone(&self.queue)));
         }
     }
 }
 
-/// The right to check one password. Dropping it gives the turn to the next.
+/// The permit to check one password. Dropping it passes the permit on to the next login.
 pub(super) struct Permit(Arc<LoginQueue>);
 
 impl std::fmt::Debug for Permit {
@@ -374,7 +386,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.running -= 1;
-        state.grant(self.0.turns);
+        state.grant_permits(self.0.concurrency);
         self.0.metrics.waiting(state.waiting.len());
     }
 }

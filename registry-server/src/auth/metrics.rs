@@ -1,4 +1,4 @@
-//! What is counted of logins.
+//! Metrics of logins.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,16 +6,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What became of a login.
+/// The outcome of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Let in.
+    /// The password was right.
     Accepted,
-    /// A wrong password, or nobody's.
+    /// The password was wrong, or there is no such user.
     Refused,
-    /// Told to come back, because its address sends too many.
+    /// Turned away because its address sends too many logins.
     TooMany,
-    /// Told to come back, because all together are too many.
+    /// Turned away because all clients together send too many logins.
     Busy,
 }
 
@@ -24,7 +24,7 @@ struct ByOutcome {
     outcome: &'static str,
 }
 
-/// The counters. A clone is another handle of the same ones.
+/// The metrics. A clone is another handle of the same metrics.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LoginMetrics {
     logins: Family<ByOutcome, Counter>,

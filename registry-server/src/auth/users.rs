@@ -1,4 +1,4 @@
-//! The users of a file as they were read last, and how the file is read and made.
+//! The users of an htpasswd file: reading the file, creating it, and the result of the last read.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -11,14 +11,13 @@ use registry_config::htpasswd::{self, BcryptHash, RefusedLine};
 use super::error::Error;
 use crate::files::{Version, text};
 
-/// The largest file that is read: users for a small country. A path that names an endless device by mistake must not
-/// take all memory.
+/// The largest file that is read. A path that names an endless device by mistake must not use up all memory.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How many lines that are not accepted are logged one by one.
+/// How many refused lines are logged one by one.
 const LINES_LOGGED: usize = 20;
-/// What distribution creates: one user of this name.
+/// The user of a created file, as in distribution.
 const FIRST_USER: &str = "docker";
-/// What a hash made here costs.
+/// The cost of that user's hash.
 const FIRST_COST: u32 = 10;
 
 /// The users of one version of a file.
@@ -46,17 +45,17 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// The cost of the dearest hash.
+    /// The cost of the most expensive hash.
     pub(super) fn max_cost(&self) -> u32 {
         self.max_cost
     }
 
-    /// Whether not every hash costs the same.
+    /// Whether the hashes differ in their cost.
     fn is_mixed(&self) -> bool {
         self.hashes.values().any(|hash| hash.cost() != self.max_cost)
     }
 
-    /// Says what was read, and each line that was not accepted.
+    /// Logs the refused lines, and what a person should know of the users.
     pub(super) fn log(&self, path: &Path, refused: &[RefusedLine]) {
         let path = path.display();
         for RefusedLine { line, user, problem } in refused.iter().take(LINES_LOGGED) {
@@ -68,21 +67,21 @@ impl Users {
             tracing::warn!(%path, "{more} more lines of htpasswd are not accepted");
         }
         if self.is_empty() {
-            tracing::warn!(%path, "htpasswd holds no users: nobody can log in");
+            tracing::warn!(%path, "htpasswd has no users: nobody can log in");
         }
         if self.is_mixed() {
-            tracing::info!(%path, cost = self.max_cost, "htpasswd holds hashes of several costs: every refused login costs as much as the dearest");
+            tracing::info!(%path, cost = self.max_cost, "htpasswd has hashes of several costs: every refused login costs as much as the most expensive one");
         }
     }
 }
 
-/// Reads the users of a file, and logs which lines are not accepted.
+/// Reads the users of a file and logs the refused lines.
 pub(super) fn read(path: &Path) -> Result<(Version, Users), Error> {
     let unreadable = |source| Error::Read {
         path: path.to_owned(),
         source,
     };
-    // The version before the text: a change in between is then seen as one more change, never missed.
+    // The version is read before the text. A change in between then causes one reload too many, and none is missed.
     let version = Version::of(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -104,7 +103,7 @@ pub(super) fn read(path: &Path) -> Result<(Version, Users), Error> {
     Ok((version, users))
 }
 
-/// Makes the file as distribution does: readable by its owner only, one user, a random password in the log.
+/// Creates the file as distribution does: readable by its owner only, with one user, whose random password is logged.
 pub(super) fn create(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Create {
         path: path.to_owned(),
@@ -130,11 +129,11 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
         .open(path)
         .map_err(failed)?;
     if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_all()) {
-        // The next start makes another one: nobody ever saw the password of this.
+        // Removed, so that the next start creates another one: the password of this one was never logged.
         let _ = std::fs::remove_file(path);
         return Err(failed(error));
     }
-    // The one password that is ever logged, because nobody could log in otherwise.
-    tracing::warn!(path = %path.display(), user = FIRST_USER, %password, "htpasswd is missing: made one with a random password; replace it");
+    // The only password that is ever logged, because nobody could log in without it.
+    tracing::warn!(path = %path.display(), user = FIRST_USER, %password, "htpasswd is missing: created one with a random password; replace it");
     Ok(())
 }

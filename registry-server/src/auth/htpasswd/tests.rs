@@ -29,8 +29,8 @@ fn name(user: &str) -> Option<Identity> {
     })
 }
 
-fn attempt(user: &str, password: &str) -> Attempt {
-    Attempt {
+fn credentials(user: &str, password: &str) -> Credentials {
+    Credentials {
         user: user.to_owned(),
         password: password.as_bytes().to_vec(),
     }
@@ -46,9 +46,9 @@ async fn a_login_that_waited_is_checked_against_the_users_of_the_day() {
         client: None.into(),
         user: 0,
         fingerprint: users.shared.cache.fingerprint("", b"", ""),
-        known: false,
+        verified_before: false,
     };
-    let turn = users.shared.queue.turn(other).await.unwrap();
+    let turn = users.shared.queue.admit(other).await.unwrap();
     let (mut removed, mut changed) = (
         pin!(check(&users, "ann", "pw")),
         pin!(check(&users, "ben", "new")),
@@ -76,7 +76,7 @@ async fn a_user_who_is_taken_out_while_bcrypt_works_is_not_let_in() {
         for matches in [true, false] {
             let settled = users
                 .shared
-                .settle(&attempt(user, "pw"), before.hash(user), matches);
+                .conclude(&credentials(user, "pw"), before.hash(user), matches);
             assert_eq!(settled, Checked::Outdated, "{user}, matches: {matches}");
         }
         assert_eq!(check(&users, user, "pw").await, Err(users.challenge()), "{user}");
@@ -110,8 +110,8 @@ async fn credentials_that_are_no_longer_believed_are_checked_ahead_of_a_storm() 
     let stored = users.shared.users.load_full();
     let fingerprint = users
         .shared
-        .fingerprint(&attempt("ann", "pw"), stored.hash("ann"));
-    users.shared.cache.age(fingerprint);
+        .fingerprint(&credentials("ann", "pw"), stored.hash("ann"));
+    users.shared.cache.expire(fingerprint);
     // More than may wait, and all of them before.
     let storm: Vec<_> = (0..400).map(|n| check(&users, "ann", &n.to_string())).collect();
     let (storm, ann) = tokio::join!(futures_util::future::join_all(storm), check(&users, "ann", "pw"));

@@ -3,26 +3,21 @@ use super::*;
 
 /// A queue for one check at a time.
 fn queue(waiting_max: usize) -> Arc<LoginQueue> {
-    let patience = Duration::from_secs(600);
-    Arc::new(LoginQueue::with(
-        1,
-        waiting_max,
-        patience,
-        LoginMetrics::default(),
-    ))
+    let timeout = Duration::from_secs(600);
+    Arc::new(LoginQueue::with(1, waiting_max, timeout, LoginMetrics::default()))
 }
 
-/// A login of a user, by number, from a host of a network, by number.
+/// A login of user number `user` from host number `host` of a network.
 fn login(host: u8, user: u64) -> Login {
     Login {
         client: ClientKey::V4([192, 0, 2, host]),
         user,
         fingerprint: CredentialCache::new().fingerprint("user", b"password", "hash"),
-        known: false,
+        verified_before: false,
     }
 }
 
-/// The one turn there is, so that everybody else has to wait.
+/// Takes the only permit, so that every other login has to wait.
 fn occupied(queue: &Arc<LoginQueue>) -> Permit {
     let mut place = queue.enter(login(0, 0));
     assert_eq!(answer(&mut place), Some(Ok(Granted::Check)));
@@ -33,7 +28,7 @@ fn answer(place: &mut Place) -> Option<Result<Granted, Overload>> {
     place.receiver().try_recv().ok()
 }
 
-/// In which order the places have their turns, each by its position among `places`.
+/// The order in which the places are admitted. Each is named by its position in `places`.
 fn order(permit: Permit, places: Vec<Place>) -> Vec<usize> {
     let mut places: Vec<(usize, Place)> = places.into_iter().enumerate().collect();
     let mut order = Vec::new();
@@ -48,7 +43,7 @@ fn order(permit: Permit, places: Vec<Place>) -> Vec<usize> {
             permit = Some(place.into_permit());
         }
     }
-    assert!(places.is_empty(), "{} never had a turn", places.len());
+    assert!(places.is_empty(), "{} were never admitted", places.len());
     order
 }
 
@@ -59,7 +54,7 @@ fn a_login_from_another_address_waits_for_one_check_of_a_storm() {
     let mut places: Vec<Place> = (0..200).map(|user| queue.enter(login(1, user))).collect();
     places.push(queue.enter(login(2, 7)));
     let turn = order(permit, places).iter().position(|place| *place == 200);
-    assert!(turn <= Some(1), "it had turn {turn:?}");
+    assert!(turn <= Some(1), "it was number {turn:?}");
 }
 
 #[test]
@@ -86,7 +81,7 @@ fn at_one_address_another_user_is_next_after_a_storm_on_one_name() {
     places.push(queue.enter(login(1, 8)));
     places.extend((0..100).map(|_| queue.enter(login(1, 7))));
     let turn = order(permit, places).iter().position(|place| *place == 100);
-    assert!(turn <= Some(1), "it had turn {turn:?}");
+    assert!(turn <= Some(1), "it was number {turn:?}");
 }
 
 #[test]
@@ -109,12 +104,12 @@ fn the_newest_login_of_a_user_under_a_storm_is_next() {
 fn credentials_that_were_right_before_go_ahead_of_all() {
     let queue = queue(256);
     let permit = occupied(&queue);
-    let known = Login {
-        known: true,
+    let verified = Login {
+        verified_before: true,
         ..login(1, 7)
     };
     let mut places: Vec<Place> = (0..100).map(|_| queue.enter(login(1, 7))).collect();
-    places.push(queue.enter(known));
+    places.push(queue.enter(verified));
     places.extend((0..100).map(|_| queue.enter(login(1, 7))));
     assert_eq!(order(permit, places).first(), Some(&100));
 }
@@ -125,7 +120,7 @@ fn whoever_waits_with_credentials_that_were_found_right_waits_no_longer() {
     let _permit = occupied(&queue);
     let (same, other) = (login(1, 7), login(1, 7));
     let mut places = [queue.enter(same), queue.enter(other), queue.enter(same)];
-    queue.verified(&same.fingerprint);
+    queue.admit_verified(&same.fingerprint);
     let answers = places.each_mut().map(answer);
     assert_eq!(
         answers,
@@ -137,7 +132,7 @@ fn whoever_waits_with_credentials_that_were_found_right_waits_no_longer() {
 fn in_a_full_queue_the_address_with_most_logins_makes_room() {
     let queue = queue(5);
     let _permit = occupied(&queue);
-    // One of the newer protocol's networks is one address, however many of its hosts send.
+    // An IPv6 network counts as one address, however many of its hosts send logins.
     let storm = |host: &str| Login {
         client: Some(host.parse().unwrap()).into(),
         ..login(0, 7)
@@ -152,29 +147,29 @@ fn in_a_full_queue_the_address_with_most_logins_makes_room() {
         queue.enter(storm("2001:db8::4")),
     ];
     let answers: Vec<_> = places.iter_mut().map(answer).collect();
-    let gone = Some(Err(Overload::Storm));
+    let gone = Some(Err(Overload::Client));
     assert_eq!(answers, [None, None, gone, gone, None, None, None]);
 }
 
 #[test]
-fn an_address_with_one_login_is_not_called_a_storm() {
+fn an_address_with_one_login_is_not_called_overloading() {
     let queue = queue(2);
     let _permit = occupied(&queue);
     let mut places = [1, 2, 3].map(|host| queue.enter(login(host, 7)));
     assert_eq!(
         places.each_mut().map(answer),
-        [Some(Err(Overload::Busy)), None, None]
+        [Some(Err(Overload::Server)), None, None]
     );
 }
 
 #[tokio::test]
-async fn a_login_whose_patience_ends_is_told_whether_its_address_sends_too_many() {
+async fn a_login_whose_time_is_over_is_told_whether_its_address_sends_too_many() {
     let queue = Arc::new(LoginQueue::with(1, 256, Duration::ZERO, LoginMetrics::default()));
     let permit = occupied(&queue);
-    let alone = queue.turn(login(2, 7)).await.unwrap_err();
+    let alone = queue.admit(login(2, 7)).await.unwrap_err();
     let others = [queue.enter(login(1, 7)), queue.enter(login(1, 8))];
-    let one_of_many = queue.turn(login(1, 9)).await.unwrap_err();
-    assert_eq!((alone, one_of_many), (Overload::Busy, Overload::Storm));
+    let one_of_many = queue.admit(login(1, 9)).await.unwrap_err();
+    assert_eq!((alone, one_of_many), (Overload::Server, Overload::Client));
     drop((permit, others));
     assert_is_empty(&queue);
 }
@@ -197,7 +192,7 @@ fn a_login_that_is_dropped_gives_up_its_place_or_its_turn() {
     let permit = occupied(&queue);
     let (waiting, granted) = (queue.enter(login(1, 7)), queue.enter(login(2, 7)));
     drop(waiting);
-    // The turn goes to the second, who is dropped before it is taken over.
+    // The permit goes to the second login, which is dropped before it receives the permit.
     drop(permit);
     let mut third = queue.enter(login(3, 7));
     assert_eq!(answer(&mut third), None);
