@@ -24,7 +24,6 @@ mod manifests;
 
 pub mod metrics;
 mod multipart_byteranges;
-mod network;
 mod options;
 mod paging;
 mod peer;
@@ -48,7 +47,6 @@ mod warning;
 pub use app::App;
 pub(crate) use body::NoMemory;
 pub use body::{Body, BodyError, RequestBody};
-pub use network::{Network, NetworkError};
 pub use options::Options;
 pub use peer::Peer;
 pub use problem::{Code, Problem};

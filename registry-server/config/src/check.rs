@@ -4,8 +4,7 @@
 //! `storage: inmemory`, one text where a list is meant, `Level: INFO`, `loglevel`.
 //! Start at [`check`].
 
-use std::net::IpAddr;
-
+use crate::cidr::Cidr;
 use crate::keys::{Key, Schema, Shape, Support, schema};
 use crate::tree::{Node, Tree, Value, shown, truth};
 use crate::{Error, GoDuration, NotADuration, Warning, guarded};
@@ -287,20 +286,10 @@ fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
         Shape::Pattern => regex::Regex::new(text)
             .map(drop)
             .map_err(|_| "a regular expression".to_owned()),
-        Shape::Network => network(text)
+        Shape::Network => Cidr::parse(text)
+            .map(drop)
             .ok_or_else(|| "a network such as `10.0.0.0/8` or `fd00::/8`, or one address".to_owned()),
     }
-}
-
-fn network(text: &str) -> Option<()> {
-    let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
-    let longest = match address.parse::<IpAddr>().ok()? {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    };
-    // `parse` alone would take `+8`.
-    let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && prefix.parse::<u8>().ok()? <= longest).then_some(())
 }
 
 /// The error for a key of a decoded configuration, with the origin that the tree remembers.

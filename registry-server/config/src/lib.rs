@@ -10,6 +10,7 @@
 //! Start at [`load()`] to read one, at [`Config`] to write one, at [`keys::KEYS`] for what each key does.
 
 mod check;
+pub mod cidr;
 mod decode;
 mod duration;
 mod error;

@@ -13,7 +13,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 
 use super::Peer;
-use super::network::Network;
+use registry_config::cidr::Cidr;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -46,10 +46,10 @@ pub(super) struct Host(String);
 impl Forwarded {
     /// Reads the headers if the peer is believed: everybody is when `trusted` is empty, as in distribution, and
     /// whoever comes by a unix socket, which only those can open whom the machine's administrator let.
-    pub(super) fn of(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Self {
+    pub(super) fn of(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Self {
         if let Some(address) = peer.address
             && !trusted.is_empty()
-            && !Network::any_contains(trusted, address.ip())
+            && !Cidr::any_contains(trusted, address.ip())
         {
             return Self::default();
         }
@@ -84,7 +84,7 @@ impl Forwarded {
 
 /// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket without
 /// either.
-pub(super) fn client_address(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+pub(super) fn client_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     Forwarded::of(trusted, headers, peer)
         .client
         .or_else(|| peer.address.map(|address| address.ip()))
@@ -92,7 +92,7 @@ pub(super) fn client_address(trusted: &[Network], headers: &HeaderMap, peer: &Pe
 
 /// The address that answers for a request where clients share what the server can do. Without a list of proxies everybody
 /// is believed who names a client, and a client could name another one with each request: then it is the peer's.
-pub(super) fn accountable_address(trusted: &[Network], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
+pub(super) fn accountable_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     match peer.address {
         Some(address) if trusted.is_empty() => Some(address.ip()),
         _ => client_address(trusted, headers, peer),
@@ -150,12 +150,12 @@ impl Host {
 /// Who stands behind a list of hops, the client first. Every proxy appends whom it saw, so without a list of
 /// proxies the first entry is believed, as distribution does; with one, the last that is no proxy: what stands in
 /// front of it the client can have written itself.
-fn client(hops: &[&str], trusted: &[Network]) -> Option<IpAddr> {
+fn client(hops: &[&str], trusted: &[Cidr]) -> Option<IpAddr> {
     let (first, others) = hops.split_first()?;
     if !trusted.is_empty() {
         for hop in others.iter().rev() {
             let address = address(hop)?;
-            if !Network::any_contains(trusted, address) {
+            if !Cidr::any_contains(trusted, address) {
                 return Some(address);
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::Secrets;
-use super::network::Network;
+use registry_config::cidr::Cidr;
 
 /// What the interface is configured with.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Options {
     /// Whether manifests, tags and blobs may be deleted (`storage.delete.enabled`).
     pub delete: bool,
     /// Whose forwarded headers are believed; nobody listed means everybody, as in distribution.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<Cidr>,
     /// How long a client that is sending a body may send nothing (`http.limits.bodytimeout`).
     pub body_timeout: Duration,
     /// Set when the server is stopping: answers then close their connections.

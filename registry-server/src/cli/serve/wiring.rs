@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 use registry_config::Secret;
+use registry_config::cidr::Cidr;
 use registry_config::model::Config;
 
 use super::error::Error;
@@ -15,7 +16,7 @@ use crate::auth::{Authenticator, Htpasswd};
 use crate::cli::features;
 use crate::health::Health;
 use crate::http::server::{ConnectionLimits, Limits};
-use crate::http::{Network, Options, ResponseMemory, Secrets};
+use crate::http::{Options, ResponseMemory, Secrets};
 use crate::registry::{IndexChildren, Platform, ReferencePolicy, Urls, Validation};
 use crate::storage::{Driver, Filesystem, FilesystemOptions, InMemory, StoreHealth};
 
@@ -172,12 +173,10 @@ pub(super) fn probe_limits() -> Limits {
     }
 }
 
-fn trusted_proxies(http: &registry_config::model::Http) -> Vec<Network> {
+fn trusted_proxies(http: &registry_config::model::Http) -> Vec<Cidr> {
     // The configuration's check took the same forms.
     let networks = http.trustedproxies.iter().flatten();
-    networks
-        .filter_map(|network| Network::parse(network).ok())
-        .collect()
+    networks.filter_map(|network| Cidr::parse(network)).collect()
 }
 
 /// The headers of every response. Names and values were checked with the configuration.

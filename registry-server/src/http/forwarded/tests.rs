@@ -22,7 +22,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 
 #[track_caller]
 fn comes_from(trusted: &[&str], lines: &[(&'static str, &str)], expected: Option<&str>) {
-    let trusted: Vec<Network> = trusted.iter().map(|text| Network::parse(text).unwrap()).collect();
+    let trusted: Vec<Cidr> = trusted.iter().map(|text| Cidr::parse(text).unwrap()).collect();
     let found = Forwarded::of(&trusted, &headers(lines), &peer()).client;
     let expected = expected.map(|text| text.parse().unwrap());
     assert_eq!(found, expected, "trusted: {trusted:?}, headers: {lines:?}");
@@ -122,7 +122,7 @@ fn with_a_list_of_proxies_the_last_hop_that_is_none_is_the_client() {
 
 #[test]
 fn nothing_of_a_stranger_is_believed_once_proxies_are_named() {
-    let trusted = [Network::parse("172.16.0.0/12").unwrap()];
+    let trusted = [Cidr::parse("172.16.0.0/12").unwrap()];
     let lines = headers(&[
         ("x-forwarded-for", "192.0.2.1"),
         ("x-real-ip", "192.0.2.1"),
@@ -176,7 +176,7 @@ proptest! {
     ) {
         let names = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
         let lines: Vec<_> = names.into_iter().zip(values.iter().map(String::as_str)).collect();
-        let trusted: Vec<Network> = named.then(|| Network::parse("10.0.0.0/8").unwrap()).into_iter().collect();
+        let trusted: Vec<Cidr> = named.then(|| Cidr::parse("10.0.0.0/8").unwrap()).into_iter().collect();
         let Forwarded { host, .. } = Forwarded::of(&trusted, &headers(&lines), &peer());
         if let Some(host) = host {
             prop_assert_eq!(Host::parse(host.as_str()), Some(host));
@@ -221,7 +221,7 @@ fn a_client_answers_for_its_requests_with_an_address_that_it_cannot_choose() {
         ),
         ("a unix socket", &[][..], socket, Some("192.0.2.1")),
     ] {
-        let trusted: Vec<Network> = trusted.iter().map(|text| Network::parse(text).unwrap()).collect();
+        let trusted: Vec<Cidr> = trusted.iter().map(|text| Cidr::parse(text).unwrap()).collect();
         let address = accountable_address(&trusted, &claimed, &peer);
         assert_eq!(address, expected.map(|text| text.parse().unwrap()), "{what}");
     }

@@ -4,7 +4,9 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::{Network, Secrets};
+use registry_config::cidr::Cidr;
+
+use crate::http::Secrets;
 
 struct Case {
     options: Options,
@@ -163,7 +165,7 @@ fn hosts_of_every_form_are_repeated_as_they_came() {
 fn a_proxy_on_a_unix_socket_is_always_trusted() {
     let mut local = case()
         .header("x-forwarded-proto", "https")
-        .option(|options| options.trusted_proxies = vec![Network::parse("10.0.0.0/8").unwrap()]);
+        .option(|options| options.trusted_proxies = vec![Cidr::parse("10.0.0.0/8").unwrap()]);
     local.peer.address = None;
     local.leads_to("https://registry.test:5000");
 }
@@ -174,7 +176,7 @@ fn only_trusted_proxies_are_believed_once_some_are_named() {
         case()
             .header("x-forwarded-proto", "https")
             .header("x-forwarded-host", "outer.test")
-            .option(|options| options.trusted_proxies = vec![Network::parse(network).unwrap()])
+            .option(|options| options.trusted_proxies = vec![Cidr::parse(network).unwrap()])
     };
     behind("192.0.2.0/24").leads_to("https://outer.test");
     behind("192.0.2.7").leads_to("https://outer.test");

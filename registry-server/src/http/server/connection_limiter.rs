@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::connection_metrics::ConnectionMetrics;
 use crate::client_key::ClientKey;
-use crate::http::Network;
+use registry_config::cidr::Cidr;
 
 /// The limits.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct ConnectionLimits {
     /// as many as it likes.
     pub per_client: usize,
     /// Proxies. Their connections belong to many clients and are not counted by address, nor are those of this machine.
-    pub proxies: Vec<Network>,
+    pub proxies: Vec<Cidr>,
 }
 
 impl Default for ConnectionLimits {
@@ -136,7 +136,7 @@ impl ConnectionLimiter {
     pub(super) fn admit(&self, address: Option<IpAddr>) -> Option<ConnectionGuard> {
         let client = address
             .filter(|address| !address.is_loopback())
-            .filter(|address| !Network::any_contains(&self.0.limits.proxies, *address))
+            .filter(|address| !Cidr::any_contains(&self.0.limits.proxies, *address))
             .map(|address| ClientKey::from(Some(address)));
         let mut table = self.table();
         if let Some(client) = client

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use super::*;
 
 fn limiter(all: usize, per_client: usize) -> ConnectionLimiter {
-    let proxies = vec![Network::parse("192.0.2.0/24").unwrap()];
+    let proxies = vec![Cidr::parse("192.0.2.0/24").unwrap()];
     ConnectionLimiter::new(
         ConnectionLimits {
             all,
