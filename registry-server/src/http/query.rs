@@ -1,40 +1,34 @@
-//! Query strings.
+//! Query strings. They are read as HTML forms are. They are written with percent encoding alone, so that a digest in a
+//! `Link` stays readable, which `form_urlencoded` does not do.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What stays as it is in a query we write: RFC 3986's unreserved characters, and those of a digest.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+/// The characters that are written as they are: RFC 3986's unreserved characters, and those of a digest.
+const UNENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~')
     .remove(b':');
 
-/// A parsed query string: pairs in their order, decoded as forms are.
+/// A parsed query string: decoded pairs in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Reads a query string; what is no valid text becomes replacement characters and matches nothing.
+    /// Parses a query string. Bytes that are not UTF-8 become replacement characters, which match nothing.
     pub(super) fn parse(text: Option<&str>) -> Self {
-        let pairs = text
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decode(name), decode(value))
-            })
-            .collect();
-        Self { pairs }
+        let pairs = form_urlencoded::parse(text.unwrap_or_default().as_bytes());
+        Self {
+            pairs: pairs.into_owned().collect(),
+        }
     }
 
-    /// The first value of a name.
+    /// The first value with a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -42,7 +36,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Every value of a name.
+    /// Every value with a name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs
             .iter()
@@ -50,7 +44,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The query with some names set and all others as they were.
+    /// The query as text, with some names set and all other pairs kept.
     pub(super) fn with(&self, set: &[(&str, &str)]) -> String {
         let kept = self
             .pairs
@@ -67,18 +61,9 @@ impl Query {
     }
 }
 
-/// A value for a query string.
+/// Encodes a value for a query string.
 pub(super) fn encode(text: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(text, KEPT)
-}
-
-fn decode(text: &str) -> String {
-    let spaced: Cow<'_, str> = if text.contains('+') {
-        text.replace('+', " ").into()
-    } else {
-        text.into()
-    };
-    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    utf8_percent_encode(text, UNENCODED)
 }
 
 #[cfg(test)]
