@@ -1,10 +1,10 @@
 //! The registry's HTTP interface: routes, headers, status codes and error bodies.
 //!
-//! Guarantees: every answer below `/v2/` carries `Docker-Distribution-API-Version`; every error has the code and
-//! status of one table ([`problem`]) and a body in the specification's form; nothing reaches the registry before
-//! the authenticator let it through; bodies stream, and a request costs a constant amount of memory.
-//! Must not: decide what a registry does (handlers translate), or know where anything is stored.
-//! Start at [`App::respond`], then `route`; there is one file per noun of the specification.
+//! Guarantees: every response below `/v2/` carries `Docker-Distribution-API-Version`; every error has a code and a status of
+//! one table ([`problem`]) and a body in the specification's form; no request reaches the registry before it is authorized;
+//! bodies are streamed, so that a request uses a constant amount of memory.
+//! Must not: decide what a registry does (handlers only translate), or know where anything is stored.
+//! Start at [`App::respond`], then `route`. Each noun of the specification has a file with its handlers.
 
 mod app;
 mod blobs;

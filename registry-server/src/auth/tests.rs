@@ -21,7 +21,7 @@ fn login(user: &str, password: &str) -> String {
     )
 }
 
-/// Who is let in: the user's name, or the challenge.
+/// Authorizes a request. Returns the name of the user, or the challenge.
 async fn ask(authenticator: &Authenticator, authorization: Option<&str>) -> Result<String, String> {
     ask_from(authenticator, authorization, "192.0.2.1").await
 }
@@ -43,7 +43,7 @@ async fn ask_from(
     }
 }
 
-/// Lines of the cheapest cost: what is tested is not bcrypt.
+/// A line of the lowest cost, because bcrypt itself is not tested here.
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())
 }
@@ -54,7 +54,7 @@ fn authenticator(path: &Path) -> Authenticator {
 
 const CHALLENGE: &str = "Basic realm=\"Berth \\\"test\\\"\"";
 
-/// Asks until the answer is the expected one; the file is looked at once a second.
+/// Repeats a login until its result is the expected one. The file is polled once a second.
 async fn becomes(authenticator: &Authenticator, authorization: &str, expected: Result<&str, &str>) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -116,12 +116,12 @@ async fn only_the_right_password_of_a_known_user_is_let_in() {
     for (authorization, expected) in [
         (None, Err(CHALLENGE)),
         (Some(login("amélie", "p:w")), Ok("amélie")),
-        // A second time, from memory.
+        // The second time it comes from the cache.
         (Some(login("amélie", "p:w")), Ok("amélie")),
         (Some(login("amélie", "p:W")), Err(CHALLENGE)),
         (Some(login("bo", "")), Ok("bo")),
         (Some(login("nobody", "p:w")), Err(CHALLENGE)),
-        // The password that stands behind unknown users.
+        // The password that unknown users are checked against.
         (Some(login("nobody", "")), Err(CHALLENGE)),
         (Some(login("", "")), Err(CHALLENGE)),
         (
@@ -217,7 +217,7 @@ async fn a_changed_file_is_read_again_and_a_bad_one_keeps_the_last_good_users() 
     .await;
 }
 
-/// As the kubelet does it: the file is a link through `..data`, which is replaced by a rename.
+/// The kubelet updates a Secret in this way: the file is a link through `..data`, which a rename replaces.
 #[tokio::test]
 async fn a_secret_that_is_swapped_by_its_links_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,7 +294,7 @@ async fn a_storm_of_wrong_passwords_holds_up_no_first_login_from_another_address
     let path = folder.path().join("htpasswd");
     std::fs::write(&path, line("ann", "right") + &line("ben", "other")).unwrap();
     let authenticator = authenticator(&path);
-    // The user's name is known to whoever storms, and one of them sends from many addresses of one network.
+    // The attackers know the name of the user, and one of them sends from many addresses of one network.
     let wrong = login("ann", "wrong");
     let storm = (0..600).map(|n| {
         let (authenticator, wrong) = (&authenticator, &wrong);
@@ -307,7 +307,7 @@ async fn a_storm_of_wrong_passwords_holds_up_no_first_login_from_another_address
         }
     });
     let storm = futures_util::future::join_all(storm);
-    // Asked in the middle of it: polled after all of the storm, before any of it has its verdict.
+    // These logins are polled after all of the storm, and before any login of it has a result.
     let (right, known) = (login("ann", "right"), login("ben", "other"));
     let first = ask_from(&authenticator, Some(&right), "192.0.2.2");
     let same_network = ask_from(&authenticator, Some(&known), "2001:db8::1");

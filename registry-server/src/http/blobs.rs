@@ -45,7 +45,7 @@ async fn head(
     }
     let not_satisfiable = || Error::RangeNotSatisfiable { size: held.size };
     let requested = match requested(context, digest) {
-        // Of nothing, the whole is as good as any part.
+        // Every range of empty content is answered with the whole.
         _ if held.size == 0 => ReadRange::Full,
         RequestedRanges::One(range) => range,
         RequestedRanges::Several(ranges) => match range::select(&ranges, held.size) {
@@ -89,7 +89,7 @@ async fn get(
     }
 }
 
-/// The whole, or one part of it.
+/// Sends the whole blob or one part of it, or redirects to the store.
 async fn get_one(
     context: &RequestContext<'_>,
     name: &RepositoryName,
@@ -97,7 +97,7 @@ async fn get_one(
     requested: ReadRange,
 ) -> Result<Response<Body>, Problem> {
     if let Some(url) = context.registry.redirect_blob(name, digest).await? {
-        // Nobody may keep it: the URL is good for minutes.
+        // Without headers for caches: the URL is valid for minutes only.
         return Ok(Reply::new(StatusCode::TEMPORARY_REDIRECT)
             .header(DOCKER_CONTENT_DIGEST, digest)
             .header(LOCATION, url)
@@ -113,7 +113,7 @@ async fn send_one(
     mut requested: ReadRange,
 ) -> Result<Response<Body>, Problem> {
     let content = match context.registry.get_blob(name, digest, requested).await {
-        // Of nothing, the whole is as good as any part.
+        // Every range of empty content is answered with the whole.
         Err(Error::RangeNotSatisfiable { size: 0 }) => {
             requested = ReadRange::Full;
             context.registry.get_blob(name, digest, requested).await?.content
@@ -131,8 +131,8 @@ async fn send_one(
     .finish())
 }
 
-/// Several parts. They are never had from the store itself: S3, Azure and Google Cloud Storage answer a request for
-/// several ranges with the whole.
+/// Sends several parts. There is no redirect for them, because S3, Azure and Google Cloud Storage answer a request for
+/// several ranges with the whole object.
 async fn get_several(
     context: &RequestContext<'_>,
     name: &RepositoryName,
@@ -200,8 +200,8 @@ fn describe(reply: Reply, digest: &Digest) -> Reply {
         .value(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"))
 }
 
-/// The headers of an answer with content. A blob is whatever somebody pushed, a web page with scripts as well: a
-/// browser must neither guess its type nor show it as a page of the registry's origin.
+/// The headers of a response with content. A pushed blob can be a web page with scripts, so a browser must neither guess its
+/// type nor display it as a page of the registry's origin.
 fn content_headers(reply: Reply, digest: &Digest, content_type: HeaderValue) -> Reply {
     describe(reply, digest)
         .value(ACCEPT_RANGES, HeaderValue::from_static("bytes"))

@@ -1,4 +1,4 @@
-//! Bodies of requests and of answers.
+//! The bodies of requests and of responses.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use super::multipart_byteranges::{MultipartBody, MultipartByteRanges};
 use super::response_memory::{BLOCK_MAX, BLOCK_MIN, ConnectionMemory, Reservation};
 use crate::storage::{self, Content};
 
-/// What a body says when it breaks off.
+/// The error of a body that breaks off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request, from whatever transport.
+/// The body of a request over any transport.
 pub trait RequestBody:
     http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static
 {
@@ -26,13 +26,13 @@ impl<B> RequestBody for B where
 {
 }
 
-/// The body of an answer: nothing, some bytes, or stored content or parts of it as it is read.
+/// The body of a response: nothing, bytes in memory, or stored content that is read while it is sent.
 ///
-/// A type of ours rather than a boxed stream, so that the listener may one day hand a file to the kernel.
+/// A type of its own and not a boxed stream, so that the listener could hand a file to the kernel one day.
 #[derive(Debug)]
 pub struct Body {
     kind: BodyKind,
-    /// Where its memory is taken from; without, as in tests, nothing is counted.
+    /// The memory that its blocks are taken from. Without it, as in tests, no memory is counted.
     memory: Option<ConnectionMemory>,
 }
 
@@ -44,59 +44,59 @@ enum BodyKind {
     Stored(StoredBody),
 }
 
-/// Stored content on its way, or parts of it.
+/// Stored content, or parts of it, while it is sent.
 struct StoredBody {
     source: BlockSource,
-    /// How many bytes the next block shall have: more for a client that takes one after the other.
-    next: usize,
+    /// The wanted size of the next block. It grows while the client reads one block after the other.
+    next_size: usize,
     next_reservation: NextReservation,
 }
 
-/// Where its blocks come from.
+/// The source of its blocks.
 #[derive(Debug)]
 enum BlockSource {
     Content { content: Content, left: u64 },
     ByteRanges(Box<MultipartBody>),
 }
 
-/// Reservation for the next block.
+/// The memory for the next block.
 enum NextReservation {
     None,
     Waiting(Pin<Box<dyn Future<Output = Reservation> + Send>>),
     Ready(Reservation),
 }
 
-/// There is no memory for an answer now.
+/// There is no memory for a response now.
 #[derive(Debug)]
 pub(crate) struct NoMemory;
 
-/// Bytes for which no room is asked: there is always an answer of this size.
+/// The largest number of bytes that are sent without a reservation. A response of this size is always possible.
 const SMALL: usize = 16 << 10;
 
 impl Body {
-    /// No bytes.
+    /// An empty body.
     pub fn empty() -> Self {
         Self::of(BodyKind::Empty)
     }
 
-    /// These bytes.
+    /// A body of bytes in memory.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self::of(BodyKind::Whole(bytes.into()))
     }
 
-    /// These bytes, one after the other.
+    /// A body of several pieces in memory, in their order.
     pub(super) fn chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
         Self::of(BodyKind::Chunks(chunks.collect()))
     }
 
-    /// Stored content.
+    /// A body of stored content.
     pub fn content(content: Content) -> Self {
         let left = content.range.end - content.range.start;
         Self::stored(BlockSource::Content { content, left })
     }
 
-    /// Several parts of stored content, which are opened one after the other.
+    /// A body of several parts of stored content. Each part is opened when it is sent.
     pub(super) fn byte_ranges(
         parts: MultipartByteRanges,
         contents: BoxStream<'static, Result<Content, storage::Error>>,
@@ -109,7 +109,7 @@ impl Body {
     fn stored(source: BlockSource) -> Self {
         Self::of(BodyKind::Stored(StoredBody {
             source,
-            next: 2 * BLOCK_MIN,
+            next_size: 2 * BLOCK_MIN,
             next_reservation: NextReservation::None,
         }))
     }
@@ -118,10 +118,10 @@ impl Body {
         Self { kind, memory: None }
     }
 
-    /// The same, with its memory taken from a connection's part. Stored content waits for room when there is none.
+    /// The same body, with its memory taken from the share of a connection. Stored content waits until memory is free.
     ///
     /// # Errors
-    /// [`NoMemory`] when bytes that are there already do not fit.
+    /// [`NoMemory`] when bytes that are in memory already do not fit.
     pub(crate) fn within(self, memory: &ConnectionMemory) -> Result<Self, NoMemory> {
         let kind = match self.kind {
             BodyKind::Whole(bytes) if bytes.len() > SMALL => {
@@ -171,7 +171,7 @@ impl StoredBody {
                 let reservation = ready!(reservation.as_mut().poll(context));
                 self.next_reservation.set(reservation)
             }
-            NextReservation::None => match memory.try_reserve(self.next) {
+            NextReservation::None => match memory.try_reserve(self.next_size) {
                 Some(reservation) => self.next_reservation.set(reservation),
                 None => {
                     let mut reservation = memory.reserve_when_free();
@@ -186,8 +186,8 @@ impl StoredBody {
             },
         };
         let block = ready!(self.poll_content(context, size));
-        self.next = (self.next * 2).min(BLOCK_MAX);
-        // At the end, or after an error, no room is needed any more.
+        self.next_size = (self.next_size * 2).min(BLOCK_MAX);
+        // At the end, or after an error, the reservation is dropped.
         let reservation = std::mem::replace(&mut self.next_reservation, NextReservation::None);
         Poll::Ready(match (block, reservation) {
             (Some(Ok(bytes)), NextReservation::Ready(reservation)) => Some(Ok(reservation.fill(bytes))),
@@ -202,7 +202,7 @@ impl StoredBody {
     ) -> Poll<Option<Result<Bytes, storage::Error>>> {
         let block = ready!(self.source.poll_block(context, most));
         if let Some(Err(error)) = &block {
-            // The status is long sent: all that is left is to break the connection off.
+            // The status was sent long ago, so the connection can only be broken off.
             tracing::error!(%error, "content could not be read to its end");
         }
         Poll::Ready(block)

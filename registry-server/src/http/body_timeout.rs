@@ -1,4 +1,4 @@
-//! A request's body that ends when its client has sent nothing for too long.
+//! A request body that fails when its client sends nothing for too long.
 //!
 //! The time runs only while the server waits for the client, never while it is busy itself.
 
@@ -13,19 +13,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BodyError, RequestBody};
 
-/// Why such a body ended.
+/// The error of such a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client sent nothing for {0:?}")]
 pub(super) struct IdleTimeout(pub(super) Duration);
 
-/// A body with a limit on silence.
+/// A body with an idle timeout.
 pub(super) struct BodyTimeout<B> {
-    /// Nothing once it ended.
+    /// `None` after the timeout.
     body: Option<B>,
     limit: Duration,
-    /// Since when the client is waited for.
+    /// The beginning of the current wait for the client.
     waiting: Option<Instant>,
-    /// Made when the client is first waited for, and set anew only when it rings.
+    /// Created at the first wait, and reset only when it fires.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -109,19 +109,19 @@ mod tests {
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&IdleTimeout(LIMIT)));
         assert!(body.frame().await.is_none());
-        assert!(sender.is_closed(), "the client is let go");
+        assert!(sender.is_closed(), "the body of the client is dropped");
     }
 
     #[tokio::test]
     async fn the_time_counts_from_the_last_bytes_and_not_while_the_server_is_busy() {
-        // Far more than this machine may stall; the time before is counted backwards.
+        // Far longer than a busy machine can stall. The wait is made to look that long by its beginning.
         let limit = Duration::from_secs(600);
         let (sender, mut body) = body();
         body.limit = limit;
         let long_ago = Instant::now().checked_sub(limit * 2).unwrap_or_else(Instant::now);
         for _ in 0..3 {
             sender.send(Bytes::from("a")).unwrap();
-            // The client was waited for, but its bytes are here.
+            // The wait was too long, but its bytes have arrived.
             body.waiting = Some(long_ago);
             body.frame().await.unwrap().unwrap();
             assert_eq!(body.waiting, None);

@@ -1,7 +1,7 @@
-//! Bodies that are needed whole.
+//! Reading a whole request body into memory, as manifests need it.
 //!
-//! Guarantees: a body has as much memory as it has bytes, whatever it announces; beyond a few KiB that memory comes out
-//! of a budget which all requests share; a client that sends too slowly for what it holds is let go.
+//! Guarantees: the memory grows with the bytes that arrive, whatever length the client announces; all of it but a few KiB is
+//! taken from a budget that all requests share; a client that sends too slowly for its share of the budget is given up.
 
 use std::time::Duration;
 
@@ -12,49 +12,50 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{BodyError, RequestBody};
 use crate::memory_budget::{MemoryBudget, MemoryShare};
 
-/// What every body may have beside the budget: no more than its connection has for reading. Most manifests are smaller,
-/// so they are taken however full the budget is.
+/// The bytes of each body that need no share of the budget. Its connection uses as much for reading. Most manifests are
+/// smaller, so they are accepted even when the budget is used up.
 const UNBUDGETED: usize = 16 * 1024;
-/// How long a body waits for a share of the budget.
+/// How long a body may wait for its share of the budget.
 pub(super) const MEMORY_WAIT: Duration = Duration::from_secs(10);
-/// The least a client may send, in bytes a second, once it has had the time of a silent one.
+/// The lowest rate in bytes a second at which a client may send. Before it counts, a client has the time of the idle
+/// timeout.
 const RATE_MIN: u64 = 16 * 1024;
 
-/// Limits of a body.
+/// The limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits<'a> {
     pub(super) memory: &'a MemoryBudget,
-    /// How many bytes it may have.
+    /// The most bytes.
     pub(super) size: usize,
-    /// How long its client may be silent.
+    /// How long the client may send nothing.
     pub(super) timeout: Duration,
-    /// How long it waits for memory, in all.
+    /// How long the body may wait for memory in all.
     pub(super) memory_wait: Duration,
 }
 
-/// A whole body with its share of the memory.
+/// A whole body with its share of the budget.
 #[derive(Debug)]
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
     pub(super) share: MemoryShare,
 }
 
-/// Why there is none.
+/// Errors of reading a body.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It broke off.
+    /// The body broke off.
     #[error("the body did not come to its end")]
     Broken(#[source] BodyError),
     /// The budget is used up.
     #[error("too many large requests at once")]
     NoMemory,
-    /// It came too slowly.
+    /// The body came too slowly.
     #[error("the body came too slowly")]
     Slow,
-    /// It has more bytes than it may have.
+    /// The body has more bytes than the limit.
     #[error("the body has {size} bytes at least")]
     TooLarge {
-        /// How many are known of.
+        /// The number of bytes that have arrived.
         size: u64,
     },
 }
@@ -77,7 +78,7 @@ pub(super) async fn collect<B: RequestBody>(mut body: B, limits: Limits<'_>) -> 
         if let Ok(data) = frame.into_data() {
             let before = Instant::now();
             buffer.extend(&data).await?;
-            // The client is not to blame for a full budget.
+            // The wait for memory does not count as the client's time.
             deadline += before.elapsed() + Duration::from_millis(data.len() as u64 * 1000 / RATE_MIN);
         }
     }
@@ -105,7 +106,7 @@ impl Buffer<'_> {
             let more = capacity.saturating_sub(self.bytes.capacity().max(UNBUDGETED));
             if more > 0 {
                 let before = Instant::now();
-                // A body's size is far below what a share can have.
+                // The cast is safe: a body is far smaller than a share can be.
                 let more = self
                     .limits
                     .memory
@@ -141,7 +142,7 @@ mod tests {
         }
     }
 
-    /// A body of frames that come one after the other with a pause between them.
+    /// A body of frames with a pause before each.
     fn body(frames: usize, size: usize, pause: Duration) -> impl RequestBody {
         let frames = stream::iter(0..frames).then(move |_| async move {
             tokio::time::sleep(pause).await;
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(small.await.unwrap().bytes.len(), 10_000);
         let large = collect(body(1000, 4096, Duration::ZERO), limits(&memory));
         assert!(matches!(large.await, Err(Error::NoMemory)));
-        // Some wait for memory and some for their clients: none does so for ever.
+        // Some bodies wait for memory and some for their clients. None waits for ever.
         for stalled in stalled {
             let error = stalled.await;
             assert!(
@@ -204,7 +205,7 @@ mod tests {
         let memory = MemoryBudget::new(MAX);
         let trickle = collect(body(usize::MAX, 1, Duration::from_millis(50)), limits(&memory));
         assert!(matches!(trickle.await, Err(Error::Slow)));
-        // Every frame is good for a second more.
+        // Each frame extends the deadline by one second.
         let slow = collect(body(50, 16 << 10, Duration::from_millis(20)), limits(&memory));
         assert_eq!(slow.await.unwrap().bytes.len(), 50 * (16 << 10));
     }

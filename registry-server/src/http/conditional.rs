@@ -1,16 +1,18 @@
 //! Conditional requests (RFC 9110, section 13). The entity tag of content is its digest in quotes.
+//!
+//! Parsed here and not by a library, because distribution accepts tags without quotes.
 
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, HeaderValue};
 use registry_oci::Digest;
 
-/// The `ETag` of content.
+/// The `ETag` header of content.
 pub(super) fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Whether the client has the content already: `If-None-Match` lists its tag, or is `*`. A bare digest without
-/// quotes counts, as it does in distribution.
+/// Whether `If-None-Match` lists the tag of the content, or is `*`: the client has the content already. A digest without
+/// quotes counts as well, as in distribution.
 pub(super) fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
@@ -20,8 +22,8 @@ pub(super) fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
         .any(|tag| names(tag, digest))
 }
 
-/// Whether the client wants other content only: `If-Match` lists neither its tag nor `*`. Weak tags do not count
-/// (RFC 9110, section 13.1.1).
+/// Whether there is an `If-Match` that lists neither the tag of the content nor `*`. Weak tags do not count (RFC 9110,
+/// section 13.1.1).
 pub(super) fn precondition_fails(headers: &HeaderMap, digest: &Digest) -> bool {
     let mut asked = headers
         .get_all(IF_MATCH)
@@ -32,8 +34,8 @@ pub(super) fn precondition_fails(headers: &HeaderMap, digest: &Digest) -> bool {
     asked.peek().is_some() && !asked.any(|tag| !tag.trim().starts_with("W/") && names(tag, digest))
 }
 
-/// Whether a `Range` counts: an `If-Range` that names other content turns it off, and so does a date, for
-/// content addressed by digest has no other version to compare with.
+/// Whether a `Range` header applies. An `If-Range` with the tag of other content disables it. A date does so as well, because
+/// content that is addressed by its digest has no modification time to compare with.
 pub(super) fn range_applies(headers: &HeaderMap, digest: &Digest) -> bool {
     match headers.get(IF_RANGE).map(HeaderValue::to_str) {
         None => true,

@@ -1,33 +1,32 @@
-//! ConfiguredHeaders headers (`http.headers`), and with them what browsers ask of a server that pages of other origins use
-//! (the Fetch standard, "CORS protocol").
+//! The configured headers (`http.headers`), and cross-origin requests of browsers (the Fetch standard, "CORS protocol").
 //!
-//! Guarantees: every answer carries the configured headers, errors as well, so that a page can read why; a preflight
-//! is answered without a login, because browsers send none with it; of several allowed origins an answer names the one
-//! that asked, the only form browsers take.
+//! Guarantees: every response carries the configured headers, errors as well, so that a page can read them; a preflight
+//! needs no login, because browsers send none with it; when several origins are allowed, a response names the one that sent
+//! the request, because browsers accept only one.
 //! Must not: allow an origin that is not configured.
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// The headers of every answer.
+/// The headers of every response.
 #[derive(Debug)]
 pub(super) struct ConfiguredHeaders {
-    /// Those that are the same on every answer.
+    /// The headers that are the same on every response.
     fixed: Vec<(HeaderName, HeaderValue)>,
-    /// The allowed origins, when there are several.
+    /// The allowed origins, if there are several.
     origins: Vec<String>,
     is_cross_origin: bool,
 }
 
 impl ConfiguredHeaders {
-    /// Takes the configured headers apart.
+    /// Separates several allowed origins from the other headers.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let origins: Vec<String> = headers
             .get_all(ACCESS_CONTROL_ALLOW_ORIGIN)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            // No origin has a comma or a space in it, and lists are written with both.
+            // An origin has neither commas nor spaces, and people separate lists with both.
             .flat_map(|value| value.split([',', ' ']))
             .filter(|origin| !origin.is_empty())
             .map(ToOwned::to_owned)
@@ -45,8 +44,8 @@ impl ConfiguredHeaders {
         }
     }
 
-    /// Whether a request is a browser's question whether a page of another origin may send the real one, and there are
-    /// such pages.
+    /// Whether a request is a preflight: a browser asks whether a page of another origin may send its request. Always
+    /// `false` when no other origin is allowed.
     pub(super) fn is_preflight(&self, parts: &Parts) -> bool {
         self.is_cross_origin
             && parts.method == Method::OPTIONS
@@ -54,10 +53,10 @@ impl ConfiguredHeaders {
             && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Adds the headers to an answer to a request from `origin`.
+    /// Adds the headers to a response to a request from `origin`.
     pub(super) fn add(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         for (name, value) in &self.fixed {
-            // What an answer says of itself is not said twice.
+            // A header that the response has already is not repeated.
             if headers.get(name) != Some(value) {
                 headers.append(name, value.clone());
             }
@@ -65,7 +64,7 @@ impl ConfiguredHeaders {
         if self.origins.is_empty() {
             return;
         }
-        // Caches must not give one page the answer to another, the answer to no page included.
+        // A cache must not give a response to one origin to another one, nor a response to a request without an origin.
         headers.append(VARY, HeaderValue::from_static("Origin"));
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
             headers.append(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
@@ -74,7 +73,7 @@ impl ConfiguredHeaders {
 
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         let text = origin.to_str().ok()?;
-        // A slash behind the host is a common slip and part of no origin.
+        // A slash behind the host is a common mistake. It is no part of an origin.
         let is_named = |allowed: &String| allowed.trim_end_matches('/').eq_ignore_ascii_case(text);
         if self.origins.iter().any(is_named) {
             return Some(origin.clone());

@@ -1,10 +1,10 @@
-//! What the proxies in front say of a client's request: its scheme, its host, its address.
+//! The scheme, the host and the client's address of a request, as the proxies in front report them.
 //!
-//! Guarantees: the one home of "whom do we believe", for URLs and for logged addresses alike; nothing that could not
-//! stand in a URL comes out, whatever the headers hold.
-//! The rules are distribution's where it has one. Scheme and host: `Forwarded` (RFC 7239), else `X-Forwarded-Proto`
-//! and `X-Forwarded-Host`. Address: `X-Forwarded-For`, else `X-Real-IP`, and only then `Forwarded`, which distribution
-//! does not ask: most proxies set the former and let a client's own `Forwarded` pass.
+//! Guarantees: URLs and logged addresses trust the same proxies, and that is decided here alone; whatever the headers hold,
+//! the results are valid parts of a URL.
+//! The rules are distribution's where it has one. Scheme and host: `Forwarded` (RFC 7239), else `X-Forwarded-Proto` and
+//! `X-Forwarded-Host`. Address: `X-Forwarded-For`, else `X-Real-IP`, and only then `Forwarded`, which distribution does not
+//! read: most proxies set one of the other two and pass a client's own `Forwarded` on. No library has these rules.
 //! Must not: know a URL. Start at [`Forwarded::of`] and [`client_address`].
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,32 +20,33 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The longest DNS name (RFC 1035, section 2.3.4); a host of more is nobody's.
+/// The longest DNS name (RFC 1035, section 2.3.4). A longer host is not valid.
 const NAME_MAX: usize = 253;
 
-/// What is believed of one request.
+/// The trusted values of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Forwarded {
     pub(super) proto: Option<Scheme>,
     pub(super) host: Option<Host>,
-    /// The client's address, where it is not the peer's.
+    /// The client's address, if a proxy reports one.
     pub(super) client: Option<IpAddr>,
 }
 
-/// The schemes a registry can be reached by.
+/// The schemes of a registry's URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Http,
     Https,
 }
 
-/// Host and port as they may stand between `//` and `/` of a URL (RFC 3986, section 3.2), without credentials.
+/// A host with or without a port, as it may stand between `//` and `/` of a URL (RFC 3986, section 3.2). It has no
+/// credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host(String);
 
 impl Forwarded {
-    /// Reads the headers if the peer is believed: everybody is when `trusted` is empty, as in distribution, and
-    /// whoever comes by a unix socket, which only those can open whom the machine's administrator let.
+    /// Reads the headers if the peer is trusted. When `trusted` is empty, every peer is, as in distribution. A peer on a unix
+    /// socket always is, because the administrator of the machine decides who can open the socket.
     pub(super) fn of(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Self {
         if let Some(address) = peer.address
             && !trusted.is_empty()
@@ -53,18 +54,18 @@ impl Forwarded {
         {
             return Self::default();
         }
-        let lines: Vec<&str> = texts(headers, &FORWARDED).collect();
+        let lines: Vec<&str> = values(headers, &FORWARDED).collect();
         let elements: Vec<Element> = lines.iter().flat_map(|line| elements(line)).collect();
         let (proto, host) = match elements.first() {
             Some(first) => (first.get("proto"), first.get("host")),
-            // A header that cannot be read says nothing, but it was the one to ask.
+            // A `Forwarded` that cannot be read gives no values, and the other headers are not read instead.
             None if headers.get(FORWARDED).is_some_and(|value| !value.is_empty()) => (None, None),
             None => {
-                let first = |name| texts(headers, name).next()?.split(',').next();
+                let first = |name| values(headers, name).next()?.split(',').next();
                 (first(&X_FORWARDED_PROTO), first(&X_FORWARDED_HOST))
             }
         };
-        let listed: Vec<&str> = texts(headers, &X_FORWARDED_FOR)
+        let listed: Vec<&str> = values(headers, &X_FORWARDED_FOR)
             .flat_map(|line| line.split(','))
             .collect();
         let hops: Vec<&str> = elements
@@ -72,7 +73,7 @@ impl Forwarded {
             .map(|element| element.get("for").unwrap_or_default())
             .collect();
         let client = client(&listed, trusted)
-            .or_else(|| texts(headers, &X_REAL_IP).next().and_then(address))
+            .or_else(|| values(headers, &X_REAL_IP).next().and_then(address))
             .or_else(|| client(&hops, trusted));
         Self {
             proto: proto.and_then(Scheme::parse),
@@ -82,16 +83,16 @@ impl Forwarded {
     }
 }
 
-/// Whom a request comes from: the client if a believed proxy names it, else the peer. Nothing on a unix socket without
-/// either.
+/// The address of the client: the one that a trusted proxy reports, else the peer's. `None` on a unix socket without a
+/// proxy.
 pub(super) fn client_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     Forwarded::of(trusted, headers, peer)
         .client
         .or_else(|| peer.address.map(|address| address.ip()))
 }
 
-/// The address that answers for a request where clients share what the server can do. Without a list of proxies everybody
-/// is believed who names a client, and a client could name another one with each request: then it is the peer's.
+/// The address whose limits a request counts against. Without a list of trusted proxies it is always the peer's: every peer
+/// is trusted then, and a client could report another address with each request.
 pub(super) fn accountable_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     match peer.address {
         Some(address) if trusted.is_empty() => Some(address.ip()),
@@ -100,7 +101,7 @@ pub(super) fn accountable_address(trusted: &[Cidr], headers: &HeaderMap, peer: &
 }
 
 impl Scheme {
-    /// Upper case is understood.
+    /// Accepts upper case as well.
     fn parse(text: &str) -> Option<Self> {
         match text.trim().to_ascii_lowercase().as_str() {
             "http" => Some(Self::Http),
@@ -118,7 +119,7 @@ impl Scheme {
 }
 
 impl Host {
-    /// A DNS name or an address, IPv6 in brackets, and a port or none.
+    /// Parses a DNS name or an address, IPv6 in brackets, with or without a port.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (is_host, port) = match text.strip_prefix('[') {
@@ -147,9 +148,9 @@ impl Host {
     }
 }
 
-/// Who stands behind a list of hops, the client first. Every proxy appends whom it saw, so without a list of
-/// proxies the first entry is believed, as distribution does; with one, the last that is no proxy: what stands in
-/// front of it the client can have written itself.
+/// The client of a list of hops. Each proxy appends the address that it saw, so the client should be the first. Without a
+/// list of trusted proxies the first entry is taken, as in distribution. With one, it is the last entry that is no trusted
+/// proxy, because the client itself can have written the entries before that.
 fn client(hops: &[&str], trusted: &[Cidr]) -> Option<IpAddr> {
     let (first, others) = hops.split_first()?;
     if !trusted.is_empty() {
@@ -163,7 +164,7 @@ fn client(hops: &[&str], trusted: &[Cidr]) -> Option<IpAddr> {
     address(first)
 }
 
-/// An address with or without a port, IPv6 with or without brackets.
+/// Parses an address with or without a port, IPv6 with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -204,7 +205,7 @@ fn elements(line: &str) -> Vec<Element> {
                         Some('"') => break,
                         Some('\\') => value.extend(rest.next()),
                         Some(other) => value.push(other),
-                        // Never closed: the element is not to be trusted with anything.
+                        // The quote is never closed, so nothing of this element is used.
                         None => return elements,
                     }
                 }
@@ -229,7 +230,7 @@ fn elements(line: &str) -> Vec<Element> {
     }
 }
 
-fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .into_iter()

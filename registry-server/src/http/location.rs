@@ -1,8 +1,8 @@
-//! Where a client finds what it is told about: the URLs of `Location` headers.
+//! The URLs of `Location` headers.
 //!
-//! The rules are distribution's, in this order: `http.host`; what a trusted proxy says ([`Forwarded`]); the request's
-//! own scheme and host. A path prefix in front of `/v2/` is kept. `http.relativeurls` leaves scheme and host away,
-//! and so does a request that names no host a URL could hold.
+//! Scheme and host follow distribution's rules, in this order: `http.host`; the values of a trusted proxy ([`Forwarded`]);
+//! the request's own. A path prefix before `/v2/` is kept. With `http.relativeurls` the URL has no scheme and no host, nor
+//! has it for a request without a valid host.
 
 use http::header::HOST;
 use http::{HeaderMap, Uri};
@@ -11,15 +11,15 @@ use registry_oci::{Digest, RepositoryName, UploadId};
 use super::forwarded::{Forwarded, Host, Scheme};
 use super::{Options, Peer, query};
 
-/// The beginning of every URL of one answer.
+/// The common beginning of the URLs of one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Locations {
-    /// Scheme, host and path up to and without `/v2/`.
+    /// Scheme, host and the path before `/v2/`.
     base: String,
 }
 
 impl Locations {
-    /// For one request, whose path has `prefix` in front of `/v2/`.
+    /// The locations for a request whose path has `prefix` before `/v2/`.
     pub(super) fn of(options: &Options, headers: &HeaderMap, uri: &Uri, peer: &Peer, prefix: &str) -> Self {
         let prefix = prefix.trim_end_matches('/');
         if let Some(host) = &options.host {
@@ -59,7 +59,7 @@ impl Locations {
 fn origin(options: &Options, headers: &HeaderMap, uri: &Uri, peer: &Peer) -> Option<String> {
     let forwarded = Forwarded::of(&options.trusted_proxies, headers, peer);
     let own_host = || {
-        // An absolute target outweighs the header (RFC 9112, section 3.2.2).
+        // The host of an absolute target takes precedence over the header (RFC 9112, section 3.2.2).
         let target = uri.authority().map(http::uri::Authority::as_str);
         Host::parse(target.or_else(|| headers.get(HOST)?.to_str().ok())?)
     };

@@ -15,11 +15,11 @@ use super::{Body, conditional, warning};
 use crate::fault::chain;
 use crate::registry::{Accepts, Error};
 
-/// How many `tag` parameters one push may have (OCI distribution main branch asks for at least ten).
+/// The most `tag` parameters of one push. The main branch of OCI distribution requires at least ten.
 const TAGS_MAX: usize = 64;
 
-/// After how many seconds a client is asked to try again when there was no memory for its manifest.
-const RETRY: u32 = 5;
+/// The `Retry-After` in seconds when there is no memory for a manifest.
+const RETRY_SECONDS: u32 = 5;
 
 pub(super) async fn respond<B: RequestBody>(
     context: &RequestContext<'_>,
@@ -29,7 +29,7 @@ pub(super) async fn respond<B: RequestBody>(
 ) -> Result<Response<Body>, Problem> {
     match (context.method, Reference::parse(reference)) {
         (&Method::PUT, reference) => put(context, name, &reference?, body).await,
-        // No manifest has a tag that is none.
+        // No manifest can have an invalid tag.
         (_, Err(error @ registry_oci::Error::InvalidTag { .. })) => {
             Err(Problem::with(Code::ManifestUnknown, error.to_string()))
         }
@@ -87,7 +87,7 @@ async fn put<B: RequestBody>(
             ));
         }
     };
-    // Its share of the memory is held until it is stored.
+    // The share of the memory is held until the manifest is stored.
     let Buffered { bytes, share: _share } = collect(context, body).await?;
     let pushed = context
         .registry
@@ -113,7 +113,7 @@ async fn delete(
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, Problem> {
-    // Tags too: in distribution before 3.1.1 they could be deleted although deleting was off (CVE-2026-41888).
+    // Covers tags as well: before 3.1.1, distribution deleted them even when deletion was disabled (CVE-2026-41888).
     if !context.options.delete {
         return Err(Problem::new(Code::Unsupported));
     }
@@ -124,7 +124,7 @@ async fn delete(
     Ok(Reply::new(StatusCode::ACCEPTED).finish())
 }
 
-/// The whole body, but never more of it in memory than a manifest may have.
+/// Reads the whole body, at most as many bytes as a manifest may have.
 async fn collect<B: RequestBody>(context: &RequestContext<'_>, body: B) -> Result<Buffered, Problem> {
     let limit = MANIFEST_MAX as u64;
     let too_large = |size| Problem::from(Error::ManifestTooLarge { size, limit });
@@ -153,9 +153,9 @@ async fn collect<B: RequestBody>(context: &RequestContext<'_>, body: B) -> Resul
             buffered::Error::Broken(_) => unfinished(),
             buffered::Error::Slow => unfinished().status(StatusCode::REQUEST_TIMEOUT),
             buffered::Error::TooLarge { size } => too_large(size),
-            // Clients that try again do so after 429, and not after 503.
+            // Clients that retry do so after 429 and not after 503.
             buffered::Error::NoMemory => {
-                Problem::with(Code::TooManyRequests, error.to_string()).header(RETRY_AFTER, RETRY)
+                Problem::with(Code::TooManyRequests, error.to_string()).header(RETRY_AFTER, RETRY_SECONDS)
             }
         }
     })?;
@@ -165,7 +165,7 @@ async fn collect<B: RequestBody>(context: &RequestContext<'_>, body: B) -> Resul
     }
 }
 
-/// The `Accept` headers; none, or one with a wildcard, takes anything.
+/// The media types of the `Accept` headers. Without a header, or with a wildcard in one, every type is accepted.
 fn accepts(headers: &HeaderMap) -> Accepts {
     let mut types = Vec::new();
     let mut any = true;

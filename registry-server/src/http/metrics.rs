@@ -1,7 +1,7 @@
-//! What is counted of requests, under distribution's names, labels and buckets.
+//! Metrics of requests, with distribution's names, labels and buckets.
 //!
-//! Guarantees: no label comes from content: a handler, a method and a status are each one of a few; a request costs
-//! a handful of look-ups and no allocation once its labels were seen.
+//! Guarantees: no label comes from content, because there are few handlers, methods and statuses; a request costs a few
+//! look-ups and no allocation once its labels exist.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ use prometheus_client::registry::Registry;
 
 use super::route::Route;
 
-/// Seconds.
+/// The buckets of durations, in seconds.
 const DURATIONS: [f64; 13] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0,
 ];
 
-/// Who answers a request, as distribution's metrics name it.
+/// The handler of a request, as distribution's metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Handler {
     /// `/v2/`
@@ -29,13 +29,13 @@ pub enum Handler {
     Blob,
     /// A new upload.
     BlobUpload,
-    /// An upload that exists.
+    /// A running upload.
     BlobUploadChunk,
     /// The list of repositories.
     Catalog,
     /// A manifest.
     Manifest,
-    /// What refers to a manifest; distribution has no such thing.
+    /// The referrers of a manifest. Distribution has no such handler.
     Referrers,
     /// The list of tags.
     Tags,
@@ -53,7 +53,7 @@ impl Handler {
         Self::Tags,
     ];
 
-    /// Who answers a route, if it is one that is counted.
+    /// The handler of a route. `None` for routes that are not counted.
     pub(super) fn of(route: &Route<'_>) -> Option<Self> {
         match route {
             Route::Base => Some(Self::Base),
@@ -106,7 +106,7 @@ struct ByCode {
     method: &'static str,
 }
 
-/// The counters. A clone is another handle of the same ones.
+/// The metrics. A clone is another handle of the same metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     in_flight: Family<ByHandler, Gauge>,
@@ -117,7 +117,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters at nothing, registered.
+    /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         // 1 KiB to 2 GiB.
         let sizes: fn() -> Histogram = || Histogram::new(exponential_buckets(1024.0, 2.0, 22));
@@ -166,7 +166,7 @@ impl Metrics {
         metrics
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub fn start(
         &self,
         handler: Handler,
@@ -185,7 +185,7 @@ impl Metrics {
     }
 }
 
-/// A request that is being answered. It must be finished, or it counts as in flight for ever.
+/// A request that is being answered. The caller must finish it, or it counts as in flight for ever.
 #[derive(Debug)]
 #[must_use]
 pub struct InFlightRequest {
@@ -197,7 +197,7 @@ pub struct InFlightRequest {
 }
 
 impl InFlightRequest {
-    /// It ended with this status, after this many bytes of a body.
+    /// Counts the end of the request: its status, and the bytes of the response body that were sent.
     pub fn finish(self, code: u16, sent: u64) {
         let Self {
             metrics,
@@ -229,7 +229,7 @@ impl InFlightRequest {
     }
 }
 
-/// The method as Go's client library writes it. Anything else a client thinks up is `unknown`.
+/// The method as the Prometheus library for Go writes it. A method that is not listed is `unknown`.
 fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "get",
@@ -245,7 +245,8 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// Roughly what a request weighs, as Go's client library reckons it: the line, the headers, the length it claims.
+/// The approximate size of a request, as the Prometheus library for Go computes it: the request line, the headers and the
+/// `Content-Length`.
 fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let line = method.as_str().len() + target + "HTTP/1.1".len();
@@ -253,11 +254,11 @@ fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    let claimed = headers
+    let content_length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok())
         .unwrap_or(0);
-    u64::saturating_add((line + headers_size) as u64, claimed)
+    u64::saturating_add((line + headers_size) as u64, content_length)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Several parts of a blob as one body: `multipart/byteranges` (RFC 9110, section 14.6).
 //!
-//! Guarantees: the form is that of Go's `ServeContent`, with which distribution answers, to the byte but for the
-//! boundary; the length is known before the first byte; memory is the list of ranges and one block.
-//! Start at [`MultipartByteRanges`], which knows the form; [`MultipartBody`] writes it.
+//! Guarantees: apart from the boundary, the bytes are those of Go's `ServeContent`, which distribution uses; the length is
+//! known before the first byte; the memory is the list of ranges and one block.
+//! Start at [`MultipartByteRanges`], which knows the form. [`MultipartBody`] sends it.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,16 +16,16 @@ use uuid::Uuid;
 
 use crate::storage::{self, Content};
 
-/// How many characters a boundary has: as many as Go's.
+/// The number of characters of a boundary, as in Go.
 const BOUNDARY: usize = 60;
 
-/// Parts of content, and what stands between them.
+/// The parts, and the text between them.
 #[derive(Debug)]
 pub(super) struct MultipartByteRanges {
-    /// Drawn for each answer: whoever pushed the content must not know it.
+    /// Random for each response: a client that pushes content must not be able to guess it.
     boundary: String,
     ranges: Vec<Range<u64>>,
-    /// How many bytes the whole content has.
+    /// The size of the whole content in bytes.
     size: u64,
 }
 
@@ -47,14 +47,14 @@ impl MultipartByteRanges {
             .expect("hexadecimal digits are fit for a header")
     }
 
-    /// How many bytes the body has.
+    /// The length of the body in bytes.
     pub(super) fn length(&self) -> u64 {
         let parts = self.ranges.iter().enumerate();
         let parts = parts.map(|(index, range)| self.head(index).len() as u64 + (range.end - range.start));
         parts.sum::<u64>() + self.tail().len() as u64
     }
 
-    /// What stands in front of a part.
+    /// The text before a part.
     fn head(&self, index: usize) -> String {
         let Self { boundary, size, .. } = self;
         let range = &self.ranges[index];
@@ -66,31 +66,31 @@ impl MultipartByteRanges {
         )
     }
 
-    /// What stands behind the last part.
+    /// The text after the last part.
     fn tail(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)
     }
 }
 
-/// A body that is being sent.
+/// A multipart body while it is sent.
 pub(super) struct MultipartBody {
     parts: MultipartByteRanges,
-    /// The contents of the parts, opened when they are asked for.
+    /// The contents of the parts. Each is opened when the stream is polled for it.
     contents: BoxStream<'static, Result<Content, storage::Error>>,
     next: NextPart,
     left: u64,
 }
 
-/// What is sent next.
+/// The piece that is sent next.
 #[derive(Debug)]
 enum NextPart {
-    /// The head of a part, or the end when there is no such part.
+    /// The head of a part, or the end of the body when there is no part of this number.
     Head(usize),
-    /// The content of a part, which is still to be opened.
+    /// The content of a part that is not open yet.
     Open(usize),
-    /// The content of a part.
+    /// The content of an open part.
     Content(usize, Content),
-    /// Nothing.
+    /// The body has ended.
     Done,
 }
 
@@ -108,7 +108,7 @@ impl MultipartBody {
         }
     }
 
-    /// How many bytes are still to be sent.
+    /// The number of bytes that are still to be sent.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
@@ -152,7 +152,7 @@ impl MultipartBody {
         }
     }
 
-    /// The status is long sent: all that is left is to break the connection off.
+    /// Ends the body with an error. The status was sent long ago, so the connection can only be broken off.
     fn broken(&mut self, error: storage::Error) -> Poll<Option<Result<Bytes, storage::Error>>> {
         self.next = NextPart::Done;
         Poll::Ready(Some(Err(error)))

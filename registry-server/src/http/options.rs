@@ -1,4 +1,4 @@
-//! What the interface is configured with.
+//! The settings of the HTTP interface.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,37 +9,37 @@ use http::HeaderMap;
 use super::Secrets;
 use registry_config::cidr::Cidr;
 
-/// What the interface is configured with.
+/// The settings.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The URL clients know the registry by (`http.host`); wins over every header.
+    /// The URL by which clients know the registry (`http.host`). It takes precedence over every header.
     pub host: Option<String>,
-    /// What stands in front of `/v2/` (`http.prefix`): `/`, or a path with a slash at both ends.
+    /// The path before `/v2/` (`http.prefix`): `/`, or a path with a slash at both ends.
     pub prefix: String,
-    /// Whether `Location` leaves scheme and host away (`http.relativeurls`).
+    /// Whether `Location` has no scheme and no host (`http.relativeurls`).
     pub relative_urls: bool,
-    /// Headers every answer carries (`http.headers`).
+    /// The headers of every response (`http.headers`).
     pub headers: HeaderMap,
-    /// What upload URLs are signed with (`http.secret`).
+    /// The secrets that sign upload URLs (`http.secret`).
     pub secrets: Secrets,
-    /// The most repositories one page of the catalog has (`catalog.maxentries`).
+    /// The most repositories on a page of the catalog (`catalog.maxentries`).
     pub catalog_max: usize,
-    /// The most tags one page has when a client asks for pages (`tags.maxtags`).
+    /// The most tags on a page, for clients that request pages (`tags.maxtags`).
     pub tags_max: usize,
     /// Whether nothing may be written (`storage.maintenance.readonly.enabled`).
     pub read_only: bool,
     /// Whether manifests, tags and blobs may be deleted (`storage.delete.enabled`).
     pub delete: bool,
-    /// Whose forwarded headers are believed; nobody listed means everybody, as in distribution.
+    /// The proxies whose forwarding headers are trusted. When the list is empty, every peer is trusted, as in distribution.
     pub trusted_proxies: Vec<Cidr>,
-    /// How long a client that is sending a body may send nothing (`http.limits.bodytimeout`).
+    /// How long a client may pause while it sends a body (`http.limits.bodytimeout`).
     pub body_timeout: Duration,
-    /// Set when the server is stopping: answers then close their connections.
+    /// Set when the server is stopping. Responses then close their connections.
     pub draining: Arc<AtomicBool>,
 }
 
 impl Options {
-    /// Distribution's defaults, with the one thing that has none.
+    /// Distribution's defaults. The secrets have no default.
     pub fn new(secrets: Secrets) -> Self {
         Self {
             host: None,

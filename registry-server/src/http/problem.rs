@@ -1,4 +1,4 @@
-//! Errors as clients see them: the one table of codes, and the one place where a room's error gets its code.
+//! Errors as clients see them: the table of codes, and the mapping from each error to its code.
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, Response, StatusCode};
@@ -16,26 +16,26 @@ use crate::registry;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident, $code:literal, $status:ident, $message:literal;)*) => {
-        /// What can be wrong, by the name clients know it by. The first fourteen stand in OCI distribution 1.1,
-        /// "Error Codes"; the others are distribution's.
+        /// The error codes that clients know. The first fourteen are those of OCI distribution 1.1, "Error Codes"; the others
+        /// are distribution's.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
         impl Code {
-            /// Every code.
+            /// All codes.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The name.
+            /// The code as it is sent.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// The status it is answered with.
+            /// The status of a response with this code.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
-            /// The message, distribution's words.
+            /// The message, in distribution's words.
             pub const fn message(self) -> &'static str {
                 match self { $(Self::$variant => $message,)* }
             }
@@ -84,7 +84,7 @@ codes! {
     Unknown, "UNKNOWN", INTERNAL_SERVER_ERROR, "unknown error";
 }
 
-/// An error on its way to a client.
+/// An error response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     status: StatusCode,
@@ -105,11 +105,11 @@ struct ErrorDocument {
     errors: Vec<ErrorEntry>,
 }
 
-/// How long one text in a detail may be. Details repeat what clients sent, and that may be megabytes.
+/// The most characters of one text in a detail. Details repeat values that clients sent, which can be megabytes.
 const TEXT_MAX: usize = 1024;
 
 impl ErrorEntry {
-    /// The only way to an entry with a detail: every text in it is cut to [`TEXT_MAX`].
+    /// An entry with a detail, whose texts are cut to [`TEXT_MAX`]. No other function makes one.
     fn with(code: Code, detail: impl Into<Value>) -> Self {
         Self {
             code: code.name(),
@@ -119,7 +119,7 @@ impl ErrorEntry {
     }
 }
 
-/// The same value with its texts cut.
+/// A value with its texts cut.
 fn cut(detail: Value) -> Value {
     match detail {
         Value::String(text) => Value::String(shortened(&text, TEXT_MAX)),
@@ -147,7 +147,7 @@ impl Problem {
         }
     }
 
-    /// An error with something a person can use.
+    /// An error with a detail for people.
     pub fn with(code: Code, detail: impl Into<Value>) -> Self {
         Self {
             errors: vec![ErrorEntry::with(code, detail)],
@@ -155,20 +155,20 @@ impl Problem {
         }
     }
 
-    /// The same with another status than the code's own, where HTTP has a better one.
+    /// The same error with another status than the code's, where HTTP has a better one.
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
     }
 
-    /// The same with a header.
+    /// The same error with a header.
     pub(super) fn header(mut self, name: HeaderName, value: impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self
     }
 
-    /// A client that must log in. The detail is the list of what it asked for, in distribution's form:
-    /// `null` when that is no content.
+    /// The client must log in. The detail lists the accesses that the request needs, in distribution's form. It is `null` when
+    /// the request needs no more than a login.
     pub(super) fn unauthorized(access: &[Access]) -> Self {
         let list: Vec<Value> = access.iter().map(record).collect();
         let detail = if list.iter().all(Value::is_null) {
@@ -179,12 +179,12 @@ impl Problem {
         Self::with(Code::Unauthorized, detail)
     }
 
-    /// The server cannot answer now.
+    /// The server cannot answer the request now.
     pub(crate) fn unavailable(retry_after: Option<std::time::Duration>) -> Self {
         Self::new(Code::Unavailable).retry_after(retry_after)
     }
 
-    /// The same with the time to wait, where waiting helps.
+    /// The same error with `Retry-After`, if there is a time after which to retry.
     fn retry_after(self, wait: Option<std::time::Duration>) -> Self {
         match wait {
             Some(wait) => self.header(RETRY_AFTER, wait.as_secs().max(1)),
@@ -192,7 +192,7 @@ impl Problem {
         }
     }
 
-    /// Something is wrong here; the client learns a number by which the log line is found.
+    /// A fault of the server. The detail is a random id, which the log line has as well.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         let request = Uuid::new_v4();
         tracing::error!(%request, error = chain(error), "a request failed");
@@ -239,7 +239,7 @@ impl From<registry_oci::Error> for Problem {
             Error::InvalidTag { .. } => Code::TagInvalid,
             Error::InvalidUploadId { .. } => Code::BlobUploadUnknown,
             Error::InvalidMediaType { .. } | Error::InvalidManifest { .. } => Code::ManifestInvalid,
-            // Only ever read from the store, where a broken one is passed over.
+            // A hash state is read only from the store, and a broken one is ignored there.
             Error::InvalidHashState { .. } => return Self::internal(&error),
         };
         Self::with(code, error.to_string())
@@ -269,7 +269,7 @@ impl From<registry::Error> for Problem {
                     Fault::Transient { retry_after } => retry_after,
                     Fault::Caller | Fault::Permanent => None,
                 };
-                // Clients that try again do so after 429, and not after 503.
+                // Clients that retry do so after 429 and not after 503.
                 Self::with(Code::TooManyRequests, error.to_string()).retry_after(retry_after)
             }
             Error::DigestMismatch { .. } | Error::ManifestDigestMismatch { .. } => {
@@ -311,17 +311,17 @@ impl From<registry::Error> for Problem {
     }
 }
 
-/// What went wrong on our side says nothing of its inside, but whether to try again.
+/// The response to a fault of the server. It reveals no internals, and tells whether to retry.
 fn by_fault(error: &registry::Error) -> Problem {
     match error.fault() {
         Fault::Transient { retry_after } => match error.refusal() {
-            // The store has said it in the log: a line for each request would bury that.
+            // The store has logged the cause. A line for each request would bury it.
             Some(why) => {
                 tracing::debug!(error = chain(error), "a request could not be answered now");
                 Problem::with(Code::Unavailable, why).retry_after(retry_after)
             }
             None => {
-                // A server that stops, or a session that another replica has, is no trouble of this one.
+                // That the server stops, or that another replica has the upload session, is no error.
                 match error.is_expected() {
                     true => tracing::debug!(error = chain(error), "a request could not be answered now"),
                     false => tracing::error!(error = chain(error), "a request could not be answered now"),

@@ -1,5 +1,7 @@
-//! Byte ranges: of answers (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in
-//! chunks").
+//! Byte ranges of responses (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in chunks").
+//!
+//! Parsed here and not by a library, because distribution and Go read some headers more leniently than the RFC does, and
+//! clients rely on it.
 
 use std::ops::Range;
 
@@ -7,34 +9,34 @@ use http::HeaderValue;
 
 use crate::storage::ReadRange;
 
-/// How many ranges one request may ask for. A partial pull of a large layer asks for hundreds; more than this is
-/// answered with the whole (RFC 9110, section 14.2).
+/// The most ranges of one request. A partial pull of a large layer requests hundreds. The response to more is the whole
+/// content (RFC 9110, section 14.2).
 pub(super) const RANGES_MAX: usize = 1024;
 
-/// What a `Range` header asks for.
+/// The ranges that a `Range` header requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestedRanges {
-    /// One part, or everything.
+    /// One part, or the whole content.
     One(ReadRange),
-    /// Several parts, in the order they were asked for.
+    /// Several parts, in the order of the header.
     Several(Vec<ReadRange>),
 }
 
-/// What is sent of content of a known size when several parts were asked for.
+/// The parts that are sent of content whose size is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SelectedRanges {
-    /// Everything: the parts together are larger than that.
+    /// The whole content, because the parts together are larger than it.
     Whole,
-    /// One part: the others lie behind the end.
+    /// One part. The others lie behind the end.
     One(Range<u64>),
     /// Several parts.
     Several(Vec<Range<u64>>),
-    /// Nothing: all of them lie behind the end.
+    /// No part. All of them lie behind the end.
     Nothing,
 }
 
-/// Reads a `Range` header. What breaks the grammar is a range that is nowhere, as in Go's `ServeContent`, which
-/// distribution answers with. An empty header asks for nothing, and an empty element of the list is none (RFC 9110,
+/// Parses a `Range` header. A header that breaks the grammar requests an unsatisfiable range, as in Go's `ServeContent`,
+/// which distribution uses. An empty header requests no range, and an empty element of the list does not count (RFC 9110,
 /// section 5.6.1).
 pub(super) fn parse(value: &HeaderValue) -> RequestedRanges {
     let Ok(text) = value.to_str() else {
@@ -58,8 +60,8 @@ pub(super) fn parse(value: &HeaderValue) -> RequestedRanges {
     }
 }
 
-/// Chooses the parts that content of `size` bytes has, as Go's `ServeContent` does: parts behind the end are left
-/// out, and a part that ends before it begins makes the whole request one for nothing.
+/// Selects the parts that content of `size` bytes has, as Go's `ServeContent` does. Parts behind the end are left out. A
+/// part that ends before it begins makes the whole header unsatisfiable.
 pub(super) fn select(ranges: &[ReadRange], size: u64) -> SelectedRanges {
     let mut found = Vec::with_capacity(ranges.len());
     let mut sum = 0_u128;
@@ -83,7 +85,7 @@ pub(super) fn select(ranges: &[ReadRange], size: u64) -> SelectedRanges {
     }
 }
 
-/// Behind the end of every object.
+/// A range behind the end of all content.
 const UNSATISFIABLE: ReadRange = ReadRange::From(u64::MAX);
 
 fn one(text: &str) -> Option<ReadRange> {
@@ -95,17 +97,17 @@ fn one(text: &str) -> Option<ReadRange> {
     }
 }
 
-/// A chunk's place in an upload, from its `Content-Range`: `<first>-<last>` without a unit.
+/// The range of a chunk in an upload, from its `Content-Range`: `<first>-<last>` without a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkRange {
-    /// Where it begins.
+    /// The offset of its first byte.
     pub(super) start: u64,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub(super) length: u64,
 }
 
 impl ChunkRange {
-    /// Reads the header; `None` when it breaks the grammar.
+    /// Parses the header. `None` when it breaks the grammar.
     pub(super) fn parse(value: &HeaderValue) -> Option<Self> {
         let (first, last) = value.to_str().ok()?.trim().split_once('-')?;
         let (start, last) = (number(first)?, number(last)?);
@@ -114,8 +116,8 @@ impl ChunkRange {
     }
 }
 
-/// The `Range` of an upload's answers. Zero bytes and one byte look the same: the form has no way to say
-/// "nothing", and clients know `0-0` from distribution.
+/// The `Range` header of a response about an upload. Zero bytes and one byte look the same: the form has no way to express
+/// "no bytes", and clients know `0-0` from distribution.
 pub(super) fn of_upload(size: u64) -> String {
     format!("0-{}", size.saturating_sub(1))
 }
@@ -124,7 +126,7 @@ fn number(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // What does not fit is behind every end.
+    // A number that is too large lies behind every end.
     Some(text.parse().unwrap_or(u64::MAX))
 }
 

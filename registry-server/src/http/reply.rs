@@ -1,4 +1,4 @@
-//! Building answers.
+//! A builder of responses, and the names of the registry's headers.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -20,31 +20,31 @@ pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// `OCI-Chunk-Min-Length`
 pub(super) const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
-/// An answer being built.
+/// A response that is being built.
 #[derive(Debug)]
 pub(super) struct Reply {
     response: Response<Body>,
 }
 
 impl Reply {
-    /// An answer without a body.
+    /// A response without a body.
     pub(super) fn new(status: StatusCode) -> Self {
         Self::with_body(status, Body::empty())
     }
 
-    /// An answer with a body.
+    /// A response with a body, and its `Content-Length`.
     pub(super) fn with_body(status: StatusCode, body: Body) -> Self {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-        // 204 has no length, and 304 none but that of the 200 it stands for (RFC 9110, section 8.6).
+        // A 204 has no length, and a 304 would have to send that of the 200 it replaces (RFC 9110, section 8.6).
         if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
         Self { response }
     }
 
-    /// An answer with a JSON document and, as from distribution, the end of its line.
+    /// A response with a JSON document and a final newline, as in distribution.
     pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Self {
         let mut bytes = serde_json::to_vec(document).expect("every document here has string keys only");
         bytes.push(b'\n');
@@ -52,14 +52,14 @@ impl Reply {
             .value(CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }
 
-    /// A header whose value is known to be fit for one.
+    /// Sets a header to a value that is known to be valid.
     pub(super) fn value(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.response.headers_mut().insert(name, value.into());
         self
     }
 
-    /// A header from text. What is no header value is left out rather than sent broken: all of them are built
-    /// from parsed types, so this is a safety net.
+    /// Adds a header from text. An invalid value is logged and left out. All values come from parsed types, so that is only a
+    /// safeguard.
     pub(super) fn header(mut self, name: HeaderName, value: impl ToString) -> Self {
         match HeaderValue::try_from(value.to_string()) {
             Ok(value) => {
@@ -70,7 +70,7 @@ impl Reply {
         self
     }
 
-    /// The finished answer.
+    /// The finished response.
     pub(super) fn finish(self) -> Response<Body> {
         self.response
     }

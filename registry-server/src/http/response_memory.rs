@@ -1,9 +1,9 @@
-//! The memory of answers that are on their way: one budget for all of them, a part of it for each connection.
+//! The memory of responses that are being sent: a total for all of them, and a share of it for each connection.
 //!
-//! Guarantees: a block of an answer is read only when there is room for it in both; the room is free again when the
-//! block's memory is, wherever it waited until then (hyper's buffers, HTTP/2's queues); one stream cannot take all
-//! of its connection's part, and one connection cannot take all of the budget.
-//! Must not: read anything. Start at [`ResponseMemory`]; [`super::Body`] asks for the room.
+//! Guarantees: a block of a response is read only after it was reserved in the total and in the share; the reservation ends
+//! when the block's memory is freed, wherever the block waited until then (hyper's buffers, HTTP/2's queues); one stream
+//! cannot take the whole share of its connection, and one connection cannot take the whole total.
+//! Must not: read anything. Start at [`ResponseMemory`]. [`super::Body`] makes the reservations.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The smallest block that room is made for.
+/// The smallest block that is reserved.
 pub(super) const BLOCK_MIN: usize = 8 << 10;
-/// The largest one. Larger ones cost less processor time, but a connection over HTTP/1.1 holds two of them.
+/// The largest block. Larger blocks would cost less processor time, but a connection over HTTP/1.1 holds two of them.
 pub(super) const BLOCK_MAX: usize = 128 << 10;
-/// A connection's part over HTTP/1.1, which sends one answer at a time.
+/// The share of a connection over HTTP/1.1, which sends one response at a time.
 const SHARE_HTTP1: usize = 2 * BLOCK_MAX;
-/// A connection's part over HTTP/2, for all its streams.
+/// The share of a connection over HTTP/2, for all its streams.
 const SHARE_HTTP2: usize = 6 << 20;
 
-/// How long an answer waits for room until it looks again whether others left some.
+/// How long a response waits for its own connection's memory before it checks again whether others have freed some.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The budget of all answers. A clone is another handle of the same one.
+/// The memory of all responses. A clone is another handle of the same memory.
 #[derive(Debug, Clone)]
 pub struct ResponseMemory(Arc<Total>);
 
@@ -33,12 +33,12 @@ pub struct ResponseMemory(Arc<Total>);
 struct Total {
     free: Arc<Semaphore>,
     size: usize,
-    /// Answers that wait for room.
+    /// The number of responses that wait for memory.
     waiting: AtomicUsize,
 }
 
 impl ResponseMemory {
-    /// A budget of so many bytes (`http.limits.responsememory`).
+    /// A total of `size` bytes (`http.limits.responsememory`).
     pub fn new(size: usize) -> Self {
         let size = size.clamp(SHARE_HTTP2, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self(Arc::new(Total {
@@ -48,22 +48,22 @@ impl ResponseMemory {
         }))
     }
 
-    /// How many bytes are held.
+    /// The number of reserved bytes.
     pub fn held(&self) -> usize {
         self.0.size - self.0.free.available_permits()
     }
 
-    /// Whether somebody waits for room that others hold.
+    /// Whether a response waits for memory that other connections hold.
     pub(super) fn is_short(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// The part of a connection over HTTP/1.1.
+    /// The share of a connection over HTTP/1.1.
     pub(super) fn http1(&self) -> ConnectionMemory {
         self.share(SHARE_HTTP1, 1, false)
     }
 
-    /// The part of a connection over HTTP/2. Blocks shrink as its part fills, so that about sixty stalled streams
+    /// The share of a connection over HTTP/2. Blocks become smaller as the share fills, so that about sixty stalled streams
     /// fit into it.
     pub(super) fn http2(&self) -> ConnectionMemory {
         self.share(SHARE_HTTP2, 32, true)
@@ -84,7 +84,7 @@ impl ResponseMemory {
     }
 }
 
-/// A connection's part of the budget, and the stream it is used for. A clone is another handle of the same one.
+/// The share of a connection, and the stream that uses it. A clone is another handle of the same share.
 #[derive(Debug, Clone)]
 pub struct ConnectionMemory {
     all: ResponseMemory,
@@ -96,16 +96,16 @@ pub struct ConnectionMemory {
 struct Share {
     free: Arc<Semaphore>,
     size: usize,
-    /// A block takes at most this fraction of what is free.
+    /// A block takes at most this fraction of the free bytes.
     divisor: usize,
-    /// Whether several answers are on their way at once.
+    /// Whether several responses are sent at the same time.
     streams: bool,
-    /// A block's memory is free again.
+    /// Notified when a block's memory is freed.
     freed: Notify,
 }
 
 impl ConnectionMemory {
-    /// The same, noting what is given to one stream.
+    /// The same share, which also tracks the unsent blocks of one stream.
     pub(super) fn of_stream(&self, unsent: Arc<UnsentBlocks>) -> Self {
         Self {
             unsent: Some(unsent),
@@ -117,10 +117,10 @@ impl ConnectionMemory {
         self.own.size - self.own.free.available_permits()
     }
 
-    /// Reservation for a block of `wanted` bytes, or of less when memory is scarce; nothing when there is none now.
+    /// Reserves a block of `wanted` bytes, or a smaller one when memory is scarce. `None` when no memory is free now.
     ///
-    /// What a connection may hold falls with what is left to all, as in the "dynamic thresholds" by which switches share
-    /// their buffers: however many connections take nothing, a new one finds room.
+    /// The limit of a connection falls with the bytes that are free in the total, like the "dynamic thresholds" by which
+    /// network switches share their buffers. So a new connection finds memory however many others have stalled.
     pub(super) fn try_reserve(&self, wanted: usize) -> Option<Reservation> {
         let fair = self.fair_share().checked_sub(self.held())?;
         if fair < BLOCK_MIN {
@@ -128,24 +128,25 @@ impl ConnectionMemory {
         }
         let own = self.own.free.available_permits() / self.own.divisor;
         let size = wanted.min(own).min(fair).max(BLOCK_MIN);
-        // Between this look and the taking others may take: then there is none.
+        // Others may have reserved in between. Then this fails.
         self.take(size, size)
     }
 
-    /// An eighth of the budget while nobody has any of it, and less by the square of what is left: a fixed fraction of
-    /// the rest would be used up by some sixty connections, this one lasts for many hundreds.
+    /// The most bytes that a connection may hold now: an eighth of the total while all of it is free, and less by the square
+    /// of the free fraction. A fixed fraction of the free bytes would be used up by some sixty connections; this one
+    /// suffices for many hundreds.
     fn fair_share(&self) -> usize {
         let Total { free, size, .. } = &*self.all.0;
         let left = free.available_permits();
         (left.saturating_mul(left) / size / 8).max(2 * BLOCK_MIN)
     }
 
-    /// Reservation for bytes that are there already, at once or not at all. What does not fit even into an empty part takes
-    /// all of it.
+    /// Reserves memory for bytes that exist already. `None` when it is not free now. More bytes than an empty share has
+    /// reserve the whole share.
     pub(super) fn reserve_exact(&self, bytes: usize) -> Option<Reservation> {
         let own = match self.own.streams {
             true => bytes.min(self.own.size),
-            // The answer before it may not have been sent yet, and there is no third one.
+            // The response before it may still be unsent, and no third one can be.
             false => 0,
         };
         self.take(bytes, own)
@@ -162,28 +163,29 @@ impl ConnectionMemory {
         Some(self.reservation(size, own, all))
     }
 
-    /// Waits for room for the smallest block.
+    /// Waits until the smallest block can be reserved.
     pub(super) fn reserve_when_free(&self) -> Pin<Box<dyn Future<Output = Reservation> + Send>> {
         let memory = self.clone();
         Box::pin(async move {
             loop {
-                if let Some(room) = memory.try_reserve(BLOCK_MIN) {
-                    return room;
+                if let Some(reservation) = memory.try_reserve(BLOCK_MIN) {
+                    return reservation;
                 }
                 if memory.held() == 0 {
                     return memory.wait_for_others().await;
                 }
-                // Nobody tells that others hold less now, which only matters to one whose client takes nothing.
+                // Memory that other connections free sends no notification here. Only a client that reads nothing waits
+                // for that.
                 let _ = tokio::time::timeout(RECHECK_INTERVAL, memory.own.freed.notified()).await;
             }
         })
     }
 
-    /// Waits for the smallest block where the whole budget is used up by others.
+    /// Waits for the smallest block while other connections hold the whole total.
     async fn wait_for_others(&self) -> Reservation {
         let _waiting = Waiting::new(&self.all);
-        // The semaphores live as long as `self`, and nobody closes them.
-        let acquire = |room: &Arc<Semaphore>| Arc::clone(room).acquire_many_owned(permits(BLOCK_MIN));
+        // The semaphores live as long as `self` and are never closed.
+        let acquire = |free: &Arc<Semaphore>| Arc::clone(free).acquire_many_owned(permits(BLOCK_MIN));
         let all = acquire(&self.all.0.free).await.expect("never closed");
         let own = acquire(&self.own.free).await.expect("never closed");
         self.reservation(BLOCK_MIN, own, all)
@@ -204,7 +206,7 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Counts an answer that waits, also when it is dropped while it does.
+/// Counts a waiting response until this is dropped.
 struct Waiting(ResponseMemory);
 
 impl Waiting {
@@ -220,7 +222,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Reservation for one block. Dropping it frees the room.
+/// The reserved memory of one block. Dropping it frees the memory.
 #[derive(Debug)]
 pub(super) struct Reservation {
     size: usize,
@@ -232,7 +234,7 @@ pub(super) struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // Free before it is told.
+        // Freed before the notification, so that a waiting response finds the memory free.
         for permit in [&mut self.own, &mut self.all] {
             drop(permit.split(permit.num_permits()));
         }
@@ -241,14 +243,14 @@ impl Drop for Reservation {
 }
 
 impl Reservation {
-    /// How many bytes there is room for.
+    /// The number of reserved bytes.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// A block that holds its room until its memory is free.
+    /// A block that keeps its reservation until its memory is freed.
     pub(super) fn fill(mut self, bytes: Bytes) -> Bytes {
-        // What the block does not need is free at once.
+        // Reserved bytes that the block does not need are freed at once.
         for permit in [&mut self.own, &mut self.all] {
             drop(permit.split(permit.num_permits().saturating_sub(bytes.len())));
         }
@@ -281,7 +283,7 @@ impl Drop for Block {
     }
 }
 
-/// The blocks of one HTTP/2 stream that were given to hyper and not taken by the client yet.
+/// The blocks of one HTTP/2 stream that hyper has and the client has not read yet.
 #[derive(Debug, Default)]
 pub(super) struct UnsentBlocks {
     blocks: Mutex<Blocks>,
@@ -291,7 +293,7 @@ pub(super) struct UnsentBlocks {
 #[derive(Debug, Default)]
 struct Blocks {
     waiting: usize,
-    /// When the last one was taken, or the first was given after there was none.
+    /// When the last block was sent, or when a block was added after there was none.
     since: Option<Instant>,
 }
 
@@ -315,12 +317,12 @@ impl UnsentBlocks {
         }
     }
 
-    /// For how long a block has waited without any being taken; nothing when none waits.
+    /// How long blocks have waited without one being sent. `None` when no block waits.
     pub(super) fn stalled_for(&self) -> Option<Duration> {
         self.blocks().since.map(|since| since.elapsed())
     }
 
-    /// Counts from now on again.
+    /// Restarts the time of [`UnsentBlocks::stalled_for`].
     pub(super) fn restart(&self) {
         let mut blocks = self.blocks();
         blocks.since = blocks.since.map(|_| Instant::now());
@@ -351,7 +353,7 @@ mod tests {
         assert_eq!(
             memory.held(),
             1000,
-            "what the block does not need is free at once"
+            "bytes that the block does not need are free at once"
         );
         let part = block.slice(10..20);
         drop(block);
@@ -360,10 +362,10 @@ mod tests {
         assert_eq!(memory.held(), 0);
     }
 
-    /// How many blocks a connection gets when none is ever taken, and their bytes.
+    /// The number of blocks that a connection can reserve when none is ever freed, and their bytes.
     fn hoarded(connection: &ConnectionMemory) -> (usize, usize) {
-        let rooms: Vec<Reservation> = std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)).collect();
-        (rooms.len(), rooms.iter().map(Reservation::size).sum())
+        let reservations: Vec<Reservation> = std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)).collect();
+        (reservations.len(), reservations.iter().map(Reservation::size).sum())
     }
 
     #[test]
@@ -373,7 +375,7 @@ mod tests {
         assert!(bytes <= 256 << 10, "{bytes}");
         let (blocks, bytes) = hoarded(&memory.http2());
         assert!(bytes <= SHARE_HTTP2, "{bytes}");
-        // Two for each of some sixty streams: one on its way and one that hyper holds ready.
+        // Two for each of some sixty streams: one that is being sent and one that hyper holds ready.
         assert!(blocks >= 100, "{blocks}");
         assert_eq!(memory.held(), 0);
     }
@@ -381,10 +383,10 @@ mod tests {
     #[test]
     fn however_many_connections_take_nothing_a_new_one_finds_room() {
         let memory = ResponseMemory::new(32 << 20);
-        let mut rooms = Vec::new();
+        let mut reservations = Vec::new();
         for _ in 0..150 {
             let connection = memory.http2();
-            rooms.extend(std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)));
+            reservations.extend(std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)));
         }
         assert!(memory.held() <= 32 << 20);
         assert!(memory.http1().try_reserve(BLOCK_MAX).is_some());

@@ -1,12 +1,12 @@
-//! Which path means what.
+//! The routes: what each path names.
 //!
-//! Paths are split from the right, because a repository's name may hold slashes and words such as `blobs`,
-//! `uploads`, `manifests` and `tags`.
+//! Paths are split from the right, because the name of a repository may contain slashes and words such as `blobs`, `uploads`,
+//! `manifests` and `tags`.
 
-/// What a path names. The parts are text still: what is wrong with one depends on what is done with it.
+/// The meaning of a path. Its parts are not parsed yet, because the error for an invalid one depends on the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    /// `/`, for those who only want to know whether the server answers.
+    /// `/`, for probes of load balancers.
     Root,
     /// `/v2/` ("Determining Support", OCI distribution 1.1).
     Base,
@@ -24,14 +24,14 @@ pub(super) enum Route<'a> {
     Tags { name: &'a str },
     /// `/v2/<name>/referrers/<digest>`
     Referrers { name: &'a str, digest: &'a str },
-    /// Below `/v2/`, but nothing of the above.
+    /// Any other path below `/v2/`.
     UnknownApi,
-    /// Anything else.
+    /// Any other path.
     Unknown,
 }
 
 impl<'a> Route<'a> {
-    /// Reads a decoded path from which the configured prefix is removed, so that it begins with `/`.
+    /// Parses a decoded path without the configured prefix. It begins with `/`.
     pub(super) fn parse(path: &'a str) -> Self {
         if path == "/" {
             return Self::Root;
@@ -52,7 +52,7 @@ impl<'a> Route<'a> {
 
     fn of_repository(api: &'a str) -> Option<Self> {
         let (rest, last) = api.rsplit_once('/')?;
-        // The words in front of the last part; a name must be left of them.
+        // Before the last part stand the words of the route, and before these a name.
         if let Some(name) = rest.strip_suffix("/blobs/uploads") {
             return Some(if last.is_empty() {
                 Self::Uploads { name }
@@ -77,7 +77,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The methods the route has; HEAD wherever there is GET.
+    /// The methods of the route. HEAD is allowed wherever GET is.
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
             Self::Root | Self::Base | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => {

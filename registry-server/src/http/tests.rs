@@ -1,5 +1,5 @@
-//! The interface without a socket: requests in, literal status, headers and bodies out, over a real store in a
-//! temporary folder.
+//! Tests of the HTTP interface without a socket: requests go in, and statuses, headers and bodies come out, with a real store
+//! in a temporary folder.
 
 mod blobs;
 mod foreign;
@@ -39,7 +39,7 @@ fn server_with(settings: Settings, change: impl FnOnce(&mut Options)) -> Server 
     Server { app, folder }
 }
 
-/// A second server on the same folder is what a restart or another replica is.
+/// A server on a given folder. A second one on the same folder stands for a restart or another replica.
 fn app_in(folder: &Path, settings: Settings, change: impl FnOnce(&mut Options)) -> App {
     let options = FilesystemOptions {
         sync: Sync::Never,
@@ -56,7 +56,7 @@ fn app_in(folder: &Path, settings: Settings, change: impl FnOnce(&mut Options)) 
     )
 }
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -83,7 +83,7 @@ impl Server {
         digest
     }
 
-    /// Pushes an image with one layer under a tag, and gives back its digest.
+    /// Pushes an image with one layer under a tag. Returns its digest.
     async fn push_image(&self, name: &str, tag: &str, content: &str) -> Digest {
         let manifest = self.image(name, content, "").await;
         let path = format!("/v2/{name}/manifests/{tag}");
@@ -93,7 +93,7 @@ impl Server {
         Digest::sha256(manifest.as_bytes())
     }
 
-    /// Pushes the blobs of an image and gives back its manifest, with more fields before its end.
+    /// Pushes the blobs of an image. Returns its manifest, with `more` fields at its end.
     async fn image(&self, name: &str, content: &str, more: &str) -> String {
         let config = self.push_blob(name, b"{}").await;
         let layer = self.push_blob(name, content.as_bytes()).await;
@@ -103,7 +103,7 @@ impl Server {
         )
     }
 
-    /// Every file of the store, by its path below the folder.
+    /// The files of the store and their sizes, by their path below the folder.
     fn files(&self) -> BTreeMap<String, u64> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.folder.path().to_owned()];
@@ -126,7 +126,7 @@ impl Server {
         found
     }
 
-    /// Lets every file have been written two hours ago.
+    /// Sets the modification time of every file to two hours ago.
     fn make_old(&self) {
         let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 3600);
         for path in self.files().keys() {
@@ -155,7 +155,7 @@ async fn send(app: &App, method: &str, path: &str, headers: Headers<'_>, body: i
         .method(method)
         .uri(path)
         .header("host", "registry.test");
-    // A real client of HTTP/1.1 sends it with every body.
+    // Real HTTP/1.1 clients send a length with every body.
     if !body.is_empty() {
         request = request.header("content-length", body.len());
     }
@@ -180,7 +180,7 @@ where
 }
 
 impl Answer {
-    /// Checks the status and some headers; `-` stands for a header that must not be there.
+    /// Checks the status and some headers. The value `-` stands for a header that must be absent.
     #[track_caller]
     fn is(self, status: u16, headers: Headers<'_>) -> Self {
         assert_eq!(
@@ -201,7 +201,7 @@ impl Answer {
         self
     }
 
-    /// Checks that it is an error of this code.
+    /// Checks that the response is an error with this code.
     #[track_caller]
     fn refuses(self, status: u16, code: &str) -> Self {
         let answer = self.is(status, &[("content-type", "application/json")]);

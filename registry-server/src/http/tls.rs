@@ -1,8 +1,8 @@
 //! TLS of the main address: rustls with the one crypto provider of the workspace.
 //!
-//! Guarantees: a handshake uses the files as they were at the last look, a few seconds ago at most; a new pair that
-//! cannot be used leaves the old one in place and is logged once; certificate and key always belong together.
-//! Must not: log what is in a key. The provider is installed by `main` before anything else.
+//! Guarantees: a handshake uses the files as they were at the last poll, a few seconds ago at most; a new pair that cannot be
+//! used is logged once, and the old pair stays in use; certificate and key always belong together.
+//! Must not: log the content of a key. `main` installs the crypto provider before anything else.
 //! Start at [`Tls::load`].
 
 use std::path::{Path, PathBuf};
@@ -21,50 +21,50 @@ use tokio_rustls::TlsAcceptor;
 use crate::fault::Fault;
 use crate::files::{Version, pem};
 
-/// How often the files are looked at. A mounted Secret takes a minute to arrive; this adds nothing to speak of.
+/// How often the files are checked for a change. A changed Secret takes about a minute to reach the volume anyway.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 static MODERN: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 static NEWEST: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// Why TLS cannot be set up. Once it runs, trouble with a file keeps what was good before.
+/// Errors of setting TLS up. A running server only logs them and keeps the last good files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read, or has the wrong content.
     #[error("`{key}`, `{}`, cannot be read", path.display())]
     Read {
-        /// The configuration's key that names it.
+        /// The configuration key that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Certificate and key are no pair, or of a kind that cannot be used.
+    /// Certificate and key do not belong together, or are of a kind that cannot be used.
     #[error("`http.tls.key`, `{}`, does not fit `http.tls.certificate`, `{}`", key.display(), certificate.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::Error,
     },
-    /// The authorities of client certificates cannot be used.
+    /// The CAs of client certificates cannot be used.
     #[error("`http.tls.clientcas` cannot be used: {problem}")]
     ClientCas {
-        /// What rustls says.
+        /// The problem that rustls reports.
         problem: String,
     },
-    /// The provider knows none of the versions, which it does.
+    /// The crypto provider has none of the TLS versions. This is not expected to happen.
     #[error("TLS cannot be set up; please report this")]
     Bug(#[source] rustls::Error),
 }
 
 impl Error {
-    /// The configuration's key whose value is to blame.
+    /// The configuration key with the wrong value.
     pub fn key(&self) -> &'static str {
         match self {
             Self::Read { key, .. } => key,
@@ -83,14 +83,14 @@ impl Error {
     }
 }
 
-/// The files and what was made of them. Cheap to clone; clones share everything.
+/// The files and the current configuration of rustls. Cheap to clone: clones share everything.
 #[derive(Clone)]
 pub struct Tls(Arc<Inner>);
 
 struct Inner {
     files: Files,
     current: ArcSwap<ServerConfig>,
-    /// A reload was asked for.
+    /// Notified when a reload is requested.
     reload: Notify,
 }
 
@@ -104,10 +104,10 @@ struct Files {
 }
 
 impl Tls {
-    /// Reads the files of `http.tls`; nothing when TLS is not asked for. `http2` offers HTTP/2 in the handshake.
+    /// Reads the files of `http.tls`. Returns `None` when TLS is not configured. With `http2` the handshake offers HTTP/2.
     ///
     /// # Errors
-    /// A file is missing or is not what it should be, or the key does not fit the certificate.
+    /// A file is missing or has the wrong content, or the key does not belong to the certificate.
     pub fn load(settings: &Settings, http2: bool) -> Result<Option<Self>, Error> {
         let (Some(certificate), Some(key)) = (&settings.certificate, &settings.key) else {
             return Ok(None);
@@ -134,20 +134,20 @@ impl Tls {
         }))))
     }
 
-    /// For one handshake: with the files as they were last seen.
+    /// The acceptor for the next handshake.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.0.current.load_full())
     }
 
-    /// Has the files read again now, changed or not.
+    /// Requests a reload of the files now, changed or not.
     pub fn reload(&self) {
         self.0.reload.notify_one();
     }
 
-    /// Looks at the files for ever and takes what is new and good. Dropping it stops the looking, no more.
+    /// Polls the files for ever and uses new ones that are good. Dropping the future stops only the polling.
     pub async fn watch_files(self) -> std::convert::Infallible {
-        // Nothing is remembered of the files that `load` read: a change since then shows as a first look.
-        let mut seen: Option<Vec<Option<Version>>> = None;
+        // The versions that `load` read are not known here, so the first poll reads the files once more.
+        let mut last: Option<Vec<Option<Version>>> = None;
         let mut error_logged = false;
         let mut tick = tokio::time::interval(POLL_INTERVAL);
         loop {
@@ -156,11 +156,11 @@ impl Tls {
                 () = self.0.reload.notified() => true,
             };
             let inner = Arc::clone(&self.0);
-            // Off the async threads: the files may lie on a network.
+            // On a blocking thread, because the files may be on a network.
             let now = tokio::task::spawn_blocking(move || inner.files.versions_on_disk())
                 .await
                 .unwrap_or_default();
-            if seen.as_ref() == Some(&now) && !forced {
+            if last.as_ref() == Some(&now) && !forced {
                 continue;
             }
             let inner = Arc::clone(&self.0);
@@ -171,13 +171,13 @@ impl Tls {
                     self.0.current.store(config);
                     if forced {
                         tracing::info!(%certificate, "certificate read again");
-                    } else if seen.is_some() {
+                    } else if last.is_some() {
                         tracing::info!(%certificate, "certificate changed: the new one is served");
                     }
-                    seen = Some(now);
+                    last = Some(now);
                     error_logged = false;
                 }
-                // Certificate and key arrive one after the other, so this may be half of a good pair.
+                // Certificate and key may arrive one after the other, so this can be one half of a good pair.
                 Ok(Err(error)) => {
                     if !error_logged || forced {
                         let error = crate::fault::chain(&error);
@@ -187,9 +187,9 @@ impl Tls {
                         );
                     }
                     error_logged = true;
-                    // Forgotten, so that it is read again at the next look: a clock too coarse to tell two
-                    // writes apart must not leave the old pair until the next rotation.
-                    seen = Some(Vec::new());
+                    // Forces a reload at the next poll. Otherwise, a clock too coarse to distinguish two writes would leave the
+                    // old pair in use until the next rotation.
+                    last = Some(Vec::new());
                 }
                 Err(_) => {}
             }
@@ -246,7 +246,7 @@ impl Files {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        // Checks that the key is the certificate's.
+        // This checks that the key belongs to the certificate.
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|source| Error::Pair {

@@ -1,7 +1,7 @@
-//! The `_state` token: what an upload's URL remembers, signed.
+//! The `_state` parameter of an upload's URL: a signed token with the state of the upload.
 //!
-//! Its form is distribution's, so that servers of both kinds with one secret continue each other's uploads:
-//! padded URL-safe base64 of an HMAC-SHA-256 over a JSON document, followed by that document.
+//! Its form is distribution's, so that servers of both kinds with one secret continue each other's uploads: an HMAC-SHA-256
+//! over a JSON document, followed by that document, in padded URL-safe base64.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::registry::{Resume, Session};
 
 const MAC_LENGTH: usize = 32;
 
-/// What tokens are signed with (`http.secret`). Prints nothing of itself.
+/// The secrets that sign tokens (`http.secret`). `Debug` prints nothing of them.
 #[derive(Clone)]
 pub struct Secrets {
     current: Vec<u8>,
@@ -24,8 +24,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Signs with `current` and accepts what was signed with any of `previous` too, so that uploads outlive a
-    /// change of the secret. An empty previous secret is none: anybody can sign with it.
+    /// Signs with `current`, and also accepts tokens that were signed with one of `previous`, so that uploads survive a change
+    /// of the secret. Empty previous secrets are ignored, because anybody could sign with them.
     pub fn new(current: impl Into<Vec<u8>>, previous: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self {
             current: current.into(),
@@ -40,24 +40,24 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct UploadState {
     name: String,
     #[serde(rename = "UUID")]
     id: String,
-    /// How many bytes the upload had when the token was made.
+    /// The size of the upload in bytes when the token was made.
     pub(super) offset: u64,
-    /// When the upload began, RFC 3339. Carried along; tokens do not expire.
+    /// The start of the upload, as RFC 3339. It is only passed on: tokens do not expire.
     pub(super) started_at: String,
-    /// What the registry wants back; a server of distribution does not look at it.
+    /// The registry's own data for resuming. Distribution ignores it.
     #[serde(rename = "Berth", default, skip_serializing_if = "Option::is_none")]
     resume: Option<Resume>,
 }
 
 impl UploadState {
-    /// What the URL of an upload will remember.
+    /// The state of an upload.
     pub(super) fn new(
         name: &RepositoryName,
         id: &UploadId,
@@ -74,7 +74,7 @@ impl UploadState {
         }
     }
 
-    /// The session it is of, which has this id.
+    /// The session of the upload. `id` is the upload's.
     pub(super) fn session<'a>(&'a self, id: &'a UploadId) -> Session<'a> {
         Session {
             id,
@@ -82,7 +82,7 @@ impl UploadState {
         }
     }
 
-    /// The token.
+    /// Signs the state. Returns the token.
     pub(super) fn seal(&self, secrets: &Secrets) -> String {
         let document = serde_json::to_vec(self).expect("a struct of text and numbers is always JSON");
         let mut token = mac(&secrets.current, &document).finalize().into_bytes().to_vec();
@@ -90,8 +90,8 @@ impl UploadState {
         URL_SAFE.encode(token)
     }
 
-    /// Reads a token. Nothing comes back when it was not made by one of the secrets or for another upload; which
-    /// of these it was is nobody's business.
+    /// Verifies a token. Returns `None` when no secret has signed it or when it is of another upload. The client must not
+    /// learn which of the two it was.
     pub(super) fn open(token: &str, secrets: &Secrets, name: &RepositoryName, id: &UploadId) -> Option<Self> {
         let bytes = URL_SAFE.decode(token).ok()?;
         let (signature, document) = bytes.split_at_checked(MAC_LENGTH)?;

@@ -17,19 +17,19 @@ use super::upload_state::UploadState;
 use super::{Body, range};
 use crate::registry::{BlobDescriptor, Chunk, Error, Offset, Progress, Resume, Session};
 
-/// What a client that chooses its chunks itself is asked to send at least (`OCI-Chunk-Min-Length`, OCI distribution 1.1,
-/// "Pushing a blob in chunks"). Smaller ones are taken all the same; each is made safe against a crash by itself, which
-/// for a few bytes costs more than the bytes.
+/// The recommended minimum size of a chunk (`OCI-Chunk-Min-Length`, OCI distribution 1.1, "Pushing a blob in chunks").
+/// Smaller chunks are accepted as well. Each chunk is made durable by itself, which for a few bytes costs more than the
+/// bytes.
 const CHUNK_MIN: u64 = 64 * 1024;
 
-/// POST: begins an upload, mounts a blob, or takes one whole.
+/// POST: starts an upload, mounts a blob, or stores a whole blob.
 pub(super) async fn start<B: RequestBody>(
     context: &RequestContext<'_>,
     name: &RepositoryName,
     body: B,
 ) -> Result<Response<Body>, Problem> {
     if let Some(digest) = context.query.get("mount") {
-        // A mount that cannot be had begins an upload instead, whatever the reason: the client goes on with it.
+        // When a mount fails, for whatever reason, an upload starts instead, and the client continues with that.
         let from = context.query.get("from").map(RepositoryName::parse).transpose();
         if let (Ok(digest), Ok(from)) = (Digest::parse(digest), from)
             && let Some(held) = context.registry.mount_blob(name, &digest, from.as_ref()).await?
@@ -38,7 +38,7 @@ pub(super) async fn start<B: RequestBody>(
         }
     }
     let digest = match (context.query.get("mount"), context.query.get("digest")) {
-        // An empty one is none, to every registry.
+        // Every registry ignores an empty `digest`.
         (None, Some(digest)) if !digest.is_empty() => Some(Digest::parse(digest)?),
         (Some(_) | None, _) => None,
     };
@@ -60,7 +60,7 @@ pub(super) async fn start<B: RequestBody>(
         .finish_upload(name, &progress, chunk, &digest, chunks(body))
         .await;
     if held.is_err() {
-        // Nobody was told of this upload, so nobody can go on with it.
+        // The client does not know this upload and cannot continue it.
         if let Err(error) = context.registry.cancel_upload(name, &progress).await {
             tracing::debug!(%error, "a failed single POST left no upload to cancel");
         }
@@ -86,8 +86,8 @@ pub(super) async fn respond<B: RequestBody>(
                 .header(DOCKER_UPLOAD_UUID, &id)
                 .finish())
         }
-        // The token is not checked: this is how a client that lost track, or whose token is of a secret that is
-        // gone, finds out where to go on. It says nothing the path did not need to know.
+        // The token is not required: this is how a client without a valid token finds out where to continue, for example
+        // after the secret has changed. A client that knows the path may know the progress.
         _ => {
             let known = state(context, name, &id).ok();
             let session = known
@@ -119,7 +119,7 @@ async fn patch<B: RequestBody>(
             StatusCode::ACCEPTED,
             Some(state),
         )),
-        Err(error) => Err(with_way_on(context, name, id, &state, error)),
+        Err(error) => Err(with_continuation(context, name, id, &state, error)),
     }
 }
 
@@ -145,11 +145,11 @@ async fn put<B: RequestBody>(
         .await
     {
         Ok(held) => Ok(created(context, name, &held)),
-        Err(error) => Err(with_way_on(context, name, id, &state, error)),
+        Err(error) => Err(with_continuation(context, name, id, &state, error)),
     }
 }
 
-/// The token of the request, which must be ours and of this upload.
+/// The state in the request's token, which must be signed and of this upload.
 fn state(context: &RequestContext<'_>, name: &RepositoryName, id: &UploadId) -> Result<UploadState, Problem> {
     context
         .query
@@ -163,7 +163,7 @@ fn state(context: &RequestContext<'_>, name: &RepositoryName, id: &UploadId) -> 
         })
 }
 
-/// Where the body belongs: where `Content-Range` says, which is newer than the token; else where the token says.
+/// The place of the body in the upload. `Content-Range` takes precedence over the token, because it is newer.
 async fn chunk(
     context: &RequestContext<'_>,
     name: &RepositoryName,
@@ -171,7 +171,7 @@ async fn chunk(
     state: &UploadState,
 ) -> Result<Chunk, Problem> {
     let length = content_length(context.headers);
-    // An empty header says nothing.
+    // An empty header counts as absent.
     let Some(value) = context
         .headers
         .get(CONTENT_RANGE)
@@ -187,7 +187,7 @@ async fn chunk(
     let range = ChunkRange::parse(value).ok_or_else(malformed)?;
     match length {
         Some(length) if length != range.length => {
-            // A chunk out of order is 416, whatever else is wrong with it ("Pushing a blob in chunks").
+            // A chunk out of order is answered with 416, whatever else is wrong with it ("Pushing a blob in chunks").
             let progress = context.registry.upload_progress(name, state.session(id)).await?;
             if progress.size != range.start {
                 let error = Error::UploadOffset {
@@ -195,7 +195,7 @@ async fn chunk(
                     expected: range.start,
                     actual: progress.size,
                 };
-                return Err(with_way_on(context, name, id, state, error));
+                return Err(with_continuation(context, name, id, state, error));
             }
             Err(Problem::with(
                 Code::SizeInvalid,
@@ -213,8 +213,8 @@ async fn chunk(
     }
 }
 
-/// An error, and for those after which the upload goes on: where.
-fn with_way_on(
+/// The response to an error. It carries the location to continue at, if the upload can continue.
+fn with_continuation(
     context: &RequestContext<'_>,
     name: &RepositoryName,
     id: &UploadId,

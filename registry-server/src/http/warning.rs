@@ -1,19 +1,19 @@
-//! `Warning` headers (OCI distribution 1.1, "Warnings"): what a client shows to a person although all went well.
+//! `Warning` headers (OCI distribution 1.1, "Warnings"). Clients show them to people after a push that succeeded.
 
 use crate::registry::{MissingReference, Notice};
 
-/// How many bytes all warnings of one answer may have together (OCI distribution 1.1, "Warnings").
+/// The most bytes of all warnings of a response together (OCI distribution 1.1, "Warnings").
 const TOTAL_MAX: usize = 4096;
 
-/// Kept for the word that there are more.
+/// The bytes that are kept free for the warning that there are more.
 const LAST_MAX: usize = 64;
 
-/// The values of the headers, most telling first. They are cut off with a count where they would become too long.
+/// The values of the headers, the most important first. When they would become too long, the last one counts the rest.
 pub(super) fn of(notices: &[Notice]) -> Vec<String> {
     let mut values = Vec::new();
     let mut total = 0;
     for (index, notice) in notices.iter().enumerate() {
-        let value = quoted(&said(notice));
+        let value = quoted(&text_of(notice));
         if total + value.len() > TOTAL_MAX - LAST_MAX {
             values.push(quoted(&format!(
                 "and {} more of this kind",
@@ -27,7 +27,7 @@ pub(super) fn of(notices: &[Notice]) -> Vec<String> {
     values
 }
 
-fn said(notice: &Notice) -> String {
+fn text_of(notice: &Notice) -> String {
     match notice {
         Notice::Missing(MissingReference::Blob(digest)) => {
             format!("blob {digest} is not in this repository")
@@ -41,7 +41,7 @@ fn said(notice: &Notice) -> String {
     }
 }
 
-/// `299 - "<text>"`; the texts above hold nothing that would need an escape.
+/// `299 - "<text>"`. No text above has a character that needs an escape.
 fn quoted(text: &str) -> String {
     format!("299 - \"{text}\"")
 }

@@ -3,12 +3,12 @@ use std::pin::pin;
 
 use super::*;
 
-/// Lines of the cheapest cost: what is tested is not bcrypt.
+/// A line of the lowest cost, because bcrypt itself is not tested here.
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())
 }
 
-/// Users of a file whose passwords are checked one at a time.
+/// Opens a file whose passwords are checked one at a time.
 fn open(path: &Path) -> Htpasswd {
     let metrics = LoginMetrics::default();
     let queue = LoginQueue::with(1, 256, Duration::from_secs(600), metrics.clone());
@@ -48,7 +48,7 @@ async fn a_login_that_waited_is_checked_against_the_users_of_the_day() {
         fingerprint: users.shared.cache.fingerprint("", b"", ""),
         verified_before: false,
     };
-    let turn = users.shared.queue.admit(other).await.unwrap();
+    let permit = users.shared.queue.admit(other).await.unwrap();
     let (mut removed, mut changed) = (
         pin!(check(&users, "ann", "pw")),
         pin!(check(&users, "ben", "new")),
@@ -57,7 +57,7 @@ async fn a_login_that_waited_is_checked_against_the_users_of_the_day() {
     assert!(futures_util::poll!(changed.as_mut()).is_pending());
     std::fs::write(&path, line("ben", "new")).unwrap();
     users.reload().await;
-    drop(turn);
+    drop(permit);
     let (removed, changed) = tokio::join!(removed, changed);
     assert_eq!(removed, Err(users.challenge()));
     assert_eq!(changed.ok(), name("ben"));
@@ -112,14 +112,14 @@ async fn credentials_that_are_no_longer_believed_are_checked_ahead_of_a_storm() 
         .shared
         .fingerprint(&credentials("ann", "pw"), stored.hash("ann"));
     users.shared.cache.expire(fingerprint);
-    // More than may wait, and all of them before.
+    // These are more logins than the queue holds, and all of them arrive first.
     let storm: Vec<_> = (0..400).map(|n| check(&users, "ann", &n.to_string())).collect();
     let (storm, ann) = tokio::join!(futures_util::future::join_all(storm), check(&users, "ann", "pw"));
     assert_eq!(ann.ok(), name("ann"));
     assert!(storm.iter().all(Result::is_err));
 }
 
-/// The fault that was: a hash of cost 31 takes days, was made once at the start, and with each try of anybody.
+/// A hash of cost 31 takes days. An earlier version made one at the start, and one at each login of an unknown user.
 #[tokio::test]
 async fn a_line_that_costs_too_much_locks_its_user_out_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();

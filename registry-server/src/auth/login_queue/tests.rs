@@ -152,7 +152,7 @@ fn in_a_full_queue_the_address_with_most_logins_makes_room() {
 }
 
 #[test]
-fn an_address_with_one_login_is_not_called_overloading() {
+fn an_address_with_one_login_is_not_blamed_for_the_overload() {
     let queue = queue(2);
     let _permit = occupied(&queue);
     let mut places = [1, 2, 3].map(|host| queue.enter(login(host, 7)));

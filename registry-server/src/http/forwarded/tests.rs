@@ -1,4 +1,4 @@
-//! Whom a request comes from, for every list of hops, and what is believed of whom.
+//! The client of a request for every list of hops, and the headers that are trusted from each peer.
 
 use http::HeaderValue;
 use proptest::prelude::*;
@@ -98,7 +98,7 @@ fn with_a_list_of_proxies_the_last_hop_that_is_none_is_the_client() {
         &[("x-forwarded-for", "203.0.113.66, 192.0.2.1, 10.0.0.9")],
         Some("192.0.2.1"),
     );
-    // Lines of one header are one list.
+    // Several lines of one header are one list.
     comes_from(
         inner,
         &[

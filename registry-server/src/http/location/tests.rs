@@ -1,11 +1,10 @@
-//! Which URL a client is sent to, for every way a request can come in.
+//! The URL that a client is sent to, for every kind of proxy that a request can come through.
 
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
-
-use super::*;
 use registry_config::cidr::Cidr;
 
+use super::*;
 use crate::http::Secrets;
 
 struct Case {
@@ -222,7 +221,7 @@ proptest! {
         match host {
             Some(host) => {
                 prop_assert!(host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)));
-                // A second parser has the same idea of where the host ends.
+                // Another parser finds the end of the host in the same place.
                 let uri: Uri = location.parse().unwrap();
                 prop_assert_eq!(uri.authority().unwrap().as_str(), host);
                 prop_assert_eq!(uri.path(), tail);

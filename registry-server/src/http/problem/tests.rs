@@ -1,4 +1,4 @@
-//! The table of codes against the specification's and distribution's, and the error of every room.
+//! Tests of the table of codes against those of the specification and of distribution, and of the response to each error.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ const SPECIFICATION: [&str; 14] = [
     "TOOMANYREQUESTS",
 ];
 
-/// What distribution 3.1 answers (`registry/api/errcode/register.go`), sorted.
+/// The codes of distribution 3.1 (`registry/api/errcode/register.go`), sorted.
 const DISTRIBUTION: [(&str, u16, &str); 19] = [
     ("BLOB_UNKNOWN", 404, "blob unknown to registry"),
     ("BLOB_UPLOAD_INVALID", 404, "blob upload invalid"),
@@ -363,7 +363,7 @@ async fn every_error_of_the_registry_has_its_code_status_and_detail() {
     ];
     for (error, status, code, detail) in rows {
         let row = error.to_string();
-        // Waiting does not make room, nor a bucket.
+        // Waiting neither frees space on a disk nor creates a bucket.
         let waiting_helps = matches!(error.fault(), Fault::Transient { retry_after: Some(_) });
         let (got, body, response) = answered(error.into()).await;
         assert_eq!(

@@ -66,7 +66,7 @@ async fn a_part_of_a_blob_is_pulled_by_range() {
     }
 }
 
-/// The parts of a `multipart/byteranges` body, as a client reads them: their `Content-Range` and their bytes.
+/// Parses a `multipart/byteranges` body: the `Content-Range` and the bytes of each part.
 fn parts(answer: &Answer) -> Vec<(String, String)> {
     let content_type = answer.header("content-type");
     let boundary = content_type
@@ -254,7 +254,7 @@ async fn a_client_that_has_the_blob_is_told_so() {
             .await
             .is(200, &[]);
     }
-    // Not for a blob that is not there.
+    // A missing blob is 404 nevertheless.
     server
         .send(
             "GET",

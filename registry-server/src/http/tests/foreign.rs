@@ -1,4 +1,4 @@
-//! A store that other servers wrote to before, and that crashes of theirs went over.
+//! A store that other servers have written to, and that their crashes have damaged.
 
 use super::*;
 use crate::storage::layout::ObjectPath;
@@ -17,7 +17,7 @@ impl Server {
         self.folder.path().join(place.key().as_str())
     }
 
-    /// A manifest as another server left it, which ours need not take.
+    /// Stores a manifest as another server would. Our server need not accept it.
     fn left(&self, name: &str, tag: &str, document: &str) -> Digest {
         let digest = Digest::sha256(document.as_bytes());
         let (repository, tag) = (RepositoryName::parse(name).unwrap(), Tag::parse(tag).unwrap());
@@ -61,7 +61,7 @@ async fn manifests_that_are_no_longer_taken_are_served_as_they_are_stored() {
             format!(r#"{{"schemaVersion":1,"name":"a","tag":"old","fsLayers":[{{"blobSum":"{blob}"}}]}}"#),
             format!("{v1}+json"),
         ),
-        // No type of the config, no size, a key twice, and a subject all the same.
+        // The config has no type and no size, and one key occurs twice. It has a subject nevertheless.
         (
             format!(
                 r#"{{"schemaVersion":2,"config":{{"digest":"{blob}"}},"layers":[],"layers":[{{"digest":"{blob}","size":-7}}],"subject":{{"digest":"{subject}"}}}}"#
@@ -99,7 +99,7 @@ async fn manifests_that_are_no_longer_taken_are_served_as_they_are_stored() {
             .filter(|entry| entry["digest"] == digest.as_str())
             .count();
         assert_eq!(found, expected, "{document}: {referrers}");
-        // A list for a client that takes only what is no list: nothing in it breaks.
+        // A client that accepts only images asks for a document that may be a list. That must cause no error of the server.
         let image_only: Headers<'_> = &[("accept", "application/vnd.docker.distribution.manifest.v2+json")];
         let answer = server.send("GET", "/v2/a/manifests/old", image_only, "").await;
         assert!(answer.status < 500, "{document}: {answer:?}");
@@ -160,7 +160,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
             server.push_image("a", "v1", "content").await;
             server.get(&path).await.is(200, &[]);
         }
-        // What is deleted is gone, broken or not.
+        // A broken object can be deleted, too.
         for (place, path, _) in &places[1..] {
             server.write(place, content);
             server
@@ -176,7 +176,7 @@ async fn broken_links_make_things_unknown_until_they_are_pushed_again_and_can_be
     }
 }
 
-/// Nobody but a garbage collection of distribution reads a tag's history, and a push must not trip over it.
+/// Only distribution's garbage collection reads the history of a tag. A broken entry must not make a push fail.
 #[tokio::test]
 async fn a_broken_entry_of_a_tags_history_changes_nothing_and_is_healed() {
     let long = "x".repeat(5000);
@@ -206,7 +206,7 @@ async fn a_broken_entry_of_a_tags_history_changes_nothing_and_is_healed() {
         );
         for path in ["/v2/a/manifests/v1", &by_digest] {
             server.write(&entry, content);
-            // The entry is older than what the tag means; a younger one belongs to whoever is moving the tag.
+            // The entry must be older than the link of the tag: a younger one belongs to a request that is moving the tag.
             server.write(&current, &digest.to_string());
             server.send("DELETE", path, &[], "").await.is(202, &[]);
             let tags = server.get("/v2/a/tags/list").await.is(200, &[]).text();
@@ -235,7 +235,7 @@ async fn files_that_interrupted_writes_left_are_seen_nowhere() {
     for path in &paths {
         before.push(server.get(path).await.is(200, &[]).body);
     }
-    // In every folder there is: a temporary file of either server, and one of nobody's.
+    // Every folder gets a temporary file of each server, and an unknown file.
     let mut folders = vec![server.folder.path().to_owned()];
     while let Some(folder) = folders.pop() {
         let below = std::fs::read_dir(&folder)
@@ -322,7 +322,7 @@ async fn whatever_way_content_is_pushed_a_torn_payload_is_replaced() {
     }
 }
 
-/// A tag moves to another manifest, again and again, while the one it meant is deleted: it is never deleted with it.
+/// A tag is moved to another manifest while its first manifest is deleted, a hundred times. The tag is never deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tag_that_is_moved_while_its_manifest_is_deleted_stays() {
     let server = Arc::new(server());

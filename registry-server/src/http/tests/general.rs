@@ -1,4 +1,4 @@
-//! What holds for every route.
+//! Behaviour that is the same on every route.
 
 use std::sync::atomic::Ordering;
 
@@ -264,7 +264,7 @@ async fn a_request_of_http_1_1_has_one_host_that_can_be_one() {
     for host in ["a.example", "a.example:5000", "[::1]:5000", "", "10.0.0.1"] {
         ask(&[host], http1).await.is(200, &[]);
     }
-    // HTTP/1.0 has no such rule, HTTP/2 another header.
+    // HTTP/1.0 has no such rule, and HTTP/2 uses another header.
     ask(&[], http::Version::HTTP_10).await.is(200, &[]);
     ask(&[], http::Version::HTTP_2).await.is(200, &[]);
 }
@@ -306,7 +306,7 @@ async fn the_host_of_an_absolute_target_outweighs_the_header() {
     );
 }
 
-/// A server that asks for a password, with the headers that a registry's web page needs.
+/// A server with passwords, and with the headers that the web page of a registry needs.
 fn for_pages(folder: &std::path::Path, origins: &[&'static str]) -> App {
     let users = folder.join("htpasswd");
     std::fs::write(&users, format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap())).unwrap();
@@ -340,12 +340,12 @@ async fn a_browser_asks_before_a_request_of_a_page_and_needs_no_login_for_that()
             ("www-authenticate", "-"),
         ];
         send(&app, "OPTIONS", path, &asks, "").await.is(200, &allowed);
-        // The page can read why the real request is refused.
+        // The page can read the error of the request that follows the preflight.
         let answer = send(&app, "GET", path, &[origin], "")
             .await
             .is(401, &[("access-control-allow-origin", "https://ui.example")]);
         assert!(answer.header("www-authenticate").starts_with("Basic"));
-        // No preflight: the question is somebody else's.
+        // These are no preflights.
         send(&app, "OPTIONS", path, &[origin], "").await.is(401, &[]);
         send(&app, "DELETE", path, &asks, "").await.is(401, &[]);
     }

@@ -225,7 +225,7 @@ async fn an_empty_catalog_is_an_empty_list() {
     );
 }
 
-/// Pushes a manifest that refers to another one.
+/// Pushes a manifest with a subject.
 async fn push_referrer(server: &Server, name: &str, subject: &Digest, kind: &str) -> String {
     let more = format!(
         r#","artifactType":"{kind}","subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}},"annotations":{{"of":"{kind}"}}"#
@@ -353,7 +353,7 @@ async fn a_deleted_referrer_is_listed_no_more() {
             digests(&server.get(&format!("/v2/a/referrers/{subject}")).await),
             [""; 0]
         );
-        // A push that is under way relies on what is young: the garbage collection takes it later.
+        // A push that is running may rely on a young entry, so only the garbage collection removes that, later.
         let entered = server.files().keys().any(|path| path.contains("/subjects/"));
         assert_eq!(entered, !old);
     }
@@ -385,7 +385,7 @@ async fn what_another_server_pushed_or_deleted_on_the_same_folder_is_seen() {
     let subject = Digest::sha256(b"subject");
     let path = format!("/v2/a/referrers/{subject}");
     push_referrer(&server, "a", &subject, "app/sbom").await;
-    // Distribution writes the payload and the revision link, and nothing of our index.
+    // Distribution writes the payload and the revision link. It does not write our index of referrers.
     let manifest = format!(
         r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":9}}}}"#
     );
@@ -432,7 +432,7 @@ async fn a_read_only_registry_lists_referrers_without_writing_its_index() {
     push_referrer(&server, "a", &Digest::sha256(b"other"), "app/sbom").await;
     let path = format!("/v2/a/referrers/{subject}");
     let whole = server.get(&path).await.text();
-    // As on a volume that distribution wrote.
+    // This is the state of a volume that distribution has written.
     std::fs::remove_dir_all(server.folder.path().join("docker/registry/berth")).unwrap();
     let before = server.files();
     let settings = Settings {

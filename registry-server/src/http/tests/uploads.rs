@@ -1,4 +1,4 @@
-//! Upload sessions: one request, chunks, an end, and several pushers at once.
+//! Upload sessions: in one request, in chunks, their end, and several clients at the same time.
 
 mod continued;
 mod interrupted;

@@ -1,4 +1,4 @@
-//! What a deletion takes along and what it leaves.
+//! What a deletion removes, and what it keeps.
 
 use super::*;
 

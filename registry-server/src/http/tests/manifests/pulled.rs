@@ -1,4 +1,4 @@
-//! What clients get that take some types and not others, or ask for what is not there.
+//! Pulls of clients that accept some media types only, or that ask for a missing manifest.
 
 use super::*;
 
@@ -101,7 +101,8 @@ async fn a_stored_manifest_with_other_bytes_is_not_served() {
     let server = server();
     let digest = server.push_image("a", "v1", "content").await;
     std::fs::write(server.blob_path(&digest), "{}").unwrap();
-    // Not an error: whoever could heal it by pushing it again asks first whether it is there.
+    // The response is 404 and no server error: a client that could repair the manifest by a push checks first whether it
+    // exists.
     server
         .get("/v2/a/manifests/v1")
         .await

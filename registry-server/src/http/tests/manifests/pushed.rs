@@ -1,4 +1,4 @@
-//! What is taken of a manifest, and what is refused before anything is stored.
+//! Pushed manifests: the accepted ones, and the ones that are refused before anything is stored.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 async fn references_to_what_the_repository_does_not_have_are_refused_one_by_one() {
     let server = server();
     let manifest = server.image("a", "content", "").await;
-    // The same blobs in another repository do not help.
+    // The same blobs in another repository do not count.
     let answer = server.send("PUT", "/v2/b/manifests/v1", PUSH, manifest).await;
     let answer = answer.refuses(400, "MANIFEST_BLOB_UNKNOWN");
     let details: Vec<_> = answer.json()["errors"]
@@ -336,7 +336,7 @@ async fn a_docker_document_says_its_type_itself_or_it_would_be_served_as_another
             .await
             .refuses(400, "MANIFEST_INVALID");
     }
-    // OCI leaves it to the document, and such a one is served as what it was pushed as.
+    // In OCI the `mediaType` field is optional. Such a manifest is served with the type that it was pushed with.
     server
         .send("PUT", "/v2/a/manifests/v1", PUSH, silent)
         .await

@@ -1,8 +1,8 @@
-//! Manifests that two readers could read in two ways, in shapes that other registries take, and of sizes that are not true.
+//! Manifests that two programs could read differently, in forms that other registries accept, and with wrong sizes.
 
 use super::*;
 
-/// A descriptor of something that is there.
+/// A descriptor of existing content.
 fn described(digest: &Digest, size: usize) -> String {
     format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":{size}}}"#)
 }
@@ -22,7 +22,7 @@ async fn nothing_may_lie_elsewhere_unless_a_list_says_so_whatever_it_is() {
         &format!("\"subject\":{},\"layers\":", described(&child, 1)),
     );
     for (kind, document) in [
-        // The config, then the layer, of an image; the child of an index; a subject.
+        // `urls` in the config and in the layer of an image, in the child of an index, and in a subject.
         (OCI_MANIFEST, image.replacen("\"digest\"", urls, 1)),
         (
             OCI_MANIFEST,
@@ -67,7 +67,7 @@ async fn a_key_that_only_some_readers_take_for_a_field_is_refused_at_every_level
     };
     push(OCI_INDEX, index.clone()).await.is(201, &[]);
     for (from, to) in [
-        // In place of the field, and beside it.
+        // Instead of the field, and in addition to it.
         ("\"layers\":", "\"Layers\":"),
         ("\"layers\":", "\"Layers\":[],\"layers\":"),
         ("\"layers\":", "\"layer\u{17f}\":[],\"layers\":"),
@@ -102,7 +102,7 @@ async fn a_key_that_only_some_readers_take_for_a_field_is_refused_at_every_level
         assert_ne!(document, index, "{from}");
         push(OCI_INDEX, document).await.refuses(400, "MANIFEST_INVALID");
     }
-    // What nobody takes for a field may be spelt in any way, and annotations tell case.
+    // Names that no program takes for a field are allowed in any case. Annotations are case-sensitive.
     let free = index.replace("\"a\":", "\"A\":\"c\",\"Layers\":\"d\",\"a\":");
     let free = free.replacen('{', r#"{"x":1,"X":2,"x":3,"#, 1);
     push(OCI_INDEX, free).await.is(201, &[]);
@@ -167,7 +167,7 @@ async fn every_shape_that_distribution_takes_is_taken_and_served_as_what_it_was_
         let served = server.get("/v2/a/manifests/v1").await;
         assert_eq!(served.is(200, &[("content-type", kind)]).text(), document);
     }
-    // These would be served as an image, or speak of content that no client could tell.
+    // These would be served as an image, or describe content that no client could identify.
     for (kind, document) in [
         (OCI_INDEX, r#"{"schemaVersion":2}"#.to_owned()),
         (OCI_INDEX, r#"{"schemaVersion":2,"manifests":null}"#.to_owned()),
@@ -223,14 +223,14 @@ async fn a_cache_of_a_build_may_list_blobs_as_long_as_each_is_there() {
         .send("PUT", "/v2/a/manifests/cache", push, cache(&config, &missing))
         .await
         .refuses(400, "MANIFEST_BLOB_UNKNOWN");
-    // Another repository's blobs do not help.
+    // The blobs of another repository do not count.
     server
         .send("PUT", "/v2/b/manifests/cache", push, document)
         .await
         .refuses(400, "MANIFEST_BLOB_UNKNOWN");
 }
 
-/// More than any answer should say.
+/// The limit for the size of an error response.
 const FEW_KIB: usize = 6 * 1024;
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn an_answer_repeats_no_more_of_a_manifest_than_a_person_reads() {
     assert!(answer.body.len() < FEW_KIB, "{} bytes", answer.body.len());
     let errors = answer.json()["errors"].as_array().unwrap().clone();
     assert_eq!(errors.len(), 21);
-    // The layer that is there stands last and was not looked for.
+    // The existing layer is the last one and was not looked for.
     assert_eq!(
         errors.last().unwrap()["detail"],
         "and 24981 more, as far as they were looked for"
@@ -330,7 +330,7 @@ async fn a_blob_that_was_cut_off_is_asked_for_again_by_the_push_that_names_it() 
             .await;
         let answer = answer.refuses(400, "MANIFEST_BLOB_UNKNOWN");
         assert_eq!(answer.json()["errors"][0]["detail"], digest.to_string());
-        // What docker, containerd and the others ask before they send a blob.
+        // The requests by which docker, containerd and others check a blob before they send it.
         let path = format!("/v2/a/blobs/{digest}");
         server.send("HEAD", &path, &[], "").await.is(404, &[]);
         let mount = format!("/v2/b/blobs/uploads/?mount={digest}&from=a");

@@ -1,4 +1,4 @@
-//! Saved hash states: an upload goes on with another replica, and whatever a state says, wrong bytes are never a blob.
+//! Saved hash states: another replica can continue an upload, and no wrong hash state turns wrong bytes into a blob.
 
 use super::*;
 
@@ -57,7 +57,7 @@ async fn missing_broken_and_lying_hash_states_do_no_harm() {
         match damage {
             "missing" => std::fs::remove_file(&path).unwrap(),
             "broken" => std::fs::write(&path, "torn").unwrap(),
-            // The state of other bytes under this name: its length gives it away.
+            // The hash state of other bytes. It is detected by its length.
             "lying" => {
                 let mut other = registry_oci::Hasher::new();
                 other.update(b"other");
@@ -83,7 +83,7 @@ async fn a_state_that_another_server_saved_of_its_own_bytes_alone_does_no_harm()
         .send("PATCH", &location, &[], content[..500_000].to_vec())
         .await
         .location();
-    // What distribution leaves when it finds no state at 500000: the hash of what it got, under that length.
+    // Distribution finds no hash state at 500000. It then stores the hash of the bytes that it received under that length.
     let data = server
         .files()
         .into_keys()

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A body that sends some bytes and then breaks off, as the one of a client that went away does.
+/// A body that sends some bytes and then breaks off, as when a client disconnects.
 struct Broken {
     bytes: Option<Bytes>,
 }
@@ -79,7 +79,7 @@ async fn a_body_shorter_than_announced_is_refused_and_kept() {
     server.get(&location).await.is(204, &[("range", "0-3")]);
 }
 
-/// A client's end of a body that goes on for as long as the client likes.
+/// The sending end of a body.
 type Client = mpsc::UnboundedSender<Bytes>;
 
 fn sending(
@@ -97,12 +97,12 @@ fn sending(
     (client, request.body(StreamBody::new(Box::pin(frames))).unwrap())
 }
 
-/// A server that waits for its clients for so long.
+/// A server with this idle timeout for bodies.
 fn patient(timeout: Duration) -> Server {
     server_with(Settings::default(), |options| options.body_timeout = timeout)
 }
 
-/// Waits until an upload holds so many bytes.
+/// Waits until the `Range` of an upload is this one.
 async fn holds(server: &Server, location: &str, range: &str) {
     while server.get(location).await.header("range") != range {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -167,7 +167,7 @@ async fn a_client_that_comes_again_takes_its_upload_over_from_the_request_that_h
     let fresh = server.get(&location).await.location();
     let answer = server.send("PATCH", &fresh, &[], "567").await;
     let location = answer.is(202, &[("range", "0-7")]).location();
-    // The one before is told where the upload stands, in the words of a chunk out of order.
+    // The earlier request gets the response to a chunk out of order, with the progress of the upload.
     let old = hanging.await.unwrap().refuses(416, "RANGE_INVALID");
     assert_eq!(old.header("range"), "0-4");
     assert!(old.header("location").contains("/v2/a/blobs/uploads/"), "{old:?}");

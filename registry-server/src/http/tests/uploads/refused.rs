@@ -1,4 +1,4 @@
-//! What a client can get wrong, and that an upload goes on afterwards.
+//! Mistakes of clients in uploads, after which the upload can continue.
 
 use super::*;
 
@@ -64,14 +64,14 @@ async fn a_stale_location_is_refused_and_the_status_tells_where_to_go_on() {
         .await
         .refuses(416, "RANGE_INVALID");
     refused.is(416, &[("range", "0-4")]);
-    // The status answers to the old location, and hands out a new one.
+    // A GET of the old location returns the progress and a new location.
     let fresh = server.get(&first).await.is(204, &[("range", "0-4")]).location();
     assert_ne!(fresh, first);
     server
         .send("PATCH", &fresh, &[], "56789")
         .await
         .is(202, &[("range", "0-9")]);
-    // A client that says where its bytes belong may keep its old location.
+    // A client that sends `Content-Range` can keep its old location.
     let headers = [("content-range", "10-10")];
     server
         .send("PATCH", &first, &headers, "x")
@@ -173,7 +173,7 @@ async fn unknown_uploads_are_unknown() {
     let server = server();
     for id in ["01234567-89ab-7cde-8f01-23456789abcd", "no", "..", "a%2fb"] {
         let answer = server.get(&format!("/v2/a/blobs/uploads/{id}")).await;
-        // An encoded slash makes it another path.
+        // A decoded slash makes this the path of another route.
         if id.contains("%2f") {
             answer.is(404, &[]);
         } else {
@@ -235,7 +235,7 @@ async fn a_chunk_out_of_order_is_told_so_also_when_its_length_is_wrong() {
         .await
         .is(202, &[])
         .location();
-    // The place is compared with what is there, not with what an old location says.
+    // The range is compared with the stored bytes, not with the state in an old location.
     for location in [&first, &begun] {
         for wrong in ["6-9", "0-9", "4-4"] {
             let headers = [("content-range", wrong)];
