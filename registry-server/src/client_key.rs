@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address that a client's limits are counted by. An IPv6 network of 64 bits counts as one client, because providers
-/// give each customer a whole one.
+/// The address that a client's limits are counted by. An IPv6 network of 64 bits counts as one client, because
+/// providers give each customer a whole one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ClientKey {
     V4([u8; 4]),

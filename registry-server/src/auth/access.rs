@@ -1,4 +1,4 @@
-//! What a request wants to do, and how the answer to that looks.
+//! The accesses that a request needs, and the two results of deciding about them: an identity or a refusal.
 
 use std::time::Duration;
 

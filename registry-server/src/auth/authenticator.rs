@@ -64,8 +64,8 @@ impl Authenticator {
         }
     }
 
-    /// Reloads the users now. When it returns, a user who is no longer in the file cannot log in. A file that cannot be used
-    /// is logged and changes nothing.
+    /// Reloads the users now. When it returns, a user who is no longer in the file cannot log in. A file that cannot be
+    /// used is logged and changes nothing.
     pub async fn reload(&self) {
         match &*self.0 {
             AuthMethod::Open | AuthMethod::Silly { .. } => {}
@@ -73,9 +73,9 @@ impl Authenticator {
         }
     }
 
-    /// Decides whether the client that sent `headers` may have every one of `access`. `client` is the address by which the
-    /// capacity for checking logins is shared; it must be one that the client cannot choose. It is `None` on a unix socket.
-    /// Dropping the future half-way is safe.
+    /// Decides whether the client that sent `headers` may have every one of `access`. `client` is the address by which
+    /// the capacity for checking logins is shared; it must be one that the client cannot choose. It is `None` on a unix
+    /// socket. Dropping the future half-way is safe.
     ///
     /// # Errors
     /// A [`Refusal`] when the client may not have the access, or when that cannot be decided now. The challenges are

@@ -1,8 +1,8 @@
 //! A cache of credentials that were right, so that a pull of ten layers costs one bcrypt and not twenty.
 //!
 //! An entry is a keyed hash of the user, the password and the stored hash, with a key of this process. So leaked memory
-//! reveals no password, and a changed line of the file makes another entry. The entry of a removed user is never looked up
-//! again.
+//! reveals no password, and a changed line of the file makes another entry. The entry of a removed user is never looked
+//! up again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

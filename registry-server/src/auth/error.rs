@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Read { .. } | Self::Create { .. } | Self::NoUsers { .. } => Fault::Caller,

@@ -1,9 +1,9 @@
 //! Logins against a file of bcrypt hashes, as Apache's `htpasswd -B` writes it.
 //!
-//! Guarantees: the file is reloaded when it changes, also when it is a link into a mounted Secret, and no request waits for
-//! that; a login is accepted only if its user has that password at the moment of acceptance, however long the check took; a
-//! file that cannot be used is logged once, and the last good users stay. Only bcrypt is accepted: an administrator does
-//! not expect a registry to be weaker than that.
+//! Guarantees: the file is reloaded when it changes, also when it is a link into a mounted Secret, and no request waits
+//! for that; a login is accepted only if its user has that password at the moment of acceptance, however long the check
+//! took; a file that cannot be used is logged once, and the last good users stay. Only bcrypt is accepted: an
+//! administrator does not expect a registry to be weaker than that.
 //! Must not: know a request. Start at [`Htpasswd::open`] and [`Htpasswd::check`].
 
 use std::hash::BuildHasher;
@@ -71,9 +71,9 @@ enum Checked {
 }
 
 impl Htpasswd {
-    /// Reads the users. A missing file is created with a user `docker`, whose random password is logged: distribution does
-    /// that, and its documentation tells people to look for it. Reads files and may hash a password, so it must not run on
-    /// an async thread.
+    /// Reads the users. A missing file is created with a user `docker`, whose random password is logged: distribution
+    /// does that, and its documentation tells people to look for it. Reads files and may hash a password, so it must
+    /// not run on an async thread.
     ///
     /// # Errors
     /// The file cannot be read or created, or has lines but no line that can be accepted.

@@ -1,15 +1,16 @@
 //! The queue of logins that wait for a core to run bcrypt on.
 //!
-//! Guarantees: addresses are served in rotation, so that during a flood of logins from one address, a login from another
-//! one waits for at most one check of each waiting address; the number of waiting logins is bounded, and when the queue is
-//! full, a login of the address with the most logins is turned away; no login waits longer than the timeout; a login that
-//! is dropped gives up its place or its permit at once.
+//! Guarantees: addresses are served in rotation, so that during a flood of logins from one address, a login from
+//! another one waits for at most one check of each waiting address; the number of waiting logins is bounded, and when
+//! the queue is full, a login of the address with the most logins is turned away; no login waits longer than the
+//! timeout; a login that is dropped gives up its place or its permit at once.
 //! Must not: read a body, or know whether a password is right.
 //!
-//! Behind a proxy that is not trusted, all clients have one address. Within an address, users are served in rotation: users
-//! who were not served yet come first, and of these the newest. The client of a new login still waits for its response,
-//! while the client of an old login in a flood may have left. The same order holds for the logins of one user. Credentials
-//! that were right before come first of all, because only a client that knows the password can send them. docs/adr/0022.
+//! Behind a proxy that is not trusted, all clients have one address. Within an address, users are served in rotation:
+//! users who were not served yet come first, and of these the newest. The client of a new login still waits for its
+//! response, while the client of an old login in a flood may have left. The same order holds for the logins of one
+//! user. Credentials that were right before come first of all, because only a client that knows the password can send
+//! them. docs/adr/0022.
 //!
 //! Start at [`LoginQueue::admit`].
 
@@ -291,8 +292,8 @@ impl QueueState {
             .map(|(index, _)| index)
     }
 
-    /// The index of the login that leaves a full queue: of the address with the most logins, and of its user with the most
-    /// logins, the oldest one.
+    /// The index of the login that leaves a full queue: of the address with the most logins, and of its user with the
+    /// most logins, the oldest one.
     fn login_to_evict(&self) -> Option<usize> {
         let weight = |waiting: &Waiting| {
             let Login {

@@ -1,8 +1,8 @@
 //! Checking one password, at a cost that does not reveal which users exist.
 //!
-//! Every refused login costs as many bcrypt rounds as the most expensive hash of the file, whatever the cost of the user's
-//! own hash, and whether there is such a user or not: docs/adr/0021. An accepted login costs its own hash alone, because the
-//! response reveals that user already.
+//! Every refused login costs as many bcrypt rounds as the most expensive hash of the file, whatever the cost of the
+//! user's own hash, and whether there is such a user or not: docs/adr/0021. An accepted login costs its own hash alone,
+//! because the response reveals that user already.
 
 use registry_config::htpasswd::BcryptHash;
 
@@ -18,8 +18,8 @@ pub(super) struct Verdict {
     pub(super) rounds: u64,
 }
 
-/// Checks a password against the hash of a known user, or does the same work without a user. `max_cost` is the cost of the
-/// most expensive hash of the file. Takes up to seconds, so it must not run on an async thread.
+/// Checks a password against the hash of a known user, or does the same work without a user. `max_cost` is the cost of
+/// the most expensive hash of the file. Takes up to seconds, so it must not run on an async thread.
 pub(super) fn check(stored: Option<&BcryptHash>, password: &[u8], max_cost: u32) -> Verdict {
     let mut rounds = 0;
     let missing = match stored {

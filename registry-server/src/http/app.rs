@@ -74,15 +74,15 @@ impl App {
         Handler::of(&Route::parse(path))
     }
 
-    /// The address of the client: the one that a trusted proxy names, else the peer's. `None` on a unix socket without a
-    /// proxy.
+    /// The address of the client: the one that a trusted proxy names, else the peer's. `None` on a unix socket without
+    /// a proxy.
     pub fn client_address(&self, headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
         client_address(&self.inner.options.trusted_proxies, headers, peer)
     }
 
     /// Answers one request. The body is read only as far as the response needs it. Dropping the future leaves nothing
-    /// half-written, and keeps the bytes of an upload that arrived. The response to an authenticated request carries the
-    /// [`Identity`] as an extension, for the access log.
+    /// half-written, and keeps the bytes of an upload that arrived. The response to an authenticated request carries
+    /// the [`Identity`] as an extension, for the access log.
     pub async fn respond<B: RequestBody>(&self, request: Request<B>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let (is_head, version) = (parts.method == Method::HEAD, parts.version);
@@ -114,8 +114,8 @@ impl App {
         }
     }
 
-    /// Adds the configured headers to a response to a request from `origin`. For responses that [`App::respond`] did not
-    /// make.
+    /// Adds the configured headers to a response to a request from `origin`. For responses that [`App::respond`] did
+    /// not make.
     pub fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         self.inner.headers.add(origin, headers);
     }
@@ -242,8 +242,8 @@ async fn dispatch<B: RequestBody>(
     }
 }
 
-/// The response to OPTIONS, and to a method that the route or a read-only registry does not have. `None` when the handler
-/// has to respond.
+/// The response to OPTIONS, and to a method that the route or a read-only registry does not have. `None` when the
+/// handler has to respond.
 fn response_by_method(
     options: &Options,
     route: &Route<'_>,
@@ -263,7 +263,8 @@ fn response_by_method(
     None
 }
 
-/// Splits a path into the part before `/v2/` and the rest. `None` when the path does not begin with the configured prefix.
+/// Splits a path into the part before `/v2/` and the rest. `None` when the path does not begin with the configured
+/// prefix.
 fn split_prefix<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
     let prefix = prefix.trim_end_matches('/');
     let rest = path.strip_prefix(prefix)?;

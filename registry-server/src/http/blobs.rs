@@ -200,8 +200,8 @@ fn describe(reply: Reply, digest: &Digest) -> Reply {
         .value(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"))
 }
 
-/// The headers of a response with content. A pushed blob can be a web page with scripts, so a browser must neither guess its
-/// type nor display it as a page of the registry's origin.
+/// The headers of a response with content. A pushed blob can be a web page with scripts, so a browser must neither
+/// guess its type nor display it as a page of the registry's origin.
 fn content_headers(reply: Reply, digest: &Digest, content_type: HeaderValue) -> Reply {
     describe(reply, digest)
         .value(ACCEPT_RANGES, HeaderValue::from_static("bytes"))

@@ -1,7 +1,8 @@
 //! Reading a whole request body into memory, as manifests need it.
 //!
-//! Guarantees: the memory grows with the bytes that arrive, whatever length the client announces; all of it but a few KiB is
-//! taken from a budget that all requests share; a client that sends too slowly for its share of the budget is given up.
+//! Guarantees: the memory grows with the bytes that arrive, whatever length the client announces; all of it but a few
+//! KiB is taken from a budget that all requests share; a client that sends too slowly for its share of the budget is
+//! given up.
 
 use std::time::Duration;
 
@@ -176,9 +177,9 @@ mod tests {
     #[tokio::test]
     async fn what_stalls_has_no_more_than_the_budget_and_small_bodies_are_still_taken() {
         let memory = MemoryBudget::new(8 << 20);
-        let silence = Duration::from_millis(200);
+        let idle = Duration::from_millis(200);
         let mut stalled: Vec<_> = (0..256)
-            .map(|_| BodyTimeout::new(stalled(1023, 4096), silence))
+            .map(|_| BodyTimeout::new(stalled(1023, 4096), idle))
             .map(|body| Box::pin(collect(body, limits(&memory))))
             .collect();
         for stalled in &mut stalled {

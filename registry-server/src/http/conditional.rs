@@ -11,8 +11,8 @@ pub(super) fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Whether `If-None-Match` lists the tag of the content, or is `*`: the client has the content already. A digest without
-/// quotes counts as well, as in distribution.
+/// Whether `If-None-Match` lists the tag of the content, or is `*`: the client has the content already. A digest
+/// without quotes counts as well, as in distribution.
 pub(super) fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
@@ -34,8 +34,8 @@ pub(super) fn precondition_fails(headers: &HeaderMap, digest: &Digest) -> bool {
     asked.peek().is_some() && !asked.any(|tag| !tag.trim().starts_with("W/") && names(tag, digest))
 }
 
-/// Whether a `Range` header applies. An `If-Range` with the tag of other content disables it. A date does so as well, because
-/// content that is addressed by its digest has no modification time to compare with.
+/// Whether a `Range` header applies. An `If-Range` with the tag of other content disables it. A date does so as well,
+/// because content that is addressed by its digest has no modification time to compare with.
 pub(super) fn range_applies(headers: &HeaderMap, digest: &Digest) -> bool {
     match headers.get(IF_RANGE).map(HeaderValue::to_str) {
         None => true,

@@ -1,8 +1,9 @@
-//! The configured headers (`http.headers`), and cross-origin requests of browsers (the Fetch standard, "CORS protocol").
+//! The configured headers (`http.headers`), and cross-origin requests of browsers (the Fetch standard, "CORS
+//! protocol").
 //!
 //! Guarantees: every response carries the configured headers, errors as well, so that a page can read them; a preflight
-//! needs no login, because browsers send none with it; when several origins are allowed, a response names the one that sent
-//! the request, because browsers accept only one.
+//! needs no login, because browsers send none with it; when several origins are allowed, a response names the one that
+//! sent the request, because browsers accept only one.
 //! Must not: allow an origin that is not configured.
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};

@@ -1,10 +1,10 @@
 //! The scheme, the host and the client's address of a request, as the proxies in front report them.
 //!
-//! Guarantees: URLs and logged addresses trust the same proxies, and that is decided here alone; whatever the headers hold,
-//! the results are valid parts of a URL.
-//! The rules are distribution's where it has one. Scheme and host: `Forwarded` (RFC 7239), else `X-Forwarded-Proto` and
-//! `X-Forwarded-Host`. Address: `X-Forwarded-For`, else `X-Real-IP`, and only then `Forwarded`, which distribution does not
-//! read: most proxies set one of the other two and pass a client's own `Forwarded` on. No library has these rules.
+//! Guarantees: URLs and logged addresses trust the same proxies, and that is decided here alone; whatever the headers
+//! hold, the results are valid parts of a URL. The rules are distribution's where it has one. Scheme and host:
+//! `Forwarded` (RFC 7239), else `X-Forwarded-Proto` and `X-Forwarded-Host`. Address: `X-Forwarded-For`, else
+//! `X-Real-IP`, and only then `Forwarded`, which distribution does not read: most proxies set one of the other two and
+//! pass a client's own `Forwarded` on. No library has these rules.
 //! Must not: know a URL. Start at [`Forwarded::of`] and [`client_address`].
 
 use std::net::{IpAddr, SocketAddr};
@@ -45,8 +45,8 @@ pub(super) enum Scheme {
 pub(super) struct Host(String);
 
 impl Forwarded {
-    /// Reads the headers if the peer is trusted. When `trusted` is empty, every peer is, as in distribution. A peer on a unix
-    /// socket always is, because the administrator of the machine decides who can open the socket.
+    /// Reads the headers if the peer is trusted. When `trusted` is empty, every peer is, as in distribution. A peer on
+    /// a unix socket always is, because the administrator of the machine decides who can open the socket.
     pub(super) fn of(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Self {
         if let Some(address) = peer.address
             && !trusted.is_empty()
@@ -91,8 +91,8 @@ pub(super) fn client_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer)
         .or_else(|| peer.address.map(|address| address.ip()))
 }
 
-/// The address whose limits a request counts against. Without a list of trusted proxies it is always the peer's: every peer
-/// is trusted then, and a client could report another address with each request.
+/// The address whose limits a request counts against. Without a list of trusted proxies it is always the peer's: every
+/// peer is trusted then, and a client could report another address with each request.
 pub(super) fn accountable_address(trusted: &[Cidr], headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     match peer.address {
         Some(address) if trusted.is_empty() => Some(address.ip()),
@@ -148,9 +148,9 @@ impl Host {
     }
 }
 
-/// The client of a list of hops. Each proxy appends the address that it saw, so the client should be the first. Without a
-/// list of trusted proxies the first entry is taken, as in distribution. With one, it is the last entry that is no trusted
-/// proxy, because the client itself can have written the entries before that.
+/// The client of a list of hops. Each proxy appends the address that it saw, so the client should be the first. Without
+/// a list of trusted proxies the first entry is taken, as in distribution. With one, it is the last entry that is no
+/// trusted proxy, because the client itself can have written the entries before that.
 fn client(hops: &[&str], trusted: &[Cidr]) -> Option<IpAddr> {
     let (first, others) = hops.split_first()?;
     if !trusted.is_empty() {

@@ -1,5 +1,5 @@
-//! Requests that a server and a proxy in front of it could read differently, which is how requests are smuggled (RFC 9112,
-//! section 11.2). They are refused before anything else is looked at.
+//! Requests that a server and a proxy in front of it could read differently, which is how requests are smuggled (RFC
+//! 9112, section 11.2). They are refused before anything else is looked at.
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -8,8 +8,8 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use super::Body;
 use super::reply::Reply;
 
-/// The response to a request whose `Transfer-Encoding` or `Host` breaks HTTP/1.1, in the words of Go's server. `None` for
-/// every other request.
+/// The response to a request whose `Transfer-Encoding` or `Host` breaks HTTP/1.1, in the words of Go's server. `None`
+/// for every other request.
 pub(super) fn refusal(parts: &Parts) -> Option<Response<Body>> {
     if has_unknown_coding(parts) {
         let text = "Unsupported transfer encoding".to_owned();
@@ -20,8 +20,8 @@ pub(super) fn refusal(parts: &Parts) -> Option<Response<Body>> {
     Some(plain_text(StatusCode::BAD_REQUEST, text))
 }
 
-/// Whether the body of an HTTP/1.1 request has a transfer coding other than `chunked`. hyper decodes `chunked` alone, so
-/// the coded bytes would be stored as content (RFC 9112, section 6.1).
+/// Whether the body of an HTTP/1.1 request has a transfer coding other than `chunked`. hyper decodes `chunked` alone,
+/// so the coded bytes would be stored as content (RFC 9112, section 6.1).
 fn has_unknown_coding(parts: &Parts) -> bool {
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

@@ -1,8 +1,8 @@
 //! Lingering close: reading and discarding the rest of a request after its response.
 //!
-//! Over HTTP/1.1 a connection whose request was not read to its end can only be closed. A client that is still sending then
-//! sees a broken pipe instead of the response that says why. So the response is sent at once, and the server goes on
-//! reading until the client has seen it, within bounds for each connection and for all together (nginx:
+//! Over HTTP/1.1 a connection whose request was not read to its end can only be closed. A client that is still sending
+//! then sees a broken pipe instead of the response that says why. So the response is sent at once, and the server goes
+//! on reading until the client has seen it, within bounds for each connection and for all together (nginx:
 //! `lingering_close`). HTTP/2 ends a stream without closing the connection and needs none of this.
 //!
 //! Start at [`UnreadBody::track`] and [`LingeringClose::finish`].
@@ -37,7 +37,8 @@ struct Bounds {
     shutdown: Duration,
     /// Connections at the same time. Further ones are closed at once.
     connections: usize,
-    /// Time before the response, for a body of unknown length: a short one ends within it, and its connection stays open.
+    /// Time before the response, for a body of unknown length: a short one ends within it, and its connection stays
+    /// open.
     before_response: Duration,
 }
 
@@ -110,8 +111,8 @@ impl LingeringClose {
         }
     }
 
-    /// Finishes a response to a client that may still be sending. Adds `Connection: close` where the connection cannot stay
-    /// open. The rest of the body is read by a task of its own, so that the response does not wait for it.
+    /// Finishes a response to a client that may still be sending. Adds `Connection: close` where the connection cannot
+    /// stay open. The rest of the body is read by a task of its own, so that the response does not wait for it.
     pub(super) async fn finish<B, T>(
         &self,
         request: &RequestHead,

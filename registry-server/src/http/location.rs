@@ -1,8 +1,8 @@
 //! The URLs of `Location` headers.
 //!
-//! Scheme and host follow distribution's rules, in this order: `http.host`; the values of a trusted proxy ([`Forwarded`]);
-//! the request's own. A path prefix before `/v2/` is kept. With `http.relativeurls` the URL has no scheme and no host, nor
-//! has it for a request without a valid host.
+//! Scheme and host follow distribution's rules, in this order: `http.host`; the values of a trusted proxy
+//! ([`Forwarded`]); the request's own. A path prefix before `/v2/` is kept. With `http.relativeurls` the URL has no
+//! scheme and no host, nor has it for a request without a valid host.
 
 use http::header::HOST;
 use http::{HeaderMap, Uri};

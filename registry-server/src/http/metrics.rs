@@ -245,8 +245,8 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// The approximate size of a request, as the Prometheus library for Go computes it: the request line, the headers and the
-/// `Content-Length`.
+/// The approximate size of a request, as the Prometheus library for Go computes it: the request line, the headers and
+/// the `Content-Length`.
 fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let line = method.as_str().len() + target + "HTTP/1.1".len();

@@ -1,7 +1,7 @@
 //! Several parts of a blob as one body: `multipart/byteranges` (RFC 9110, section 14.6).
 //!
-//! Guarantees: apart from the boundary, the bytes are those of Go's `ServeContent`, which distribution uses; the length is
-//! known before the first byte; the memory is the list of ranges and one block.
+//! Guarantees: apart from the boundary, the bytes are those of Go's `ServeContent`, which distribution uses; the length
+//! is known before the first byte; the memory is the list of ranges and one block.
 //! Start at [`MultipartByteRanges`], which knows the form. [`MultipartBody`] sends it.
 
 use std::fmt;

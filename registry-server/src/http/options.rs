@@ -30,7 +30,8 @@ pub struct Options {
     pub read_only: bool,
     /// Whether manifests, tags and blobs may be deleted (`storage.delete.enabled`).
     pub delete: bool,
-    /// The proxies whose forwarding headers are trusted. When the list is empty, every peer is trusted, as in distribution.
+    /// The proxies whose forwarding headers are trusted. When the list is empty, every peer is trusted, as in
+    /// distribution.
     pub trusted_proxies: Vec<Cidr>,
     /// How long a client may pause while it sends a body (`http.limits.bodytimeout`).
     pub body_timeout: Duration,

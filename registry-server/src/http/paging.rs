@@ -1,5 +1,5 @@
-//! Paging of the lists of tags and of repositories (OCI distribution 1.1, "Listing Tags"): the `n` parameter and the `Link`
-//! header.
+//! Paging of the lists of tags and of repositories (OCI distribution 1.1, "Listing Tags"): the `n` parameter and the
+//! `Link` header.
 
 use http::Response;
 use http::header::LINK;
@@ -26,8 +26,8 @@ pub(super) fn page_size(context: &RequestContext<'_>) -> Result<Option<usize>, P
     }
 }
 
-/// The response, with a `Link` to the next page if there is one. The link has only a path and a query, so that it is right
-/// behind any proxy, and keeps every other parameter of the request.
+/// The response, with a `Link` to the next page if there is one. The link has only a path and a query, so that it is
+/// right behind any proxy, and keeps every other parameter of the request.
 pub(super) fn with_next_link(
     context: &RequestContext<'_>,
     reply: Reply,

@@ -16,8 +16,8 @@ use crate::registry;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident, $code:literal, $status:ident, $message:literal;)*) => {
-        /// The error codes that clients know. The first fourteen are those of OCI distribution 1.1, "Error Codes"; the others
-        /// are distribution's.
+        /// The error codes that clients know. The first fourteen are those of OCI distribution 1.1, "Error Codes"; the
+        /// others are distribution's.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
@@ -167,8 +167,8 @@ impl Problem {
         self
     }
 
-    /// The client must log in. The detail lists the accesses that the request needs, in distribution's form. It is `null` when
-    /// the request needs no more than a login.
+    /// The client must log in. The detail lists the accesses that the request needs, in distribution's form. It is
+    /// `null` when the request needs no more than a login.
     pub(super) fn unauthorized(access: &[Access]) -> Self {
         let list: Vec<Value> = access.iter().map(record).collect();
         let detail = if list.iter().all(Value::is_null) {

@@ -1,7 +1,8 @@
-//! Byte ranges of responses (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in chunks").
+//! Byte ranges of responses (RFC 9110, section 14) and of upload chunks (OCI distribution 1.1, "Pushing a blob in
+//! chunks").
 //!
-//! Parsed here and not by a library, because distribution and Go read some headers more leniently than the RFC does, and
-//! clients rely on it.
+//! Parsed here and not by a library, because distribution and Go read some headers more leniently than the RFC does,
+//! and clients rely on it.
 
 use std::ops::Range;
 
@@ -35,9 +36,9 @@ pub(super) enum SelectedRanges {
     Nothing,
 }
 
-/// Parses a `Range` header. A header that breaks the grammar requests an unsatisfiable range, as in Go's `ServeContent`,
-/// which distribution uses. An empty header requests no range, and an empty element of the list does not count (RFC 9110,
-/// section 5.6.1).
+/// Parses a `Range` header. A header that breaks the grammar requests an unsatisfiable range, as in Go's
+/// `ServeContent`, which distribution uses. An empty header requests no range, and an empty element of the list does
+/// not count (RFC 9110, section 5.6.1).
 pub(super) fn parse(value: &HeaderValue) -> RequestedRanges {
     let Ok(text) = value.to_str() else {
         return RequestedRanges::One(UNSATISFIABLE);
@@ -60,8 +61,8 @@ pub(super) fn parse(value: &HeaderValue) -> RequestedRanges {
     }
 }
 
-/// Selects the parts that content of `size` bytes has, as Go's `ServeContent` does. Parts behind the end are left out. A
-/// part that ends before it begins makes the whole header unsatisfiable.
+/// Selects the parts that content of `size` bytes has, as Go's `ServeContent` does. Parts behind the end are left out.
+/// A part that ends before it begins makes the whole header unsatisfiable.
 pub(super) fn select(ranges: &[ReadRange], size: u64) -> SelectedRanges {
     let mut found = Vec::with_capacity(ranges.len());
     let mut sum = 0_u128;
@@ -116,8 +117,8 @@ impl ChunkRange {
     }
 }
 
-/// The `Range` header of a response about an upload. Zero bytes and one byte look the same: the form has no way to express
-/// "no bytes", and clients know `0-0` from distribution.
+/// The `Range` header of a response about an upload. Zero bytes and one byte look the same: the form has no way to
+/// express "no bytes", and clients know `0-0` from distribution.
 pub(super) fn of_upload(size: u64) -> String {
     format!("0-{}", size.saturating_sub(1))
 }

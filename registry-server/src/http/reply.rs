@@ -58,8 +58,8 @@ impl Reply {
         self
     }
 
-    /// Adds a header from text. An invalid value is logged and left out. All values come from parsed types, so that is only a
-    /// safeguard.
+    /// Adds a header from text. An invalid value is logged and left out. All values come from parsed types, so that is
+    /// only a safeguard.
     pub(super) fn header(mut self, name: HeaderName, value: impl ToString) -> Self {
         match HeaderValue::try_from(value.to_string()) {
             Ok(value) => {

@@ -7,8 +7,9 @@ use super::query::Query;
 use super::route::Route;
 use crate::auth::{Access, Action};
 
-/// Reading needs pull, writing needs pull and push, deleting needs delete. A mount also needs pull on the repository that
-/// it mounts from. `name` is the repository of the route; without one the request is for the catalog or for `/v2/`.
+/// Reading needs pull, writing needs pull and push, deleting needs delete. A mount also needs pull on the repository
+/// that it mounts from. `name` is the repository of the route; without one the request is for the catalog or for
+/// `/v2/`.
 pub(super) fn required_access(
     route: &Route<'_>,
     name: Option<&RepositoryName>,

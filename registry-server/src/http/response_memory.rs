@@ -1,8 +1,8 @@
 //! The memory of responses that are being sent: a total for all of them, and a share of it for each connection.
 //!
-//! Guarantees: a block of a response is read only after it was reserved in the total and in the share; the reservation ends
-//! when the block's memory is freed, wherever the block waited until then (hyper's buffers, HTTP/2's queues); one stream
-//! cannot take the whole share of its connection, and one connection cannot take the whole total.
+//! Guarantees: a block of a response is read only after it was reserved in the total and in the share; the reservation
+//! ends when the block's memory is freed, wherever the block waited until then (hyper's buffers, HTTP/2's queues); one
+//! stream cannot take the whole share of its connection, and one connection cannot take the whole total.
 //! Must not: read anything. Start at [`ResponseMemory`]. [`super::Body`] makes the reservations.
 
 use std::pin::Pin;
@@ -63,8 +63,8 @@ impl ResponseMemory {
         self.share(SHARE_HTTP1, 1, false)
     }
 
-    /// The share of a connection over HTTP/2. Blocks become smaller as the share fills, so that about sixty stalled streams
-    /// fit into it.
+    /// The share of a connection over HTTP/2. Blocks become smaller as the share fills, so that about sixty stalled
+    /// streams fit into it.
     pub(super) fn http2(&self) -> ConnectionMemory {
         self.share(SHARE_HTTP2, 32, true)
     }
@@ -119,8 +119,8 @@ impl ConnectionMemory {
 
     /// Reserves a block of `wanted` bytes, or a smaller one when memory is scarce. `None` when no memory is free now.
     ///
-    /// The limit of a connection falls with the bytes that are free in the total, like the "dynamic thresholds" by which
-    /// network switches share their buffers. So a new connection finds memory however many others have stalled.
+    /// The limit of a connection falls with the bytes that are free in the total, like the "dynamic thresholds" by
+    /// which network switches share their buffers. So a new connection finds memory however many others have stalled.
     pub(super) fn try_reserve(&self, wanted: usize) -> Option<Reservation> {
         let fair = self.fair_share().checked_sub(self.held())?;
         if fair < BLOCK_MIN {
@@ -132,9 +132,9 @@ impl ConnectionMemory {
         self.take(size, size)
     }
 
-    /// The most bytes that a connection may hold now: an eighth of the total while all of it is free, and less by the square
-    /// of the free fraction. A fixed fraction of the free bytes would be used up by some sixty connections; this one
-    /// suffices for many hundreds.
+    /// The most bytes that a connection may hold now: an eighth of the total while all of it is free, and less by the
+    /// square of the free fraction. A fixed fraction of the free bytes would be used up by some sixty connections; this
+    /// one suffices for many hundreds.
     fn fair_share(&self) -> usize {
         let Total { free, size, .. } = &*self.all.0;
         let left = free.available_permits();
@@ -364,8 +364,12 @@ mod tests {
 
     /// The number of blocks that a connection can reserve when none is ever freed, and their bytes.
     fn hoarded(connection: &ConnectionMemory) -> (usize, usize) {
-        let reservations: Vec<Reservation> = std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)).collect();
-        (reservations.len(), reservations.iter().map(Reservation::size).sum())
+        let reservations: Vec<Reservation> =
+            std::iter::from_fn(|| connection.try_reserve(BLOCK_MAX)).collect();
+        (
+            reservations.len(),
+            reservations.iter().map(Reservation::size).sum(),
+        )
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The routes: what each path names.
 //!
-//! Paths are split from the right, because the name of a repository may contain slashes and words such as `blobs`, `uploads`,
-//! `manifests` and `tags`.
+//! Paths are split from the right, because the name of a repository may contain slashes and words such as `blobs`,
+//! `uploads`, `manifests` and `tags`.
 
 /// The meaning of a path. Its parts are not parsed yet, because the error for an invalid one depends on the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl<'a> Route<'a> {
         if last.is_empty() {
             return None;
         }
-        let (name, word) = rest.rsplit_once('/')?;
-        match word {
+        let (name, keyword) = rest.rsplit_once('/')?;
+        match keyword {
             "manifests" => Some(Self::Manifest {
                 name,
                 reference: last,

@@ -1,5 +1,5 @@
-//! Tests of the HTTP interface without a socket: requests go in, and statuses, headers and bodies come out, with a real store
-//! in a temporary folder.
+//! Tests of the HTTP interface without a socket: requests go in, and statuses, headers and bodies come out, with a real
+//! store in a temporary folder.
 
 mod blobs;
 mod foreign;

@@ -1,7 +1,7 @@
 //! TLS of the main address: rustls with the one crypto provider of the workspace.
 //!
-//! Guarantees: a handshake uses the files as they were at the last poll, a few seconds ago at most; a new pair that cannot be
-//! used is logged once, and the old pair stays in use; certificate and key always belong together.
+//! Guarantees: a handshake uses the files as they were at the last poll, a few seconds ago at most; a new pair that
+//! cannot be used is logged once, and the old pair stays in use; certificate and key always belong together.
 //! Must not: log the content of a key. `main` installs the crypto provider before anything else.
 //! Start at [`Tls::load`].
 
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Read { .. } | Self::Pair { .. } | Self::ClientCas { .. } => Fault::Caller,
@@ -104,7 +104,8 @@ struct Files {
 }
 
 impl Tls {
-    /// Reads the files of `http.tls`. Returns `None` when TLS is not configured. With `http2` the handshake offers HTTP/2.
+    /// Reads the files of `http.tls`. Returns `None` when TLS is not configured. With `http2` the handshake offers
+    /// HTTP/2.
     ///
     /// # Errors
     /// A file is missing or has the wrong content, or the key does not belong to the certificate.
@@ -187,8 +188,8 @@ impl Tls {
                         );
                     }
                     error_logged = true;
-                    // Forces a reload at the next poll. Otherwise, a clock too coarse to distinguish two writes would leave the
-                    // old pair in use until the next rotation.
+                    // Forces a reload at the next poll. Otherwise, a clock too coarse to distinguish two writes would
+                    // leave the old pair in use until the next rotation.
                     last = Some(Vec::new());
                 }
                 Err(_) => {}

@@ -1,7 +1,7 @@
 //! The `_state` parameter of an upload's URL: a signed token with the state of the upload.
 //!
-//! Its form is distribution's, so that servers of both kinds with one secret continue each other's uploads: an HMAC-SHA-256
-//! over a JSON document, followed by that document, in padded URL-safe base64.
+//! Its form is distribution's, so that servers of both kinds with one secret continue each other's uploads: an
+//! HMAC-SHA-256 over a JSON document, followed by that document, in padded URL-safe base64.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Signs with `current`, and also accepts tokens that were signed with one of `previous`, so that uploads survive a change
-    /// of the secret. Empty previous secrets are ignored, because anybody could sign with them.
+    /// Signs with `current`, and also accepts tokens that were signed with one of `previous`, so that uploads survive a
+    /// change of the secret. Empty previous secrets are ignored, because anybody could sign with them.
     pub fn new(current: impl Into<Vec<u8>>, previous: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self {
             current: current.into(),
@@ -90,8 +90,8 @@ impl UploadState {
         URL_SAFE.encode(token)
     }
 
-    /// Verifies a token. Returns `None` when no secret has signed it or when it is of another upload. The client must not
-    /// learn which of the two it was.
+    /// Verifies a token. Returns `None` when no secret has signed it or when it is of another upload. The client must
+    /// not learn which of the two it was.
     pub(super) fn open(token: &str, secrets: &Secrets, name: &RepositoryName, id: &UploadId) -> Option<Self> {
         let bytes = URL_SAFE.decode(token).ok()?;
         let (signature, document) = bytes.split_at_checked(MAC_LENGTH)?;

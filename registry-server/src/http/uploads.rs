@@ -86,8 +86,8 @@ pub(super) async fn respond<B: RequestBody>(
                 .header(DOCKER_UPLOAD_UUID, &id)
                 .finish())
         }
-        // The token is not required: this is how a client without a valid token finds out where to continue, for example
-        // after the secret has changed. A client that knows the path may know the progress.
+        // The token is not required: this is how a client without a valid token finds out where to continue, for
+        // example after the secret has changed. A client that knows the path may know the progress.
         _ => {
             let known = state(context, name, &id).ok();
             let session = known

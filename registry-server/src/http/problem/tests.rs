@@ -1,4 +1,5 @@
-//! Tests of the table of codes against those of the specification and of distribution, and of the response to each error.
+//! Tests of the table of codes against those of the specification and of distribution, and of the response to each
+//! error.
 
 use std::collections::BTreeSet;
 

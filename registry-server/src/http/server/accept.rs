@@ -128,8 +128,8 @@ where
                 }
             }
         }
-        // The clients of these connections believe that they are connected. Later clients are refused by the kernel and can
-        // go to another replica.
+        // The clients of these connections believe that they are connected. Later clients are refused by the kernel and
+        // can go to another replica.
         for (stream, address) in listener.close() {
             serve(stream, address);
         }

@@ -31,8 +31,8 @@ use crate::http::{ConnectionMemory, Peer};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may take for the head of its first request, the first byte included. hyper's own timer does not run
-/// for HTTP/2, nor before the version is known.
+/// How long a client may take for the head of its first request, the first byte included. hyper's own timer does not
+/// run for HTTP/2, nor before the version is known.
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4). No HTTP/1.1 request begins with them.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -1,7 +1,7 @@
 //! The limits on connections, of all clients together and of each.
 //!
-//! Guarantees: there are never more connections than the limit; an idle connection is closed before a new one has to wait,
-//! the longest idle one first; one client cannot have all connections.
+//! Guarantees: there are never more connections than the limit; an idle connection is closed before a new one has to
+//! wait, the longest idle one first; one client cannot have all connections.
 //! Must not: touch a connection. Each has a [`ConnectionGuard`], which tells it when it has to close.
 //! Start at [`ConnectionLimiter::wait_for_room`] and [`ConnectionLimiter::admit`].
 
@@ -20,8 +20,8 @@ use registry_config::cidr::Cidr;
 pub struct ConnectionLimits {
     /// The most connections of all clients together.
     pub all: usize,
-    /// The most connections of one address. An IPv6 network of 64 bits counts as one address, because a client in it can use
-    /// as many as it likes.
+    /// The most connections of one address. An IPv6 network of 64 bits counts as one address, because a client in it
+    /// can use as many as it likes.
     pub per_client: usize,
     /// Proxies. Their connections belong to many clients and are not counted by address, nor are those of this machine.
     pub proxies: Vec<Cidr>,

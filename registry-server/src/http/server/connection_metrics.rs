@@ -1,5 +1,5 @@
-//! Metrics of connections, and the log lines about their limits. Each line is logged once a minute at most, or an attack
-//! would fill the log as well.
+//! Metrics of connections, and the log lines about their limits. Each line is logged once a minute at most, or an
+//! attack would fill the log as well.
 
 use std::net::IpAddr;
 use std::sync::Arc;

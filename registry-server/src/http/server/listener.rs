@@ -28,7 +28,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Who must act. An address in use becomes free in time: it may belong to a server that is still stopping.
+    /// The party that must act. An address in use becomes free in time: it may belong to a server that is still
+    /// stopping.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Bind { source, .. } => match source.kind() {
@@ -97,8 +98,8 @@ impl Listener {
     }
 
     /// Stops listening and returns the connections that the kernel has completed already, because dropping the listener
-    /// would reset them. They are accepted by direct system calls, as the runtime may not know of them yet. A connection
-    /// that is completed in the microseconds between the last call and the close is lost.
+    /// would reset them. They are accepted by direct system calls, as the runtime may not know of them yet. A
+    /// connection that is completed in the microseconds between the last call and the close is lost.
     pub(super) fn close(self) -> Vec<(AcceptedStream, Option<SocketAddr>)> {
         let mut last = Vec::new();
         match self {
@@ -149,8 +150,8 @@ async fn tcp(address: &str) -> io::Result<TcpListener> {
         },
         None => TcpListener::bind(address).await?,
     };
-    // Accepted connections inherit these options. With them a connection ends minutes after its peer vanished in the middle
-    // of an upload, and not never. A kernel without one of the options can still serve.
+    // Accepted connections inherit these options. With them a connection ends minutes after its peer vanished in the
+    // middle of an upload, and not never. A kernel without one of the options can still serve.
     let _ = sockopt::set_socket_keepalive(&listener, true);
     let _ = sockopt::set_tcp_keepidle(&listener, Duration::from_secs(30));
     let _ = sockopt::set_tcp_keepintvl(&listener, Duration::from_secs(15));
@@ -180,8 +181,8 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Waits before the next accept after a failed one. After an error of the client's no wait is needed. The end of a shortage
-/// of files or memory sends no event to wait for, and accepting again at once would only burn a core.
+/// Waits before the next accept after a failed one. After an error of the client's no wait is needed. The end of a
+/// shortage of files or memory sends no event to wait for, and accepting again at once would only burn a core.
 pub(super) async fn back_off(error: &io::Error, metrics: &ConnectionMetrics) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {

@@ -7,13 +7,14 @@ use hyper_util::rt::TokioTimer;
 
 use crate::http::response_memory::BLOCK_MAX;
 
-/// How long a connection may be idle between two requests, the next head included. Longer than the proxies in front keep
-/// theirs (nginx 60 s, Traefik 90 s): if the server closed first, a request that is on its way already would be lost.
+/// How long a connection may be idle between two requests, the next head included. Longer than the proxies in front
+/// keep theirs (nginx 60 s, Traefik 90 s): if the server closed first, a request that is on its way already would be
+/// lost.
 const IDLE: Duration = Duration::from_secs(300);
 /// The largest head of a request in bytes. hyper answers 431 to larger ones.
 const HEAD_MAX: usize = 128 << 10;
-/// The bytes of a response in hyper's buffer over HTTP/1.1 before it asks for no more. A little more than a block, so that
-/// the next block is read while one is sent. A head of [`HEAD_MAX`] bytes has to fit as well.
+/// The bytes of a response in hyper's buffer over HTTP/1.1 before it asks for no more. A little more than a block, so
+/// that the next block is read while one is sent. A head of [`HEAD_MAX`] bytes has to fit as well.
 const H1_BUFFER: usize = BLOCK_MAX + (16 << 10);
 const _: () = assert!(H1_BUFFER >= HEAD_MAX);
 
@@ -31,8 +32,8 @@ const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 /// The bytes of a response in a stream's queue beside the block that is being sent.
 const H2_SEND_BUFFER: usize = 64 << 10;
-/// How many requests a client may reset before they were accepted, and how many broken ones it may send. One more ends the
-/// connection.
+/// How many requests a client may reset before they were accepted, and how many broken ones it may send. One more ends
+/// the connection.
 const H2_RESETS: usize = 100;
 
 pub(super) fn http1_builder() -> http1::Builder {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long connections are still read after a stop signal. A request that a client sent before it could know must not be
-/// lost, and its response says that the connection closes. Closing at once lost 28 of 30 requests in flight.
+/// How long connections are still read after a stop signal. A request that a client sent before it could know must not
+/// be lost, and its response says that the connection closes. Closing at once lost 28 of 30 requests in flight.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The signal. A clone is another handle of the same signal.

@@ -17,8 +17,8 @@ use super::write_timeout::WriteTimeout;
 /// keeps it while the client sends nothing. With reads of this size the buffer stays at 64 KiB.
 const READ_MAX: u64 = 32 << 10;
 
-/// A stream whose reads fail when no request arrives within a deadline, and whose writes fail when the client reads nothing
-/// for too long. After the first request there is no deadline for reads, because an upload may take hours.
+/// A stream whose reads fail when no request arrives within a deadline, and whose writes fail when the client reads
+/// nothing for too long. After the first request there is no deadline for reads, because an upload may take hours.
 pub(super) struct TimeoutStream<S> {
     stream: Take<S>,
     deadline: Option<Pin<Box<Sleep>>>,

@@ -1,8 +1,8 @@
 //! The timeout for clients that read nothing of their responses, over HTTP/1.1 and over HTTP/2.
 //!
 //! Over HTTP/1.1 the write to the socket waits, and [`super::timeout_stream`] notices that. Over HTTP/2 the blocks of a
-//! stalled stream wait in the connection's queues, where no write shows it. So the task of each stream watches its unsent
-//! blocks, also after the handler has finished.
+//! stalled stream wait in the connection's queues, where no write shows it. So the task of each stream watches its
+//! unsent blocks, also after the handler has finished.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -99,7 +99,8 @@ async fn manifests_that_are_no_longer_taken_are_served_as_they_are_stored() {
             .filter(|entry| entry["digest"] == digest.as_str())
             .count();
         assert_eq!(found, expected, "{document}: {referrers}");
-        // A client that accepts only images asks for a document that may be a list. That must cause no error of the server.
+        // A client that accepts only images asks for a document that may be a list. That must cause no error of the
+        // server.
         let image_only: Headers<'_> = &[("accept", "application/vnd.docker.distribution.manifest.v2+json")];
         let answer = server.send("GET", "/v2/a/manifests/old", image_only, "").await;
         assert!(answer.status < 500, "{document}: {answer:?}");
@@ -206,7 +207,8 @@ async fn a_broken_entry_of_a_tags_history_changes_nothing_and_is_healed() {
         );
         for path in ["/v2/a/manifests/v1", &by_digest] {
             server.write(&entry, content);
-            // The entry must be older than the link of the tag: a younger one belongs to a request that is moving the tag.
+            // The entry must be older than the link of the tag: a younger one belongs to a request that is moving the
+            // tag.
             server.write(&current, &digest.to_string());
             server.send("DELETE", path, &[], "").await.is(202, &[]);
             let tags = server.get("/v2/a/tags/list").await.is(200, &[]).text();

@@ -1,4 +1,4 @@
-//! What a deletion removes, and what it keeps.
+//! Deletions: the things that they remove, and the things that stay.
 
 use super::*;
 

@@ -101,8 +101,8 @@ async fn a_stored_manifest_with_other_bytes_is_not_served() {
     let server = server();
     let digest = server.push_image("a", "v1", "content").await;
     std::fs::write(server.blob_path(&digest), "{}").unwrap();
-    // The response is 404 and no server error: a client that could repair the manifest by a push checks first whether it
-    // exists.
+    // The response is 404 and no server error: a client that could repair the manifest by a push checks first whether
+    // it exists.
     server
         .get("/v2/a/manifests/v1")
         .await

@@ -83,7 +83,8 @@ async fn a_state_that_another_server_saved_of_its_own_bytes_alone_does_no_harm()
         .send("PATCH", &location, &[], content[..500_000].to_vec())
         .await
         .location();
-    // Distribution finds no hash state at 500000. It then stores the hash of the bytes that it received under that length.
+    // Distribution finds no hash state at 500000. It then stores the hash of the bytes that it received under that
+    // length.
     let data = server
         .files()
         .into_keys()
