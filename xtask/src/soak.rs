@@ -132,6 +132,13 @@ pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
             false => total.failed += 1,
         }
     }
+    match super::features::features(out).await {
+        Ok(()) => total.passed += 1,
+        Err(error) => {
+            out.error(&error);
+            total.failed += 1;
+        }
+    }
     let mut text = String::from("\ntimes\n");
     for Timed { verb, what, time } in out.times() {
         text.push_str(&format!("{:>14}  {verb} {what}\n", seconds(time)));
