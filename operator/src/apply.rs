@@ -75,21 +75,21 @@ pub async fn children(
         config_map,
         config_secret,
         http_secret,
-        authority,
+        ca_key,
         ca_bundle,
         server_certificate,
         edge_certificate,
-        upstream_authority,
+        upstream_ca,
         claim,
         service,
         deployment,
         ingress,
         stage: _,
     } = want;
-    // What cannot be made again comes first: a certificate must never be stored before the authority that signed it,
+    // What cannot be made again comes first: a certificate must never be stored before the ca_key that signed it,
     // or an interrupted pass would leave clients with one nobody vouches for.
     let http_secret = writer.keep(http_secret, found.http_secret.as_ref()).await?;
-    let authority = writer.keep(authority, found.authority.as_ref()).await?;
+    let ca_key = writer.keep(ca_key, found.ca_key.as_ref()).await?;
     let ca_bundle = writer.converge_if(ca_bundle, found.ca_bundle.as_ref()).await?;
     let server_certificate = writer
         .converge_if(server_certificate, found.server_certificate.as_ref())
@@ -97,8 +97,8 @@ pub async fn children(
     let edge_certificate = writer
         .converge_if(edge_certificate, found.edge_certificate.as_ref())
         .await?;
-    let upstream_authority = writer
-        .converge_if(upstream_authority, found.upstream_authority.as_ref())
+    let upstream_ca = writer
+        .converge_if(upstream_ca, found.upstream_ca.as_ref())
         .await?;
     // Then what a Pod needs to start, and the Deployment after it.
     let service_account = writer
@@ -114,7 +114,7 @@ pub async fn children(
     // The Ingress last: a controller that sees it looks for the Service and the Secrets at once.
     let ingress = writer.converge_if(ingress, found.ingress.as_ref()).await?;
 
-    // What is not asked for any more goes when no Pod can still need it. The claim, the authority and the HTTP secret
+    // What is not asked for any more goes when no Pod can still need it. The claim, the ca_key and the HTTP secret
     // are not in this list: they stay.
     writer
         .remove_unless(ingress.is_some(), found.ingress.as_ref())
@@ -133,7 +133,7 @@ pub async fn children(
             .remove_unless(edge_certificate.is_some(), found.edge_certificate.as_ref())
             .await?;
         writer
-            .remove_unless(upstream_authority.is_some(), found.upstream_authority.as_ref())
+            .remove_unless(upstream_ca.is_some(), found.upstream_ca.as_ref())
             .await?;
         writer
             .remove_unless(ca_bundle.is_some(), found.ca_bundle.as_ref())
@@ -144,11 +144,11 @@ pub async fn children(
         config_map,
         config_secret,
         http_secret,
-        authority,
+        ca_key,
         ca_bundle,
         server_certificate,
         edge_certificate,
-        upstream_authority,
+        upstream_ca,
         claim,
         service,
         deployment,

@@ -34,7 +34,7 @@ pub struct Live;
 /// Every object one Registry has. Adding a field fails to compile in `apply`.
 ///
 /// `None` means that the Registry has no such object: one of an earlier pass is deleted, except what cannot be
-/// rebuilt (HTTP secret, authority, claim), which stays.
+/// rebuilt (HTTP secret, CA, claim), which stays.
 #[derive(Clone)]
 pub struct Children<Stage> {
     /// ServiceAccount of the Pods; no token is mounted.
@@ -45,8 +45,8 @@ pub struct Children<Stage> {
     pub config_secret: Option<Secret>,
     /// Secret that signs upload states. Cannot be rebuilt.
     pub http_secret: Option<Secret>,
-    /// The authority's key. Mounted nowhere. Cannot be rebuilt.
-    pub authority: Option<Secret>,
+    /// The key of the CA. Mounted nowhere. Cannot be rebuilt.
+    pub ca_key: Option<Secret>,
     /// What clients must trust.
     pub ca_bundle: Option<ConfigMap>,
     /// The server's certificate.
@@ -54,7 +54,7 @@ pub struct Children<Stage> {
     /// The Ingress's certificate.
     pub edge_certificate: Option<Secret>,
     /// What the Ingress must trust.
-    pub upstream_authority: Option<Secret>,
+    pub upstream_ca: Option<Secret>,
     /// The claim made from the template. Cannot be rebuilt.
     pub claim: Option<PersistentVolumeClaim>,
     /// Service.
@@ -81,11 +81,11 @@ pub fn children(registry: &ValidatedRegistry, material: &Material) -> Children<D
         config_map: config::config_map(registry),
         config_secret: config::config_secret(registry),
         http_secret: certificates::http_secret(registry, material),
-        authority: certificates::authority(registry, material),
+        ca_key: certificates::ca_key(registry, material),
         ca_bundle: certificates::ca_bundle(registry, material),
         server_certificate: certificates::server(registry, material),
         edge_certificate: certificates::edge(registry, material),
-        upstream_authority: certificates::upstream(registry, material),
+        upstream_ca: certificates::upstream(registry, material),
         claim: claim::claim(registry),
         service: service::service(registry),
         deployment: deployment::deployment(registry, material),

@@ -2,7 +2,7 @@
 //!
 //! One pass has six steps, each in the file of its name: `read → validate → build → apply → observe → report`, and
 //! [`driver`] puts them in order. Guarantees: a pass that changes nothing writes nothing; generated material (HTTP
-//! secret, authority, certificates) is made once and kept while it is valid; an object with one of our names that is
+//! secret, CA, certificates) is made once and kept while it is valid; an object with one of our names that is
 //! not ours is never touched. Must not: talk to the API server outside `read`, `apply` and `report`; put anything of
 //! a Secret into a log, an event, a status or a ConfigMap.
 //! Start at [`driver`].

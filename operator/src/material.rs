@@ -1,8 +1,8 @@
-//! Generated material: the HTTP secret, the authority, and the certificates it signs.
+//! Generated material: the HTTP secret, the CA, and the certificates it signs.
 //!
 //! Guarantees: what exists and is good is returned as it is, byte for byte, so that nothing is ever made twice; a
-//! certificate is made anew only when its names change, its end comes near or its authority is another one. The
-//! authority's key is in memory only while it signs. Must not: talk to the API server; reveal a key in an error or
+//! certificate is made anew only when its names change, its end comes near or its CA is another one. The
+//! CA's key is in memory only while it signs. Must not: talk to the API server; reveal a key in an error or
 //! a Debug. Start at [`issue`]; what is wanted is decided by `validate`.
 
 mod certificate;
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use certificate::Authority;
+use certificate::CertificateAuthority;
 pub use certificate::CertificatePlan;
 pub(crate) use parse::only_certificates;
 pub use parse::{Certificate, KeyPairError, key_pair};
@@ -23,7 +23,7 @@ use crate::read::Found;
 
 /// Key of the generated HTTP secret in its Secret.
 pub const HTTP_SECRET_KEY: &str = "secret";
-/// Key of an authority's certificate in Secrets and ConfigMaps.
+/// Key of a CA's certificate in Secrets and ConfigMaps.
 pub const CA_CERTIFICATE: &str = "ca.crt";
 /// Key of a certificate in a `kubernetes.io/tls` Secret.
 pub const TLS_CERTIFICATE: &str = "tls.crt";
@@ -42,8 +42,8 @@ pub struct Plan {
     pub server: Option<CertificatePlan>,
     /// The Ingress's certificate.
     pub edge: Option<CertificatePlan>,
-    /// Common name of the authority, should it have to be made.
-    pub authority_name: String,
+    /// Common name of the CA, should it have to be made.
+    pub ca_name: String,
 }
 
 /// What is there after [`issue`].
@@ -51,8 +51,8 @@ pub struct Plan {
 pub struct Material {
     /// The generated HTTP secret.
     pub http_secret: Option<String>,
-    /// The authority, when something had to be signed by it.
-    pub authority: Option<KeyPair>,
+    /// The CA, when something had to be signed by it.
+    pub ca: Option<KeyPair>,
     /// The server's certificate.
     pub server: Option<KeyPair>,
     /// The Ingress's certificate.
@@ -87,7 +87,7 @@ impl std::fmt::Debug for KeyPair {
 /// Material that could not be made. The cause is in our code or in the random number generator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An authority or a certificate.
+    /// A CA or a certificate.
     #[error("cannot make a certificate for {names}")]
     Certificate {
         /// Whom for.
@@ -109,35 +109,35 @@ pub fn issue(plan: &Plan, found: &Found, now: Timestamp) -> Result<Material, Err
         .http_secret
         .then(|| text(found.http_secret.as_ref(), HTTP_SECRET_KEY).unwrap_or_else(random_text));
     let existing = found
-        .authority
+        .ca_key
         .as_ref()
-        .and_then(|secret| parse::authority(secret).ok());
+        .and_then(|secret| parse::ca(secret).ok());
     if plan.server.is_none() && plan.edge.is_none() {
         return Ok(Material {
             http_secret,
-            authority: existing,
+            ca: existing,
             server: None,
             edge: None,
         });
     }
-    let authority = match existing {
-        Some(pair) => Authority::load(pair),
-        None => Authority::make(&plan.authority_name, now),
+    let ca = match existing {
+        Some(pair) => CertificateAuthority::load(pair),
+        None => CertificateAuthority::make(&plan.ca_name, now),
     }
     .map_err(|source| Error::Certificate {
-        names: plan.authority_name.clone(),
+        names: plan.ca_name.clone(),
         source,
     })?;
     let sign = |plan: &Option<CertificatePlan>, found: &Option<Secret>| {
         plan.as_ref()
-            .map(|plan| leaf(&authority, plan, found.as_ref(), now))
+            .map(|plan| leaf(&ca, plan, found.as_ref(), now))
             .transpose()
     };
     let server = sign(&plan.server, &found.server_certificate)?;
     let edge = sign(&plan.edge, &found.edge_certificate)?;
     Ok(Material {
         http_secret,
-        authority: Some(authority.into_pair()),
+        ca: Some(ca.into_pair()),
         server,
         edge,
     })
@@ -145,23 +145,23 @@ pub fn issue(plan: &Plan, found: &Found, now: Timestamp) -> Result<Material, Err
 
 /// The certificate there is, or a new one when it does not do any more.
 fn leaf(
-    authority: &Authority,
+    ca: &CertificateAuthority,
     plan: &CertificatePlan,
     found: Option<&Secret>,
     now: Timestamp,
 ) -> Result<KeyPair, Error> {
-    if let Some(pair) = found.and_then(|secret| still_good(authority, plan, secret, now)) {
+    if let Some(pair) = found.and_then(|secret| still_good(ca, plan, secret, now)) {
         return Ok(pair);
     }
     let names = || plan.dns_names.iter().cloned().collect::<Vec<_>>().join(", ");
-    authority.sign(plan, now).map_err(|source| Error::Certificate {
+    ca.sign(plan, now).map_err(|source| Error::Certificate {
         names: names(),
         source,
     })
 }
 
 fn still_good(
-    authority: &Authority,
+    ca: &CertificateAuthority,
     plan: &CertificatePlan,
     secret: &Secret,
     now: Timestamp,
@@ -171,9 +171,9 @@ fn still_good(
     let parsed = key_pair(certificate.as_bytes(), key.as_bytes()).ok()?;
     let good = parsed.dns_names == plan.dns_names
         && parsed.ip_addresses == plan.ip_addresses
-        && parsed.issued_by(authority.certificate())
-        // One that ends with its authority cannot be made to last longer.
-        && (now < parsed.not_after - plan.renew_before || parsed.not_after >= authority.certificate().not_after)
+        && parsed.issued_by(ca.certificate())
+        // One that ends with its CA cannot be made to last longer.
+        && (now < parsed.not_after - plan.renew_before || parsed.not_after >= ca.certificate().not_after)
         // A shortened duration takes effect now and not in years.
         && parsed.not_after.duration_since(parsed.not_before) <= plan.duration + 2 * certificate::BACKDATED;
     good.then_some(KeyPair {
@@ -185,9 +185,9 @@ fn still_good(
 
 /// When the first certificate of `material` has to be renewed.
 pub fn next_renewal(plan: &Plan, material: &Material) -> Option<Timestamp> {
-    let end = material.authority.as_ref().map(|authority| authority.not_after);
+    let end = material.ca.as_ref().map(|ca| ca.not_after);
     let due = |plan: &Option<CertificatePlan>, pair: &Option<KeyPair>| {
-        // One that ends with its authority cannot be renewed; a due date in the past would start pass after pass.
+        // One that ends with its CA cannot be renewed; a due date in the past would start pass after pass.
         let pair = pair.as_ref().filter(|pair| Some(pair.not_after) < end)?;
         Some(pair.not_after - plan.as_ref()?.renew_before)
     };
@@ -206,12 +206,12 @@ pub(crate) fn text(secret: Option<&Secret>, key: &str) -> Option<String> {
     String::from_utf8(bytes.clone()).ok()
 }
 
-/// Whether the found authority can be used.
+/// Whether the found CA can be used.
 ///
 /// # Errors
 /// What is wrong with it, without quoting it.
-pub(crate) fn check_authority(secret: &Secret) -> Result<(), KeyPairError> {
-    parse::authority(secret).map(drop)
+pub(crate) fn check_ca(secret: &Secret) -> Result<(), KeyPairError> {
+    parse::ca(secret).map(drop)
 }
 
 fn random_text() -> String {

@@ -3,7 +3,7 @@
 //! Guarantees: every name is a DNS-1035 label of at most 63 bytes, so that it can name a Service and be a label's
 //! value; two Registries of one namespace never share a name, because a name that had to be changed carries a hash
 //! of the whole, and no suffix contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except
-//! `-ca-key`, for which no suffix `-key` exists. Names are final: they hold content and are in people's scripts.
+//! `-CA-key`, for which no suffix `-key` exists. Names are final: they hold content and are in people's scripts.
 //! Start at [`Names::of`].
 
 use sha2::{Digest as _, Sha256};
@@ -92,12 +92,12 @@ impl Names {
         self.with("http")
     }
 
-    /// Secret with the authority's key; mounted nowhere.
-    pub fn authority(&self) -> String {
+    /// Secret with the CA's key; mounted nowhere.
+    pub fn ca_key(&self) -> String {
         self.with("ca-key")
     }
 
-    /// ConfigMap with the authorities clients must trust.
+    /// ConfigMap with the CAs clients must trust.
     pub fn ca_bundle(&self) -> String {
         self.with("ca")
     }
@@ -112,8 +112,8 @@ impl Names {
         self.with("edge")
     }
 
-    /// Secret with the authority by which the Ingress verifies the server.
-    pub fn upstream_authority(&self) -> String {
+    /// Secret with the CA by which the Ingress verifies the server.
+    pub fn upstream_ca(&self) -> String {
         self.with("upstream")
     }
 
@@ -174,11 +174,11 @@ mod tests {
                 names.config(),
                 names.claim(),
                 names.http_secret(),
-                names.authority(),
+                names.ca_key(),
                 names.ca_bundle(),
                 names.server_certificate(),
                 names.edge_certificate(),
-                names.upstream_authority(),
+                names.upstream_ca(),
             ] {
                 assert!(name.len() <= 63, "`{name}` has {} bytes", name.len());
                 assert!(

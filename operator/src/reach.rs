@@ -166,7 +166,7 @@ impl Place {
 }
 
 /// Takes any certificate: what is asked is whether there is an answer, nothing confidential is sent, and whether
-/// clients trust the certificate is for them to say. An Ingress may show one whose authority we do not know.
+/// clients trust the certificate is for them to say. An Ingress may show one whose CA we do not know.
 fn any_certificate() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(AnyCertificate(
@@ -294,11 +294,11 @@ mod tests {
             config_map: desired.config_map,
             config_secret: desired.config_secret,
             http_secret: desired.http_secret,
-            authority: desired.authority,
+            ca_key: desired.ca_key,
             ca_bundle: desired.ca_bundle,
             server_certificate: desired.server_certificate,
             edge_certificate: desired.edge_certificate,
-            upstream_authority: desired.upstream_authority,
+            upstream_ca: desired.upstream_ca,
             claim: desired.claim,
             deployment: desired.deployment,
             stage: std::marker::PhantomData,

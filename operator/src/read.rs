@@ -56,8 +56,8 @@ pub struct Found {
     pub config_secret: Option<Secret>,
     /// Secret that signs upload states.
     pub http_secret: Option<Secret>,
-    /// The authority's key.
-    pub authority: Option<Secret>,
+    /// The ca_key's key.
+    pub ca_key: Option<Secret>,
     /// What clients must trust.
     pub ca_bundle: Option<ConfigMap>,
     /// The server's certificate.
@@ -65,7 +65,7 @@ pub struct Found {
     /// The Ingress's certificate.
     pub edge_certificate: Option<Secret>,
     /// What the Ingress must trust.
-    pub upstream_authority: Option<Secret>,
+    pub upstream_ca: Option<Secret>,
     /// The made claim.
     pub claim: Option<PersistentVolumeClaim>,
     /// Service.
@@ -153,11 +153,11 @@ pub async fn facts(
         config_map,
         config_secret,
         http_secret,
-        authority,
+        ca_key,
         ca_bundle,
         server_certificate,
         edge_certificate,
-        upstream_authority,
+        upstream_ca,
         claim,
         service,
         deployment,
@@ -176,11 +176,11 @@ pub async fn facts(
         reader.get(names.config()),
         reader.get(names.config()),
         reader.get(names.http_secret()),
-        reader.get(names.authority()),
+        reader.get(names.ca_key()),
         reader.get(names.ca_bundle()),
         reader.get(names.server_certificate()),
         reader.get(names.edge_certificate()),
-        reader.get(names.upstream_authority()),
+        reader.get(names.upstream_ca()),
         reader.get(names.claim()),
         reader.get(names.service()),
         reader.get(names.deployment()),
@@ -199,11 +199,11 @@ pub async fn facts(
             config_map,
             config_secret,
             http_secret,
-            authority,
+            ca_key,
             ca_bundle,
             server_certificate,
             edge_certificate,
-            upstream_authority,
+            upstream_ca,
             claim,
             service,
             deployment,

@@ -84,7 +84,7 @@ pub struct ValidatedRegistry {
     pub supplies: Supplies,
     /// What the Pods read but do not follow by themselves, by a name for it: when one changes they are replaced once.
     pub inputs: Inputs,
-    /// Certificates to publish beside the Registry's own authority.
+    /// Certificates to publish beside the Registry's own CA.
     pub provided_ca: Option<String>,
     /// What has to be generated.
     pub plan: Plan,

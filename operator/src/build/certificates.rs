@@ -1,4 +1,4 @@
-//! Generated material as objects. The authority's key, the certificates and the public bundle are three objects, so
+//! Generated material as objects. The CA's key, the certificates and the public bundle are three objects, so
 //! that reading one never means reading another.
 
 use std::collections::BTreeMap;
@@ -23,11 +23,11 @@ pub(super) fn http_secret(registry: &ValidatedRegistry, material: &Material) -> 
     ))
 }
 
-pub(super) fn authority(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
-    let pair = material.authority.clone()?;
+pub(super) fn ca_key(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+    let pair = material.ca.clone()?;
     let entries = [(CA_CERTIFICATE, pair.certificate), (TLS_KEY, pair.key)];
     Some(secret(
-        lasting(registry, registry.names.authority()),
+        lasting(registry, registry.names.ca_key()),
         "Opaque",
         entries,
     ))
@@ -51,11 +51,11 @@ pub(super) fn edge(registry: &ValidatedRegistry, material: &Material) -> Option<
     )
 }
 
-/// The authorities clients must trust: the Registry's own, where it signed something, and a provided one.
+/// The CAs clients must trust: the Registry's own, where it signed something, and a provided one.
 pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Option<ConfigMap> {
     let signs = material.server.is_some() || material.edge.is_some();
     let own = material
-        .authority
+        .ca
         .as_ref()
         .filter(|_| signs)
         .map(|pair| pair.certificate.as_str());
@@ -71,25 +71,25 @@ pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Op
     })
 }
 
-/// What the Ingress controller must trust. A Secret, because that is what controllers read an authority from, but
+/// What the Ingress controller must trust. A Secret, because that is what controllers read a CA from, but
 /// with nothing secret in it: a key beside it would be shown to the server as a client certificate.
 pub(super) fn upstream(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
     let ingress = registry.ingress.as_ref()?;
     if ingress.mode != IngressTlsMode::Reencrypt {
         return None;
     }
-    let authority = match registry.tls.as_ref()? {
-        ServerTls::Issued => material.authority.as_ref()?.certificate.clone(),
+    let ca = match registry.tls.as_ref()? {
+        ServerTls::Issued => material.ca.as_ref()?.certificate.clone(),
         ServerTls::Provided {
             verify_as: Some(_), ..
         } => registry.provided_ca.clone()?,
         ServerTls::Provided { verify_as: None, .. } => return None,
     };
-    let metadata = owned(registry, registry.names.upstream_authority());
+    let metadata = owned(registry, registry.names.upstream_ca());
     Some(secret(
         metadata,
         "Opaque",
-        [(CA_CERTIFICATE, only_certificates(&authority))],
+        [(CA_CERTIFICATE, only_certificates(&ca))],
     ))
 }
 
@@ -99,11 +99,11 @@ fn certificate(
     pair: KeyPair,
     material: &Material,
 ) -> Option<Secret> {
-    let authority = material.authority.as_ref()?.certificate.clone();
+    let ca = material.ca.as_ref()?.certificate.clone();
     let entries = [
         (TLS_CERTIFICATE, pair.certificate),
         (TLS_KEY, pair.key),
-        (CA_CERTIFICATE, authority),
+        (CA_CERTIFICATE, ca),
     ];
     Some(secret(owned(registry, name), "kubernetes.io/tls", entries))
 }

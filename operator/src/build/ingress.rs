@@ -87,7 +87,7 @@ fn annotations(registry: &ValidatedRegistry, ingress: &ValidatedIngress) -> BTre
             set("backend-protocol", "HTTPS".to_owned());
             match verified_name(registry) {
                 Some(name) => {
-                    let secret = format!("{}/{}", registry.namespace, registry.names.upstream_authority());
+                    let secret = format!("{}/{}", registry.namespace, registry.names.upstream_ca());
                     set("proxy-ssl-secret", secret);
                     set("proxy-ssl-verify", "on".to_owned());
                     set("proxy-ssl-name", name);

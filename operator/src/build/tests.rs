@@ -13,11 +13,11 @@ fn documents(yaml: &str) -> String {
         config_map,
         config_secret,
         http_secret,
-        authority,
+        ca_key,
         ca_bundle,
         server_certificate,
         edge_certificate,
-        upstream_authority,
+        upstream_ca,
         claim,
         service,
         deployment,
@@ -37,11 +37,11 @@ fn documents(yaml: &str) -> String {
         json!(config_map),
         masked(config_secret),
         masked(http_secret),
-        masked(authority),
+        masked(ca_key),
         bundle,
         masked(server_certificate),
         masked(edge_certificate),
-        masked(upstream_authority),
+        masked(upstream_ca),
         json!(claim),
         json!(service),
         deployment,
@@ -158,7 +158,7 @@ fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
 }
 
 #[test]
-fn a_changed_key_of_a_store_password_or_authority_replaces_the_pods() {
+fn a_changed_key_of_a_store_password_or_ca_replaces_the_pods() {
     let bucket = include_str!("../fixtures/bucket.yaml");
     let fixture = Fixture::parse(bucket);
     let (_, material) = fixture.material();

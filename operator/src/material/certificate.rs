@@ -1,4 +1,4 @@
-//! The authority of a Registry and what it signs.
+//! The CA of a Registry and what it signs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,8 +15,8 @@ use super::parse::Certificate;
 
 /// Clocks differ: a certificate is valid a little before it is made.
 pub(super) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
-/// Ten years. Its renewal, with both authorities trusted for a while, comes with the access issue.
-const AUTHORITY_DURATION: SignedDuration = SignedDuration::from_hours(87_600);
+/// Ten years. Its renewal, with both CAs trusted for a while, comes with the access issue.
+const CA_DURATION: SignedDuration = SignedDuration::from_hours(87_600);
 
 /// What a certificate must say.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,14 +31,14 @@ pub struct CertificatePlan {
     pub renew_before: SignedDuration,
 }
 
-/// An authority that can sign.
-pub(super) struct Authority {
+/// A CA that can sign.
+pub(super) struct CertificateAuthority {
     pair: KeyPair,
     parsed: Certificate,
     issuer: Issuer<'static, SigningKey>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// A new one.
     pub(super) fn make(name: &str, now: Timestamp) -> Result<Self, rcgen::Error> {
         let key = SigningKey::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
@@ -51,9 +51,9 @@ impl Authority {
             KeyUsagePurpose::DigitalSignature,
         ];
         params.not_before = time(now - BACKDATED);
-        params.not_after = time(now + AUTHORITY_DURATION);
+        params.not_after = time(now + CA_DURATION);
         let certificate = params.self_signed(&key)?.pem();
-        let not_after = whole_seconds(now + AUTHORITY_DURATION);
+        let not_after = whole_seconds(now + CA_DURATION);
         Self::load(KeyPair {
             certificate,
             key: key.serialize_pem(),
@@ -78,7 +78,7 @@ impl Authority {
         self.pair
     }
 
-    /// A certificate for a server, with a key of its own. It never outlives the authority.
+    /// A certificate for a server, with a key of its own. It never outlives the CA.
     pub(super) fn sign(&self, plan: &CertificatePlan, now: Timestamp) -> Result<KeyPair, rcgen::Error> {
         let key = SigningKey::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();

@@ -55,7 +55,7 @@ impl Certificate {
         Self::from_der(&der)
     }
 
-    /// Whether a PEM text can serve as a list of authorities: it is whole, and at least one of them can be read. Lists
+    /// Whether a PEM text can serve as a list of CAs: it is whole, and at least one of them can be read. Lists
     /// that systems come with hold old ones that nobody's parser likes.
     ///
     /// # Errors
@@ -114,10 +114,10 @@ impl Certificate {
         })
     }
 
-    /// Whether `authority` signed this, judged by name and key identifier. Both are ours, so nobody has a reason to
+    /// Whether `ca` signed this, judged by name and key identifier. Both are ours, so nobody has a reason to
     /// forge them; what clients trust they check themselves.
-    pub(super) fn issued_by(&self, authority: &Self) -> bool {
-        self.issuer == authority.subject && self.authority_key_identifier == authority.key_identifier
+    pub(super) fn issued_by(&self, ca: &Self) -> bool {
+        self.issuer == ca.subject && self.authority_key_identifier == ca.key_identifier
     }
 
     /// Whether a client that asked for `host` accepts this name: exactly, or by a wildcard for one label.
@@ -172,8 +172,8 @@ pub fn key_pair(certificate: &[u8], key: &[u8]) -> Result<Certificate, KeyPairEr
     Ok(parsed)
 }
 
-/// The authority a Secret holds.
-pub(super) fn authority(secret: &Secret) -> Result<KeyPair, KeyPairError> {
+/// The CA a Secret holds.
+pub(super) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
     let certificate = text(Some(secret), CA_CERTIFICATE).ok_or(KeyPairError::Certificate)?;
     let key = text(Some(secret), TLS_KEY).ok_or(KeyPairError::Key)?;
     let parsed = key_pair(certificate.as_bytes(), key.as_bytes())?;

@@ -22,7 +22,7 @@ fn plan(names: &[&str]) -> Plan {
         http_secret: true,
         server: Some(certificate_plan(names)),
         edge: None,
-        authority_name: "berth: harbour in quay".to_owned(),
+        ca_name: "berth: harbour in quay".to_owned(),
     }
 }
 
@@ -39,13 +39,13 @@ fn secret(entries: &[(&str, &str)]) -> Option<Secret> {
 
 /// What the cluster holds after `material` was applied.
 fn stored(material: &Material) -> Found {
-    let authority = material.authority.as_ref().unwrap();
+    let ca = material.ca.as_ref().unwrap();
     let server = material.server.as_ref().unwrap();
     Found {
         http_secret: secret(&[(HTTP_SECRET_KEY, material.http_secret.as_deref().unwrap())]),
-        authority: secret(&[
-            (CA_CERTIFICATE, &authority.certificate),
-            (TLS_KEY, &authority.key),
+        ca: secret(&[
+            (CA_CERTIFICATE, &ca.certificate),
+            (TLS_KEY, &ca.key),
         ]),
         server_certificate: secret(&[(TLS_CERTIFICATE, &server.certificate), (TLS_KEY, &server.key)]),
         ..Default::default()
@@ -58,15 +58,15 @@ fn good_material_is_kept_byte_for_byte() {
     let first = issue(&plan, &Found::default(), at(START)).unwrap();
     let again = issue(&plan, &stored(&first), at("2026-12-01T12:00:00Z")).unwrap();
     assert!(first.http_secret == again.http_secret);
-    assert!(first.authority == again.authority, "the authority is another one");
+    assert!(first.ca == again.ca, "the CA is another one");
     assert!(first.server == again.server, "the certificate is another one");
 }
 
 #[test]
-fn a_certificate_with_other_names_is_made_anew_by_the_same_authority() {
+fn a_certificate_with_other_names_is_made_anew_by_the_same_ca() {
     let first = issue(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
     let changed = issue(&plan(&["a.example", "b.example"]), &stored(&first), at(START)).unwrap();
-    assert!(first.authority == changed.authority);
+    assert!(first.ca == changed.ca);
     let server = changed.server.unwrap();
     let parsed = key_pair(server.certificate.as_bytes(), server.key.as_bytes()).unwrap();
     assert_eq!(
@@ -88,25 +88,25 @@ fn a_certificate_is_renewed_when_its_end_is_near_and_not_before() {
     assert!(first.server == early.server);
     let late = issue(&plan, &stored(&first), at("2027-01-30T12:00:00Z")).unwrap();
     assert!(first.server != late.server);
-    assert!(first.authority == late.authority);
+    assert!(first.ca == late.ca);
 }
 
 #[test]
-fn a_certificate_of_another_authority_is_replaced() {
+fn a_certificate_of_another_ca_is_replaced() {
     let plan = plan(&["a.example"]);
     let first = issue(&plan, &Found::default(), at(START)).unwrap();
     let mut found = stored(&first);
-    found.authority = None;
+    found.ca_key = None;
     let second = issue(&plan, &found, at(START)).unwrap();
-    assert!(first.authority != second.authority);
+    assert!(first.ca != second.ca);
     assert!(first.server != second.server);
 }
 
 #[test]
-fn a_certificate_never_outlives_its_authority() {
+fn a_certificate_never_outlives_its_ca() {
     let plan = plan(&["a.example"]);
     let first = issue(&plan, &Found::default(), at(START)).unwrap();
-    let end = first.authority.as_ref().unwrap().not_after;
+    let end = first.ca.as_ref().unwrap().not_after;
     let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
     assert_eq!(last.server.unwrap().not_after, end);
 }
@@ -137,11 +137,11 @@ fn nothing_generated_shows_in_debug_output() {
 }
 
 #[test]
-fn a_certificate_that_ends_with_its_authority_is_not_due_again_and_again() {
+fn a_certificate_that_ends_with_its_ca_is_not_due_again_and_again() {
     let plan = plan(&["a.example"]);
     let first = issue(&plan, &Found::default(), at(START)).unwrap();
     assert!(next_renewal(&plan, &first).is_some());
-    let end = first.authority.as_ref().unwrap().not_after;
+    let end = first.ca.as_ref().unwrap().not_after;
     let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
     assert_eq!(last.server.as_ref().unwrap().not_after, end);
     assert_eq!(next_renewal(&plan, &last), None);

@@ -273,7 +273,7 @@ const OWNED: [(&str, &str); 24] = [
     ("http.trustedproxies", "`spec.http.trustedProxies`"),
     ("http.debug", "no field: the probes use it"),
 ];
-/// The part of `http.tls` that stays with the operator; the rest (lowest version, client authorities) is free.
+/// The part of `http.tls` that stays with the operator; the rest (lowest version, client CAs) is free.
 const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
 /// What `storage` may hold beside the driver.
 const STORAGE_FREE: [&str; 3] = ["cache", "maintenance", "tag"];

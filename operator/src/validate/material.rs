@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use operator_api::{IngressTlsMode, RegistrySpec, SelfSigned};
 
 use super::{Error, HTTP_SECRET_MIN, ServerTls, ValidatedIngress};
-use crate::material::{CertificatePlan, HTTP_SECRET_KEY, Plan, check_authority, text};
+use crate::material::{CertificatePlan, HTTP_SECRET_KEY, Plan, check_ca, text};
 use crate::names::Names;
 use crate::read::Facts;
 
@@ -63,17 +63,17 @@ pub(super) fn plan(
         http_secret,
         server,
         edge,
-        authority_name: format!("Berth registry {namespace}/{registry}"),
+        ca_name: format!("Berth registry {namespace}/{registry}"),
     }
 }
 
 /// Refuses generated material that somebody spoilt: made anew silently, it would lock every client out.
 pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Result<(), Error> {
-    if let Some(secret) = &facts.found.authority
+    if let Some(secret) = &facts.found.ca_key
         && (plan.server.is_some() || plan.edge.is_some())
     {
-        check_authority(secret).map_err(|problem| Error::GeneratedSecretSpoilt {
-            name: names.authority(),
+        check_ca(secret).map_err(|problem| Error::GeneratedSecretSpoilt {
+            name: names.ca_key(),
             problem: problem.to_string(),
             price: "which clients will have to trust anew",
         })?;

@@ -25,7 +25,7 @@ struct Needed {
     http_secret: bool,
     server_certificate: bool,
     edge_certificate: bool,
-    upstream_authority: bool,
+    upstream_ca: bool,
     provided_certificate: bool,
     config_in_secret: bool,
     claim: bool,
@@ -50,7 +50,7 @@ impl Needed {
             edge_certificate: edge
                 .as_ref()
                 .is_some_and(|tls| !passthrough(tls.mode) && tls.secret_name.is_none()),
-            upstream_authority: edge.is_some_and(|tls| !plain && !passthrough(tls.mode)),
+            upstream_ca: edge.is_some_and(|tls| !plain && !passthrough(tls.mode)),
             provided_certificate,
             config_in_secret: !spec.config_from.is_empty(),
             claim: claim.is_some_and(|claim| claim.template.is_some()),
@@ -58,12 +58,12 @@ impl Needed {
         }
     }
 
-    fn authority(self) -> bool {
+    fn ca(self) -> bool {
         self.server_certificate || self.edge_certificate
     }
 
     fn ca_bundle(self) -> bool {
-        self.authority() || self.provided_certificate
+        self.ca() || self.provided_certificate
     }
 }
 
@@ -86,11 +86,11 @@ pub(super) fn check(
         config_map,
         config_secret,
         http_secret,
-        authority,
+        ca_key,
         ca_bundle,
         server_certificate,
         edge_certificate,
-        upstream_authority,
+        upstream_ca,
         claim,
         service,
         deployment,
@@ -100,11 +100,11 @@ pub(super) fn check(
     ours.rebuildable(config_map.as_ref().filter(|_| !needed.config_in_secret))?;
     ours.rebuildable(config_secret.as_ref().filter(|_| needed.config_in_secret))?;
     ours.lasting::<Secret>(http_secret.as_ref().filter(|_| needed.http_secret))?;
-    ours.lasting::<Secret>(authority.as_ref().filter(|_| needed.authority()))?;
+    ours.lasting::<Secret>(ca_key.as_ref().filter(|_| needed.ca()))?;
     ours.rebuildable(ca_bundle.as_ref().filter(|_| needed.ca_bundle()))?;
     ours.rebuildable(server_certificate.as_ref().filter(|_| needed.server_certificate))?;
     ours.rebuildable(edge_certificate.as_ref().filter(|_| needed.edge_certificate))?;
-    ours.rebuildable(upstream_authority.as_ref().filter(|_| needed.upstream_authority))?;
+    ours.rebuildable(upstream_ca.as_ref().filter(|_| needed.upstream_ca))?;
     ours.lasting(claim.as_ref().filter(|_| needed.claim))?;
     ours.rebuildable(service.as_ref())?;
     ours.rebuildable(deployment.as_ref())?;

@@ -130,7 +130,7 @@ pub(super) fn backend(
 /// The object store, when it is one. Two spellings of one place have one location: it is compared.
 fn object_store(storage: &Storage) -> Option<ObjectStore> {
     let place = |kind, endpoint: Option<&String>, parts: &[Option<&String>]| {
-        let host = endpoint.map(|url| authority(url).to_ascii_lowercase());
+        let host = endpoint.map(|url| host_and_port(url).to_ascii_lowercase());
         let location = host
             .iter()
             .chain(parts.iter().copied().flatten())
@@ -156,11 +156,11 @@ fn object_store(storage: &Storage) -> Option<ObjectStore> {
 }
 
 /// Host and port of a URL, without the port its scheme means anyway.
-fn authority(url: &str) -> &str {
+fn host_and_port(url: &str) -> &str {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split('/').next().unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
     let usual = if scheme == "https" { ":443" } else { ":80" };
-    authority.strip_suffix(usual).unwrap_or(authority)
+    host.strip_suffix(usual).unwrap_or(host)
 }
 
 /// How many replicas the storage lets run.

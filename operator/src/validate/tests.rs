@@ -21,7 +21,7 @@ fn check_refused(fixture: &Fixture, expected: &str) {
     assert_eq!(got, expected);
 }
 
-/// A certificate for these names and its key, and the authority that signed it.
+/// A certificate for these names and its key, and the CA that signed it.
 fn certificate(names: &[&str]) -> (KeyPair, String) {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let server = CertificatePlan::new(names, BTreeSet::new(), SignedDuration::from_hours(24), None);
@@ -29,11 +29,11 @@ fn certificate(names: &[&str]) -> (KeyPair, String) {
         http_secret: false,
         server: Some(server),
         edge: None,
-        authority_name: "somebody".to_owned(),
+        ca_name: "somebody".to_owned(),
     };
     let now = crate::fixtures::NOW.parse().unwrap();
     let material = issue(&plan, &Found::default(), now).unwrap();
-    (material.server.unwrap(), material.authority.unwrap().certificate)
+    (material.server.unwrap(), material.ca.unwrap().certificate)
 }
 
 fn provide(fixture: &mut Fixture, name: &str, entries: &[(&str, &str)]) {
@@ -115,7 +115,7 @@ fn a_value_of_a_secret_that_the_server_refuses_is_never_quoted() {
 #[test]
 fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
     let yaml = least("  tls: {secret: {name: papers}}\n  ingress: {hosts: [pier.example]}\n");
-    let (pair, authority) = certificate(&["*.example", "elsewhere.invalid"]);
+    let (pair, ca) = certificate(&["*.example", "elsewhere.invalid"]);
     let (other, _) = certificate(&["pier.example"]);
     let verify_as = |entries: &[(&str, &str)]| {
         let mut fixture = Fixture::parse(&yaml);
@@ -130,18 +130,18 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
         ("tls.crt", pair.certificate.as_str()),
         ("tls.key", pair.key.as_str()),
     ];
-    let with_ca = [files[0], files[1], ("ca.crt", authority.as_str())];
+    let with_ca = [files[0], files[1], ("ca.crt", ca.as_str())];
     assert_eq!(verify_as(&with_ca), (Some("pier.example".to_owned()), vec![]));
     let note =
         "The Ingress does not verify the server's certificate, because Secret `papers` has no `ca.crt`";
     assert_eq!(verify_as(&files), (None, vec![note.to_owned()]));
-    let (stray, authority) = certificate(&["elsewhere.invalid"]);
+    let (stray, ca) = certificate(&["elsewhere.invalid"]);
     let note = "The Ingress does not verify the server's certificate, because it names neither `harbour.quay.svc` nor a \
                 host of the Ingress; have one issued for Secret `papers` that does";
     let stray = [
         ("tls.crt", stray.certificate.as_str()),
         ("tls.key", stray.key.as_str()),
-        ("ca.crt", authority.as_str()),
+        ("ca.crt", ca.as_str()),
     ];
     assert_eq!(verify_as(&stray), (None, vec![note.to_owned()]));
     let mut mismatched = Fixture::parse(&yaml);
@@ -314,7 +314,7 @@ fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
 }
 
 #[test]
-fn a_spoilt_authority_is_not_replaced_in_silence() {
+fn a_spoilt_ca_is_not_replaced_in_silence() {
     let mut fixture = Fixture::parse(&least(""));
     let labels = json!({ "berth.dev/registry": "harbour", "app.kubernetes.io/managed-by": "berth-operator" });
     let spoilt: Secret = serde_json::from_value(json!({
@@ -323,13 +323,13 @@ fn a_spoilt_authority_is_not_replaced_in_silence() {
     }))
     .unwrap();
     let mut short = spoilt.clone();
-    fixture.facts.found.authority = Some(spoilt);
+    fixture.facts.found.ca_key = Some(spoilt);
     check_refused(
         &fixture,
         "Secret `harbour-ca-key`, which the operator made, was changed and cannot be used any more: the certificate is not \
          a PEM certificate; restore it, or delete it to have a new one made, which clients will have to trust anew",
     );
-    fixture.facts.found.authority = None;
+    fixture.facts.found.ca_key = None;
     short.metadata.name = Some("harbour-http".to_owned());
     fixture.facts.found.http_secret = Some(short);
     check_refused(
@@ -373,7 +373,7 @@ fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
     fixture.facts.found.server_certificate = users("harbour-tls");
     fixture.facts.found.edge_certificate = users("harbour-edge");
     fixture.facts.found.config_secret = users("harbour-config");
-    fixture.facts.found.authority = users("harbour-ca-key");
+    fixture.facts.found.ca_key = users("harbour-ca-key");
     fixture.validate().unwrap();
     let mut fixture = Fixture::parse(&least("  ingress: {hosts: [a.example]}\n"));
     fixture.facts.found.server_certificate = users("harbour-tls");
@@ -439,23 +439,23 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
         }
     }
 
-    let (pair, authority) = certificate(&["harbour.quay.svc"]);
+    let (pair, ca) = certificate(&["harbour.quay.svc"]);
     let mut fixture = Fixture::parse(&least(
         "  tls: {secret: {name: papers}}\n  ingress: {hosts: [a.example]}\n",
     ));
     let files = [
         ("tls.crt", pair.certificate.as_str()),
         ("tls.key", pair.key.as_str()),
-        ("ca.crt", &format!("{authority}{}", pair.key)),
+        ("ca.crt", &format!("{ca}{}", pair.key)),
     ];
     provide(&mut fixture, "papers", &files);
     let (registry, material) = fixture.material();
     let children = crate::build::children(&registry, &material);
     let bundle = &children.ca_bundle.unwrap().data.unwrap()["ca.crt"];
     assert!(
-        bundle.contains(authority.trim()) && !bundle.contains("PRIVATE KEY"),
+        bundle.contains(ca.trim()) && !bundle.contains("PRIVATE KEY"),
         "{bundle}"
     );
-    let upstream = children.upstream_authority.unwrap().data.unwrap();
-    assert_eq!(upstream["ca.crt"].0, authority.as_bytes());
+    let upstream = children.upstream_ca.unwrap().data.unwrap();
+    assert_eq!(upstream["ca.crt"].0, ca.as_bytes());
 }

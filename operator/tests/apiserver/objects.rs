@@ -97,7 +97,7 @@ async fn a_deleted_child_comes_back() -> Result<()> {
     )
     .await?;
     rolling_out(&cluster, "harbour").await?;
-    let authority = cluster.api::<ConfigMap>().get("harbour-ca").await?.data;
+    let ca = cluster.api::<ConfigMap>().get("harbour-ca").await?.data;
     macro_rules! comes_back {
         ($($kind:ident $name:literal),* $(,)?) => {$(
             let old = cluster.api::<$kind>().get($name).await?.metadata.uid;
@@ -122,8 +122,8 @@ async fn a_deleted_child_comes_back() -> Result<()> {
     );
     assert_eq!(
         cluster.api::<ConfigMap>().get("harbour-ca").await?.data,
-        authority,
-        "clients trust another authority now"
+        ca,
+        "clients trust another ca now"
     );
     Ok(())
 }
@@ -287,7 +287,7 @@ async fn other_storage_needs_its_name_in_the_annotation_and_then_the_strategy_fo
 }
 
 #[tokio::test]
-async fn a_registry_that_is_deleted_and_applied_again_has_its_authority_secret_and_claim_back() -> Result<()>
+async fn a_registry_that_is_deleted_and_applied_again_has_its_ca_secret_and_claim_back() -> Result<()>
 {
     let cluster = Cluster::with_namespace("objects-again").await?;
     let _operator = Operator::start(&cluster);

@@ -85,7 +85,7 @@ async fn passes(cluster: &Cluster, name: &str, since: &Marker, wanted: usize) ->
 }
 
 #[tokio::test]
-async fn two_operators_at_once_make_one_authority() -> Result<()> {
+async fn two_operators_at_once_make_one_ca() -> Result<()> {
     let cluster = Cluster::with_namespace("quiet-two").await?;
     let (_one, _other) = (Operator::start(&cluster), Operator::start(&cluster));
     for name in ["a", "b", "c", "d"] {
@@ -101,10 +101,10 @@ async fn two_operators_at_once_make_one_authority() -> Result<()> {
             let data = secret.data.clone().unwrap_or_default();
             (data.get("ca.crt").cloned(), data.get("tls.key").cloned())
         };
-        let (authority, _) = signed(&cluster.api::<Secret>().get(&format!("{name}-ca-key")).await?);
-        e2e::wait::wait_for("one authority", DEADLINE, async || {
+        let (ca, _) = signed(&cluster.api::<Secret>().get(&format!("{name}-ca-key")).await?);
+        e2e::wait::wait_for("one CA", DEADLINE, async || {
             let (vouches, _) = signed(&cluster.api::<Secret>().get(&format!("{name}-tls")).await?);
-            Ok(if vouches == authority {
+            Ok(if vouches == ca {
                 Seen::Done(())
             } else {
                 Seen::NotYet("another one".to_owned())

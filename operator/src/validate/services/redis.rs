@@ -7,8 +7,8 @@ use super::{CREDENTIALS_FOLDER, Gather, Source, key_ref};
 use crate::material::{TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::{Error, secrets};
 
-/// The well-known authorities in the server's image. The server speaks TLS to Redis when it is told whom to trust.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The well-known CAs in the server's image. The server speaks TLS to Redis when it is told whom to trust.
+const SYSTEM_CAS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const CERTIFICATE_FILE: &str = "redis.crt";
 const KEY_FILE: &str = "redis.key";
 
@@ -29,11 +29,11 @@ pub(super) fn section(redis: &Redis, services: &mut Gather<'_>) -> Result<Value,
     let Some(tls) = &redis.tls else {
         return Ok(section);
     };
-    let authorities = match &tls.ca_bundle {
+    let cas = match &tls.ca_bundle {
         Some(bundle) => services.ca_bundle("redis-ca.crt", bundle, "spec.cache.redis.tls.caBundle")?,
-        None => SYSTEM_AUTHORITIES.to_owned(),
+        None => SYSTEM_CAS.to_owned(),
     };
-    section["tls"] = json!({ "rootcas": [authorities] });
+    section["tls"] = json!({ "rootcas": [cas] });
     if let Some(secret) = &tls.client_certificate {
         let field = "spec.cache.redis.tls.clientCertificate";
         secrets::tls_secret(&secret.name, field, services.facts)?;

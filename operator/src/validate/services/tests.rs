@@ -10,7 +10,7 @@ use crate::fixtures::{Fixture, NOW, least};
 use crate::material::{CertificatePlan, KeyPair, Plan, issue};
 use crate::read::Found;
 
-/// A certificate, its key, and the authority that signed it.
+/// A certificate, its key, and the CA that signed it.
 fn certificate() -> (KeyPair, String) {
     let names = BTreeSet::from(["hold.example".to_owned()]);
     let plan = Plan {
@@ -22,17 +22,17 @@ fn certificate() -> (KeyPair, String) {
             None,
         )),
         edge: None,
-        authority_name: "somebody".to_owned(),
+        ca_name: "somebody".to_owned(),
     };
     let material = issue(&plan, &Found::default(), NOW.parse().unwrap()).unwrap();
-    (material.server.unwrap(), material.authority.unwrap().certificate)
+    (material.server.unwrap(), material.ca.unwrap().certificate)
 }
 
 /// A Registry with this storage, and perhaps a cache, and the Secrets and ConfigMaps that tests name.
 fn around(storage: &str, cache: &str) -> Fixture {
     let claim = "{persistentVolumeClaim: {template: {size: 5Gi}}}";
     let mut fixture = Fixture::parse(&least(cache).replace(claim, storage));
-    let (pair, authority) = certificate();
+    let (pair, ca) = certificate();
     let secret = |entries: &[(&str, &str)]| {
         let entry = |(key, text): &(&str, &str)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()));
         Some(Secret {
@@ -53,7 +53,7 @@ fn around(storage: &str, cache: &str) -> Fixture {
     let log = [
         ("user", "mate"),
         ("word", "hunter2"),
-        ("ca", &authority),
+        ("ca", &ca),
         ("garbage", "-----BEGIN"),
     ];
     let pass = [("tls.crt", &*pair.certificate), ("tls.key", &*pair.key)];
@@ -62,10 +62,10 @@ fn around(storage: &str, cache: &str) -> Fixture {
     secrets.insert("log".to_owned(), secret(&log));
     secrets.insert("pass".to_owned(), secret(&pass));
     let data = BTreeMap::from([
-        ("ca.pem".to_owned(), format!("{authority}{}", pair.certificate)),
+        ("ca.pem".to_owned(), format!("{ca}{}", pair.certificate)),
         (
             "cut.pem".to_owned(),
-            format!("{authority}{}", &pair.certificate[..200]),
+            format!("{ca}{}", &pair.certificate[..200]),
         ),
     ]);
     let seals = ConfigMap {
@@ -186,7 +186,7 @@ fn a_bucket_of_googles_is_used_by_a_key_file_or_by_the_metadata_server() {
 }
 
 #[test]
-fn redis_is_told_by_its_addresses_and_believed_by_its_authorities() {
+fn redis_is_told_by_its_addresses_and_trusted_by_its_cas() {
     let shown = |redis: &str| shown("{emptyDir: {}}", &format!("  cache: {{redis: {{{redis}}}}}\n"));
     insta::assert_snapshot!(
         [
