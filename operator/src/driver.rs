@@ -25,10 +25,10 @@ use crate::error::{Error, chain};
 use crate::health::Health;
 use crate::names::Names;
 use crate::observe::{Findings, look};
-use crate::reach::Silence;
+use crate::probe::ProbeFailure;
 use crate::read::Facts;
 use crate::report::{Outcome, reason};
-use crate::{Settings, apply, build, material, observe, reach, read, report, validate};
+use crate::{Settings, apply, build, material, observe, probe, read, report, validate};
 use pace::Pace;
 
 /// Passes at the same time, over all Registries.
@@ -164,12 +164,12 @@ async fn bring_up(
     let children = apply::children(&writer, children, &facts.found).await?; // writes
     let mut findings = observe::findings(&children, facts); // pure
     if findings.up() && !said_ready(registry) {
-        (findings.silence, findings.silent_for_long) =
-            silence(context, registry, namespace, &validated, &children).await;
+        (findings.probe_failure, findings.probe_failing_for_long) =
+            probe_failure(context, registry, namespace, &validated, &children).await;
     } else {
-        context.pace.not_silent(namespace, &validated.name);
-        if !findings.up() && findings.trouble.is_none() {
-            findings.trouble = reach::why_unready(&facts.pods).await;
+        context.pace.probe_succeeded(namespace, &validated.name);
+        if !findings.up() && findings.pod_problem.is_none() {
+            findings.pod_problem = probe::why_unready(&facts.pods).await;
         }
     }
     Ok((validated, material, findings))
@@ -185,22 +185,22 @@ fn said_ready(registry: &Registry) -> bool {
 ///
 /// A place that cannot be reached from here at all (a network policy, an operator outside the cluster) must not keep
 /// Ready away for ever, so for that patience ends; a proxy that answers something else is seen by clients, too.
-async fn silence(
+async fn probe_failure(
     context: &Context,
     registry: &Registry,
     namespace: &str,
     validated: &validate::ValidatedRegistry,
     children: &build::Children<build::Live>,
-) -> (Option<Silence>, bool) {
+) -> (Option<ProbeFailure>, bool) {
     let (pace, name, generation) = (&context.pace, &validated.name, registry.metadata.generation);
-    let Some(silence) = reach::first_silent(validated, children).await else {
-        pace.not_silent(namespace, name);
+    let Some(failure) = probe::first_failure(validated, children).await else {
+        pace.probe_succeeded(namespace, name);
         return (None, false);
     };
     let for_long = pace.out_of_patience(namespace, name, generation, Instant::now());
-    match silence {
-        Silence::Unreachable(_) if for_long => (None, for_long),
-        silence => (Some(silence), for_long),
+    match failure {
+        ProbeFailure::Unreachable(_) if for_long => (None, for_long),
+        failure => (Some(failure), for_long),
     }
 }
 

@@ -76,14 +76,14 @@ fn retry_after(status: &kube::core::Status) -> Option<Duration> {
 
 /// An error and its causes on one line, each said once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = words(error);
+    let mut text = message_of(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let words = words(cause);
+        let message = message_of(cause);
         // kube repeats the cause in its own text.
-        if !text.contains(&words) {
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&message);
         }
         source = cause.source();
     }
@@ -91,7 +91,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// What one error says. kube adds the whole answer in Debug form; its sentence is enough for people.
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
+fn message_of(error: &(dyn std::error::Error + 'static)) -> String {
     let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
     let status = match boxed.or_else(|| error.downcast_ref::<kube::Error>()) {
         Some(kube::Error::Api(status)) => Some(status.as_ref()),

@@ -108,10 +108,7 @@ pub fn issue(plan: &Plan, found: &Found, now: Timestamp) -> Result<Material, Err
     let http_secret = plan
         .http_secret
         .then(|| text(found.http_secret.as_ref(), HTTP_SECRET_KEY).unwrap_or_else(random_text));
-    let existing = found
-        .ca_key
-        .as_ref()
-        .and_then(|secret| parse::ca(secret).ok());
+    let existing = found.ca_key.as_ref().and_then(|secret| parse::ca(secret).ok());
     if plan.server.is_none() && plan.edge.is_none() {
         return Ok(Material {
             http_secret,

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::build::{Children, Live};
-use crate::reach::Silence;
+use crate::probe::ProbeFailure;
 use crate::read::Facts;
 
 /// What was seen.
@@ -25,11 +25,11 @@ pub struct Findings {
     /// Whether the Service leads to at least one ready Pod.
     pub reachable: bool,
     /// What keeps a Pod from being ready.
-    pub trouble: Option<Trouble>,
+    pub pod_problem: Option<PodProblem>,
     /// Where clients will look, and something else than the registry, or nothing, is found; asked before Ready only.
-    pub silence: Option<Silence>,
+    pub probe_failure: Option<ProbeFailure>,
     /// Whether that has been so for longer than proxies need.
-    pub silent_for_long: bool,
+    pub probe_failing_for_long: bool,
     /// Phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
     /// Capacity of the volume.
@@ -113,16 +113,16 @@ pub fn look(
             .iter()
             .flat_map(|slice| &slice.endpoints)
             .any(|endpoint| {
-                // Absent means ready, by the API's own words.
+                // Absent means ready, by the API's own message.
                 endpoint
                     .conditions
                     .as_ref()
                     .and_then(|conditions| conditions.ready)
                     .unwrap_or(true)
             }),
-        trouble: refused(status).or_else(|| pods.iter().find_map(Trouble::of)),
-        silence: None,
-        silent_for_long: false,
+        pod_problem: refused(status).or_else(|| pods.iter().find_map(PodProblem::of)),
+        probe_failure: None,
+        probe_failing_for_long: false,
         unbound_claim,
         capacity,
     }
@@ -131,7 +131,7 @@ pub fn look(
 /// Why a Pod is not ready. Kinds, and not the kubelet's own words: those change from second to second, and each change
 /// would be a write.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Trouble {
+pub enum PodProblem {
     /// The API server refuses the Pods; its words.
     Refused(String),
     /// No node takes the Pod; the scheduler's words.
@@ -139,7 +139,7 @@ pub enum Trouble {
         /// The Pod.
         pod: String,
         /// The scheduler's words.
-        words: String,
+        message: String,
     },
     /// An image cannot be pulled.
     Image {
@@ -155,14 +155,14 @@ pub enum Trouble {
         /// Its last exit code.
         exit_code: Option<i32>,
         /// What the server said last, when that was an error.
-        words: Option<String>,
+        message: Option<String>,
     },
     /// The server runs and cannot serve; its own words, which are the same as long as the cause is.
     Unready {
         /// The Pod.
         pod: String,
         /// What its `/readyz` says.
-        words: String,
+        message: String,
     },
     /// The container cannot be made; the kubelet's reason.
     Container {
@@ -174,16 +174,16 @@ pub enum Trouble {
 }
 
 /// A quota or an admission policy is in the way.
-fn refused(status: Option<&DeploymentStatus>) -> Option<Trouble> {
+fn refused(status: Option<&DeploymentStatus>) -> Option<PodProblem> {
     let failure = status?
         .conditions
         .as_ref()?
         .iter()
         .find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
-    Some(Trouble::Refused(failure.message.clone().unwrap_or_default()))
+    Some(PodProblem::Refused(failure.message.clone().unwrap_or_default()))
 }
 
-impl Trouble {
+impl PodProblem {
     fn of(pod: &Pod) -> Option<Self> {
         let name = || pod.metadata.name.clone().unwrap_or_default();
         let status = pod.status.as_ref()?;
@@ -195,8 +195,8 @@ impl Trouble {
             && scheduled.status == "False"
             && scheduled.reason.as_deref() == Some("Unschedulable")
         {
-            let words = scheduled.message.clone().unwrap_or_default();
-            return Some(Self::Unschedulable { pod: name(), words });
+            let message = scheduled.message.clone().unwrap_or_default();
+            return Some(Self::Unschedulable { pod: name(), message });
         }
         let container = status.container_statuses.as_ref()?.first()?;
         let reason = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
@@ -215,7 +215,7 @@ impl Trouble {
                 Some(Self::Crashing {
                     pod: name(),
                     exit_code: last.map(|last| last.exit_code),
-                    words: last.and_then(|last| last_words(last.message.as_deref()?)),
+                    message: last.and_then(|last| last_error(last.message.as_deref()?)),
                 })
             }
             "ContainerCreating" | "PodInitializing" => None,
@@ -229,7 +229,7 @@ impl Trouble {
 
 /// The error with which the server ended, out of the last lines of its log. Lines of the log itself carry times and
 /// numbers that are new with each try; the error is the same, and holds nothing of a Secret.
-fn last_words(log: &str) -> Option<String> {
+fn last_error(log: &str) -> Option<String> {
     let said = |prefix: &str| log.lines().rev().find_map(|line| line.strip_prefix(prefix));
     let error = said("error: ").filter(|error| !error.is_empty())?;
     Some(match said("hint: ") {
@@ -241,7 +241,7 @@ fn last_words(log: &str) -> Option<String> {
 impl Findings {
     /// Whether a client that comes now is served by the newest Pods.
     pub fn serving(&self) -> bool {
-        self.up() && self.silence.is_none()
+        self.up() && self.probe_failure.is_none()
     }
 
     /// Whether Kubernetes calls everything ready.
@@ -252,7 +252,7 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
-    use super::last_words;
+    use super::last_error;
 
     #[test]
     fn the_servers_last_error_is_found_among_the_lines_of_its_log() {
@@ -260,14 +260,14 @@ mod tests {
                    warning: /etc/berth/config/config.yml: `a` is not a known key\n\
                    error: the store belongs to `quay/pier`\n\
                    hint: name another folder\n";
-        let words = last_words(log);
+        let message = last_error(log);
         assert_eq!(
-            words.as_deref(),
+            message.as_deref(),
             Some("the store belongs to `quay/pier`; name another folder")
         );
-        assert_eq!(last_words("error: a\nerror: b\n").as_deref(), Some("b"));
+        assert_eq!(last_error("error: a\nerror: b\n").as_deref(), Some("b"));
         for nothing in ["", "panicked at somewhere", "error: ", "an error: elsewhere"] {
-            assert_eq!(last_words(nothing), None, "{nothing}");
+            assert_eq!(last_error(nothing), None, "{nothing}");
         }
     }
 }

@@ -18,9 +18,9 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// While Pods start, in case a watch lost something.
 const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
 /// While proxies do not know the Pods yet.
-const WHILE_SILENT: Duration = Duration::from_millis(500);
+const WHILE_PROBE_FAILS: Duration = Duration::from_millis(500);
 /// When they do not after [`PATIENCE`]: each pass asks the API server some twenty questions.
-const SILENT_FOR_LONG: Duration = Duration::from_secs(5);
+const PROBE_FAILING_FOR_LONG: Duration = Duration::from_secs(5);
 /// How long an address that cannot be reached from here keeps Ready away.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A stranger's object is under no watch of ours.
@@ -41,18 +41,18 @@ pub(super) struct Pace {
     /// Failures in a row.
     failures: Mutex<HashMap<Key, u32>>,
     /// Since when a generation's addresses have not been reachable.
-    silent: Mutex<HashMap<Key, (Option<i64>, Instant)>>,
+    failing_probes: Mutex<HashMap<Key, (Option<i64>, Instant)>>,
 }
 
 impl Pace {
     /// There is no Registry any more.
     pub(super) fn forget_all(&self, namespace: &str, name: &str) {
         self.forget(namespace, name);
-        self.not_silent(namespace, name);
+        self.probe_succeeded(namespace, name);
     }
 
     /// Whether this generation's addresses have not been reachable for too long; the first question starts the clock,
-    /// and [`Self::not_silent`] stops it.
+    /// and [`Self::probe_succeeded`] stops it.
     pub(super) fn out_of_patience(
         &self,
         namespace: &str,
@@ -60,7 +60,7 @@ impl Pace {
         generation: Option<i64>,
         now: Instant,
     ) -> bool {
-        let mut all = lock(&self.silent);
+        let mut all = lock(&self.failing_probes);
         let entry = all
             .entry((namespace.to_owned(), name.to_owned()))
             .or_insert((generation, now));
@@ -71,8 +71,8 @@ impl Pace {
     }
 
     /// The addresses answer, or there is nobody to answer: the next silence is a new one.
-    pub(super) fn not_silent(&self, namespace: &str, name: &str) {
-        lock(&self.silent).remove(&(namespace.to_owned(), name.to_owned()));
+    pub(super) fn probe_succeeded(&self, namespace: &str, name: &str) {
+        lock(&self.failing_probes).remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     /// A pass went well.
@@ -124,9 +124,9 @@ pub(super) fn after_success(findings: &Findings, renewal: Option<Timestamp>, now
 
 /// When nothing is due.
 fn usual(findings: &Findings) -> Duration {
-    match (findings.up(), &findings.silence) {
-        (true, Some(_)) if findings.silent_for_long => SILENT_FOR_LONG,
-        (true, Some(_)) => WHILE_SILENT,
+    match (findings.up(), &findings.probe_failure) {
+        (true, Some(_)) if findings.probe_failing_for_long => PROBE_FAILING_FOR_LONG,
+        (true, Some(_)) => WHILE_PROBE_FAILS,
         (true, None) => RESYNC,
         (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
         // No replica is asked for.
@@ -197,27 +197,27 @@ mod tests {
         assert!(!spent(0, 1), "the first question starts the clock");
         assert!(spent(1, 1));
         assert!(!spent(1, 2), "what is asked for is new");
-        pace.not_silent("quay", "harbour");
+        pace.probe_succeeded("quay", "harbour");
         assert!(!spent(9, 2), "a Pod was lost and came back long after");
         assert!(spent(10, 2));
     }
 
     #[test]
     fn a_proxy_that_never_answers_as_the_registry_is_not_asked_twice_a_second_for_ever() {
-        let pause = |silent_for_long| {
+        let pause = |probe_failing_for_long| {
             let findings = Findings {
                 rollout: Rollout::Complete,
                 available: true,
                 ready_replicas: 1,
                 reachable: true,
-                silence: Some(crate::reach::Silence::SomethingElse("a portal".to_owned())),
-                silent_for_long,
+                probe_failure: Some(crate::probe::ProbeFailure::WrongAnswer("a portal".to_owned())),
+                probe_failing_for_long,
                 ..Default::default()
             };
             usual(&findings)
         };
-        assert_eq!(pause(false), WHILE_SILENT);
-        assert_eq!(pause(true), SILENT_FOR_LONG);
+        assert_eq!(pause(false), WHILE_PROBE_FAILS);
+        assert_eq!(pause(true), PROBE_FAILING_FOR_LONG);
     }
 
     #[test]

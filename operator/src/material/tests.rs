@@ -43,10 +43,7 @@ fn stored(material: &Material) -> Found {
     let server = material.server.as_ref().unwrap();
     Found {
         http_secret: secret(&[(HTTP_SECRET_KEY, material.http_secret.as_deref().unwrap())]),
-        ca: secret(&[
-            (CA_CERTIFICATE, &ca.certificate),
-            (TLS_KEY, &ca.key),
-        ]),
+        ca: secret(&[(CA_CERTIFICATE, &ca.certificate), (TLS_KEY, &ca.key)]),
         server_certificate: secret(&[(TLS_CERTIFICATE, &server.certificate), (TLS_KEY, &server.key)]),
         ..Default::default()
     }

@@ -3,7 +3,7 @@
 use super::reason as why;
 use crate::Error;
 use crate::error::chain;
-use crate::observe::{Findings, Rollout, Trouble};
+use crate::observe::{Findings, PodProblem, Rollout};
 use crate::validate::ValidatedRegistry;
 
 /// Reason and sentence for a pass that applied everything.
@@ -22,10 +22,10 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
     let ready = findings.ready_replicas.min(wanted);
     if findings.rollout == Rollout::Stuck {
         let deployment = registry.names.deployment();
-        if let Some(trouble) = &findings.trouble {
+        if let Some(pod_problem) = &findings.pod_problem {
             return (
                 why::ROLLOUT_STUCK,
-                format!("{ready} of {wanted} replicas are ready: {}", cause(trouble)),
+                format!("{ready} of {wanted} replicas are ready: {}", cause(pod_problem)),
             );
         }
         let sentence = format!(
@@ -45,10 +45,10 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
     if findings.serving() {
         return (why::SERVING, format!("Serving with {ready} of {wanted} replicas"));
     }
-    if let (true, Some(silence)) = (findings.up(), &findings.silence) {
-        return (why::NOT_ANSWERING, silence.sentence().to_owned());
+    if let (true, Some(failure)) = (findings.up(), &findings.probe_failure) {
+        return (why::NOT_ANSWERING, failure.sentence().to_owned());
     }
-    if let (None, Some((claim, phase))) = (&findings.trouble, &findings.unbound_claim) {
+    if let (None, Some((claim, phase))) = (&findings.pod_problem, &findings.unbound_claim) {
         return (
             why::VOLUME_PENDING,
             format!("PersistentVolumeClaim `{claim}` is {phase}"),
@@ -70,37 +70,38 @@ fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, St
 }
 
 fn with_cause(sentence: String, findings: &Findings) -> String {
-    match &findings.trouble {
-        Some(trouble) => format!("{sentence}: {}", cause(trouble)),
+    match &findings.pod_problem {
+        Some(pod_problem) => format!("{sentence}: {}", cause(pod_problem)),
         None => sentence,
     }
 }
 
 /// What keeps a Pod from being ready, and the way out where it is not plain.
-fn cause(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Refused(words) => format!("the API server refuses the Pods: {words}"),
-        Trouble::Unschedulable { pod, words } => format!("no node takes Pod `{pod}`: {words}"),
-        Trouble::Image { pod, image } => {
+fn cause(pod_problem: &PodProblem) -> String {
+    match pod_problem {
+        PodProblem::Refused(message) => format!("the API server refuses the Pods: {message}"),
+        PodProblem::Unschedulable { pod, message } => format!("no node takes Pod `{pod}`: {message}"),
+        PodProblem::Image { pod, image } => {
             format!(
                 "the image `{image}` of Pod `{pod}` cannot be pulled; correct `spec.image` or its pull secrets"
             )
         }
-        Trouble::Crashing {
-            words: Some(words), ..
-        } => format!("the server ends again and again: {words}"),
-        Trouble::Crashing {
+        PodProblem::Crashing {
+            message: Some(message),
+            ..
+        } => format!("the server ends again and again: {message}"),
+        PodProblem::Crashing {
             pod,
             exit_code,
-            words: None,
+            message: None,
         } => {
             let code = exit_code
                 .map(|code| format!(" with exit code {code}"))
                 .unwrap_or_default();
             format!("the server ends{code} again and again; see why with `kubectl logs --previous {pod}`")
         }
-        Trouble::Unready { pod, words } => format!("the server in Pod `{pod}` says: {words}"),
-        Trouble::Container { pod, reason } => {
+        PodProblem::Unready { pod, message } => format!("the server in Pod `{pod}` says: {message}"),
+        PodProblem::Container { pod, reason } => {
             format!(
                 "the container of Pod `{pod}` cannot be made ({reason}); see why with `kubectl describe pod {pod}`"
             )

@@ -240,7 +240,7 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
         assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
     }
     let starting = serde_json::from_value(json!({ "status": waiting("ContainerCreating") })).unwrap();
-    assert_eq!(look(None, None, &[], &[starting]).trouble, None);
+    assert_eq!(look(None, None, &[], &[starting]).pod_problem, None);
 }
 
 #[test]
@@ -258,9 +258,9 @@ fn what_a_server_says_of_itself_is_passed_on() {
     let mut gone = rolled_out();
     gone["readyReplicas"] = json!(0);
     let mut unready = look(Some(&deployment(gone)), None, &endpoints(false), &[]);
-    unready.trouble = Some(crate::observe::Trouble::Unready {
+    unready.pod_problem = Some(crate::observe::PodProblem::Unready {
         pod: "harbour-1".to_owned(),
-        words: "storagedriver_s3: no such bucket".to_owned(),
+        message: "storagedriver_s3: no such bucket".to_owned(),
     });
     for (findings, expected) in [
         (

@@ -287,8 +287,7 @@ async fn other_storage_needs_its_name_in_the_annotation_and_then_the_strategy_fo
 }
 
 #[tokio::test]
-async fn a_registry_that_is_deleted_and_applied_again_has_its_ca_secret_and_claim_back() -> Result<()>
-{
+async fn a_registry_that_is_deleted_and_applied_again_has_its_ca_secret_and_claim_back() -> Result<()> {
     let cluster = Cluster::with_namespace("objects-again").await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({}))).await?;

@@ -63,10 +63,7 @@ fn around(storage: &str, cache: &str) -> Fixture {
     secrets.insert("pass".to_owned(), secret(&pass));
     let data = BTreeMap::from([
         ("ca.pem".to_owned(), format!("{ca}{}", pair.certificate)),
-        (
-            "cut.pem".to_owned(),
-            format!("{ca}{}", &pair.certificate[..200]),
-        ),
+        ("cut.pem".to_owned(), format!("{ca}{}", &pair.certificate[..200])),
     ]);
     let seals = ConfigMap {
         data: Some(data),

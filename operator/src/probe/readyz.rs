@@ -13,22 +13,22 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::net::TcpStream;
 
 use super::PATIENCE;
-use crate::observe::Trouble;
+use crate::observe::PodProblem;
 use crate::validate::PROBE_PORT;
 
 /// The sentences about all of a server's checks are shorter.
 const ANSWER_MAX: usize = 4096;
 /// What of them is passed on.
-const WORDS_MAX: usize = 500;
+const MESSAGE_MAX: usize = 500;
 
 /// Asks the first Pod that runs and is not ready. `None` when there is none, or when it cannot be reached from here.
-pub(crate) async fn why_unready(pods: &[Pod]) -> Option<Trouble> {
+pub(crate) async fn why_unready(pods: &[Pod]) -> Option<PodProblem> {
     let (pod, address) = pods.iter().find_map(running_and_unready)?;
     let port = u16::try_from(PROBE_PORT).ok()?;
-    let words = ask(address, port).await?;
-    Some(Trouble::Unready {
+    let message = ask(address, port).await?;
+    Some(PodProblem::Unready {
         pod: pod.to_owned(),
-        words,
+        message,
     })
 }
 
@@ -54,8 +54,8 @@ async fn ask(address: &str, port: u16) -> Option<String> {
     if status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let words = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    (!words.is_empty()).then(|| words.chars().take(WORDS_MAX).collect())
+    let message = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    (!message.is_empty()).then(|| message.chars().take(MESSAGE_MAX).collect())
 }
 
 async fn request(

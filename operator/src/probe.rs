@@ -4,9 +4,9 @@
 //! moment later, and a push in that moment fails. So `/v2/` is asked for through the Service's address and through the
 //! Ingress's, as a client would. Guarantees: nothing is sent but this one request, without credentials. Must not: be
 //! asked again once Ready is said; a proxy that fails later is for monitoring to tell.
-//! Start at [`first_silent`]; `pods` asks a Pod itself why it is not ready.
+//! Start at [`first_failure`]; `readyz` asks a Pod itself why it is not ready.
 
-mod pods;
+mod readyz;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::build::{Children, Live};
 use crate::validate::ValidatedRegistry;
-pub(crate) use pods::why_unready;
+pub(crate) use readyz::why_unready;
 
 /// For everything from the connection to the answer's head.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -46,27 +46,30 @@ pub(crate) struct Place {
 
 /// Why a place is not the registry yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Silence {
+pub enum ProbeFailure {
     /// Nothing is to be had there, or not from where we stand.
     Unreachable(String),
     /// Something answers, but it is not the registry.
-    SomethingElse(String),
+    WrongAnswer(String),
 }
 
-impl Silence {
+impl ProbeFailure {
     /// The sentence for people.
     pub fn sentence(&self) -> &str {
         match self {
-            Self::Unreachable(sentence) | Self::SomethingElse(sentence) => sentence,
+            Self::Unreachable(sentence) | Self::WrongAnswer(sentence) => sentence,
         }
     }
 }
 
 /// The first place that does not answer as the registry.
-pub(crate) async fn first_silent(registry: &ValidatedRegistry, children: &Children<Live>) -> Option<Silence> {
+pub(crate) async fn first_failure(
+    registry: &ValidatedRegistry,
+    children: &Children<Live>,
+) -> Option<ProbeFailure> {
     for place in places(registry, children) {
-        if let Err(silence) = place.ask().await {
-            return Some(silence);
+        if let Err(failure) = place.ask().await {
+            return Some(failure);
         }
     }
     None
@@ -119,8 +122,8 @@ fn published(ingress: &Ingress) -> Vec<String> {
 }
 
 impl Place {
-    async fn ask(&self) -> Result<(), Silence> {
-        let unreachable = || Silence::Unreachable(format!("{} does not answer yet", self.what));
+    async fn ask(&self) -> Result<(), ProbeFailure> {
+        let unreachable = || ProbeFailure::Unreachable(format!("{} does not answer yet", self.what));
         let asked = tokio::time::timeout(PATIENCE, self.request()).await;
         let answer = asked.map_err(|_| unreachable())?;
         let (status, is_registry) =
@@ -128,7 +131,7 @@ impl Place {
         if is_registry && [StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&status) {
             return Ok(());
         }
-        Err(Silence::SomethingElse(format!(
+        Err(ProbeFailure::WrongAnswer(format!(
             "{} answers {} for `{}` instead of the registry",
             self.what,
             status.as_u16(),
@@ -258,10 +261,13 @@ mod tests {
         let sentence = "The place answers 404 for `harbour.example` instead of the registry";
         assert_eq!(
             place.await.ask().await,
-            Err(Silence::SomethingElse(sentence.to_owned()))
+            Err(ProbeFailure::WrongAnswer(sentence.to_owned()))
         );
         let login = answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
-        assert!(matches!(login.await.ask().await, Err(Silence::SomethingElse(_))));
+        assert!(matches!(
+            login.await.ask().await,
+            Err(ProbeFailure::WrongAnswer(_))
+        ));
     }
 
     #[tokio::test]
@@ -274,7 +280,10 @@ mod tests {
             .unwrap()
             .port();
         let sentence = "The place does not answer yet";
-        assert_eq!(place.ask().await, Err(Silence::Unreachable(sentence.to_owned())));
+        assert_eq!(
+            place.ask().await,
+            Err(ProbeFailure::Unreachable(sentence.to_owned()))
+        );
     }
 
     #[test]
