@@ -4,7 +4,7 @@
 //! certificate is due; and every ten minutes in case a watch lost something. Two passes for one Registry never run at
 //! once. Must not: decide anything the steps decide. Start at [`pass`]; [`run`] wires it to the watches.
 
-mod pace;
+mod requeue;
 mod watch;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::probe::ProbeFailure;
 use crate::read::Facts;
 use crate::report::{Outcome, reason};
 use crate::{Settings, apply, build, material, observe, probe, read, report, validate};
-use pace::Pace;
+use requeue::Retries;
 
 /// Passes at the same time, over all Registries.
 const CONCURRENCY: u16 = 8;
@@ -39,7 +39,7 @@ const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
 struct Context {
     client: Client,
     settings: Settings,
-    pace: Pace,
+    retries: Retries,
     recorder: Recorder,
 }
 
@@ -66,7 +66,7 @@ pub async fn run(
         recorder: Recorder::new(client.clone(), reporter),
         client: client.clone(),
         settings,
-        pace: Pace::default(),
+        retries: Retries::default(),
     });
     let controller = Controller::new(registries, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
@@ -90,11 +90,11 @@ async fn reconcile(registry: Arc<Registry>, context: Arc<Context>) -> Result<Act
     // The watch may lag behind our own last write; conditions computed from an old status would be written again.
     let registry = read::registry(&context.client, namespace, name).await?;
     let Some(registry) = registry.filter(|registry| registry.metadata.deletion_timestamp.is_none()) else {
-        context.pace.forget_all(namespace, name);
+        context.retries.forget_all(namespace, name);
         return Ok(Action::await_change());
     };
     let action = pass(&context, &registry, namespace, name).await?;
-    context.pace.forget(namespace, name);
+    context.retries.forget(namespace, name);
     Ok(action)
 }
 
@@ -123,12 +123,12 @@ async fn pass(context: &Context, registry: &Registry, namespace: &str, name: &st
             };
             tell(context, registry, namespace, &outcome, facts.now).await?;
             let renewal = material::next_renewal(&validated.plan, &material);
-            Ok(pace::after_success(&findings, renewal, facts.now))
+            Ok(requeue::after_success(&findings, renewal, facts.now))
         }
         Err(error) => {
             // A conflict or a slow API server passes; it is reported when it does not.
             if matches!(error.fault(), crate::Fault::Transient { .. })
-                && !context.pace.persistent(namespace, name)
+                && !context.retries.persistent(namespace, name)
             {
                 return Err(error);
             }
@@ -138,7 +138,7 @@ async fn pass(context: &Context, registry: &Registry, namespace: &str, name: &st
                 findings: &findings,
             };
             let status = tell(context, registry, namespace, &outcome, facts.now).await?;
-            match pace::after_report(&error, &status) {
+            match requeue::after_report(&error, &status) {
                 Some(action) => Ok(action),
                 None => Err(error),
             }
@@ -167,7 +167,7 @@ async fn bring_up(
         (findings.probe_failure, findings.probe_failing_for_long) =
             probe_failure(context, registry, namespace, &validated, &children).await;
     } else {
-        context.pace.probe_succeeded(namespace, &validated.name);
+        context.retries.probe_succeeded(namespace, &validated.name);
         if !findings.up() && findings.pod_problem.is_none() {
             findings.pod_problem = probe::why_unready(&facts.pods).await;
         }
@@ -192,12 +192,12 @@ async fn probe_failure(
     validated: &validate::ValidatedRegistry,
     children: &build::Children<build::Live>,
 ) -> (Option<ProbeFailure>, bool) {
-    let (pace, name, generation) = (&context.pace, &validated.name, registry.metadata.generation);
+    let (retries, name, generation) = (&context.retries, &validated.name, registry.metadata.generation);
     let Some(failure) = probe::first_failure(validated, children).await else {
-        pace.probe_succeeded(namespace, name);
+        retries.probe_succeeded(namespace, name);
         return (None, false);
     };
-    let for_long = pace.out_of_patience(namespace, name, generation, Instant::now());
+    let for_long = retries.out_of_patience(namespace, name, generation, Instant::now());
     match failure {
         ProbeFailure::Unreachable(_) if for_long => (None, for_long),
         failure => (Some(failure), for_long),
@@ -276,7 +276,7 @@ fn ready(status: &RegistryStatus) -> Option<&k8s_openapi::apimachinery::pkg::api
 fn after_failure(registry: Arc<Registry>, error: &Error, context: Arc<Context>) -> Action {
     let registry = ObjectRef::from_obj(&*registry);
     let namespace = registry.namespace.clone().unwrap_or_default();
-    let pause = context.pace.next(&namespace, &registry.name, error.fault());
+    let pause = context.retries.next(&namespace, &registry.name, error.fault());
     tracing::warn!(%registry, error = %chain(error), retry_in_seconds = pause.as_secs_f32(), "a pass failed");
     Action::requeue(pause)
 }

@@ -37,14 +37,14 @@ type Key = (String, String);
 
 /// What is remembered from pass to pass. Losing it costs time, never correctness.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct Retries {
     /// Failures in a row.
     failures: Mutex<HashMap<Key, u32>>,
     /// Since when a generation's addresses have not been reachable.
     failing_probes: Mutex<HashMap<Key, (Option<i64>, Instant)>>,
 }
 
-impl Pace {
+impl Retries {
     /// There is no Registry any more.
     pub(super) fn forget_all(&self, namespace: &str, name: &str) {
         self.forget(namespace, name);
@@ -174,30 +174,30 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_limit_and_start_again_after_success() {
-        let pace = Pace::default();
-        let next = || pace.next("quay", "harbour", Fault::Transient { retry_after: None });
+        let retries = Retries::default();
+        let next = || retries.next("quay", "harbour", Fault::Transient { retry_after: None });
         let first = next();
         assert!(first >= FIRST_RETRY && first < FIRST_RETRY * 2, "{first:?}");
         assert!(next() > first);
         let last = (0..20).fold(first, |_, _| next());
         assert!(last >= LAST_RETRY && last <= LAST_RETRY * 2, "{last:?}");
-        assert!(pace.persistent("quay", "harbour"));
-        pace.forget("quay", "harbour");
-        assert!(!pace.persistent("quay", "harbour"));
+        assert!(retries.persistent("quay", "harbour"));
+        retries.forget("quay", "harbour");
+        assert!(!retries.persistent("quay", "harbour"));
         assert!(next() < FIRST_RETRY * 2);
     }
 
     #[test]
     fn patience_with_a_silence_does_not_depend_on_earlier_ones() {
-        let pace = Pace::default();
+        let retries = Retries::default();
         let start = Instant::now();
         let spent = |after: u32, generation| {
-            pace.out_of_patience("quay", "harbour", Some(generation), start + PATIENCE * after)
+            retries.out_of_patience("quay", "harbour", Some(generation), start + PATIENCE * after)
         };
         assert!(!spent(0, 1), "the first question starts the clock");
         assert!(spent(1, 1));
         assert!(!spent(1, 2), "what is asked for is new");
-        pace.probe_succeeded("quay", "harbour");
+        retries.probe_succeeded("quay", "harbour");
         assert!(!spent(9, 2), "a Pod was lost and came back long after");
         assert!(spent(10, 2));
     }
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_pause_the_server_asks_for_is_kept() {
         let asked = Duration::from_secs(60);
-        let pause = Pace::default().next(
+        let pause = Retries::default().next(
             "quay",
             "harbour",
             Fault::Transient {
