@@ -20,7 +20,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::material::Material;
+use crate::issue::Issued;
 use crate::validate::ValidatedRegistry;
 
 /// Objects as they should be.
@@ -75,20 +75,20 @@ impl<Stage> std::fmt::Debug for Children<Stage> {
 }
 
 /// The objects of `registry`.
-pub fn children(registry: &ValidatedRegistry, material: &Material) -> Children<Desired> {
+pub fn children(registry: &ValidatedRegistry, issued: &Issued) -> Children<Desired> {
     Children {
         service_account: pod::service_account(registry),
         config_map: config::config_map(registry),
         config_secret: config::config_secret(registry),
-        http_secret: certificates::http_secret(registry, material),
-        ca_key: certificates::ca_key(registry, material),
-        ca_bundle: certificates::ca_bundle(registry, material),
-        server_certificate: certificates::server(registry, material),
-        edge_certificate: certificates::edge(registry, material),
-        upstream_ca: certificates::upstream(registry, material),
+        http_secret: certificates::http_secret(registry, issued),
+        ca_key: certificates::ca_key(registry, issued),
+        ca_bundle: certificates::ca_bundle(registry, issued),
+        server_certificate: certificates::server(registry, issued),
+        edge_certificate: certificates::edge(registry, issued),
+        upstream_ca: certificates::upstream(registry, issued),
         claim: claim::claim(registry),
         service: service::service(registry),
-        deployment: deployment::deployment(registry, material),
+        deployment: deployment::deployment(registry, issued),
         ingress: ingress::ingress(registry),
         stage: PhantomData,
     }

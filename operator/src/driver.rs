@@ -28,7 +28,7 @@ use crate::observe::{Findings, look};
 use crate::probe::ProbeFailure;
 use crate::read::Facts;
 use crate::report::{Outcome, reason};
-use crate::{Settings, apply, build, material, observe, probe, read, report, validate};
+use crate::{Settings, apply, build, issue, observe, probe, read, report, validate};
 use requeue::Retries;
 
 /// Passes at the same time, over all Registries.
@@ -115,14 +115,14 @@ async fn pass(context: &Context, registry: &Registry, namespace: &str, name: &st
         return Ok(Action::await_change());
     }
     match bring_up(context, registry, namespace, &facts).await {
-        Ok((validated, material, findings)) => {
+        Ok((validated, issued, findings)) => {
             let outcome = Outcome::Applied {
                 registry: &validated,
-                material: &material,
+                issued: &issued,
                 findings: &findings,
             };
             tell(context, registry, namespace, &outcome, facts.now).await?;
-            let renewal = material::next_renewal(&validated.plan, &material);
+            let renewal = issue::next_renewal(&validated.plan, &issued);
             Ok(requeue::after_success(&findings, renewal, facts.now))
         }
         Err(error) => {
@@ -152,10 +152,10 @@ async fn bring_up(
     registry: &Registry,
     namespace: &str,
     facts: &Facts,
-) -> Result<(validate::ValidatedRegistry, material::Material, Findings), Error> {
+) -> Result<(validate::ValidatedRegistry, issue::Issued, Findings), Error> {
     let validated = validate::registry(registry, namespace, facts, &context.settings)?; // pure
-    let material = material::issue(&validated.plan, &facts.found, facts.now)?; // pure but for its random numbers
-    let children = build::children(&validated, &material); // pure
+    let issued = issue::secrets(&validated.plan, &facts.found, facts.now)?; // pure but for its random numbers
+    let children = build::children(&validated, &issued); // pure
     let writer = Writer {
         client: &context.client,
         namespace,
@@ -172,7 +172,7 @@ async fn bring_up(
             findings.pod_problem = probe::why_unready(&facts.pods).await;
         }
     }
-    Ok((validated, material, findings))
+    Ok((validated, issued, findings))
 }
 
 /// Whether Ready stands in the status for what is asked for now.

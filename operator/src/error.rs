@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{apply, material, read, report, validate};
+use crate::{apply, issue, read, report, validate};
 
 /// Who must act, which decides the conditions and when the next pass comes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,7 +31,7 @@ pub enum Error {
     Validate(#[from] validate::Error),
     /// Keys or certificates could not be made.
     #[error("cannot make certificates")]
-    Material(#[from] material::Error),
+    Issue(#[from] issue::Error),
     /// The API server did not take an object.
     #[error("cannot bring the Registry's objects up to date")]
     Apply(#[from] apply::Error),
@@ -46,7 +46,7 @@ impl Error {
         match self {
             Self::Read(error) => error.fault(),
             Self::Validate(error) => error.fault(),
-            Self::Material(_) => Fault::Permanent,
+            Self::Issue(_) => Fault::Permanent,
             Self::Apply(error) => error.fault(),
             Self::Report(error) => error.fault(),
         }

@@ -11,7 +11,7 @@ use operator_api::Registry;
 use serde_json::Value;
 
 use crate::Settings;
-use crate::material::{Material, issue};
+use crate::issue::{self, Issued};
 use crate::read::{Facts, Found};
 use crate::validate::{self, ValidatedRegistry};
 
@@ -84,12 +84,12 @@ impl Fixture {
         validate::registry(&self.registry, NAMESPACE, &self.facts, &settings)
     }
 
-    /// Validated, with its material made.
+    /// Validated, with its issued made.
     #[track_caller]
-    pub(crate) fn material(&self) -> (ValidatedRegistry, Material) {
+    pub(crate) fn issued(&self) -> (ValidatedRegistry, Issued) {
         let validated = self.validate().unwrap();
-        let material = issue(&validated.plan, &self.facts.found, self.facts.now).unwrap();
-        (validated, material)
+        let issued = issue::secrets(&validated.plan, &self.facts.found, self.facts.now).unwrap();
+        (validated, issued)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Berth's operator: turns a `Registry` into a running, secured registry and keeps it so.
 //!
 //! One pass has six steps, each in the file of its name: `read → validate → build → apply → observe → report`, and
-//! [`driver`] puts them in order. Guarantees: a pass that changes nothing writes nothing; generated material (HTTP
+//! [`driver`] puts them in order. Guarantees: a pass that changes nothing writes nothing; generated issued (HTTP
 //! secret, CA, certificates) is made once and kept while it is valid; an object with one of our names that is
 //! not ours is never touched. Must not: talk to the API server outside `read`, `apply` and `report`; put anything of
 //! a Secret into a log, an event, a status or a ConfigMap.
@@ -13,7 +13,7 @@ pub mod cli;
 pub mod driver;
 mod error;
 pub mod health;
-pub mod material;
+pub mod issue;
 pub mod names;
 pub mod observe;
 pub mod probe;

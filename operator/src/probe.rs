@@ -289,8 +289,8 @@ mod tests {
     #[test]
     fn the_service_and_every_published_address_of_the_ingress_are_asked() {
         let yaml = least("  ingress: {hosts: [harbour.example, pier.example]}\n");
-        let (registry, material) = crate::fixtures::Fixture::parse(&yaml).material();
-        let desired = crate::build::children(&registry, &material);
+        let (registry, issued) = crate::fixtures::Fixture::parse(&yaml).issued();
+        let desired = crate::build::children(&registry, &issued);
         let mut service = serde_json::json!(desired.service);
         service["spec"]["clusterIP"] = "10.96.0.9".into();
         let mut ingress = serde_json::json!(desired.ingress);

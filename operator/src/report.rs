@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::build::labels::selector;
 use crate::build::pod::selector_text;
 use crate::error::{Error as PassError, Fault, fault_of};
-use crate::material::Material;
+use crate::issue::Issued;
 use crate::observe::Findings;
 use crate::validate::{ServerTls, ValidatedRegistry};
 use crate::{VERSION, report::reason as why};
@@ -61,7 +61,7 @@ pub enum Outcome<'a> {
         /// What was asked for.
         registry: &'a ValidatedRegistry,
         /// What was generated.
-        material: &'a Material,
+        issued: &'a Issued,
         /// What was seen.
         findings: &'a Findings,
     },
@@ -103,9 +103,9 @@ pub fn status(registry: &Registry, outcome: &Outcome<'_>, now: Timestamp) -> Reg
     let mut status = match outcome {
         Outcome::Applied {
             registry,
-            material,
+            issued,
             findings,
-        } => details(registry, material, findings),
+        } => details(registry, issued, findings),
         Outcome::Failed { .. } | Outcome::Paused { .. } => known.clone(),
     };
     status.observed_generation = registry.metadata.generation;
@@ -254,7 +254,7 @@ fn conditions(
     ]
 }
 
-fn details(registry: &ValidatedRegistry, material: &Material, findings: &Findings) -> RegistryStatus {
+fn details(registry: &ValidatedRegistry, issued: &Issued, findings: &Findings) -> RegistryStatus {
     let mut endpoints = Vec::new();
     let public = registry.public_url.clone();
     let hosts = registry.ingress.iter().flat_map(|ingress| &ingress.spec.hosts);
@@ -274,10 +274,10 @@ fn details(registry: &ValidatedRegistry, material: &Material, findings: &Finding
     // it twice, wherever the two stand.
     let mut seen = BTreeSet::new();
     endpoints.retain(|endpoint| seen.insert(endpoint.url.clone()));
-    let trusts = material.server.is_some() || material.edge.is_some() || registry.provided_ca.is_some();
+    let trusts = issued.server.is_some() || issued.edge.is_some() || registry.provided_ca.is_some();
     let not_after = match &registry.tls {
         Some(ServerTls::Provided { not_after, .. }) => Some(*not_after),
-        Some(ServerTls::Issued) => material.server.as_ref().map(|pair| pair.not_after),
+        Some(ServerTls::Issued) => issued.server.as_ref().map(|pair| pair.not_after),
         None => None,
     };
     let tls = TlsStatus {

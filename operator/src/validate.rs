@@ -7,8 +7,8 @@
 
 pub(crate) mod config;
 mod error;
-mod material;
 pub(crate) mod ownership;
+mod plan;
 mod secrets;
 pub(crate) mod services;
 mod storage;
@@ -24,7 +24,7 @@ pub use services::{Source, Supplies};
 pub use storage::{Backend, MadeClaim, ObjectStore};
 
 use crate::Settings;
-use crate::material::Plan;
+use crate::issue::Plan;
 use crate::names::Names;
 use crate::read::Facts;
 
@@ -184,7 +184,7 @@ pub fn registry(
             "The Ingress does not verify the server's certificate, because {why}"
         ));
     }
-    let plan = material::plan(
+    let plan = plan::plan(
         spec,
         &name,
         namespace,
@@ -193,7 +193,7 @@ pub fn registry(
         ingress.as_ref(),
         provided.http_secret,
     );
-    material::check_existing(&plan, facts, &names)?;
+    plan::check_existing(&plan, facts, &names)?;
     let config = config::file(
         registry,
         &config::Server::of(spec, &storage, tls.as_ref(), &services),

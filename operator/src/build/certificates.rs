@@ -1,4 +1,4 @@
-//! Generated material as objects. The CA's key, the certificates and the public bundle are three objects, so
+//! Generated issued as objects. The CA's key, the certificates and the public bundle are three objects, so
 //! that reading one never means reading another.
 
 use std::collections::BTreeMap;
@@ -9,13 +9,13 @@ use kube::api::ObjectMeta;
 use operator_api::IngressTlsMode;
 
 use super::labels::{lasting, owned};
-use crate::material::{
-    CA_CERTIFICATE, HTTP_SECRET_KEY, KeyPair, Material, TLS_CERTIFICATE, TLS_KEY, only_certificates,
+use crate::issue::{
+    CA_CERTIFICATE, HTTP_SECRET_KEY, Issued, KeyPair, TLS_CERTIFICATE, TLS_KEY, only_certificates,
 };
 use crate::validate::{ServerTls, ValidatedRegistry};
 
-pub(super) fn http_secret(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
-    let text = material.http_secret.clone()?;
+pub(super) fn http_secret(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
+    let text = issued.http_secret.clone()?;
     Some(secret(
         lasting(registry, registry.names.http_secret()),
         "Opaque",
@@ -23,8 +23,8 @@ pub(super) fn http_secret(registry: &ValidatedRegistry, material: &Material) -> 
     ))
 }
 
-pub(super) fn ca_key(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
-    let pair = material.ca.clone()?;
+pub(super) fn ca_key(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
+    let pair = issued.ca.clone()?;
     let entries = [(CA_CERTIFICATE, pair.certificate), (TLS_KEY, pair.key)];
     Some(secret(
         lasting(registry, registry.names.ca_key()),
@@ -33,28 +33,28 @@ pub(super) fn ca_key(registry: &ValidatedRegistry, material: &Material) -> Optio
     ))
 }
 
-pub(super) fn server(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+pub(super) fn server(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
     certificate(
         registry,
         registry.names.server_certificate(),
-        material.server.clone()?,
-        material,
+        issued.server.clone()?,
+        issued,
     )
 }
 
-pub(super) fn edge(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+pub(super) fn edge(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
     certificate(
         registry,
         registry.names.edge_certificate(),
-        material.edge.clone()?,
-        material,
+        issued.edge.clone()?,
+        issued,
     )
 }
 
 /// The CAs clients must trust: the Registry's own, where it signed something, and a provided one.
-pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Option<ConfigMap> {
-    let signs = material.server.is_some() || material.edge.is_some();
-    let own = material
+pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Option<ConfigMap> {
+    let signs = issued.server.is_some() || issued.edge.is_some();
+    let own = issued
         .ca
         .as_ref()
         .filter(|_| signs)
@@ -73,13 +73,13 @@ pub(super) fn ca_bundle(registry: &ValidatedRegistry, material: &Material) -> Op
 
 /// What the Ingress controller must trust. A Secret, because that is what controllers read a CA from, but
 /// with nothing secret in it: a key beside it would be shown to the server as a client certificate.
-pub(super) fn upstream(registry: &ValidatedRegistry, material: &Material) -> Option<Secret> {
+pub(super) fn upstream(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
     let ingress = registry.ingress.as_ref()?;
     if ingress.mode != IngressTlsMode::Reencrypt {
         return None;
     }
     let ca = match registry.tls.as_ref()? {
-        ServerTls::Issued => material.ca.as_ref()?.certificate.clone(),
+        ServerTls::Issued => issued.ca.as_ref()?.certificate.clone(),
         ServerTls::Provided {
             verify_as: Some(_), ..
         } => registry.provided_ca.clone()?,
@@ -93,13 +93,8 @@ pub(super) fn upstream(registry: &ValidatedRegistry, material: &Material) -> Opt
     ))
 }
 
-fn certificate(
-    registry: &ValidatedRegistry,
-    name: String,
-    pair: KeyPair,
-    material: &Material,
-) -> Option<Secret> {
-    let ca = material.ca.as_ref()?.certificate.clone();
+fn certificate(registry: &ValidatedRegistry, name: String, pair: KeyPair, issued: &Issued) -> Option<Secret> {
+    let ca = issued.ca.as_ref()?.certificate.clone();
     let entries = [
         (TLS_CERTIFICATE, pair.certificate),
         (TLS_KEY, pair.key),

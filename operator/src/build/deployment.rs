@@ -6,13 +6,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{owned, selector};
 use super::pod;
-use crate::material::Material;
+use crate::issue::Issued;
 use crate::validate::ValidatedRegistry;
 
 /// After this the Deployment itself says that it makes no progress.
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
-pub(super) fn deployment(registry: &ValidatedRegistry, material: &Material) -> Deployment {
+pub(super) fn deployment(registry: &ValidatedRegistry, issued: &Issued) -> Deployment {
     Deployment {
         metadata: owned(registry, registry.names.deployment()),
         spec: Some(DeploymentSpec {
@@ -24,7 +24,7 @@ pub(super) fn deployment(registry: &ValidatedRegistry, material: &Material) -> D
             strategy: Some(strategy(registry)),
             progress_deadline_seconds: Some(PROGRESS_DEADLINE_SECONDS),
             revision_history_limit: Some(3),
-            template: pod::template(registry, material),
+            template: pod::template(registry, issued),
             ..Default::default()
         }),
         status: None,

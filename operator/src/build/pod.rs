@@ -17,7 +17,7 @@ use operator_api::SecretKeyRef;
 use sha2::Sha256;
 
 use super::labels::{labels, owned};
-use crate::material::{HTTP_SECRET_KEY, Material};
+use crate::issue::{HTTP_SECRET_KEY, Issued};
 use crate::names::hex;
 use crate::validate::config::{CONFIG_FILE, CONFIG_FOLDER};
 use crate::validate::{HttpSecret, PROBE_PORT, SERVER_PORT, ValidatedRegistry};
@@ -43,14 +43,14 @@ pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
     }
 }
 
-pub(super) fn template(registry: &ValidatedRegistry, material: &Material) -> PodTemplateSpec {
+pub(super) fn template(registry: &ValidatedRegistry, issued: &Issued) -> PodTemplateSpec {
     let pod = &registry.pod;
     let mut all_labels = pod.labels.clone();
     let wanted = registry.supplies.labels.iter();
     all_labels.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     all_labels.extend(labels(registry));
     let mut annotations = pod.annotations.clone();
-    annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(registry, material));
+    annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(registry, issued));
     let grace = registry.drain_timeout.as_secs() + GRACE_BEYOND_DRAIN_SECONDS;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -230,8 +230,8 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
 
 /// Keyed with the HTTP secret: the annotation can be read by people who may not read Secrets, and a plain hash would
 /// let them try passwords against it.
-fn checksum(registry: &ValidatedRegistry, material: &Material) -> String {
-    let generated = material.http_secret.as_deref().unwrap_or_default();
+fn checksum(registry: &ValidatedRegistry, issued: &Issued) -> String {
+    let generated = issued.http_secret.as_deref().unwrap_or_default();
     let mut key = generated.as_bytes().to_vec();
     registry
         .inputs

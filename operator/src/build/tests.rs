@@ -7,7 +7,7 @@ use crate::fixtures::{Fixture, least};
 /// All objects of a fixture as YAML documents. Secrets are masked by their type, certificates because they are random.
 #[track_caller]
 fn documents(yaml: &str) -> String {
-    let (validated, material) = Fixture::parse(yaml).material();
+    let (validated, issued) = Fixture::parse(yaml).issued();
     let Children {
         service_account,
         config_map,
@@ -23,7 +23,7 @@ fn documents(yaml: &str) -> String {
         deployment,
         ingress,
         stage: _,
-    } = children(&validated, &material);
+    } = children(&validated, &issued);
     let mut bundle = json!(ca_bundle);
     if bundle["data"]["ca.crt"].is_string() {
         bundle["data"]["ca.crt"] = json!("<certificates>");
@@ -103,7 +103,7 @@ fn a_registry_on_a_bucket_by_a_token_becomes() {
 
 #[test]
 fn the_configuration_with_everything_is() {
-    let (validated, _) = Fixture::parse(include_str!("../fixtures/everything.yaml")).material();
+    let (validated, _) = Fixture::parse(include_str!("../fixtures/everything.yaml")).issued();
     let yaml = validated.config.yaml.replace("fedcba9876543210", "<secret>");
     insta::assert_snapshot!(yaml);
 }
@@ -122,8 +122,8 @@ fn nothing_is_built_with_nulls_or_empty_lists() {
     }
 }
 
-fn checksum(fixture: &Fixture, material: &Material) -> String {
-    let deployment = json!(children(&fixture.validate().unwrap(), material).deployment);
+fn checksum(fixture: &Fixture, issued: &Issued) -> String {
+    let deployment = json!(children(&fixture.validate().unwrap(), issued).deployment);
     deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/inputs"].to_string()
 }
 
@@ -131,11 +131,11 @@ fn checksum(fixture: &Fixture, material: &Material) -> String {
 fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
     let everything = include_str!("../fixtures/everything.yaml");
     let fixture = Fixture::parse(everything);
-    let (_, material) = fixture.material();
-    let before = checksum(&fixture, &material);
+    let (_, issued) = fixture.issued();
+    let before = checksum(&fixture, &issued);
     let change = |from: &str, to: &str| {
         assert!(everything.contains(from), "{from}");
-        checksum(&Fixture::parse(&everything.replace(from, to)), &material)
+        checksum(&Fixture::parse(&everything.replace(from, to)), &issued)
     };
     assert_eq!(change("replicas: 3", "replicas: 4"), before);
     assert_eq!(change("duration: 2160h", "duration: 4320h"), before);
@@ -154,18 +154,18 @@ fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
         Fixture::parse(&without),
         Fixture::parse(&without.replace("alice:", "bob:")),
     );
-    assert_eq!(checksum(&alice, &material), checksum(&bob, &material));
+    assert_eq!(checksum(&alice, &issued), checksum(&bob, &issued));
 }
 
 #[test]
 fn a_changed_key_of_a_store_password_or_ca_replaces_the_pods() {
     let bucket = include_str!("../fixtures/bucket.yaml");
     let fixture = Fixture::parse(bucket);
-    let (_, material) = fixture.material();
-    let before = checksum(&fixture, &material);
+    let (_, issued) = fixture.issued();
+    let before = checksum(&fixture, &issued);
     let change = |from: &str, to: &str| {
         assert!(bucket.contains(from), "{from}");
-        checksum(&Fixture::parse(&bucket.replace(from, to)), &material)
+        checksum(&Fixture::parse(&bucket.replace(from, to)), &issued)
     };
     for (from, to) in [
         ("AKIAEXAMPLE", "AKIAANOTHER"),
@@ -189,8 +189,8 @@ fn annotations_of_the_service_account_replace_the_pods_only_where_they_say_who_t
     };
     let both = |yaml: &str| {
         let (one, other) = (annotated(yaml, "mate"), annotated(yaml, "bosun"));
-        let (_, material) = one.material();
-        (checksum(&one, &material), checksum(&other, &material))
+        let (_, issued) = one.issued();
+        (checksum(&one, &issued), checksum(&other, &issued))
     };
     let (one, other) = both(include_str!("../fixtures/role.yaml"));
     assert_ne!(one, other);
@@ -201,7 +201,7 @@ fn annotations_of_the_service_account_replace_the_pods_only_where_they_say_who_t
 #[test]
 fn a_generated_secret_that_is_made_anew_replaces_the_pods() {
     let fixture = Fixture::parse(&least(""));
-    let (_, one) = fixture.material();
-    let (_, other) = fixture.material();
+    let (_, one) = fixture.issued();
+    let (_, other) = fixture.issued();
     assert_ne!(checksum(&fixture, &one), checksum(&fixture, &other));
 }

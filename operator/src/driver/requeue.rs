@@ -159,7 +159,7 @@ fn while_waiting(error: &Error, stalled: bool) -> Duration {
         // The watch tells when what is missing comes; this pass only turns Reconciling into Stalled.
         (Error::Validate(_), false) => STALLED_AFTER + Duration::from_secs(1),
         (Error::Validate(_), true) => jittered(RESYNC),
-        (Error::Read(_) | Error::Material(_) | Error::Apply(_) | Error::Report(_), _) => jittered(REFUSED),
+        (Error::Read(_) | Error::Issue(_) | Error::Apply(_) | Error::Report(_), _) => jittered(REFUSED),
     }
 }
 

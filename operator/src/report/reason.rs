@@ -60,6 +60,6 @@ pub fn of(error: &Error) -> &'static str {
             Fault::Caller | Fault::Waiting => API_REFUSES,
             Fault::Permanent => INTERNAL_ERROR,
         },
-        Error::Material(_) => INTERNAL_ERROR,
+        Error::Issue(_) => INTERNAL_ERROR,
     }
 }

@@ -114,7 +114,7 @@ pub(super) fn failure(error: &Error) -> String {
     let (text, hint) = match error {
         // The author wrote the Registry: the outer "cannot be brought up" says nothing new.
         Error::Validate(invalid) => (invalid.to_string(), invalid.hint()),
-        Error::Read(_) | Error::Material(_) | Error::Apply(_) | Error::Report(_) => (chain(error), None),
+        Error::Read(_) | Error::Issue(_) | Error::Apply(_) | Error::Report(_) => (chain(error), None),
     };
     let mut sentence = capitalised(&text);
     if let Some(hint) = hint {

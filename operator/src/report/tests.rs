@@ -53,11 +53,11 @@ fn two_replicas() -> Fixture {
 #[track_caller]
 fn check_applied(deployment_status: Value, endpoints: &[EndpointSlice], expected: &str) {
     let fixture = two_replicas();
-    let (registry, material) = fixture.material();
+    let (registry, issued) = fixture.issued();
     let findings = look(Some(&deployment(deployment_status)), None, endpoints, &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
-        material: &material,
+        issued: &issued,
         findings: &findings,
     };
     assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
@@ -143,11 +143,11 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
 #[test]
 fn a_status_that_says_the_same_is_the_same_at_any_time() {
     let mut fixture = two_replicas();
-    let (registry, material) = fixture.material();
+    let (registry, issued) = fixture.issued();
     let findings = look(Some(&deployment(rolled_out())), None, &endpoints(true), &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
-        material: &material,
+        issued: &issued,
         findings: &findings,
     };
     let first = status(&fixture.registry, &outcome, at(0));
@@ -158,11 +158,11 @@ fn a_status_that_says_the_same_is_the_same_at_any_time() {
 #[test]
 fn a_status_reads_back_as_it_was_written() {
     let fixture = Fixture::parse(include_str!("../fixtures/everything.yaml"));
-    let (registry, material) = fixture.material();
+    let (registry, issued) = fixture.issued();
     let findings = look(None, None, &[], &[]);
     let outcome = Outcome::Applied {
         registry: &registry,
-        material: &material,
+        issued: &issued,
         findings: &findings,
     };
     let written = status(&fixture.registry, &outcome, at(0));
@@ -226,14 +226,14 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
         ),
     ];
     let fixture = two_replicas();
-    let (registry, material) = fixture.material();
+    let (registry, issued) = fixture.issued();
     for (pod, cause) in rows {
         let pod =
             serde_json::from_value(json!({ "metadata": { "name": "harbour-1" }, "status": pod })).unwrap();
         let findings = look(Some(&deployment(Value::Null)), None, &[], &[pod]);
         let outcome = Outcome::Applied {
             registry: &registry,
-            material: &material,
+            issued: &issued,
             findings: &findings,
         };
         let expected = format!("FTF RollingOut: 0 of 2 replicas are ready: {cause}");
@@ -246,7 +246,7 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
 #[test]
 fn what_a_server_says_of_itself_is_passed_on() {
     let fixture = two_replicas();
-    let (registry, material) = fixture.material();
+    let (registry, issued) = fixture.issued();
     let crashed = json!({ "containerStatuses": [{
         "name": "registry", "image": "a", "imageID": "", "ready": false, "restartCount": 3,
         "state": { "waiting": { "reason": "CrashLoopBackOff" } },
@@ -275,7 +275,7 @@ fn what_a_server_says_of_itself_is_passed_on() {
     ] {
         let outcome = Outcome::Applied {
             registry: &registry,
-            material: &material,
+            issued: &issued,
             findings: &findings,
         };
         assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
@@ -296,10 +296,10 @@ fn an_address_stands_in_the_status_once_whatever_stands_between() {
         ),
     ] {
         let fixture = Fixture::parse(&least(&spec(public)));
-        let (registry, material) = fixture.material();
+        let (registry, issued) = fixture.issued();
         let outcome = Outcome::Applied {
             registry: &registry,
-            material: &material,
+            issued: &issued,
             findings: &Findings::default(),
         };
         let status = status(&fixture.registry, &outcome, at(0));

@@ -1,7 +1,7 @@
 //! Why a Registry cannot be brought up, in sentences for its author.
 
 use crate::Fault;
-use crate::material::KeyPairError;
+use crate::issue::KeyPairError;
 
 /// What keeps a Registry from running. Texts name objects and fields, never contents of Secrets.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -110,7 +110,7 @@ pub enum Error {
         /// What is wrong.
         problem: KeyPairError,
     },
-    /// Generated material that somebody changed. It is not overwritten, because clients trust it.
+    /// Generated issued that somebody changed. It is not overwritten, because clients trust it.
     #[error("Secret `{name}`, which the operator made, was changed and cannot be used any more: {problem}")]
     GeneratedSecretSpoilt {
         /// The Secret.

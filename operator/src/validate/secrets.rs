@@ -8,7 +8,7 @@ use operator_api::{RegistrySpec, SecretKeyRef};
 use registry_config::htpasswd::{self, Htpasswd, RefusedLine};
 
 use super::{Error, HTTP_SECRET_MIN, ServerTls};
-use crate::material::{CA_CERTIFICATE, Certificate, TLS_CERTIFICATE, TLS_KEY, key_pair};
+use crate::issue::{CA_CERTIFICATE, Certificate, TLS_CERTIFICATE, TLS_KEY, key_pair};
 use crate::names::Names;
 use crate::read::Facts;
 
@@ -65,7 +65,7 @@ impl Provided {
             .tls
             .as_ref()
             .and_then(|tls| tls.secret.as_ref())
-            .and_then(|tls| crate::material::text(facts.secrets.get(&tls.name)?.as_ref(), CA_CERTIFICATE));
+            .and_then(|tls| crate::issue::text(facts.secrets.get(&tls.name)?.as_ref(), CA_CERTIFICATE));
         Ok(Self {
             http_secret: http.secret_key_ref.is_none(),
             inputs,

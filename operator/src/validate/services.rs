@@ -16,7 +16,7 @@ use operator_api::{CaBundle, KeyRef, Redirect, RegistrySpec, SecretKeyRef, Stora
 use serde_json::{Value, json};
 
 use super::{Error, secrets};
-use crate::material::Certificate;
+use crate::issue::Certificate;
 use crate::read::Facts;
 
 /// Folder in the Pod with the files of [`Supplies`].

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixtures::{Fixture, least};
-use crate::material::{CertificatePlan, KeyPair, issue};
+use crate::issue::{CertificatePlan, KeyPair, secrets as issue};
 use crate::read::Found;
 
 #[track_caller]
@@ -32,8 +32,8 @@ fn certificate(names: &[&str]) -> (KeyPair, String) {
         ca_name: "somebody".to_owned(),
     };
     let now = crate::fixtures::NOW.parse().unwrap();
-    let material = issue(&plan, &Found::default(), now).unwrap();
-    (material.server.unwrap(), material.ca.unwrap().certificate)
+    let issued = issue(&plan, &Found::default(), now).unwrap();
+    (issued.server.unwrap(), issued.ca.unwrap().certificate)
 }
 
 fn provide(fixture: &mut Fixture, name: &str, entries: &[(&str, &str)]) {
@@ -427,10 +427,10 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
     ] {
         assert!(yaml.contains(secret));
         let fixture = Fixture::parse(yaml);
-        let (registry, material) = fixture.material();
-        let children = crate::build::children(&registry, &material);
+        let (registry, issued) = fixture.issued();
+        let children = crate::build::children(&registry, &issued);
         let outputs = format!(
-            "{registry:?} {material:?} {children:?} {:?} {:?}",
+            "{registry:?} {issued:?} {children:?} {:?} {:?}",
             fixture.facts, fixture.facts.found
         );
         let bytes = format!("{:?}", secret.as_bytes());
@@ -449,8 +449,8 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
         ("ca.crt", &format!("{ca}{}", pair.key)),
     ];
     provide(&mut fixture, "papers", &files);
-    let (registry, material) = fixture.material();
-    let children = crate::build::children(&registry, &material);
+    let (registry, issued) = fixture.issued();
+    let children = crate::build::children(&registry, &issued);
     let bundle = &children.ca_bundle.unwrap().data.unwrap()["ca.crt"];
     assert!(
         bundle.contains(ca.trim()) && !bundle.contains("PRIVATE KEY"),

@@ -4,7 +4,7 @@ use operator_api::{Redis, RedisMode};
 use serde_json::{Value, json};
 
 use super::{CREDENTIALS_FOLDER, Gather, Source, key_ref};
-use crate::material::{TLS_CERTIFICATE, TLS_KEY};
+use crate::issue::{TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::{Error, secrets};
 
 /// The well-known CAs in the server's image. The server speaks TLS to Redis when it is told whom to trust.

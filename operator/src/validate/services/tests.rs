@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fixtures::{Fixture, NOW, least};
-use crate::material::{CertificatePlan, KeyPair, Plan, issue};
+use crate::issue::{CertificatePlan, KeyPair, Plan, secrets as issue};
 use crate::read::Found;
 
 /// A certificate, its key, and the CA that signed it.
@@ -24,8 +24,8 @@ fn certificate() -> (KeyPair, String) {
         edge: None,
         ca_name: "somebody".to_owned(),
     };
-    let material = issue(&plan, &Found::default(), NOW.parse().unwrap()).unwrap();
-    (material.server.unwrap(), material.ca.unwrap().certificate)
+    let issued = issue(&plan, &Found::default(), NOW.parse().unwrap()).unwrap();
+    (issued.server.unwrap(), issued.ca.unwrap().certificate)
 }
 
 /// A Registry with this storage, and perhaps a cache, and the Secrets and ConfigMaps that tests name.

@@ -1,9 +1,9 @@
-//! Generated material: the HTTP secret, the CA, and the certificates it signs.
+//! Generated issued: the HTTP secret, the CA, and the certificates it signs.
 //!
 //! Guarantees: what exists and is good is returned as it is, byte for byte, so that nothing is ever made twice; a
 //! certificate is made anew only when its names change, its end comes near or its CA is another one. The
 //! CA's key is in memory only while it signs. Must not: talk to the API server; reveal a key in an error or
-//! a Debug. Start at [`issue`]; what is wanted is decided by `validate`.
+//! a Debug. Start at [`secrets`]; what is wanted is decided by `validate`.
 
 mod certificate;
 mod parse;
@@ -46,9 +46,9 @@ pub struct Plan {
     pub ca_name: String,
 }
 
-/// What is there after [`issue`].
+/// What is there after [`secrets`].
 #[derive(Clone, Default)]
-pub struct Material {
+pub struct Issued {
     /// The generated HTTP secret.
     pub http_secret: Option<String>,
     /// The CA, when something had to be signed by it.
@@ -71,9 +71,9 @@ pub struct KeyPair {
 }
 
 /// Deliberately without contents.
-impl std::fmt::Debug for Material {
+impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Material(…)")
+        f.write_str("Issued(…)")
     }
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-/// Material that could not be made. The cause is in our code or in the random number generator.
+/// Issued that could not be made. The cause is in our code or in the random number generator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A CA or a certificate.
@@ -104,13 +104,13 @@ pub enum Error {
 ///
 /// # Errors
 /// A certificate could not be made.
-pub fn issue(plan: &Plan, found: &Found, now: Timestamp) -> Result<Material, Error> {
+pub fn secrets(plan: &Plan, found: &Found, now: Timestamp) -> Result<Issued, Error> {
     let http_secret = plan
         .http_secret
         .then(|| text(found.http_secret.as_ref(), HTTP_SECRET_KEY).unwrap_or_else(random_text));
     let existing = found.ca_key.as_ref().and_then(|secret| parse::ca(secret).ok());
     if plan.server.is_none() && plan.edge.is_none() {
-        return Ok(Material {
+        return Ok(Issued {
             http_secret,
             ca: existing,
             server: None,
@@ -132,7 +132,7 @@ pub fn issue(plan: &Plan, found: &Found, now: Timestamp) -> Result<Material, Err
     };
     let server = sign(&plan.server, &found.server_certificate)?;
     let edge = sign(&plan.edge, &found.edge_certificate)?;
-    Ok(Material {
+    Ok(Issued {
         http_secret,
         ca: Some(ca.into_pair()),
         server,
@@ -180,21 +180,18 @@ fn still_good(
     })
 }
 
-/// When the first certificate of `material` has to be renewed.
-pub fn next_renewal(plan: &Plan, material: &Material) -> Option<Timestamp> {
-    let end = material.ca.as_ref().map(|ca| ca.not_after);
+/// When the first certificate of `issued` has to be renewed.
+pub fn next_renewal(plan: &Plan, issued: &Issued) -> Option<Timestamp> {
+    let end = issued.ca.as_ref().map(|ca| ca.not_after);
     let due = |plan: &Option<CertificatePlan>, pair: &Option<KeyPair>| {
         // One that ends with its CA cannot be renewed; a due date in the past would start pass after pass.
         let pair = pair.as_ref().filter(|pair| Some(pair.not_after) < end)?;
         Some(pair.not_after - plan.as_ref()?.renew_before)
     };
-    [
-        due(&plan.server, &material.server),
-        due(&plan.edge, &material.edge),
-    ]
-    .into_iter()
-    .flatten()
-    .min()
+    [due(&plan.server, &issued.server), due(&plan.edge, &issued.edge)]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 /// The text of one key of a Secret, when it is there and is text.

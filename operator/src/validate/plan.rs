@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use operator_api::{IngressTlsMode, RegistrySpec, SelfSigned};
 
 use super::{Error, HTTP_SECRET_MIN, ServerTls, ValidatedIngress};
-use crate::material::{CertificatePlan, HTTP_SECRET_KEY, Plan, check_ca, text};
+use crate::issue::{CertificatePlan, HTTP_SECRET_KEY, Plan, check_ca, text};
 use crate::names::Names;
 use crate::read::Facts;
 
@@ -67,7 +67,7 @@ pub(super) fn plan(
     }
 }
 
-/// Refuses generated material that somebody spoilt: made anew silently, it would lock every client out.
+/// Refuses generated issued that somebody spoilt: made anew silently, it would lock every client out.
 pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Result<(), Error> {
     if let Some(secret) = &facts.found.ca_key
         && (plan.server.is_some() || plan.edge.is_some())

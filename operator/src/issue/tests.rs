@@ -37,13 +37,13 @@ fn secret(entries: &[(&str, &str)]) -> Option<Secret> {
     })
 }
 
-/// What the cluster holds after `material` was applied.
-fn stored(material: &Material) -> Found {
-    let ca = material.ca.as_ref().unwrap();
-    let server = material.server.as_ref().unwrap();
+/// What the cluster holds after `issued` was applied.
+fn stored(issued: &Issued) -> Found {
+    let ca = issued.ca.as_ref().unwrap();
+    let server = issued.server.as_ref().unwrap();
     Found {
-        http_secret: secret(&[(HTTP_SECRET_KEY, material.http_secret.as_deref().unwrap())]),
-        ca: secret(&[(CA_CERTIFICATE, &ca.certificate), (TLS_KEY, &ca.key)]),
+        http_secret: secret(&[(HTTP_SECRET_KEY, issued.http_secret.as_deref().unwrap())]),
+        ca_key: secret(&[(CA_CERTIFICATE, &ca.certificate), (TLS_KEY, &ca.key)]),
         server_certificate: secret(&[(TLS_CERTIFICATE, &server.certificate), (TLS_KEY, &server.key)]),
         ..Default::default()
     }
@@ -52,8 +52,8 @@ fn stored(material: &Material) -> Found {
 #[test]
 fn good_material_is_kept_byte_for_byte() {
     let plan = plan(&["a.example"]);
-    let first = issue(&plan, &Found::default(), at(START)).unwrap();
-    let again = issue(&plan, &stored(&first), at("2026-12-01T12:00:00Z")).unwrap();
+    let first = secrets(&plan, &Found::default(), at(START)).unwrap();
+    let again = secrets(&plan, &stored(&first), at("2026-12-01T12:00:00Z")).unwrap();
     assert!(first.http_secret == again.http_secret);
     assert!(first.ca == again.ca, "the CA is another one");
     assert!(first.server == again.server, "the certificate is another one");
@@ -61,8 +61,8 @@ fn good_material_is_kept_byte_for_byte() {
 
 #[test]
 fn a_certificate_with_other_names_is_made_anew_by_the_same_ca() {
-    let first = issue(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
-    let changed = issue(&plan(&["a.example", "b.example"]), &stored(&first), at(START)).unwrap();
+    let first = secrets(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
+    let changed = secrets(&plan(&["a.example", "b.example"]), &stored(&first), at(START)).unwrap();
     assert!(first.ca == changed.ca);
     let server = changed.server.unwrap();
     let parsed = key_pair(server.certificate.as_bytes(), server.key.as_bytes()).unwrap();
@@ -79,11 +79,11 @@ fn a_certificate_with_other_names_is_made_anew_by_the_same_ca() {
 #[test]
 fn a_certificate_is_renewed_when_its_end_is_near_and_not_before() {
     let plan = plan(&["a.example"]);
-    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let first = secrets(&plan, &Found::default(), at(START)).unwrap();
     assert_eq!(next_renewal(&plan, &first), Some(at("2027-01-30T12:00:00Z")));
-    let early = issue(&plan, &stored(&first), at("2027-01-30T11:59:59Z")).unwrap();
+    let early = secrets(&plan, &stored(&first), at("2027-01-30T11:59:59Z")).unwrap();
     assert!(first.server == early.server);
-    let late = issue(&plan, &stored(&first), at("2027-01-30T12:00:00Z")).unwrap();
+    let late = secrets(&plan, &stored(&first), at("2027-01-30T12:00:00Z")).unwrap();
     assert!(first.server != late.server);
     assert!(first.ca == late.ca);
 }
@@ -91,10 +91,10 @@ fn a_certificate_is_renewed_when_its_end_is_near_and_not_before() {
 #[test]
 fn a_certificate_of_another_ca_is_replaced() {
     let plan = plan(&["a.example"]);
-    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let first = secrets(&plan, &Found::default(), at(START)).unwrap();
     let mut found = stored(&first);
     found.ca_key = None;
-    let second = issue(&plan, &found, at(START)).unwrap();
+    let second = secrets(&plan, &found, at(START)).unwrap();
     assert!(first.ca != second.ca);
     assert!(first.server != second.server);
 }
@@ -102,19 +102,19 @@ fn a_certificate_of_another_ca_is_replaced() {
 #[test]
 fn a_certificate_never_outlives_its_ca() {
     let plan = plan(&["a.example"]);
-    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let first = secrets(&plan, &Found::default(), at(START)).unwrap();
     let end = first.ca.as_ref().unwrap().not_after;
-    let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
+    let last = secrets(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
     assert_eq!(last.server.unwrap().not_after, end);
 }
 
 #[test]
 fn a_key_of_another_certificate_is_told_from_garbage() {
-    let one = issue(&plan(&["a.example"]), &Found::default(), at(START))
+    let one = secrets(&plan(&["a.example"]), &Found::default(), at(START))
         .unwrap()
         .server
         .unwrap();
-    let other = issue(&plan(&["a.example"]), &Found::default(), at(START))
+    let other = secrets(&plan(&["a.example"]), &Found::default(), at(START))
         .unwrap()
         .server
         .unwrap();
@@ -128,18 +128,18 @@ fn a_key_of_another_certificate_is_told_from_garbage() {
 
 #[test]
 fn nothing_generated_shows_in_debug_output() {
-    let material = issue(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
-    let shown = format!("{material:?} {:?}", material.server);
-    assert!(!shown.contains("PRIVATE") && !shown.contains(material.http_secret.as_deref().unwrap()));
+    let issued = secrets(&plan(&["a.example"]), &Found::default(), at(START)).unwrap();
+    let shown = format!("{issued:?} {:?}", issued.server);
+    assert!(!shown.contains("PRIVATE") && !shown.contains(issued.http_secret.as_deref().unwrap()));
 }
 
 #[test]
 fn a_certificate_that_ends_with_its_ca_is_not_due_again_and_again() {
     let plan = plan(&["a.example"]);
-    let first = issue(&plan, &Found::default(), at(START)).unwrap();
+    let first = secrets(&plan, &Found::default(), at(START)).unwrap();
     assert!(next_renewal(&plan, &first).is_some());
     let end = first.ca.as_ref().unwrap().not_after;
-    let last = issue(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
+    let last = secrets(&plan, &stored(&first), end - SignedDuration::from_hours(24)).unwrap();
     assert_eq!(last.server.as_ref().unwrap().not_after, end);
     assert_eq!(next_renewal(&plan, &last), None);
 }
