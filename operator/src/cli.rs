@@ -10,8 +10,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tracing_subscriber::EnvFilter;
 
+use crate::driver;
 use crate::health::Health;
-use crate::{Settings, VERSION, driver};
+use crate::settings::{Settings, VERSION};
 
 /// Berth's operator.
 #[derive(Debug, Parser)]
@@ -33,27 +34,27 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Image of the server where a Registry names none.
+    /// The server's image for Registries that name none.
     #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value_t = Settings::default().registry_image)]
     registry_image: String,
-    /// Look after this namespace only, for which a RoleBinding is enough; after all of them when absent.
+    /// The only namespace to watch, for which a RoleBinding is enough; all namespaces when absent.
     #[arg(long, env = "BERTH_NAMESPACE")]
     namespace: Option<String>,
-    /// Address of the probes.
+    /// Address at which the operator answers the kubelet's probes.
     #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
-    /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not looked at.
+    /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not read.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
-    /// What is logged, such as `debug` or `operator=debug,kube=info`.
+    /// Log filter, such as `debug` or `operator=debug,kube=info`.
     #[arg(long, env = "BERTH_LOG", default_value = "info")]
     log: String,
 }
 
-/// Does what the arguments say.
+/// Runs the command that the arguments name.
 ///
 /// # Errors
-/// Everything that kept it from being done, with its causes.
+/// The command failed; the causes are attached.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => serve(arguments).await?,
@@ -68,7 +69,7 @@ async fn serve(arguments: Run) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        // The innermost span names the Registry; the list of all would repeat it.
+        // The innermost span names the Registry; a list of all spans would repeat it.
         .with_span_list(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -93,15 +94,15 @@ async fn serve(arguments: Run) -> anyhow::Result<()> {
         registry_image = settings.registry_image,
         "starting"
     );
-    driver::run(client, settings, health, driver::stop_signal()?).await?;
+    driver::run(client, settings, health, stop_signal()?).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The CustomResourceDefinition as it stands in `crds/`.
+/// The CustomResourceDefinition as it is in `crds/`.
 ///
 /// # Errors
-/// Never on a build that passes its tests.
+/// No error on a build that passes its tests.
 pub fn crd_yaml() -> anyhow::Result<String> {
     let yaml =
         serde_saphyr::to_string(&operator_api::crd()).context("cannot write the definition as YAML")?;
@@ -110,11 +111,32 @@ pub fn crd_yaml() -> anyhow::Result<String> {
     ))
 }
 
-/// Writes data to standard output; a reader who closed the pipe is not an error.
+/// Writes to standard output. A reader that closed the pipe is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals cannot be watched.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = tokio::sync::watch::channel(());
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        drop(sender);
+    });
+    Ok(wait_for_close(receiver))
+}
+
+async fn wait_for_close(mut receiver: tokio::sync::watch::Receiver<()>) {
+    // No value is ever sent: an error means that the sender was dropped.
+    while receiver.changed().await.is_ok() {}
 }

@@ -1,49 +1,150 @@
-//! The steps in order, what starts a pass, and when the next one comes.
+//! The controller: what starts a reconcile, its eight steps in order, and when the next one comes.
 //!
-//! A pass starts when the Registry, one of its objects, or a Secret, ConfigMap or claim it names changes; when a
-//! certificate is due; and every ten minutes in case a watch lost something. Two passes for one Registry never run at
-//! once. Must not: decide anything the steps decide. Start at [`pass`]; [`run`] wires it to the watches.
+//! A reconcile starts when the Registry, one of its children, or a Secret, ConfigMap or claim that it names changes;
+//! when a certificate has to be renewed; and every ten minutes, in case a watch lost something. Two reconciles of one
+//! Registry never run at the same time. Must not: decide anything that a step decides.
+//! Start at [`reconcile`]; [`run`] connects it to the watches.
 
 mod requeue;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
+use kube::core::DeserializeGuard;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Client, Resource as _};
-use operator_api::{Registry, RegistryStatus};
+use operator_api::Registry;
 
-use crate::apply::Writer;
-use crate::error::{Error, chain};
+use crate::error::{Error, Problems};
+use crate::fault::{Fault, chain};
 use crate::health::Health;
-use crate::names::Names;
-use crate::observe::{Findings, look};
-use crate::probe::ProbeFailure;
-use crate::read::Facts;
-use crate::report::{Outcome, reason};
-use crate::{Settings, apply, build, issue, observe, probe, read, report, validate};
+use crate::issue::StoredSecrets;
+use crate::probe::FailingProbes;
+use crate::report::Outcome;
+use crate::settings::Settings;
+use crate::subject::Subject;
+use crate::{apply, build, issue, observe, probe, read, report, validate};
 use requeue::Retries;
 
-/// Passes at the same time, over all Registries.
+/// Reconciles that run at the same time, over all Registries.
 const CONCURRENCY: u16 = 8;
-/// Events that come together start one pass.
+/// Events within this time start one reconcile.
 const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
 
 struct Context {
     client: Client,
     settings: Settings,
-    retries: Retries,
     recorder: Recorder,
+    retries: Retries,
+    failing_probes: FailingProbes,
 }
 
-/// Runs the controller until a signal to stop, or until `stop` is done.
+/// A reconcile that is retried.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// A step before the report failed.
+    #[error(transparent)]
+    Reconcile(#[from] Error),
+    /// The status could not be written.
+    #[error("cannot write the status")]
+    Report(#[from] report::Error),
+}
+
+impl Failure {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Reconcile(error) => error.fault(),
+            Self::Report(error) => error.fault(),
+        }
+    }
+}
+
+/// Brings one Registry up to date.
+async fn reconcile(
+    registry: Arc<DeserializeGuard<Registry>>,
+    context: Arc<Context>,
+) -> Result<Action, Failure> {
+    let Context {
+        client,
+        recorder,
+        retries,
+        failing_probes,
+        ..
+    } = &*context;
+    let subject = Subject::of(registry.meta());
+    let Some(registry) = read::registry(client, &subject).await.map_err(Error::from)? else {
+        retries.succeeded(&subject);
+        failing_probes.succeeded(&subject);
+        return Ok(Action::await_change());
+    };
+    let subject = Subject::of(&registry.metadata);
+
+    // 1. Read: the objects that exist under the children's names, and those that the Registry names.
+    let facts = read::facts(client, &registry, &subject)
+        .await
+        .map_err(Error::from)?;
+    // 2. Validate (pure): the exact wishes of the spec, and everything that is wrong.
+    let (validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
+    let mut problems = Problems::default();
+    problems.extend(invalid);
+    // 3. Issue (pure, but for random numbers): secrets and certificates that are missing or due.
+    let stored = StoredSecrets::of(&facts.existing);
+    let issued = problems.collect(issue::secrets(&validated.issue, stored, facts.now));
+    // 4. Build (pure): the objects of all parts that are right.
+    let desired = build::children(&validated, issued.as_ref());
+    // 5. Apply: writes the differences.
+    let applied = apply::children(client, &subject, desired, &facts.existing).await;
+    problems.extend(applied.problems);
+    // 6. Observe (pure): reads the state of the registry off the live objects.
+    let findings = observe::findings(&applied.children, &facts);
+    // 7. Probe: asks the registry itself, until it is reported as Ready.
+    let findings = probe::findings(
+        failing_probes,
+        &registry,
+        &validated,
+        &applied.children,
+        &facts,
+        findings,
+    )
+    .await;
+    // 8. Report: the status and an event. What passes by itself is only reported when it lasts.
+    if problems.all_transient()
+        && !retries.persistent(&subject)
+        && let Some(error) = problems.take_transient()
+    {
+        return Err(error.into());
+    }
+    let outcome = Outcome::of(&validated, issued.as_ref(), &findings, &problems);
+    let status = report::outcome(client, recorder, &registry, &subject, &outcome, facts.now).await?;
+
+    let next_renewal = issued.as_ref().and_then(|issued| issued.next_renewal);
+    let next = requeue::next(&outcome, next_renewal, &status, facts.now);
+    if let Some(error) = problems.take_transient() {
+        return Err(error.into());
+    }
+    retries.succeeded(&subject);
+    Ok(next)
+}
+
+/// Decides when a reconcile that failed is retried.
+fn retry(registry: Arc<DeserializeGuard<Registry>>, failure: &Failure, context: Arc<Context>) -> Action {
+    let subject = Subject::of(registry.meta());
+    let fault = failure.fault();
+    let registry = format!("{}/{}", subject.namespace, subject.name);
+    if fault == Fault::Caller {
+        tracing::warn!(registry, error = %chain(failure), "a reconcile failed and is retried when the Registry changes");
+        return Action::await_change();
+    }
+    let delay = context.retries.next(&subject, fault);
+    tracing::warn!(registry, error = %chain(failure), retry_in_seconds = delay.as_secs_f32(), "a reconcile failed");
+    Action::requeue(delay)
+}
+
+/// Runs the controller until `stop` is done.
 ///
 /// # Errors
 /// The definition is not installed, or the API server cannot be reached at all.
@@ -54,9 +155,10 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let scope = watch::Scope::new(&client, settings.namespace.as_deref());
-    let registries = scope.api::<Registry>();
+    // One stored Registry that cannot be parsed must not hold up the others.
+    let registries = scope.api::<DeserializeGuard<Registry>>();
     watch::definition_is_installed(&registries).await?;
-    // Not `Store::wait_until_ready`: of two tasks that wait there only the last is woken, and the controller is one.
+    // Not `Store::wait_until_ready`: it wakes only the last of two tasks that wait, and the controller is one of them.
     health.set_ready();
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),
@@ -64,240 +166,22 @@ pub async fn run(
     };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        client: client.clone(),
+        client,
         settings,
         retries: Retries::default(),
+        failing_probes: FailingProbes::default(),
     });
     let controller = Controller::new(registries, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     watch::children(controller, &scope)
         .graceful_shutdown_on(stop)
-        .run(reconcile, after_failure, context)
+        .run(reconcile, retry, context)
         .for_each(|result| {
             if let Err(error) = result {
-                tracing::debug!(error = %chain(&error), "a pass did not end");
+                tracing::debug!(error = %chain(&error), "a reconcile did not end");
             }
             async {}
         })
         .await;
     Ok(())
-}
-
-async fn reconcile(registry: Arc<Registry>, context: Arc<Context>) -> Result<Action, Error> {
-    let (Some(name), Some(namespace)) = (&registry.metadata.name, &registry.metadata.namespace) else {
-        return Ok(Action::await_change());
-    };
-    // The watch may lag behind our own last write; conditions computed from an old status would be written again.
-    let registry = read::registry(&context.client, namespace, name).await?;
-    let Some(registry) = registry.filter(|registry| registry.metadata.deletion_timestamp.is_none()) else {
-        context.retries.forget_all(namespace, name);
-        return Ok(Action::await_change());
-    };
-    let action = pass(&context, &registry, namespace, name).await?;
-    context.retries.forget(namespace, name);
-    Ok(action)
-}
-
-/// One pass over one Registry.
-async fn pass(context: &Context, registry: &Registry, namespace: &str, name: &str) -> Result<Action, Error> {
-    let names = Names::of(name);
-    let facts = read::facts(&context.client, registry, namespace, &names).await?;
-    if registry.spec.paused {
-        let findings = earlier(&facts);
-        tell(
-            context,
-            registry,
-            namespace,
-            &Outcome::Paused { findings: &findings },
-            facts.now,
-        )
-        .await?;
-        return Ok(Action::await_change());
-    }
-    match bring_up(context, registry, namespace, &facts).await {
-        Ok((validated, issued, findings)) => {
-            let outcome = Outcome::Applied {
-                registry: &validated,
-                issued: &issued,
-                findings: &findings,
-            };
-            tell(context, registry, namespace, &outcome, facts.now).await?;
-            let renewal = issue::next_renewal(&validated.plan, &issued);
-            Ok(requeue::after_success(&findings, renewal, facts.now))
-        }
-        Err(error) => {
-            // A conflict or a slow API server passes; it is reported when it does not.
-            if matches!(error.fault(), crate::Fault::Transient { .. })
-                && !context.retries.persistent(namespace, name)
-            {
-                return Err(error);
-            }
-            let findings = earlier(&facts);
-            let outcome = Outcome::Failed {
-                error: &error,
-                findings: &findings,
-            };
-            let status = tell(context, registry, namespace, &outcome, facts.now).await?;
-            match requeue::after_report(&error, &status) {
-                Some(action) => Ok(action),
-                None => Err(error),
-            }
-        }
-    }
-}
-
-/// Steps two to five.
-async fn bring_up(
-    context: &Context,
-    registry: &Registry,
-    namespace: &str,
-    facts: &Facts,
-) -> Result<(validate::ValidatedRegistry, issue::Issued, Findings), Error> {
-    let validated = validate::registry(registry, namespace, facts, &context.settings)?; // pure
-    let issued = issue::secrets(&validated.plan, &facts.found, facts.now)?; // pure but for its random numbers
-    let children = build::children(&validated, &issued); // pure
-    let writer = Writer {
-        client: &context.client,
-        namespace,
-        owner: &validated.uid,
-    };
-    let children = apply::children(&writer, children, &facts.found).await?; // writes
-    let mut findings = observe::findings(&children, facts); // pure
-    if findings.up() && !said_ready(registry) {
-        (findings.probe_failure, findings.probe_failing_for_long) =
-            probe_failure(context, registry, namespace, &validated, &children).await;
-    } else {
-        context.retries.probe_succeeded(namespace, &validated.name);
-        if !findings.up() && findings.pod_problem.is_none() {
-            findings.pod_problem = probe::why_unready(&facts.pods).await;
-        }
-    }
-    Ok((validated, issued, findings))
-}
-
-/// Whether Ready stands in the status for what is asked for now.
-fn said_ready(registry: &Registry) -> bool {
-    let known = registry.status.as_ref().and_then(ready);
-    known.is_some_and(|c| c.status == "True" && c.observed_generation == registry.metadata.generation)
-}
-
-/// What keeps clients from the registry although Kubernetes calls it ready, and whether it has for long.
-///
-/// A place that cannot be reached from here at all (a network policy, an operator outside the cluster) must not keep
-/// Ready away for ever, so for that patience ends; a proxy that answers something else is seen by clients, too.
-async fn probe_failure(
-    context: &Context,
-    registry: &Registry,
-    namespace: &str,
-    validated: &validate::ValidatedRegistry,
-    children: &build::Children<build::Live>,
-) -> (Option<ProbeFailure>, bool) {
-    let (retries, name, generation) = (&context.retries, &validated.name, registry.metadata.generation);
-    let Some(failure) = probe::first_failure(validated, children).await else {
-        retries.probe_succeeded(namespace, name);
-        return (None, false);
-    };
-    let for_long = retries.out_of_patience(namespace, name, generation, Instant::now());
-    match failure {
-        ProbeFailure::Unreachable(_) if for_long => (None, for_long),
-        failure => (Some(failure), for_long),
-    }
-}
-
-/// What is to be seen of earlier passes.
-fn earlier(facts: &Facts) -> Findings {
-    let claim = facts.found.claim.as_ref().or(facts.named_claim.as_ref());
-    look(
-        facts.found.deployment.as_ref(),
-        claim,
-        &facts.endpoints,
-        &facts.pods,
-    )
-}
-
-/// Last step: the status, and one event when its reason is a new one.
-async fn tell(
-    context: &Context,
-    registry: &Registry,
-    namespace: &str,
-    outcome: &Outcome<'_>,
-    now: Timestamp,
-) -> Result<RegistryStatus, Error> {
-    let status = report::status(registry, outcome, now);
-    let written = report::write(&context.client, registry, namespace, &status).await?;
-    let (Some(ready), true) = (ready(&status), written) else {
-        return Ok(status);
-    };
-    let known = registry.status.as_ref().and_then(|known| self::ready(known));
-    if known.is_some_and(|known| known.reason == ready.reason) {
-        return Ok(status);
-    }
-    let served = known.is_some_and(|known| known.status == "True");
-    tracing::info!(
-        namespace,
-        registry = registry.metadata.name,
-        ready = ready.status,
-        reason = ready.reason,
-        "{}",
-        ready.message
-    );
-    let expected = ready.status == "True"
-        || [reason::ROLLING_OUT, reason::VOLUME_PENDING, reason::NOT_ANSWERING]
-            .contains(&ready.reason.as_str())
-        // Before the first Pod is ready none is; afterwards it is news.
-        || (ready.reason == reason::NO_READY_REPLICA && !served);
-    let event = Event {
-        type_: if expected {
-            EventType::Normal
-        } else {
-            EventType::Warning
-        },
-        reason: ready.reason.clone(),
-        // The API's limit is 1 KiB.
-        note: Some(ready.message.chars().take(1000).collect()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    // The status says the same: an event that cannot be written must not fail a pass.
-    if let Err(error) = context.recorder.publish(&event, &registry.object_ref(&())).await {
-        tracing::warn!(error = %chain(&error), "cannot publish an event");
-    }
-    Ok(status)
-}
-
-fn ready(status: &RegistryStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == reason::READY)
-}
-
-/// A pass that failed: the next one comes later each time.
-fn after_failure(registry: Arc<Registry>, error: &Error, context: Arc<Context>) -> Action {
-    let registry = ObjectRef::from_obj(&*registry);
-    let namespace = registry.namespace.clone().unwrap_or_default();
-    let pause = context.retries.next(&namespace, &registry.name, error.fault());
-    tracing::warn!(%registry, error = %chain(error), retry_in_seconds = pause.as_secs_f32(), "a pass failed");
-    Action::requeue(pause)
-}
-
-/// Ends at the first of SIGTERM and SIGINT.
-///
-/// # Errors
-/// The signals cannot be watched for.
-pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (sender, receiver) = tokio::sync::watch::channel(());
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        drop(sender);
-    });
-    Ok(wait_for_close(receiver))
-}
-
-async fn wait_for_close(mut receiver: tokio::sync::watch::Receiver<()>) {
-    // Nothing is ever sent: an error means that the sender is gone.
-    while receiver.changed().await.is_ok() {}
 }

@@ -1,110 +1,97 @@
-//! What can keep a pass from its end, and who must act.
+//! Errors of all steps before the report, and who must act on them.
+//!
+//! A reconcile goes on after an error wherever the rest does not depend on it, so there may be several:
+//! [`Problems`].
 
-use std::time::Duration;
+use crate::fault::Fault;
+use crate::{apply, issue, read, validate};
 
-use crate::{apply, issue, read, report, validate};
-
-/// Who must act, which decides the conditions and when the next pass comes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fault {
-    /// The author of the Registry, by changing it: nothing happens until it changes.
-    Caller,
-    /// Somebody, by making an object that is missing or mending one that is wrong: the watch tells.
-    Waiting,
-    /// Nobody: it passes. Tried again with growing pauses.
-    Transient {
-        /// The least pause the API server asked for.
-        retry_after: Option<Duration>,
-    },
-    /// Us: a bug, or a cluster we do not understand. Looked at again slowly.
-    Permanent,
-}
-
-/// A pass that did not reach its end.
+/// One thing that went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server did not give what a pass needs to know.
+    /// The API server did not deliver an object that the reconcile needs.
     #[error("cannot read what the Registry depends on")]
     Read(#[from] read::Error),
-    /// The Registry cannot become objects yet, or at all.
+    /// A part of the Registry, or an object it names, is wrong.
     #[error("the Registry cannot be brought up as it is")]
     Validate(#[from] validate::Error),
-    /// Keys or certificates could not be made.
+    /// A key or a certificate could not be made.
     #[error("cannot make certificates")]
     Issue(#[from] issue::Error),
-    /// The API server did not take an object.
+    /// An object belongs to somebody else, or the API server refused it.
     #[error("cannot bring the Registry's objects up to date")]
     Apply(#[from] apply::Error),
-    /// The API server did not take the status.
-    #[error("cannot write the status")]
-    Report(#[from] report::Error),
 }
 
 impl Error {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Read(error) => error.fault(),
             Self::Validate(error) => error.fault(),
             Self::Issue(_) => Fault::Permanent,
             Self::Apply(error) => error.fault(),
-            Self::Report(error) => error.fault(),
+        }
+    }
+
+    /// The next thing that the author of the Registry can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Validate(error) => error.hint(),
+            Self::Apply(error) => error.hint(),
+            Self::Read(_) | Self::Issue(_) => None,
         }
     }
 }
 
-/// Who must act when a request to the API server fails.
-pub(crate) fn fault_of(error: &kube::Error) -> Fault {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            // The watch brings the newer object; the next pass starts from it.
-            409 | 429 | 500..=599 => Fault::Transient {
-                retry_after: retry_after(status),
-            },
-            // A namespace that is being deleted, a quota, an admission policy: only people change these, but they do.
-            403 | 404 | 422 => Fault::Waiting,
-            _ => Fault::Permanent,
-        },
-        _ => Fault::Transient { retry_after: None },
+/// Everything that went wrong in one reconcile, the most serious first.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<Error>);
+
+impl Problems {
+    /// Adds errors.
+    pub fn extend<E: Into<Error>>(&mut self, errors: impl IntoIterator<Item = E>) {
+        self.0.extend(errors.into_iter().map(Into::into));
+        // First what only the author can correct, last what passes by itself.
+        self.0.sort_by_key(|error| match error.fault() {
+            Fault::Caller => 0,
+            Fault::Permanent => 1,
+            Fault::Waiting => 2,
+            Fault::Transient { .. } => 3,
+        });
     }
-}
 
-fn retry_after(status: &kube::core::Status) -> Option<Duration> {
-    let seconds = status.details.as_ref()?.retry_after_seconds;
-    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
-}
-
-/// An error and its causes on one line, each said once.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = message_of(error);
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = message_of(cause);
-        // kube repeats the cause in its own text.
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        source = cause.source();
+    /// Adds the error of a step that failed.
+    pub fn collect<T, E: Into<Error>>(&mut self, step: Result<T, E>) -> Option<T> {
+        step.map_err(|error| self.extend([error])).ok()
     }
-    text
-}
 
-/// What one error says. kube adds the whole answer in Debug form; its sentence is enough for people.
-fn message_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
-    let status = match boxed.or_else(|| error.downcast_ref::<kube::Error>()) {
-        Some(kube::Error::Api(status)) => Some(status.as_ref()),
-        _ => error
-            .downcast_ref::<kube::core::Status>()
-            .or_else(|| error.downcast_ref::<Box<kube::core::Status>>().map(AsRef::as_ref)),
-    };
-    status.map_or_else(|| error.to_string(), |status| status.message.clone())
+    /// The most serious problem, from which the conditions follow.
+    pub fn first(&self) -> Option<&Error> {
+        self.0.first()
+    }
+
+    /// The problems, the most serious first.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
+    }
+
+    /// Whether there are problems and all of them pass by themselves.
+    pub fn all_transient(&self) -> bool {
+        matches!(self.first().map(Error::fault), Some(Fault::Transient { .. }))
+    }
+
+    /// Removes a problem that passes by itself, if there is one.
+    pub fn take_transient(&mut self) -> Option<Error> {
+        self.0
+            .pop_if(|error| matches!(error.fault(), Fault::Transient { .. }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::chain;
 
     #[test]
     fn an_answer_of_the_api_server_is_said_once_and_in_its_words() {

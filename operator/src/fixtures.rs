@@ -1,7 +1,7 @@
-//! Registries and what is around them, from short YAML, sent through the real validation.
+//! Test fixtures: Registries and the objects around them, from short YAML, sent through the real validation.
 //!
-//! A fixture is a Registry and the objects it names, separated by `---`. Names differ from every product name, so that
-//! swapped arguments show.
+//! A fixture is a Registry and the objects it names, separated by `---`. The names of namespace, object and app all
+//! differ, so that swapped arguments show.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use operator_api::Registry;
 use serde_json::Value;
 
-use crate::Settings;
-use crate::issue::{self, Issued};
-use crate::read::{Facts, Found};
+use crate::children::{Children, Existing};
+use crate::issue::{self, Issued, StoredSecrets};
+use crate::read::Facts;
+use crate::settings::Settings;
+use crate::subject::Subject;
 use crate::validate::{self, ValidatedRegistry};
 
 /// The moment of every test.
@@ -26,7 +28,7 @@ pub(crate) struct Fixture {
     pub(crate) facts: Facts,
 }
 
-/// Nothing is there.
+/// Facts about an empty namespace.
 pub(crate) fn no_facts() -> Facts {
     Facts {
         now: NOW.parse::<Timestamp>().unwrap(),
@@ -34,7 +36,7 @@ pub(crate) fn no_facts() -> Facts {
         config_maps: BTreeMap::new(),
         named_claim: None,
         claim_can_grow: None,
-        found: Found::default(),
+        existing: Children::<Existing>::default(),
         endpoints: Vec::new(),
         pods: Vec::new(),
     }
@@ -76,24 +78,39 @@ impl Fixture {
         Self { registry, facts }
     }
 
-    pub(crate) fn validate(&self) -> Result<ValidatedRegistry, validate::Error> {
+    pub(crate) fn subject(&self) -> Subject {
+        Subject::of(&self.registry.metadata)
+    }
+
+    /// The parts that are right, and everything that is wrong.
+    pub(crate) fn parts(&self) -> (ValidatedRegistry, Vec<validate::Error>) {
         let settings = Settings {
             registry_image: "images.invalid:5000/berth/registry:9.9".to_owned(),
             namespace: None,
         };
-        validate::registry(&self.registry, NAMESPACE, &self.facts, &settings)
+        validate::registry(&self.registry, &self.subject(), &self.facts, &settings)
     }
 
-    /// Validated, with its issued made.
+    /// The whole Registry, or the first thing that is wrong.
+    pub(crate) fn validate(&self) -> Result<ValidatedRegistry, validate::Error> {
+        let (validated, problems) = self.parts();
+        match problems.into_iter().next() {
+            Some(first) => Err(first),
+            None => Ok(validated),
+        }
+    }
+
+    /// Validated, with its secrets issued.
     #[track_caller]
     pub(crate) fn issued(&self) -> (ValidatedRegistry, Issued) {
         let validated = self.validate().unwrap();
-        let issued = issue::secrets(&validated.plan, &self.facts.found, self.facts.now).unwrap();
+        let stored = StoredSecrets::of(&self.facts.existing);
+        let issued = issue::secrets(&validated.issue, stored, self.facts.now).unwrap();
         (validated, issued)
     }
 }
 
-/// Fixtures hold Secrets as text.
+/// A Secret whose `stringData` is stored, as the API server does it.
 fn with_string_data(object: Value) -> Secret {
     let mut secret: Secret = serde_json::from_value(object).unwrap();
     let text = secret.string_data.take().unwrap_or_default();
@@ -104,7 +121,7 @@ fn with_string_data(object: Value) -> Secret {
     secret
 }
 
-/// The least Registry, with further lines of its spec.
+/// The smallest Registry, with further lines of its spec.
 pub(crate) fn least(spec: &str) -> String {
     format!(
         "apiVersion: berth.dev/v1alpha1\n\

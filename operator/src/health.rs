@@ -1,4 +1,7 @@
-//! Probes of the operator itself: `/livez` while the process runs, `/readyz` once the API server has shown it the Registries.
+//! The operator's own probes: `/livez` while the process runs, `/readyz` once the API server has listed the Registries.
+//!
+//! Guarantees: clients that open connections and send nothing keep no probe from being answered. Must not: depend on a
+//! step. Start at [`Health`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,12 +19,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-/// How many connections are open at most. The kubelet has one at a time.
+/// The most connections that are open at a time. The kubelet needs one.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take for its request.
+/// Time limit for a request's headers.
 const REQUEST: Duration = Duration::from_secs(10);
-/// The pause after a connection that cannot be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
+/// The delay after a connection that could not be accepted.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// Whether the API server has listed the Registries. Shared by the controller, which sets it, and the probes.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +58,7 @@ impl Health {
     async fn answer_on(self, listener: TcpListener) {
         let mut answering: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            // Whoever opens connections and says nothing loses the oldest, and keeps no probe from being answered.
+            // Clients that open connections and send nothing lose the oldest one.
             if answering.len() >= CONNECTIONS_MAX
                 && let Some(oldest) = answering.pop_front()
             {
@@ -63,11 +66,11 @@ impl Health {
             }
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
-                // A client's failure ends with the client. A lack of files has no end that could be waited for, and
-                // asking again at once would only burn the core.
+                // The failure is one client's, or the process has no file descriptor left. In the second case accepting
+                // again at once would only use up the CPU.
                 Err(error) => {
-                    tracing::debug!(%error, "a probe's connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    tracing::debug!(%error, "cannot accept a connection of a probe");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
             };
@@ -83,7 +86,7 @@ impl Health {
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), answer);
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a probe's connection broke");
+                    tracing::debug!(%error, "a connection of a probe broke");
                 }
             });
             answering.push_back(task.abort_handle());

@@ -1,73 +1,64 @@
-//! Generated issued: the HTTP secret, the CA, and the certificates it signs.
+//! Third step: the HTTP secret, the CA and the certificates that the operator makes.
 //!
-//! Guarantees: what exists and is good is returned as it is, byte for byte, so that nothing is ever made twice; a
-//! certificate is made anew only when its names change, its end comes near or its CA is another one. The
-//! CA's key is in memory only while it signs. Must not: talk to the API server; reveal a key in an error or
-//! a Debug. Start at [`secrets`]; what is wanted is decided by `validate`.
+//! Guarantees: a stored secret that is still good is returned byte for byte, so nothing is made twice; a certificate is
+//! made again only when its names change, its expiry comes near or its CA is another one. The CA's private key is in
+//! memory only during this step and the next two. Must not: talk to the API server; show a key in an error or in Debug
+//! output.
+//! Start at [`secrets`]. `validate` decides what is made: [`IssuePlan`].
 
-mod certificate;
-mod parse;
+mod ca;
 
-use std::collections::BTreeSet;
-
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::ByteString;
+use base64::Engine as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use certificate::CertificateAuthority;
-pub use certificate::CertificatePlan;
-pub(crate) use parse::only_certificates;
-pub use parse::{Certificate, KeyPairError, key_pair};
+use crate::certificate::{self, KeyPair, key_pair};
+use crate::children::{Children, Existing};
+use crate::issue_plan::{CertificatePlan, IssuePlan};
+use crate::secret_data::{HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY, text};
+use ca::Ca;
 
-use crate::read::Found;
-
-/// Key of the generated HTTP secret in its Secret.
-pub const HTTP_SECRET_KEY: &str = "secret";
-/// Key of a CA's certificate in Secrets and ConfigMaps.
-pub const CA_CERTIFICATE: &str = "ca.crt";
-/// Key of a certificate in a `kubernetes.io/tls` Secret.
-pub const TLS_CERTIFICATE: &str = "tls.crt";
-/// Key of a private key in a `kubernetes.io/tls` Secret.
-pub const TLS_KEY: &str = "tls.key";
-
-/// Random bytes of a generated HTTP secret, before they are written as text.
+/// Random bytes of a generated HTTP secret, before they are written as Base64.
 const HTTP_SECRET_BYTES: usize = 32;
 
-/// What a Registry needs to have made for it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Plan {
-    /// No HTTP secret is named, so one is generated.
-    pub http_secret: bool,
+/// The Registry's own Secrets that were stored earlier. Secrets of somebody else are not among them.
+#[derive(Clone, Copy, Default)]
+pub struct StoredSecrets<'a> {
+    /// The HTTP secret.
+    pub http_secret: Option<&'a Secret>,
+    /// The CA.
+    pub ca_key: Option<&'a Secret>,
     /// The server's certificate.
-    pub server: Option<CertificatePlan>,
+    pub server: Option<&'a Secret>,
     /// The Ingress's certificate.
-    pub edge: Option<CertificatePlan>,
-    /// Common name of the CA, should it have to be made.
-    pub ca_name: String,
+    pub edge: Option<&'a Secret>,
 }
 
-/// What is there after [`secrets`].
+impl<'a> StoredSecrets<'a> {
+    /// Picks the Secrets from the existing children.
+    pub fn of(existing: &'a Children<Existing>) -> Self {
+        Self {
+            http_secret: existing.http_secret.ours(),
+            ca_key: existing.ca_key.ours(),
+            server: existing.server_certificate.ours(),
+            edge: existing.edge_certificate.ours(),
+        }
+    }
+}
+
+/// The generated secrets, stored earlier or made now.
 #[derive(Clone, Default)]
 pub struct Issued {
-    /// The generated HTTP secret.
+    /// The HTTP secret.
     pub http_secret: Option<String>,
-    /// The CA, when something had to be signed by it.
+    /// The CA; `None` when there is none and nothing has to be signed.
     pub ca: Option<KeyPair>,
     /// The server's certificate.
     pub server: Option<KeyPair>,
     /// The Ingress's certificate.
     pub edge: Option<KeyPair>,
-}
-
-/// A certificate and its private key, as PEM.
-#[derive(Clone, Eq, PartialEq)]
-pub struct KeyPair {
-    /// The certificate, followed by those that vouch for it.
-    pub certificate: String,
-    /// The private key.
-    pub key: String,
-    /// When the certificate ends.
-    pub not_after: Timestamp,
+    /// When the first certificate has to be renewed.
+    pub next_renewal: Option<Timestamp>,
 }
 
 /// Deliberately without contents.
@@ -77,77 +68,73 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// Deliberately without contents.
-impl std::fmt::Debug for KeyPair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyPair(until {})", self.not_after)
-    }
-}
-
-/// Issued that could not be made. The cause is in our code or in the random number generator.
+/// A certificate that could not be made, because of a bug or of the random number generator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A CA or a certificate.
+    /// A CA or a server's certificate.
     #[error("cannot make a certificate for {names}")]
     Certificate {
-        /// Whom for.
+        /// The names in the certificate.
         names: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: rcgen::Error,
     },
 }
 
-/// Makes what `plan` asks for and `found` does not have.
-///
-/// `found` has passed `validate`: whatever it holds is ours and readable.
+/// Makes what `plan` asks for and `stored` does not have. `validate` has checked that the stored secrets can be read.
 ///
 /// # Errors
 /// A certificate could not be made.
-pub fn secrets(plan: &Plan, found: &Found, now: Timestamp) -> Result<Issued, Error> {
+pub fn secrets(plan: &IssuePlan, stored: StoredSecrets<'_>, now: Timestamp) -> Result<Issued, Error> {
     let http_secret = plan
         .http_secret
-        .then(|| text(found.http_secret.as_ref(), HTTP_SECRET_KEY).unwrap_or_else(random_text));
-    let existing = found.ca_key.as_ref().and_then(|secret| parse::ca(secret).ok());
+        .then(|| text(stored.http_secret, HTTP_SECRET_KEY).unwrap_or_else(random_text));
+    let stored_ca = stored.ca_key.and_then(|secret| certificate::ca(secret).ok());
     if plan.server.is_none() && plan.edge.is_none() {
         return Ok(Issued {
             http_secret,
-            ca: existing,
-            server: None,
-            edge: None,
+            ca: stored_ca,
+            ..Default::default()
         });
     }
-    let ca = match existing {
-        Some(pair) => CertificateAuthority::load(pair),
-        None => CertificateAuthority::make(&plan.ca_name, now),
+    let ca = match stored_ca {
+        Some(pair) => Ca::load(pair),
+        None => Ca::make(&plan.ca_name, now),
     }
     .map_err(|source| Error::Certificate {
         names: plan.ca_name.clone(),
         source,
     })?;
-    let sign = |plan: &Option<CertificatePlan>, found: &Option<Secret>| {
+    let sign = |plan: &Option<CertificatePlan>, stored: Option<&Secret>| {
         plan.as_ref()
-            .map(|plan| leaf(&ca, plan, found.as_ref(), now))
+            .map(|plan| certificate_of(&ca, plan, stored, now))
             .transpose()
     };
-    let server = sign(&plan.server, &found.server_certificate)?;
-    let edge = sign(&plan.edge, &found.edge_certificate)?;
+    let server = sign(&plan.server, stored.server)?;
+    let edge = sign(&plan.edge, stored.edge)?;
+    let ca = ca.into_pair();
+    let renewals = [(&plan.server, &server), (&plan.edge, &edge)];
     Ok(Issued {
+        next_renewal: renewals
+            .into_iter()
+            .filter_map(|(plan, pair)| renewal(plan.as_ref()?, pair.as_ref()?, &ca))
+            .min(),
         http_secret,
-        ca: Some(ca.into_pair()),
+        ca: Some(ca),
         server,
         edge,
     })
 }
 
-/// The certificate there is, or a new one when it does not do any more.
-fn leaf(
-    ca: &CertificateAuthority,
+/// The stored certificate, or a new one when the stored one does not fit the plan any more.
+fn certificate_of(
+    ca: &Ca,
     plan: &CertificatePlan,
-    found: Option<&Secret>,
+    stored: Option<&Secret>,
     now: Timestamp,
 ) -> Result<KeyPair, Error> {
-    if let Some(pair) = found.and_then(|secret| still_good(ca, plan, secret, now)) {
+    if let Some(pair) = stored.and_then(|secret| still_good(ca, plan, secret, now)) {
         return Ok(pair);
     }
     let names = || plan.dns_names.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -157,22 +144,17 @@ fn leaf(
     })
 }
 
-fn still_good(
-    ca: &CertificateAuthority,
-    plan: &CertificatePlan,
-    secret: &Secret,
-    now: Timestamp,
-) -> Option<KeyPair> {
+fn still_good(ca: &Ca, plan: &CertificatePlan, secret: &Secret, now: Timestamp) -> Option<KeyPair> {
     let certificate = text(Some(secret), TLS_CERTIFICATE)?;
     let key = text(Some(secret), TLS_KEY)?;
     let parsed = key_pair(certificate.as_bytes(), key.as_bytes()).ok()?;
     let good = parsed.dns_names == plan.dns_names
         && parsed.ip_addresses == plan.ip_addresses
         && parsed.issued_by(ca.certificate())
-        // One that ends with its CA cannot be made to last longer.
+        // A certificate that expires with its CA cannot be made to last longer.
         && (now < parsed.not_after - plan.renew_before || parsed.not_after >= ca.certificate().not_after)
-        // A shortened duration takes effect now and not in years.
-        && parsed.not_after.duration_since(parsed.not_before) <= plan.duration + 2 * certificate::BACKDATED;
+        // A duration that was shortened takes effect now and not at the next renewal.
+        && parsed.not_after.duration_since(parsed.not_before) <= plan.duration + 2 * ca::BACKDATED;
     good.then_some(KeyPair {
         certificate,
         key,
@@ -180,62 +162,15 @@ fn still_good(
     })
 }
 
-/// When the first certificate of `issued` has to be renewed.
-pub fn next_renewal(plan: &Plan, issued: &Issued) -> Option<Timestamp> {
-    let end = issued.ca.as_ref().map(|ca| ca.not_after);
-    let due = |plan: &Option<CertificatePlan>, pair: &Option<KeyPair>| {
-        // One that ends with its CA cannot be renewed; a due date in the past would start pass after pass.
-        let pair = pair.as_ref().filter(|pair| Some(pair.not_after) < end)?;
-        Some(pair.not_after - plan.as_ref()?.renew_before)
-    };
-    [due(&plan.server, &issued.server), due(&plan.edge, &issued.edge)]
-        .into_iter()
-        .flatten()
-        .min()
-}
-
-/// The text of one key of a Secret, when it is there and is text.
-pub(crate) fn text(secret: Option<&Secret>, key: &str) -> Option<String> {
-    let ByteString(bytes) = secret?.data.as_ref()?.get(key)?;
-    String::from_utf8(bytes.clone()).ok()
-}
-
-/// Whether the found CA can be used.
-///
-/// # Errors
-/// What is wrong with it, without quoting it.
-pub(crate) fn check_ca(secret: &Secret) -> Result<(), KeyPairError> {
-    parse::ca(secret).map(drop)
+/// When a certificate has to be renewed. One that expires with its CA cannot be renewed: a date in the past would start
+/// one reconcile after another.
+fn renewal(plan: &CertificatePlan, pair: &KeyPair, ca: &KeyPair) -> Option<Timestamp> {
+    (pair.not_after < ca.not_after).then(|| pair.not_after - plan.renew_before)
 }
 
 fn random_text() -> String {
-    use base64::Engine as _;
     let bytes: [u8; HTTP_SECRET_BYTES] = rand::random();
     base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes)
-}
-
-/// A plan's parts, before defaults are filled in.
-impl CertificatePlan {
-    /// How long before its end a certificate of `duration` is renewed when nothing is said: a third, 30 days at most.
-    pub fn default_renew_before(duration: SignedDuration) -> SignedDuration {
-        (duration / 3).min(SignedDuration::from_hours(720))
-    }
-
-    /// A plan for these names.
-    pub fn new(
-        dns_names: BTreeSet<String>,
-        ip_addresses: BTreeSet<std::net::IpAddr>,
-        duration: SignedDuration,
-        renew_before: Option<SignedDuration>,
-    ) -> Self {
-        let renew_before = renew_before.unwrap_or_else(|| Self::default_renew_before(duration));
-        Self {
-            dns_names,
-            ip_addresses,
-            duration,
-            renew_before,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
-//! What the objects of a Registry are called: the only file that makes a name.
+//! Names and labels of a Registry's objects: the only file that makes them.
 //!
 //! Guarantees: every name is a DNS-1035 label of at most 63 bytes, so that it can name a Service and be a label's
 //! value; two Registries of one namespace never share a name, because a name that had to be changed carries a hash
-//! of the whole, and no suffix contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except
-//! `-CA-key`, for which no suffix `-key` exists. Names are final: they hold content and are in people's scripts.
+//! of the whole name, and no suffix contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except
+//! `-ca-key`, for which no suffix `-key` exists. Names never change: volumes and people's scripts depend on them.
 //! Start at [`Names::of`].
 
+use std::collections::BTreeMap;
+
+use operator_api::REGISTRY_LABEL;
 use sha2::{Digest as _, Sha256};
 
-/// Longest base: the longest suffix still fits behind it.
+/// Label and value that mark every object the operator made.
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "berth-operator");
+/// The longest base: the longest suffix must fit after it.
 const BASE_MAX: usize = 52;
 /// Hexadecimal digits of the hash in a name that had to be changed.
 const HASH_DIGITS: usize = 10;
@@ -57,14 +62,38 @@ impl Names {
         &self.base
     }
 
+    /// Labels that select the Registry's Pods. They never change, because a Deployment's selector cannot.
+    pub fn selector(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(REGISTRY_LABEL.to_owned(), self.label().to_owned())])
+    }
+
+    /// Labels of every object.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.selector();
+        for (key, value) in [
+            ("app.kubernetes.io/name", "registry"),
+            ("app.kubernetes.io/instance", self.label()),
+            ("app.kubernetes.io/part-of", "berth"),
+            MANAGED_BY,
+        ] {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        labels
+    }
+
     /// Deployment.
     pub fn deployment(&self) -> String {
         self.base.clone()
     }
 
-    /// Service; part of the address clients in the cluster use.
+    /// Service. Its name is part of the address that clients in the cluster use.
     pub fn service(&self) -> String {
         self.base.clone()
+    }
+
+    /// Host name of the Service for clients in the cluster.
+    pub fn service_host(&self, namespace: &str) -> String {
+        format!("{}.{namespace}.svc", self.service())
     }
 
     /// Ingress.
@@ -92,12 +121,12 @@ impl Names {
         self.with("http")
     }
 
-    /// Secret with the CA's key; mounted nowhere.
+    /// Secret with the CA and its private key. No Pod mounts it.
     pub fn ca_key(&self) -> String {
         self.with("ca-key")
     }
 
-    /// ConfigMap with the CAs clients must trust.
+    /// ConfigMap with the CAs that clients must trust.
     pub fn ca_bundle(&self) -> String {
         self.with("ca")
     }
@@ -107,12 +136,12 @@ impl Names {
         self.with("tls")
     }
 
-    /// Secret with the certificate the Ingress shows.
+    /// Secret with the certificate of the Ingress.
     pub fn edge_certificate(&self) -> String {
         self.with("edge")
     }
 
-    /// Secret with the CA by which the Ingress verifies the server.
+    /// Secret with the CA with which the Ingress verifies the server.
     pub fn upstream_ca(&self) -> String {
         self.with("upstream")
     }

@@ -1,6 +1,6 @@
-//! Kubernetes quantities (`5Gi`, `500m`, `1e3`), as far as comparing two of them needs.
+//! Kubernetes quantities (`5Gi`, `500m`, `1e3`): their value, for comparisons.
 
-/// The value in thousandths, rounded up, as Kubernetes does; `None` when the text is no quantity.
+/// The value in thousandths, rounded up as Kubernetes does; `None` when the text is no quantity.
 pub(crate) fn millis(text: &str) -> Option<i128> {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+'))

@@ -1,8 +1,8 @@
-//! First step: everything a pass needs to know, fetched from the API server.
+//! First step: everything that a reconcile needs to know, fetched from the API server.
 //!
 //! Guarantees: reads only, and only objects of the Registry's namespace (and the storage class of its claim); each is
-//! fetched afresh, because a cache that lags behind our own writes makes controllers do things twice.
-//! Start at [`facts`].
+//! fetched again, because a cache that lags behind the operator's writes would make it write twice; objects of
+//! somebody else are recognised here, so that no later step can take one for a child. Start at [`facts`].
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,211 +15,141 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
-use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use operator_api::{REGISTRY_LABEL, Registry};
 use serde::de::DeserializeOwned;
 
-use crate::error::{Fault, fault_of};
+use crate::children::{Children, Existing, Found, for_each_child};
+use crate::fault::Fault;
 use crate::names::Names;
+use crate::ownership::Lifetime;
 use crate::references::references;
+use crate::subject::Subject;
 
-/// What was found, at one moment.
-#[derive(Clone)]
+/// The objects of one moment.
 pub struct Facts {
     /// That moment.
     pub now: Timestamp,
-    /// Secrets the Registry names; `None` where there is none.
+    /// Secrets that the Registry names; `None` for one that does not exist.
     pub secrets: BTreeMap<String, Option<Secret>>,
-    /// ConfigMaps the Registry names; `None` where there is none.
+    /// ConfigMaps that the Registry names; `None` for one that does not exist.
     pub config_maps: BTreeMap<String, Option<ConfigMap>>,
     /// The claim of `claimName`.
     pub named_claim: Option<PersistentVolumeClaim>,
-    /// Whether the storage class of the made claim lets it grow; `None` without a class or a claim.
+    /// Whether the storage class of the claim made from the template lets it grow; `None` without a class or a claim.
     pub claim_can_grow: Option<bool>,
-    /// Objects with the names of the Registry's own, whoever they belong to.
-    pub found: Found,
+    /// The objects under the names of the Registry's children.
+    pub existing: Children<Existing>,
     /// Endpoints of the Service.
     pub endpoints: Vec<EndpointSlice>,
-    /// The Pods, while not all of them are ready: why not is only to be seen there.
+    /// The Pods, while not all of them are ready; otherwise they are not asked for.
     pub pods: Vec<Pod>,
 }
 
-/// Objects with the names of the Registry's own, whoever they belong to.
-#[derive(Clone, Default)]
-pub struct Found {
-    /// ServiceAccount of the Pods.
-    pub service_account: Option<ServiceAccount>,
-    /// `config.yml` in the open.
-    pub config_map: Option<ConfigMap>,
-    /// `config.yml` with secrets in it.
-    pub config_secret: Option<Secret>,
-    /// Secret that signs upload states.
-    pub http_secret: Option<Secret>,
-    /// The ca_key's key.
-    pub ca_key: Option<Secret>,
-    /// What clients must trust.
-    pub ca_bundle: Option<ConfigMap>,
-    /// The server's certificate.
-    pub server_certificate: Option<Secret>,
-    /// The Ingress's certificate.
-    pub edge_certificate: Option<Secret>,
-    /// What the Ingress must trust.
-    pub upstream_ca: Option<Secret>,
-    /// The made claim.
-    pub claim: Option<PersistentVolumeClaim>,
-    /// Service.
-    pub service: Option<Service>,
-    /// Deployment.
-    pub deployment: Option<Deployment>,
-    /// Ingress.
-    pub ingress: Option<Ingress>,
-}
-
-/// Deliberately without contents: there are Secrets among them.
-impl std::fmt::Debug for Facts {
+/// Deliberately without contents, because it holds Secrets.
+impl Debug for Facts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Facts").finish_non_exhaustive()
-    }
-}
-
-/// Deliberately without contents: there are Secrets among them.
-impl std::fmt::Debug for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").finish_non_exhaustive()
     }
 }
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// One object.
+    /// A request for one object.
     #[error("cannot get {kind} `{name}`")]
     Get {
         /// Its kind.
         kind: String,
         /// Its name.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// Objects by a label.
+    /// A request for objects by a label.
     #[error("cannot list each {kind} with label `{label}`")]
     List {
         /// Their kind.
         kind: String,
         /// The label.
         label: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
+    },
+    /// The API server stores a Registry that this version of the operator cannot parse.
+    #[error("cannot parse Registry `{name}`: {problem}")]
+    Unparsable {
+        /// Its name.
+        name: String,
+        /// The parser's message.
+        problem: String,
     },
 }
 
 impl Error {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Get { source, .. } | Self::List { source, .. } => fault_of(source),
+            Self::Get { source, .. } | Self::List { source, .. } => Fault::of(source),
+            Self::Unparsable { .. } => Fault::Caller,
         }
     }
 }
 
-/// Fetches what `registry` names and what carries the names of its objects.
+/// The Registry as the API server has it now; `None` when it is gone or being deleted. The watch may lag behind the
+/// operator's last write: conditions computed from an old status would be written again.
 ///
 /// # Errors
-/// The first request that failed. A missing object is no failure.
-pub async fn facts(
-    client: &Client,
-    registry: &Registry,
-    namespace: &str,
-    names: &Names,
-) -> Result<Facts, Error> {
-    let reader = Reader { client, namespace };
+/// The request failed, or the Registry cannot be parsed.
+pub async fn registry(client: &Client, subject: &Subject) -> Result<Option<Registry>, Error> {
+    let reader = Reader {
+        client,
+        namespace: &subject.namespace,
+    };
+    let found: Option<DeserializeGuard<Registry>> = reader.get(subject.name.clone()).await?;
+    match found.map(|guard| guard.0) {
+        Some(Ok(registry)) => Ok(Some(registry).filter(|found| found.metadata.deletion_timestamp.is_none())),
+        Some(Err(invalid)) => Err(Error::Unparsable {
+            name: subject.name.clone(),
+            problem: invalid.error,
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Fetches the objects that `registry` names and those under the names of its children.
+///
+/// # Errors
+/// A request failed. An object that does not exist is no failure.
+pub async fn facts(client: &Client, registry: &Registry, subject: &Subject) -> Result<Facts, Error> {
+    let reader = Reader {
+        client,
+        namespace: &subject.namespace,
+    };
+    let names = Names::of(&subject.name);
     let named = references(&registry.spec);
-    let claim_name = registry
-        .spec
-        .storage
-        .persistent_volume_claim
-        .as_ref()
-        .and_then(|c| c.claim_name.as_deref());
-    let (
-        secrets,
-        config_maps,
-        named_claim,
-        endpoints,
-        service_account,
-        config_map,
-        config_secret,
-        http_secret,
-        ca_key,
-        ca_bundle,
-        server_certificate,
-        edge_certificate,
-        upstream_ca,
-        claim,
-        service,
-        deployment,
-        ingress,
-    ) = futures_util::try_join!(
+    let claim = registry.spec.storage.persistent_volume_claim.as_ref();
+    let claim_name = claim.and_then(|claim| claim.claim_name.clone());
+    let (secrets, config_maps, named_claim, endpoints, existing) = futures_util::try_join!(
         reader.all(named.secrets),
         reader.all(named.config_maps),
-        async {
-            match claim_name {
-                Some(name) => reader.get(name.to_owned()).await,
-                None => Ok(None),
-            }
-        },
+        reader.all(claim_name),
         reader.labelled(format!("kubernetes.io/service-name={}", names.service())),
-        reader.get(names.service_account()),
-        reader.get(names.config()),
-        reader.get(names.config()),
-        reader.get(names.http_secret()),
-        reader.get(names.ca_key()),
-        reader.get(names.ca_bundle()),
-        reader.get(names.server_certificate()),
-        reader.get(names.edge_certificate()),
-        reader.get(names.upstream_ca()),
-        reader.get(names.claim()),
-        reader.get(names.service()),
-        reader.get(names.deployment()),
-        reader.get(names.ingress()),
+        reader.children(subject, &names),
     )?;
-    let claim_can_grow = reader.claim_can_grow(claim.as_ref()).await?;
-    let pods = reader.pods(deployment.as_ref(), names).await?;
     Ok(Facts {
         now: Timestamp::now(),
         secrets,
         config_maps,
-        named_claim,
-        claim_can_grow,
-        found: Found {
-            service_account,
-            config_map,
-            config_secret,
-            http_secret,
-            ca_key,
-            ca_bundle,
-            server_certificate,
-            edge_certificate,
-            upstream_ca,
-            claim,
-            service,
-            deployment,
-            ingress,
-        },
+        named_claim: named_claim.into_values().next().flatten(),
+        claim_can_grow: reader.claim_can_grow(existing.claim.ours()).await?,
+        pods: reader.unready_pods(existing.deployment.ours(), &names).await?,
+        existing,
         endpoints,
-        pods,
     })
-}
-
-/// The Registry as the API server has it now.
-///
-/// # Errors
-/// The request failed. A missing Registry is no failure.
-pub async fn registry(client: &Client, namespace: &str, name: &str) -> Result<Option<Registry>, Error> {
-    Reader { client, namespace }.get(name.to_owned()).await
 }
 
 struct Reader<'a> {
@@ -228,6 +158,16 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    async fn children(&self, subject: &Subject, names: &Names) -> Result<Children<Existing>, Error> {
+        macro_rules! get_all {
+            ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {{
+                let ($($field,)*) = futures_util::try_join!($(self.get::<$kind>(names.$name()),)*)?;
+                Children { $($field: Found::of($field, Lifetime::$lifetime, subject),)* }
+            }};
+        }
+        Ok(for_each_child!(get_all))
+    }
+
     async fn get<K>(&self, name: String) -> Result<Option<K>, Error>
     where
         K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -268,7 +208,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn pods(&self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
+    async fn unready_pods(&self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
         let wanted = deployment
             .and_then(|deployment| deployment.spec.as_ref()?.replicas)
             .unwrap_or(0);
@@ -289,7 +229,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let class: Option<StorageClass> = match cluster_object(self.client, name).await {
-            // With rights in some namespaces only, classes cannot be seen; the API server then refuses what cannot grow.
+            // With rights in one namespace only, classes cannot be read. The API server then refuses what cannot grow.
             Err(Error::Get { source, .. }) if is_forbidden(&source) => None,
             other => other?,
         };

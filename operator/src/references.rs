@@ -1,17 +1,17 @@
-//! Which Secrets and ConfigMaps a Registry names: the list `read` fetches and the watches look up.
+//! The Secrets and ConfigMaps that a Registry names: `read` fetches them, and the watches look them up.
 
 use std::collections::BTreeSet;
 
 use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec};
 
-/// Names of objects in the Registry's namespace.
+/// Names of Secrets and ConfigMaps in the Registry's namespace.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct References {
     pub(crate) secrets: BTreeSet<String>,
     pub(crate) config_maps: BTreeSet<String>,
 }
 
-/// Everything `spec` names.
+/// All names in `spec`.
 pub(crate) fn references(spec: &RegistrySpec) -> References {
     let mut found = References::default();
     let mut secret = |name: &str| {

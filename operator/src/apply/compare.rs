@@ -1,18 +1,18 @@
-//! Does a live object have everything that was asked for?
+//! Whether a live object has everything that is asked for.
 //!
-//! The API server fills in defaults and other writers add fields of their own, so what was asked for must be part of
-//! what is there, not equal to it. Contents (`data` of Secrets and ConfigMaps) must be equal.
+//! The API server fills in defaults and other writers add fields of their own, so the wanted object must be a part of
+//! the live one, not equal to it. Contents (`data` of Secrets and ConfigMaps) must be equal. Start at [`satisfies`].
 
 use serde_json::{Map, Value};
 
 use crate::quantity::millis;
 
-/// Whether `live` has everything `want` says.
+/// Whether `live` has every field of `want`.
 pub(super) fn satisfies(want: &Value, live: &Value) -> bool {
     first_difference(want, live, &mut Vec::new()).is_none()
 }
 
-/// Path of the first difference; never a value, because it may be of a Secret.
+/// Path of the first difference, without its value, which may be secret.
 pub(super) fn difference(want: &Value, live: &Value) -> String {
     first_difference(want, live, &mut Vec::new()).unwrap_or_default()
 }
@@ -20,7 +20,7 @@ pub(super) fn difference(want: &Value, live: &Value) -> String {
 fn first_difference(want: &Value, live: &Value, path: &mut Vec<String>) -> Option<String> {
     let here = |path: &[String]| Some(path.join("."));
     match (want, live) {
-        // A null asks for absence.
+        // A null means that the field must be absent.
         (Value::Null, Value::Null) => None,
         (Value::Object(want), Value::Object(live)) => {
             if path.as_slice() == ["data"] && want != live {
@@ -34,7 +34,7 @@ fn first_difference(want: &Value, live: &Value, path: &mut Vec<String>) -> Optio
                             return Some(found);
                         }
                     }
-                    // The API server leaves zero values out.
+                    // The API server omits zero values.
                     None if is_zero(wanted) => {}
                     None => return here(path),
                 }
@@ -55,8 +55,8 @@ fn first_difference(want: &Value, live: &Value, path: &mut Vec<String>) -> Optio
     }
 }
 
-/// Lists whose items have a key are compared item by item, wherever the items stand and whatever else is there;
-/// others as wholes.
+/// Compares lists whose items have a key item by item, in any order and with further items allowed; other lists as a
+/// whole.
 fn lists(want: &[Value], live: &[Value], path: &mut Vec<String>) -> Option<String> {
     if let Some(key) = key_of(want) {
         for item in want {
@@ -84,7 +84,7 @@ fn lists(want: &[Value], live: &[Value], path: &mut Vec<String>) -> Option<Strin
     None
 }
 
-/// The member that identifies an item in the lists we write: owners, mounts, then everything that has a name.
+/// The member that identifies an item: `uid` of owners, `mountPath` of mounts, otherwise `name`.
 fn key_of(list: &[Value]) -> Option<&'static str> {
     let objects: Option<Vec<&Map<String, Value>>> = list.iter().map(Value::as_object).collect();
     let objects = objects.filter(|objects| !objects.is_empty())?;
@@ -104,7 +104,7 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// The API server writes quantities in a form of its own.
+/// Whether the value is a quantity, which the API server may write in another form.
 fn is_quantity(path: &[String]) -> bool {
     path.iter()
         .any(|key| key == "limits" || key == "requests" || key == "sizeLimit")

@@ -1,5 +1,5 @@
-//! Generated issued as objects. The CA's key, the certificates and the public bundle are three objects, so
-//! that reading one never means reading another.
+//! The issued secrets as objects. The CA's key, the certificates and the public bundle are separate objects, so that
+//! the right to read one does not include another.
 
 use std::collections::BTreeMap;
 
@@ -8,106 +8,131 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::ObjectMeta;
 use operator_api::IngressTlsMode;
 
-use super::labels::{lasting, owned};
-use crate::issue::{
-    CA_CERTIFICATE, HTTP_SECRET_KEY, Issued, KeyPair, TLS_CERTIFICATE, TLS_KEY, only_certificates,
-};
-use crate::validate::{ServerTls, ValidatedRegistry};
+use super::metadata::{lasting, owned};
+use crate::certificate::{KeyPair, only_certificates};
+use crate::children::Want;
+use crate::issue::Issued;
+use crate::secret_data::{CA_CERTIFICATE, HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY};
+use crate::validate::ValidatedRegistry;
+use crate::validate::registry::ServerTls;
 
-pub(super) fn http_secret(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
-    let text = issued.http_secret.clone()?;
-    Some(secret(
-        lasting(registry, registry.names.http_secret()),
-        "Opaque",
-        [(HTTP_SECRET_KEY, text)],
-    ))
+/// The secret that signs upload states.
+pub(super) fn http_secret(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
+    if registry.unusable.http_secret {
+        return Want::Unchanged;
+    }
+    let metadata = lasting(registry, registry.names.http_secret());
+    let issued = issued.http_secret.clone();
+    issued
+        .map(|text| secret(metadata, "Opaque", [(HTTP_SECRET_KEY, text)]))
+        .into()
 }
 
-pub(super) fn ca_key(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
-    let pair = issued.ca.clone()?;
-    let entries = [(CA_CERTIFICATE, pair.certificate), (TLS_KEY, pair.key)];
-    Some(secret(
-        lasting(registry, registry.names.ca_key()),
-        "Opaque",
-        entries,
-    ))
+/// The CA with its private key.
+pub(super) fn ca_key(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
+    if registry.unusable.ca {
+        return Want::Unchanged;
+    }
+    let metadata = lasting(registry, registry.names.ca_key());
+    let ca = issued.ca.clone();
+    ca.map(|ca| {
+        let entries = [(CA_CERTIFICATE, ca.certificate), (TLS_KEY, ca.key)];
+        secret(metadata, "Opaque", entries)
+    })
+    .into()
 }
 
-pub(super) fn server(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
+/// The server's certificate.
+pub(super) fn server(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
     certificate(
         registry,
         registry.names.server_certificate(),
-        issued.server.clone()?,
+        issued.server.as_ref(),
         issued,
     )
 }
 
-pub(super) fn edge(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
+/// The Ingress's certificate.
+pub(super) fn edge(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
     certificate(
         registry,
         registry.names.edge_certificate(),
-        issued.edge.clone()?,
+        issued.edge.as_ref(),
         issued,
     )
 }
 
-/// The CAs clients must trust: the Registry's own, where it signed something, and a provided one.
-pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Option<ConfigMap> {
+/// The CAs that clients must trust: the Registry's own, where it signed a certificate, and a provided one.
+pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Want<ConfigMap> {
+    if registry.unusable.ca || registry.tls.is_none() {
+        return Want::Unchanged;
+    }
     let signs = issued.server.is_some() || issued.edge.is_some();
     let own = issued
         .ca
         .as_ref()
         .filter(|_| signs)
-        .map(|pair| pair.certificate.as_str());
+        .map(|ca| ca.certificate.as_str());
     let bundle = [own, registry.provided_ca.as_deref()]
         .into_iter()
         .flatten()
         .map(only_certificates)
         .collect::<String>();
-    (!bundle.is_empty()).then(|| ConfigMap {
-        metadata: owned(registry, registry.names.ca_bundle()),
-        data: Some(BTreeMap::from([(CA_CERTIFICATE.to_owned(), bundle)])),
-        ..Default::default()
-    })
+    (!bundle.is_empty())
+        .then(|| ConfigMap {
+            metadata: owned(registry, registry.names.ca_bundle()),
+            data: Some(BTreeMap::from([(CA_CERTIFICATE.to_owned(), bundle)])),
+            ..Default::default()
+        })
+        .into()
 }
 
-/// What the Ingress controller must trust. A Secret, because that is what controllers read a CA from, but
-/// with nothing secret in it: a key beside it would be shown to the server as a client certificate.
-pub(super) fn upstream(registry: &ValidatedRegistry, issued: &Issued) -> Option<Secret> {
-    let ingress = registry.ingress.as_ref()?;
-    if ingress.mode != IngressTlsMode::Reencrypt {
-        return None;
+/// The CA that the Ingress controller must trust. Controllers read it from a Secret, but nothing in it is secret: they
+/// would show a key in the same Secret to the server as a client certificate.
+pub(super) fn upstream_ca(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
+    let (Some(ingress), Some(tls), false) = (&registry.ingress, &registry.tls, registry.unusable.ca) else {
+        return Want::Unchanged;
+    };
+    if ingress.as_ref().map(|ingress| ingress.mode) != Some(IngressTlsMode::Reencrypt) {
+        return Want::Absent;
     }
-    let ca = match registry.tls.as_ref()? {
-        ServerTls::Issued => issued.ca.as_ref()?.certificate.clone(),
-        ServerTls::Provided {
+    let ca = match tls {
+        Some(ServerTls::Issued) => issued.ca.as_ref().map(|ca| &ca.certificate),
+        Some(ServerTls::Provided {
             verify_as: Some(_), ..
-        } => registry.provided_ca.clone()?,
-        ServerTls::Provided { verify_as: None, .. } => return None,
+        }) => registry.provided_ca.as_ref(),
+        Some(ServerTls::Provided { verify_as: None, .. }) | None => None,
     };
     let metadata = owned(registry, registry.names.upstream_ca());
-    Some(secret(
-        metadata,
-        "Opaque",
-        [(CA_CERTIFICATE, only_certificates(&ca))],
-    ))
+    ca.map(|ca| secret(metadata, "Opaque", [(CA_CERTIFICATE, only_certificates(ca))]))
+        .into()
 }
 
-fn certificate(registry: &ValidatedRegistry, name: String, pair: KeyPair, issued: &Issued) -> Option<Secret> {
-    let ca = issued.ca.as_ref()?.certificate.clone();
+fn certificate(
+    registry: &ValidatedRegistry,
+    name: String,
+    pair: Option<&KeyPair>,
+    issued: &Issued,
+) -> Want<Secret> {
+    if registry.unusable.ca {
+        return Want::Unchanged;
+    }
+    let (Some(pair), Some(ca)) = (pair, &issued.ca) else {
+        return Want::Absent;
+    };
     let entries = [
-        (TLS_CERTIFICATE, pair.certificate),
-        (TLS_KEY, pair.key),
-        (CA_CERTIFICATE, ca),
+        (TLS_CERTIFICATE, pair.certificate.clone()),
+        (TLS_KEY, pair.key.clone()),
+        (CA_CERTIFICATE, ca.certificate.clone()),
     ];
-    Some(secret(owned(registry, name), "kubernetes.io/tls", entries))
+    Want::Present(secret(owned(registry, name), "kubernetes.io/tls", entries))
 }
 
-fn secret<const N: usize>(metadata: ObjectMeta, kind: &str, entries: [(&str, String); N]) -> Secret {
+fn secret<const N: usize>(metadata: ObjectMeta, type_: &str, entries: [(&str, String); N]) -> Secret {
     let data = entries.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
     Secret {
         metadata,
-        type_: Some(kind.to_owned()),
+        type_: Some(type_.to_owned()),
         data: Some(BTreeMap::from(data)),
         ..Default::default()
     }

@@ -8,11 +8,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use operator_api::RetentionPolicy;
 
-use super::labels::{lasting, owned};
-use crate::validate::{Backend, ValidatedRegistry};
+use super::metadata::{lasting, owned};
+use crate::validate::ValidatedRegistry;
+use crate::validate::backend::Backend;
 
-pub(super) fn claim(registry: &ValidatedRegistry) -> Option<PersistentVolumeClaim> {
-    let Backend::MadeClaim(claim) = &registry.storage else {
+/// The claim, when the storage asks for one.
+pub(super) fn claim(registry: &ValidatedRegistry, storage: &Backend) -> Option<PersistentVolumeClaim> {
+    let Backend::MadeClaim(claim) = storage else {
         return None;
     };
     let metadata = match claim.retention_policy {

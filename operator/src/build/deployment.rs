@@ -1,40 +1,42 @@
-//! The Deployment.
+//! The Deployment, and how it replaces its Pods.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::labels::{owned, selector};
+use super::metadata::owned;
 use super::pod;
 use crate::issue::Issued;
 use crate::validate::ValidatedRegistry;
+use crate::validate::registry::Workload;
 
-/// After this the Deployment itself says that it makes no progress.
+/// After this time the Deployment reports that it makes no progress.
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
-pub(super) fn deployment(registry: &ValidatedRegistry, issued: &Issued) -> Deployment {
+/// The Deployment.
+pub(super) fn deployment(registry: &ValidatedRegistry, workload: &Workload, issued: &Issued) -> Deployment {
     Deployment {
         metadata: owned(registry, registry.names.deployment()),
         spec: Some(DeploymentSpec {
-            replicas: Some(registry.replicas),
+            replicas: Some(workload.replicas),
             selector: LabelSelector {
-                match_labels: Some(selector(registry)),
+                match_labels: Some(registry.names.selector()),
                 ..Default::default()
             },
-            strategy: Some(strategy(registry)),
+            strategy: Some(strategy(workload)),
             progress_deadline_seconds: Some(PROGRESS_DEADLINE_SECONDS),
             revision_history_limit: Some(3),
-            template: pod::template(registry, issued),
+            template: pod::template(registry, workload, issued),
             ..Default::default()
         }),
         status: None,
     }
 }
 
-/// A volume that only one node can mount would keep the next Pod waiting for the last; and two Pods with folders of
-/// their own would answer differently. So the old one goes first.
-fn strategy(registry: &ValidatedRegistry) -> DeploymentStrategy {
-    if registry.storage.shared() {
+/// Deletes the old Pod first where Pods cannot share the content: the new Pod would wait for a volume that only one
+/// node can mount, and two Pods with folders of their own would answer differently.
+fn strategy(workload: &Workload) -> DeploymentStrategy {
+    if workload.storage.shared() {
         return DeploymentStrategy {
             type_: Some("RollingUpdate".to_owned()),
             rolling_update: Some(RollingUpdateDeployment {

@@ -1,7 +1,7 @@
-//! The Ingress, with what large uploads need.
+//! The Ingress, with the annotations that large uploads need.
 //!
-//! The annotations are ingress-nginx's, which other controllers read, too: Traefik's ingress-nginx provider takes
-//! those about TLS and ignores those about size, buffering and time, for which it has settings of its own.
+//! The annotations are those of ingress-nginx. Traefik's ingress-nginx provider reads those about TLS; for size,
+//! buffering and timeouts it has settings of its own.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,27 @@ use k8s_openapi::api::networking::v1::{
 };
 use operator_api::IngressTlsMode;
 
-use super::labels::owned;
-use super::service::PORT_NAME;
-use crate::validate::{ServerTls, ValidatedIngress, ValidatedRegistry};
+use super::metadata::owned;
+use super::ports::REGISTRY_PORT;
+use crate::validate::ValidatedRegistry;
+use crate::validate::registry::{ServerTls, ValidatedIngress};
 
-/// A layer of many gigabytes over a slow line takes long; nginx counts the time between two reads.
+/// A layer of many gigabytes over a slow line takes long. nginx measures the time between two reads.
 const TIMEOUT_SECONDS: &str = "3600";
 
-pub(super) fn ingress(registry: &ValidatedRegistry) -> Option<Ingress> {
-    let ingress = registry.ingress.as_ref()?;
+/// The Ingress. `tls` is the server's certificate.
+pub(super) fn ingress(
+    registry: &ValidatedRegistry,
+    ingress: &ValidatedIngress,
+    tls: Option<&ServerTls>,
+) -> Ingress {
     let mut metadata = owned(registry, registry.names.ingress());
-    metadata.annotations = Some(annotations(registry, ingress));
+    metadata.annotations = Some(annotations(registry, ingress, tls));
     let backend = IngressBackend {
         service: Some(IngressServiceBackend {
             name: registry.names.service(),
             port: Some(ServiceBackendPort {
-                name: Some(PORT_NAME.to_owned()),
+                name: Some(REGISTRY_PORT.to_owned()),
                 number: None,
             }),
         }),
@@ -42,12 +47,12 @@ pub(super) fn ingress(registry: &ValidatedRegistry) -> Option<Ingress> {
             }],
         }),
     };
-    Some(Ingress {
+    Ingress {
         metadata,
         spec: Some(IngressSpec {
             ingress_class_name: ingress.spec.class_name.clone(),
             rules: Some(ingress.spec.hosts.iter().map(rule).collect()),
-            // Without a Secret it says: route by the name of the TLS handshake.
+            // Without a Secret the entry means: route by the server name of the TLS handshake.
             tls: Some(vec![IngressTLS {
                 hosts: Some(ingress.spec.hosts.clone()),
                 secret_name: ingress.certificate.clone(),
@@ -55,17 +60,21 @@ pub(super) fn ingress(registry: &ValidatedRegistry) -> Option<Ingress> {
             ..Default::default()
         }),
         status: None,
-    })
+    }
 }
 
-fn annotations(registry: &ValidatedRegistry, ingress: &ValidatedIngress) -> BTreeMap<String, String> {
+fn annotations(
+    registry: &ValidatedRegistry,
+    ingress: &ValidatedIngress,
+    tls: Option<&ServerTls>,
+) -> BTreeMap<String, String> {
     let nginx = |name: &str| format!("nginx.ingress.kubernetes.io/{name}");
     let mut all = BTreeMap::from(
         [
             // Layers are larger than any default limit (1 MiB in nginx).
             ("proxy-body-size", "0"),
-            // A layer must not be gathered on the controller's disk before its first byte is passed on, nor a
-            // pulled one pile up there when the client is slower than the server.
+            // The controller must not store a pushed layer on its disk before it sends the first byte to the server,
+            // nor a pulled layer when the client is slower than the server.
             ("proxy-request-buffering", "off"),
             ("proxy-buffering", "off"),
             ("proxy-read-timeout", TIMEOUT_SECONDS),
@@ -85,9 +94,9 @@ fn annotations(registry: &ValidatedRegistry, ingress: &ValidatedIngress) -> BTre
         }
         IngressTlsMode::Reencrypt => {
             set("backend-protocol", "HTTPS".to_owned());
-            match verified_name(registry) {
+            match verified_name(registry, tls) {
                 Some(name) => {
-                    let secret = format!("{}/{}", registry.namespace, registry.names.upstream_ca());
+                    let secret = format!("{}/{}", registry.subject.namespace, registry.names.upstream_ca());
                     set("proxy-ssl-secret", secret);
                     set("proxy-ssl-verify", "on".to_owned());
                     set("proxy-ssl-name", name);
@@ -102,10 +111,10 @@ fn annotations(registry: &ValidatedRegistry, ingress: &ValidatedIngress) -> BTre
     all
 }
 
-/// The name the server's certificate is checked for.
-fn verified_name(registry: &ValidatedRegistry) -> Option<String> {
-    match registry.tls.as_ref()? {
-        ServerTls::Issued => Some(format!("{}.{}.svc", registry.names.service(), registry.namespace)),
+/// The name for which the Ingress verifies the server's certificate.
+fn verified_name(registry: &ValidatedRegistry, tls: Option<&ServerTls>) -> Option<String> {
+    match tls? {
+        ServerTls::Issued => Some(registry.service_host()),
         ServerTls::Provided { verify_as, .. } => verify_as.clone(),
     }
 }

@@ -1,8 +1,6 @@
-//! The Pods: PodSecurity `restricted`, and nothing of it can be changed by a Registry's author.
+//! The Pods and their ServiceAccount. They meet PodSecurity `restricted`, and a Registry's author cannot change that.
 
 mod volumes;
-
-use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::api::core::v1::{
@@ -16,25 +14,28 @@ use kube::api::ObjectMeta;
 use operator_api::SecretKeyRef;
 use sha2::Sha256;
 
-use super::labels::{labels, owned};
-use crate::issue::{HTTP_SECRET_KEY, Issued};
+use super::metadata::owned;
+use super::ports::{PROBES_PORT, REGISTRY_PORT};
+use crate::issue::Issued;
 use crate::names::hex;
-use crate::validate::config::{CONFIG_FILE, CONFIG_FOLDER};
-use crate::validate::{HttpSecret, PROBE_PORT, SERVER_PORT, ValidatedRegistry};
+use crate::pod_layout::{
+    CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, PROBE_PORT, READINESS_FAILURES,
+    READINESS_PERIOD_SECONDS, SERVER_PORT,
+};
+use crate::secret_data::HTTP_SECRET_KEY;
+use crate::validate::ValidatedRegistry;
+use crate::validate::registry::{HttpSecret, Workload};
 
-/// Name of the server's port, which the Service leads to.
-pub(super) const SERVER_PORT_NAME: &str = "registry";
-const PROBE_PORT_NAME: &str = "probes";
-/// User and group the server runs as; the image's own is root.
+/// User and group of the server's process. The image's own user is root.
 const USER: i64 = 65532;
-/// Time between a stop and the kill beyond the drain: [`crate::validate::config::TAKE_OVER`], and some to end in.
-const GRACE_BEYOND_DRAIN_SECONDS: u64 = 15;
-/// Changes when something changes that the server does not follow by itself; the Pods are then replaced once.
+/// Annotation that changes with each input the server does not read again by itself, so that the Pods are replaced
+/// once.
 const CHECKSUM_ANNOTATION: &str = "berth.dev/inputs";
 
+/// The ServiceAccount of the Pods. No token is mounted.
 pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
     let mut metadata = owned(registry, registry.names.service_account());
-    let annotations = &registry.pod.service_account_annotations;
+    let annotations = &registry.service_account_annotations;
     metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
     ServiceAccount {
         metadata,
@@ -43,15 +44,20 @@ pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
     }
 }
 
-pub(super) fn template(registry: &ValidatedRegistry, issued: &Issued) -> PodTemplateSpec {
-    let pod = &registry.pod;
+/// The Deployment's template for Pods.
+pub(super) fn template(
+    registry: &ValidatedRegistry,
+    workload: &Workload,
+    issued: &Issued,
+) -> PodTemplateSpec {
+    let pod = &workload.pod;
     let mut all_labels = pod.labels.clone();
-    let wanted = registry.supplies.labels.iter();
+    let wanted = workload.supplies.labels.iter();
     all_labels.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    all_labels.extend(labels(registry));
+    all_labels.extend(registry.names.labels());
     let mut annotations = pod.annotations.clone();
-    annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(registry, issued));
-    let grace = registry.drain_timeout.as_secs() + GRACE_BEYOND_DRAIN_SECONDS;
+    annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(workload, issued));
+    let grace = workload.drain_timeout.as_secs() + GRACE_BEYOND_DRAIN_SECONDS;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(all_labels),
@@ -78,7 +84,7 @@ pub(super) fn template(registry: &ValidatedRegistry, issued: &Issued) -> PodTemp
                 ..Default::default()
             }),
             image_pull_secrets: some(
-                registry
+                workload
                     .pull_secrets
                     .iter()
                     .map(|name| LocalObjectReference { name: name.clone() })
@@ -89,36 +95,36 @@ pub(super) fn template(registry: &ValidatedRegistry, issued: &Issued) -> PodTemp
             affinity: pod.affinity.clone(),
             topology_spread_constraints: some(pod.topology_spread_constraints.clone()),
             priority_class_name: pod.priority_class_name.clone(),
-            containers: vec![container(registry)],
-            volumes: Some(volumes::volumes(registry)),
+            containers: vec![container(registry, workload)],
+            volumes: Some(volumes::volumes(registry, workload)),
             ..Default::default()
         }),
     }
 }
 
-fn container(registry: &ValidatedRegistry) -> Container {
-    let port = |name: &str, number| ContainerPort {
+fn container(registry: &ValidatedRegistry, workload: &Workload) -> Container {
+    let port = |name: &str, number: u16| ContainerPort {
         name: Some(name.to_owned()),
-        container_port: number,
+        container_port: number.into(),
         protocol: Some("TCP".to_owned()),
         ..Default::default()
     };
     Container {
         name: "registry".to_owned(),
-        image: Some(registry.image.clone()),
-        image_pull_policy: Some(registry.pull_policy.as_str().to_owned()),
+        image: Some(workload.image.clone()),
+        image_pull_policy: Some(workload.pull_policy.as_str().to_owned()),
         args: Some(vec!["serve".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        env: Some(environment(registry)),
+        env: Some(environment(registry, workload)),
         ports: Some(vec![
-            port(SERVER_PORT_NAME, SERVER_PORT),
-            port(PROBE_PORT_NAME, PROBE_PORT),
+            port(REGISTRY_PORT, SERVER_PORT),
+            port(PROBES_PORT, PROBE_PORT),
         ]),
-        // A start that has to read a large folder gets five minutes; after that ten seconds are long.
+        // A server that has to read a large folder may take five minutes to start. Afterwards ten seconds are long.
         startup_probe: Some(probe("/livez", 2, 150)),
         liveness_probe: Some(probe("/livez", 10, 3)),
-        // How soon it is heard that a Pod is to end hangs on it, and so does `TAKE_OVER`.
-        readiness_probe: Some(probe("/readyz", 2, 2)),
-        resources: Some(registry.pod.resources.clone().unwrap_or_else(modest_requests)),
+        // The drain delay depends on how soon these fail.
+        readiness_probe: Some(probe("/readyz", READINESS_PERIOD_SECONDS, READINESS_FAILURES)),
+        resources: Some(workload.pod.resources.clone().unwrap_or_else(modest_requests)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -128,19 +134,19 @@ fn container(registry: &ValidatedRegistry) -> Container {
             }),
             ..Default::default()
         }),
-        volume_mounts: Some(volumes::mounts(registry)),
-        // The server's last words are then in the Pod's status, where `observe` finds them.
+        volume_mounts: Some(volumes::mounts(workload)),
+        // The last lines of the server's log are then in the Pod's status, where `observe` finds the error.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Default::default()
     }
 }
 
-/// Plain HTTP on a port of its own, so that neither TLS nor authentication can make a healthy Pod look ill.
+/// A probe over plain HTTP on a port of its own: with TLS or authentication a healthy Pod could look unhealthy.
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(PROBE_PORT_NAME.to_owned()),
+            port: IntOrString::String(PROBES_PORT.to_owned()),
             scheme: Some("HTTP".to_owned()),
             ..Default::default()
         }),
@@ -151,7 +157,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// No limits: a limit on memory kills pushes, one on processor time stretches them. Who wants them says so.
+/// Requests without limits: a memory limit kills pushes, a CPU limit slows them. The spec can set limits.
 fn modest_requests() -> ResourceRequirements {
     let requests = [("cpu", "50m"), ("memory", "64Mi")];
     ResourceRequirements {
@@ -164,7 +170,7 @@ fn modest_requests() -> ResourceRequirements {
     }
 }
 
-fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
+fn environment(registry: &ValidatedRegistry, workload: &Workload) -> Vec<EnvVar> {
     let from_secret = |variable: String, reference: &SecretKeyRef| EnvVar {
         name: variable,
         value: None,
@@ -177,7 +183,7 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
             ..Default::default()
         }),
     };
-    let current = match &registry.http_secret {
+    let current = match &workload.http_secret {
         HttpSecret::Generated => SecretKeyRef {
             name: registry.names.http_secret(),
             key: HTTP_SECRET_KEY.to_owned(),
@@ -185,18 +191,18 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
         HttpSecret::Provided(reference) => reference.clone(),
     };
     let mut variables = vec![from_secret("REGISTRY_HTTP_SECRET".to_owned(), &current)];
-    for (at, reference) in registry.previous_http_secrets.iter().enumerate() {
+    for (at, reference) in workload.previous_http_secrets.iter().enumerate() {
         variables.push(from_secret(
             format!("REGISTRY_HTTP_PREVIOUSSECRETS_{at}"),
             reference,
         ));
     }
-    let supplies = &registry.supplies;
-    for (variable, reference) in &supplies.secrets {
+    let supplies = &workload.supplies;
+    for (variable, reference) in &supplies.secret_variables {
         variables.push(from_secret((*variable).to_owned(), reference));
     }
-    // Further variables may say otherwise of what a cloud's client libraries read; a name may stand there only once.
-    let free = |name: &str| registry.pod.env.iter().all(|variable| variable.name != name);
+    // The author's variables win over those that a cloud's client libraries read. A name may occur only once.
+    let free = |name: &str| workload.pod.env.iter().all(|variable| variable.name != name);
     for (variable, value) in supplies.variables.iter().filter(|(name, _)| free(name)) {
         variables.push(EnvVar {
             name: (*variable).to_owned(),
@@ -204,7 +210,7 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
             value_from: None,
         });
     }
-    for variable in &registry.pod.env {
+    for variable in &workload.pod.env {
         variables.push(EnvVar {
             name: variable.name.clone(),
             value: variable.value.clone(),
@@ -228,12 +234,12 @@ fn environment(registry: &ValidatedRegistry) -> Vec<EnvVar> {
     variables
 }
 
-/// Keyed with the HTTP secret: the annotation can be read by people who may not read Secrets, and a plain hash would
-/// let them try passwords against it.
-fn checksum(registry: &ValidatedRegistry, issued: &Issued) -> String {
+/// A checksum of the inputs, keyed with the HTTP secret: people who may not read Secrets can read the annotation, and
+/// could try passwords against a plain hash.
+fn checksum(workload: &Workload, issued: &Issued) -> String {
     let generated = issued.http_secret.as_deref().unwrap_or_default();
     let mut key = generated.as_bytes().to_vec();
-    registry
+    workload
         .inputs
         .0
         .iter()
@@ -244,8 +250,8 @@ fn checksum(registry: &ValidatedRegistry, issued: &Issued) -> String {
         mac.update(&(bytes.len() as u64).to_le_bytes());
         mac.update(bytes);
     };
-    add(registry.config.yaml.as_bytes());
-    for (name, bytes) in &registry.inputs.0 {
+    add(workload.config.yaml.as_bytes());
+    for (name, bytes) in &workload.inputs.0 {
         add(name.as_bytes());
         add(bytes);
     }
@@ -254,13 +260,4 @@ fn checksum(registry: &ValidatedRegistry, issued: &Issued) -> String {
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
-}
-
-/// Labels by name, for the scale subresource.
-pub(crate) fn selector_text(selector: &BTreeMap<String, String>) -> String {
-    selector
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(",")
 }

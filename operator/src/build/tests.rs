@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixtures::{Fixture, least};
+use crate::issue::{self, StoredSecrets};
 
 /// All objects of a fixture as YAML documents. Secrets are masked by their type, certificates because they are random.
 #[track_caller]
@@ -22,19 +23,18 @@ fn documents(yaml: &str) -> String {
         service,
         deployment,
         ingress,
-        stage: _,
-    } = children(&validated, &issued);
-    let mut bundle = json!(ca_bundle);
+    } = children(&validated, Some(&issued));
+    let mut bundle = wanted(ca_bundle);
     if bundle["data"]["ca.crt"].is_string() {
         bundle["data"]["ca.crt"] = json!("<certificates>");
     }
-    let mut deployment = json!(deployment);
+    let mut deployment = wanted(deployment);
     let checksum = &mut deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/inputs"];
     assert_eq!(checksum.as_str().map(str::len), Some(32));
     *checksum = json!("<checksum>");
     [
-        json!(service_account),
-        json!(config_map),
+        wanted(service_account),
+        wanted(config_map),
         masked(config_secret),
         masked(http_secret),
         masked(ca_key),
@@ -42,10 +42,10 @@ fn documents(yaml: &str) -> String {
         masked(server_certificate),
         masked(edge_certificate),
         masked(upstream_ca),
-        json!(claim),
-        json!(service),
+        wanted(claim),
+        wanted(service),
         deployment,
-        json!(ingress),
+        wanted(ingress),
     ]
     .iter()
     .filter(|object| !object.is_null())
@@ -54,8 +54,18 @@ fn documents(yaml: &str) -> String {
     .join("---\n")
 }
 
-fn masked(secret: Option<Secret>) -> Value {
-    let mut object = json!(secret);
+/// The object as JSON; null when it is not wanted.
+#[track_caller]
+fn wanted<K: serde::Serialize>(want: Want<K>) -> Value {
+    match want {
+        Want::Present(object) => json!(object),
+        Want::Absent => Value::Null,
+        Want::IfMissing(_) | Want::Unchanged => panic!("the Registry is not valid"),
+    }
+}
+
+fn masked(secret: Want<Secret>) -> Value {
+    let mut object = wanted(secret);
     for value in object
         .get_mut("data")
         .and_then(Value::as_object_mut)
@@ -104,7 +114,12 @@ fn a_registry_on_a_bucket_by_a_token_becomes() {
 #[test]
 fn the_configuration_with_everything_is() {
     let (validated, _) = Fixture::parse(include_str!("../fixtures/everything.yaml")).issued();
-    let yaml = validated.config.yaml.replace("fedcba9876543210", "<secret>");
+    let yaml = validated
+        .workload
+        .unwrap()
+        .config
+        .yaml
+        .replace("fedcba9876543210", "<secret>");
     insta::assert_snapshot!(yaml);
 }
 
@@ -123,7 +138,7 @@ fn nothing_is_built_with_nulls_or_empty_lists() {
 }
 
 fn checksum(fixture: &Fixture, issued: &Issued) -> String {
-    let deployment = json!(children(&fixture.validate().unwrap(), issued).deployment);
+    let deployment = wanted(children(&fixture.validate().unwrap(), Some(issued)).deployment);
     deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/inputs"].to_string()
 }
 
@@ -204,4 +219,38 @@ fn a_generated_secret_that_is_made_anew_replaces_the_pods() {
     let (_, one) = fixture.issued();
     let (_, other) = fixture.issued();
     assert_ne!(checksum(&fixture, &one), checksum(&fixture, &other));
+}
+
+#[test]
+fn what_is_wrong_holds_up_only_what_depends_on_it() {
+    let yaml = least("  ingress: {hosts: [a.example]}\n").replace(
+        "{anonymous: {access: PullPush}}",
+        "{htpasswd: {secretKeyRef: {name: crew, key: list}}}",
+    );
+    let fixture = Fixture::parse(&yaml);
+    let (validated, problems) = fixture.parts();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let stored = StoredSecrets::of(&fixture.facts.existing);
+    let issued = issue::secrets(&validated.issue, stored, fixture.facts.now).unwrap();
+    let children = children(&validated, Some(&issued));
+    assert!(matches!(children.server_certificate, Want::Present(_)));
+    assert!(matches!(children.edge_certificate, Want::Present(_)));
+    assert!(matches!(children.ca_key, Want::Present(_)));
+    assert!(matches!(children.claim, Want::Present(_)));
+    assert!(matches!(children.service, Want::IfMissing(_)));
+    assert!(matches!(children.ingress, Want::IfMissing(_)));
+    assert!(matches!(children.ca_bundle, Want::IfMissing(_)));
+    assert!(matches!(children.config_map, Want::Unchanged));
+    assert!(matches!(children.config_secret, Want::Unchanged));
+    assert!(matches!(children.deployment, Want::Unchanged));
+}
+
+#[test]
+fn a_paused_registry_keeps_what_it_has() {
+    let fixture = Fixture::parse(&least("  paused: true\n"));
+    let (validated, issued) = fixture.issued();
+    let children = children(&validated, Some(&issued));
+    assert!(matches!(children.ca_key, Want::Unchanged));
+    assert!(matches!(children.service, Want::Unchanged));
+    assert!(matches!(children.deployment, Want::Unchanged));
 }

@@ -1,7 +1,9 @@
-//! What starts a pass, beside the Registry itself.
+//! The watches on objects other than Registries, whose changes start a reconcile.
 //!
-//! Watches carry metadata only, because the contents are read afresh in the pass: the Secrets of a whole cluster never
-//! lie in our memory. There is no filter by generation on objects of ours: it would swallow their deletion.
+//! They fetch only the metadata of Secrets, ConfigMaps and claims, because `read` fetches the contents again: the
+//! Secrets of a whole cluster are never in memory. Children are not filtered by generation: that would hide their
+//! deletion.
+//! Start at [`children`].
 
 use anyhow::Context as _;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Servi
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::ListParams;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -18,8 +20,10 @@ use operator_api::{REGISTRY_LABEL, Registry};
 use crate::names::Names;
 use crate::references::references;
 
-/// Stops with a sentence where the kind does not exist; a watch would only repeat 404.
-pub(super) async fn definition_is_installed(registries: &Api<Registry>) -> anyhow::Result<()> {
+/// Fails with a sentence where the kind does not exist. A watch would repeat 404 for ever.
+pub(super) async fn definition_is_installed(
+    registries: &Api<DeserializeGuard<Registry>>,
+) -> anyhow::Result<()> {
     registries
         .list(&ListParams::default().limit(1))
         .await
@@ -27,7 +31,7 @@ pub(super) async fn definition_is_installed(registries: &Api<Registry>) -> anyho
         .context("cannot list Registries; is the definition installed (`kubectl apply -k config/crd`)?")
 }
 
-/// Where to watch.
+/// The namespaces to watch.
 pub(super) struct Scope {
     client: Client,
     namespace: Option<String>,
@@ -52,8 +56,11 @@ impl Scope {
     }
 }
 
-/// Adds the watches on everything a Registry owns or names.
-pub(super) fn children(controller: Controller<Registry>, scope: &Scope) -> Controller<Registry> {
+/// Adds the watches on every kind of child, and on everything that a Registry names.
+pub(super) fn children(
+    controller: Controller<DeserializeGuard<Registry>>,
+    scope: &Scope,
+) -> Controller<DeserializeGuard<Registry>> {
     let all = watcher::Config::default;
     let ours = || watcher::Config::default().labels(REGISTRY_LABEL);
     let (secrets, config_maps) = (Lookup::new(&controller), Lookup::new(&controller));
@@ -83,7 +90,7 @@ pub(super) fn children(controller: Controller<Registry>, scope: &Scope) -> Contr
                 })
             },
         )
-        // They carry their Service's labels.
+        // An EndpointSlice has the labels of its Service.
         .watches(
             scope.api::<PartialObjectMeta<EndpointSlice>>(),
             ours(),
@@ -91,24 +98,24 @@ pub(super) fn children(controller: Controller<Registry>, scope: &Scope) -> Contr
         )
 }
 
-/// Finds the Registries an object is for.
+/// Finds the Registries that an object belongs to.
 struct Lookup {
-    registries: Store<Registry>,
+    registries: Store<DeserializeGuard<Registry>>,
 }
 
 impl Lookup {
-    fn new(controller: &Controller<Registry>) -> Self {
+    fn new(controller: &Controller<DeserializeGuard<Registry>>) -> Self {
         Self {
             registries: controller.store(),
         }
     }
 
-    /// Those of the object's namespace whose label it carries, or that name it.
+    /// The Registries of the object's namespace whose label it has, or that name it.
     fn registries<K>(
         &self,
         object: &PartialObjectMeta<K>,
         named: impl Fn(&Registry, &str) -> bool,
-    ) -> Vec<ObjectRef<Registry>>
+    ) -> Vec<ObjectRef<DeserializeGuard<Registry>>>
     where
         K: kube::Resource<DynamicType = ()>,
     {
@@ -121,7 +128,7 @@ impl Lookup {
             .filter(|registry| registry.namespace() == namespace)
             .filter(|registry| {
                 label.is_some_and(|label| Names::of(&registry.name_any()).label() == label)
-                    || named(registry, &name)
+                    || registry.0.as_ref().is_ok_and(|registry| named(registry, &name))
             })
             .map(|registry| ObjectRef::from_obj(&**registry))
             .collect()

@@ -1,38 +1,30 @@
-//! Why is a Pod that runs not ready? Its server says so where the kubelet asks, and the kubelet keeps the answer to
-//! itself.
+//! Why a running Pod is not ready. Its server answers `/readyz` with the reason, which the kubelet does not pass on.
 //!
-//! Start at [`why_unready`].
+//! Start at [`reason`].
 
-use http::header::HOST;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::net::TcpStream;
 
-use super::PATIENCE;
-use crate::observe::PodProblem;
-use crate::validate::PROBE_PORT;
+use super::request::client;
+use crate::findings::PodProblem;
+use crate::pod_layout::PROBE_PORT;
 
-/// The sentences about all of a server's checks are shorter.
+/// The longest answer that is read, in bytes. The sentences about all checks of a server are shorter.
 const ANSWER_MAX: usize = 4096;
-/// What of them is passed on.
+/// The longest message that is reported, in characters.
 const MESSAGE_MAX: usize = 500;
 
-/// Asks the first Pod that runs and is not ready. `None` when there is none, or when it cannot be reached from here.
-pub(crate) async fn why_unready(pods: &[Pod]) -> Option<PodProblem> {
+/// Asks the first Pod that runs and is not ready. `None` when there is none, or when it cannot be reached.
+pub(super) async fn reason(pods: &[Pod]) -> Option<PodProblem> {
     let (pod, address) = pods.iter().find_map(running_and_unready)?;
-    let port = u16::try_from(PROBE_PORT).ok()?;
-    let message = ask(address, port).await?;
+    let message = ask(address, PROBE_PORT).await?;
     Some(PodProblem::Unready {
         pod: pod.to_owned(),
         message,
     })
 }
 
-/// Name and address of a Pod whose container runs, that is not ready, and that is not on its way out.
+/// Name and address of a Pod whose container runs, that is not ready, and that is not being deleted.
 fn running_and_unready(pod: &Pod) -> Option<(&str, &str)> {
     let status = pod.status.as_ref()?;
     let running =
@@ -45,39 +37,27 @@ fn running_and_unready(pod: &Pod) -> Option<(&str, &str)> {
     Some((pod.metadata.name.as_deref()?, status.pod_ip.as_deref()?))
 }
 
+/// The server's message. Without an answer there is none; Ready says all the same that the Pod is not ready.
 async fn ask(address: &str, port: u16) -> Option<String> {
-    // Whatever keeps the answer away, there is none; Ready says all the same that the Pod is not.
-    let answer = tokio::time::timeout(PATIENCE, request(address, port))
-        .await
-        .ok()?;
-    let (status, text) = answer.ok()?;
-    if status != StatusCode::SERVICE_UNAVAILABLE {
+    let host = match address.contains(':') {
+        true => format!("[{address}]"),
+        false => address.to_owned(),
+    };
+    let request = client(None).ok()?.get(format!("http://{host}:{port}/readyz"));
+    let mut answer = request.send().await.ok()?;
+    if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        body.extend(chunk);
+        if body.len() > ANSWER_MAX {
+            return None;
+        }
+    }
+    let text = String::from_utf8_lossy(&body);
     let message = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
     (!message.is_empty()).then(|| message.chars().take(MESSAGE_MAX).collect())
-}
-
-async fn request(
-    address: &str,
-    port: u16,
-) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect((address, port)).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get("/readyz")
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new())?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
-        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        Ok((status, text))
-    }
-    .await;
-    connection.abort();
-    answer
 }
 
 #[cfg(test)]

@@ -1,43 +1,40 @@
-//! Condition types and reasons, the only place that spells them, and which error gives which.
+//! Reasons of the conditions, the only place that spells them, and the reason of each error. Start at [`of`].
 
+use crate::apply;
+use crate::error::Error;
+use crate::fault::Fault;
 use crate::validate::Error as Invalid;
-use crate::{Error, Fault};
 
-/// Clients can use the registry.
-pub const READY: &str = "Ready";
-/// The operator is still getting there.
-pub const RECONCILING: &str = "Reconciling";
-/// Nothing goes on without a person.
-pub const STALLED: &str = "Stalled";
-
-/// Everything asked for is there and answers.
+/// Everything that is asked for exists and answers.
 pub const SERVING: &str = "Serving";
 /// Pods are being started or replaced.
 pub const ROLLING_OUT: &str = "RollingOut";
-/// The Pods are there, but the Service does not lead to a ready one.
+/// The Pods exist, but the Service leads to no ready one.
 pub const NO_READY_REPLICA: &str = "NoReadyReplica";
-/// The Pods are ready, but clients would not reach them yet.
+/// The Pods are ready, but the probe shows that clients would not reach them yet.
 pub const NOT_ANSWERING: &str = "NotAnswering";
 /// No replica is asked for.
 pub const SCALED_TO_ZERO: &str = "ScaledToZero";
-/// Kubernetes gave up waiting for the Pods.
+/// The Deployment exceeded its progress deadline.
 pub const ROLLOUT_STUCK: &str = "RolloutStuck";
-/// The volume is not there yet.
+/// The claim is not bound yet.
 pub const VOLUME_PENDING: &str = "VolumePending";
 /// `spec.paused`.
 pub const PAUSED: &str = "Paused";
-/// Nothing is being done.
+/// Reconciling is False: nothing is being changed.
 pub const SETTLED: &str = "Settled";
-/// Nothing is in the way.
+/// Stalled is False: nothing needs a person.
 pub const UNHINDERED: &str = "Unhindered";
-/// The API server does not answer, or refuses for the moment.
+/// The API server does not answer, or asks to try again later.
 pub const API_UNAVAILABLE: &str = "APIUnavailable";
 /// The API server refuses an object.
 pub const API_REFUSES: &str = "APIRefuses";
+/// An object of somebody else has a name that a child needs.
+pub const FOREIGN_OBJECT: &str = "ForeignObject";
 /// A bug.
 pub const INTERNAL_ERROR: &str = "InternalError";
 
-/// The reason an error is reported under.
+/// The reason under which an error is reported.
 pub fn of(error: &Error) -> &'static str {
     match error {
         Error::Validate(invalid) => match invalid {
@@ -53,9 +50,10 @@ pub fn of(error: &Error) -> &'static str {
             Invalid::ConfigMapInvalid { .. } => "ConfigMapInvalid",
             Invalid::CertificateInvalid { .. } => "CertificateInvalid",
             Invalid::GeneratedSecretSpoilt { .. } => "GeneratedSecretSpoilt",
-            Invalid::ForeignObject { .. } => "ForeignObject",
+            Invalid::Foreign(_) => FOREIGN_OBJECT,
         },
-        Error::Read(_) | Error::Apply(_) | Error::Report(_) => match error.fault() {
+        Error::Apply(apply::Error::Foreign(_)) => FOREIGN_OBJECT,
+        Error::Read(_) | Error::Apply(_) => match error.fault() {
             Fault::Transient { .. } => API_UNAVAILABLE,
             Fault::Caller | Fault::Waiting => API_REFUSES,
             Fault::Permanent => INTERNAL_ERROR,

@@ -1,12 +1,13 @@
-//! The sentences of the status: thing, cause, way out.
+//! The sentences of the status: the state, its cause, and the way out.
 
 use super::reason as why;
-use crate::Error;
-use crate::error::chain;
-use crate::observe::{Findings, PodProblem, Rollout};
+use crate::apply;
+use crate::error::{Error, Problems};
+use crate::fault::chain;
+use crate::findings::{Findings, PodProblem, Rollout};
 use crate::validate::ValidatedRegistry;
 
-/// Reason and sentence for a pass that applied everything.
+/// Reason and sentence when everything was applied.
 pub(super) fn progress(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, String) {
     let (reason, sentence) = state(registry, findings);
     let notes = registry
@@ -18,7 +19,7 @@ pub(super) fn progress(registry: &ValidatedRegistry, findings: &Findings) -> (&'
 }
 
 fn state(registry: &ValidatedRegistry, findings: &Findings) -> (&'static str, String) {
-    let wanted = registry.replicas;
+    let wanted = registry.workload.as_ref().map_or(0, |workload| workload.replicas);
     let ready = findings.ready_replicas.min(wanted);
     if findings.rollout == Rollout::Stuck {
         let deployment = registry.names.deployment();
@@ -76,7 +77,7 @@ fn with_cause(sentence: String, findings: &Findings) -> String {
     }
 }
 
-/// What keeps a Pod from being ready, and the way out where it is not plain.
+/// The cause for which a Pod is not ready, and the way out where it is not plain.
 fn cause(pod_problem: &PodProblem) -> String {
     match pod_problem {
         PodProblem::Refused(message) => format!("the API server refuses the Pods: {message}"),
@@ -89,7 +90,7 @@ fn cause(pod_problem: &PodProblem) -> String {
         PodProblem::Crashing {
             message: Some(message),
             ..
-        } => format!("the server ends again and again: {message}"),
+        } => format!("the server is in CrashLoopBackOff: {message}"),
         PodProblem::Crashing {
             pod,
             exit_code,
@@ -98,7 +99,7 @@ fn cause(pod_problem: &PodProblem) -> String {
             let code = exit_code
                 .map(|code| format!(" with exit code {code}"))
                 .unwrap_or_default();
-            format!("the server ends{code} again and again; see why with `kubectl logs --previous {pod}`")
+            format!("the server is in CrashLoopBackOff{code}; see why with `kubectl logs --previous {pod}`")
         }
         PodProblem::Unready { pod, message } => format!("the server in Pod `{pod}` says: {message}"),
         PodProblem::Container { pod, reason } => {
@@ -109,19 +110,21 @@ fn cause(pod_problem: &PodProblem) -> String {
     }
 }
 
-/// The sentence for a pass that stopped: the error, its causes, and what can be done.
-pub(super) fn failure(error: &Error) -> String {
-    let (text, hint) = match error {
-        // The author wrote the Registry: the outer "cannot be brought up" says nothing new.
-        Error::Validate(invalid) => (invalid.to_string(), invalid.hint()),
-        Error::Read(_) | Error::Issue(_) | Error::Apply(_) | Error::Report(_) => (chain(error), None),
-    };
-    let mut sentence = capitalised(&text);
-    if let Some(hint) = hint {
-        sentence.push_str("; ");
-        sentence.push_str(&hint);
-    }
-    sentence
+/// The sentences about problems: each with its cause and the way out.
+pub(super) fn failure(problems: &Problems) -> String {
+    let sentences = problems.iter().map(|error| {
+        let text = match error {
+            // "The Registry cannot be brought up" would tell its author nothing new.
+            Error::Validate(invalid) => invalid.to_string(),
+            Error::Apply(apply::Error::Foreign(foreign)) => foreign.to_string(),
+            Error::Read(_) | Error::Issue(_) | Error::Apply(_) => chain(error),
+        };
+        match error.hint() {
+            Some(hint) => format!("{}; {hint}", capitalised(&text)),
+            None => capitalised(&text),
+        }
+    });
+    sentences.collect::<Vec<_>>().join(". ")
 }
 
 fn capitalised(text: &str) -> String {

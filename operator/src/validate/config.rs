@@ -1,196 +1,170 @@
-//! The server's `config.yml`: the typed fields, the services, the raw overlay over them, and the server's own parser as
-//! the judge.
+//! The server's `config.yml`: the typed fields, the services, then the keys of `spec.config` and `spec.configFrom`. The
+//! server's own parser checks the result. Start at [`file`].
 
-use operator_api::{AccessLog, Deletion, LogFormat, LogLevel, Registry, RegistrySpec};
+use std::time::Duration;
+
+use operator_api::{
+    AccessLog, AnonymousAccess, ConfigFrom, Deletion, LogFormat, LogLevel, Mode, RegistrySpec,
+};
 use registry_config::keys::{KEYS, Shape};
 use registry_config::{Config, GoDuration, Tree, Warning, model};
 use serde_json::Value;
 
-use super::services::{Services, Supplies};
-use super::{Error, PROBE_PORT, SERVER_PORT, ServerTls, drain_timeout, log, read_only, secrets};
+use super::backend::Backend;
+use super::error::{Collector, Error};
+use super::lookup;
+use super::registry::{ConfigFile, ConfigHome, Supplies};
+use super::services::Services;
+use crate::pod_layout::{
+    DATA_FOLDER, DRAIN_DELAY_SECONDS, HTPASSWD_FILE, HTPASSWD_FOLDER, PROBE_PORT, SERVER_PORT, TLS_FOLDER,
+};
 use crate::read::Facts;
-use crate::validate::Backend;
+use crate::subject::Subject;
 
-/// Folder with the content in the Pod.
-pub(crate) const DATA_FOLDER: &str = "/var/lib/registry";
-/// Folder with `config.yml`.
-pub(crate) const CONFIG_FOLDER: &str = "/etc/berth/config";
-/// Name of the file.
-pub(crate) const CONFIG_FILE: &str = "config.yml";
-/// Folder with the server's certificate.
-pub(crate) const TLS_FOLDER: &str = "/etc/berth/tls";
-/// Folder with the users.
-pub(crate) const HTPASSWD_FOLDER: &str = "/etc/berth/htpasswd";
-/// File with the users.
-pub(crate) const HTPASSWD_FILE: &str = "htpasswd";
+/// Drain timeout of a Registry that names none.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Stands for a value that an environment variable brings. It is Base64, as the keys of Azure are.
+const PLACEHOLDER: &str = "provided when the server starts";
 
-/// How long a Pod that is to end is served by where others take over. Ingress controllers go by readiness: two probes
-/// two seconds apart must fail (`build::pod`), and the news has to travel.
-pub(crate) const TAKE_OVER: GoDuration = GoDuration::from_secs(8);
-/// Stands for a value that a variable brings; Base64, as keys of Azure are.
-const PROVIDED: &str = "provided when the server starts";
-
-/// The file, and whether it holds secrets.
-#[derive(Clone, Eq, PartialEq)]
-pub struct ConfigFile {
-    /// YAML.
-    pub yaml: String,
-    /// Whether it must live in a Secret.
-    pub secret: bool,
-}
-
-/// Deliberately without contents: they may hold secrets.
-impl std::fmt::Debug for ConfigFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConfigFile({} bytes)", self.yaml.len())
-    }
-}
-
-/// What of the server is decided elsewhere.
-pub(super) struct Server<'a> {
-    spec: &'a RegistrySpec,
-    tls: bool,
-    /// Whether the content is in a folder.
-    folder: bool,
-    /// Whether several Pods can serve at the same time.
-    shared: bool,
-    services: &'a Services,
-}
-
-impl<'a> Server<'a> {
-    pub(super) fn of(
-        spec: &'a RegistrySpec,
-        storage: &Backend,
-        tls: Option<&ServerTls>,
-        services: &'a Services,
-    ) -> Self {
-        Self {
-            spec,
-            tls: tls.is_some(),
-            folder: storage.location().is_none(),
-            shared: storage.shared(),
-            services,
-        }
-    }
-
-    fn config(&self, namespace: &str, registry: &str) -> Config {
-        let spec = self.spec;
-        let log = log(spec);
-        let mut config = Config::default();
-        config.log.level = Some(match log.level {
-            LogLevel::Error => model::Level::Error,
-            LogLevel::Warn => model::Level::Warn,
-            LogLevel::Info => model::Level::Info,
-            LogLevel::Debug => model::Level::Debug,
-        });
-        config.log.formatter = Some(match log.format {
-            LogFormat::Text => model::Formatter::Text,
-            LogFormat::JSON => model::Formatter::Json,
-            LogFormat::Logstash => model::Formatter::Logstash,
-        });
-        config.log.accesslog.disabled = Some(log.access_log == AccessLog::Disabled);
-        config.storage.filesystem = self.folder.then(|| model::Filesystem {
-            rootdirectory: Some(DATA_FOLDER.to_owned()),
-            ..Default::default()
-        });
-        config.storage.delete.enabled = Some(spec.storage.deletion == Deletion::Enabled);
-        config.storage.maintenance.readonly.enabled = Some(read_only(spec));
-        // No UID in it: a Registry that is deleted and applied again must be let into its own storage.
-        config.storage.maintenance.owner = Some(format!("{namespace}/{registry}"));
-        config.auth.htpasswd = spec.auth.htpasswd.as_ref().map(|htpasswd| model::Htpasswd {
-            realm: htpasswd.realm.clone().unwrap_or_else(|| registry.to_owned()),
-            path: format!("{HTPASSWD_FOLDER}/{HTPASSWD_FILE}"),
-        });
-        config.http.addr = Some(format!(":{SERVER_PORT}"));
-        config.http.host = spec
-            .public_url
-            .as_ref()
-            .map(|url| url.trim_end_matches('/').to_owned());
-        config.http.draintimeout = GoDuration::try_from(drain_timeout(spec)).ok();
-        // Without others there is nobody to take over, and waiting would only be longer without a registry.
-        config.http.draindelay = self.shared.then_some(TAKE_OVER);
-        config.http.headers = [("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()])]
-            .into_iter()
-            .collect();
-        let proxies = spec
-            .http
-            .iter()
-            .flat_map(|http| http.trusted_proxies.iter().cloned())
-            .collect::<Vec<_>>();
-        config.http.trustedproxies = (!proxies.is_empty()).then_some(proxies);
-        if self.tls {
-            config.http.tls.certificate = Some(format!("{TLS_FOLDER}/tls.crt"));
-            config.http.tls.key = Some(format!("{TLS_FOLDER}/tls.key"));
-        }
-        config.http.debug.addr = Some(format!(":{PROBE_PORT}"));
-        config.health.storagedriver.enabled = Some(true);
-        config.health.storagedriver.threshold = Some(3);
-        config
-    }
-}
-
-/// The whole file.
+/// The file; `None` when a key is refused or the storage or a service is wrong.
 pub(super) fn file(
-    registry: &Registry,
-    server: &Server<'_>,
+    spec: &RegistrySpec,
+    subject: &Subject,
+    storage: Option<&Backend>,
+    services: Option<&Services>,
     facts: &Facts,
-    notes: &mut Vec<String>,
-) -> Result<ConfigFile, Error> {
-    let name = registry.metadata.name.as_deref().unwrap_or_default();
-    let spec = server.spec;
-    let supplies = &server.services.supplies;
-    let namespace = registry.metadata.namespace.as_deref().unwrap_or_default();
-    let mut tree = Tree::of(&server.config(namespace, name));
-    tree.merge(&parsed(&server.services.config)?);
-    if let Some(overlay) = &spec.config {
-        let overlay = Value::Object(overlay.clone());
-        for path in leaves(&overlay) {
-            allowed(&path, spec)?;
-            if is_secret(&path) {
-                return Err(Error::ConfigKeySecret { path });
-            }
+    found: &mut Collector,
+) -> Option<ConfigFile> {
+    let known = found.problems.len();
+    let overlay = spec.config.clone().map(Value::Object);
+    for path in overlay.iter().flat_map(leaves) {
+        if found.collect(allowed(&path, spec)).is_some() && is_secret(&path) {
+            found.problems.push(Error::ConfigKeySecret { path });
         }
-        tree.merge(&parsed(&overlay)?);
     }
-    let warnings = judge(&tree, supplies)?;
-    notes.extend(
-        warnings
-            .into_iter()
-            .map(|warning| format!("In `spec.config`, {warning}")),
-    );
     for from in &spec.config_from {
-        allowed(&from.path, spec)?;
-        let (reference, field) = (&from.secret_key_ref, "spec.configFrom");
-        let invalid = |problem| Error::SecretInvalid {
-            name: reference.name.clone(),
-            key: reference.key.clone(),
-            field,
-            problem,
-        };
-        let bytes = secrets::value(&reference.name, &reference.key, field, facts)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| invalid("is not text"))?;
-        tree.set(&from.path, text.trim_end_matches('\n'));
-        // The server's words may quote the value, so they are not passed on.
-        judge(&tree, supplies)
-            .map_err(|_| invalid("is refused by the server at its path in `config.yml`"))?;
+        found.collect(allowed(&from.path, spec));
     }
-    Ok(ConfigFile {
+    let (storage, services) = (storage?, services?);
+    if found.problems.len() > known {
+        return None;
+    }
+    let mut tree = Tree::of(&typed(spec, subject, storage));
+    tree.merge(&found.collect(parsed(&services.config))?);
+    if let Some(overlay) = &overlay {
+        tree.merge(&found.collect(parsed(overlay))?);
+    }
+    for warning in found.collect(check(&tree, &services.supplies))? {
+        found.note(format!("In `spec.config`, {warning}"));
+    }
+    for from in &spec.config_from {
+        found.collect(set_secret(&mut tree, from, &services.supplies, facts));
+    }
+    (found.problems.len() == known).then(|| ConfigFile {
         yaml: tree.to_yaml(),
-        secret: !spec.config_from.is_empty(),
+        home: match spec.config_from.is_empty() {
+            true => ConfigHome::ConfigMap,
+            false => ConfigHome::Secret,
+        },
     })
 }
 
-/// JSON is YAML, and the tree keeps every scalar's text.
+/// The sections that typed fields set.
+fn typed(spec: &RegistrySpec, subject: &Subject, storage: &Backend) -> Config {
+    let log = spec.log.clone().unwrap_or_default();
+    let mut config = Config::default();
+    config.log.level = Some(match log.level {
+        LogLevel::Error => model::Level::Error,
+        LogLevel::Warn => model::Level::Warn,
+        LogLevel::Info => model::Level::Info,
+        LogLevel::Debug => model::Level::Debug,
+    });
+    config.log.formatter = Some(match log.format {
+        LogFormat::Text => model::Formatter::Text,
+        LogFormat::JSON => model::Formatter::Json,
+        LogFormat::Logstash => model::Formatter::Logstash,
+    });
+    config.log.accesslog.disabled = Some(log.access_log == AccessLog::Disabled);
+    config.storage.filesystem = storage.location().is_none().then(|| model::Filesystem {
+        rootdirectory: Some(DATA_FOLDER.to_owned()),
+        ..Default::default()
+    });
+    config.storage.delete.enabled = Some(spec.storage.deletion == Deletion::Enabled);
+    config.storage.maintenance.readonly.enabled = Some(read_only(spec));
+    // Without the UID: a Registry that is deleted and applied again must be allowed to use its own storage.
+    config.storage.maintenance.owner = Some(format!("{}/{}", subject.namespace, subject.name));
+    config.auth.htpasswd = spec.auth.htpasswd.as_ref().map(|htpasswd| model::Htpasswd {
+        realm: htpasswd.realm.clone().unwrap_or_else(|| subject.name.clone()),
+        path: format!("{HTPASSWD_FOLDER}/{HTPASSWD_FILE}"),
+    });
+    config.http.addr = Some(format!(":{SERVER_PORT}"));
+    config.http.host = spec
+        .public_url
+        .as_ref()
+        .map(|url| url.trim_end_matches('/').to_owned());
+    config.http.draintimeout = GoDuration::try_from(drain_timeout(spec)).ok();
+    // One Pod alone has nobody to take over: a delay would only make the outage longer.
+    config.http.draindelay = storage
+        .shared()
+        .then_some(GoDuration::from_secs(DRAIN_DELAY_SECONDS));
+    config.http.headers = [("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()])]
+        .into_iter()
+        .collect();
+    let proxies = spec
+        .http
+        .iter()
+        .flat_map(|http| http.trusted_proxies.iter().cloned())
+        .collect::<Vec<_>>();
+    config.http.trustedproxies = (!proxies.is_empty()).then_some(proxies);
+    if spec.tls.as_ref().is_none_or(|tls| tls.disabled.is_none()) {
+        config.http.tls.certificate = Some(format!("{TLS_FOLDER}/tls.crt"));
+        config.http.tls.key = Some(format!("{TLS_FOLDER}/tls.key"));
+    }
+    config.http.debug.addr = Some(format!(":{PROBE_PORT}"));
+    config.health.storagedriver.enabled = Some(true);
+    config.health.storagedriver.threshold = Some(3);
+    config
+}
+
+/// Writes the value of a Secret into the file.
+fn set_secret(tree: &mut Tree, from: &ConfigFrom, supplies: &Supplies, facts: &Facts) -> Result<(), Error> {
+    let (reference, field) = (&from.secret_key_ref, "spec.configFrom");
+    let invalid = |problem| Error::secret_invalid(&reference.name, &reference.key, field, problem);
+    let bytes = lookup::value(&reference.name, &reference.key, field, facts)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| invalid("is not text"))?;
+    let mut with_value = tree.clone();
+    with_value.set(&from.path, text.trim_end_matches('\n'));
+    // The parser's message may quote the value, so it is left out.
+    check(&with_value, supplies)
+        .map_err(|_| invalid("is refused by the server at its path in `config.yml`"))?;
+    *tree = with_value;
+    Ok(())
+}
+
+/// Whether the server refuses every change.
+fn read_only(spec: &RegistrySpec) -> bool {
+    let anonymous = spec.auth.anonymous.as_ref();
+    spec.mode == Mode::ReadOnly || anonymous.is_some_and(|a| a.access == AnonymousAccess::Pull)
+}
+
+/// How long running requests may go on when a Pod is stopped.
+pub(super) fn drain_timeout(spec: &RegistrySpec) -> Duration {
+    let http = spec.http.as_ref();
+    http.and_then(|http| http.drain_timeout)
+        .map_or(DRAIN_TIMEOUT, Duration::from)
+}
+
+/// Parses sections in JSON, which is YAML. The tree keeps the text of every scalar.
 fn parsed(sections: &Value) -> Result<Tree, Error> {
     Tree::parse(&sections.to_string()).map_err(|problem| Error::ConfigInvalid {
         problem: problem.to_string(),
     })
 }
 
-/// Asks the server's own parser. It must know of the values that come by variables, but not what they are.
-fn judge(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
-    let variables = supplies.secrets.iter();
-    let variables = variables.map(|(variable, _)| ((*variable).to_owned(), PROVIDED.to_owned()));
+/// Asks the server's own parser. Values that environment variables bring are replaced by a placeholder.
+fn check(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
+    let variables = supplies.secret_variables.iter();
+    let variables = variables.map(|(variable, _)| ((*variable).to_owned(), PLACEHOLDER.to_owned()));
     match registry_config::load(&tree.to_yaml(), variables) {
         Ok(loaded) => Ok(loaded.warnings),
         Err(errors) => {
@@ -204,7 +178,7 @@ fn judge(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
     }
 }
 
-/// Paths of everything that has no members, lists written as `[]`.
+/// Paths of all scalars and empty sections. An item of a list is written as `[]`.
 fn leaves(value: &Value) -> Vec<String> {
     fn walk(value: &Value, path: String, found: &mut Vec<String>) {
         match value {
@@ -237,7 +211,7 @@ fn leaves(value: &Value) -> Vec<String> {
     found
 }
 
-/// Keys the operator owns, with the field that sets them.
+/// Keys that only the operator may set, with the field to use instead.
 const OWNED: [(&str, &str); 24] = [
     ("version", "no field: there is only one version"),
     ("log.level", "`spec.log.level`"),
@@ -273,11 +247,11 @@ const OWNED: [(&str, &str); 24] = [
     ("http.trustedproxies", "`spec.http.trustedProxies`"),
     ("http.debug", "no field: the probes use it"),
 ];
-/// The part of `http.tls` that stays with the operator; the rest (lowest version, client CAs) is free.
+/// The part of `http.tls` that only the operator may set. Authors may set the rest, such as the lowest version.
 const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
-/// What `storage` may hold beside the driver.
+/// Members of `storage`, other than the driver, that authors may set.
 const STORAGE_FREE: [&str; 3] = ["cache", "maintenance", "tag"];
-/// Of the driver in use, what has no field: how it works, not where the content is or who may see it.
+/// Keys of the driver in use that authors may set: they say how it works, not where the content is or who may see it.
 const TUNING: [&str; 15] = [
     "storage.s3.accelerate",
     "storage.s3.chunksize",
@@ -296,17 +270,18 @@ const TUNING: [&str; 15] = [
     "storage.gcs.useragent",
 ];
 
+/// Refuses a key that only the operator may set.
 fn allowed(path: &str, spec: &RegistrySpec) -> Result<(), Error> {
     let path = path.to_ascii_lowercase();
     let under = |key: &str| {
         path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
-            // A section replaced as a whole takes its members with it.
+            // A section that is replaced as a whole loses its members.
             || key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'))
     };
     if let Some((_, instead)) = OWNED.iter().find(|(key, _)| under(key)) {
         return Err(Error::ConfigKeyOwned { path, instead });
     }
-    // Without Redis the key is the only way to say how descriptors are remembered; beside it, it would undo it.
+    // Without Redis this key is the only way to choose the descriptor cache. With Redis it would switch Redis off.
     if spec.cache.is_some() && under("storage.cache.blobdescriptor") {
         return Err(Error::ConfigKeyOwned {
             path,
@@ -340,13 +315,13 @@ fn allowed(path: &str, spec: &RegistrySpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the table of keys calls it a secret.
+/// Whether the value of this key is a secret, by the server's table of keys.
 fn is_secret(path: &str) -> bool {
     let steps = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
     let path = steps(path);
     KEYS.iter().filter(|key| key.shape == Shape::Secret).any(|key| {
         let pattern = steps(key.path);
-        // What lies below a secret is part of it.
+        // A path below a secret is part of the secret.
         pattern.len() <= path.len()
             && pattern.iter().zip(&path).all(|(pattern, step)| {
                 let (name, list) = (pattern.trim_end_matches("[]"), pattern.ends_with("[]"));

@@ -1,12 +1,34 @@
-//! Why a Registry cannot be brought up, in sentences for its author.
+//! Problems of a Registry, in sentences for its author.
+//!
+//! Guarantees: a sentence names objects and fields, never the contents of a Secret. Start at [`Error`].
 
-use crate::Fault;
-use crate::issue::KeyPairError;
+use crate::certificate::KeyPairError;
+use crate::children::ForeignObject;
+use crate::fault::Fault;
 
-/// What keeps a Registry from running. Texts name objects and fields, never contents of Secrets.
+/// Collects everything that is wrong or worth knowing while the parts of a Registry are checked.
+#[derive(Default)]
+pub(super) struct Collector {
+    pub(super) problems: Vec<Error>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Collector {
+    /// Keeps the error of a part that is wrong.
+    pub(super) fn collect<T>(&mut self, part: Result<T, Error>) -> Option<T> {
+        part.map_err(|error| self.problems.push(error)).ok()
+    }
+
+    /// Keeps a sentence about something that is not wrong.
+    pub(super) fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
+    }
+}
+
+/// A problem of one part of a Registry.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// A key of `config` that has a field of its own, or that the operator must own.
+    /// A key of `config` that has a field of its own, or that only the operator may set.
     #[error("`spec.config` must not set `{path}`")]
     ConfigKeyOwned {
         /// The key.
@@ -14,7 +36,7 @@ pub enum Error {
         /// The field to use.
         instead: &'static str,
     },
-    /// A key of `config` that carries a secret.
+    /// A key of `config` whose value is a secret.
     #[error("`spec.config` must not set `{path}`, which is a secret")]
     ConfigKeySecret {
         /// The key.
@@ -23,10 +45,10 @@ pub enum Error {
     /// The server would refuse the configuration.
     #[error("the server would refuse `spec.config`: {problem}")]
     ConfigInvalid {
-        /// The server's own words.
+        /// The message of the server's own parser.
         problem: String,
     },
-    /// The claim of `claimName` is not there.
+    /// The claim of `claimName` does not exist.
     #[error(
         "PersistentVolumeClaim `{name}` of `spec.storage.persistentVolumeClaim.claimName` does not exist"
     )]
@@ -34,21 +56,21 @@ pub enum Error {
         /// The claim.
         name: String,
     },
-    /// A claim that is going away.
+    /// A claim that is being deleted.
     #[error("PersistentVolumeClaim `{name}` is being deleted")]
     ClaimTerminating {
         /// The claim.
         name: String,
     },
-    /// The storage was changed without saying so.
+    /// The spec names other storage, and the annotation does not confirm it.
     #[error("the storage changed from `{from}` to `{to}`, which would show clients an empty registry")]
     StorageChanged {
-        /// Where the content is.
+        /// The storage with the content.
         from: String,
-        /// Where the Registry now says it is.
+        /// The storage that the spec names.
         to: String,
     },
-    /// A Secret is not there.
+    /// A Secret does not exist.
     #[error("Secret `{name}` of `{field}` does not exist")]
     SecretMissing {
         /// The Secret.
@@ -56,7 +78,7 @@ pub enum Error {
         /// The field that names it.
         field: &'static str,
     },
-    /// A ConfigMap is not there.
+    /// A ConfigMap does not exist.
     #[error("ConfigMap `{name}` of `{field}` does not exist")]
     ConfigMapMissing {
         /// The ConfigMap.
@@ -76,7 +98,7 @@ pub enum Error {
         /// The field that names it.
         field: &'static str,
     },
-    /// A Secret's key holds something else than it should.
+    /// The value of a Secret's key cannot be used.
     #[error("key `{key}` of Secret `{name}` of `{field}` {problem}")]
     SecretInvalid {
         /// The Secret.
@@ -85,10 +107,10 @@ pub enum Error {
         key: String,
         /// The field that names it.
         field: &'static str,
-        /// What is wrong, as the rest of the sentence.
+        /// The problem with the value, as the rest of the sentence.
         problem: &'static str,
     },
-    /// A ConfigMap's key holds something else than it should.
+    /// The value of a ConfigMap's key cannot be used.
     #[error("key `{key}` of ConfigMap `{name}` of `{field}` {problem}")]
     ConfigMapInvalid {
         /// The ConfigMap.
@@ -97,41 +119,45 @@ pub enum Error {
         key: String,
         /// The field that names it.
         field: &'static str,
-        /// What is wrong, as the rest of the sentence.
+        /// The problem with the value, as the rest of the sentence.
         problem: &'static str,
     },
-    /// A certificate and a key that do not work.
+    /// A certificate and key that cannot be used.
     #[error("Secret `{name}` of `{field}` cannot be used: {problem}")]
     CertificateInvalid {
         /// The Secret.
         name: String,
         /// The field that names it.
         field: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: KeyPairError,
     },
-    /// Generated issued that somebody changed. It is not overwritten, because clients trust it.
+    /// A generated secret that somebody changed. It is not overwritten, because clients or Pods know it.
     #[error("Secret `{name}`, which the operator made, was changed and cannot be used any more: {problem}")]
     GeneratedSecretSpoilt {
         /// The Secret.
         name: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
-        /// What a new one means, as the rest of a sentence.
+        /// The cost of a new one, as the rest of the sentence.
         price: &'static str,
     },
-    /// An object with one of our names that is not ours.
-    #[error("{kind} `{name}` exists and does not belong to this Registry")]
-    ForeignObject {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
+    /// A generated secret is needed, but its name is taken.
+    #[error(transparent)]
+    Foreign(#[from] ForeignObject),
 }
 
 impl Error {
-    /// Who must act.
+    pub(super) fn secret_invalid(name: &str, key: &str, field: &'static str, problem: &'static str) -> Self {
+        Self::SecretInvalid {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            field,
+            problem,
+        }
+    }
+
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::ConfigKeyOwned { .. }
@@ -147,11 +173,11 @@ impl Error {
             | Self::ConfigMapInvalid { .. }
             | Self::CertificateInvalid { .. }
             | Self::GeneratedSecretSpoilt { .. }
-            | Self::ForeignObject { .. } => Fault::Waiting,
+            | Self::Foreign(_) => Fault::Waiting,
         }
     }
 
-    /// What the author can do next.
+    /// The next thing that the author of the Registry can do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::ConfigKeyOwned { instead, .. } => Some(format!("use {instead}")),
@@ -173,7 +199,7 @@ impl Error {
             Self::GeneratedSecretSpoilt { price, .. } => Some(format!(
                 "restore it, or delete it to have a new one made, {price}"
             )),
-            Self::ForeignObject { .. } => Some("delete or rename it, or rename the Registry".to_owned()),
+            Self::Foreign(foreign) => Some(foreign.hint()),
         }
     }
 }

@@ -1,97 +1,122 @@
-//! What has to be generated, and whether what was generated earlier can still be used.
+//! Which secrets have to be issued, and whether those that were issued earlier can still be used.
 
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Secret;
 use operator_api::{IngressTlsMode, RegistrySpec, SelfSigned};
 
-use super::{Error, HTTP_SECRET_MIN, ServerTls, ValidatedIngress};
-use crate::issue::{CertificatePlan, HTTP_SECRET_KEY, Plan, check_ca, text};
+use super::error::{Collector, Error};
+use super::ingress;
+use super::registry::Unusable;
+use crate::certificate;
+use crate::children::{ForeignObject, Found};
+use crate::issue_plan::{CertificatePlan, IssuePlan};
 use crate::names::Names;
 use crate::read::Facts;
+use crate::secret_data::{HTTP_SECRET_KEY, HTTP_SECRET_MIN, text};
+use crate::subject::Subject;
 
-/// A year.
+/// How long a certificate is valid when the spec does not say: a year.
 const CERTIFICATE_DURATION: SignedDuration = SignedDuration::from_hours(8760);
 
-pub(super) fn plan(
+/// The secrets to issue, without those that must be left as they are because the existing one cannot be used.
+pub(super) fn issue(
     spec: &RegistrySpec,
-    registry: &str,
-    namespace: &str,
+    subject: &Subject,
     names: &Names,
-    tls: Option<&ServerTls>,
-    ingress: Option<&ValidatedIngress>,
-    http_secret: bool,
-) -> Plan {
-    let wishes = spec
-        .tls
-        .as_ref()
-        .and_then(|tls| tls.self_signed.clone())
-        .unwrap_or_default();
+    facts: &Facts,
+    found: &mut Collector,
+) -> (IssuePlan, Unusable) {
+    let mut plan = wanted(spec, subject, names);
+    let mut unusable = Unusable::default();
+    if plan.server.is_some() || plan.edge.is_some() {
+        unusable.ca = found.collect(usable_ca(facts, names)).is_none();
+    }
+    if plan.http_secret {
+        unusable.http_secret = found.collect(usable_http_secret(facts, names)).is_none();
+    }
+    if unusable.ca {
+        (plan.server, plan.edge) = (None, None);
+    }
+    plan.http_secret &= !unusable.http_secret;
+    (plan, unusable)
+}
+
+fn wanted(spec: &RegistrySpec, subject: &Subject, names: &Names) -> IssuePlan {
+    let tls = spec.tls.as_ref();
+    let wishes = tls.and_then(|tls| tls.self_signed.clone()).unwrap_or_default();
     let duration = wishes.duration.map_or(CERTIFICATE_DURATION, signed);
     let renew_before = wishes.renew_before.map(signed);
     let hosts = || {
-        ingress
-            .iter()
-            .flat_map(|ingress| ingress.spec.hosts.iter().cloned())
+        let ingress = spec.ingress.iter();
+        ingress.flat_map(|ingress| ingress.hosts.iter().cloned())
     };
-    let server = (tls == Some(&ServerTls::Issued)).then(|| {
-        let service = names.service();
-        let mut dns_names = BTreeSet::from([
-            "localhost".to_owned(),
-            service.clone(),
-            format!("{service}.{namespace}"),
-            format!("{service}.{namespace}.svc"),
-            format!("{service}.{namespace}.svc.cluster.local"),
-        ]);
-        // Reencrypt may ask for the host's name, Passthrough does.
-        dns_names.extend(hosts());
-        dns_names.extend(wishes.dns_names.iter().cloned());
-        CertificatePlan::new(dns_names, addresses(&wishes), duration, renew_before)
+    let server = tls
+        .is_none_or(|tls| tls.secret.is_none() && tls.disabled.is_none())
+        .then(|| {
+            let (service, namespace) = (names.service(), &subject.namespace);
+            let mut dns_names = BTreeSet::from([
+                "localhost".to_owned(),
+                service.clone(),
+                format!("{service}.{namespace}"),
+                format!("{service}.{namespace}.svc"),
+                format!("{service}.{namespace}.svc.cluster.local"),
+            ]);
+            // Clients ask for the host's name with Passthrough, and an Ingress may with Reencrypt.
+            dns_names.extend(hosts());
+            dns_names.extend(wishes.dns_names.iter().cloned());
+            CertificatePlan::new(dns_names, addresses(&wishes), duration, renew_before)
+        });
+    let edge = spec.ingress.as_ref().filter(|ingress| {
+        let provided = ingress.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some());
+        ingress::mode(spec) != IngressTlsMode::Passthrough && !provided
     });
-    let edge = ingress
-        .filter(|ingress| {
-            // Not judged by the name: a Secret of the user's may be called as ours would be.
-            let provided = ingress
-                .spec
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.secret_name.is_some());
-            ingress.mode != IngressTlsMode::Passthrough && !provided
-        })
-        .map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before));
-    Plan {
-        http_secret,
+    IssuePlan {
+        http_secret: spec
+            .http
+            .as_ref()
+            .is_none_or(|http| http.secret_key_ref.is_none()),
         server,
-        edge,
-        ca_name: format!("Berth registry {namespace}/{registry}"),
+        edge: edge.map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before)),
+        ca_name: format!("Berth registry {}/{}", subject.namespace, subject.name),
     }
 }
 
-/// Refuses generated issued that somebody spoilt: made anew silently, it would lock every client out.
-pub(super) fn check_existing(plan: &Plan, facts: &Facts, names: &Names) -> Result<(), Error> {
-    if let Some(secret) = &facts.found.ca_key
-        && (plan.server.is_some() || plan.edge.is_some())
-    {
-        check_ca(secret).map_err(|problem| Error::GeneratedSecretSpoilt {
+/// Refuses a CA that somebody changed: a new one would lock every client out.
+fn usable_ca(facts: &Facts, names: &Names) -> Result<(), Error> {
+    let secret = match &facts.existing.ca_key {
+        Found::Absent => return Ok(()),
+        Found::Foreign => return Err(ForeignObject::new::<Secret>(names.ca_key()).into()),
+        Found::Ours(secret) => secret,
+    };
+    certificate::ca(secret)
+        .map(drop)
+        .map_err(|problem| Error::GeneratedSecretSpoilt {
             name: names.ca_key(),
             problem: problem.to_string(),
             price: "which clients will have to trust anew",
-        })?;
-    }
-    if let Some(secret) = &facts.found.http_secret
-        && plan.http_secret
-        && text(Some(secret), HTTP_SECRET_KEY).is_none_or(|text| text.len() < HTTP_SECRET_MIN)
-    {
-        return Err(Error::GeneratedSecretSpoilt {
+        })
+}
+
+/// Refuses an HTTP secret that somebody changed: a new one would end running uploads.
+fn usable_http_secret(facts: &Facts, names: &Names) -> Result<(), Error> {
+    let secret = match &facts.existing.http_secret {
+        Found::Absent => return Ok(()),
+        Found::Foreign => return Err(ForeignObject::new::<Secret>(names.http_secret()).into()),
+        Found::Ours(secret) => secret,
+    };
+    match text(Some(secret), HTTP_SECRET_KEY) {
+        Some(text) if text.len() >= HTTP_SECRET_MIN => Ok(()),
+        _ => Err(Error::GeneratedSecretSpoilt {
             name: names.http_secret(),
             problem: format!("key `{HTTP_SECRET_KEY}` is missing or too short"),
             price: "with which running uploads begin again",
-        });
+        }),
     }
-    Ok(())
 }
 
-/// Those that do not parse are refused by the API server's rules.
+/// The IP addresses. The API server's rules refuse those that do not parse.
 fn addresses(wishes: &SelfSigned) -> BTreeSet<std::net::IpAddr> {
     wishes
         .ip_addresses

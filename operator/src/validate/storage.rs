@@ -1,104 +1,21 @@
-//! Which volume or object store, how many replicas it allows, and whether it may be another one than before.
+//! The volume or object store of a Registry, how many replicas it allows, and whether it may differ from the last one.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use operator_api::{
-    AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, EmptyDir, Registry, RetentionPolicy, Storage,
-};
+use operator_api::{AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, Registry, Storage};
 
-use super::Error;
+use super::backend::{Backend, MadeClaim, ObjectStore};
+use super::error::{Collector, Error};
 use crate::names::Names;
 use crate::quantity::millis;
 use crate::read::Facts;
 
-/// Where the content is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Backend {
-    /// A claim of somebody else's.
-    Claim {
-        /// Its name.
-        name: String,
-        /// Whether more than one Pod can use it.
-        shared: bool,
-    },
-    /// A claim made from the template.
-    MadeClaim(MadeClaim),
-    /// A bucket or a container.
-    ObjectStore(ObjectStore),
-    /// A folder of the Pod.
-    EmptyDir(EmptyDir),
-}
-
-/// A place in an object store. How it is reached is the configuration's and the Pods' matter.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ObjectStore {
-    /// Its member of `spec.storage`.
-    pub kind: &'static str,
-    /// Host of a named endpoint, account, bucket or container, and folder, as far as there are such.
-    pub location: String,
-}
-
-/// A claim to make, or that was made and is kept as it is but for its size.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MadeClaim {
-    /// Its name.
-    pub name: String,
-    /// Size to ask for, never less than what it has.
-    pub size: String,
-    /// Its storage class.
-    pub storage_class_name: Option<String>,
-    /// How Pods may share it.
-    pub access_modes: Vec<String>,
-    /// Whether it goes with the Registry.
-    pub retention_policy: RetentionPolicy,
-}
-
-impl Backend {
-    /// Name in the status.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Claim { .. } | Self::MadeClaim(_) => "persistentVolumeClaim",
-            Self::ObjectStore(store) => store.kind,
-            Self::EmptyDir(_) => "emptyDir",
-        }
-    }
-
-    /// The claim in use.
-    pub fn claim_name(&self) -> Option<&str> {
-        match self {
-            Self::Claim { name, .. } => Some(name),
-            Self::MadeClaim(claim) => Some(&claim.name),
-            Self::ObjectStore(_) | Self::EmptyDir(_) => None,
-        }
-    }
-
-    /// Where in an object store the content is.
-    pub fn location(&self) -> Option<&str> {
-        match self {
-            Self::ObjectStore(store) => Some(&store.location),
-            Self::Claim { .. } | Self::MadeClaim(_) | Self::EmptyDir(_) => None,
-        }
-    }
-
-    /// Whether more than one Pod can use it.
-    pub fn shared(&self) -> bool {
-        match self {
-            Self::Claim { shared, .. } => *shared,
-            Self::MadeClaim(claim) => claim
-                .access_modes
-                .iter()
-                .any(|m| m == AccessMode::ReadWriteMany.as_str()),
-            Self::ObjectStore(_) => true,
-            Self::EmptyDir(_) => false,
-        }
-    }
-}
-
+/// The storage; `None` when it is missing or must not be used.
 pub(super) fn backend(
     registry: &Registry,
     names: &Names,
     facts: &Facts,
-    notes: &mut Vec<String>,
-) -> Result<Backend, Error> {
+    found: &mut Collector,
+) -> Option<Backend> {
     let storage = &registry.spec.storage;
     let claim = storage.persistent_volume_claim.as_ref();
     let backend = if let Some(name) = claim.and_then(|claim| claim.claim_name.as_ref()) {
@@ -107,29 +24,37 @@ pub(super) fn backend(
             shared: false,
         }
     } else if let Some(template) = claim.and_then(|claim| claim.template.as_ref()) {
-        Backend::MadeClaim(made_claim(names.claim(), template, facts, notes)?)
+        let mut notes = Vec::new();
+        let claim = found.collect(made_claim(names.claim(), template, facts, &mut notes))?;
+        found.notes.extend(notes);
+        Backend::MadeClaim(claim)
     } else if let Some(store) = object_store(storage) {
         Backend::ObjectStore(store)
     } else {
         Backend::EmptyDir(storage.empty_dir.clone().unwrap_or_default())
     };
-    unchanged(registry, &backend)?;
+    found.collect(unchanged(registry, &backend))?;
     let Backend::Claim { name, .. } = backend else {
-        return Ok(backend);
+        return Some(backend);
     };
-    let Some(found) = &facts.named_claim else {
+    found.collect(named_claim(name, facts))
+}
+
+/// A claim that the Registry names. It must exist and must not be being deleted.
+fn named_claim(name: String, facts: &Facts) -> Result<Backend, Error> {
+    let Some(claim) = &facts.named_claim else {
         return Err(Error::ClaimMissing { name });
     };
-    not_terminating(found, &name)?;
-    let shared = access_modes(found)
+    not_terminating(claim, &name)?;
+    let shared = access_modes(claim)
         .iter()
         .any(|mode| mode == AccessMode::ReadWriteMany.as_str());
     Ok(Backend::Claim { name, shared })
 }
 
-/// The object store, when it is one. Two spellings of one place have one location: it is compared.
+/// The object store. Two spellings of one folder give one location, because locations are compared.
 fn object_store(storage: &Storage) -> Option<ObjectStore> {
-    let place = |kind, endpoint: Option<&String>, parts: &[Option<&String>]| {
+    let store = |kind, endpoint: Option<&String>, parts: &[Option<&String>]| {
         let host = endpoint.map(|url| host_and_port(url).to_ascii_lowercase());
         let location = host
             .iter()
@@ -141,7 +66,7 @@ fn object_store(storage: &Storage) -> Option<ObjectStore> {
     };
     if let Some(s3) = &storage.s3 {
         let parts = [Some(&s3.bucket), s3.prefix.as_ref()];
-        return Some(place("s3", s3.endpoint.as_ref(), &parts));
+        return Some(store("s3", s3.endpoint.as_ref(), &parts));
     }
     if let Some(azure) = &storage.azure {
         let parts = [
@@ -149,13 +74,13 @@ fn object_store(storage: &Storage) -> Option<ObjectStore> {
             Some(&azure.container),
             azure.prefix.as_ref(),
         ];
-        return Some(place("azure", azure.endpoint.as_ref(), &parts));
+        return Some(store("azure", azure.endpoint.as_ref(), &parts));
     }
     let gcs = storage.gcs.as_ref()?;
-    Some(place("gcs", None, &[Some(&gcs.bucket), gcs.prefix.as_ref()]))
+    Some(store("gcs", None, &[Some(&gcs.bucket), gcs.prefix.as_ref()]))
 }
 
-/// Host and port of a URL, without the port its scheme means anyway.
+/// Host and port of a URL, without the default port of its scheme.
 fn host_and_port(url: &str) -> &str {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split('/').next().unwrap_or_default();
@@ -163,19 +88,19 @@ fn host_and_port(url: &str) -> &str {
     host.strip_suffix(usual).unwrap_or(host)
 }
 
-/// How many replicas the storage lets run.
-pub(super) fn replicas(asked: i32, storage: &Backend, notes: &mut Vec<String>) -> i32 {
+/// The number of replicas that the storage allows.
+pub(super) fn replicas(asked: i32, storage: &Backend, found: &mut Collector) -> i32 {
     if asked <= 1 || storage.shared() {
         return asked;
     }
     let claim = storage.claim_name().unwrap_or_default();
-    notes.push(format!(
+    found.note(format!(
         "One replica runs instead of {asked}, because PersistentVolumeClaim `{claim}` is not ReadWriteMany"
     ));
     1
 }
 
-/// Refuses other storage than that of the last pass, unless the annotation names it.
+/// Refuses other storage than the status has, unless the annotation names it.
 fn unchanged(registry: &Registry, backend: &Backend) -> Result<(), Error> {
     let Some(known) = registry
         .status
@@ -184,8 +109,8 @@ fn unchanged(registry: &Registry, backend: &Backend) -> Result<(), Error> {
     else {
         return Ok(());
     };
-    let identity = |kind: &str, place: Option<&str>| match place {
-        Some(place) => format!("{kind}/{place}"),
+    let identity = |kind: &str, location: Option<&str>| match location {
+        Some(location) => format!("{kind}/{location}"),
         None => kind.to_owned(),
     };
     let Some(kind) = &known.backend else { return Ok(()) };
@@ -219,7 +144,7 @@ fn made_claim(
             .collect(),
         retention_policy: template.retention_policy,
     };
-    let Some(found) = &facts.found.claim else {
+    let Some(found) = facts.existing.claim.ours() else {
         return Ok(claim);
     };
     not_terminating(found, &claim.name)?;
@@ -228,7 +153,8 @@ fn made_claim(
         .spec
         .as_ref()
         .and_then(|spec| spec.storage_class_name.clone());
-    // Class and modes are immutable, and what is there has the content. A class that was not asked for stays unasked.
+    // Class and modes are immutable, and the existing claim has the content. Without a class in the spec none is
+    // written.
     if claim.storage_class_name.is_some() && claim.storage_class_name != class {
         notes.push(format!(
             "PersistentVolumeClaim `{name}` was there before and keeps its storage class `{}`",

@@ -6,10 +6,14 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
 use operator_api::{RegistryStatus, StorageStatus};
 use serde_json::{Value, json};
 
+use super::backend::Backend;
 use super::*;
+use crate::certificate::KeyPair;
+use crate::children::{Found, Want};
 use crate::fixtures::{Fixture, least};
-use crate::issue::{CertificatePlan, KeyPair, secrets as issue};
-use crate::read::Found;
+use crate::issue::{StoredSecrets, secrets as issue};
+use crate::issue_plan::{CertificatePlan, IssuePlan};
+use crate::ownership::Lifetime;
 
 #[track_caller]
 fn check_refused(fixture: &Fixture, expected: &str) {
@@ -21,18 +25,37 @@ fn check_refused(fixture: &Fixture, expected: &str) {
     assert_eq!(got, expected);
 }
 
+/// The sentences about objects of somebody else, from validation and from what would be applied.
+fn foreign(fixture: &Fixture) -> Vec<String> {
+    let (validated, problems) = fixture.parts();
+    let stored = StoredSecrets::of(&fixture.facts.existing);
+    let issued = issue(&validated.issue, stored, fixture.facts.now).unwrap();
+    let desired = crate::build::children(&validated, Some(&issued));
+    let in_the_way = desired.foreign(&fixture.facts.existing, &validated.names);
+    let problems = problems
+        .into_iter()
+        .map(|error| (error.to_string(), error.hint().unwrap()));
+    let in_the_way = in_the_way
+        .iter()
+        .map(|foreign| (foreign.to_string(), foreign.hint()));
+    problems
+        .chain(in_the_way)
+        .map(|(text, hint)| format!("{text}; {hint}"))
+        .collect()
+}
+
 /// A certificate for these names and its key, and the CA that signed it.
 fn certificate(names: &[&str]) -> (KeyPair, String) {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let server = CertificatePlan::new(names, BTreeSet::new(), SignedDuration::from_hours(24), None);
-    let plan = Plan {
+    let plan = IssuePlan {
         http_secret: false,
         server: Some(server),
         edge: None,
         ca_name: "somebody".to_owned(),
     };
     let now = crate::fixtures::NOW.parse().unwrap();
-    let issued = issue(&plan, &Found::default(), now).unwrap();
+    let issued = issue(&plan, StoredSecrets::default(), now).unwrap();
     (issued.server.unwrap(), issued.ca.unwrap().certificate)
 }
 
@@ -121,7 +144,7 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
         let mut fixture = Fixture::parse(&yaml);
         provide(&mut fixture, "papers", entries);
         let validated = fixture.validate().unwrap();
-        let Some(ServerTls::Provided { verify_as, .. }) = validated.tls else {
+        let Some(Some(ServerTls::Provided { verify_as, .. })) = validated.tls else {
             panic!("{:?}", validated.tls)
         };
         (verify_as, validated.notes)
@@ -175,7 +198,7 @@ fn an_existing_claim_must_be_there_and_to_stay() {
     let yaml = include_str!("../fixtures/plain.yaml");
     let mut fixture = Fixture::parse(yaml);
     let validated = fixture.validate().unwrap();
-    assert_eq!(validated.replicas, 1);
+    assert_eq!(validated.workload.unwrap().replicas, 1);
     let note = "One replica runs instead of 2, because PersistentVolumeClaim `hold` is not ReadWriteMany";
     assert_eq!(validated.notes, [note]);
     fixture
@@ -199,7 +222,7 @@ fn an_existing_claim_must_be_there_and_to_stay() {
     );
     let shared =
         Fixture::parse(&yaml.replace("accessModes: [ReadWriteOnce]", "accessModes: [ReadWriteMany]"));
-    assert_eq!(shared.validate().unwrap().replicas, 2);
+    assert_eq!(shared.validate().unwrap().workload.unwrap().replicas, 2);
 }
 
 fn made_claim(request: &str) -> PersistentVolumeClaim {
@@ -220,10 +243,10 @@ fn made_claim(request: &str) -> PersistentVolumeClaim {
 fn a_made_claim_grows_where_its_class_allows_it_and_never_shrinks() {
     let with = |request: &str, can_grow: Option<bool>| {
         let mut fixture = Fixture::parse(&least(""));
-        fixture.facts.found.claim = Some(made_claim(request));
+        fixture.facts.existing.claim = Found::Ours(made_claim(request));
         fixture.facts.claim_can_grow = can_grow;
         let validated = fixture.validate().unwrap();
-        let Backend::MadeClaim(claim) = validated.storage else {
+        let Some(Backend::MadeClaim(claim)) = validated.storage else {
             panic!("{:?}", validated.storage)
         };
         (claim.size, claim.storage_class_name, validated.notes)
@@ -277,6 +300,7 @@ fn storage_is_only_changed_when_the_annotation_names_the_new_one() {
 
 #[test]
 fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
+    let check_foreign = |fixture: &Fixture, expected: &str| assert_eq!(foreign(fixture), [expected]);
     let service = |owner: Value| -> Option<Service> {
         let metadata = json!({ "name": "harbour", "ownerReferences": [owner] });
         serde_json::from_value(json!({ "metadata": metadata })).unwrap()
@@ -284,20 +308,21 @@ fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
     let owner = |kind: &str, name: &str, uid: &str| json!({ "apiVersion": "berth.dev/v1alpha1", "kind": kind, "name": name, "uid": uid, "controller": true });
     let mut fixture = Fixture::parse(&least(""));
     let uid = fixture.registry.metadata.uid.clone().unwrap();
-    fixture.facts.found.service = service(owner("Registry", "harbour", &uid));
-    fixture.validate().unwrap();
+    let found = |fixture: &Fixture, object| Found::of(object, Lifetime::UntilRolledOut, &fixture.subject());
+    fixture.facts.existing.service = found(&fixture, service(owner("Registry", "harbour", &uid)));
+    assert_eq!(foreign(&fixture), Vec::<String>::new());
     // Left by an earlier Registry of this name.
-    fixture.facts.found.service = service(owner("Registry", "harbour", "another"));
-    fixture.validate().unwrap();
-    let foreign = "Service `harbour` exists and does not belong to this Registry; delete or rename it, or rename the Registry";
+    fixture.facts.existing.service = found(&fixture, service(owner("Registry", "harbour", "another")));
+    assert_eq!(foreign(&fixture), Vec::<String>::new());
+    let sentence = "Service `harbour` exists and does not belong to this Registry; delete or rename it, or rename the Registry";
     for stranger in [
         owner("Registry", "pier", "another"),
         owner("Website", "harbour", "another"),
     ] {
-        fixture.facts.found.service = service(stranger);
-        check_refused(&fixture, foreign);
+        fixture.facts.existing.service = found(&fixture, service(stranger));
+        check_foreign(&fixture, sentence);
     }
-    fixture.facts.found.service = None;
+    fixture.facts.existing.service = Found::Absent;
     let mut claim = made_claim("5Gi");
     claim
         .metadata
@@ -305,8 +330,8 @@ fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
         .as_mut()
         .unwrap()
         .insert("berth.dev/registry".to_owned(), "pier".to_owned());
-    fixture.facts.found.claim = Some(claim);
-    check_refused(
+    fixture.facts.existing.claim = Found::of(Some(claim), Lifetime::Lasting, &fixture.subject());
+    check_foreign(
         &fixture,
         "PersistentVolumeClaim `harbour-data` exists and does not belong to this Registry; delete or rename it, or rename \
          the Registry",
@@ -323,15 +348,15 @@ fn a_spoilt_ca_is_not_replaced_in_silence() {
     }))
     .unwrap();
     let mut short = spoilt.clone();
-    fixture.facts.found.ca_key = Some(spoilt);
+    fixture.facts.existing.ca_key = Found::Ours(spoilt);
     check_refused(
         &fixture,
         "Secret `harbour-ca-key`, which the operator made, was changed and cannot be used any more: the certificate is not \
          a PEM certificate; restore it, or delete it to have a new one made, which clients will have to trust anew",
     );
-    fixture.facts.found.ca_key = None;
+    fixture.facts.existing.ca_key = Found::Absent;
     short.metadata.name = Some("harbour-http".to_owned());
-    fixture.facts.found.http_secret = Some(short);
+    fixture.facts.existing.http_secret = Found::Ours(short);
     check_refused(
         &fixture,
         "Secret `harbour-http`, which the operator made, was changed and cannot be used any more: key `secret` is missing or \
@@ -341,7 +366,14 @@ fn a_spoilt_ca_is_not_replaced_in_silence() {
 
 #[test]
 fn an_image_is_the_operators_own_but_for_what_is_said() {
-    let image = |spec: &str| Fixture::parse(&least(spec)).validate().unwrap().image;
+    let image = |spec: &str| {
+        Fixture::parse(&least(spec))
+            .validate()
+            .unwrap()
+            .workload
+            .unwrap()
+            .image
+    };
     assert_eq!(image(""), "images.invalid:5000/berth/registry:9.9");
     assert_eq!(
         image("  image: {tag: edge}\n"),
@@ -363,32 +395,33 @@ fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
         ("tls.crt", pair.certificate.as_str()),
         ("tls.key", pair.key.as_str()),
     ];
-    let users = |name: &str| -> Option<Secret> {
-        serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
+    let users = |fixture: &Fixture, name: &str, lifetime| {
+        let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        Found::of(Some(secret), lifetime, &fixture.subject())
     };
     let own = "  tls: {secret: {name: harbour-tls}}\n  ingress: {hosts: [a.example], tls: {secretName: harbour-edge}}\n";
     let mut fixture = Fixture::parse(&least(own));
     provide(&mut fixture, "harbour-tls", &files);
     provide(&mut fixture, "harbour-edge", &files);
-    fixture.facts.found.server_certificate = users("harbour-tls");
-    fixture.facts.found.edge_certificate = users("harbour-edge");
-    fixture.facts.found.config_secret = users("harbour-config");
-    fixture.facts.found.ca_key = users("harbour-ca-key");
-    fixture.validate().unwrap();
+    fixture.facts.existing.server_certificate = users(&fixture, "harbour-tls", Lifetime::UntilRolledOut);
+    fixture.facts.existing.edge_certificate = users(&fixture, "harbour-edge", Lifetime::UntilRolledOut);
+    fixture.facts.existing.config_secret = users(&fixture, "harbour-config", Lifetime::UntilRolledOut);
+    fixture.facts.existing.ca_key = users(&fixture, "harbour-ca-key", Lifetime::CreatedOnce);
+    assert_eq!(foreign(&fixture), Vec::<String>::new());
     let mut fixture = Fixture::parse(&least("  ingress: {hosts: [a.example]}\n"));
-    fixture.facts.found.server_certificate = users("harbour-tls");
-    let foreign = |name: &str| {
+    fixture.facts.existing.server_certificate = users(&fixture, "harbour-tls", Lifetime::UntilRolledOut);
+    let sentence = |name: &str| {
         format!(
             "Secret `{name}` exists and does not belong to this Registry; delete or rename it, or rename the Registry"
         )
     };
-    check_refused(&fixture, &foreign("harbour-tls"));
-    fixture.facts.found.server_certificate = None;
-    fixture.facts.found.edge_certificate = users("harbour-edge");
-    check_refused(&fixture, &foreign("harbour-edge"));
-    fixture.facts.found.edge_certificate = None;
-    fixture.facts.found.http_secret = users("harbour-http");
-    check_refused(&fixture, &foreign("harbour-http"));
+    assert_eq!(foreign(&fixture), [sentence("harbour-tls")]);
+    fixture.facts.existing.server_certificate = Found::Absent;
+    fixture.facts.existing.edge_certificate = users(&fixture, "harbour-edge", Lifetime::UntilRolledOut);
+    assert_eq!(foreign(&fixture), [sentence("harbour-edge")]);
+    fixture.facts.existing.edge_certificate = Found::Absent;
+    fixture.facts.existing.http_secret = users(&fixture, "harbour-http", Lifetime::CreatedOnce);
+    assert_eq!(foreign(&fixture), [sentence("harbour-http")]);
 }
 
 #[test]
@@ -402,7 +435,7 @@ fn an_image_pinned_by_its_digest_stays_one_image() {
             registry_image: default.clone(),
             namespace: None,
         };
-        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry, &settings);
+        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry.spec, &settings);
         assert_eq!(image(""), default);
         assert_eq!(
             image("  image: {tag: edge}\n"),
@@ -428,10 +461,10 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
         assert!(yaml.contains(secret));
         let fixture = Fixture::parse(yaml);
         let (registry, issued) = fixture.issued();
-        let children = crate::build::children(&registry, &issued);
+        let children = crate::build::children(&registry, Some(&issued));
         let outputs = format!(
             "{registry:?} {issued:?} {children:?} {:?} {:?}",
-            fixture.facts, fixture.facts.found
+            fixture.facts, fixture.facts.existing
         );
         let bytes = format!("{:?}", secret.as_bytes());
         for form in [secret, &bytes[1..bytes.len() - 1]] {
@@ -450,12 +483,55 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
     ];
     provide(&mut fixture, "papers", &files);
     let (registry, issued) = fixture.issued();
-    let children = crate::build::children(&registry, &issued);
-    let bundle = &children.ca_bundle.unwrap().data.unwrap()["ca.crt"];
+    let children = crate::build::children(&registry, Some(&issued));
+    let (Want::Present(bundle), Want::Present(upstream)) = (children.ca_bundle, children.upstream_ca) else {
+        panic!("no CA is published")
+    };
+    let bundle = &bundle.data.unwrap()["ca.crt"];
     assert!(
         bundle.contains(ca.trim()) && !bundle.contains("PRIVATE KEY"),
         "{bundle}"
     );
-    let upstream = children.upstream_ca.unwrap().data.unwrap();
+    let upstream = upstream.data.unwrap();
     assert_eq!(upstream["ca.crt"].0, ca.as_bytes());
+}
+
+#[test]
+fn a_spoilt_ca_holds_up_the_pods_only_where_it_signs_their_certificate() {
+    let workload = |spec: &str| {
+        let mut fixture = Fixture::parse(&least(spec));
+        fixture.facts.existing.ca_key = Found::Foreign;
+        let (validated, problems) = fixture.parts();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        validated.workload.is_some()
+    };
+    assert!(!workload(""));
+    assert!(workload(
+        "  tls: {disabled: {}}\n  ingress: {hosts: [a.example]}\n"
+    ));
+}
+
+#[test]
+fn everything_that_is_wrong_is_found_at_once() {
+    let everything = include_str!("../fixtures/everything.yaml");
+    let mut fixture = Fixture::parse(everything);
+    fixture.facts.secrets.remove("crew");
+    fixture.facts.config_maps.clear();
+    fixture.facts.existing.ca_key = Found::Foreign;
+    let (validated, problems) = fixture.parts();
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "Secret `crew` of `spec.auth.htpasswd.secretKeyRef` does not exist",
+            "Secret `crew` of `spec.pod.env` does not exist",
+            "ConfigMap `charts` of `spec.pod.volumes` does not exist",
+            "Secret `harbour-ca-key` exists and does not belong to this Registry",
+        ]
+    );
+    assert!(validated.workload.is_none() && validated.unusable.ca);
+    assert!(
+        validated.storage.is_some(),
+        "the claim does not depend on any of them"
+    );
 }

@@ -1,4 +1,4 @@
-//! What a Registry names: missing, wrong, mended, rotated. Followed by watch, without a restart.
+//! Secrets, ConfigMaps and objects that a Registry names: missing, wrong, corrected, rotated. Watches bring the change.
 
 use std::time::Instant;
 
@@ -6,7 +6,9 @@ use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::DeleteParams;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::core::ApiResource;
 use operator_api::Registry;
 use serde_json::{Value, json};
 
@@ -21,7 +23,7 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
     let cluster = Cluster::with_namespace("references-users").await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({ "auth": htpasswd() }))).await?;
-    // The reason, its sentence, and what is put into the Secret next.
+    // The reason, its sentence, and the entry that is put into the Secret next.
     let steps: [(&str, &str, (&str, &str)); 3] = [
         (
             "SecretNotFound",
@@ -54,7 +56,7 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
     let mended = Instant::now();
     rolling_out(&cluster, "harbour").await?;
     assert!(cluster.api::<Deployment>().get_opt("harbour").await?.is_some());
-    // The next look without a watch would come after five minutes.
+    // Without a watch the next reconcile would come after five minutes.
     assert!(mended.elapsed() < crate::operator::DEADLINE);
     Ok(())
 }
@@ -100,6 +102,105 @@ async fn a_bad_rotation_leaves_the_pods_as_they_are() -> Result<()> {
             .generation,
         before
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_users_hold_up_the_pods_and_neither_certificates_nor_lost_children() -> Result<()> {
+    let cluster = Cluster::with_namespace("references-parts").await?;
+    create(&cluster, &secret("users", &[("htpasswd", USERS)])).await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", json!({ "auth": htpasswd() }))).await?;
+    rolling_out(&cluster, "harbour").await?;
+    let deployment = cluster.api::<Deployment>().get("harbour").await?.metadata;
+    let certificate = cluster.api::<Secret>().get("harbour-tls").await?;
+    cluster
+        .api::<Secret>()
+        .delete("users", &DeleteParams::default())
+        .await?;
+    reason(&cluster, "harbour", "SecretNotFound").await?;
+
+    let old = cluster.api::<Service>().get("harbour").await?.metadata.uid;
+    cluster
+        .api::<Service>()
+        .delete("harbour", &DeleteParams::default())
+        .await?;
+    object(&cluster, "harbour", "comes back", |found: &Service| {
+        (found.metadata.uid != old).then_some(())
+    })
+    .await?;
+    let changes = json!({ "spec": {
+        "tls": { "selfSigned": { "dnsNames": ["extra.example"] } },
+        "service": { "port": 443 },
+        "mode": "ReadOnly",
+    } });
+    merge::<Registry>(&cluster, "harbour", changes).await?;
+    object(&cluster, "harbour-tls", "has the new name", |found: &Secret| {
+        (found.data != certificate.data).then_some(())
+    })
+    .await?;
+    reason(&cluster, "harbour", "SecretNotFound").await?;
+    let port = |service: Service| service.spec?.ports?.first().map(|port| port.port);
+    assert_eq!(
+        port(cluster.api::<Service>().get("harbour").await?),
+        Some(5000),
+        "the running Pods do not know of the change"
+    );
+    let now = cluster.api::<Deployment>().get("harbour").await?.metadata;
+    assert_eq!((now.uid, now.generation), (deployment.uid, deployment.generation));
+
+    create(&cluster, &secret("users", &[("htpasswd", USERS)])).await?;
+    rolling_out(&cluster, "harbour").await?;
+    assert_eq!(port(cluster.api::<Service>().get("harbour").await?), Some(443));
+    Ok(())
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_told_at_once() -> Result<()> {
+    let cluster = Cluster::with_namespace("references-all").await?;
+    let _operator = Operator::start(&cluster);
+    let changes = json!({
+        "auth": htpasswd(),
+        "tls": { "secret": { "name": "papers" } },
+        "storage": { "persistentVolumeClaim": { "claimName": "hold" } },
+    });
+    create(&cluster, &registry("harbour", changes)).await?;
+    let [ready, reconciling, _] = reason(&cluster, "harbour", "ClaimNotFound").await?;
+    assert_eq!(
+        ready.message,
+        "PersistentVolumeClaim `hold` of `spec.storage.persistentVolumeClaim.claimName` does not exist; create it, or name \
+         another. Secret `users` of `spec.auth.htpasswd.secretKeyRef` does not exist; create it. Secret `papers` of \
+         `spec.tls.secret` does not exist; create it"
+    );
+    assert_eq!(reconciling.status, "True");
+    let config = json!({ "spec": { "config": { "http": { "secret": "x" } } } });
+    merge::<Registry>(&cluster, "harbour", config).await?;
+    let [ready, _, stalled] = reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let first = "`spec.config` must not set `http.secret`; use `spec.http.secretKeyRef`. PersistentVolumeClaim `hold`";
+    assert!(ready.message.starts_with(first), "{}", ready.message);
+    assert_eq!(stalled.status, "True", "only the author can help");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_parsed_holds_up_no_other() -> Result<()> {
+    let cluster = Cluster::with_namespace("references-unparsable").await?;
+    let kind = ApiResource::erase::<Registry>(&());
+    let untyped = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind);
+    // A number that the schema allows and the type cannot hold.
+    let constraint = json!({
+        "maxSkew": 3_000_000_000_u64,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+    });
+    let mut object = serde_json::to_value(registry("pier", json!({})))?;
+    object["spec"]["pod"] = json!({ "topologySpreadConstraints": [constraint] });
+    untyped
+        .create(&PostParams::default(), &serde_json::from_value(object)?)
+        .await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", json!({}))).await?;
+    rolling_out(&cluster, "harbour").await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The Pods' volumes, and where they are mounted.
+//! The volumes of the Pods and where they are mounted.
 
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath,
@@ -8,14 +8,18 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use operator_api::{KeyRef, Medium};
 
-use crate::validate::config::{CONFIG_FOLDER, DATA_FOLDER, HTPASSWD_FILE, HTPASSWD_FOLDER, TLS_FOLDER};
-use crate::validate::services::CREDENTIALS_FOLDER;
-use crate::validate::{Backend, Source, ValidatedRegistry};
+use crate::pod_layout::{
+    CONFIG_FOLDER, CREDENTIALS_FOLDER, DATA_FOLDER, HTPASSWD_FILE, HTPASSWD_FOLDER, TLS_FOLDER,
+};
+use crate::validate::ValidatedRegistry;
+use crate::validate::backend::Backend;
+use crate::validate::registry::{ConfigHome, FileSource, Workload};
 
-/// The kubelet renews a token when four fifths of this are over.
+/// Lifetime of a token. The kubelet renews it after four fifths of this.
 const TOKEN_SECONDS: i64 = 3600;
 
-pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
+/// The volumes.
+pub(super) fn volumes(registry: &ValidatedRegistry, workload: &Workload) -> Vec<Volume> {
     let volume = |name: &str| Volume {
         name: name.to_owned(),
         ..Default::default()
@@ -29,21 +33,20 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
         ..Default::default()
     };
     let config = registry.names.config();
-    let mut volumes = vec![if registry.config.secret {
-        Volume {
+    let mut volumes = vec![match workload.config.home {
+        ConfigHome::Secret => Volume {
             secret: Some(secret(&config)),
             ..volume("config")
-        }
-    } else {
-        Volume {
+        },
+        ConfigHome::ConfigMap => Volume {
             config_map: Some(config_map(&config)),
             ..volume("config")
-        }
+        },
     }];
-    match &registry.storage {
+    match &workload.storage {
         Backend::Claim { .. } | Backend::MadeClaim(_) => volumes.push(Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: registry.storage.claim_name().unwrap_or_default().to_owned(),
+                claim_name: workload.storage.claim_name().unwrap_or_default().to_owned(),
                 read_only: None,
             }),
             ..volume("data")
@@ -63,8 +66,8 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..volume("tmp")
     });
-    if let Some(name) = registry.tls_secret() {
-        // Only what the server reads: a `ca.crt` or anything else in a provided Secret stays out of the Pod.
+    if let Some(tls) = &workload.tls {
+        // Only the keys that the server reads: other keys of a provided Secret stay out of the Pod.
         let items = ["tls.crt", "tls.key"].map(|key| KeyToPath {
             key: key.to_owned(),
             path: key.to_owned(),
@@ -72,14 +75,14 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
         });
         let source = SecretVolumeSource {
             items: Some(items.into()),
-            ..secret(&name)
+            ..secret(&tls.secret(&registry.names))
         };
         volumes.push(Volume {
             secret: Some(source),
             ..volume("tls")
         });
     }
-    if let Some(reference) = &registry.htpasswd {
+    if let Some(reference) = &workload.htpasswd {
         let item = KeyToPath {
             key: reference.key.clone(),
             path: HTPASSWD_FILE.to_owned(),
@@ -94,8 +97,8 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
             ..volume("htpasswd")
         });
     }
-    if !registry.supplies.files.is_empty() {
-        let sources = registry.supplies.files.iter();
+    if !workload.supplies.files.is_empty() {
+        let sources = workload.supplies.files.iter();
         volumes.push(Volume {
             projected: Some(ProjectedVolumeSource {
                 sources: Some(sources.map(|(file, source)| projection(file, source)).collect()),
@@ -104,7 +107,7 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
             ..volume("credentials")
         });
     }
-    for wish in &registry.pod.volumes {
+    for wish in &workload.pod.volumes {
         volumes.push(Volume {
             secret: wish.secret.as_ref().map(|reference| secret(&reference.name)),
             config_map: wish
@@ -117,7 +120,8 @@ pub(super) fn volumes(registry: &ValidatedRegistry) -> Vec<Volume> {
     volumes
 }
 
-pub(super) fn mounts(registry: &ValidatedRegistry) -> Vec<VolumeMount> {
+/// The mounts of the volumes.
+pub(super) fn mounts(workload: &Workload) -> Vec<VolumeMount> {
     let mount = |name: &str, path: &str| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
@@ -128,22 +132,22 @@ pub(super) fn mounts(registry: &ValidatedRegistry) -> Vec<VolumeMount> {
         ..mount(name, path)
     };
     let mut mounts = vec![read_only("config", CONFIG_FOLDER)];
-    if registry.storage.location().is_none() {
+    if workload.storage.location().is_none() {
         mounts.push(mount("data", DATA_FOLDER));
     }
     mounts.push(mount("tmp", "/tmp"));
-    if registry.tls.is_some() {
-        // No subPath: a file mounted by one would never change.
+    if workload.tls.is_some() {
+        // Without subPath, because a file mounted by subPath never changes.
         mounts.push(read_only("tls", TLS_FOLDER));
     }
-    if registry.htpasswd.is_some() {
+    if workload.htpasswd.is_some() {
         mounts.push(read_only("htpasswd", HTPASSWD_FOLDER));
     }
-    if !registry.supplies.files.is_empty() {
+    if !workload.supplies.files.is_empty() {
         mounts.push(read_only("credentials", CREDENTIALS_FOLDER));
     }
     mounts.extend(
-        registry
+        workload
             .pod
             .volumes
             .iter()
@@ -152,8 +156,8 @@ pub(super) fn mounts(registry: &ValidatedRegistry) -> Vec<VolumeMount> {
     mounts
 }
 
-/// One file of the folder with credentials.
-fn projection(file: &str, source: &Source) -> VolumeProjection {
+/// One file in the folder of credentials.
+fn projection(file: &str, source: &FileSource) -> VolumeProjection {
     let items = |reference: &KeyRef| {
         Some(vec![KeyToPath {
             key: reference.key.clone(),
@@ -162,7 +166,7 @@ fn projection(file: &str, source: &Source) -> VolumeProjection {
         }])
     };
     match source {
-        Source::Secret(reference) => VolumeProjection {
+        FileSource::Secret(reference) => VolumeProjection {
             secret: Some(SecretProjection {
                 name: reference.name.clone(),
                 items: items(reference),
@@ -170,7 +174,7 @@ fn projection(file: &str, source: &Source) -> VolumeProjection {
             }),
             ..Default::default()
         },
-        Source::ConfigMap(reference) => VolumeProjection {
+        FileSource::ConfigMap(reference) => VolumeProjection {
             config_map: Some(ConfigMapProjection {
                 name: reference.name.clone(),
                 items: items(reference),
@@ -178,7 +182,7 @@ fn projection(file: &str, source: &Source) -> VolumeProjection {
             }),
             ..Default::default()
         },
-        Source::Token { audience } => VolumeProjection {
+        FileSource::Token { audience } => VolumeProjection {
             service_account_token: Some(ServiceAccountTokenProjection {
                 audience: Some(audience.clone()),
                 expiration_seconds: Some(TOKEN_SECONDS),

@@ -3,28 +3,28 @@
 use operator_api::Azure;
 use serde_json::{Value, json};
 
-use super::{Gather, set};
-use crate::validate::Error;
+use super::needs::{ServiceNeeds, set};
+use crate::validate::error::Error;
 
-/// Whom a token for an application is for.
+/// The service that exchanges a token for an application.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 /// Azure's webhook looks at Pods with this label only.
 const WEBHOOK_LABEL: (&str, &str) = ("azure.workload.identity/use", "true");
 
-pub(super) fn section(store: &Azure, services: &mut Gather<'_>) -> Result<Value, Error> {
+pub(super) fn section(store: &Azure, needs: &mut ServiceNeeds<'_>) -> Result<Value, Error> {
     let mut section = json!({ "accountname": store.account_name, "container": store.container });
     set(&mut section, "rootdirectory", store.prefix.as_deref());
     let endpoint = store.endpoint.as_deref().map(|url| url.trim_end_matches('/'));
     set(&mut section, "serviceurl", endpoint);
     if let Some(bundle) = &store.ca_bundle {
-        section["cacert"] = services
+        section["cacert"] = needs
             .ca_bundle("storage-ca.crt", bundle, "spec.storage.azure.caBundle")?
             .into();
     }
     let credentials = &store.credentials;
     if let Some(shared) = &credentials.secret {
         section["credentials"] = json!({ "type": "shared_key" });
-        services.variable(
+        needs.variable(
             "REGISTRY_STORAGE_AZURE_ACCOUNTKEY",
             &shared.name,
             &shared.account_key_key,
@@ -37,7 +37,7 @@ pub(super) fn section(store: &Azure, services: &mut Gather<'_>) -> Result<Value,
             "clientid": application.client_id,
             "tenantid": application.tenant_id,
         });
-        services.variable(
+        needs.variable(
             "REGISTRY_STORAGE_AZURE_CREDENTIALS_SECRET",
             &application.secret_key_ref.name,
             &application.secret_key_ref.key,
@@ -48,13 +48,13 @@ pub(super) fn section(store: &Azure, services: &mut Gather<'_>) -> Result<Value,
         section["credentials"] = json!({ "type": "default_credentials" });
         match (&identity.client_id, &identity.tenant_id) {
             (Some(client), Some(tenant)) => {
-                // The names that Azure's webhook would set, so that the server need not know who did.
-                services.open_variable("AZURE_CLIENT_ID", client);
-                services.open_variable("AZURE_TENANT_ID", tenant);
-                let token = services.token(AUDIENCE);
-                services.open_variable("AZURE_FEDERATED_TOKEN_FILE", token);
+                // The variables that Azure's webhook would set, so the server reads the same ones either way.
+                needs.open_variable("AZURE_CLIENT_ID", client);
+                needs.open_variable("AZURE_TENANT_ID", tenant);
+                let token = needs.token(AUDIENCE);
+                needs.open_variable("AZURE_FEDERATED_TOKEN_FILE", token);
             }
-            _ => services.found.supplies.labels.push(WEBHOOK_LABEL),
+            _ => needs.supplies.labels.push(WEBHOOK_LABEL),
         }
     }
     Ok(section)

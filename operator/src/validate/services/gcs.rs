@@ -3,16 +3,16 @@
 use operator_api::Gcs;
 use serde_json::{Value, json};
 
-use super::{Gather, set};
-use crate::validate::Error;
+use super::needs::{ServiceNeeds, set};
+use crate::validate::error::Error;
 
-pub(super) fn section(store: &Gcs, services: &mut Gather<'_>) -> Result<Value, Error> {
+pub(super) fn section(store: &Gcs, needs: &mut ServiceNeeds<'_>) -> Result<Value, Error> {
     let mut section = json!({ "bucket": store.bucket });
     set(&mut section, "rootdirectory", store.prefix.as_deref());
-    // Without a key file the server asks the metadata server who it is.
+    // Without a key file the server asks the metadata server for its identity.
     if let Some(secret) = &store.credentials.secret {
         let field = "spec.storage.gcs.credentials.secret";
-        section["keyfile"] = services
+        section["keyfile"] = needs
             .file(
                 "storage-key.json",
                 &secret.name,
@@ -26,7 +26,7 @@ pub(super) fn section(store: &Gcs, services: &mut Gather<'_>) -> Result<Value, E
 }
 
 fn key_file(bytes: &[u8]) -> Result<(), &'static str> {
-    // The parser's own words may quote the file.
+    // The parser's message may quote the file.
     let file: Value = serde_json::from_slice(bytes).map_err(|_| "is not JSON")?;
     let has = |member: &str| file[member].as_str().is_some_and(|text| !text.is_empty());
     if has("client_email") && has("private_key") {

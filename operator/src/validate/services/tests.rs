@@ -6,14 +6,16 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 
 use super::*;
+use crate::certificate::KeyPair;
 use crate::fixtures::{Fixture, NOW, least};
-use crate::issue::{CertificatePlan, KeyPair, Plan, secrets as issue};
-use crate::read::Found;
+use crate::issue::{StoredSecrets, secrets as issue};
+use crate::issue_plan::{CertificatePlan, IssuePlan};
+use crate::validate::registry::FileSource;
 
 /// A certificate, its key, and the CA that signed it.
 fn certificate() -> (KeyPair, String) {
     let names = BTreeSet::from(["hold.example".to_owned()]);
-    let plan = Plan {
+    let plan = IssuePlan {
         http_secret: false,
         server: Some(CertificatePlan::new(
             names,
@@ -24,7 +26,7 @@ fn certificate() -> (KeyPair, String) {
         edge: None,
         ca_name: "somebody".to_owned(),
     };
-    let issued = issue(&plan, &Found::default(), NOW.parse().unwrap()).unwrap();
+    let issued = issue(&plan, StoredSecrets::default(), NOW.parse().unwrap()).unwrap();
     (issued.server.unwrap(), issued.ca.unwrap().certificate)
 }
 
@@ -75,7 +77,12 @@ fn around(storage: &str, cache: &str) -> Fixture {
 
 fn check(storage: &str, cache: &str) -> Result<Services, Error> {
     let fixture = around(storage, cache);
-    Services::check(&fixture.registry.spec, &fixture.facts)
+    let mut found = Collector::default();
+    let services = super::check(&fixture.registry.spec, &fixture.facts, &mut found);
+    match found.problems.into_iter().next() {
+        Some(first) => Err(first),
+        None => Ok(services.unwrap()),
+    }
 }
 
 /// The part of `config.yml`, and what the Pods are given, as text.
@@ -83,13 +90,13 @@ fn check(storage: &str, cache: &str) -> Result<Services, Error> {
 fn shown(storage: &str, cache: &str) -> String {
     let services = check(storage, cache).unwrap();
     let Supplies {
-        secrets,
+        secret_variables,
         variables,
         files,
         labels,
     } = services.supplies;
     let mut text = serde_saphyr::to_string(&services.config).unwrap();
-    for (variable, reference) in secrets {
+    for (variable, reference) in secret_variables {
         text += &format!("{variable} <- {}/{}\n", reference.name, reference.key);
     }
     for (variable, value) in variables {
@@ -97,9 +104,9 @@ fn shown(storage: &str, cache: &str) -> String {
     }
     for (file, source) in files {
         text += &match source {
-            Source::Secret(from) => format!("{file} <- Secret {}/{}\n", from.name, from.key),
-            Source::ConfigMap(from) => format!("{file} <- ConfigMap {}/{}\n", from.name, from.key),
-            Source::Token { audience } => format!("{file} <- token for {audience}\n"),
+            FileSource::Secret(from) => format!("{file} <- Secret {}/{}\n", from.name, from.key),
+            FileSource::ConfigMap(from) => format!("{file} <- ConfigMap {}/{}\n", from.name, from.key),
+            FileSource::Token { audience } => format!("{file} <- token for {audience}\n"),
         };
     }
     for (key, value) in labels {

@@ -1,11 +1,37 @@
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::children::{Children, Existing};
+use crate::error::Problems;
+use crate::fixtures::no_facts;
 use crate::fixtures::{Fixture, NOW, least};
-use crate::observe::look;
+use crate::observe;
 use crate::validate;
+
+/// The findings about these objects.
+fn look(
+    deployment: Option<&Deployment>,
+    claim: Option<&PersistentVolumeClaim>,
+    endpoints: &[EndpointSlice],
+    pods: &[Pod],
+) -> Findings {
+    let mut children = Children::<Existing>::default().live();
+    children.deployment = deployment.cloned();
+    children.claim = claim.cloned();
+    let mut facts = no_facts();
+    facts.endpoints = endpoints.to_vec();
+    facts.pods = pods.to_vec();
+    observe::findings(&children, &facts)
+}
+
+fn problems(error: validate::Error) -> Problems {
+    let mut problems = Problems::default();
+    problems.extend([error]);
+    problems
+}
 
 fn at(seconds: i64) -> Timestamp {
     NOW.parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(seconds)
@@ -109,11 +135,11 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
         "{anonymous: {access: PullPush}}",
         "{htpasswd: {secretKeyRef: {name: crew, key: htpasswd}}}",
     ));
-    let error = PassError::from(fixture.validate().unwrap_err());
+    let error = problems(fixture.validate().unwrap_err());
     let findings = Findings::default();
     let mut pass = |seconds: i64| {
         let outcome = Outcome::Failed {
-            error: &error,
+            problems: &error,
             findings: &findings,
         };
         let status = status(&fixture.registry, &outcome, at(seconds));
@@ -129,7 +155,7 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
     assert_eq!(shown(&pass(10 * limit)), format!("FFT {sentence}"));
     fixture.registry.metadata.generation = Some(4);
     let outcome = Outcome::Failed {
-        error: &error,
+        problems: &error,
         findings: &findings,
     };
     let changed = status(&fixture.registry, &outcome, at(11 * limit));
@@ -157,7 +183,7 @@ fn a_status_that_says_the_same_is_the_same_at_any_time() {
 
 #[test]
 fn a_status_reads_back_as_it_was_written() {
-    let fixture = Fixture::parse(include_str!("../fixtures/everything.yaml"));
+    let fixture = Fixture::parse(include_str!("../../fixtures/everything.yaml"));
     let (registry, issued) = fixture.issued();
     let findings = look(None, None, &[], &[]);
     let outcome = Outcome::Applied {
@@ -183,7 +209,7 @@ fn errors_that_only_the_author_can_mend_stall_at_once() {
         "{error:?}"
     );
     let outcome = Outcome::Failed {
-        error: &PassError::from(error),
+        problems: &problems(error),
         findings: &Findings::default(),
     };
     let expected =
@@ -214,7 +240,7 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
         ),
         (
             waiting("CrashLoopBackOff"),
-            "the server ends with exit code 2 again and again; see why with `kubectl logs --previous harbour-1`",
+            "the server is in CrashLoopBackOff with exit code 2; see why with `kubectl logs --previous harbour-1`",
         ),
         (
             waiting("CreateContainerConfigError"),
@@ -258,14 +284,14 @@ fn what_a_server_says_of_itself_is_passed_on() {
     let mut gone = rolled_out();
     gone["readyReplicas"] = json!(0);
     let mut unready = look(Some(&deployment(gone)), None, &endpoints(false), &[]);
-    unready.pod_problem = Some(crate::observe::PodProblem::Unready {
+    unready.pod_problem = Some(crate::findings::PodProblem::Unready {
         pod: "harbour-1".to_owned(),
         message: "storagedriver_s3: no such bucket".to_owned(),
     });
     for (findings, expected) in [
         (
             crashing,
-            "FTF RollingOut: 0 of 2 replicas are ready: the server ends again and again: the store is another's; name another",
+            "FTF RollingOut: 0 of 2 replicas are ready: the server is in CrashLoopBackOff: the store is another's; name another",
         ),
         (
             unready,
@@ -326,9 +352,9 @@ fn waiting_for_another_thing_of_the_same_kind_starts_the_clock_again() {
         ("crew", 3 * limit, "FTF"),
     ] {
         let wanted = Fixture::parse(&yaml.replace("crew", name));
-        let error = PassError::from(wanted.validate().unwrap_err());
+        let error = problems(wanted.validate().unwrap_err());
         let outcome = Outcome::Failed {
-            error: &error,
+            problems: &error,
             findings: &Findings::default(),
         };
         let status = status(&fixture.registry, &outcome, at(seconds));

@@ -1,4 +1,7 @@
-//! Reading certificates and keys that somebody else may have written.
+//! Reads certificates and private keys, which a user may have written.
+//!
+//! Guarantees: an error never quotes what was read. Must not: make a certificate, which `issue` does.
+//! Start at [`key_pair`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,26 +15,44 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::{CA_CERTIFICATE, KeyPair, TLS_KEY, text};
+use crate::secret_data::{CA_CERTIFICATE, TLS_KEY, text};
 
-/// What a certificate says, as far as it matters here.
+/// A certificate and its private key, as PEM.
+#[derive(Clone, Eq, PartialEq)]
+pub struct KeyPair {
+    /// The certificate, followed by the intermediate certificates.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+    /// When the certificate expires.
+    pub not_after: Timestamp,
+}
+
+/// Deliberately without contents.
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyPair(until {})", self.not_after)
+    }
+}
+
+/// The fields of a certificate that the operator looks at.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Certificate {
     /// DNS names.
     pub dns_names: BTreeSet<String>,
     /// IP addresses.
     pub ip_addresses: BTreeSet<IpAddr>,
-    /// First moment of its validity.
+    /// When it becomes valid.
     pub not_before: Timestamp,
-    /// Last moment of its validity.
+    /// When it expires.
     pub not_after: Timestamp,
     subject: Vec<u8>,
     issuer: Vec<u8>,
     key_identifier: Option<Vec<u8>>,
-    authority_key_identifier: Option<Vec<u8>>,
+    issuer_key_identifier: Option<Vec<u8>>,
 }
 
-/// Why a certificate and a key do not work. Never quotes either.
+/// Why a certificate and a key cannot be used. The text quotes neither.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyPairError {
     /// No PEM block with a certificate, or one that cannot be read.
@@ -40,7 +61,7 @@ pub enum KeyPairError {
     /// No PEM block with a private key, or one that cannot be used.
     #[error("the key is not a PEM private key of a kind that is supported")]
     Key,
-    /// Both are good, but not for each other.
+    /// Both can be read, but the key belongs to another certificate.
     #[error("the key is not the certificate's")]
     Mismatch,
 }
@@ -55,8 +76,8 @@ impl Certificate {
         Self::from_der(&der)
     }
 
-    /// Whether a PEM text can serve as a list of CAs: it is whole, and at least one of them can be read. Lists
-    /// that systems come with hold old ones that nobody's parser likes.
+    /// Checks that a PEM text can serve as a list of CAs: every block is complete, and at least one certificate can be
+    /// read. The lists of operating systems hold old certificates that strict parsers refuse.
     ///
     /// # Errors
     /// [`KeyPairError::Certificate`].
@@ -90,14 +111,14 @@ impl Certificate {
             }
         }
         let mut key_identifier = None;
-        let mut authority_key_identifier = None;
+        let mut issuer_key_identifier = None;
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
                     key_identifier = Some(id.0.to_vec());
                 }
                 x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => {
-                    authority_key_identifier = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                    issuer_key_identifier = id.key_identifier.as_ref().map(|id| id.0.to_vec());
                 }
                 _ => {}
             }
@@ -110,14 +131,14 @@ impl Certificate {
             subject: certificate.subject().as_raw().to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
             key_identifier,
-            authority_key_identifier,
+            issuer_key_identifier,
         })
     }
 
-    /// Whether `ca` signed this, judged by name and key identifier. Both are ours, so nobody has a reason to
-    /// forge them; what clients trust they check themselves.
-    pub(super) fn issued_by(&self, ca: &Self) -> bool {
-        self.issuer == ca.subject && self.authority_key_identifier == ca.key_identifier
+    /// Whether `ca` signed this certificate, by name and key identifier. The signature is not checked: both objects are
+    /// the operator's own, and clients verify it themselves.
+    pub(crate) fn issued_by(&self, ca: &Self) -> bool {
+        self.issuer == ca.subject && self.issuer_key_identifier == ca.key_identifier
     }
 
     /// Whether a client that asked for `host` accepts this name: exactly, or by a wildcard for one label.
@@ -138,8 +159,7 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
-/// The certificates of a PEM text and nothing else of it: what is published must not carry along a key somebody put
-/// into the same file.
+/// The certificates of a PEM text without the rest. A private key in the same file must not be published.
 pub(crate) fn only_certificates(pem: &str) -> String {
     let mut inside = false;
     let mut text = String::new();
@@ -154,10 +174,10 @@ pub(crate) fn only_certificates(pem: &str) -> String {
     text
 }
 
-/// Checks that a server could serve with these, and says what the certificate says.
+/// Checks that a server can serve with this certificate and key, and gives the certificate's fields.
 ///
 /// # Errors
-/// What is wrong, without quoting either.
+/// The certificate or the key cannot be read, or they do not belong together.
 pub fn key_pair(certificate: &[u8], key: &[u8]) -> Result<Certificate, KeyPairError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<_, _>>()
@@ -172,8 +192,11 @@ pub fn key_pair(certificate: &[u8], key: &[u8]) -> Result<Certificate, KeyPairEr
     Ok(parsed)
 }
 
-/// The CA a Secret holds.
-pub(super) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
+/// The CA's certificate and key in a Secret.
+///
+/// # Errors
+/// The certificate or the key cannot be read, or they do not belong together.
+pub(crate) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
     let certificate = text(Some(secret), CA_CERTIFICATE).ok_or(KeyPairError::Certificate)?;
     let key = text(Some(secret), TLS_KEY).ok_or(KeyPairError::Key)?;
     let parsed = key_pair(certificate.as_bytes(), key.as_bytes())?;

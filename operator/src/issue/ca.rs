@@ -1,7 +1,4 @@
-//! The CA of a Registry and what it signs.
-
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+//! The CA of a Registry, and the certificates it signs.
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -10,36 +7,23 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::KeyPair;
-use super::parse::Certificate;
+use crate::certificate::{Certificate, KeyPair};
+use crate::issue_plan::CertificatePlan;
 
-/// Clocks differ: a certificate is valid a little before it is made.
+/// A certificate is valid from this long before it was made, because clocks differ.
 pub(super) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
-/// Ten years. Its renewal, with both CAs trusted for a while, comes with the access issue.
+/// Ten years. A CA is not renewed yet: clients would have to trust the old and the new one for a while.
 const CA_DURATION: SignedDuration = SignedDuration::from_hours(87_600);
 
-/// What a certificate must say.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CertificatePlan {
-    /// DNS names, in a fixed order, so that comparing is possible.
-    pub dns_names: BTreeSet<String>,
-    /// IP addresses.
-    pub ip_addresses: BTreeSet<IpAddr>,
-    /// How long it is valid.
-    pub duration: SignedDuration,
-    /// How long before its end it is renewed.
-    pub renew_before: SignedDuration,
-}
-
 /// A CA that can sign.
-pub(super) struct CertificateAuthority {
+pub(super) struct Ca {
     pair: KeyPair,
     parsed: Certificate,
     issuer: Issuer<'static, SigningKey>,
 }
 
-impl CertificateAuthority {
-    /// A new one.
+impl Ca {
+    /// Makes a CA with a new key.
     pub(super) fn make(name: &str, now: Timestamp) -> Result<Self, rcgen::Error> {
         let key = SigningKey::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
@@ -61,7 +45,7 @@ impl CertificateAuthority {
         })
     }
 
-    /// One that was made before.
+    /// Takes a CA that was made before.
     pub(super) fn load(pair: KeyPair) -> Result<Self, rcgen::Error> {
         let key = SigningKey::from_pem(&pair.key)?;
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate, key)?;
@@ -78,11 +62,11 @@ impl CertificateAuthority {
         self.pair
     }
 
-    /// A certificate for a server, with a key of its own. It never outlives the CA.
+    /// Makes a server's certificate with a new key. It expires with the CA at the latest.
     pub(super) fn sign(&self, plan: &CertificatePlan, now: Timestamp) -> Result<KeyPair, rcgen::Error> {
         let key = SigningKey::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
-        // A name in the subject is of no use to anybody; clients look at the alternative names only.
+        // The subject is for people: clients check the alternative names only.
         params.distinguished_name = common_name(plan.dns_names.first().map_or("registry", String::as_str));
         params.subject_alt_names = plan
             .dns_names
@@ -113,7 +97,7 @@ impl CertificateAuthority {
     }
 }
 
-/// At most 64 characters, which is all a common name may have.
+/// A subject of at most 64 characters, the limit of a common name.
 fn common_name(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name.chars().take(64).collect::<String>());
@@ -124,7 +108,7 @@ fn time(moment: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(moment.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Certificates know no fractions of a second.
+/// Cuts the fraction of a second, which a certificate cannot hold.
 fn whole_seconds(moment: Timestamp) -> Timestamp {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment)
 }

@@ -1,0 +1,70 @@
+//! Ownership: whether an object with the name of a child belongs to the Registry. Other objects are never touched.
+//!
+//! A child that can be built again belongs to the Registry when its controller is a Registry of this name: this one, or
+//! an earlier one that was deleted and whose objects the garbage collector has not reached yet. A child that outlives
+//! its Registry has no controller; it carries the label that names the Registry and the operator's mark.
+//! Start at [`is_ours`].
+
+use kube::api::ObjectMeta;
+use operator_api::{GROUP, REGISTRY_LABEL};
+
+use crate::names::{MANAGED_BY, Names};
+use crate::subject::Subject;
+
+/// How a child is written, recognised and deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lifetime {
+    /// Random, and known to clients or Pods: created once, never overwritten, never deleted. Recognised by its labels.
+    CreatedOnce,
+    /// Holds content: kept up to date, never deleted. Recognised by its labels.
+    Lasting,
+    /// Can be built again: deleted when it is no longer wanted and no Pod of an earlier rollout can still use it.
+    /// Recognised by its controller.
+    UntilRolledOut,
+    /// Can be built again, and no Pod uses it: deleted as soon as it is no longer wanted. Recognised by its controller.
+    UntilUnwanted,
+}
+
+/// Whether an object with this metadata is a child of `subject`.
+pub(crate) fn is_ours(metadata: &ObjectMeta, lifetime: Lifetime, subject: &Subject) -> bool {
+    match lifetime {
+        Lifetime::CreatedOnce | Lifetime::Lasting => {
+            let label = |key: &str| metadata.labels.as_ref()?.get(key).map(String::as_str);
+            label(REGISTRY_LABEL) == Some(Names::of(&subject.name).label())
+                && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
+        }
+        Lifetime::UntilRolledOut | Lifetime::UntilUnwanted => {
+            let mut owners = metadata.owner_references.iter().flatten();
+            let controller = owners.find(|owner| owner.controller == Some(true));
+            controller.is_some_and(|owner| {
+                owner.uid == subject.uid
+                    || owner.kind == "Registry"
+                        && owner.name == subject.name
+                        && owner.api_version.split('/').next() == Some(GROUP)
+            })
+        }
+    }
+}
+
+/// Whether the controller of the object is exactly this Registry, not an earlier one of the same name.
+pub(crate) fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_this_registry_controls_is_deleted() {
+        let meta = |owner: serde_json::Value| -> ObjectMeta {
+            serde_json::from_value(serde_json::json!({ "ownerReferences": owner })).unwrap()
+        };
+        let owner = |uid: &str, controller: bool| serde_json::json!([{ "apiVersion": "v1", "kind": "Registry", "name": "harbour", "uid": uid, "controller": controller }]);
+        assert!(is_controlled_by(&meta(owner("ours", true)), "ours"));
+        assert!(!is_controlled_by(&meta(owner("another", true)), "ours"));
+        assert!(!is_controlled_by(&meta(owner("ours", false)), "ours"));
+        assert!(!is_controlled_by(&ObjectMeta::default(), "ours"), "a user's");
+    }
+}

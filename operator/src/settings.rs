@@ -1,0 +1,22 @@
+//! The operator's version and its settings, the same for every Registry.
+
+/// The operator's version. The server's default image has the same one.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Settings of the operator, from its command line.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server's image for Registries that name none.
+    pub registry_image: String,
+    /// The one namespace whose Registries are reconciled; `None` for all namespaces.
+    pub namespace: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registry_image: format!("berth/registry:{VERSION}"),
+            namespace: None,
+        }
+    }
+}

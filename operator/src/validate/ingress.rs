@@ -1,0 +1,83 @@
+//! The Ingress: where TLS ends, and which certificate it shows.
+
+use operator_api::{IngressTlsMode, RegistrySpec};
+
+use super::error::Collector;
+use super::lookup;
+use super::provided;
+use super::registry::{ServerTls, ValidatedIngress};
+use crate::names::Names;
+use crate::read::Facts;
+
+/// The Ingress with its defaults; `Some(None)` when none is asked for.
+pub(super) fn ingress(
+    spec: &RegistrySpec,
+    names: &Names,
+    facts: &Facts,
+    found: &mut Collector,
+) -> Option<Option<ValidatedIngress>> {
+    let Some(ingress) = &spec.ingress else {
+        return Some(None);
+    };
+    let tls = ingress.tls.clone().unwrap_or_default();
+    let mode = mode(spec);
+    let certificate = match (mode, tls.secret_name) {
+        (IngressTlsMode::Passthrough, _) => None,
+        (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, Some(name)) => {
+            let field = "spec.ingress.tls.secretName";
+            found.collect(lookup::tls_secret(&name, field, facts))?;
+            Some(name)
+        }
+        (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, None) => Some(names.edge_certificate()),
+    };
+    Some(Some(ValidatedIngress {
+        spec: ingress.clone(),
+        mode,
+        certificate,
+    }))
+}
+
+/// The place where TLS ends: the spec's, and otherwise the server when it has TLS.
+pub(super) fn mode(spec: &RegistrySpec) -> IngressTlsMode {
+    let asked = spec
+        .ingress
+        .as_ref()
+        .and_then(|ingress| ingress.tls.as_ref()?.mode);
+    let plain = spec.tls.as_ref().is_some_and(|tls| tls.disabled.is_some());
+    asked.unwrap_or(match plain {
+        true => IngressTlsMode::Edge,
+        false => IngressTlsMode::Reencrypt,
+    })
+}
+
+/// Notes that the Ingress cannot verify the server's certificate, and why.
+pub(super) fn note_unverified(
+    spec: &RegistrySpec,
+    tls: Option<&Option<ServerTls>>,
+    ingress: Option<&Option<ValidatedIngress>>,
+    facts: &Facts,
+    service_host: &str,
+    found: &mut Collector,
+) {
+    let Some(Some(ServerTls::Provided {
+        secret,
+        verify_as: None,
+        ..
+    })) = tls
+    else {
+        return;
+    };
+    if !matches!(ingress, Some(Some(ingress)) if ingress.mode == IngressTlsMode::Reencrypt) {
+        return;
+    }
+    let why = if provided::ca(spec, facts).is_some() {
+        format!(
+            "it names neither `{service_host}` nor a host of the Ingress; have one issued for Secret `{secret}` that does"
+        )
+    } else {
+        format!("Secret `{secret}` has no `ca.crt`")
+    };
+    found.note(format!(
+        "The Ingress does not verify the server's certificate, because {why}"
+    ));
+}

@@ -1,0 +1,236 @@
+//! The result of validation: what `issue`, `build`, `probe` and `report` work on.
+//!
+//! Guarantees: parts that are `None` are wrong, and a problem says why; the other parts can be used whatever the
+//! problems are, so independent work goes on. Must not: decide anything. Start at [`ValidatedRegistry`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use operator_api::{Ingress, IngressTlsMode, KeyRef, Pod, PullPolicy, SecretKeyRef, Service};
+
+use super::backend::Backend;
+use crate::issue_plan::IssuePlan;
+use crate::names::Names;
+use crate::subject::Subject;
+
+/// A Registry with every default filled in.
+#[derive(Clone, Debug)]
+pub struct ValidatedRegistry {
+    /// Which Registry it is.
+    pub subject: Subject,
+    /// Names of its children.
+    pub names: Names,
+    /// Whether nothing may be changed.
+    pub paused: bool,
+    /// Whether the server speaks TLS.
+    pub scheme: Scheme,
+    /// The Service.
+    pub service: Service,
+    /// Annotations of the Pods' ServiceAccount.
+    pub service_account_annotations: BTreeMap<String, String>,
+    /// The address that clients use, where it cannot be derived.
+    pub public_url: Option<String>,
+    /// Secrets to issue.
+    pub issue: IssuePlan,
+    /// Generated secrets that exist but cannot be used. They stay as they are, and so does what depends on them.
+    pub unusable: Unusable,
+    /// The CA of a certificate that the user provides. It is published beside the Registry's own CA.
+    pub provided_ca: Option<String>,
+    /// The server's certificate; `Some(None)` for plain HTTP.
+    pub tls: Option<Option<ServerTls>>,
+    /// The storage of the content.
+    pub storage: Option<Backend>,
+    /// The Ingress; `Some(None)` when none is asked for.
+    pub ingress: Option<Option<ValidatedIngress>>,
+    /// The Pods and their configuration.
+    pub workload: Option<Workload>,
+    /// Sentences about what a person should know although the registry works.
+    pub notes: Vec<String>,
+}
+
+/// The protocol that the server speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme of a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Generated secrets that somebody changed, or whose names somebody else's objects have.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Unusable {
+    /// The CA: nothing can be signed.
+    pub ca: bool,
+    /// The HTTP secret.
+    pub http_secret: bool,
+}
+
+/// Everything from which the Deployment and `config.yml` are built.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Image of the server.
+    pub image: String,
+    /// When the kubelet pulls it.
+    pub pull_policy: PullPolicy,
+    /// Secrets to pull it with.
+    pub pull_secrets: Vec<String>,
+    /// Replicas to run. When they are fewer than asked for, a note says why.
+    pub replicas: i32,
+    /// The storage of the content.
+    pub storage: Backend,
+    /// The server's certificate; `None` for plain HTTP.
+    pub tls: Option<ServerTls>,
+    /// The server's `config.yml`.
+    pub config: ConfigFile,
+    /// The Secret and key with the users.
+    pub htpasswd: Option<SecretKeyRef>,
+    /// The secret that signs upload states.
+    pub http_secret: HttpSecret,
+    /// Secrets that signed upload states before.
+    pub previous_http_secrets: Vec<SecretKeyRef>,
+    /// How long running requests may go on when a Pod is stopped.
+    pub drain_timeout: Duration,
+    /// Settings of the Pods.
+    pub pod: Pod,
+    /// Variables and files for the object store and the cache.
+    pub supplies: Supplies,
+    /// Inputs that the server does not read again by itself.
+    pub inputs: Inputs,
+}
+
+/// Contents of Secrets and ConfigMaps, each under a name of its own. When one changes the Pods are replaced once.
+#[derive(Clone, Default)]
+pub struct Inputs(pub BTreeMap<String, Vec<u8>>);
+
+/// Deliberately without contents.
+impl std::fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The server's `config.yml`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ConfigFile {
+    /// Its text, YAML.
+    pub yaml: String,
+    /// The kind of object that holds it.
+    pub home: ConfigHome,
+}
+
+/// The kind of object that holds `config.yml`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConfigHome {
+    /// No value in it is secret.
+    ConfigMap,
+    /// Values in it come from Secrets.
+    Secret,
+}
+
+/// Deliberately without contents, which may be secret.
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConfigFile({} bytes)", self.yaml.len())
+    }
+}
+
+/// The server's certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerTls {
+    /// Made by the operator.
+    Issued,
+    /// In a Secret of the user's.
+    Provided {
+        /// Name of the Secret.
+        secret: String,
+        /// When the certificate expires.
+        not_after: jiff::Timestamp,
+        /// The name for which an Ingress verifies the certificate; `None` when it cannot be verified.
+        verify_as: Option<String>,
+    },
+}
+
+/// The secret that signs upload states.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HttpSecret {
+    /// Made by the operator.
+    Generated,
+    /// In a Secret of the user's.
+    Provided(SecretKeyRef),
+}
+
+/// An Ingress with its defaults filled in.
+#[derive(Clone, Debug)]
+pub struct ValidatedIngress {
+    /// The Ingress as the spec has it.
+    pub spec: Ingress,
+    /// The place where TLS ends.
+    pub mode: IngressTlsMode,
+    /// The Secret with its certificate; `None` with Passthrough.
+    pub certificate: Option<String>,
+}
+
+/// Variables and files of the Pods in addition to `config.yml`. It names Secrets and never holds their contents.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Supplies {
+    /// Environment variables whose values are in Secrets.
+    pub secret_variables: Vec<(&'static str, SecretKeyRef)>,
+    /// Environment variables with plain values.
+    pub variables: Vec<(&'static str, String)>,
+    /// Files, by name.
+    pub files: Vec<(&'static str, FileSource)>,
+    /// Labels that a cloud's webhook looks for.
+    pub labels: Vec<(&'static str, &'static str)>,
+}
+
+/// The source of a Pod's file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FileSource {
+    /// A key of a Secret.
+    Secret(KeyRef),
+    /// A key of a ConfigMap.
+    ConfigMap(KeyRef),
+    /// A token of the Pods' ServiceAccount, which the kubelet renews.
+    Token {
+        /// The service that accepts the token.
+        audience: String,
+    },
+}
+
+impl ServerTls {
+    /// Name of the Secret with the certificate.
+    pub fn secret(&self, names: &Names) -> String {
+        match self {
+            Self::Issued => names.server_certificate(),
+            Self::Provided { secret, .. } => secret.clone(),
+        }
+    }
+}
+
+impl ValidatedRegistry {
+    /// Host name of the Service inside the cluster.
+    pub fn service_host(&self) -> String {
+        self.names.service_host(&self.subject.namespace)
+    }
+
+    /// Address of the Service inside the cluster.
+    pub fn service_url(&self) -> String {
+        format!(
+            "{}://{}:{}",
+            self.scheme.as_str(),
+            self.service_host(),
+            self.service.port
+        )
+    }
+}
