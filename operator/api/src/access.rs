@@ -16,7 +16,7 @@ pub struct Http {
     /// The secret that signs the state of uploads, at least 16 bytes. One is generated, and kept, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
-    /// Secrets that were used before and are still accepted, so that uploads survive a rotation.
+    /// Earlier secrets that are still accepted, so that running uploads survive a rotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -30,7 +30,7 @@ pub struct Http {
             .message("spec.http.drainTimeout must be at most 24h")
     )]
     pub drain_timeout: Option<Duration>,
-    /// Networks whose forwarded headers (`X-Forwarded-For` and its kin) are believed; all when absent.
+    /// Networks of proxies whose `X-Forwarded-*` headers are trusted; all networks when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 49)))]
     #[x_kube(
@@ -106,7 +106,7 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
-    /// The name Kubernetes gives it.
+    /// The value in Kubernetes' API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClusterIP => "ClusterIP",
@@ -148,7 +148,7 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
-    /// Where TLS ends and which certificate the Ingress shows.
+    /// TLS of the Ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<IngressTls>,
 }
@@ -165,7 +165,7 @@ pub struct IngressTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<IngressTlsMode>,
     /// A `kubernetes.io/tls` Secret with the certificate for the hosts. The operator makes one from the
-    /// Registry's own authority when absent.
+    /// Registry's own CA when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
@@ -174,9 +174,9 @@ pub struct IngressTls {
 /// Where TLS ends.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum IngressTlsMode {
-    /// At the Ingress; plain HTTP from there to the server, which therefore has `spec.tls.disabled`.
+    /// At the Ingress, which sends plain HTTP to the server. The server must have `spec.tls.disabled`.
     Edge,
-    /// At the Ingress, and again at the server, whose certificate the Ingress verifies.
+    /// At the Ingress and at the server. The Ingress verifies the server's certificate.
     Reencrypt,
     /// At the server; the Ingress forwards the connection by its SNI.
     Passthrough,

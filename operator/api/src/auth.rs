@@ -1,10 +1,10 @@
-//! Who may do what. A union: exactly one kind, and never none, because an open registry has to be written.
+//! Authentication. A union of exactly one kind: a registry without passwords has to be asked for.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How clients prove who they are. Exactly one kind.
+/// Authentication of clients. Exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
         .message("spec.auth must name exactly one kind: htpasswd or anonymous")
 )]
 pub struct Auth {
-    /// User names and bcrypt hashes from a Secret. A changed Secret is followed without a restart.
+    /// User names and bcrypt hashes from a Secret. The server reads a changed Secret without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub htpasswd: Option<Htpasswd>,
-    /// Nobody is asked for a password.
+    /// Access without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Anonymous>,
 }
@@ -36,7 +36,7 @@ pub struct Htpasswd {
     pub realm: Option<String>,
 }
 
-/// Where the users are.
+/// The Secret with the users.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct HtpasswdSecretKeyRef {
     /// Name of the Secret.
@@ -55,14 +55,14 @@ fn htpasswd_key() -> String {
 /// A registry without passwords.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct Anonymous {
-    /// What everybody may do.
+    /// The rights of everybody.
     pub access: AnonymousAccess,
 }
 
-/// What everybody may do.
+/// The rights of everybody.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum AnonymousAccess {
-    /// Pull only. Nobody can push, so the server runs read-only: for a volume that is filled by other means.
+    /// Pull only. The server runs read-only, for a volume that is filled by other means.
     Pull,
     /// Pull and push, by everybody who can reach the registry.
     PullPush,

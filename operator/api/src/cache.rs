@@ -1,4 +1,4 @@
-//! Where the server remembers what it would otherwise ask the store for again and again.
+//! The cache of descriptors.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{CaBundle, ObjectName};
 
-/// Where descriptors are remembered. Without it, in the memory of each server where the content is in an object store,
-/// and nowhere else.
+/// The cache of descriptors. When absent, each server of a Registry on an object store caches them in memory, and servers
+/// on a volume do not cache them.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 pub struct Cache {
-    /// Redis, shared by all replicas. When it does not answer the registry is slower, and goes on.
+    /// Redis, shared by all replicas. While it does not answer the registry is slower and goes on.
     pub redis: Redis,
 }
 
-/// A Redis, or several.
+/// A Redis server, or several.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(
     validation = Rule::new("self.mode != 'Standalone' || self.addresses.size() == 1")
@@ -25,7 +25,7 @@ pub struct Cache {
         .message("spec.cache.redis.sentinel belongs to spec.cache.redis.mode Sentinel, which needs it")
 )]
 pub struct Redis {
-    /// What stands at the addresses.
+    /// The kind of servers at the addresses.
     #[serde(default)]
     pub mode: RedisMode,
     /// Host and port of each, such as `redis.cache.svc:6379`: of the server, of the sentinels, or of nodes of the
@@ -39,18 +39,18 @@ pub struct Redis {
             .message("spec.cache.redis.addresses must hold hosts with their ports such as redis.cache.svc:6379")
     )]
     pub addresses: Vec<String>,
-    /// What the sentinels are asked for.
+    /// The server that the sentinels know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinel: Option<RedisSentinel>,
-    /// How the server logs in; not at all when absent.
+    /// Credentials of the registry server; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<RedisCredentials>,
-    /// TLS; everything is sent in the open when absent.
+    /// TLS; the connection is not encrypted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RedisTls>,
 }
 
-/// What stands at Redis's addresses.
+/// The kind of servers at Redis's addresses.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RedisMode {
     /// One server.
@@ -62,16 +62,16 @@ pub enum RedisMode {
     Cluster,
 }
 
-/// What the sentinels are asked for.
+/// The server that the sentinels know.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisSentinel {
-    /// The name under which they know the server.
+    /// The name under which the sentinels know the server.
     #[schemars(length(min = 1, max = 253))]
     pub master_name: String,
 }
 
-/// How the server logs in to Redis.
+/// Credentials of the registry server for Redis.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct RedisCredentials {
     /// A password, and perhaps a user, from a Secret. A changed Secret replaces the Pods.
@@ -98,7 +98,7 @@ pub struct RedisLogin {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisTls {
-    /// What vouches for Redis's certificate; the well-known authorities when absent.
+    /// CAs that sign Redis's certificate; the well-known CAs when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
     /// A Secret of type `kubernetes.io/tls` with the certificate the server shows; none when absent.

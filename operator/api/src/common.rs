@@ -1,4 +1,4 @@
-//! Shapes that several fields share.
+//! Types that several fields share.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -49,8 +49,8 @@ pub struct CaBundle {
     pub secret_key_ref: Option<KeyRef>,
 }
 
-/// A Go duration as people write it in Kubernetes. The pattern is checked by the API server, so that what does
-/// not parse never reaches the operator.
+/// A Go duration, as Kubernetes writes it. The API server checks the pattern, so one that does not parse never reaches
+/// the operator.
 pub(crate) fn duration(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "string",

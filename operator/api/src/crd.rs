@@ -9,8 +9,8 @@ use crate::Registry;
 /// The definition as it is applied to a cluster.
 ///
 /// Differs from the plain derive in three ways: nothing is nullable, so that the API server drops an explicit
-/// null before a union is counted; what Kubernetes' own types say about themselves is left out, because it is
-/// pages long and `kubectl explain pod` has it; and the object carries the labels of everything that is Berth's.
+/// null before a union is counted; the descriptions of Kubernetes' own types are left out, because they are pages long
+/// and `kubectl explain pod` has them; and the object has Berth's labels.
 ///
 /// # Panics
 /// Never on a build that passes its tests: the derive's output is a JSON object of known shape.
@@ -25,9 +25,9 @@ pub fn crd() -> CustomResourceDefinition {
         "affinity",
         "topologySpreadConstraints",
     ] {
-        let own_words = pod[member]["description"].take();
+        let own_description = pod[member]["description"].take();
         drop_descriptions(&mut pod[member]);
-        pod[member]["description"] = own_words;
+        pod[member]["description"] = own_description;
     }
     drop_descriptions(&mut schema["properties"]["status"]["properties"]["conditions"]["items"]);
     definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
@@ -52,7 +52,7 @@ fn drop_nulls(schema: &mut Value) {
     }
 }
 
-/// Removes every description, but no property that happens to be called so.
+/// Removes every description, but no property of that name.
 fn drop_descriptions(schema: &mut Value) {
     let Value::Object(members) = schema else { return };
     if members

@@ -1,4 +1,4 @@
-//! The types of the `berth.dev` API: what a person may write in a `Registry` and what its status says.
+//! The types of the `berth.dev` API: the spec of a `Registry`, and its status.
 //!
 //! Guarantees: the CustomResourceDefinition ([`crd`]) and its reference page ([`reference_page`]) come from
 //! these types and from nothing else; an object serialised from here carries no null and no empty list; every
@@ -47,15 +47,15 @@ pub use tls::{Disabled, SelfSigned, Tls, TlsSecret};
 /// The API group of every Berth kind.
 pub const GROUP: &str = "berth.dev";
 
-/// Names the storage a `Registry` may be moved to: `persistentVolumeClaim/<claim>`, `emptyDir`, or the kind of an
+/// Annotation that names the storage to which a `Registry` may be moved: `persistentVolumeClaim/<claim>`, `emptyDir`, or the kind of an
 /// object store and its `status.storage.location`, such as `s3/images/main`.
 ///
-/// Storage is a registry's content: pointing it elsewhere shows clients an empty registry. So a change is only
-/// followed while this annotation names the new storage exactly; it may be removed afterwards.
+/// With other storage clients see an empty registry. So a change is only applied while this annotation names the new
+/// storage exactly. It may be removed afterwards.
 pub const CHANGE_STORAGE_ANNOTATION: &str = "berth.dev/change-storage-to";
 
-/// On every object the operator makes for a `Registry`: which one.
+/// Label with the name of the `Registry`, on every object that the operator makes for it.
 ///
-/// It is also how a `Registry` that was deleted and applied again takes its claim, its CA and its HTTP secret
-/// back, and the selector of its Pods; its value never changes.
+/// It selects the Pods, and a `Registry` that was deleted and applied again finds its claim, its CA and its HTTP secret
+/// by it. Its value never changes.
 pub const REGISTRY_LABEL: &str = "berth.dev/registry";

@@ -1,4 +1,4 @@
-//! What goes into the server's `config.yml` beside the typed fields: logs, and the raw overlay.
+//! Logs, and the keys of the server's `config.yml` that have no field of their own.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ pub enum LogLevel {
     Error,
     /// Errors and warnings.
     Warn,
-    /// What an operator of a registry wants to see.
+    /// Errors, warnings and the main events.
     #[default]
     Info,
     /// Everything.
@@ -61,7 +61,7 @@ pub enum AccessLog {
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigFrom {
-    /// Where the value goes, as keys of `config.yml` joined by dots, such as `proxy.password`.
+    /// Path of the value: keys of `config.yml` joined by dots, such as `proxy.password`.
     #[schemars(length(max = 253))]
     #[x_kube(
         validation = Rule::new("self.matches('^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$')")
@@ -72,7 +72,7 @@ pub struct ConfigFrom {
     pub secret_key_ref: SecretKeyRef,
 }
 
-/// Any object: its keys are `config.yml`'s and are checked by the operator with the server's own parser.
+/// Any object. Its keys are those of `config.yml`; the operator checks them with the server's own parser.
 pub(crate) fn raw(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }

@@ -1,4 +1,4 @@
-//! The reference page of the resource, generated from the definition so that it cannot disagree with it.
+//! The reference page of the resource, generated from the definition.
 
 use std::fmt::Write as _;
 
@@ -36,19 +36,23 @@ fn object(page: &mut String, path: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
-    page.push_str("\n| Field | Type | Default | What it is |\n|---|---|---|---|\n");
+    page.push_str("\n| Field | Type | Default | Meaning |\n|---|---|---|---|\n");
     for (name, member) in properties {
         let default = match &member["default"] {
             Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
             Value::Null => String::new(),
             value => format!("`{value}`"),
         };
-        let words = member["description"]
+        let description = member["description"]
             .as_str()
             .unwrap_or_default()
             .replace('\n', " ")
             .replace('|', "\\|");
-        let _ = writeln!(page, "| `{name}` | {} | {default} | {words} |", type_of(member));
+        let _ = writeln!(
+            page,
+            "| `{name}` | {} | {default} | {description} |",
+            type_of(member)
+        );
     }
     for (name, member) in properties {
         let (inner, path) = match member["type"].as_str() {

@@ -1,4 +1,4 @@
-//! What may be said about the Pods. A Registry's author is not the cluster's administrator: there is no way to
+//! Settings of the Pods. A Registry's author is not the cluster's administrator: there is no way to
 //! change the security context or the command, and volumes are only of types PodSecurity `restricted` allows.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct Pod {
             .message("spec.pod.annotations must not contain berth.dev/ keys: the operator sets them")
     )]
     pub annotations: BTreeMap<String, String>,
-    /// Requests and limits of the server's container. The operator asks for a little and limits nothing when absent.
+    /// Requests and limits of the server's container. When absent, the operator sets small requests and no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Labels a node must have.
@@ -41,10 +41,10 @@ pub struct Pod {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tolerations: Vec<Toleration>,
-    /// Where the Pods may and may not run.
+    /// Rules for the nodes on which the Pods run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How the Pods spread.
+    /// Rules for the spread of the Pods over the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["topologyKey".into(), "whenUnsatisfiable".into()]))]
@@ -77,7 +77,7 @@ pub struct Pod {
     pub volumes: Vec<Volume>,
 }
 
-/// An environment variable: a value, or where to take it from.
+/// An environment variable with a value or a source.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -91,12 +91,12 @@ pub struct EnvVar {
     /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Where to take its value from.
+    /// The source of its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<EnvVarSource>,
 }
 
-/// Where a variable's value comes from. Exactly one.
+/// The source of a variable's value. Exactly one.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -112,7 +112,7 @@ pub struct EnvVarSource {
     pub config_map_key_ref: Option<KeyRef>,
 }
 
-/// A volume and where it is mounted. Exactly one source.
+/// A volume and its mount path. Exactly one source.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

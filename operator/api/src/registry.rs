@@ -61,25 +61,25 @@ use crate::tls::Tls;
         .message("spec.ingress.tls.mode Edge ends TLS at the Ingress and needs spec.tls.disabled: use Reencrypt to keep TLS up to the server"),
 )]
 pub struct RegistrySpec {
-    /// The server's image; that of the operator's own version when absent.
+    /// The server's image; the one of the operator's version when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
     /// Number of server Pods.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
-    /// Leaves everything as it is until this is false again. A paused Registry keeps serving.
+    /// Whether the operator leaves everything as it is. A paused Registry keeps serving.
     #[serde(default)]
     pub paused: bool,
     /// Whether clients may change anything.
     #[serde(default)]
     pub mode: Mode,
-    /// Where the content is kept.
+    /// Storage of the content.
     pub storage: Storage,
-    /// The server's own certificate; self-signed when absent.
+    /// The server's certificate; self-signed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Who may use the registry.
+    /// Authentication of clients.
     pub auth: Auth,
     /// The server's HTTP settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +87,7 @@ pub struct RegistrySpec {
     /// The Service in front of the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
-    /// An Ingress; none is made when absent.
+    /// An Ingress; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
     /// The address clients use, where it cannot be derived: in `status.url` and in every `Location` header.
@@ -101,7 +101,7 @@ pub struct RegistrySpec {
     /// The server's logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
-    /// Where the server remembers what it would otherwise ask the store for again and again.
+    /// The cache of descriptors, which the server would otherwise request from the store for each pull.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Settings of the Pods.
@@ -175,7 +175,7 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
-    /// The name Kubernetes gives it.
+    /// The value in Kubernetes' API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Always => "Always",

@@ -1,33 +1,33 @@
-//! What the operator reports. The conventions are those of the Kubernetes API and of kstatus.
+//! The status, which the operator writes. The conventions are those of the Kubernetes API and of kstatus.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What was last seen of a Registry.
+/// The state of a Registry when it was last reconciled.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryStatus {
     /// The generation this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: clients can use the registry. `Reconciling`: the operator is still getting there.
+    /// `Ready`: clients can use the registry. `Reconciling`: the operator is still working towards the spec.
     /// `Stalled`: it cannot go on without a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Where clients reach the registry: `publicURL`, else the Ingress's first host, else the Service.
+    /// The address for clients: `publicURL`, else the Ingress's first host, else the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Every address the registry answers at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub endpoints: Vec<Endpoint>,
-    /// Pods there are.
+    /// Number of Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Pods that are ready.
+    /// Number of ready Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
     /// Label selector of the Pods, for autoscalers.
@@ -36,10 +36,10 @@ pub struct RegistryStatus {
     /// Version of the operator that wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What was found about the storage.
+    /// State of the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
-    /// What was found about the certificate.
+    /// State of the server's certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsStatus>,
 }
@@ -47,17 +47,17 @@ pub struct RegistryStatus {
 /// An address.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct Endpoint {
-    /// What answers there.
+    /// Kind of the address.
     #[serde(rename = "type")]
     pub type_: EndpointType,
     /// The address.
     pub url: String,
 }
 
-/// What answers at an address.
+/// Kind of an address.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum EndpointType {
-    /// What `spec.publicURL` says.
+    /// The address in `spec.publicURL`.
     Public,
     /// The Ingress.
     Ingress,
@@ -65,7 +65,7 @@ pub enum EndpointType {
     Service,
 }
 
-/// What was found about the storage.
+/// State of the storage.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageStatus {
@@ -75,8 +75,8 @@ pub struct StorageStatus {
     /// The claim in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
-    /// Where in the object store the content is: the endpoint's host where one is named, the account where there are
-    /// accounts, the bucket or container, and the folder in it, joined by slashes.
+    /// The folder in the object store: the host of a named endpoint, Azure's account, the bucket or container, and the
+    /// prefix, joined by slashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// Capacity of the bound volume.
@@ -84,14 +84,14 @@ pub struct StorageStatus {
     pub capacity: Option<String>,
 }
 
-/// What was found about the certificate.
+/// State of the server's certificate.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsStatus {
-    /// The ConfigMap whose key `ca.crt` holds the authority clients must trust.
+    /// The ConfigMap whose key `ca.crt` holds the CAs that clients must trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map: Option<String>,
-    /// When the server's certificate ends.
+    /// When the server's certificate expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
 }

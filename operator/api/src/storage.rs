@@ -1,4 +1,4 @@
-//! Where the content lives. A union: exactly one backend, each object store in a file of its own.
+//! Storage of the content. A union of exactly one backend; each object store has a file of its own.
 
 mod azure;
 mod gcs;
@@ -14,7 +14,7 @@ pub use s3::{S3, S3Credentials, S3Encryption, S3EncryptionType, S3Keys, S3Worklo
 
 use crate::common::quantity;
 
-/// Where blobs, manifests and tags are kept. Exactly one backend.
+/// Storage of blobs, manifests and tags. Exactly one backend.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -24,10 +24,10 @@ use crate::common::quantity;
         .message("spec.storage.redirect Enabled needs s3, azure or gcs: clients cannot be sent to a volume")
 )]
 pub struct Storage {
-    /// A claim: one that exists, or one made from a template.
+    /// A PersistentVolumeClaim that exists, or one made from a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<PersistentVolumeClaim>,
-    /// A bucket of Amazon S3, or of anything that speaks its protocol.
+    /// A bucket of Amazon S3, or of a store with the same protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
     /// A container of Azure Blob Storage.
@@ -36,10 +36,10 @@ pub struct Storage {
     /// A bucket of Google Cloud Storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gcs: Option<Gcs>,
-    /// A folder that is gone with its Pod. For trials and caches only.
+    /// A volume that is deleted with its Pod. For trials and caches only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDir>,
-    /// Whether clients fetch blobs from the object store itself, by an address that is signed for minutes.
+    /// Whether clients are redirected to the object store for blobs, to an address whose signature is valid for minutes.
     #[serde(default)]
     pub redirect: Redirect,
     /// Whether clients may delete manifests, tags and blobs.
@@ -59,12 +59,12 @@ pub struct PersistentVolumeClaim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: Option<String>,
-    /// A claim to make. It outlives the Registry unless `retentionPolicy` says otherwise.
+    /// A template for a claim. The claim outlives the Registry unless `retentionPolicy` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<ClaimTemplate>,
 }
 
-/// The claim to make.
+/// Template for the claim.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -87,7 +87,7 @@ pub struct ClaimTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// How Pods may share the volume. More than one replica needs `ReadWriteMany`. Cannot be changed.
+    /// Access modes of the volume. More than one replica needs `ReadWriteMany`. Cannot be changed.
     #[serde(default = "read_write_once")]
     #[schemars(length(max = 3))]
     #[x_kube(
@@ -96,7 +96,7 @@ pub struct ClaimTemplate {
             .message("spec.storage.persistentVolumeClaim.template.accessModes must not be empty")
     )]
     pub access_modes: Vec<AccessMode>,
-    /// What happens to the claim, and so to the content, when the Registry is deleted.
+    /// Whether the claim, and with it the content, is deleted with the Registry.
     #[serde(default)]
     pub retention_policy: RetentionPolicy,
 }
@@ -105,7 +105,7 @@ fn read_write_once() -> Vec<AccessMode> {
     vec![AccessMode::ReadWriteOnce]
 }
 
-/// How Pods may share a volume.
+/// Access mode of a volume.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum AccessMode {
     /// Mounted read-write by one node.
@@ -117,7 +117,7 @@ pub enum AccessMode {
 }
 
 impl AccessMode {
-    /// The name Kubernetes gives it.
+    /// The value in Kubernetes' API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ReadWriteOnce => "ReadWriteOnce",
@@ -127,7 +127,7 @@ impl AccessMode {
     }
 }
 
-/// What becomes of a made claim when its Registry is deleted.
+/// Whether a claim made from the template is deleted with its Registry.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RetentionPolicy {
     /// It stays, and a Registry of the same name takes it back.
@@ -154,7 +154,7 @@ pub struct EmptyDir {
     pub medium: Option<Medium>,
 }
 
-/// What an `emptyDir` is kept on.
+/// Medium of an `emptyDir`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Medium {
     /// RAM.

@@ -14,13 +14,13 @@ use crate::common::duration;
         .message("spec.tls must name exactly one mode: secret, selfSigned or disabled; leave spec.tls out for a self-signed certificate")
 )]
 pub struct Tls {
-    /// A certificate you provide. When it is renewed the server takes the new one without a restart.
+    /// A certificate that you provide. The server reads a renewed one without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<TlsSecret>,
-    /// A certificate authority and a certificate made by the operator, which also renews it.
+    /// A certificate made by the operator, signed by a CA of the Registry's own. The operator renews the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSigned>,
-    /// Plain HTTP. Passwords and content cross the network unencrypted, so it has to be written.
+    /// Plain HTTP. Passwords and content cross the network unencrypted, so it has to be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
 }
@@ -33,12 +33,11 @@ pub struct TlsSecret {
     pub name: String,
 }
 
-/// Nothing can be set here.
+/// An empty object.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct Disabled {}
 
-/// What the self-signed certificate says. The names of the Service, those of the Ingress and `localhost` are
-/// always in it.
+/// Contents of the self-signed certificate. It always has the names of the Service and of the Ingress, and `localhost`.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -72,7 +71,7 @@ pub struct SelfSigned {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration")]
     pub duration: Option<Duration>,
-    /// How long before its end a certificate is renewed; a third of `duration`, at most 720h, when absent.
+    /// How long before its expiry a certificate is renewed; a third of `duration`, at most 720h, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration")]
     pub renew_before: Option<Duration>,

@@ -40,14 +40,14 @@ pub struct Azure {
             .message("spec.storage.azure.endpoint must be http:// or https:// and a host, with a port if needed, such as https://account.blob.core.chinacloudapi.cn")
     )]
     pub endpoint: Option<String>,
-    /// How the server proves who it is.
+    /// Credentials of the registry server.
     pub credentials: AzureCredentials,
-    /// What vouches for the endpoint's certificate, beside the well-known authorities.
+    /// CAs that sign the endpoint's certificate, in addition to the well-known CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
 }
 
-/// How the server proves who it is to the store. Exactly one way.
+/// Credentials of the registry server for the store. Exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -94,7 +94,7 @@ pub struct AzureClientSecret {
     pub secret_key_ref: SecretKeyRef,
 }
 
-/// Who the Pods are to the cloud.
+/// The cloud identity of the Pods.
 ///
 /// Without `clientID` the cloud's own webhook, or the node's managed identity, gives the Pods their identity; the
 /// annotation the webhook looks for goes to `spec.pod.serviceAccountAnnotations`, the label is set by the operator.
@@ -104,7 +104,7 @@ pub struct AzureClientSecret {
         .message("spec.storage.azure.credentials.workloadIdentity must have both clientID and tenantID, or neither")
 )]
 pub struct AzureWorkloadIdentity {
-    /// The application's (client) id, to be had with a token of the Pods' ServiceAccount where no webhook does that.
+    /// The application's (client) id, for a token of the Pods' ServiceAccount where no webhook sets it.
     #[serde(default, rename = "clientID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub client_id: Option<String>,

@@ -23,11 +23,11 @@ pub struct Gcs {
             .message("spec.storage.gcs.prefix must be names joined by slashes, without a slash at either end, such as registry/main")
     )]
     pub prefix: Option<String>,
-    /// How the server proves who it is.
+    /// Credentials of the registry server.
     pub credentials: GcsCredentials,
 }
 
-/// How the server proves who it is to the store. Exactly one way.
+/// Credentials of the registry server for the store. Exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -38,7 +38,7 @@ pub struct GcsCredentials {
     /// A service account's key file from a Secret. A changed Secret replaces the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<GcsKeyFile>,
-    /// What the metadata server says of the Pods' ServiceAccount, or of the node.
+    /// The identity that the metadata server gives the Pods' ServiceAccount, or the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_identity: Option<GcsWorkloadIdentity>,
 }
@@ -55,7 +55,7 @@ pub struct GcsKeyFile {
     pub key_file_key: String,
 }
 
-/// Nothing can be set here: the annotation that names the service account goes to
+/// An empty object: the annotation that names the service account goes to
 /// `spec.pod.serviceAccountAnnotations`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct GcsWorkloadIdentity {}

@@ -1,4 +1,4 @@
-//! Amazon S3 and what speaks its protocol.
+//! Amazon S3 and stores with the same protocol.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{CaBundle, prefix};
 
-/// A bucket of Amazon S3, or of anything that speaks its protocol.
+/// A bucket of Amazon S3, or of a store with the same protocol.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -21,8 +21,7 @@ pub struct S3 {
             .message("spec.storage.s3.bucket must be the name of a bucket: letters, digits, dots, dashes and underscores")
     )]
     pub bucket: String,
-    /// Region of the bucket, such as `eu-central-1`; `us-east-1` when absent, which most other stores take for their
-    /// own.
+    /// Region of the bucket, such as `eu-central-1`; `us-east-1` when absent, which most other stores use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(
@@ -31,7 +30,7 @@ pub struct S3 {
     )]
     pub region: Option<String>,
     /// Address of a store that is not Amazon's, such as `https://minio.storage.svc:9000`; `http://` sends content and
-    /// signatures in the open.
+    /// signatures unencrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(
@@ -39,8 +38,8 @@ pub struct S3 {
             .message("spec.storage.s3.endpoint must be http:// or https:// and a host, with a port if needed, such as https://minio.storage.svc:9000")
     )]
     pub endpoint: Option<String>,
-    /// Whether the bucket stands in the path of an address instead of in its host name; true with `endpoint`, false
-    /// without, when absent.
+    /// Whether the bucket's name is in the path of an address instead of in the host name; when absent, true with
+    /// `endpoint` and false without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
     /// Folder inside the bucket; the bucket's root when absent.
@@ -51,12 +50,12 @@ pub struct S3 {
             .message("spec.storage.s3.prefix must be names joined by slashes, without a slash at either end, such as registry/main")
     )]
     pub prefix: Option<String>,
-    /// How the server proves who it is.
+    /// Credentials of the registry server.
     pub credentials: S3Credentials,
-    /// What vouches for the endpoint's certificate, beside the well-known authorities.
+    /// CAs that sign the endpoint's certificate, in addition to the well-known CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
-    /// How the store encrypts objects; as the bucket says when absent.
+    /// Encryption of objects by the store; the bucket's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<S3Encryption>,
     /// Storage class of new objects, such as `STANDARD_IA`; the bucket's default when absent.
@@ -69,7 +68,7 @@ pub struct S3 {
     pub storage_class: Option<String>,
 }
 
-/// How the server proves who it is to the store. Exactly one way.
+/// Credentials of the registry server for the store. Exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -80,7 +79,7 @@ pub struct S3Credentials {
     /// Keys from a Secret. A changed Secret replaces the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<S3Keys>,
-    /// The Pods' ServiceAccount, or what their node may do.
+    /// The identity of the Pods' ServiceAccount, or of their node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_identity: Option<S3WorkloadIdentity>,
 }
@@ -105,7 +104,7 @@ pub struct S3Keys {
     pub session_token_key: Option<String>,
 }
 
-/// Who the Pods are to the cloud.
+/// The cloud identity of the Pods.
 ///
 /// Without `roleARN` the cloud's own webhook, or the node's role, gives the Pods their identity; annotations the
 /// webhook looks for go to `spec.pod.serviceAccountAnnotations`.
@@ -115,7 +114,7 @@ pub struct S3Keys {
         .message("spec.storage.s3.credentials.workloadIdentity.audience needs roleARN: without a role no token is made")
 )]
 pub struct S3WorkloadIdentity {
-    /// Role to take on with a token of the Pods' ServiceAccount, where no webhook does that.
+    /// Role to assume with a token of the Pods' ServiceAccount, where no webhook sets it.
     #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(
@@ -123,20 +122,20 @@ pub struct S3WorkloadIdentity {
             .message("spec.storage.s3.credentials.workloadIdentity.roleARN must be a role's ARN such as arn:aws:iam::123456789012:role/registry")
     )]
     pub role_arn: Option<String>,
-    /// Whom the token is for; `sts.amazonaws.com` when absent.
+    /// Audience of the token; `sts.amazonaws.com` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub audience: Option<String>,
 }
 
-/// How the store encrypts objects.
+/// Encryption of objects by the store.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[x_kube(
     validation = Rule::new("(self.type == 'SSE-KMS') == has(self.kmsKeyID)")
         .message("spec.storage.s3.encryption.kmsKeyID belongs to type SSE-KMS, which needs it")
 )]
 pub struct S3Encryption {
-    /// Whose keys.
+    /// The kind of keys.
     #[serde(rename = "type")]
     pub type_: S3EncryptionType,
     /// The key of the key management service: an id, an ARN or an alias.
@@ -145,10 +144,10 @@ pub struct S3Encryption {
     pub kms_key_id: Option<String>,
 }
 
-/// Whose keys encrypt objects.
+/// The kind of keys that encrypt objects.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum S3EncryptionType {
-    /// Nothing is asked for; the bucket's own setting holds.
+    /// The bucket's own setting.
     None,
     /// Keys of the store.
     #[serde(rename = "SSE-S3")]
