@@ -66,7 +66,7 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// A client that is somebody else.
+    /// A client that acts as another user.
     pub(crate) async fn impersonating(&self, user: &str) -> Result<Client> {
         let mut config = config(&self.server).await?;
         config.auth_info.impersonate = Some(user.to_owned());

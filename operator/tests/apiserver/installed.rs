@@ -1,4 +1,4 @@
-//! What stands in `config/`: enough rights and no more, and samples that are accepted.
+//! The manifests in `config/`: enough rights and no more, and samples that the API server accepts.
 
 use std::path::{Path, PathBuf};
 

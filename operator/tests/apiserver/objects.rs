@@ -1,4 +1,4 @@
-//! What a Registry becomes, and that it stays so.
+//! The objects a Registry becomes: created, put back after drift, changed, deleted.
 
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -17,7 +17,7 @@ use crate::operator::{
 };
 
 #[tokio::test]
-async fn the_first_pass_reports_all_conditions_with_the_generation_they_are_about() -> Result<()> {
+async fn the_first_reconcile_reports_all_conditions_with_the_generation_they_are_about() -> Result<()> {
     let cluster = Cluster::with_namespace("objects-conditions").await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({}))).await?;

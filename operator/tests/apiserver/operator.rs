@@ -1,4 +1,4 @@
-//! A controller for one namespace, in this process, and what is asked of it.
+//! A controller for one namespace in this process, and helpers to change and watch objects.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::cluster::Cluster;
 /// Generous: the machine may be compiling.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A bcrypt hash of a word nobody uses.
+/// A user with a bcrypt hash. No test logs in.
 pub(crate) const USERS: &str = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n";
 
 /// Stops when it is dropped.
@@ -130,7 +130,7 @@ where
     patched.with_context(|| format!("cannot change {} `{name}`", K::kind(&())))
 }
 
-/// Waits until an object exists and `look` is content with it.
+/// Waits until an object exists and `look` gives a value.
 pub(crate) async fn object<K, T>(
     cluster: &Cluster,
     name: &str,

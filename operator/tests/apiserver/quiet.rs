@@ -1,4 +1,4 @@
-//! How much is written: nothing, when nothing changes.
+//! Nothing is written when nothing changes.
 
 use anyhow::Result;
 use e2e::audit::Marker;
@@ -14,7 +14,7 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
     let cluster = Cluster::with_namespace("quiet-restart").await?;
     create(&cluster, &secret("users", &[("htpasswd", USERS)])).await?;
     let operator = Operator::start(&cluster);
-    // As much of everything as there is: quantities and lists are what the API server likes to rewrite.
+    // Many fields, above all quantities and lists, because the API server rewrites those.
     let everything = json!({
         "auth": htpasswd(),
         "ingress": { "hosts": ["b.example", "a.example"], "className": "nginx" },
@@ -43,13 +43,13 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
 
     let before = Marker::now(&cluster.server.audit_log())?;
     let second = Operator::start(&cluster);
-    // The claim is the last object a pass asks for before it compares; the status comes after that, so the pass after
-    // it proves that the first one has ended.
+    // A reconcile reads before it writes, and two of one Registry never run at the same time: that a second one reads
+    // proves that the first one has ended.
     let touched = json!({ "metadata": { "annotations": { "somebody.example/touched": "1" } } });
     for name in ["harbour", "pier"] {
-        passes(&cluster, name, &before, 1).await?;
+        reconciles(&cluster, name, &before, 1).await?;
         crate::operator::merge::<Secret>(&cluster, &format!("{name}-http"), touched.clone()).await?;
-        passes(&cluster, name, &before, 2).await?;
+        reconciles(&cluster, name, &before, 2).await?;
     }
     second.stop().await?;
     let writes: Vec<String> = before
@@ -63,13 +63,13 @@ async fn an_operator_that_starts_again_looks_at_everything_and_writes_nothing() 
     Ok(())
 }
 
-/// Waits until at least so many passes have read the Registry's Deployment.
-async fn passes(cluster: &Cluster, name: &str, since: &Marker, wanted: usize) -> Result<()> {
+/// Waits until at least so many reconciles have read the Registry's Deployment.
+async fn reconciles(cluster: &Cluster, name: &str, since: &Marker, wanted: usize) -> Result<()> {
     let uri = format!(
         "/apis/apps/v1/namespaces/{}/deployments/{name}",
         cluster.namespace
     );
-    wait_for("a pass", DEADLINE, async || {
+    wait_for("a reconcile", DEADLINE, async || {
         let seen = since
             .requests()?
             .iter()

@@ -1,4 +1,4 @@
-//! What the API server refuses, and the sentence it gives.
+//! Registries that the API server refuses, each with its sentence.
 
 use anyhow::Result;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -416,7 +416,7 @@ pub(crate) async fn check_accepted(cluster: &Cluster, rows: Vec<(&str, Value)>) 
     for (name, changes) in rows {
         match create(&api, with(changes)).await {
             Err(got) => failures.push(format!("{name}: expected: accepted\n    got: {got}")),
-            // One that could not be read would end the watch for all.
+            // The operator must be able to parse what the API server accepts.
             Ok(stored) => {
                 if let Err(error) = serde_json::from_value::<Registry>(serde_json::to_value(&stored)?) {
                     failures.push(format!("{name}: accepted, but cannot be read: {error}"));

@@ -1,4 +1,4 @@
-//! Object stores and Redis: what the API server refuses of them, and what becomes of them on a real one.
+//! Object stores and Redis: fields that the API server refuses, and the objects that the others become.
 
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -394,7 +394,7 @@ async fn keys_of_a_store_that_are_missing_or_wrong_are_named_and_followed_when_m
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", by_keys())).await?;
     let of = "of `spec.storage.s3.credentials.secret`";
-    // The reason, its sentence, and what is put into the Secret next.
+    // The reason, its sentence, and the entry that is put into the Secret next.
     let steps = [
         (
             "SecretNotFound",
