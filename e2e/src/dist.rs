@@ -18,6 +18,9 @@ use crate::output::Step;
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The operator and the server. Package and program have the same name.
 pub const PROGRAMS: [&str; 2] = ["operator", "registry-server"];
+/// Static programs. Their table of addresses to relocate is packed, which saves 1.7 MB and needs glibc 2.36, linked in.
+/// The image files give the same flags.
+const FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 /// Time to compile all dependencies, optimised, on two busy cores.
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 
@@ -41,7 +44,7 @@ pub async fn fill(step: &Step) -> Result<()> {
         build = build.args(["--package", program]);
     }
     build
-        .env(flags, "-C target-feature=+crt-static")
+        .env(flags, FLAGS)
         .env_remove("RUSTFLAGS")
         .deadline(BUILD_DEADLINE)
         .watched(|line| step.note(line.trim()))
