@@ -1,4 +1,4 @@
-//! What a registry does, without HTTP: blobs, uploads, manifests, tags, referrers, the catalog, and maintenance.
+//! A registry without HTTP: blobs, uploads, manifests, tags, referrers, the catalog, and maintenance.
 //!
 //! Guarantees: a call returns after what it acknowledges is durable in the store. No content is stored under a digest
 //! that it does not have. A repository shows only content that it has a link to. Only [`blob_access`] makes a blob

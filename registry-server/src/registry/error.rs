@@ -248,7 +248,7 @@ impl Error {
         matches!(self, Self::Corrupt { .. } | Self::StoredManifest { .. })
     }
 
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::BlobUnknown { .. }

@@ -82,7 +82,7 @@ pub struct SeenServer {
     pub ago: Duration,
 }
 
-/// What a maintenance run does when a live server writes to the store.
+/// The policy of a maintenance run when a live server writes to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveServerPolicy {
     /// It does not start.

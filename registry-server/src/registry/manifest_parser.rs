@@ -74,7 +74,7 @@ impl ManifestParser {
     /// Parses a document that was sent as `declared`, or a stored one, which another server may have accepted.
     ///
     /// # Errors
-    /// What `invalid` makes of the document's error, or [`Error::Stopping`].
+    /// The error that `invalid` makes of the document's error, or [`Error::Stopping`].
     pub(super) async fn parse(
         &self,
         bytes: &Bytes,

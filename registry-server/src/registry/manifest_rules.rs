@@ -18,7 +18,7 @@ pub struct Validation {
     pub classes: Vec<String>,
 }
 
-/// What a pushed manifest may refer to.
+/// The content to which a pushed manifest may refer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReferencePolicy {
     /// Only content that its repository has.

@@ -82,7 +82,7 @@ impl fmt::Display for ClaimedBy<'_> {
 }
 
 impl OwnerError {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Other { .. } => Fault::Caller,
@@ -91,7 +91,7 @@ impl OwnerError {
         }
     }
 
-    /// What can be done.
+    /// A way out, for people.
     pub fn hint(&self) -> Option<String> {
         let key = ObjectPath::Owner.key();
         match self {

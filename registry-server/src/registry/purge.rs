@@ -22,7 +22,7 @@ use super::{Error, Registry};
 use crate::storage::layout::{ObjectPath, PathPrefix};
 use crate::storage::{self, EntryKind, LargeWrite, Staged, StorageKey, UnfinishedUpload};
 
-/// What a purge does with an abandoned session.
+/// The action of a purge on an abandoned session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMode {
     /// It only counts it.
@@ -31,7 +31,7 @@ pub enum PurgeMode {
     Remove,
 }
 
-/// What a purge found and removed.
+/// The report of a purge: what it found and removed.
 #[derive(Debug, Default)]
 pub struct PurgeReport {
     /// How many sessions were removed, or would be removed.
@@ -250,7 +250,7 @@ impl Registry {
     }
 }
 
-/// What a purge found about one session.
+/// The state of one session.
 enum Verdict {
     /// It is not old, or was ended by its client.
     Kept,

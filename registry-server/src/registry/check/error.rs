@@ -36,7 +36,7 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             // A live server may stop.

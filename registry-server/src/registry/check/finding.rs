@@ -52,7 +52,7 @@ pub enum Finding {
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
-        /// What is left of its history.
+        /// The state of its history.
         history: TagHistory,
     },
     /// A manifest has its digest but cannot be parsed.
@@ -125,7 +125,7 @@ pub enum Finding {
     },
 }
 
-/// What is left of the history of a tag.
+/// The state of the history of a tag that has no manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagHistory {
     /// The link of the tag was emptied, and the repository still has a manifest of its history.
@@ -259,7 +259,7 @@ pub struct About<'a> {
 }
 
 impl Finding {
-    /// What a repair does about it, or what people can do.
+    /// The remedy: by a repair, or by people.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::BlobDamaged { .. } => {

@@ -57,7 +57,7 @@ struct RequiredContent {
     size: Option<u64>,
 }
 
-/// What a manifest refers to.
+/// The references of a manifest.
 struct ManifestContent {
     wanted: Vec<RequiredContent>,
     subject: Option<Digest>,

@@ -1,4 +1,4 @@
-//! What a check is asked to do, what it reports while it runs, and what it found in the end.
+//! The options of a check, the events while it runs, and its report in the end.
 
 use uuid::Uuid;
 
@@ -12,9 +12,9 @@ use crate::storage::Swept;
 pub struct CheckOptions {
     /// Whether the bytes of blobs are hashed.
     pub digests: Digests,
-    /// What a check does with broken objects.
+    /// The action on broken objects.
     pub repair: Repair,
-    /// What a live server means for a repair.
+    /// The policy when a live server writes to the store that is to be repaired.
     pub live_server_policy: LiveServerPolicy,
 }
 
@@ -27,7 +27,7 @@ pub enum Digests {
     Hashed,
 }
 
-/// What a check does with broken objects.
+/// The action of a check on broken objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
     /// It only reports them.
@@ -36,7 +36,7 @@ pub enum Repair {
     Move,
 }
 
-/// What a check did with one finding.
+/// The outcome of one finding.
 #[derive(Debug)]
 pub enum FindingOutcome<'a> {
     /// It was only reported.
@@ -62,7 +62,7 @@ pub enum CheckEvent<'a> {
     Found(&'a Finding, FindingOutcome<'a>),
 }
 
-/// What a check read, found and repaired.
+/// The report of a check: what it read, found and repaired.
 #[derive(Debug, Default)]
 pub struct CheckReport {
     /// How many payloads there are.

@@ -1,4 +1,4 @@
-//! What a check finds in a broken store and not in a healthy one; what a repair moves, and that undoing it puts
+//! Findings of a check in a broken store, and none in a healthy one; what a repair moves, and that undoing it puts
 //! everything back.
 
 mod cut;

@@ -20,7 +20,7 @@ pub enum UndoEvent<'a> {
     Occupied(&'a str),
 }
 
-/// What undoing a repair did.
+/// The report of undoing a repair.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct UndoReport {
     /// How many objects were put back.

@@ -44,7 +44,7 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::SameStore => Fault::Caller,

@@ -30,7 +30,7 @@ pub(super) struct StorePair<'a> {
     known: Mutex<HashSet<Digest>>,
 }
 
-/// What a copy did with one object.
+/// The outcome of one object.
 #[derive(Debug)]
 pub(super) enum CopyOutcome {
     Copied,
@@ -50,7 +50,7 @@ pub(super) enum ObjectError {
     Write(Error),
 }
 
-/// What can end the copying of a payload.
+/// The errors that end the copying of a payload.
 enum StreamError {
     Read(storage::Error),
     Write(storage::Error),

@@ -1,4 +1,4 @@
-//! What a copy reports while it runs, and what it copied in the end.
+//! The events of a copy while it runs, and its report in the end.
 
 use crate::registry::check::finding::Finding;
 
@@ -13,7 +13,7 @@ pub enum CopyEvent<'a> {
     LeftOut(&'a Finding),
 }
 
-/// What a copy did in total.
+/// The report of a copy.
 #[derive(Debug, Default)]
 pub struct CopyReport {
     /// How many repositories were read.

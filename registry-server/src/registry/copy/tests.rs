@@ -1,4 +1,4 @@
-//! What a copy writes to the target, in which order, and what an interrupted copy leaves.
+//! The objects that a copy writes to the target, their order, and what an interrupted copy leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -45,7 +45,7 @@ pub enum GarbageError {
 }
 
 impl GarbageError {
-    /// Who must act.
+    /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
             // A live server may stop.

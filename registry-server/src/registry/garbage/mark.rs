@@ -92,7 +92,7 @@ struct Revision {
     document: RevisionContent,
 }
 
-/// What a tag means.
+/// The manifest that a tag means.
 enum TagTarget {
     /// A manifest of its repository.
     Manifest(Digest),
@@ -230,7 +230,7 @@ impl Registry {
         Ok(())
     }
 
-    /// What a tag means.
+    /// Reads the manifest that a tag means.
     async fn tag_meaning(&self, repository: &RepositoryName, tag: &Tag) -> Result<TagTarget, Error> {
         let Some(digest) = self.tag_target(repository, tag).await? else {
             return Ok(match self.has_tag_link(repository, tag).await? {

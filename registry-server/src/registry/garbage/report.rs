@@ -1,4 +1,4 @@
-//! What a collection is asked to do, what it reports while it runs, and what it removed in the end.
+//! The options of a collection, the events while it runs, and its report in the end.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct CollectionOptions {
     pub min_age: Duration,
     /// Whether anything is removed.
     pub removal: Removal,
-    /// What a live server means for this run.
+    /// The policy when a live server writes to the store.
     pub live_server_policy: LiveServerPolicy,
     /// How many bytes of references are held in memory at a time.
     pub memory: usize,
@@ -35,7 +35,7 @@ impl Default for CollectionOptions {
     }
 }
 
-/// What a collection does with manifests that no tag means.
+/// The action of a collection on manifests that no tag means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
     /// They stay, with all content that they refer to.
@@ -44,7 +44,7 @@ pub enum Untagged {
     Delete,
 }
 
-/// What a collection does with garbage.
+/// The action of a collection on garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// It only reports it.
@@ -81,7 +81,7 @@ pub enum CollectionEvent<'a> {
     Sweeping(&'a CollectionReport),
 }
 
-/// What a collection found and removed.
+/// The report of a collection: what it found and removed.
 #[derive(Debug, Default)]
 pub struct CollectionReport {
     /// How many repositories there are.

@@ -48,7 +48,7 @@ struct NotedRepositories {
     at: HashMap<RepositoryName, Instant>,
 }
 
-/// What a sweep did with one object.
+/// The outcome of one object.
 enum SweepOutcome {
     Removed {
         bytes: u64,

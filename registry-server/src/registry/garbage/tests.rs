@@ -1,5 +1,5 @@
-//! What a collection keeps and removes, compared with a model that knows nothing of the store; and how a crash, a
-//! truncated file, a young file and pushes at the same time change that.
+//! A collection compared with a model that knows nothing of the store; and how a crash, a truncated file, a young file
+//! and pushes at the same time change what it keeps.
 
 mod crash;
 mod model;

@@ -1,4 +1,4 @@
-//! What the link cache saves a pull, and what it must never decide.
+//! Calls that the link cache saves a pull, and decisions that it must never make.
 
 use std::path::Path;
 use std::sync::Arc;

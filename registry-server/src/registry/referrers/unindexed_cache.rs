@@ -1,4 +1,4 @@
-//! What one process remembers of manifests that the index of referrers does not have.
+//! The memory of one process of manifests that the index of referrers does not have.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -109,7 +109,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    async fn pass(&self) {
+    async fn use_permit(&self) {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.unwrap().forget();
     }
@@ -170,11 +170,11 @@ impl Gated {
         key: &StorageKey,
         condition: &Condition,
     ) -> Result<Option<Metadata>, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         let Some(found) = self.shared.holds(key, condition).await? else {
             return Ok(None);
         };
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         match self.shared.memory.delete(key).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(Some(found)),
@@ -189,17 +189,17 @@ impl Driver for Gated {
     }
 
     async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.stat(key).await
     }
 
     async fn get(&self, key: &StorageKey, limit: u64) -> Result<Bytes, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.memory.get(key, limit).await
     }
 
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         let mut content = self.shared.memory.read(key, range).await?;
         content.modified = self.shared.dated(content.modified);
         Ok(content)
@@ -212,27 +212,27 @@ impl Driver for Gated {
         mode: Mode,
         durability: Durability,
     ) -> Result<(), Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.memory.put(key, bytes, mode, durability).await
     }
 
     async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.memory.delete(key).await
     }
 
     async fn delete_tree(&self, prefix: &StorageKey, durability: Durability) -> Result<(), Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         // No store removes a tree in one step.
         for key in self.shared.below(prefix).await? {
-            self.gate.pass().await;
+            self.gate.use_permit().await;
             self.shared.memory.delete_tree(&key, durability).await?;
         }
         Ok(())
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.memory.list(prefix).await
     }
 
@@ -252,11 +252,11 @@ impl Driver for Gated {
 #[async_trait]
 impl Reclaim for Gated {
     async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         self.shared.memory.touch(key).await?;
         if self.shared.removals == Removals::Apart {
             self.settled(key).await;
-            self.gate.pass().await;
+            self.gate.use_permit().await;
             self.shared.memory.stat(key).await?;
         }
         Ok(())
@@ -269,17 +269,17 @@ impl Reclaim for Gated {
         _: &StorageKey,
         _: Durability,
     ) -> Result<Option<Metadata>, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         let Some(found) = self.shared.holds(key, condition).await? else {
             return Ok(None);
         };
         match self.shared.removals {
             Removals::AtOnce => self.shared.memory.delete(key).await.map(|()| Some(found)),
             Removals::Apart => {
-                self.gate.pass().await;
+                self.gate.use_permit().await;
                 self.shared.going.lock().unwrap().insert(key.clone());
                 let removed = self.delete_marked(key, condition).await;
-                self.gate.pass().await;
+                self.gate.use_permit().await;
                 self.shared.going.lock().unwrap().remove(key);
                 removed
             }
@@ -287,7 +287,7 @@ impl Reclaim for Gated {
     }
 
     async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
-        self.gate.pass().await;
+        self.gate.use_permit().await;
         match self.shared.removals {
             Removals::AtOnce => Ok(true),
             Removals::Apart => {
@@ -309,7 +309,7 @@ impl Gated {
         F: Future<Output = Result<T, Error>>,
     {
         loop {
-            self.gate.pass().await;
+            self.gate.use_permit().await;
             let result = attempt().await;
             let is_busy = matches!(result, Err(Error::Busy { .. }));
             self.gate.waits.store(is_busy, Ordering::SeqCst);

@@ -155,7 +155,7 @@ fn index() -> Digest {
 }
 
 /// An answer in a word.
-fn word<T>(answer: Result<T, Error>) -> String {
+fn answer_text<T>(answer: Result<T, Error>) -> String {
     match answer {
         Ok(_) => "done".to_owned(),
         Err(Error::ManifestUnknown { .. } | Error::TagUnknown { .. } | Error::BlobUnknown { .. }) => {
@@ -177,7 +177,7 @@ async fn put(registry: &Registry, reference: &str, text: String) -> String {
         true => MediaType::OCI_MANIFEST,
         false => MediaType::OCI_INDEX,
     };
-    word(
+    answer_text(
         registry
             .put_manifest(&app(), &reference, &media_type, text.into(), &[])
             .await,
@@ -185,7 +185,7 @@ async fn put(registry: &Registry, reference: &str, text: String) -> String {
 }
 
 async fn delete(registry: &Registry, digest: Digest) -> String {
-    word(registry.delete_manifest(&app(), &digest).await)
+    answer_text(registry.delete_manifest(&app(), &digest).await)
 }
 
 async fn is_there(registry: &Registry, digest: Digest) -> bool {
@@ -298,7 +298,7 @@ async fn a_push_under_a_tag_and_the_deletion_of_that_tag() {
             other: |registry| {
                 Box::pin(async move {
                     let tag = Tag::parse("a").unwrap();
-                    word(registry.delete_tag(&app(), &tag).await)
+                    answer_text(registry.delete_tag(&app(), &tag).await)
                 })
             },
             seen: |registry| Box::pin(tags_and_index(registry)),
@@ -407,7 +407,7 @@ async fn an_index_whose_child_is_deleted_before_anybody_sees_the_index_is_refuse
 #[tokio::test]
 async fn an_image_whose_blob_is_deleted_before_anybody_sees_the_image_is_refused() {
     what_is_named_goes(image, |registry| {
-        Box::pin(async move { word(registry.delete_blob(&app(), &layer()).await) })
+        Box::pin(async move { answer_text(registry.delete_blob(&app(), &layer()).await) })
     })
     .await;
 }
@@ -435,7 +435,7 @@ async fn a_blob_that_is_sent_and_deleted() {
                 "done".to_owned()
             })
         },
-        other: |registry| Box::pin(async move { word(registry.delete_blob(&app(), &layer()).await) }),
+        other: |registry| Box::pin(async move { answer_text(registry.delete_blob(&app(), &layer()).await) }),
         seen: |registry| Box::pin(blob_is_there(registry)),
         how: How::InAnyWay,
     };
@@ -459,7 +459,7 @@ async fn a_blob_that_is_mounted_and_deleted_where_it_comes_from() {
                 format!("{}", mounted.unwrap().is_some())
             })
         },
-        other: |registry| Box::pin(async move { word(registry.delete_blob(&app(), &layer()).await) }),
+        other: |registry| Box::pin(async move { answer_text(registry.delete_blob(&app(), &layer()).await) }),
         seen: |registry| Box::pin(blob_is_there(registry)),
         how: How::InAnyWay,
     };
@@ -557,7 +557,7 @@ async fn an_old_upload_that_is_finished_while_it_is_purged() {
                     counted: false,
                 };
                 let body = futures_util::stream::iter(super::Frames::new());
-                word(
+                answer_text(
                     registry
                         .finish_upload(&app(), &begun, chunk, &layer(), body)
                         .await,

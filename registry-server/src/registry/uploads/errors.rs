@@ -1,4 +1,4 @@
-//! What can be wrong with an upload, as an [`Error`] that names the session.
+//! The errors of uploads, each an [`Error`] that names the session.
 
 use registry_oci::{Digest, RepositoryName, UploadId};
 

@@ -1,4 +1,4 @@
-//! What the store holds of an upload session: its age, and its removal.
+//! The objects of an upload session in the store: their age, and their removal.
 
 use std::time::{Duration, SystemTime};
 

@@ -39,7 +39,7 @@ impl<'a> From<&'a Progress> for Session<'a> {
     }
 }
 
-/// What a client says about the bytes that it is sending.
+/// The client's description of the bytes that it is sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// Where the chunk begins.

@@ -18,7 +18,7 @@ struct Figures {
     /// Blobs that existed and were not sent.
     reused: AtomicU64,
     /// Blobs that were collected and sent again.
-    sent_again: AtomicU64,
+    resent: AtomicU64,
     /// Manifests that were refused because a blob was collected.
     refused: AtomicU64,
     collections: AtomicU64,
@@ -75,7 +75,7 @@ async fn push_once(registry: &Registry, number: usize, figures: &Figures) -> Res
             Ok(_) => plus(&figures.reused, 1),
             Err(Error::BlobUnknown { .. }) => {
                 push_blob(registry, &repository, &digest, &content).await;
-                plus(&figures.sent_again, 1);
+                plus(&figures.resent, 1);
             }
             Err(error) => return Err(error),
         }

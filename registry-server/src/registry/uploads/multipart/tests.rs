@@ -318,7 +318,7 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     let [one, _] = replicas();
     let begun = one.start_upload(&name()).await.unwrap();
     append(&one, &begun, &random(6 * MIB, 11), false).await.unwrap();
-    // What a server leaves that is killed in the middle of a request: in a session, and in a blob that it stores
+    // A server that is killed in the middle of a request leaves parts: in a session, and in a blob that it stores
     // directly.
     let store = one.driver().large_write().multipart().unwrap();
     let orphans = [
