@@ -50,13 +50,13 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<BlobDescriptor>, Error> {
-        let place = ObjectPath::layer_link(repository, digest);
-        match self.read_dated_link(&place).await? {
+        let path = ObjectPath::layer_link(repository, digest);
+        match self.read_dated_link(&path).await? {
             // The link first: a collection that finds a young link leaves its payload alone.
             Some(DatedLink {
                 target: Some(canonical),
                 modified,
-            }) if self.renew(&place.key(), modified).await? => self.stored_blob(digest, canonical).await,
+            }) if self.renew(&path.key(), modified).await? => self.stored_blob(digest, canonical).await,
             Some(_) | None => Ok(None),
         }
     }
@@ -68,11 +68,11 @@ impl Registry {
         repository: &RepositoryName,
         digests: &[Digest],
     ) -> Result<Vec<Option<BlobDescriptor>>, Error> {
-        let places: Vec<ObjectPath> = digests
+        let paths: Vec<ObjectPath> = digests
             .iter()
             .map(|digest| ObjectPath::layer_link(repository, digest))
             .collect();
-        let keys: Vec<StorageKey> = places.iter().map(ObjectPath::key).collect();
+        let keys: Vec<StorageKey> = paths.iter().map(ObjectPath::key).collect();
         let links = self.driver.stat_all(&keys).await;
         let links = links.map_err(Error::storage("look at the links of blobs"))?;
         let looks = digests
@@ -114,12 +114,12 @@ impl Registry {
         let mut pending = vec![*digest];
         let mut first = None;
         while let Some(digest) = pending.pop() {
-            let place = ObjectPath::revision_link(repository, &digest);
-            let there = match self.read_dated_link(&place).await? {
+            let path = ObjectPath::revision_link(repository, &digest);
+            let there = match self.read_dated_link(&path).await? {
                 Some(DatedLink {
                     target: Some(canonical),
                     modified,
-                }) if self.renew(&place.key(), modified).await? => {
+                }) if self.renew(&path.key(), modified).await? => {
                     let there = match self.has_canonical_link(repository, &digest, &canonical).await? {
                         true => self.stored_blob(&digest, canonical).await?,
                         false => None,
@@ -255,8 +255,8 @@ impl Registry {
                 .await?;
         }
         for digest in link_names(blob.digest, blob.canonical) {
-            let place = ObjectPath::layer_link(repository, &digest);
-            self.write_link(&place, &blob.canonical).await?;
+            let path = ObjectPath::layer_link(repository, &digest);
+            self.write_link(&path, &blob.canonical).await?;
         }
         Ok(())
     }
@@ -267,8 +267,8 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let place = ObjectPath::revision_link(repository, digest);
-        match self.read_link(&place).await? {
+        let path = ObjectPath::revision_link(repository, digest);
+        match self.read_link(&path).await? {
             Some(canonical) if self.has_canonical_link(repository, digest, &canonical).await? => {
                 Ok(Some(canonical))
             }
@@ -299,8 +299,8 @@ impl Registry {
         canonical: Digest,
     ) -> Result<(), Error> {
         for digest in link_names(digest, canonical) {
-            let place = ObjectPath::revision_link(repository, &digest);
-            self.write_link(&place, &canonical).await?;
+            let path = ObjectPath::revision_link(repository, &digest);
+            self.write_link(&path, &canonical).await?;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ use super::offload::detached;
 use super::{Error, Registry, hashing};
 use crate::cache::{Link, LinkKind};
 use crate::storage::layout::{ObjectPath, PathPrefix};
-use crate::storage::{Condition, Durability, EntryKind, Mode};
+use crate::storage::{Condition, Durability, EntryKind, Mode, OptionalExtension as _};
 
 /// A deletion within this time may have run beside a push that is still under way.
 const RECENT: Duration = Duration::from_secs(3600);
@@ -51,8 +51,8 @@ impl Registry {
     /// it.
     pub(super) async fn record_deletion(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("record a deletion");
-        let place = ObjectPath::last_deletion(repository);
-        let key = place.key();
+        let path = ObjectPath::last_deletion(repository);
+        let key = path.key();
         loop {
             self.driver
                 .put(&key, Bytes::new(), Mode::Replace, Durability::Crash)
@@ -67,16 +67,16 @@ impl Registry {
 
     /// Whether something of a repository may have been deleted since a push began that is still under way.
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
-        let place = ObjectPath::last_deletion(repository);
-        let note = self.driver.try_stat(&place.key()).await;
+        let path = ObjectPath::last_deletion(repository);
+        let note = self.driver.try_stat(&path.key()).await;
         let note = note.map_err(Error::storage("look for the record of a deletion"))?;
         Ok(note.is_some_and(|note| is_recent(note.modified)))
     }
 
     /// Whether an object that was just written exists, even when somebody is removing its predecessor.
-    pub(super) async fn is_in_place(&self, place: &ObjectPath) -> Result<bool, Error> {
+    pub(super) async fn is_in_place(&self, path: &ObjectPath) -> Result<bool, Error> {
         let failed = Error::storage("look at a written object");
-        let key = place.key();
+        let key = path.key();
         Ok(self.driver.confirm_put(&key).await.map_err(&failed)?
             && self.driver.try_stat(&key).await.map_err(&failed)?.is_some())
     }
@@ -99,7 +99,7 @@ impl Registry {
         let link = ObjectPath::revision_link(repository, digest);
         let Some(found) = self.read_raw_link(&link).await? else {
             // The last attempt may have failed because the cache could not be reached.
-            self.invalidate_at(&link).await?;
+            self.invalidate_path(&link).await?;
             let reference = Reference::Digest(*digest);
             return Err(Error::ManifestUnknown {
                 repository: repository.clone(),
@@ -192,10 +192,14 @@ impl Registry {
         let mut written = Vec::new();
         for name in names.iter().rev() {
             let link = ObjectPath::revision_link(repository, name);
-            match self.driver.stat_touched(&link.key()).await {
-                Ok(found) => written.push((link, found.modified)),
-                Err(error) if error.is_not_found() => {}
-                Err(source) => return Err(Error::storage("look at the link of a manifest")(source)),
+            if let Some(found) = self
+                .driver
+                .stat_touched(&link.key())
+                .await
+                .optional()
+                .map_err(Error::storage("look at the link of a manifest"))?
+            {
+                written.push((link, found.modified));
             }
         }
         Ok(written)
@@ -235,11 +239,11 @@ impl Registry {
             return Ok(());
         };
         let failed = Error::storage("delete the folders beside the link of a manifest");
-        let area = PathPrefix::Revision(repository, digest).key();
-        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        let prefix = PathPrefix::Revision(repository, digest).key();
+        let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             if entry.kind == EntryKind::Prefix {
-                let below = area.child(&entry.name).map_err(&failed)?;
+                let below = prefix.child(&entry.name).map_err(&failed)?;
                 self.driver
                     .delete_tree(&below, Durability::Crash)
                     .await
@@ -262,8 +266,8 @@ impl Registry {
         let old = SystemTime::now()
             .checked_sub(RECENT)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        for place in std::iter::once(mark).chain(entry) {
-            let (key, prune_root) = (place.key(), place.prune_root());
+        for path in std::iter::once(mark).chain(entry) {
+            let (key, prune_root) = (path.key(), path.prune_root());
             let condition = Condition::Older(old);
             let removed = self
                 .driver

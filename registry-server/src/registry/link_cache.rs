@@ -120,8 +120,8 @@ impl Registry {
     }
 
     /// The same for the object at a path; only some objects are links.
-    pub(super) async fn invalidate_at(&self, place: &ObjectPath) -> Result<(), Error> {
-        let (kind, repository, digest) = match place {
+    pub(super) async fn invalidate_path(&self, path: &ObjectPath) -> Result<(), Error> {
+        let (kind, repository, digest) = match path {
             ObjectPath::LayerLink { repository, digest } => (LinkKind::Blob, repository, digest),
             ObjectPath::RevisionLink { repository, digest } => (LinkKind::Manifest, repository, digest),
             _ => return Ok(()),

@@ -30,13 +30,13 @@ pub(super) struct DatedLink {
 impl Registry {
     /// The digest that a link holds. A link that is missing, that a crash of an old server emptied, or that holds
     /// something else, holds none: the next push of the content writes it again.
-    pub(super) async fn read_link(&self, place: &ObjectPath) -> Result<Option<Digest>, Error> {
-        Ok(self.read_raw_link(place).await?.and_then(|link| link.target))
+    pub(super) async fn read_link(&self, path: &ObjectPath) -> Result<Option<Digest>, Error> {
+        Ok(self.read_raw_link(path).await?.and_then(|link| link.target))
     }
 
     /// A link with its bytes, or nothing when there is no link.
-    pub(super) async fn read_raw_link(&self, place: &ObjectPath) -> Result<Option<RawLink>, Error> {
-        let key = place.key();
+    pub(super) async fn read_raw_link(&self, path: &ObjectPath) -> Result<Option<RawLink>, Error> {
+        let key = path.key();
         let bytes = match self.driver.get(&key, LINK_MAX).await {
             Ok(bytes) => bytes,
             Err(storage::Error::TooLarge { .. }) => Bytes::new(),
@@ -48,17 +48,17 @@ impl Registry {
     }
 
     /// A link and when it was written, or nothing when there is no link.
-    pub(super) async fn read_dated_link(&self, place: &ObjectPath) -> Result<Option<DatedLink>, Error> {
-        let found = self.inspect_link(place).await?;
+    pub(super) async fn read_dated_link(&self, path: &ObjectPath) -> Result<Option<DatedLink>, Error> {
+        let found = self.inspect_link(path).await?;
         if found.is_some_and(|link| link.target.is_none()) {
-            self.warn_broken_link(&place.key());
+            self.warn_broken_link(&path.key());
         }
         Ok(found)
     }
 
     /// The same as [`Registry::read_dated_link`] without a log line, for callers that report broken links themselves.
-    pub(super) async fn inspect_link(&self, place: &ObjectPath) -> Result<Option<DatedLink>, Error> {
-        let key = place.key();
+    pub(super) async fn inspect_link(&self, path: &ObjectPath) -> Result<Option<DatedLink>, Error> {
+        let key = path.key();
         let failed = Error::storage("read a link");
         match self.driver.get_dated(&key, LINK_MAX).await {
             Ok((bytes, found)) => Ok(Some(DatedLink {
@@ -95,10 +95,10 @@ impl Registry {
     }
 
     /// Writes a link, durably.
-    pub(super) async fn write_link(&self, place: &ObjectPath, digest: &Digest) -> Result<(), Error> {
+    pub(super) async fn write_link(&self, path: &ObjectPath, digest: &Digest) -> Result<(), Error> {
         let bytes = Bytes::from(digest.to_string());
         self.driver
-            .put(&place.key(), bytes, Mode::Replace, Durability::PowerLoss)
+            .put(&path.key(), bytes, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("write a link"))
     }

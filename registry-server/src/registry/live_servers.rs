@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{Error, Registry};
 use crate::storage::layout::{self, ObjectPath, PathPrefix};
-use crate::storage::{Condition, Durability, Mode, StorageKey};
+use crate::storage::{Condition, Durability, Mode, OptionalExtension as _, StorageKey};
 
 /// How often a server writes its heartbeat.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ impl LiveServer {
         }
     }
 
-    fn place(&self) -> ObjectPath {
+    fn path(&self) -> ObjectPath {
         ObjectPath::Writer { id: self.id }
     }
 }
@@ -100,7 +100,7 @@ impl Registry {
         let bytes = serde_json::to_vec(server).expect("a server has string keys only and is always JSON");
         self.driver
             .put(
-                &server.place().key(),
+                &server.path().key(),
                 Bytes::from(bytes),
                 Mode::Replace,
                 Durability::Crash,
@@ -114,11 +114,10 @@ impl Registry {
     /// # Errors
     /// The store's.
     pub async fn withdraw(&self, server: &LiveServer) -> Result<(), Error> {
-        match self.driver.delete(&server.place().key()).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(source) => Err(Error::storage("withdraw this server from the store")(source)),
-        }
+        let removed = self.driver.delete(&server.path().key()).await.optional();
+        removed
+            .map(drop)
+            .map_err(Error::storage("withdraw this server from the store"))
     }
 
     /// The time by the store's clock. Probes that killed processes left are removed on the way.
@@ -142,11 +141,11 @@ impl Registry {
             let Some(id) = layout::run(&entry.name) else {
                 continue;
             };
-            let place = ObjectPath::Probe { id };
+            let path = ObjectPath::Probe { id };
             let old = Condition::Older(limit);
             match self
                 .driver
-                .delete_if(&place.key(), &old, &place.prune_root(), Durability::Crash)
+                .delete_if(&path.key(), &old, &path.prune_root(), Durability::Crash)
                 .await
             {
                 Ok(_) => {}
@@ -169,15 +168,15 @@ impl Registry {
     /// Writes an object that nobody else knows, calls `look` while it exists, and removes it.
     async fn probe<T>(&self, look: impl AsyncFnOnce(&StorageKey) -> T) -> Result<T, Error> {
         let failed = Error::storage("write to the store");
-        let place = ObjectPath::Probe { id: Uuid::new_v4() };
-        let key = place.key();
+        let path = ObjectPath::Probe { id: Uuid::new_v4() };
+        let key = path.key();
         self.driver
             .put(&key, Bytes::new(), Mode::Create, Durability::Crash)
             .await
             .map_err(&failed)?;
         let found = look(&key).await;
         // With the folders that were created for it.
-        let (ours, prune_root) = (Condition::Holds(Bytes::new()), place.prune_root());
+        let (ours, prune_root) = (Condition::Holds(Bytes::new()), path.prune_root());
         self.driver
             .delete_if(&key, &ours, &prune_root, Durability::Crash)
             .await
@@ -199,8 +198,8 @@ impl Registry {
             let Some(id) = layout::run(&entry.name) else {
                 continue;
             };
-            let place = ObjectPath::Writer { id };
-            let key = place.key();
+            let path = ObjectPath::Writer { id };
+            let key = path.key();
             let heartbeat = async {
                 let metadata = self.driver.stat(&key).await?;
                 Ok((metadata, self.driver.get(&key, HEARTBEAT_MAX).await?))
@@ -223,7 +222,7 @@ impl Registry {
             let silent = Condition::Older(now - STALE_AFTER);
             match self
                 .driver
-                .delete_if(&key, &silent, &place.prune_root(), Durability::Crash)
+                .delete_if(&key, &silent, &path.prune_root(), Durability::Crash)
                 .await
             {
                 Ok(_) => {}
@@ -269,18 +268,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = in_folder(folder.path());
         let left = async |ago: Duration| {
-            let place = ObjectPath::Probe { id: Uuid::new_v4() };
+            let path = ObjectPath::Probe { id: Uuid::new_v4() };
             registry
                 .driver
-                .put(&place.key(), Bytes::new(), Mode::Create, Durability::Crash)
+                .put(&path.key(), Bytes::new(), Mode::Create, Durability::Crash)
                 .await
                 .unwrap();
             let file = File::options()
                 .write(true)
-                .open(path(folder.path(), &place))
+                .open(path(folder.path(), &path))
                 .unwrap();
             file.set_modified(SystemTime::now() - ago).unwrap();
-            place.key().to_string()
+            path.key().to_string()
         };
         left(PROBE_MAX * 2).await;
         // Somebody may be looking this moment.

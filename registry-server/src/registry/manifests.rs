@@ -54,20 +54,20 @@ struct ManifestPush<'a> {
 
 impl ManifestPush<'_> {
     /// The paths of all objects that the push writes.
-    fn places(&self) -> Vec<ObjectPath> {
+    fn paths(&self) -> Vec<ObjectPath> {
         let Self {
             repository, digest, ..
         } = self;
-        let mut places = vec![ObjectPath::blob_data(&self.canonical)];
+        let mut paths = vec![ObjectPath::blob_data(&self.canonical)];
         let entry = self.entry.as_ref();
-        places.extend(entry.map(|(subject, _)| ObjectPath::referrer_entry(repository, subject, digest)));
+        paths.extend(entry.map(|(subject, _)| ObjectPath::referrer_entry(repository, subject, digest)));
         let names = link_names(*digest, self.canonical);
-        places.extend(names.map(|name| ObjectPath::revision_link(repository, &name)));
+        paths.extend(names.map(|name| ObjectPath::revision_link(repository, &name)));
         for tag in &self.tags {
-            places.push(ObjectPath::tag_index(repository, tag, digest));
-            places.push(ObjectPath::tag_current(repository, tag));
+            paths.push(ObjectPath::tag_index(repository, tag, digest));
+            paths.push(ObjectPath::tag_current(repository, tag));
         }
-        places
+        paths
     }
 }
 
@@ -211,8 +211,8 @@ impl Registry {
 
     /// Whether everything that a push wrote exists, or what others wrote in its place.
     async fn is_published(&self, push: &ManifestPush<'_>) -> Result<bool, Error> {
-        for place in push.places() {
-            if !self.is_in_place(&place).await? {
+        for path in push.paths() {
+            if !self.is_in_place(&path).await? {
                 return Ok(false);
             }
         }

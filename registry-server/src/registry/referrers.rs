@@ -172,9 +172,9 @@ impl Registry {
         digest: Digest,
         (subject, entry): (Digest, Bytes),
     ) -> Result<(), Error> {
-        let place = ObjectPath::referrer_entry(repository, &subject, &digest);
+        let path = ObjectPath::referrer_entry(repository, &subject, &digest);
         self.driver
-            .put(&place.key(), entry, Mode::Replace, Durability::PowerLoss)
+            .put(&path.key(), entry, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("write an entry of a referrer"))
     }
@@ -190,9 +190,9 @@ impl Registry {
             if last.replace(digest) == Some(digest) {
                 continue; // Its canonical digest is the one by which it was pushed.
             }
-            let place = ObjectPath::referrer_known(repository, &digest);
+            let path = ObjectPath::referrer_known(repository, &digest);
             self.driver
-                .put(&place.key(), Bytes::new(), Mode::Replace, Durability::Crash)
+                .put(&path.key(), Bytes::new(), Mode::Replace, Durability::Crash)
                 .await
                 .map_err(Error::storage("mark a manifest as looked at"))?;
         }
@@ -209,8 +209,8 @@ impl Registry {
         let Some(canonical) = self.manifest_link_target(repository, referrer).await? else {
             return Ok(None);
         };
-        let place = ObjectPath::referrer_entry(repository, subject, referrer);
-        match self.driver.get(&place.key(), SMALL).await {
+        let path = ObjectPath::referrer_entry(repository, subject, referrer);
+        match self.driver.get(&path.key(), SMALL).await {
             Ok(bytes) => {
                 // A broken entry is replaced by what the manifest says.
                 if let Some(entry) = Entry::read(bytes, referrer) {
@@ -242,8 +242,8 @@ impl Registry {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<Option<Entry>, Error> {
-        let place = ObjectPath::referrer_entry(repository, subject, referrer);
-        match self.driver.get(&place.key(), DESCRIPTOR_MAX as u64).await {
+        let path = ObjectPath::referrer_entry(repository, subject, referrer);
+        match self.driver.get(&path.key(), DESCRIPTOR_MAX as u64).await {
             Ok(bytes) => {
                 let digest = *referrer;
                 if let Some(entry) = offload::blocking(move || Entry::read(bytes, &digest)).await? {

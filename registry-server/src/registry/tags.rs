@@ -7,7 +7,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName, Tag};
 use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::{Error, Registry, offload};
 use crate::storage::layout::{self, ObjectPath, PathPrefix};
-use crate::storage::{Condition, Durability, EntryKind};
+use crate::storage::{Condition, Durability, EntryKind, OptionalExtension as _};
 
 /// How many links of tags are read at once when all tags of a repository are read.
 const READS_AT_ONCE: usize = 32;
@@ -75,15 +75,15 @@ impl Registry {
         }
         self.record_deletion(repository).await?;
         let failed = Error::storage("delete a tag");
-        let area = PathPrefix::Tag(repository, tag).key();
+        let prefix = PathPrefix::Tag(repository, tag).key();
         for _ in 0..ATTEMPTS_MAX {
             self.driver
-                .delete_tree(&area, Durability::PowerLoss)
+                .delete_tree(&prefix, Durability::PowerLoss)
                 .await
                 .map_err(&failed)?;
             // A push may have written into the history while the other part was removed. A tag without a meaning is
             // removed again; a push that is still under way checks whether all that it wrote exists.
-            let mut rest = self.driver.list(&area).await.map_err(&failed)?;
+            let mut rest = self.driver.list(&prefix).await.map_err(&failed)?;
             if rest.try_next().await.map_err(&failed)?.is_none() || self.has_tag_link(repository, tag).await?
             {
                 return Ok(());
@@ -186,11 +186,10 @@ impl Registry {
         let failed = Error::storage("delete a tag");
         let current = ObjectPath::tag_current(repository, tag);
         // Before the link is read: entries that are written after this moment belong to a push that sets the tag again.
-        let set = match self.driver.stat(&current.key()).await {
-            Ok(found) => found.modified,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(source) => return Err(failed(source)),
+        let Some(found) = self.driver.try_stat(&current.key()).await.map_err(&failed)? else {
+            return Ok(());
         };
+        let set = found.modified;
         let bytes = match self.read_raw_link(&current).await? {
             Some(link) if link.target == Some(*digest) => link.bytes,
             Some(_) | None => return Ok(()),
@@ -198,16 +197,13 @@ impl Registry {
         // All of a tag is removed, its folders too, because a folder is what lists a tag. The link to what it means is
         // removed last, so that a deletion that broke off can be repeated.
         let prune_root = current.prune_root();
-        let remove = async |place: &ObjectPath, condition: Condition| {
-            let key = place.key();
+        let remove = async |path: &ObjectPath, condition: Condition| {
+            let key = path.key();
             let removed = self
                 .driver
                 .delete_if(&key, &condition, &prune_root, Durability::PowerLoss);
-            match removed.await {
-                Ok(_) => Ok(()),
-                Err(error) if error.is_not_found() => Ok(()),
-                Err(source) => Err(failed(source)),
-            }
+            let removed = removed.await.optional();
+            removed.map(drop).map_err(&failed)
         };
         for entry in self.history(repository, tag).await? {
             remove(&entry, Condition::Older(set)).await?;
@@ -235,8 +231,8 @@ impl Registry {
         let failed = Error::storage("list the history of a tag");
         let mut history = Vec::new();
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::TagHistory(repository, tag, algorithm).key();
-            let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+            let prefix = PathPrefix::TagHistory(repository, tag, algorithm).key();
+            let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
             while let Some(entry) = listing.try_next().await.map_err(&failed)? {
                 if let Some(digest) = layout::listed_digest(algorithm, &entry.name) {
                     history.push(ObjectPath::tag_index(repository, tag, &digest));

@@ -11,7 +11,7 @@ use registry_oci::{Algorithm, Digest, Hasher};
 use sha2::Digest as _;
 
 use super::{Error, Registry, hashing, offload};
-use crate::storage::{ReadRange, StorageKey};
+use crate::storage::{OptionalExtension as _, ReadRange, StorageKey};
 
 /// A running hash of either algorithm.
 pub(super) enum Verifier {
@@ -64,10 +64,14 @@ impl Registry {
         count: &AtomicU64,
     ) -> Result<Option<Hashed>, Error> {
         let failed = Error::storage("read a blob");
-        let mut content = match self.driver.read(key, ReadRange::Full).await {
-            Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => return Err(failed(source)),
+        let Some(mut content) = self
+            .driver
+            .read(key, ReadRange::Full)
+            .await
+            .optional()
+            .map_err(&failed)?
+        else {
+            return Ok(None);
         };
         let modified = content.modified;
         let mut verifier = Verifier::new(algorithm);
@@ -85,10 +89,14 @@ impl Registry {
     /// Reads an object of at most `limit` bytes, with its time.
     pub(super) async fn read_small(&self, key: &StorageKey, limit: u64) -> Result<SmallObject, Error> {
         let failed = Error::storage("read a manifest");
-        let mut content = match self.driver.read(key, ReadRange::Full).await {
-            Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(SmallObject::Absent),
-            Err(source) => return Err(failed(source)),
+        let Some(mut content) = self
+            .driver
+            .read(key, ReadRange::Full)
+            .await
+            .optional()
+            .map_err(&failed)?
+        else {
+            return Ok(SmallObject::Absent);
         };
         if content.size > limit {
             return Ok(SmallObject::TooLarge {

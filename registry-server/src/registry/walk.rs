@@ -72,9 +72,9 @@ impl Registry {
     }
 
     /// The first bytes of the digests below an area.
-    pub(super) async fn first_bytes(&self, area: &PathPrefix<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) async fn first_bytes(&self, prefix: &PathPrefix<'_>) -> Result<Vec<u8>, Error> {
         let failed = Error::storage("list blobs");
-        let mut listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        let mut listing = self.driver.list(&prefix.key()).await.map_err(&failed)?;
         let mut starts = Vec::new();
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             starts.extend(layout::listed_start(&entry.name));
@@ -85,13 +85,13 @@ impl Registry {
     /// The digests below an area, as they are found.
     pub(super) async fn list_digests(
         &self,
-        area: &PathPrefix<'_>,
+        prefix: &PathPrefix<'_>,
         algorithm: Algorithm,
         doing: &'static str,
     ) -> Result<stream::BoxStream<'static, Result<Digest, Error>>, Error> {
         let listing = self
             .driver
-            .list(&area.key())
+            .list(&prefix.key())
             .await
             .map_err(Error::storage(doing))?;
         Ok(listing

@@ -37,8 +37,8 @@ impl CheckRun<'_> {
             };
             starts.sort_unstable();
             for start in starts {
-                let area = PathPrefix::Blobs(algorithm, start);
-                let digests = match registry.list_digests(&area, algorithm, "list blobs").await {
+                let prefix = PathPrefix::Blobs(algorithm, start);
+                let digests = match registry.list_digests(&prefix, algorithm, "list blobs").await {
                     Ok(digests) => digests,
                     Err(error) => {
                         self.unreadable(error).await?;
@@ -97,9 +97,9 @@ impl CheckRun<'_> {
                 }
             };
             for start in starts {
-                let area = PathPrefix::BlobAliases(algorithm, start);
+                let prefix = PathPrefix::BlobAliases(algorithm, start);
                 let listed = registry
-                    .list_digests(&area, algorithm, "list other digests")
+                    .list_digests(&prefix, algorithm, "list other digests")
                     .await;
                 let mut digests = match listed {
                     Ok(digests) => digests,
@@ -129,17 +129,21 @@ impl CheckRun<'_> {
 impl Inspector<'_> {
     /// Checks a payload; nothing when the folder of its name holds none.
     async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
-        let place = ObjectPath::blob_data(&digest);
-        let key = place.key();
-        let found = match self.registry.driver.stat(&key).await {
-            Ok(found) => found,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => return Err(Error::storage("look at a blob")(source)),
+        let path = ObjectPath::blob_data(&digest);
+        let key = path.key();
+        let Some(found) = self
+            .registry
+            .driver
+            .try_stat(&key)
+            .await
+            .map_err(Error::storage("look at a blob"))?
+        else {
+            return Ok(None);
         };
         let size = found.size;
         let damaged = |seen| {
             let finding = Finding::BlobDamaged { digest, size };
-            Some((digest, Diagnosis::at(finding, place, seen)))
+            Some((digest, Diagnosis::at(finding, path, seen)))
         };
         // A payload that a crash emptied is found without reading.
         let torn = size == 0 && Digest::of(digest.algorithm(), b"") != digest;

@@ -39,25 +39,25 @@ impl Diagnosis {
     }
 
     /// A finding that is repaired by moving one object.
-    pub(super) fn at(finding: Finding, place: ObjectPath, seen: SystemTime) -> Self {
-        Self::with(finding, vec![Move::new(place, seen)])
+    pub(super) fn at(finding: Finding, path: ObjectPath, seen: SystemTime) -> Self {
+        Self::with(finding, vec![Move::new(path, seen)])
     }
 }
 
 /// An object to be moved, unless it was written after it was read.
 #[derive(Debug)]
 pub(super) struct Move {
-    pub(super) place: ObjectPath,
+    pub(super) path: ObjectPath,
     pub(super) seen: SystemTime,
     /// The prefix at which the removal of empty folders stops.
     pub(super) prune_root: StorageKey,
 }
 
 impl Move {
-    pub(super) fn new(place: ObjectPath, seen: SystemTime) -> Self {
-        let prune_root = place.prune_root();
+    pub(super) fn new(path: ObjectPath, seen: SystemTime) -> Self {
+        let prune_root = path.prune_root();
         Self {
-            place,
+            path,
             seen,
             prune_root,
         }

@@ -429,7 +429,7 @@ impl fmt::Display for LinkName<'_> {
                 digest,
             } => write!(f, "the entry {digest} in the history of tag {repository}:{tag}"),
             ObjectPath::BlobAlias { digest } => write!(f, "the link from the other digest {digest}"),
-            place => write!(f, "`{}`", place.key()),
+            path => write!(f, "`{}`", path.key()),
         }
     }
 }

@@ -57,11 +57,13 @@ impl<'a> Inspector<'a> {
             return Ok(None);
         }
         let key = ObjectPath::blob_data(canonical).key();
-        match self.registry.driver.stat(&key).await {
-            Ok(found) => Ok(Some(found.size)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(source) => Err(Error::storage("look at a blob")(source)),
-        }
+        let found = self
+            .registry
+            .driver
+            .try_stat(&key)
+            .await
+            .map_err(Error::storage("look at a blob"))?;
+        Ok(found.map(|found| found.size))
     }
 
     /// The size of a manifest's payload, if the repository has links to the manifest. A manifest with a second digest
@@ -87,8 +89,8 @@ impl<'a> Inspector<'a> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
-        let place = ObjectPath::layer_link(repository, digest);
-        match self.valid_target(&place, digest).await? {
+        let path = ObjectPath::layer_link(repository, digest);
+        match self.valid_target(&path, digest).await? {
             Some(canonical) => self.payload_size(&canonical).await,
             None => Ok(None),
         }
@@ -101,8 +103,8 @@ impl<'a> Inspector<'a> {
     }
 
     /// The digest that a link holds. Nothing is logged.
-    pub(super) async fn link_target(&self, place: &ObjectPath) -> Result<Option<Digest>, Error> {
-        let found = self.registry.inspect_link(place).await?;
+    pub(super) async fn link_target(&self, path: &ObjectPath) -> Result<Option<Digest>, Error> {
+        let found = self.registry.inspect_link(path).await?;
         Ok(found.and_then(|link| link.target))
     }
 

@@ -94,8 +94,8 @@ impl CheckRun<'_> {
                 let inspector = &inspector;
                 async move {
                     let digest = digest?;
-                    let place = ObjectPath::layer_link(repository, &digest);
-                    inspector.link_to_blob(place, digest).await
+                    let path = ObjectPath::layer_link(repository, &digest);
+                    inspector.link_to_blob(path, digest).await
                 }
             })
             .buffer_unordered(AT_ONCE)
@@ -252,8 +252,8 @@ impl Inspector<'_> {
                 .iter()
                 .map(|past| (entry(&past.digest), past.link.modified));
             let all = past.chain(now.map(|link| (current.clone(), link.modified)));
-            let moves = all.map(|(place, seen)| Move {
-                place,
+            let moves = all.map(|(path, seen)| Move {
+                path,
                 seen,
                 prune_root: prune_root.clone(),
             });
@@ -316,8 +316,8 @@ impl Inspector<'_> {
             let digests = self.registry.list_digests(&area, algorithm, doing).await?;
             let mut entries = digests
                 .map_ok(async |digest| {
-                    let place = ObjectPath::tag_index(repository, tag, &digest);
-                    let found = self.registry.inspect_link(&place).await?;
+                    let path = ObjectPath::tag_index(repository, tag, &digest);
+                    let found = self.registry.inspect_link(&path).await?;
                     Ok(found.map(|link| HistoryEntry { digest, link }))
                 })
                 .try_buffer_unordered(4)
@@ -371,11 +371,13 @@ impl Inspector<'_> {
         digest: &Digest,
     ) -> Result<Option<Move>, Error> {
         let mark = ObjectPath::referrer_known(repository, digest);
-        match self.registry.driver.stat(&mark.key()).await {
-            Ok(found) => Ok(Some(Move::new(mark, found.modified))),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(source) => Err(Error::storage("look at a mark")(source)),
-        }
+        let found = self
+            .registry
+            .driver
+            .try_stat(&mark.key())
+            .await
+            .map_err(Error::storage("look at a mark"))?;
+        Ok(found.map(|found| Move::new(mark, found.modified)))
     }
 }
 

@@ -77,13 +77,13 @@ impl<'a> Trash<'a> {
     /// Moves an object to the trash.
     pub(super) async fn take(&mut self, object: &Move, finding: &Finding) -> Result<Moved, Error> {
         let Move {
-            place,
+            path,
             seen,
             prune_root,
         } = object;
         let driver = &self.registry.driver;
         let failed = Error::storage("move an object to the trash");
-        let key = place.key();
+        let key = path.key();
         let content = match driver.read(&key, ReadRange::Full).await {
             Ok(content) if content.modified > *seen => return Ok(Moved::No),
             Ok(content) => content,
@@ -92,7 +92,7 @@ impl<'a> Trash<'a> {
         };
         let target = ObjectPath::Trashed {
             run: self.run,
-            was: Box::new(place.clone()),
+            was: Box::new(path.clone()),
         }
         .key();
         let line = JournalLine {
@@ -121,14 +121,14 @@ impl<'a> Trash<'a> {
             .map_err(&failed)?;
         // An object that was renewed meanwhile may as well have been written again; the next repair finds out.
         let condition = Condition::Older(*seen);
-        if let (LiveServerPolicy::Ignore, Some(repository)) = (self.live_server_policy, place.repository()) {
+        if let (LiveServerPolicy::Ignore, Some(repository)) = (self.live_server_policy, path.repository()) {
             self.registry.record_deletion(repository).await?;
         }
-        self.registry.invalidate_at(place).await?;
+        self.registry.invalidate_path(path).await?;
         let removed = driver
             .delete_if(&key, &condition, prune_root, Durability::PowerLoss)
             .await;
-        self.registry.invalidate_at(place).await?;
+        self.registry.invalidate_path(path).await?;
         match removed {
             Ok(Some(_)) => Ok(Moved::Yes),
             // The object was written again while it was copied, so the copy is removed.

@@ -47,8 +47,8 @@ impl Registry {
     ) -> Result<UndoReport, CheckError> {
         let failed = Error::storage("read the journal of a repair");
         let mut numbers = Vec::new();
-        let area = PathPrefix::TrashJournal(run).key();
-        let mut listing = self.driver.list(&area).await.map_err(&failed)?;
+        let prefix = PathPrefix::TrashJournal(run).key();
+        let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             numbers.extend(layout::journal_number(&entry.name));
         }

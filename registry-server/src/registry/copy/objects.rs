@@ -12,7 +12,9 @@ use crate::registry::check::finding::Finding;
 use crate::registry::verify::Verifier;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::ObjectPath;
-use crate::storage::{self, Content, Durability, Mode, ReadRange, StorageKey, put_stream};
+use crate::storage::{
+    self, Content, Durability, Mode, OptionalExtension as _, ReadRange, StorageKey, put_stream,
+};
 
 /// A link or an entry of our own index is never this large.
 const SMALL_MAX: u64 = MANIFEST_MAX as u64;
@@ -86,21 +88,31 @@ impl<'a> StorePair<'a> {
         let key = ObjectPath::blob_data(&digest).key();
         let reading = Error::storage("read a blob");
         let writing = Error::storage("write a blob");
-        let size = match self.source.driver.stat(&key).await {
-            Ok(found) => found.size,
-            Err(error) if error.is_not_found() => return Ok(CopyOutcome::Gone),
-            Err(source) => return Err(ObjectError::Read(reading(source))),
+        let Some(found) = self
+            .source
+            .driver
+            .try_stat(&key)
+            .await
+            .map_err(|source| ObjectError::Read(reading(source)))?
+        else {
+            return Ok(CopyOutcome::Gone);
         };
+        let size = found.size;
         match self.target.driver.stat(&key).await {
             Ok(there) if there.size == size => return self.keep_existing(&key).await,
             Ok(_) => {}
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(ObjectError::Write(writing(source))),
         }
-        let content = match self.source.driver.read(&key, ReadRange::Full).await {
-            Ok(content) => content,
-            Err(error) if error.is_not_found() => return Ok(CopyOutcome::Gone),
-            Err(source) => return Err(ObjectError::Read(reading(source))),
+        let Some(content) = self
+            .source
+            .driver
+            .read(&key, ReadRange::Full)
+            .await
+            .optional()
+            .map_err(|source| ObjectError::Read(reading(source)))?
+        else {
+            return Ok(CopyOutcome::Gone);
         };
         let size = content.size;
         let stream = std::pin::pin!(verified(content, digest, &self.bytes));
@@ -140,9 +152,9 @@ impl<'a> StorePair<'a> {
     }
 
     /// Copies an entry of our own index.
-    pub(super) async fn entry(&self, place: &ObjectPath) -> Result<CopyOutcome, ObjectError> {
-        match self.source.driver.get(&place.key(), SMALL_MAX).await {
-            Ok(bytes) => self.write_if_changed(place, bytes).await,
+    pub(super) async fn entry(&self, path: &ObjectPath) -> Result<CopyOutcome, ObjectError> {
+        match self.source.driver.get(&path.key(), SMALL_MAX).await {
+            Ok(bytes) => self.write_if_changed(path, bytes).await,
             Err(error) if error.is_not_found() => Ok(CopyOutcome::Gone),
             Err(source) => Err(ObjectError::Read(Error::storage("read our own index")(source))),
         }
@@ -154,8 +166,8 @@ impl<'a> StorePair<'a> {
         Ok(found.is_some_and(|link| link.target.is_some()))
     }
 
-    async fn write_if_changed(&self, place: &ObjectPath, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
-        let (key, failed) = (place.key(), Error::storage("write a link"));
+    async fn write_if_changed(&self, path: &ObjectPath, bytes: Bytes) -> Result<CopyOutcome, ObjectError> {
+        let (key, failed) = (path.key(), Error::storage("write a link"));
         match self.target.driver.get(&key, SMALL_MAX).await {
             Ok(there) if there == bytes => return self.keep_existing(&key).await,
             Ok(_) | Err(storage::Error::TooLarge { .. }) => {}

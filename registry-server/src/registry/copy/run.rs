@@ -60,8 +60,8 @@ impl<'a> CopyRun<'a> {
             let mut starts = self.required(source.first_bytes(&PathPrefix::BlobStarts(algorithm)).await)?;
             starts.sort_unstable();
             for start in starts {
-                let area = PathPrefix::Blobs(algorithm, start);
-                let digests = self.required(source.list_digests(&area, algorithm, "list blobs").await)?;
+                let prefix = PathPrefix::Blobs(algorithm, start);
+                let digests = self.required(source.list_digests(&prefix, algorithm, "list blobs").await)?;
                 let pair = Arc::clone(&self.pair);
                 let outcomes = digests
                     // A payload in the folder of another first byte is never read.
@@ -85,9 +85,12 @@ impl<'a> CopyRun<'a> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
             for start in self.required(source.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await)? {
-                let area = PathPrefix::BlobAliases(algorithm, start);
-                let digests =
-                    self.required(source.list_digests(&area, algorithm, "list other digests").await)?;
+                let prefix = PathPrefix::BlobAliases(algorithm, start);
+                let digests = self.required(
+                    source
+                        .list_digests(&prefix, algorithm, "list other digests")
+                        .await,
+                )?;
                 self.links(digests, |digest| ObjectPath::blob_alias(&digest))
                     .await?;
             }
@@ -125,15 +128,15 @@ impl<'a> CopyRun<'a> {
         let source = self.pair.source;
         self.copied.repositories += 1;
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::LayersOf(&repository, algorithm);
+            let prefix = PathPrefix::LayersOf(&repository, algorithm);
             let doing = "list the blobs of a repository";
-            let digests = self.required(source.list_digests(&area, algorithm, doing).await)?;
+            let digests = self.required(source.list_digests(&prefix, algorithm, doing).await)?;
             let layer = |digest| ObjectPath::layer_link(&repository, &digest);
             self.links(digests, layer).await?;
         }
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::Revisions(&repository, algorithm);
-            let digests = self.required(source.list_digests(&area, algorithm, "list manifests").await)?;
+            let prefix = PathPrefix::Revisions(&repository, algorithm);
+            let digests = self.required(source.list_digests(&prefix, algorithm, "list manifests").await)?;
             let revision = |digest| ObjectPath::revision_link(&repository, &digest);
             self.links(digests, revision).await?;
         }
@@ -145,13 +148,14 @@ impl<'a> CopyRun<'a> {
     async fn referrers(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let source = self.pair.source;
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::Subjects(repository, algorithm);
-            let mut subjects = self.required(source.list_digests(&area, algorithm, "list subjects").await)?;
+            let prefix = PathPrefix::Subjects(repository, algorithm);
+            let mut subjects =
+                self.required(source.list_digests(&prefix, algorithm, "list subjects").await)?;
             while let Some(subject) = subjects.next().await {
                 let subject = self.required(subject)?;
                 let failed = Error::storage("list referrers");
-                let area = PathPrefix::Subject(repository, &subject).key();
-                let listing = self.required(source.driver.list(&area).await.map_err(&failed))?;
+                let prefix = PathPrefix::Subject(repository, &subject).key();
+                let listing = self.required(source.driver.list(&prefix).await.map_err(&failed))?;
                 let referrers = listing
                     .map_err(failed)
                     .try_filter_map(async |entry| Ok(layout::referrer_name(&entry.name)))
@@ -161,10 +165,10 @@ impl<'a> CopyRun<'a> {
             }
         }
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::ReferrersKnown(repository, algorithm);
+            let prefix = PathPrefix::ReferrersKnown(repository, algorithm);
             let marks = self.required(
                 source
-                    .list_digests(&area, algorithm, "list known manifests")
+                    .list_digests(&prefix, algorithm, "list known manifests")
                     .await,
             )?;
             let mark = |digest| ObjectPath::referrer_known(repository, &digest);
@@ -175,8 +179,8 @@ impl<'a> CopyRun<'a> {
 
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list tags");
-        let area = PathPrefix::Tags(repository).key();
-        let listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        let prefix = PathPrefix::Tags(repository).key();
+        let listing = self.required(self.pair.source.driver.list(&prefix).await.map_err(&failed))?;
         let pair = Arc::clone(&self.pair);
         let outcomes = listing
             .map_err(failed)
@@ -197,8 +201,8 @@ impl<'a> CopyRun<'a> {
     /// Counts the uploads in progress, which are not copied.
     async fn uploads(&mut self, repository: &RepositoryName) -> Result<(), CopyError> {
         let failed = Error::storage("list the uploads of a repository");
-        let area = PathPrefix::Uploads(repository).key();
-        let mut listing = self.required(self.pair.source.driver.list(&area).await.map_err(&failed))?;
+        let prefix = PathPrefix::Uploads(repository).key();
+        let mut listing = self.required(self.pair.source.driver.list(&prefix).await.map_err(&failed))?;
         while let Some(entry) = listing.next().await {
             if self.required(entry.map_err(&failed))?.kind == EntryKind::Prefix {
                 self.copied.uploads += 1;
@@ -210,15 +214,15 @@ impl<'a> CopyRun<'a> {
     async fn links(
         &mut self,
         digests: impl Stream<Item = Result<Digest, Error>> + Send,
-        place: impl Fn(Digest) -> ObjectPath + Send + Sync,
+        path: impl Fn(Digest) -> ObjectPath + Send + Sync,
     ) -> Result<(), CopyError> {
         let pair = Arc::clone(&self.pair);
         let outcomes = digests
             .map(|digest| {
-                let (pair, place) = (&pair, &place);
+                let (pair, path) = (&pair, &path);
                 async move {
                     let digest = digest.map_err(ObjectError::Read)?;
-                    pair.link(place(digest), digest).await
+                    pair.link(path(digest), digest).await
                 }
             })
             .buffer_unordered(LINKS)
@@ -229,13 +233,13 @@ impl<'a> CopyRun<'a> {
     async fn entries(
         &mut self,
         digests: impl Stream<Item = Result<Digest, Error>> + Send,
-        place: impl Fn(Digest) -> ObjectPath + Send + Sync,
+        path: impl Fn(Digest) -> ObjectPath + Send + Sync,
     ) -> Result<(), CopyError> {
         let pair = Arc::clone(&self.pair);
         let outcomes = digests
             .map(|digest| {
-                let (pair, place) = (&pair, &place);
-                async move { pair.entry(&place(digest.map_err(ObjectError::Read)?)).await }
+                let (pair, path) = (&pair, &path);
+                async move { pair.entry(&path(digest.map_err(ObjectError::Read)?)).await }
             })
             .buffer_unordered(LINKS)
             .boxed();
@@ -347,9 +351,9 @@ impl StorePair<'_> {
             }));
         }
         for algorithm in Algorithm::ALL {
-            let area = PathPrefix::TagHistory(repository, &tag, algorithm);
+            let prefix = PathPrefix::TagHistory(repository, &tag, algorithm);
             let doing = "list the history of a tag";
-            let listed = self.source.list_digests(&area, algorithm, doing).await;
+            let listed = self.source.list_digests(&prefix, algorithm, doing).await;
             let mut history = listed.map_err(ObjectError::Read)?;
             while let Some(digest) = history.try_next().await.map_err(ObjectError::Read)? {
                 let entry = ObjectPath::tag_index(repository, &tag, &digest);

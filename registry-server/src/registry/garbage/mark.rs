@@ -60,12 +60,12 @@ impl Marked {
     }
 
     /// Records an object that is removed with a manifest.
-    fn remove_with(&mut self, manifest: &Key, place: &ObjectPath) {
-        self.manifests.push(manifest, place.key().as_str().as_bytes());
+    fn remove_with(&mut self, manifest: &Key, path: &ObjectPath) {
+        self.manifests.push(manifest, path.key().as_str().as_bytes());
     }
 
-    fn link(&mut self, place: &ObjectPath, canonical: &Digest) {
-        let payload = format!("{}\n{canonical}", place.key());
+    fn link(&mut self, path: &ObjectPath, canonical: &Digest) {
+        let payload = format!("{}\n{canonical}", path.key());
         self.links.push(&blob_key(canonical), payload.as_bytes());
     }
 }
@@ -141,9 +141,9 @@ impl Registry {
                 self.mark_tags(&repository, &mut marked).await?;
             }
             for algorithm in Algorithm::ALL {
-                let area = PathPrefix::Revisions(&repository, algorithm);
+                let prefix = PathPrefix::Revisions(&repository, algorithm);
                 let mut revisions = self
-                    .list_digests(&area, algorithm, "list manifests")
+                    .list_digests(&prefix, algorithm, "list manifests")
                     .await?
                     .map(async |digest| self.read_revision(&repository, digest?).await)
                     .buffer_unordered(READS)
@@ -161,17 +161,17 @@ impl Registry {
                         marked = marked.spilled().await?;
                     }
                 }
-                let area = PathPrefix::LayersOf(&repository, algorithm);
+                let prefix = PathPrefix::LayersOf(&repository, algorithm);
                 let mut layers = self
-                    .list_digests(&area, algorithm, "list the blobs of a repository")
+                    .list_digests(&prefix, algorithm, "list the blobs of a repository")
                     .await?;
                 while let Some(digest) = layers.try_next().await? {
                     let mut canonical = digest;
-                    let place = ObjectPath::layer_link(&repository, &digest);
+                    let path = ObjectPath::layer_link(&repository, &digest);
                     if algorithm != Algorithm::Sha256 {
-                        canonical = self.read_link(&place).await?.unwrap_or(digest);
+                        canonical = self.read_link(&path).await?.unwrap_or(digest);
                     }
-                    marked.link(&place, &canonical);
+                    marked.link(&path, &canonical);
                     marked = marked.spilled().await?;
                 }
             }
@@ -184,8 +184,8 @@ impl Registry {
     /// without a meaning is removed itself.
     async fn mark_tags(&self, repository: &RepositoryName, marked: &mut Marked) -> Result<(), GarbageError> {
         let failed = Error::storage("list tags");
-        let area = PathPrefix::Tags(repository).key();
-        let tags = self.driver.list(&area).await.map_err(&failed)?;
+        let prefix = PathPrefix::Tags(repository).key();
+        let tags = self.driver.list(&prefix).await.map_err(&failed)?;
         let mut tags = tags
             .try_filter_map(async |entry| {
                 let tag = Tag::parse(&entry.name).ok();
@@ -204,9 +204,9 @@ impl Registry {
                 marked.edges.root(&self.manifest_key(repository, digest).await?);
             }
             for algorithm in Algorithm::ALL {
-                let area = PathPrefix::TagHistory(repository, &tag, algorithm);
+                let prefix = PathPrefix::TagHistory(repository, &tag, algorithm);
                 let mut history = self
-                    .list_digests(&area, algorithm, "list the history of a tag")
+                    .list_digests(&prefix, algorithm, "list the history of a tag")
                     .await?;
                 while let Some(digest) = history.try_next().await? {
                     let manifest = self.manifest_key(repository, &digest).await?;
@@ -255,11 +255,11 @@ impl Registry {
         repository: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<Revision>, Error> {
-        let place = ObjectPath::revision_link(repository, &digest);
-        let Some(link) = self.read_dated_link(&place).await? else {
+        let path = ObjectPath::revision_link(repository, &digest);
+        let Some(link) = self.read_dated_link(&path).await? else {
             return Ok(None);
         };
-        let written = match self.driver.stat_touched(&place.key()).await {
+        let written = match self.driver.stat_touched(&path.key()).await {
             Ok(found) => link.modified.max(found.modified),
             Err(error) if error.is_not_found() => return Ok(None),
             Err(source) => return Err(Error::storage("look at a link")(source)),
@@ -300,8 +300,8 @@ impl Registry {
             marked.edges.root(&key);
         }
         marked.edges.leads(&key, &blob_key(canonical));
-        let place = ObjectPath::revision_link(repository, digest);
-        marked.remove_with(&key, &place);
+        let path = ObjectPath::revision_link(repository, digest);
+        marked.remove_with(&key, &path);
         match document {
             RevisionContent::Read(ManifestReferences { content, subjects }) => {
                 for digest in content {
@@ -345,11 +345,11 @@ impl Registry {
     /// The canonical digests of content that may be stored under another digest than this one.
     async fn stored_under(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
-        for place in [
+        for path in [
             ObjectPath::layer_link(repository, digest),
             ObjectPath::blob_alias(digest),
         ] {
-            found.extend(self.read_link(&place).await?);
+            found.extend(self.read_link(&path).await?);
         }
         Ok(found)
     }
@@ -370,28 +370,28 @@ impl Registry {
                 continue;
             }
             for algorithm in Algorithm::ALL {
-                let area = PathPrefix::ReferrersKnown(&repository, algorithm);
+                let prefix = PathPrefix::ReferrersKnown(&repository, algorithm);
                 let mut known = self
-                    .list_digests(&area, algorithm, "list known manifests")
+                    .list_digests(&prefix, algorithm, "list known manifests")
                     .await?;
                 while let Some(digest) = known.try_next().await? {
                     let key = self.manifest_key(&repository, &digest).await?;
                     marked.remove_with(&key, &ObjectPath::referrer_known(&repository, &digest));
                     marked = marked.spilled().await?;
                 }
-                let area = PathPrefix::Subjects(&repository, algorithm);
-                let mut subjects = self.list_digests(&area, algorithm, "list subjects").await?;
+                let prefix = PathPrefix::Subjects(&repository, algorithm);
+                let mut subjects = self.list_digests(&prefix, algorithm, "list subjects").await?;
                 while let Some(subject) = subjects.try_next().await? {
                     let failed = Error::storage("list referrers");
-                    let area = PathPrefix::Subject(&repository, &subject).key();
-                    let mut entries = self.driver.list(&area).await.map_err(&failed)?;
+                    let prefix = PathPrefix::Subject(&repository, &subject).key();
+                    let mut entries = self.driver.list(&prefix).await.map_err(&failed)?;
                     while let Some(entry) = entries.try_next().await.map_err(&failed)? {
                         let Some(referrer) = layout::referrer_name(&entry.name) else {
                             continue;
                         };
                         let key = self.manifest_key(&repository, &referrer).await?;
-                        let place = ObjectPath::referrer_entry(&repository, &subject, &referrer);
-                        marked.remove_with(&key, &place);
+                        let path = ObjectPath::referrer_entry(&repository, &subject, &referrer);
+                        marked.remove_with(&key, &path);
                         marked = marked.spilled().await?;
                     }
                 }
@@ -403,13 +403,15 @@ impl Registry {
     async fn mark_aliases(&self, mut marked: Marked) -> Result<Marked, GarbageError> {
         for algorithm in Algorithm::ALL {
             for start in self.first_bytes(&PathPrefix::BlobAliasStarts(algorithm)).await? {
-                let area = PathPrefix::BlobAliases(algorithm, start);
-                let mut aliases = self.list_digests(&area, algorithm, "list other digests").await?;
+                let prefix = PathPrefix::BlobAliases(algorithm, start);
+                let mut aliases = self
+                    .list_digests(&prefix, algorithm, "list other digests")
+                    .await?;
                 while let Some(digest) = aliases.try_next().await? {
-                    let place = ObjectPath::blob_alias(&digest);
+                    let path = ObjectPath::blob_alias(&digest);
                     // An alias that holds nothing leads nowhere.
-                    let canonical = self.read_link(&place).await?.unwrap_or(digest);
-                    marked.link(&place, &canonical);
+                    let canonical = self.read_link(&path).await?.unwrap_or(digest);
+                    marked.link(&path, &canonical);
                     marked = marked.spilled().await?;
                 }
             }

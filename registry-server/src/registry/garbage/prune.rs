@@ -31,12 +31,12 @@ impl Registry {
             let prune_root = PathPrefix::Repositories.key();
             // Without a manifests folder there is no repository, and the folders of its blobs and uploads can be
             // removed too.
-            for area in [
+            for prefix in [
                 PathPrefix::Manifests(&repository),
                 PathPrefix::Layers(&repository),
                 PathPrefix::Uploads(&repository),
             ] {
-                let pruned = self.driver.prune(&area.key(), &prune_root).await;
+                let pruned = self.driver.prune(&prefix.key(), &prune_root).await;
                 if !pruned.map_err(Error::storage("remove empty folders"))? {
                     break;
                 }
@@ -48,8 +48,8 @@ impl Registry {
     /// Removes the empty folders of tags.
     async fn prune_tags(&self, repository: &RepositoryName) -> Result<(), Error> {
         let failed = Error::storage("list tags");
-        let area = PathPrefix::Tags(repository).key();
-        let tags = self.driver.list(&area).await.map_err(&failed)?;
+        let prefix = PathPrefix::Tags(repository).key();
+        let tags = self.driver.list(&prefix).await.map_err(&failed)?;
         let tags: Vec<Tag> = tags
             .try_filter_map(async |entry| {
                 let tag = Tag::parse(&entry.name).ok();
@@ -66,7 +66,7 @@ impl Registry {
                 }
                 let pruned = self
                     .driver
-                    .prune(&PathPrefix::Tag(repository, &tag).key(), &area)
+                    .prune(&PathPrefix::Tag(repository, &tag).key(), &prefix)
                     .await;
                 pruned.map(drop).map_err(Error::storage("remove empty folders"))
             })

@@ -97,17 +97,17 @@ impl Registry {
         loop {
             (notes, reached, batch) = notes.next(reached).await?;
             let Some(batch) = batch else { break };
-            let places: Vec<ObjectPath> = batch
+            let paths: Vec<ObjectPath> = batch
                 .garbage
                 .iter()
                 .filter_map(|(_, note)| parse_path_note(note))
                 .collect();
-            self.note_removals(&mut noted, places.iter()).await?;
-            let mut outcomes = stream::iter(places)
-                .map(async |place| (self.remove(&place, limit, removal).await, place))
+            self.note_removals(&mut noted, paths.iter()).await?;
+            let mut outcomes = stream::iter(paths)
+                .map(async |path| (self.remove(&path, limit, removal).await, path))
                 .buffer_unordered(AT_ONCE);
-            while let Some((outcome, place)) = outcomes.next().await {
-                collected.count(outcome, &place, watch);
+            while let Some((outcome, path)) = outcomes.next().await {
+                collected.count(outcome, &path, watch);
             }
         }
         if collected.failed > 0 {
@@ -123,27 +123,27 @@ impl Registry {
                 .garbage
                 .iter()
                 .filter_map(|(key, note)| {
-                    parse_link_note(note).map(|(place, canonical)| (*key, place, canonical))
+                    parse_link_note(note).map(|(path, canonical)| (*key, path, canonical))
                 })
                 .collect();
-            let places = links.iter().map(|(_, place, _)| place);
-            self.note_removals(&mut noted, places).await?;
+            let paths = links.iter().map(|(_, path, _)| path);
+            self.note_removals(&mut noted, paths).await?;
             let mut outcomes = stream::iter(links)
-                .map(async |(key, place, canonical)| {
+                .map(async |(key, path, canonical)| {
                     let outcome = match self.is_too_young(&canonical, limit).await {
                         Ok(true) => SweepOutcome::TooYoung,
-                        Ok(false) => self.remove(&place, limit, removal).await,
+                        Ok(false) => self.remove(&path, limit, removal).await,
                         Err(error) => SweepOutcome::Failed(error),
                     };
-                    (key, outcome, place)
+                    (key, outcome, path)
                 })
                 .buffer_unordered(AT_ONCE);
-            while let Some((key, outcome, place)) = outcomes.next().await {
+            while let Some((key, outcome, path)) = outcomes.next().await {
                 if let SweepOutcome::TooYoung = outcome {
                     // A young link keeps its payload, however old the payload is.
                     young.push(key);
                 }
-                collected.count(outcome, &place, watch);
+                collected.count(outcome, &path, watch);
             }
             drop(outcomes);
             reached = blocking(move || reached.with(&young)).await?;
@@ -177,8 +177,8 @@ impl Registry {
             .await?;
             let here = |start: &u8| partitions.first_bytes(partition).contains(start);
             for (algorithm, start) in starts.iter().filter(|(_, start)| here(start)) {
-                let area = PathPrefix::Blobs(*algorithm, *start);
-                let digests = self.list_digests(&area, *algorithm, "list blobs").await?;
+                let prefix = PathPrefix::Blobs(*algorithm, *start);
+                let digests = self.list_digests(&prefix, *algorithm, "list blobs").await?;
                 let known = &known;
                 let mut outcomes = digests
                     .try_filter(|digest| std::future::ready(partitions.of(&blob_key(digest)) == partition))
@@ -187,14 +187,14 @@ impl Registry {
                         if known.contains(&blob_key(&digest)) {
                             return Ok(None);
                         }
-                        let place = ObjectPath::blob_data(&digest);
-                        Ok::<_, Error>(Some((self.remove(&place, limit, removal).await, place)))
+                        let path = ObjectPath::blob_data(&digest);
+                        Ok::<_, Error>(Some((self.remove(&path, limit, removal).await, path)))
                     })
                     .buffer_unordered(AT_ONCE)
                     .boxed();
                 while let Some(outcome) = outcomes.try_next().await? {
                     match outcome {
-                        Some((outcome, place)) => collected.count(outcome, &place, watch),
+                        Some((outcome, path)) => collected.count(outcome, &path, watch),
                         None => collected.blobs_kept += 1,
                     }
                 }
@@ -207,12 +207,12 @@ impl Registry {
     async fn note_removals(
         &self,
         noted: &mut Option<NotedRepositories>,
-        places: impl Iterator<Item = &ObjectPath>,
+        paths: impl Iterator<Item = &ObjectPath>,
     ) -> Result<(), Error> {
         let Some(NotedRepositories { at }) = noted else {
             return Ok(());
         };
-        for repository in places.filter_map(ObjectPath::repository) {
+        for repository in paths.filter_map(ObjectPath::repository) {
             if at.get(repository).is_some_and(|at| at.elapsed() < NOTE_INTERVAL) {
                 continue;
             }
@@ -238,8 +238,8 @@ impl Registry {
         }
     }
 
-    async fn remove(&self, place: &ObjectPath, limit: SystemTime, removal: Removal) -> SweepOutcome {
-        let (key, prune_root) = (place.key(), place.prune_root());
+    async fn remove(&self, path: &ObjectPath, limit: SystemTime, removal: Removal) -> SweepOutcome {
+        let (key, prune_root) = (path.key(), path.prune_root());
         let removed = match removal {
             Removal::DryRun => self
                 .driver
@@ -249,19 +249,19 @@ impl Registry {
             Removal::Remove => {
                 // A payload that reappears after a loss of power is still garbage. A link that reappears would lead
                 // nowhere.
-                let durability = match place {
+                let durability = match path {
                     ObjectPath::BlobData { .. } => Durability::Crash,
                     _ => Durability::PowerLoss,
                 };
                 let condition = Condition::Older(limit);
-                if let Err(error) = self.invalidate_at(place).await {
+                if let Err(error) = self.invalidate_path(path).await {
                     return SweepOutcome::Failed(error);
                 }
                 let removed = self
                     .driver
                     .delete_if(&key, &condition, &prune_root, durability)
                     .await;
-                if let Err(error) = self.invalidate_at(place).await {
+                if let Err(error) = self.invalidate_path(path).await {
                     return SweepOutcome::Failed(error);
                 }
                 removed
@@ -280,14 +280,14 @@ impl CollectionReport {
     fn count(
         &mut self,
         outcome: SweepOutcome,
-        place: &ObjectPath,
+        path: &ObjectPath,
         watch: &mut (dyn FnMut(CollectionEvent<'_>) + Send),
     ) {
         let bytes = match outcome {
             SweepOutcome::Removed { bytes } => bytes,
             SweepOutcome::TooYoung => {
                 self.too_young += 1;
-                if let ObjectPath::BlobData { .. } = place {
+                if let ObjectPath::BlobData { .. } = path {
                     self.blobs_kept += 1;
                 }
                 return;
@@ -299,7 +299,7 @@ impl CollectionReport {
                 return;
             }
         };
-        let eligible = match place.clone() {
+        let eligible = match path.clone() {
             ObjectPath::RevisionLink { repository, digest } => {
                 self.manifests_removed += 1;
                 Eligible::Manifest(repository, digest)

@@ -125,11 +125,11 @@ impl Registry {
 
     async fn listed_digests<C: Default + Extend<Digest>>(
         &self,
-        area: &PathPrefix<'_>,
+        prefix: &PathPrefix<'_>,
         algorithm: Algorithm,
     ) -> Result<C, Error> {
         let failed = Error::storage("list manifests");
-        let listing = self.driver.list(&area.key()).await.map_err(&failed)?;
+        let listing = self.driver.list(&prefix.key()).await.map_err(&failed)?;
         listing
             .try_filter_map(async |entry| Ok(layout::listed_digest(algorithm, &entry.name)))
             .try_collect()

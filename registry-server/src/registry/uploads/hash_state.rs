@@ -7,7 +7,7 @@ use sha2::Digest as _;
 
 use crate::registry::{Error, Registry, hashing, offload};
 use crate::storage::layout::{self, ObjectPath, PathPrefix};
-use crate::storage::{Durability, Mode, ReadRange, Writer};
+use crate::storage::{Durability, Mode, OptionalExtension as _, ReadRange, Writer};
 
 /// The size from which the states of uploads are saved. For smaller uploads, hashing again costs a millisecond, less
 /// than making the data and one more file durable.
@@ -33,11 +33,11 @@ impl Registry {
             return Ok(hasher);
         }
         let mut hasher = Hasher::new();
-        let place = ObjectPath::upload_data(repository, id);
+        let path = ObjectPath::upload_data(repository, id);
         let failed = Error::storage("read an upload");
         // Only our own writer is open, so no bytes are appended behind `size` meanwhile.
         let range = ReadRange::Between(0, size - 1);
-        let mut content = self.driver.read(&place.key(), range).await.map_err(&failed)?;
+        let mut content = self.driver.read(&path.key(), range).await.map_err(&failed)?;
         while let Some(block) = content.next().await {
             hasher = hashing::update(hasher, block.map_err(&failed)?).await?;
         }
@@ -96,21 +96,21 @@ impl Registry {
             .sync()
             .await
             .map_err(Error::storage("make an upload durable"))?;
-        let place = ObjectPath::upload_hash_state(repository, id, hasher.length());
+        let path = ObjectPath::upload_hash_state(repository, id, hasher.length());
         let state = Bytes::copy_from_slice(&hasher.to_go_state());
         self.driver
-            .put(&place.key(), state, Mode::Replace, Durability::Crash)
+            .put(&path.key(), state, Mode::Replace, Durability::Crash)
             .await
             .map_err(Error::storage("save the hash state of an upload"))?;
         // Older states are of no use, and a long upload must not collect thousands of them.
         for offset in self.hash_state_offsets(repository, id).await? {
             if offset < hasher.length() {
                 let old = ObjectPath::upload_hash_state(repository, id, offset).key();
-                match self.driver.delete(&old).await {
-                    Ok(()) => {}
-                    Err(error) if error.is_not_found() => {}
-                    Err(source) => return Err(Error::storage("delete an old hash state")(source)),
-                }
+                self.driver
+                    .delete(&old)
+                    .await
+                    .optional()
+                    .map_err(Error::storage("delete an old hash state"))?;
             }
         }
         Ok(())
@@ -123,10 +123,10 @@ impl Registry {
         id: &UploadId,
     ) -> Result<Digest, Error> {
         let failed = Error::storage("read an upload");
-        let place = ObjectPath::upload_data(repository, id);
+        let path = ObjectPath::upload_data(repository, id);
         let mut content = self
             .driver
-            .read(&place.key(), ReadRange::Full)
+            .read(&path.key(), ReadRange::Full)
             .await
             .map_err(&failed)?;
         let mut hash = sha2::Sha512::new();
