@@ -268,18 +268,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = in_folder(folder.path());
         let left = async |ago: Duration| {
-            let path = ObjectPath::Probe { id: Uuid::new_v4() };
+            let probe = ObjectPath::Probe { id: Uuid::new_v4() };
             registry
                 .driver
-                .put(&path.key(), Bytes::new(), Mode::Create, Durability::Crash)
+                .put(&probe.key(), Bytes::new(), Mode::Create, Durability::Crash)
                 .await
                 .unwrap();
             let file = File::options()
                 .write(true)
-                .open(path(folder.path(), &path))
+                .open(path(folder.path(), &probe))
                 .unwrap();
             file.set_modified(SystemTime::now() - ago).unwrap();
-            path.key().to_string()
+            probe.key().to_string()
         };
         left(PROBE_MAX * 2).await;
         // Somebody may be looking this moment.

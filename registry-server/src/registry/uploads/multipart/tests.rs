@@ -101,7 +101,7 @@ async fn nothing_is_left_of_uploads(registry: &Registry) {
     let unfinished = registry
         .driver()
         .large_write()
-        .parts()
+        .multipart()
         .unwrap()
         .unfinished()
         .await
@@ -322,7 +322,7 @@ async fn abandoned_uploads_are_purged_by_the_time_of_their_last_byte() {
     // directly.
     let store = one.driver().large_write().multipart().unwrap();
     let orphans = [
-        data(&name(), &UploadId::unique()).key(),
+        ObjectPath::upload_data(&name(), &UploadId::unique()).key(),
         ObjectPath::BlobData {
             digest: Digest::sha256(b"x"),
         }
