@@ -174,7 +174,7 @@ fn meant_by(
     if pieces.is_empty() {
         return here();
     }
-    for used in (1..=pieces.len()).rev() {
+    for used in (1..=near(pieces, schema)).rev() {
         let name = pieces[..used].join("_");
         for (member, below) in &schema.members {
             let corrected = corrected || name != *member;
@@ -188,6 +188,19 @@ fn meant_by(
     // Whatever is said of who may come in has to be understood.
     let who = path == "auth" || path.starts_with("auth.");
     if corrected || who { here() } else { None }
+}
+
+/// How many of the first pieces can be near the name of a member. A name that has two letters more than every member is near
+/// none, and comparing each beginning of a long variable with each member would take minutes.
+fn near(pieces: &[String], schema: &Schema) -> usize {
+    let longest = schema.members.keys().map(|member| member.len()).max();
+    let letters = pieces.iter().scan(0, |letters, piece| {
+        *letters += piece.chars().filter(|letter| letter.is_alphanumeric()).count();
+        Some(*letters)
+    });
+    letters
+        .take_while(|letters| *letters <= longest.unwrap_or_default() + 1)
+        .count()
 }
 
 /// What holds without the key at a path, when it is a guarded one.
