@@ -1,8 +1,9 @@
-//! Files that people edit: how they are read, and what tells one version from the next, so that a changed one is read
-//! again without a restart. `text` reads any of them, `pem` certificates and keys.
+//! Files that people edit: reading them, and noticing that they changed, so that a changed file is read without a restart.
 //!
-//! Polled rather than watched: a mounted Secret changes by a rename of a link two folders up, a network file system
-//! tells nobody, and one `stat` every few seconds costs nothing.
+//! [`text`] reads any text file, [`pem`] reads certificates and keys.
+//!
+//! Files are polled rather than watched. A mounted Secret changes when a link two folders up is renamed, a network file
+//! system reports no changes, and one `stat` every few seconds costs nothing.
 
 pub(crate) mod pem;
 pub(crate) mod text;
@@ -10,9 +11,9 @@ pub(crate) mod text;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// One version of a file, behind every link on the way to it.
+/// The identity and age of a file. Two equal values mean an unchanged file. Symbolic links are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(crate) struct FileVersion {
     device: u64,
     inode: u64,
     size: u64,
@@ -20,8 +21,8 @@ pub(crate) struct Version {
     changed: (i64, i64),
 }
 
-impl Version {
-    /// The version that is there now.
+impl FileVersion {
+    /// The version of the file as it is now.
     pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         Ok(Self {

@@ -24,7 +24,7 @@ use super::login_queue::{Admission, Login, LoginQueue, Overload, Permit};
 use super::metrics::{LoginMetrics, Outcome};
 use super::password::{self, Verdict};
 use super::users::{self, Users};
-use crate::files::Version;
+use crate::files::FileVersion;
 
 /// How often the file is checked for a change. After this time a removed user cannot log in any more.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ struct Shared {
 
 /// The file as it was last read.
 struct FileState {
-    version: Option<Version>,
+    version: Option<FileVersion>,
     /// Whether it was logged that the changed file cannot be used.
     error_logged: bool,
 }
@@ -264,7 +264,7 @@ impl Shared {
 
     fn read_if_new(&self, file: &mut FileState) {
         let path = self.path.display();
-        let read = match Version::of(&self.path) {
+        let read = match FileVersion::of(&self.path) {
             Ok(version) if file.version == Some(version) => return,
             Ok(_) => users::read(&self.path),
             Err(source) => Err(Error::Read {
@@ -307,12 +307,12 @@ impl std::fmt::Debug for Shared {
 }
 
 /// Reads the users at the start, and creates a missing file.
-fn initial_users(path: &Path) -> Result<(Option<Version>, Users), Error> {
+fn initial_users(path: &Path) -> Result<(Option<FileVersion>, Users), Error> {
     match std::fs::metadata(path) {
         // Debian's package of distribution is installed like this. There no login succeeds, either.
         Ok(metadata) if metadata.is_dir() => {
             tracing::warn!(path = %path.display(), "`auth.htpasswd.path` is a folder and no file: nobody can log in");
-            return Ok((Version::of(path).ok(), Users::default()));
+            return Ok((FileVersion::of(path).ok(), Users::default()));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => users::create(path)?,
         Ok(_) | Err(_) => {}

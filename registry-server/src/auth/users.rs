@@ -9,7 +9,7 @@ use rand::Rng;
 use registry_config::htpasswd::{self, BcryptHash, RefusedLine};
 
 use super::error::Error;
-use crate::files::{Version, text};
+use crate::files::{FileVersion, text};
 
 /// The largest file that is read. A path that names an endless device by mistake must not use up all memory.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -76,13 +76,13 @@ impl Users {
 }
 
 /// Reads the users of a file and logs the refused lines.
-pub(super) fn read(path: &Path) -> Result<(Version, Users), Error> {
+pub(super) fn read(path: &Path) -> Result<(FileVersion, Users), Error> {
     let unreadable = |source| Error::Read {
         path: path.to_owned(),
         source,
     };
     // The version is read before the text. A change in between then causes one reload too many, and none is missed.
-    let version = Version::of(path).map_err(unreadable)?;
+    let version = FileVersion::of(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))

@@ -1,8 +1,7 @@
 //! Certificates and private keys in PEM files, as people write and save them.
 //!
-//! Guarantees: what cannot matter is read past (byte order marks, UTF-16, line ends, indentation, text between the
-//! sections); anything else that is wrong is told with its line, what it is and what to do about it; nothing of a
-//! key is in an error.
+//! Guarantees: differences without a meaning are ignored (byte order marks, UTF-16, line ends, indentation, text between
+//! the sections). Every other error names the line, the fault and the way out. No error quotes a key.
 //! Must not: check a certificate. Start at [`certificates`] and [`key`].
 
 use std::fmt;
@@ -14,42 +13,42 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::text;
 
-/// What is wrong with a PEM file.
+/// A fault of a PEM file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// Counted from 1.
+pub(crate) struct PemError {
+    /// The number of the line, counted from 1.
     line: Option<usize>,
-    what: String,
+    message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.what),
-            None => f.write_str(&self.what),
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for PemError {}
 
-impl From<Problem> for io::Error {
-    fn from(problem: Problem) -> Self {
-        Self::new(io::ErrorKind::InvalidData, problem)
+impl From<PemError> for io::Error {
+    fn from(error: PemError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
     }
 }
 
-fn problem(line: usize, what: impl Into<String>) -> Problem {
-    Problem {
+fn error_at(line: usize, message: impl Into<String>) -> PemError {
+    PemError {
         line: Some(line),
-        what: what.into(),
+        message: message.into(),
     }
 }
 
-/// All certificates of a file, at least one.
+/// All certificates of a file: at least one.
 ///
 /// # Errors
-/// The file cannot be read; [`io::ErrorKind::InvalidData`] when it holds no certificate or something broken.
+/// The file cannot be read. [`io::ErrorKind::InvalidData`]: it holds no certificate, or a broken section.
 pub(crate) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     Ok(certificates_of(&std::fs::read(path)?)?)
 }
@@ -57,14 +56,14 @@ pub(crate) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static
 /// The first private key of a file.
 ///
 /// # Errors
-/// The file cannot be read; [`io::ErrorKind::InvalidData`] when it holds no key, an encrypted one or something broken.
+/// The file cannot be read. [`io::ErrorKind::InvalidData`]: it holds no key, an encrypted key, or a broken section.
 pub(crate) fn key(path: &Path) -> io::Result<PrivateKeyDer<'static>> {
     Ok(key_of(&std::fs::read(path)?)?)
 }
 
-/// A section as text, for libraries that read PEM themselves.
+/// Writes a section as PEM, for libraries that read PEM themselves.
 #[cfg(any(test, feature = "redis"))]
-pub(crate) fn written(label: &str, der: &[u8]) -> String {
+pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     let encoded = base64::engine::general_purpose::STANDARD.encode(der);
     let mut out = format!("-----BEGIN {label}-----\n");
     for (index, letter) in encoded.chars().enumerate() {
@@ -77,7 +76,7 @@ pub(crate) fn written(label: &str, der: &[u8]) -> String {
     out
 }
 
-/// The label of a key's section.
+/// The PEM label of a private key.
 #[cfg(any(test, feature = "redis"))]
 pub(crate) fn label(key: &PrivateKeyDer<'_>) -> &'static str {
     match key {
@@ -87,7 +86,7 @@ pub(crate) fn label(key: &PrivateKeyDer<'_>) -> &'static str {
     }
 }
 
-fn certificates_of(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
+fn certificates_of(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let text = text_of(
         bytes,
         "a certificate",
@@ -104,18 +103,19 @@ fn certificates_of(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem
     }
     match other {
         _ if !found.is_empty() => Ok(found),
-        Some(section) => Err(problem(section.line, instead_of_certificate(&section.label))),
-        None => Err(nothing(&text, "CERTIFICATE")),
+        Some(section) => Err(error_at(section.line, instead_of_certificate(&section.label))),
+        None => Err(no_section(&text, "CERTIFICATE")),
     }
 }
 
+/// The error for a file whose only sections are of another type.
 fn instead_of_certificate(label: &str) -> String {
     let way_out = match label {
         label if label.ends_with("PRIVATE KEY") => {
             "a certificate belongs here; certificate and key may have changed places"
         }
         "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
-            "what belongs here is the certificate that the authority made of it"
+            "the certificate that the CA issued for it belongs here"
         }
         "PKCS7" | "CMS" => "take the certificates out of it: `openssl pkcs7 -print_certs -in OLD -out NEW`",
         "TRUSTED CERTIFICATE" => "write it as a plain one: `openssl x509 -in OLD -out NEW`",
@@ -124,7 +124,7 @@ fn instead_of_certificate(label: &str) -> String {
     format!("the file holds `{label}` and no certificate; {way_out}")
 }
 
-fn key_of(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
+fn key_of(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let text = text_of(
         bytes,
         "a private key",
@@ -135,9 +135,9 @@ fn key_of(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
         let section = section?;
         let encrypted = section.encrypted || section.label == "ENCRYPTED PRIVATE KEY";
         if encrypted && section.label.ends_with("PRIVATE KEY") {
-            return Err(problem(
+            return Err(error_at(
                 section.line,
-                "the key is encrypted, and there is nobody to ask for its password; write it without one: \
+                "the key is encrypted, and a server cannot ask for its password; write it without one: \
                  `openssl pkey -in OLD -out NEW`",
             ));
         }
@@ -149,14 +149,14 @@ fn key_of(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
         }
     }
     let Some(section) = other else {
-        return Err(nothing(&text, "PRIVATE KEY"));
+        return Err(no_section(&text, "PRIVATE KEY"));
     };
     let way_out = match section.label.as_str() {
         "CERTIFICATE" => "a private key belongs here; certificate and key may have changed places",
         "OPENSSH PRIVATE KEY" => "write it as PKCS #8: `ssh-keygen -p -N '' -m PKCS8 -f FILE`",
         _ => "a section `PRIVATE KEY` belongs here",
     };
-    Err(problem(
+    Err(error_at(
         section.line,
         format!(
             "the file holds `{}` and no private key that can be used; {way_out}",
@@ -165,13 +165,13 @@ fn key_of(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
     ))
 }
 
-/// The text of a PEM file. What stands between the sections may be in any encoding.
-fn text_of(bytes: &[u8], wanted: &str, convert: &str) -> Result<String, Problem> {
-    // DER, and PKCS #12 with it, is a sequence: no text begins with these bytes.
+/// The text of a PEM file. The text between the sections may be in any encoding.
+fn text_of(bytes: &[u8], wanted: &str, convert: &str) -> Result<String, PemError> {
+    // DER and PKCS #12 begin with an ASN.1 sequence. No text begins with these bytes.
     if matches!(bytes, [0x30, 0x80..=0x84, ..]) {
-        return Err(Problem {
+        return Err(PemError {
             line: None,
-            what: format!(
+            message: format!(
                 "the file is binary (DER or PKCS #12), and {wanted} in PEM belongs here; convert it: \
                  `{convert}`, or `openssl pkcs12 -nodes -in OLD -out NEW`"
             ),
@@ -180,48 +180,49 @@ fn text_of(bytes: &[u8], wanted: &str, convert: &str) -> Result<String, Problem>
     match text::decode(bytes) {
         Ok(text) => Ok(text),
         Err(text::NotText::Encoding { .. }) => Ok(String::from_utf8_lossy(bytes).into_owned()),
-        Err(error @ (text::NotText::Zero { .. } | text::NotText::Utf16)) => Err(Problem {
+        Err(error @ (text::NotText::Zero { .. } | text::NotText::Utf16)) => Err(PemError {
             line: None,
-            what: error.to_string(),
+            message: error.to_string(),
         }),
     }
 }
 
-fn nothing(text: &str, label: &str) -> Problem {
+/// The error for a file without any section.
+fn no_section(text: &str, label: &str) -> PemError {
     match text.lines().position(|line| !line.trim().is_empty()) {
-        None => Problem {
+        None => PemError {
             line: None,
-            what: "the file is empty".to_owned(),
+            message: "the file is empty".to_owned(),
         },
-        Some(index) => problem(
+        Some(index) => error_at(
             index + 1,
             format!("no section of the file begins with `-----BEGIN {label}-----`, as PEM does"),
         ),
     }
 }
 
-/// What stands between `-----BEGIN` and `-----END` (RFC 7468).
+/// One section, from `-----BEGIN` to `-----END` (RFC 7468).
 struct Section {
-    /// The line of its beginning.
+    /// The number of its first line.
     line: usize,
     label: String,
-    /// Said by a header of the older form (RFC 1421, section 4.6.1.1).
+    /// A header of the older format says that the key is encrypted (RFC 1421, section 4.6.1.1).
     encrypted: bool,
     lines: Vec<(usize, String)>,
 }
 
 impl Section {
-    fn der(&self) -> Result<Vec<u8>, Problem> {
+    fn der(&self) -> Result<Vec<u8>, PemError> {
         let lenient = base64::engine::GeneralPurposeConfig::new()
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true);
         let engine = base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, lenient);
         let foreign = |letter: char| !(letter.is_ascii_alphanumeric() || "+/=".contains(letter));
         if let Some((line, _)) = self.lines.iter().find(|(_, text)| text.contains(foreign)) {
-            return Err(problem(
+            return Err(error_at(
                 *line,
                 format!(
-                    "a letter stands here that is none of base64; `{}` began on line {}",
+                    "this line has a character that base64 does not use; `{}` began on line {}",
                     self.label, self.line
                 ),
             ));
@@ -229,7 +230,7 @@ impl Section {
         let text: String = self.lines.iter().map(|(_, text)| text.as_str()).collect();
         let decoded = engine.decode(text).unwrap_or_default();
         if decoded.is_empty() {
-            return Err(problem(
+            return Err(error_at(
                 self.line,
                 format!("`{}` is cut off or empty; copy the whole file again", self.label),
             ));
@@ -250,17 +251,17 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// The label of a line that begins or ends a section.
-fn boundary<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+/// The label in a line that begins or ends a section. `keyword` is `BEGIN ` or `END `.
+fn boundary<'a>(line: &'a str, keyword: &str) -> Option<&'a str> {
     line.trim()
         .strip_prefix("-----")?
-        .strip_prefix(word)?
+        .strip_prefix(keyword)?
         .strip_suffix("-----")
         .map(str::trim)
 }
 
 impl Iterator for Sections<'_> {
-    type Item = Result<Section, Problem>;
+    type Item = Result<Section, PemError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (begin, label) = self
@@ -278,15 +279,15 @@ impl Iterator for Sections<'_> {
                 if end == section.label {
                     return Some(Ok(section));
                 }
-                let what = format!("`{end}` ends here, but `{}` began on line {begin}", section.label);
-                return Some(Err(problem(index + 1, what)));
+                let message = format!("`{end}` ends here, but `{}` began on line {begin}", section.label);
+                return Some(Err(error_at(index + 1, message)));
             }
             if boundary(line, "BEGIN ").is_some() {
-                let what = format!(
+                let message = format!(
                     "a section begins here, but `{}` of line {begin} has no end",
                     section.label
                 );
-                return Some(Err(problem(index + 1, what)));
+                return Some(Err(error_at(index + 1, message)));
             }
             match line.contains(':') {
                 true => section.encrypted |= line.starts_with("Proc-Type") && line.ends_with("ENCRYPTED"),
@@ -294,11 +295,11 @@ impl Iterator for Sections<'_> {
                 false => section.lines.push((index + 1, line.to_owned())),
             }
         }
-        let what = format!(
+        let message = format!(
             "`{}` begins here and has no end; copy the whole file again",
             section.label
         );
-        Some(Err(problem(begin, what)))
+        Some(Err(error_at(begin, message)))
     }
 }
 
@@ -341,8 +342,8 @@ mod tests {
             format!("-----BEGIN EC PARAMETERS-----\nAA==\n-----END EC PARAMETERS-----\n{CERTIFICATE}{KEY}");
         assert_eq!(key_of(both.as_bytes()).unwrap().secret_der(), [0, 1, 2]);
         assert_eq!(key_of(&utf16(KEY)).unwrap().secret_der(), [0, 1, 2]);
-        let written = written(label(&key_of(KEY.as_bytes()).unwrap()), &[0, 1, 2]);
-        assert_eq!(written, KEY);
+        let encoded = encode(label(&key_of(KEY.as_bytes()).unwrap()), &[0, 1, 2]);
+        assert_eq!(encoded, KEY);
     }
 
     #[test]
@@ -361,8 +362,8 @@ mod tests {
             ),
             (
                 b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----",
-                "line 1: the file holds `CERTIFICATE REQUEST` and no certificate; what belongs here is the \
-                 certificate that the authority made of it",
+                "line 1: the file holds `CERTIFICATE REQUEST` and no certificate; the certificate that \
+                 the CA issued for it belongs here",
             ),
             (
                 b"-----BEGIN CERTIFICATE-----\nAAEC\n",
@@ -374,7 +375,7 @@ mod tests {
             ),
             (
                 b"-----BEGIN CERTIFICATE-----\nAAEC\nA...\n-----END CERTIFICATE-----",
-                "line 3: a letter stands here that is none of base64; `CERTIFICATE` began on line 1",
+                "line 3: this line has a character that base64 does not use; `CERTIFICATE` began on line 1",
             ),
             (
                 b"x\n-----BEGIN CERTIFICATE-----\nAAEC\n-----BEGIN CERTIFICATE-----\n",
@@ -396,7 +397,7 @@ mod tests {
             assert_eq!(
                 key_of(text.as_bytes()).unwrap_err().to_string(),
                 format!(
-                    "line {line}: the key is encrypted, and there is nobody to ask for its password; write it without \
+                    "line {line}: the key is encrypted, and a server cannot ask for its password; write it without \
                      one: `openssl pkey -in OLD -out NEW`"
                 )
             );

@@ -1,28 +1,28 @@
-//! Files that people edit, read whatever their editor made of the text.
+//! Text files that people edit, whatever their editor makes of encodings and line ends.
 //!
-//! Guarantees: a byte order mark, UTF-16 that says so by its mark, and every kind of line end are read past, so that
-//! a file says the same from every editor; what is no text is refused with its line and what to do about it.
-//! Must not: know what the text means. Start at [`read`].
+//! Guarantees: the same text is read from every editor. Byte order marks are removed, UTF-16 with a mark is decoded, and
+//! every kind of line end becomes a line feed. Bytes that are no text are refused with their line and a way out.
+//! Must not: know the meaning of the text. Start at [`read`].
 
 use std::io;
 use std::path::Path;
 
-/// Why bytes are no text.
+/// Why the bytes of a file are not text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotText {
-    /// Bytes that stand for nothing in UTF-8, as in files of the older one-byte encodings.
+    /// The bytes are not UTF-8. Older one-byte encodings look like this.
     #[error("line {line} is not UTF-8; save the file as UTF-8")]
     Encoding {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
     },
-    /// UTF-16 without its mark, or no text at all.
+    /// The file is UTF-16 without a byte order mark, or binary.
     #[error("line {line} holds zero bytes, as UTF-16 without a byte order mark does; save the file as UTF-8")]
     Zero {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
     },
-    /// The mark says UTF-16, and what follows is none.
+    /// The byte order mark says UTF-16, and the bytes after it are not UTF-16.
     #[error("its byte order mark says UTF-16, which it is not; save the file as UTF-8")]
     Utf16,
 }
@@ -30,15 +30,15 @@ pub(crate) enum NotText {
 /// Reads a whole file as text, as [`decode`] does.
 ///
 /// # Errors
-/// The file cannot be read; [`io::ErrorKind::InvalidData`] when it is no text, with [`NotText`] inside.
+/// The file cannot be read. [`io::ErrorKind::InvalidData`]: it is not text; the source is a [`NotText`].
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     decode(&std::fs::read(path)?).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
-/// The text of a file's bytes: without byte order marks, each line ended by one line feed.
+/// Decodes the bytes of a file: without byte order marks, and with one line feed at the end of each line.
 ///
 /// # Errors
-/// The bytes are no text.
+/// The bytes are not text.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, NotText> {
     let text = match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes)?,
@@ -59,7 +59,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, NotText> {
             line: line_of(&text.as_bytes()[..at]),
         });
     }
-    // Files that were put together from several have a mark at each seam.
+    // A file that was concatenated from several files has a mark where each of them begins.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = text.replace("\n\u{feff}", "\n");
     Ok(text.trim_start_matches('\u{feff}').to_owned())
@@ -75,7 +75,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotText> {
         .map_err(|_| NotText::Utf16)
 }
 
-/// The line on which what stands behind these bytes is.
+/// The number of the line on which the bytes before a fault end.
 fn line_of(before: &[u8]) -> usize {
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::fault::Fault;
-use crate::files::{Version, pem};
+use crate::files::{FileVersion, pem};
 
 /// How often the files are checked for a change. A changed Secret takes about a minute to reach the volume anyway.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -148,7 +148,7 @@ impl Tls {
     /// Polls the files for ever and uses new ones that are good. Dropping the future stops only the polling.
     pub async fn watch_files(self) -> std::convert::Infallible {
         // The versions that `load` read are not known here, so the first poll reads the files once more.
-        let mut last: Option<Vec<Option<Version>>> = None;
+        let mut last: Option<Vec<Option<FileVersion>>> = None;
         let mut error_logged = false;
         let mut tick = tokio::time::interval(POLL_INTERVAL);
         loop {
@@ -207,9 +207,9 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Files {
-    fn versions_on_disk(&self) -> Vec<Option<Version>> {
+    fn versions_on_disk(&self) -> Vec<Option<FileVersion>> {
         let files = [&self.certificate, &self.key].into_iter().chain(&self.client_cas);
-        files.map(|path| Version::of(path).ok()).collect()
+        files.map(|path| FileVersion::of(path).ok()).collect()
     }
 
     fn read(&self) -> Result<Arc<ServerConfig>, Error> {

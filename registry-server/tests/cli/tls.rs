@@ -306,8 +306,8 @@ fn an_encrypted_key_is_named_with_its_file_its_line_and_what_to_do() {
         "CARGO_BIN_EXE_registry-server"
     )));
     let expected = format!(
-        "error: {} (line 7): `http.tls.key`, `{}`, cannot be read: line 2: the key is encrypted, and there is nobody to ask \
-         for its password; write it without one: `openssl pkey -in OLD -out NEW`\n",
+        "error: {} (line 7): `http.tls.key`, `{}`, cannot be read: line 2: the key is encrypted, and a server cannot ask for \
+         its password; write it without one: `openssl pkey -in OLD -out NEW`\n",
         path("config.yml"),
         path("tls.key")
     );

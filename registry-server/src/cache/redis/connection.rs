@@ -321,7 +321,7 @@ impl Tls {
             let found = pem::certificates(path).map_err(unreadable(path))?;
             let written = found
                 .iter()
-                .map(|certificate| pem::written("CERTIFICATE", certificate));
+                .map(|certificate| pem::encode("CERTIFICATE", certificate));
             Ok(written.collect::<String>().into_bytes())
         };
         let client_tls = match &self.identity {
@@ -329,7 +329,7 @@ impl Tls {
                 let found = pem::key(key).map_err(unreadable(key))?;
                 Some(ClientTlsConfig {
                     client_cert: certificates(certificate)?,
-                    client_key: pem::written(pem::label(&found), found.secret_der()).into_bytes(),
+                    client_key: pem::encode(pem::label(&found), found.secret_der()).into_bytes(),
                 })
             }
             None => None,
