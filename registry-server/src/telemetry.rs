@@ -1,14 +1,13 @@
 //! Log lines on standard error and by mail, the access log on standard output, and metrics.
 //!
-//! Guarantees: one event is one line, in the form `log.formatter` asks for, with `log.fields` and what is known of
-//! the request; no value of a header or a body is logged but those of the access log's combined format, the host and
-//! the content type; the state of an upload is left out wherever it stands, and a line has 4 KiB of a client's text at
-//! most; nobody who logs ever waits for a reader or a mail
-//! server ([`Sink`] says what happens to lines nobody reads).
+//! Guarantees: one event is one line, in the format of `log.formatter`, with `log.fields` and the fields of the request.
+//! No value of a header or a body is logged, except those of the access log's combined format, the host and the content
+//! type. The state of an upload is left out everywhere. A line has at most 4 KiB of a client's text. Logging never waits
+//! for a reader or a mail server; [`Sink`] says what happens to lines that nobody reads.
 //! Must not: fail a request.
-//! Start at [`start`]; `access` is the access log, `request` what lines say of a request.
+//! Start at [`start`]. [`access_log`] is the access log, [`request`] gives the fields of a request.
 
-pub mod access;
+pub mod access_log;
 mod client_text;
 mod layer;
 mod log_throttle;
@@ -41,11 +40,12 @@ pub(crate) use log_throttle::LogThrottle;
 use record::PANIC;
 pub use sink::Sink;
 
-/// How long the end waits for all mails, and for the lines of one stream.
-const MAILS: Duration = Duration::from_secs(3);
-const LINES: Duration = Duration::from_secs(1);
+/// How long the process waits at its end for all mails.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the process waits at its end for the lines of one stream.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is being written, until the end of the process.
+/// The running log, until the end of the process.
 #[derive(Debug)]
 pub struct Log {
     /// Standard output, for the access log.
@@ -61,7 +61,7 @@ struct Stream {
 }
 
 impl Log {
-    /// Registers how many lines were left out.
+    /// Registers the number of dropped lines.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "registry_log_dropped_lines",
@@ -70,27 +70,26 @@ impl Log {
         );
     }
 
-    /// Gives what is still on its way the time to arrive: a few seconds for mails, one for the lines of each stream.
+    /// Waits for queued mails and lines: at most three seconds for all mails, and one second for each stream.
     pub fn finish(&self) {
-        let deadline = Instant::now() + MAILS;
+        let deadline = Instant::now() + MAIL_TIMEOUT;
         for hook in &*self.hooks {
             hook.stop(deadline.saturating_duration_since(Instant::now()));
         }
         self.cut();
     }
 
-    /// As [`Log::finish`], but does not wait for mails.
+    /// The same as [`Log::finish`], without the wait for mails.
     pub fn cut(&self) {
-        self.access.flush(LINES);
-        self.lines.flush(LINES);
+        self.access.flush(STREAM_TIMEOUT);
+        self.lines.flush(STREAM_TIMEOUT);
     }
 }
 
-/// Sends everything logged from now on where the configuration says. Only the first call of a process has an effect
-/// on what is logged.
+/// Starts the log of the process as the configuration asks. Only the first call in a process has an effect.
 ///
 /// # Errors
-/// The operating system gives no threads.
+/// The operating system refuses a thread.
 pub fn start(log: &model::Log) -> io::Result<Log> {
     let level = match log.level.unwrap_or_default() {
         Level::Error => LevelFilter::ERROR,
@@ -98,17 +97,17 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    // Libraries say things at `info` and `debug` that nobody who runs a registry can act on.
+    // Nobody who runs a registry can act on the `info` and `debug` lines of libraries.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("registry_server", level);
-    let (mut hooks, mut useless) = (Vec::new(), Vec::new());
+    let (mut hooks, mut failed) = (Vec::new(), Vec::new());
     for (index, hook) in log.hooks.iter().enumerate() {
-        // What is missing in one was told with the configuration.
+        // The check of the configuration has already warned of an incomplete hook.
         if hook.is_on() && hook.missing().is_none() {
             match mail::Hook::start(hook) {
                 Ok(hook) => hooks.push(hook),
-                Err(error) => useless.push((index, error)),
+                Err(error) => failed.push((index, error)),
             }
         }
     }
@@ -128,9 +127,9 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
         hooks: Arc::clone(&hooks),
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
-    // The error says that a subscriber is set, which only tests do.
+    // Fails if a subscriber is set already. Only tests do that.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    // A panic ends one request or one connection, not the server; it is a line like any other.
+    // A panic ends one request or one connection, not the server. It is logged like any other error.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();
@@ -145,7 +144,7 @@ pub fn start(log: &model::Log) -> io::Result<Log> {
             "panic; please report this"
         );
     }));
-    for (index, error) in useless {
+    for (index, error) in failed {
         tracing::warn!("`log.hooks[{index}]` does nothing: {}", chain(&error));
     }
     Ok(Log {

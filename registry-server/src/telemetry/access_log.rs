@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method, Uri, Version, header};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::client_text::{self, shown};
+use super::client_text::{self, sanitize};
 
-/// What a request's line says of the request.
+/// The part of an access log line that is known when a request begins.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct AccessLogEntry {
     client: Option<IpAddr>,
     time: Timestamp,
     method: String,
@@ -19,8 +19,8 @@ pub struct Entry {
     agent: String,
 }
 
-impl Entry {
-    /// Notes a request that begins now.
+impl AccessLogEntry {
+    /// The entry of a request that begins now.
     pub fn new(
         client: Option<IpAddr>,
         method: &Method,
@@ -28,18 +28,18 @@ impl Entry {
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
-        let text = |name, most| {
+        let text = |name, max_bytes| {
             let value = headers
                 .get(name)
                 .map(|value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()));
             value
-                .map(|value| escaped(&shown(&value, most)))
+                .map(|value| escaped(&sanitize(&value, max_bytes)))
                 .unwrap_or_default()
         };
         Self {
             client,
             time: Timestamp::now(),
-            method: shown(method.as_str(), client_text::METHOD).into_owned(),
+            method: sanitize(method.as_str(), client_text::METHOD).into_owned(),
             target: escaped(&target(uri, client_text::ACCESS_TARGET)),
             version,
             referer: text(header::REFERER, client_text::ACCESS_REFERER),
@@ -47,7 +47,7 @@ impl Entry {
         }
     }
 
-    /// The line of an answer of that many bytes.
+    /// The whole line, with the status and the number of bytes of the response.
     pub fn line(&self, status: u16, bytes: u64, user: Option<&str>) -> String {
         let client = self
             .client
@@ -63,7 +63,7 @@ impl Entry {
         } = self;
         let user = user
             .filter(|user| !user.is_empty())
-            .map(|user| escaped(&shown(user, client_text::USER)));
+            .map(|user| escaped(&sanitize(user, client_text::USER)));
         let user = user.as_deref().unwrap_or("-");
         format!(
             "{client} - {user} [{time}] \"{method} {target} {version:?}\" {status} {bytes} \"{referer}\" \"{agent}\"\n"
@@ -71,13 +71,13 @@ impl Entry {
     }
 }
 
-/// Path and query, as they may be logged.
-pub(super) fn target(uri: &Uri, most: usize) -> String {
+/// Path and query of a request, sanitized and cut to `max_bytes`.
+pub(super) fn target(uri: &Uri, max_bytes: usize) -> String {
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    shown(target, most).into_owned()
+    sanitize(target, max_bytes).into_owned()
 }
 
-/// Quotes, backslashes and control characters as Apache escapes them, so that no client can forge a line.
+/// Escapes quotes, backslashes and control characters as Apache does, so that no client can forge a line.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -111,7 +111,7 @@ mod tests {
         let uri = "/v2/a/blobs/uploads/1?_state=eyJ&digest=sha256:0"
             .parse()
             .unwrap();
-        let mut entry = Entry::new(
+        let mut entry = AccessLogEntry::new(
             Some([127, 0, 0, 1].into()),
             &Method::PUT,
             &uri,
@@ -144,7 +144,7 @@ mod tests {
         .collect();
         let uri = format!("/v2/?%5Fstate=secret&{long}").parse().unwrap();
         let method = Method::from_bytes(&[b'M'; 5000]).unwrap();
-        let entry = Entry::new(None, &method, &uri, Version::HTTP_11, &headers);
+        let entry = AccessLogEntry::new(None, &method, &uri, Version::HTTP_11, &headers);
         let line = entry.line(200, 0, Some(&long));
         let rest = " - -  [02/Nov/2026:07:08:09 +0000] \"  HTTP/1.1\" 200 0 \"\" \"\"\n".len();
         assert!(line.len() <= client_text::LINE_MAX + rest, "{} bytes", line.len());
@@ -164,11 +164,11 @@ mod tests {
                     headers.insert(name, value);
                 }
             }
-            let entry = Entry::new(None, &Method::GET, &uri, Version::HTTP_11, &headers);
+            let entry = AccessLogEntry::new(None, &Method::GET, &uri, Version::HTTP_11, &headers);
             let line = entry.line(status, bytes, Some(&user));
             proptest::prop_assert!(line.ends_with("\"\n"), "{:?}", line);
             proptest::prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1, "{:?}", &line);
-            // The quotes that no backslash stands before are those of the three quoted fields, and of the user none.
+            // Only the three quoted fields may have quotes without a backslash. The user has none.
             let (mut quotes, mut escaped) = (0, false);
             for c in line.replacen(&super::escaped(&user), "", 1).chars() {
                 quotes += usize::from(c == '"' && !escaped);

@@ -1,20 +1,20 @@
-//! What clients send, as it may stand in a log.
+//! Text that clients send, made fit for a log.
 //!
-//! Guarantees: the state of an upload, whose holder can go on with it, is left out however its name is spelt and
-//! wherever it stands; of one client's text a line has 4 KiB at most ([`LINE_MAX`]), so that nobody fills a disk with
-//! long headers.
-//! Must not: escape; each form of line has its own rules for that. Start at [`shown`].
+//! Guarantees: the value of `_state` is left out, however its name is spelt and wherever it stands: whoever has it can
+//! continue the upload. A line has at most 4 KiB of a client's text (`LINE_MAX`), so that long headers cannot fill a disk.
+//! Must not: escape; each log format has its own rules for that. Start at [`sanitize`].
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// How many bytes of a client's text one line has, all its fields together.
+/// The limit for the bytes of a client's text in one line, all fields together.
 #[cfg(test)]
 pub(super) const LINE_MAX: usize = 4096;
 
-/// The parts of it. Each line has either those of the access log, or those of a request and of an event.
+// The shares of that limit. A line has either the shares of the access log, or those of a request and of an event.
+
 pub(super) const ACCESS_TARGET: usize = 2048;
 pub(super) const ACCESS_REFERER: usize = 1024;
 pub(super) const ACCESS_AGENT: usize = 512;
@@ -23,10 +23,10 @@ pub(super) const METHOD: usize = 32;
 pub(super) const REQUEST_URI: usize = 1024;
 /// Host, user agent, referer and content type.
 pub(super) const REQUEST_HEADER: usize = 224;
-/// Message and fields of an event: what failed often quotes what was sent.
+/// Message and fields of an event. An error often quotes what a client sent.
 pub(super) const EVENT: usize = 2048;
 
-/// A name spelt `_state` in any letters, each of them percent-encoded any number of times or not, and its value.
+/// The parameter `_state` with its value: in upper or lower case, each letter plain or percent-encoded any number of times.
 static STATE: LazyLock<Regex> = LazyLock::new(|| {
     let letters = [
         ("_", "5f"),
@@ -44,22 +44,22 @@ static STATE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&pattern).expect("the pattern is written here")
 });
 
-/// A client's text without the state of uploads, and of at most so many bytes.
-pub(super) fn shown(text: &str, most: usize) -> Cow<'_, str> {
-    // Twice as much is looked at as is shown: masking makes a text shorter, and whoever sends 64 KiB waits for nothing.
-    let (head, cut) = within(text, most * 2);
+/// Removes the state of uploads from a client's text, and cuts the text to `max_bytes`.
+pub(super) fn sanitize(text: &str, max_bytes: usize) -> Cow<'_, str> {
+    // Removing the state makes a text shorter, so twice the limit is read. Not all of it: a text may have 64 KiB.
+    let (head, cut) = cut_to(text, max_bytes * 2);
     let masked = without_state(head);
-    let (kept, cut_again) = within(&masked, most);
+    let (kept, cut_again) = cut_to(&masked, max_bytes);
     if !cut && !cut_again {
         return masked;
     }
-    // How long it was is worth knowing, and the end of the text is not.
+    // The length of the whole text is worth more than its end.
     let note = format!("…({} bytes)", text.len());
-    let (kept, _) = within(kept, most.saturating_sub(note.len()));
+    let (kept, _) = cut_to(kept, max_bytes.saturating_sub(note.len()));
     format!("{kept}{note}").into()
 }
 
-/// The text with the values of `_state` left out.
+/// The text without the values of `_state`.
 fn without_state(text: &str) -> Cow<'_, str> {
     match text.contains(['_', '%']) {
         true => STATE.replace_all(text, "$1"),
@@ -67,9 +67,9 @@ fn without_state(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As much of the text as fits into so many bytes, and whether that is less than all.
-fn within(text: &str, most: usize) -> (&str, bool) {
-    let end = text.floor_char_boundary(most.min(text.len()));
+/// The beginning of a text that fits into `max_bytes`, and whether anything was cut off.
+fn cut_to(text: &str, max_bytes: usize) -> (&str, bool) {
+    let end = text.floor_char_boundary(max_bytes.min(text.len()));
     (&text[..end], end < text.len())
 }
 
@@ -98,18 +98,18 @@ mod tests {
             ("/v2/?_state=eyJ&_state=eyK", "/v2/?_state=&_state="),
             ("/v2/_state/tags/list?state=1", "/v2/_state/tags/list?state=1"),
         ] {
-            assert_eq!(shown(given, 1000), expected);
+            assert_eq!(sanitize(given, 1000), expected);
         }
     }
 
     #[test]
     fn a_long_text_is_cut_and_says_how_long_it_was() {
-        assert_eq!(shown("12345678901234567890", 20), "12345678901234567890");
-        assert_eq!(shown("123456789012345678901", 20), "1234567…(21 bytes)");
-        // Nothing of a state shows because the text was cut inside its name.
+        assert_eq!(sanitize("12345678901234567890", 20), "12345678901234567890");
+        assert_eq!(sanitize("123456789012345678901", 20), "1234567…(21 bytes)");
+        // A cut inside the name `_state` does not show its value.
         let long = format!("{}_state=secret", "x".repeat(30));
-        assert!(!shown(&long, 36).contains("secret"), "{}", shown(&long, 36));
-        assert_eq!(shown(&"\u{1f600}".repeat(10), 20).len(), 17);
+        assert!(!sanitize(&long, 36).contains("secret"), "{}", sanitize(&long, 36));
+        assert_eq!(sanitize(&"\u{1f600}".repeat(10), 20).len(), 17);
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_is_longer_than_it_may_be(text: String, most in 24..200_usize) {
-            proptest::prop_assert!(shown(&text, most).len() <= most.max(text.len().min(most)));
+            proptest::prop_assert!(sanitize(&text, most).len() <= most.max(text.len().min(most)));
         }
     }
 }

@@ -1,4 +1,6 @@
-//! From what the program says to lines: with the configuration's fields, the request's, and the event's own.
+//! The layer of `tracing` that turns events into log lines.
+//!
+//! Each line has the fields of the configuration, of the request that is being answered, and of the event itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,32 +11,33 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::client_text::{self, shown};
+use super::client_text::{self, sanitize};
 use super::record::{LogRecord, Severity};
 use super::{Sink, mail, request};
 use crate::fault::chain;
 
-/// Turns events into lines.
+/// Turns events into log lines, and offers them to the mail hooks.
 pub(super) struct LogLayer {
     pub(super) formatter: Formatter,
     pub(super) fields: BTreeMap<String, Value>,
-    /// Whether lines name their place in the program.
+    /// Whether lines name the module, file and line of the program that logged them.
     pub(super) caller: bool,
     pub(super) sink: Sink,
     pub(super) hooks: Arc<[mail::Hook]>,
 }
 
-/// Fields of an event, and how much more text they may have: what failed often quotes what was sent.
+/// The fields of an event. Their text is limited, because an error often quotes what a client sent.
 struct EventFields {
     all: Vec<(&'static str, Value)>,
-    room: usize,
+    /// How many more bytes of text the fields may have.
+    bytes_left: usize,
 }
 
 impl EventFields {
     fn text(&mut self, field: &Field, text: &str) {
-        // A word or two are always told.
-        let text = shown(text, self.room.max(32));
-        self.room = self.room.saturating_sub(text.len());
+        // A few words always fit.
+        let text = sanitize(text, self.bytes_left.max(32));
+        self.bytes_left = self.bytes_left.saturating_sub(text.len());
         self.all.push((field.name(), text.into()));
     }
 }
@@ -48,7 +51,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         }
         request::fields(|name, value| record.field(name, value));
         if self.caller {
-            // Distribution's names for them.
+            // The field names are distribution's.
             let function = match self.formatter {
                 Formatter::Text | Formatter::Json => "func",
                 Formatter::Logstash => "function",
@@ -60,7 +63,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         }
         let mut fields = EventFields {
             all: Vec::new(),
-            room: client_text::EVENT,
+            bytes_left: client_text::EVENT,
         };
         event.record(&mut fields);
         for (name, value) in fields.all {
@@ -70,9 +73,9 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             }
         }
         self.hooks.iter().for_each(|hook| hook.offer(&record));
-        let mut text = record.format(self.formatter);
-        text.push('\n');
-        self.sink.line(&text);
+        let mut line = record.format(self.formatter);
+        line.push('\n');
+        self.sink.write_line(&line);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Log lines by mail (`log.hooks`).
 //!
-//! Guarantees: whoever logs never waits; a thread of its own sends one mail after the other, and a mail server that
-//! is dead or slow costs the lines that find no room in its queue, which are counted and told in one log line;
-//! nothing said while mailing is mailed; a password goes nowhere in the clear but to this machine, unless
-//! `insecure` says so.
+//! Guarantees: logging never waits. Each hook has a thread that sends one mail after the other. With a dead or slow mail
+//! server, lines that find no room in the queue are dropped, counted and reported in one log line. Lines that are logged
+//! while a mail is sent are not mailed. A password is sent without encryption only to this machine, unless `insecure` is
+//! set.
 //! Must not: keep the process alive longer than [`Hook::stop`] waits.
 
 use std::cell::Cell;
@@ -22,44 +22,44 @@ use serde_json::Value;
 use super::record::{LogRecord, Severity};
 use crate::fault::chain;
 
-/// How many lines may wait to be sent.
+/// The number of lines that may wait to be sent.
 const QUEUE: usize = 100;
-/// How long one step of a conversation with the server may take.
-const STEP: Duration = Duration::from_secs(10);
-/// Failures are told at once, and then at most this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-/// Mail at once in TLS (RFC 8314, section 3.3).
+/// The limit for each step of the conversation with the mail server.
+const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first failure is reported at once, later failures at most this often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// The port for mail submission over TLS from the first byte (RFC 8314, section 3.3).
 const SUBMISSIONS: u16 = 465;
 
 thread_local! {
-    /// Set on the threads that send: what is logged there is about mailing.
+    /// Whether this thread sends mails. Its log lines are about mailing, and are not mailed.
     static MAILING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Why a hook cannot work.
+/// Why a hook cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It is not an address of a server.
+    /// The address of the mail server is not one.
     #[error("`{0}` is not `host:port`")]
     Server(String),
-    /// It is not an address of a person.
+    /// A sender or recipient is not a mail address.
     #[error("`{address}` is not a mail address")]
     Address {
-        /// What was configured.
+        /// The configured text.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: lettre::address::AddressError,
     },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] lettre::transport::smtp::Error),
-    /// No thread.
-    #[error("cannot start")]
+    /// The operating system refuses a thread.
+    #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
 
-/// A configured hook at work.
+/// A running hook.
 #[derive(Debug)]
 pub(super) struct Hook {
     levels: Vec<HookLevel>,
@@ -73,7 +73,7 @@ enum Task {
 }
 
 impl Hook {
-    /// Starts sending.
+    /// Starts the thread that sends.
     pub(super) fn start(hook: &model::Hook) -> Result<Self, Error> {
         let sender = Sender::new(&hook.options)?;
         let (queue, tasks) = mpsc::sync_channel(QUEUE);
@@ -92,7 +92,7 @@ impl Hook {
         })
     }
 
-    /// Takes a line if it is of one of the hook's levels.
+    /// Queues a record for mailing, if it has one of the levels of the hook. Never waits.
     pub(super) fn offer(&self, record: &LogRecord) {
         let wanted = match record.severity() {
             Severity::Panic => HookLevel::Panic,
@@ -109,31 +109,31 @@ impl Hook {
         }
     }
 
-    /// Waits until what is queued has been sent, but not longer than this.
+    /// Waits until the queue is sent, at most for `limit`.
     pub(super) fn stop(&self, limit: Duration) {
         let (done, waiting) = mpsc::sync_channel(1);
         if self.queue.try_send(Task::Stop(done)).is_ok() {
-            // Sent, gone, or too late: there is nothing more to do about it.
+            // An error means that the thread is gone or that time is up. Neither can be helped.
             let _ = waiting.recv_timeout(limit);
         }
     }
 }
 
-/// Who sends what to whom.
+/// The mail server, with the sender and the recipients of every mail.
 struct Sender {
     transport: SmtpTransport,
-    /// The server's name, as distribution has it in every subject.
+    /// The name of the mail server, which distribution puts into every subject.
     host: String,
     from: Mailbox,
     to: Vec<Mailbox>,
 }
 
-/// What went wrong since it was told last.
+/// The failures since the last report.
 #[derive(Default)]
-struct Trouble {
-    failed: u64,
-    last: Option<String>,
-    told: Option<Instant>,
+struct Failures {
+    count: u64,
+    last_error: Option<String>,
+    last_report: Option<Instant>,
 }
 
 impl Sender {
@@ -166,7 +166,7 @@ impl Sender {
         let mut transport = SmtpTransport::builder_dangerous(host)
             .port(port)
             .tls(tls)
-            .timeout(Some(STEP));
+            .timeout(Some(SMTP_TIMEOUT));
         if let Some(user) = user {
             let password = options.smtp.password.as_ref();
             let password = password.map(|password| password.expose().to_owned());
@@ -186,33 +186,36 @@ impl Sender {
     }
 
     fn run(&self, tasks: &mpsc::Receiver<Task>, dropped: &AtomicU64) {
-        let mut trouble = Trouble::default();
+        let mut failures = Failures::default();
         loop {
-            match tasks.recv_timeout(TELL_EVERY) {
+            match tasks.recv_timeout(REPORT_EVERY) {
                 Ok(Task::Send(record)) => {
                     if let Err(error) = self.send(&record) {
-                        trouble.failed += 1;
-                        trouble.last = Some(error);
+                        failures.count += 1;
+                        failures.last_error = Some(error);
                     }
                 }
                 Ok(Task::Stop(done)) => {
-                    trouble.tell(dropped);
-                    // Whoever asked may have stopped waiting.
+                    failures.report(dropped);
+                    // The caller of `stop` may have given up by now.
                     let _ = done.try_send(());
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if trouble.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                trouble.tell(dropped);
+            if failures
+                .last_report
+                .is_none_or(|reported| reported.elapsed() >= REPORT_EVERY)
+            {
+                failures.report(dropped);
             }
         }
     }
 
     fn send(&self, record: &LogRecord) -> Result<(), String> {
         let severity = record.severity().name();
-        // Nothing of what a client sent may become a line of its own in a header.
+        // A client's text must not begin a new line in a mail header.
         let message: String = record
             .text()
             .chars()
@@ -240,20 +243,20 @@ impl Sender {
     }
 }
 
-impl Trouble {
-    /// Says what went wrong, if something did.
-    fn tell(&mut self, dropped: &AtomicU64) {
+impl Failures {
+    /// Logs the failures and dropped lines since the last report, if there are any.
+    fn report(&mut self, dropped: &AtomicU64) {
         let dropped = dropped.swap(0, Ordering::Relaxed);
-        if self.failed == 0 && dropped == 0 {
+        if self.count == 0 && dropped == 0 {
             return;
         }
         tracing::warn!(
-            failed = self.failed,
+            failed = self.count,
             dropped,
-            error = self.last.take().unwrap_or_default(),
+            error = self.last_error.take().unwrap_or_default(),
             "log lines could not be sent by mail"
         );
-        self.failed = 0;
-        self.told = Some(Instant::now());
+        self.count = 0;
+        self.last_report = Some(Instant::now());
     }
 }

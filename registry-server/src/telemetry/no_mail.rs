@@ -1,4 +1,4 @@
-//! Takes the place of `mail` in a build without the feature `mail`: no hook can be started.
+//! The replacement of `mail` in a build without the feature `mail`: no hook can be started.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::record::LogRecord;
 #[error("this program was built without the feature `mail`")]
 pub(super) struct Error;
 
-/// A configured hook at work. There is none: the type has no values.
+/// A running hook. The type has no values, because no hook can run.
 #[derive(Debug)]
 pub(super) enum Hook {}
 

@@ -1,4 +1,4 @@
-//! One log line in the three forms of distribution's `log.formatter`.
+//! One log record, and its line in each of the three formats of distribution's `log.formatter`.
 
 use jiff::Timestamp;
 use registry_config::model::Formatter;
@@ -42,7 +42,7 @@ impl Severity {
     }
 }
 
-/// What a line says, before it has a form.
+/// One log record: everything that its line says, in no format yet.
 #[derive(Debug, Clone)]
 pub(super) struct LogRecord {
     time: Timestamp,
@@ -65,7 +65,8 @@ impl LogRecord {
         self.message = message;
     }
 
-    /// Later fields of a name win: what an event says is nearer than what its request or the configuration says.
+    /// Sets a field. A later value replaces an earlier one: the event's own field counts more than one of its request or
+    /// of the configuration.
     pub(super) fn field(&mut self, name: &str, value: Value) {
         self.fields.insert(name.to_owned(), value);
     }
@@ -86,6 +87,7 @@ impl LogRecord {
         &self.fields
     }
 
+    /// The line, without a line feed.
     pub(super) fn format(self, formatter: Formatter) -> String {
         match formatter {
             Formatter::Text => self.plain(),
@@ -121,7 +123,7 @@ impl LogRecord {
             line.insert(version.to_owned(), Value::String("1".to_owned()));
         }
         for (name, value) in self.fields {
-            // A field of the same name stands aside, under the name that distribution's logger gives it then.
+            // A field whose name is taken gets the prefix that distribution's logger gives it.
             let name = if line.contains_key(&name) {
                 format!("fields.{name}")
             } else {
@@ -133,7 +135,7 @@ impl LogRecord {
     }
 }
 
-/// A text as it stands behind `=`: in quotes unless it is one plain word.
+/// A value as it is written after `=`: in quotes unless it is one plain word.
 fn value(text: &str) -> String {
     let plain = !text.is_empty()
         && text
@@ -141,7 +143,7 @@ fn value(text: &str) -> String {
             .all(|c| c.is_ascii_alphanumeric() || "-._/@^+".contains(c));
     match plain {
         true => text.to_owned(),
-        // JSON's escapes keep a line on one line whatever a client sent.
+        // JSON escapes line feeds, so that no client can begin a new line.
         false => Value::String(text.to_owned()).to_string(),
     }
 }
@@ -150,18 +152,18 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn line() -> LogRecord {
-        let mut line = LogRecord::new("2026-11-22T17:00:00.5Z".parse().unwrap(), Severity::Warning);
-        line.message("it is \"late\"\n".to_owned());
-        line.field("service", Value::String("registry".to_owned()));
-        line.field("level", Value::String("low".to_owned()));
-        line.field("bytes", 7.into());
-        line
+    fn record() -> LogRecord {
+        let mut record = LogRecord::new("2026-11-22T17:00:00.5Z".parse().unwrap(), Severity::Warning);
+        record.message("it is \"late\"\n".to_owned());
+        record.field("service", Value::String("registry".to_owned()));
+        record.field("level", Value::String("low".to_owned()));
+        record.field("bytes", 7.into());
+        record
     }
 
     #[track_caller]
     fn check(formatter: Formatter, expected: &str) {
-        assert_eq!(line().format(formatter), expected);
+        assert_eq!(record().format(formatter), expected);
     }
 
     #[test]
@@ -184,10 +186,10 @@ mod tests {
         #[test]
         fn whatever_is_said_is_one_line_that_is_read_back(message: String, name in "[a-z.]{1,12}", field: String) {
             for formatter in [Formatter::Text, Formatter::Json, Formatter::Logstash] {
-                let mut line = LogRecord::new(Timestamp::UNIX_EPOCH, Severity::Info);
-                line.message(message.clone());
-                line.field(&name, field.clone().into());
-                let text = line.format(formatter);
+                let mut record = LogRecord::new(Timestamp::UNIX_EPOCH, Severity::Info);
+                record.message(message.clone());
+                record.field(&name, field.clone().into());
+                let text = record.format(formatter);
                 proptest::prop_assert!(!text.contains(['\n', '\r']), "{:?}", text);
                 if formatter != Formatter::Text {
                     let read: Value = serde_json::from_str(&text).unwrap();

@@ -1,54 +1,55 @@
-//! What every line about a request says of it, under distribution's names.
+//! The log fields of the request that is being answered, under distribution's names.
 //!
-//! Kept beside the task rather than in a span: a request that logs nothing, which is nearly every one, pays for one
+//! A task-local value holds them rather than a span of `tracing`: nearly every request logs nothing, and pays for one
 //! allocation and no text.
+//! Start at [`RequestInfo::scope`]; [`spawn`] and [`spawn_blocking`] take the fields along into other tasks.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderName, HeaderValue, Method, Request as Message, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::client_text::{self, shown};
+use super::client_text::{self, sanitize};
 
 tokio::task_local! {
-    static REQUEST: Arc<Request>;
+    static REQUEST: Arc<RequestInfo>;
 }
 
-/// What is known of a request.
+/// The facts about a request that its log lines give.
 #[derive(Debug)]
-pub struct Request {
+pub struct RequestInfo {
     id: OnceLock<Uuid>,
     method: Method,
     uri: Uri,
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
     headers: [Option<HeaderValue>; 4],
-    broken: AtomicBool,
+    body_aborted: AtomicBool,
 }
 
-/// The headers that are told.
+/// The headers that are logged.
 const HEADERS: [HeaderName; 4] = [
     header::HOST,
     header::USER_AGENT,
     header::REFERER,
     header::CONTENT_TYPE,
 ];
-/// And as what.
-const NAMES: [&str; 4] = [
+/// The names of their fields.
+const FIELD_NAMES: [&str; 4] = [
     "http.request.host",
     "http.request.useragent",
     "http.request.referer",
     "http.request.contenttype",
 ];
 
-impl Request {
-    /// Notes a request that came from `peer`, on behalf of `client`: the same, or somebody behind a proxy.
-    pub fn new<B>(request: &Message<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Arc<Self> {
+impl RequestInfo {
+    /// A request that came from `peer` on behalf of `client`: the peer itself, or a client behind a proxy.
+    pub fn new<B>(request: &Request<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Arc<Self> {
         Arc::new(Self {
             id: OnceLock::new(),
             method: request.method().clone(),
@@ -56,42 +57,42 @@ impl Request {
             peer,
             client,
             headers: HEADERS.map(|name| request.headers().get(name).cloned()),
-            broken: AtomicBool::new(false),
+            body_aborted: AtomicBool::new(false),
         })
     }
 
-    /// Its body ended before it was whole: whoever sent it is gone.
-    pub fn broke_off(&self) {
-        self.broken.store(true, Ordering::Relaxed);
+    /// Notes that the client left before it had sent the whole body.
+    pub fn body_was_aborted(&self) {
+        self.body_aborted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its body ended before it was whole.
-    pub fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+    /// Whether the client left before it had sent the whole body.
+    pub fn is_body_aborted(&self) -> bool {
+        self.body_aborted.load(Ordering::Relaxed)
     }
 
-    /// The number by which its lines are found. Made when somebody asks for it.
+    /// The id of the request in its log lines, made at the first call.
     pub fn id(&self) -> Uuid {
         *self.id.get_or_init(Uuid::new_v4)
     }
 
-    /// Runs what is done for the request: lines written meanwhile on this task are about it.
+    /// Runs a future that answers the request. Log lines of this task have the fields of the request meanwhile.
     pub async fn scope<F: Future>(self: Arc<Self>, work: F) -> F::Output {
         REQUEST.scope(self, work).await
     }
 
-    /// The same for something that does not wait.
+    /// The same for a function.
     pub fn enter<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
         REQUEST.sync_scope(self, work)
     }
 }
 
-/// A header's text, as it may be logged.
-fn header(text: &str) -> Value {
-    shown(text, client_text::REQUEST_HEADER).into()
+/// The text of a header, fit for a log.
+fn header_text(text: &str) -> Value {
+    sanitize(text, client_text::REQUEST_HEADER).into()
 }
 
-/// Spawns a task whose lines are about the request that is being answered here, if one is.
+/// Spawns a task. Its log lines have the fields of the request that is being answered here, if there is one.
 pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     match REQUEST.try_with(Arc::clone) {
         Ok(request) => tokio::spawn(request.scope(work)),
@@ -99,7 +100,7 @@ pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) 
     }
 }
 
-/// The same for work that may block its thread.
+/// The same for a function that may block its thread.
 pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match REQUEST.try_with(Arc::clone) {
         Ok(request) => tokio::task::spawn_blocking(move || request.enter(work)),
@@ -107,18 +108,18 @@ pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// The fields of the request that is being answered here, if one is.
+/// Gives `field` each field of the request that is being answered here, if there is one.
 pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
-    // The error says that there is none.
+    // An error means that no request is being answered here.
     let _ = REQUEST.try_with(|request| {
         field("http.request.id", request.id().to_string().into());
-        let method = shown(request.method.as_str(), client_text::METHOD);
+        let method = sanitize(request.method.as_str(), client_text::METHOD);
         field("http.request.method", method.into());
         field(
             "http.request.uri",
-            super::access::target(&request.uri, client_text::REQUEST_URI).into(),
+            super::access_log::target(&request.uri, client_text::REQUEST_URI).into(),
         );
-        // A proxy knows its client's address and not the port.
+        // A proxy tells the address of its client, not the port.
         match (request.client, request.peer) {
             (Some(client), Some(peer)) if client == peer.ip() => {
                 field("http.request.remoteaddr", peer.to_string().into());
@@ -126,13 +127,13 @@ pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
             (Some(client), _) => field("http.request.remoteaddr", client.to_string().into()),
             (None, _) => {}
         }
-        // HTTP/2 has the host in the target.
+        // In HTTP/2 the host is part of the target.
         if let (None, Some(authority)) = (&request.headers[0], request.uri.authority()) {
-            field(NAMES[0], header(authority.as_str()));
+            field(FIELD_NAMES[0], header_text(authority.as_str()));
         }
-        for (name, value) in NAMES.iter().zip(&request.headers) {
+        for (name, value) in FIELD_NAMES.iter().zip(&request.headers) {
             if let Some(value) = value {
-                field(name, header(&String::from_utf8_lossy(value.as_bytes())));
+                field(name, header_text(&String::from_utf8_lossy(value.as_bytes())));
             }
         }
     });
@@ -142,27 +143,27 @@ pub(super) fn fields(mut field: impl FnMut(&str, Value)) {
 mod tests {
     use super::*;
 
-    fn told() -> Vec<(String, Value)> {
-        let mut told = Vec::new();
-        fields(|name, value| told.push((name.to_owned(), value)));
-        told
+    fn logged_fields() -> Vec<(String, Value)> {
+        let mut logged = Vec::new();
+        fields(|name, value| logged.push((name.to_owned(), value)));
+        logged
     }
 
     #[tokio::test]
     async fn work_that_is_spawned_for_a_request_says_of_which_request_it_is() {
-        let message = Message::get("/v2/")
+        let get = Request::get("/v2/")
             .header("user-agent", "crane")
             .body(())
             .unwrap();
-        let request = Request::new(&message, None, None);
+        let request = RequestInfo::new(&get, None, None);
         let (spawned, blocking, here) = request
             .scope(async {
                 let spawned = spawn(async {
                     tokio::task::yield_now().await;
-                    (told(), spawn_blocking(told).await.unwrap())
+                    (logged_fields(), spawn_blocking(logged_fields).await.unwrap())
                 });
                 let (spawned, blocking) = spawned.await.unwrap();
-                (spawned, blocking, told())
+                (spawned, blocking, logged_fields())
             })
             .await;
         assert!(
@@ -171,7 +172,7 @@ mod tests {
         );
         assert_eq!(spawned, here);
         assert_eq!(blocking, here);
-        assert_eq!(spawn(async { told() }).await.unwrap(), []);
-        assert_eq!(spawn_blocking(told).await.unwrap(), []);
+        assert_eq!(spawn(async { logged_fields() }).await.unwrap(), []);
+        assert_eq!(spawn_blocking(logged_fields).await.unwrap(), []);
     }
 }

@@ -1,11 +1,12 @@
-//! A stream that is written by a thread of its own, so that nobody waits for whoever reads it.
+//! A stream of log lines with a thread of its own, so that no request waits for the reader of the stream.
 //!
-//! Guarantees: a line is taken at once, whatever the reader does; lines keep their order and are never mixed or
-//! torn; memory is bounded. When nobody reads for so long that [`CAPACITY`] is full, new lines are left out and
-//! counted, and a line says how many as soon as somebody reads again: a log that is late is worth less than a
-//! registry that answers.
-//! Must not: keep the process alive. What a killed process had not written yet is lost; [`Sink::flush`] is for its
-//! orderly end.
+//! Guarantees: a line is accepted at once, whatever the reader does. Lines keep their order and stay whole. Memory is
+//! bounded: when the reader is so late that [`CAPACITY`] is full, new lines are dropped and counted, and a line gives the
+//! number as soon as the reader goes on. A registry that answers is worth more than a complete log.
+//! Must not: keep the process alive. A killed process loses the lines that it had not written yet; [`Sink::flush`] is for
+//! an orderly end.
+//!
+//! Our own rather than `tracing-appender`, whose queue is limited by the number of lines and not by their bytes.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-/// How many bytes may wait. Twice as many may exist: those being written, and those that wait meanwhile.
+/// The limit for waiting bytes. A sink holds at most twice as many: one buffer is written while the other one fills.
 const CAPACITY: usize = 1 << 20;
 
-/// Takes lines. A clone is another handle of the same stream.
+/// A stream of log lines. A clone is another handle of the same stream.
 #[derive(Debug, Clone)]
 pub struct Sink(Arc<Shared>);
 
@@ -24,16 +25,16 @@ pub struct Sink(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// All lines ever left out.
+    /// The metric of all dropped lines.
     dropped: Counter,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines left out and not told yet.
+    /// The number of dropped lines that no line has reported yet.
     dropped: u64,
-    /// The thread has taken lines that are not written yet.
+    /// Whether the thread has taken lines that are not written yet.
     writing: bool,
 }
 
@@ -44,10 +45,10 @@ impl Shared {
 }
 
 impl Sink {
-    /// A stream; the name is told with the lines that were left out, and the counter counts them.
+    /// Starts the thread that writes to `out`. The report of dropped lines gives the `name`; `dropped` counts them.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// The operating system refuses a thread.
     pub(super) fn new(
         name: &'static str,
         out: impl Write + Send + 'static,
@@ -65,8 +66,8 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Takes whole lines, each with its end.
-    pub fn line(&self, line: &str) {
+    /// Adds one or more whole lines, line feeds included. Never waits.
+    pub fn write_line(&self, line: &str) {
         let mut state = self.0.lock();
         if state.waiting.len() + line.len() > CAPACITY {
             state.dropped += 1;
@@ -81,7 +82,7 @@ impl Sink {
         }
     }
 
-    /// Waits until everything is written, but not longer than this.
+    /// Waits until everything is written, at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let mut state = self.0.lock();
@@ -96,7 +97,7 @@ impl Sink {
     }
 }
 
-/// Writes for ever.
+/// Writes lines for ever: the thread of a sink.
 fn write(name: &'static str, shared: &Shared, mut out: impl Write) {
     let mut lines = Vec::new();
     loop {
@@ -106,11 +107,11 @@ fn write(name: &'static str, shared: &Shared, mut out: impl Write) {
         while state.waiting.is_empty() {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        // The two buffers change places, so that nothing is allocated once both are large enough.
+        // The two buffers change places: once both are large enough, nothing is allocated.
         std::mem::swap(&mut lines, &mut state.waiting);
         state.writing = true;
         drop(state);
-        // A reader who went away is not an error, and there is nobody left to tell.
+        // A reader that closed the stream is not an error, and nobody is left to report it to.
         let _ = out.write_all(&lines).and_then(|()| out.flush());
         lines.clear();
         let dropped = std::mem::take(&mut shared.lock().dropped);
@@ -130,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that reads when it is told to.
+    /// A reader that reads when the test lets it.
     struct Reader {
         go: mpsc::Receiver<()>,
         got: mpsc::Sender<String>,
@@ -154,8 +155,8 @@ mod tests {
         let (got, written) = mpsc::channel();
         let dropped = Counter::default();
         let sink = Sink::new("test", Reader { go: may_go, got }, dropped.clone()).unwrap();
-        sink.line("first\n");
-        // Until the thread holds it, so that the rest is what waits.
+        sink.write_line("first\n");
+        // Waits until the thread has taken the first line, so that only the others wait.
         loop {
             let state = sink.0.lock();
             if state.writing && state.waiting.is_empty() {
@@ -166,7 +167,7 @@ mod tests {
         }
         let line = "x".repeat(1023) + "\n";
         for _ in 0..CAPACITY / line.len() + 7 {
-            sink.line(&line);
+            sink.write_line(&line);
         }
         {
             let state = sink.0.lock();
@@ -181,9 +182,9 @@ mod tests {
         assert_eq!(
             (sink.0.lock().dropped, dropped.get()),
             (0, 7),
-            "told, and counted for good"
+            "reported, and counted in the metric"
         );
-        sink.line("last\n");
+        sink.write_line("last\n");
         go.send(()).unwrap();
         assert_eq!(written.recv().unwrap(), "last\n");
     }

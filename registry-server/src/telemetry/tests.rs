@@ -1,13 +1,14 @@
 use std::io::{self, Write};
 use std::sync::Mutex;
 
-use http::Request as Message;
+use http::Request;
 use registry_config::model::Formatter;
 use serde_json::Value;
 
+use super::request::RequestInfo;
 use super::*;
 
-/// What was written.
+/// A writer that keeps what was written.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -22,7 +23,7 @@ impl Write for Written {
     }
 }
 
-/// The lines, read as JSON, that something logs.
+/// Runs `work` and gives its log lines, parsed as JSON.
 fn logged(caller: bool, work: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
     let sink = Sink::new("test", written.clone(), Counter::default()).unwrap();
@@ -57,12 +58,12 @@ fn a_panic_is_a_level_of_its_own() {
 
 #[test]
 fn what_an_event_says_is_nearer_than_what_its_request_or_the_configuration_says() {
-    let request = Message::get("/v2/a/blobs/uploads/1?_state=s3cret&x=1")
+    let request = Request::get("/v2/a/blobs/uploads/1?_state=s3cret&x=1")
         .header("user-agent", "one")
         .body(())
         .unwrap();
     let peer = "192.0.2.7:4000".parse().unwrap();
-    let request = request::Request::new(&request, Some(peer), Some(peer.ip()));
+    let request = RequestInfo::new(&request, Some(peer), Some(peer.ip()));
     let lines = logged(true, || {
         Arc::clone(&request).enter(|| {
             tracing::warn!(service = "mine", "http.request.useragent" = "two", "inside");

@@ -12,7 +12,7 @@ use crate::health::Health;
 use crate::http::metrics::Metrics;
 use crate::http::server::{ConnectionInfo, ConnectionMetrics};
 use crate::http::{App, Body, Code, NoMemory, Problem};
-use crate::telemetry::access::Entry;
+use crate::telemetry::access_log::AccessLogEntry;
 use crate::telemetry::{self, Sink};
 
 /// Where a client finds the id to look for in the log. Only on answers that need it.
@@ -42,7 +42,7 @@ impl Middleware {
         let ConnectionInfo { peer, memory } = connection;
         let address = self.app.client_address(request.headers(), &peer);
         let line = self.access_log.as_ref().map(|sink| {
-            let entry = Entry::new(
+            let entry = AccessLogEntry::new(
                 address,
                 request.method(),
                 request.uri(),
@@ -55,7 +55,7 @@ impl Middleware {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
-        let about = telemetry::request::Request::new(&request, peer.address, address);
+        let about = telemetry::request::RequestInfo::new(&request, peer.address, address);
         let mut log = RequestLog::new(Arc::clone(&about), line, in_flight);
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&about)));
         let answered = async {

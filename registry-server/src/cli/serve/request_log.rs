@@ -12,8 +12,8 @@ use registry_config::GoDuration;
 
 use crate::http::metrics::InFlightRequest;
 use crate::telemetry::Sink;
-use crate::telemetry::access::Entry;
-use crate::telemetry::request::Request;
+use crate::telemetry::access_log::AccessLogEntry;
+use crate::telemetry::request::RequestInfo;
 
 /// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -21,8 +21,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// What became of a request so far. Dropping it, whenever that happens, is its end.
 #[derive(Debug)]
 pub(super) struct RequestLog {
-    about: Arc<Request>,
-    line: Option<(Sink, Entry)>,
+    about: Arc<RequestInfo>,
+    line: Option<(Sink, AccessLogEntry)>,
     in_flight: Option<InFlightRequest>,
     status: u16,
     user: Option<String>,
@@ -33,8 +33,8 @@ pub(super) struct RequestLog {
 impl RequestLog {
     /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
     pub(super) fn new(
-        about: Arc<Request>,
-        line: Option<(Sink, Entry)>,
+        about: Arc<RequestInfo>,
+        line: Option<(Sink, AccessLogEntry)>,
         in_flight: Option<InFlightRequest>,
     ) -> Self {
         Self {
@@ -78,11 +78,11 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         // Whatever was made of half an upload, nobody reads it.
-        if self.about.is_broken() {
+        if self.about.is_body_aborted() {
             self.status = CLIENT_CLOSED_REQUEST;
         }
         if let Some((sink, entry)) = &self.line {
-            sink.line(&entry.line(self.status, self.sent, self.user.as_deref()));
+            sink.write_line(&entry.line(self.status, self.sent, self.user.as_deref()));
         }
         // Distribution says this at `info`, and at `error` of every status from 400 on. Here the access log has it
         // already, and that an image is not there, or that a client has to log in first, is no error of the server.
@@ -99,11 +99,11 @@ impl Drop for RequestLog {
 #[derive(Debug)]
 pub(super) struct RequestBody<B> {
     body: B,
-    about: Arc<Request>,
+    about: Arc<RequestInfo>,
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, about: Arc<Request>) -> Self {
+    pub(super) fn new(body: B, about: Arc<RequestInfo>) -> Self {
         Self { body, about }
     }
 }
@@ -118,7 +118,7 @@ impl<B: Body + Unpin> Body for RequestBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Err(_))) = &frame {
-            self.about.broke_off();
+            self.about.body_was_aborted();
         }
         frame
     }

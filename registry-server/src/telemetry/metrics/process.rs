@@ -1,4 +1,4 @@
-//! The process's own figures, under the names every Prometheus client gives them.
+//! The metrics of the process, under the names that every Prometheus client library gives them.
 
 use std::fmt::Error;
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Reads `/proc` each time it is asked. What cannot be read is left out.
+/// Reads `/proc` at each scrape. A metric whose file cannot be read is left out.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -47,7 +47,7 @@ impl Collector for Process {
             ConstGauge::new(value as f64).encode(to)
         };
         if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is the folder being read.
+            // One of the entries is the open folder itself.
             let open = files.count().saturating_sub(1) as u64;
             gauge("process_open_fds", "Number of open file descriptors", open)?;
         }
@@ -63,10 +63,10 @@ impl Collector for Process {
     }
 }
 
-/// What is used of `/proc/self/stat` (proc(5)), in seconds and bytes.
+/// Fields of `/proc/self/stat` (proc(5)), in seconds and bytes.
 struct Stat {
     cpu: f64,
-    /// After the machine's start.
+    /// Seconds from the start of the machine to the start of the process.
     started: f64,
     virtual_: f64,
     resident: f64,
@@ -75,7 +75,8 @@ struct Stat {
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
-        // The second field is the program's name in brackets, whatever it holds; the third follows the last bracket.
+        // The second field is the name of the program in brackets, and may hold brackets itself. The third field follows
+        // the last bracket.
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         let field = |number: usize| fields.get(number - 3)?.trim().parse::<f64>().ok();
@@ -88,7 +89,7 @@ impl Stat {
     }
 }
 
-/// When the machine started, in seconds of the epoch.
+/// The start of the machine, in seconds since the epoch.
 fn boot_time() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     text.lines()

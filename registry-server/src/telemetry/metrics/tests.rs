@@ -6,8 +6,8 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::*;
 
-/// Reads the format strictly: every sample belongs to the family whose type was told right before it, names and
-/// labels are well formed, no series stands twice, buckets grow and end with the count.
+/// Parses the format strictly: every sample belongs to the family whose type comes right before it, names and labels are
+/// well formed, and no series comes twice.
 fn parse(text: &str) -> BTreeMap<String, f64> {
     let (mut series, mut types) = (BTreeMap::new(), BTreeMap::new());
     let mut family = (String::new(), String::new());
@@ -99,7 +99,7 @@ fn the_process_tells_its_own_figures() {
         .unwrap()
         .as_secs_f64();
     let one = |name: &str| *series.get(name).unwrap_or_else(|| panic!("{name}: {series:?}"));
-    // The clocks of the kernel and of the wall may differ by a little.
+    // The clock of the kernel and the wall clock may differ a little.
     let started = one("process_start_time_seconds");
     assert!(started > 1e9 && started < now + 60.0, "{started}");
     assert!(one("process_cpu_seconds_total") >= 0.0);
@@ -125,7 +125,7 @@ fn numbers_are_written_as_go_writes_them() {
         (0.00001, "1e-05"),
         (0.0, "0"),
     ] {
-        assert_eq!(go(number).as_deref(), Some(expected), "{number}");
+        assert_eq!(format_as_go(number).as_deref(), Some(expected), "{number}");
     }
-    assert_eq!(go(f64::INFINITY), None);
+    assert_eq!(format_as_go(f64::INFINITY), None);
 }
