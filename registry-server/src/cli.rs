@@ -1,8 +1,8 @@
-//! The command lines: one binary that is `registry`, `registry-server`, `htpasswd` or `/entrypoint.sh` by the name it
-//! was called with, as the programs of distribution's image are.
+//! The command lines. One binary is `registry`, `registry-server`, `htpasswd` or `/entrypoint.sh`, by the name that it was
+//! called with, like the programs of distribution's image.
 //!
-//! Guarantees: standard output is data, everything said goes to standard error; every error names the thing, the
-//! cause and, where there is one, the way out; exit codes are those of [`exit`].
+//! Guarantees: standard output has data only, messages go to standard error. Every error names the thing, the cause and
+//! the way out, if there is one. Exit codes are those of [`exit`].
 //! Must not: decide anything about a registry. Start at [`run`].
 
 mod check;
@@ -45,35 +45,35 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves the registry until it is told to stop.
+    /// Serves the registry until a signal stops it.
     Serve {
         /// The configuration file [default: REGISTRY_CONFIGURATION_PATH, /etc/distribution/config.yml,
         /// /etc/docker/registry/config.yml, or none: a local folder on 127.0.0.1:5000]
         config: Option<PathBuf>,
     },
-    /// Removes what no manifest refers to any more.
+    /// Removes blobs and manifests that nothing refers to any more.
     #[command(after_help = gc::HELP)]
     GarbageCollect(gc::Arguments),
-    /// Looks after a store as a whole.
+    /// Checks, repairs or copies a whole store.
     #[command(subcommand)]
     Storage(storage::Command),
-    /// Works with configuration files.
+    /// Checks a configuration, or lists the keys.
     #[command(subcommand)]
     Config(ConfigCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Prints the configuration in force, REGISTRY_* variables included and secrets masked, or what is wrong with it.
+    /// Prints the configuration in force, with REGISTRY_* variables applied and secrets masked, or its errors.
     Check {
         /// The configuration file [default: as for `serve`]
         config: Option<PathBuf>,
     },
-    /// Prints every key there is and what the server does about it.
+    /// Prints every configuration key and what the server does about it.
     Keys,
 }
 
-/// Runs what the arguments ask for. The first of them is the name the program was called with.
+/// Runs the command that the arguments ask for. The first argument is the name that the program was called with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let name = arguments
@@ -92,12 +92,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn registry(arguments: Vec<OsString>) -> u8 {
-    // Named as the registry even when called as the entrypoint, so that help says what can be typed.
+    // The help names the registry even if the program was called as the entrypoint: that is the command people type.
     let arguments = std::iter::once(OsString::from("registry-server")).chain(arguments);
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are asked for and go to standard output; the rest is an error.
+            // Help and version go to standard output. Everything else is an error.
             let _ = error.print();
             return if error.use_stderr() {
                 exit::CALLER

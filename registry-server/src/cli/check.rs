@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::output::Output;
 use super::{config_source, exit};
 
-/// Prints the effective configuration as YAML, or every error.
+/// Prints the configuration in force as YAML, or every error of it.
 pub(super) fn run(named: Option<PathBuf>, output: &Output) -> u8 {
     match config_source::find(named) {
         Ok(found) => {

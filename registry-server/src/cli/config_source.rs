@@ -1,4 +1,8 @@
-//! Where the configuration comes from.
+//! The source of the configuration: a file, the environment, or the program itself.
+//!
+//! Guarantees: a file or variable that cannot be read is an error, never passed over: another configuration could open a
+//! registry that this one closes.
+//! Start at [`find`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,10 +13,10 @@ use super::features::{self, NotBuilt};
 use super::output::Output;
 use crate::files::text;
 
-/// Where registry:3 and registry:2 look, in this order.
+/// The default files of registry:3 and registry:2, in the order in which they are looked for.
 const DEFAULTS: [&str; 2] = ["/etc/distribution/config.yml", "/etc/docker/registry/config.yml"];
 
-/// Names the file for who cannot give arguments.
+/// The variable that names the file, for callers that cannot pass arguments.
 const VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
 
 fn named_by(variable: bool) -> String {
@@ -22,7 +26,7 @@ fn named_by(variable: bool) -> String {
     }
 }
 
-/// Why there is no configuration.
+/// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// A file that was named cannot be read.
@@ -30,38 +34,38 @@ pub(super) enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// It was named by [`VARIABLE`], not on the command line or by default.
+        /// Whether [`VARIABLE`] named the file, and not the command line or a default.
         by_variable: bool,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A variable of ours is no text. What is in it is not told: it may be a secret.
+    /// The value of a `REGISTRY_*` variable is not UTF-8. The error does not quote the value, which may be a secret.
     #[error("variable {variable}: its text is not UTF-8; allowed: UTF-8")]
     Variable {
         /// Its name, with replacement characters.
         variable: String,
     },
-    /// What was read is wrong.
+    /// The text of the configuration has errors.
     #[error("{} errors in {place}", errors.len())]
     Invalid {
-        /// The file, or words for the built-in configuration.
+        /// The file, or a name for the built-in configuration.
         place: String,
-        /// Each one line.
+        /// The errors. Each is one line.
         errors: Vec<registry_config::Error>,
     },
-    /// It needs a feature that this binary was built without.
+    /// The configuration needs a feature that this binary was built without.
     #[error("{missing}")]
     NotBuilt {
         /// The file and line, or the variable.
         place: String,
-        /// Which feature.
+        /// The missing feature.
         missing: NotBuilt,
     },
 }
 
 impl Error {
-    /// Prints it: one line per thing that is wrong. All of it is the caller's to mend.
+    /// Prints one line for each error. All of them are the caller's to correct.
     pub(super) fn print(&self, output: &Output) {
         match self {
             Self::Read { .. } | Self::Variable { .. } => output.error("", self),
@@ -74,11 +78,11 @@ impl Error {
     }
 }
 
-/// A configuration and where it was found.
+/// A configuration and its source.
 #[derive(Debug)]
 pub(super) struct FoundConfig {
     pub(super) loaded: Loaded,
-    /// The file, or words for the built-in configuration.
+    /// The file, or a name for the built-in configuration.
     pub(super) place: String,
 }
 
@@ -93,8 +97,8 @@ impl FoundConfig {
     }
 }
 
-/// Whether something is there, be it a link that leads nowhere or a folder that must not be looked into: what cannot be
-/// read is an error, and going on with another configuration would open what it keeps closed.
+/// Whether a path exists. A dangling link exists, and so does a file in a folder that this process must not search: both
+/// lead to an error rather than to the next default.
 fn is_there(path: &Path) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::symlink_metadata(path) {
@@ -103,8 +107,8 @@ fn is_there(path: &Path) -> bool {
     }
 }
 
-/// Reads the named file, the one of `REGISTRY_CONFIGURATION_PATH`, the first default that is there, or else the
-/// built-in configuration, and lays the variables over it.
+/// Reads the first of these and applies the `REGISTRY_*` variables to it: the named file, the file of
+/// `REGISTRY_CONFIGURATION_PATH`, a default file that exists, the built-in configuration.
 pub(super) fn find(named: Option<PathBuf>) -> Result<FoundConfig, Error> {
     let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
     let by_variable = named.is_none() && variable.is_some();
@@ -131,8 +135,7 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<FoundConfig, Error> {
     found(&content, variables()?, place)
 }
 
-/// The environment. A variable of ours that is no text stands for nothing in YAML, and passing over it could open the
-/// registry.
+/// The environment. A `REGISTRY_*` variable that is not UTF-8 is an error: ignoring it could open the registry.
 fn variables() -> Result<Vec<(String, String)>, Error> {
     let mut all = Vec::new();
     for (name, value) in std::env::vars_os() {
@@ -149,7 +152,8 @@ fn variables() -> Result<Vec<(String, String)>, Error> {
     Ok(all)
 }
 
-/// Reads a file as it is. For commands that take two: variables would make one of them the other.
+/// Reads a file without the `REGISTRY_*` variables. Commands with two configurations use it: variables would make both of
+/// them the same.
 pub(super) fn read_file(path: &Path) -> Result<FoundConfig, Error> {
     let content = text::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),
@@ -178,7 +182,7 @@ fn found(
     }
 }
 
-/// What is served when nobody configured anything: this user's own registry, on this machine only.
+/// The configuration of a server without any configuration file: a registry of this user, for this machine only.
 fn built_in(folder: &Path) -> String {
     let mut tree = registry_config::Tree::of(&registry_config::Config::default());
     tree.set("storage.filesystem.rootdirectory", &folder.to_string_lossy());
@@ -186,9 +190,9 @@ fn built_in(folder: &Path) -> String {
     tree.to_yaml()
 }
 
-/// Where this user's programs keep data (XDG base directory specification), or the current folder without a home.
+/// The folder for a user's data (XDG base directory specification), or the current folder if the user has no home.
 fn local_folder(data: Option<OsString>, home: Option<OsString>) -> PathBuf {
-    // Paths that are not absolute are to be ignored, says the specification.
+    // The specification wants relative paths to be ignored.
     let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(data)
         .or_else(|| absolute(home).map(|home| home.join(".local/share")))
@@ -230,7 +234,7 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
         std::os::unix::fs::symlink("loop", path("loop")).unwrap();
         assert!(is_there(&path("dangling")));
-        // Not to be looked into, as a folder of another user.
+        // A folder that cannot be searched, like one of another user.
         assert!(is_there(&path("loop/config.yml")));
         assert!(!is_there(&path("none")) && !is_there(&path("none/config.yml")));
     }

@@ -1,4 +1,4 @@
-//! What `/entrypoint.sh` of distribution's images decides, without a shell.
+//! The decisions of `/entrypoint.sh` in distribution's images, made without a shell.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::output::Output;
 
-/// What is to be run.
+/// The program to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
     /// The registry, with these arguments.
@@ -15,34 +15,34 @@ pub(super) enum Plan {
     Program(OsString, Vec<OsString>),
 }
 
-/// The registry's own words.
+/// The commands of the registry.
 const COMMANDS: [&str; 5] = ["serve", "garbage-collect", "storage", "config", "help"];
 
-/// Decides: a file, or nothing, is served; the registry's words and flags are the registry's; anything else is a
-/// program, `htpasswd` for one.
+/// Decides what to run. A configuration file, or no argument, is served. The registry's commands and flags go to the
+/// registry. Any other word is a program, such as `htpasswd`.
 pub(super) fn plan(arguments: Vec<OsString>, is_file: &dyn Fn(&Path) -> bool) -> Plan {
     let Some(first) = arguments.first() else {
         return Plan::Registry(vec!["serve".into()]);
     };
-    let word = first.to_string_lossy();
-    if COMMANDS.contains(&word.as_ref()) || word.starts_with('-') {
+    let name = first.to_string_lossy();
+    if COMMANDS.contains(&name.as_ref()) || name.starts_with('-') {
         return Plan::Registry(arguments);
     }
-    // A name that looks like a configuration is meant as one even when it is missing: the error is then about it.
-    if word.ends_with(".yml") || word.ends_with(".yaml") || is_file(Path::new(first)) && !is_program(first) {
+    // A name that looks like a configuration is served even if the file is missing: the error then names the file.
+    if name.ends_with(".yml") || name.ends_with(".yaml") || is_file(Path::new(first)) && !is_program(first) {
         return Plan::Registry(std::iter::once("serve".into()).chain(arguments).collect());
     }
     let program = first.clone();
     Plan::Program(program, arguments.into_iter().skip(1).collect())
 }
 
-/// Whether a path is something to run. Distribution would serve `/bin/htpasswd`; nobody can want that.
+/// Whether a path is an executable file. Distribution would serve `/bin/htpasswd` as a configuration.
 fn is_program(path: &OsString) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Becomes the program; returns only when that failed, with a shell's exit code for it.
+/// Replaces this process by the program. Returns only if that fails, with the exit code of a shell.
 pub(super) fn exec(program: &OsString, arguments: &[OsString]) -> u8 {
     let source = std::process::Command::new(program).args(arguments).exec();
     let code = if source.kind() == std::io::ErrorKind::NotFound {

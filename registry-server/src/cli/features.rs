@@ -1,6 +1,6 @@
-//! Features that this binary was built without. A configuration that needs one of them is refused at the start.
+//! The features that this binary was built without. A configuration that needs one of them is refused at the start.
 //!
-//! Guarantees: no driver that the configuration names is left out or replaced in silence. Start at [`missing`].
+//! Guarantees: no driver that the configuration names is left out or replaced without an error. Start at [`missing`].
 
 use registry_config::model::{CacheKind, Config};
 
@@ -8,7 +8,7 @@ use registry_config::model::{CacheKind, Config};
 #[derive(Debug, thiserror::Error)]
 #[error("`{key}` needs the feature `{feature}`, and this program was built without it")]
 pub(super) struct NotBuilt {
-    /// The configuration's key.
+    /// The configuration key that needs the feature.
     pub(super) key: &'static str,
     /// The feature of the crate `registry-server`.
     feature: &'static str,

@@ -1,7 +1,7 @@
 //! `garbage-collect`, with distribution's flags and two more.
 //!
-//! Standard output has one line for each thing that is removed, as distribution words it, and its count of blobs and
-//! manifests; what is being done, and the summary, are on standard error. `--quiet` leaves errors alone.
+//! Standard output has one line for each object that is removed, and the counts, in distribution's words. Progress and the
+//! summary go to standard error. With `--quiet` only errors are printed.
 
 mod report;
 
@@ -16,34 +16,34 @@ use super::{config_source, exit, offline};
 use crate::registry::{CollectionOptions, CollectionReport, Removal, Untagged};
 use report::Report;
 
-/// What the flags alone cannot say.
+/// The part of the help after the flags.
 pub(super) const HELP: &str = "\
-A server that writes to the store gives a sign of it every 30 seconds; while there is one, nothing is removed and the \
-exit code is 4. A server of distribution gives none: stop it, or set it read-only.
+A server that writes to the store writes a heartbeat every 30 seconds. While there is one, nothing is removed and the exit code \
+is 4. A server of distribution writes no heartbeat: stop it, or set it read-only.
 
-With --force, pushes to Berth servers may go on as long as --min-age is an hour or more: whoever is told that a blob is \
-there has made it young by that. A push may then have to send a blob again. It is not safe beside servers of \
-distribution, with `validation.disabled`, or when clocks are apart from the store's by half an hour.
+With --force, pushes to Berth servers may continue if --min-age is an hour or more: when a server answers that a blob exists, it \
+also renews the age of the blob. A push may then have to send a blob again. This is not safe while servers of distribution \
+write, with `validation.disabled`, or if the clocks of servers and store differ by half an hour.
 
-What goes with --delete-untagged: manifests that no tag means, unless a kept index lists them or they refer to a kept \
-manifest as their subject.
+--delete-untagged removes manifests without a tag, except those that a kept index lists and those whose subject is a kept \
+manifest.
 
-References are followed in less than 200 MiB of memory, whatever the size of the store, and for the rest in temporary files \
+References are followed in less than 200 MiB of memory, whatever the size of the store. The rest goes to temporary files \
 (TMPDIR): about 130 bytes for each reference of a manifest.
 
-Exit codes: 0 done, 1 failed or a manifest that stays cannot be read, 2 command line or configuration wrong, 4 passing \
-trouble or a live server.";
+Exit codes: 0 done, 1 failed, or a kept manifest cannot be read, 2 command line or configuration wrong, 4 a failure that passes, \
+or a live server.";
 
-/// The command line.
+/// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration file [default: as for `serve`]
     config: Option<PathBuf>,
-    /// Only tells what would be removed
+    /// Prints what would be removed, and removes nothing
     #[arg(short = 'd', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
         require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
     dry_run: bool,
-    /// Removes manifests that no tag means, too
+    /// Removes manifests without a tag too
     #[arg(short = 'm', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
         require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
     delete_untagged: bool,
@@ -51,15 +51,15 @@ pub(super) struct Arguments {
     #[arg(short = 'q', long, value_name = "BOOL", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1,
         require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
     quiet: bool,
-    /// Keeps what was written or asked for by a push within this time; `0` keeps nothing for its age
+    /// Keeps objects that a push wrote or asked for within this time; `0` keeps none because of its age
     #[arg(long, value_name = "DURATION", value_parser = min_age, default_value = "1h")]
     min_age: Duration,
-    /// Collects although a server writes to the store
+    /// Removes garbage although a server writes to the store
     #[arg(long)]
     force: bool,
 }
 
-/// The words Go takes for a boolean.
+/// Parses a boolean as Go's `flag` does.
 fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
@@ -68,7 +68,7 @@ fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A duration with a unit: a number alone would be nanoseconds, which nobody means.
+/// Parses a duration. A number without a unit is refused: in Go it would be nanoseconds, which nobody means.
 fn min_age(text: &str) -> Result<Duration, String> {
     let bare = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|digit| digit != b'0');
     GoDuration::parse(text)
@@ -105,21 +105,21 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> u8 {
         };
         let mut report = Report::new(output, arguments.quiet, collecting.removal);
         let collected = registry
-            .collect_garbage(&collecting, &mut |event| report.tell(event))
+            .collect_garbage(&collecting, &mut |event| report.event(event))
             .await
             .map_err(Box::new)?;
         report.end(&collected);
-        Ok(ended(&collected, output))
+        Ok(exit_code(&collected, output))
     })
 }
 
-/// What a collection that came to its end is to a script.
-fn ended(collected: &CollectionReport, output: &Output) -> u8 {
+/// The exit code of a collection that ran to its end.
+fn exit_code(collected: &CollectionReport, output: &Output) -> u8 {
     let Some(error) = &collected.first_failure else {
         return exit::DONE;
     };
     let failed = format!(
-        "{} removals failed, and nothing behind them was tried; the first",
+        "{} removals failed, and nothing that depends on them was removed; the first",
         collected.failed
     );
     output.error(&failed, error);

@@ -1,29 +1,20 @@
-//! `htpasswd`, with Apache's flags and exit codes, for bcrypt only: the registry accepts nothing else, so a tool in
-//! its image that makes anything else would only produce users who cannot log in.
+//! `htpasswd`, with Apache's flags and exit codes, for bcrypt only. The registry accepts no other hash, so any other hash
+//! would make a user who cannot log in.
 //!
-//! Start at [`run`]; `parse` is pure, `file` changes files, `password` asks people.
+//! Start at [`run`]. `parse` is a pure function, [`file`] changes files, [`password`] reads passwords.
 
+mod error;
 mod file;
 mod password;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use registry_config::htpasswd::{BcryptHash, COSTS, Problem};
+use registry_config::htpasswd::{BcryptHash, COSTS};
 
 use super::output::Output;
-
-/// Apache's exit codes.
-mod code {
-    pub(super) const DONE: u8 = 0;
-    pub(super) const FILE: u8 = 1;
-    pub(super) const SYNTAX: u8 = 2;
-    pub(super) const MISMATCH: u8 = 3;
-    pub(super) const INTERRUPTED: u8 = 4;
-    pub(super) const TOO_LONG: u8 = 5;
-    pub(super) const USER: u8 = 6;
-    pub(super) const INVALID_FILE: u8 = 7;
-}
+use error::{Error, MAX_LENGTH, code};
+use password::PasswordSource;
 
 const USAGE: &str = "Usage:
 \thtpasswd [-ciBDv] [-C cost] passwordfile username
@@ -40,109 +31,35 @@ const USAGE: &str = "Usage:
      (higher is more secure but slower, default: 5, valid: 4 to 16).
  -D  Delete the specified user.
  -v  Verify password for the specified user.
-Exit codes: 0 done, 1 file trouble, 2 command line wrong, 3 password does not match, 4 interrupted,
+Exit codes: 0 done, 1 file cannot be used, 2 command line wrong, 3 password does not match, 4 interrupted,
 5 value too long, 6 user name wrong or unknown, 7 not a password file.
 ";
 
-/// Apache's limit for a user name and for a line.
-const LONGEST: usize = 255;
-/// bcrypt looks at no more bytes of a password than these.
-const BCRYPT_BYTES: usize = 72;
+/// bcrypt uses only this many bytes of a password.
+const BCRYPT_MAX_BYTES: usize = 72;
 
-/// Why it stopped.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("{0}")]
-    Syntax(String),
-    #[error("the {what} is longer than {LONGEST} bytes")]
-    TooLong { what: &'static str },
-    #[error("username contains illegal character ':'")]
-    Colon,
-    #[error("the username is empty")]
-    NoUser,
-    #[error("User {user} not found")]
-    Unknown { user: String },
-    #[error("cannot modify file {}; use '-c' to create it", path.display())]
-    Missing { path: PathBuf },
-    #[error("cannot {action} {}", path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("The file {} does not appear to be a valid htpasswd file.", path.display())]
-    InvalidFile { path: PathBuf },
-    #[error("the password of user {user} is not accepted by the registry")]
-    Unusable {
-        user: String,
-        #[source]
-        problem: Problem,
-    },
-    #[error("password verification failed")]
-    Mismatch,
-    #[error("interrupted while a password was asked for")]
-    Interrupted(#[source] std::io::Error),
-    #[error("cannot hash the password")]
-    Hash(#[source] bcrypt::BcryptError),
-}
-
-impl Error {
-    fn code(&self) -> u8 {
-        match self {
-            Self::Syntax(_) => code::SYNTAX,
-            Self::TooLong { .. } => code::TOO_LONG,
-            Self::Colon | Self::NoUser | Self::Unknown { .. } => code::USER,
-            Self::Missing { .. } | Self::File { .. } | Self::Hash(_) => code::FILE,
-            Self::InvalidFile { .. } => code::INVALID_FILE,
-            // Apache's answer to a hash that it does not know.
-            Self::Unusable { .. } | Self::Mismatch => code::MISMATCH,
-            Self::Interrupted(_) => code::INTERRUPTED,
-        }
-    }
-}
-
-/// What the arguments ask for.
+/// A command line, parsed.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     action: Action,
     user: String,
-    password: Source,
+    password: PasswordSource,
     cost: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
-    /// Sets the user in a file.
+    /// Sets the password of a user in a file.
     Set { path: PathBuf, create: bool },
-    /// Prints the line.
+    /// Prints the line of a user.
     Print,
-    /// Takes the user out of a file.
+    /// Deletes a user from a file.
     Delete { path: PathBuf },
-    /// Says whether the password is the user's.
+    /// Checks the password of a user.
     Verify { path: PathBuf },
 }
 
-#[derive(PartialEq, Eq)]
-enum Source {
-    Argument(String),
-    /// All of standard input up to the first line end.
-    Stdin,
-    /// Asked for twice, without an echo.
-    Ask,
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Argument(_) => "Argument",
-            Self::Stdin => "Stdin",
-            Self::Ask => "Ask",
-        })
-    }
-}
-
-/// Runs it; the result is Apache's exit code.
+/// Runs the command. The result is one of Apache's exit codes.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let output = Output;
     let arguments: Vec<String> = arguments
@@ -152,7 +69,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         output.data(USAGE);
         return code::DONE;
     }
-    let result = parse(&arguments).and_then(|request| carry_out(request, &output));
+    let result = parse(&arguments).and_then(|request| execute(request, &output));
     match result {
         Ok(()) => code::DONE,
         Err(error) => {
@@ -165,7 +82,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
+fn execute(request: Request, output: &Output) -> Result<(), Error> {
     let Request {
         action,
         user,
@@ -178,17 +95,17 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
                 "{user}:{}",
                 hash(&password::read(password, output)?, cost, output)?
             );
-            // Apache ends the line twice; scripts that append it to a file have lived with that.
+            // Apache prints an empty line after it too. Scripts rely on the same output.
             output.data(&format!("{line}\n\n"));
         }
         Action::Set { path, create } => {
-            // Before asking for a password that could not be stored.
+            // The file is read first: nobody should type a password that cannot be stored.
             let old = if create { String::new() } else { file::read(&path)? };
             let line = format!(
                 "{user}:{}",
                 hash(&password::read(password, output)?, cost, output)?
             );
-            let (text, replaced) = file::with(&old, &user, &line);
+            let (text, replaced) = file::with_user(&old, &user, &line);
             file::write(&path, &text)?;
             output.message(&format!(
                 "{} password for user {user}",
@@ -196,9 +113,9 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
             ));
         }
         Action::Delete { path } => {
-            let (text, found) = file::without(&file::read(&path)?, &user);
+            let (text, found) = file::without_user(&file::read(&path)?, &user);
             if !found {
-                // Apache says so and calls it done.
+                // Apache prints this message and exits with 0.
                 output.message(&format!("User {user} not found"));
                 return Ok(());
             }
@@ -208,7 +125,7 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
         Action::Verify { path } => {
             let text = file::read(&path)?;
             let hash = file::hash_of(&text, &user).ok_or(Error::Unknown { user: user.clone() })?;
-            // Before asking for a password that could not be checked, or not within days.
+            // The hash is parsed first: nobody should type a password that cannot be checked, or not within days.
             let hash = BcryptHash::parse(hash).map_err(|problem| Error::Unusable {
                 user: user.clone(),
                 problem,
@@ -224,16 +141,16 @@ fn carry_out(request: Request, output: &Output) -> Result<(), Error> {
 }
 
 fn hash(password: &str, cost: u32, output: &Output) -> Result<String, Error> {
-    if password.len() > BCRYPT_BYTES {
+    if password.len() > BCRYPT_MAX_BYTES {
         output.message(&format!(
-            "warning: bcrypt looks at the first {BCRYPT_BYTES} bytes of a password only"
+            "warning: bcrypt uses only the first {BCRYPT_MAX_BYTES} bytes of a password"
         ));
     }
     let parts = bcrypt::hash_with_result(password, cost).map_err(Error::Hash)?;
     Ok(parts.format_for_version(bcrypt::Version::TwoY))
 }
 
-/// Reads flags and operands as Apache does: flags in one or several words, before the operands.
+/// Parses flags and operands as Apache does: the flags come first, in one or several arguments.
 fn parse(arguments: &[String]) -> Result<Request, Error> {
     let syntax = |problem: &str| Error::Syntax(problem.to_owned());
     let (mut cost, mut flags) = (5, String::new());
@@ -311,7 +228,7 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         ("username", user.len()),
         ("password", password.as_ref().map_or(0, String::len)),
     ] {
-        if length > LONGEST {
+        if length > MAX_LENGTH {
             return Err(Error::TooLong { what });
         }
     }
@@ -325,9 +242,9 @@ fn parse(arguments: &[String]) -> Result<Request, Error> {
         },
     };
     let password = match password {
-        Some(password) => Source::Argument(password),
-        None if has('i') => Source::Stdin,
-        None => Source::Ask,
+        Some(password) => PasswordSource::Argument(password),
+        None if has('i') => PasswordSource::Stdin,
+        None => PasswordSource::Prompt,
     };
     Ok(Request {
         action,

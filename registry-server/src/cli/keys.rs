@@ -1,11 +1,11 @@
-//! `config keys`: the table of every key, as the reference page shows it.
+//! `config keys`: the table of all configuration keys, which is also the reference page.
 
 use registry_config::keys::{KEYS, Support, Upstream};
 
 use super::exit;
 use super::output::Output;
 
-/// Prints the table in Markdown, and the counts once more as talk, for those who pipe it.
+/// Prints the table in Markdown. The counts are printed as a message too, for people who pipe the table.
 pub(super) fn run(output: &Output) -> u8 {
     output.data(&table());
     output.message(&counts());
@@ -59,7 +59,7 @@ mod tests {
     fn the_table_has_a_row_per_key_and_counts_them() {
         let table = table();
         assert_eq!(table.lines().count(), KEYS.len() + 4);
-        // Which numbers they are is held by the reference page, which is this table.
+        // The numbers themselves are held by the reference page, which is this table.
         let numbers: Vec<usize> = counts()
             .split(|c: char| !c.is_ascii_digit())
             .filter_map(|number| number.parse().ok())

@@ -1,7 +1,8 @@
-//! Commands that work on a store from offline, beside its servers or without: how they open it, and how they end.
+//! Offline commands work on a store without a server. This file opens the store for them and turns their result into an
+//! exit code. Servers of the store may run meanwhile.
 //!
-//! Guarantees: nothing is done to a store that belongs to another owner, or that is a server's own memory; servers that
-//! share a cache are told what goes. Start at [`open`].
+//! Guarantees: a store of another owner, and the memory of a server, are refused. Servers that share a cache learn of
+//! deletions. Start at [`open`] and [`finish`].
 
 use registry_config::model::{CacheKind, Config};
 
@@ -13,36 +14,34 @@ use crate::registry::{CheckError, CopyError, GarbageError, LiveServerPolicy, Reg
 use crate::storage::StoreHealth;
 use crate::telemetry;
 
-/// Why nothing was done.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The store is the server's own memory.
-    #[error(
-        "a store in memory (`storage.inmemory`) ends with its server: nothing of it can be reached from outside"
-    )]
+    /// The store is the memory of a server.
+    #[error("a store in memory (`storage.inmemory`) ends with its server: no other process can reach it")]
     InMemory,
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] serve::Error),
-    /// The same, with the place of the value that is to blame.
+    /// The store cannot be used, and the configuration has a value that is to blame.
     #[error("{place}")]
     Placed {
         /// The file and line, or the variable.
         place: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<serve::Error>,
     },
-    /// The collection ended.
+    /// A garbage collection failed.
     #[error(transparent)]
     Garbage(#[from] Box<GarbageError>),
-    /// The check or the repair ended.
+    /// A check or repair failed.
     #[error(transparent)]
     Check(#[from] Box<CheckError>),
-    /// The copy ended.
+    /// A copy failed.
     #[error(transparent)]
     Copy(#[from] Box<CopyError>),
-    /// The operating system gives no threads.
+    /// The operating system refuses a thread.
     #[error("cannot start")]
     System(#[source] std::io::Error),
 }
@@ -72,7 +71,7 @@ impl Error {
     }
 }
 
-/// Runs work with the log of a configuration, and turns what it gives into an exit code.
+/// Runs a command with the log of a configuration, prints its error, and gives the exit code.
 pub(super) fn finish(config: &Config, output: &Output, work: impl Future<Output = Result<u8, Error>>) -> u8 {
     let result = telemetry::start(&config.log)
         .map_err(Error::System)
@@ -97,18 +96,23 @@ pub(super) fn finish(config: &Config, output: &Output, work: impl Future<Output 
     }
 }
 
-/// The registry of a configuration, whose store must not be another owner's, and the store's name for people.
+/// Opens the registry of a configuration, and gives the name of its store for messages.
+///
+/// # Errors
+/// The store cannot be used, or belongs to another owner.
 pub(super) async fn open(found: &FoundConfig) -> Result<(Registry, String), Error> {
-    opened(&found.loaded.config).await.map_err(|error| match error {
-        Error::Store(source) if !source.place(found).is_empty() => Error::Placed {
-            place: source.place(found),
-            source: Box::new(source),
-        },
-        error => error,
-    })
+    open_config(&found.loaded.config)
+        .await
+        .map_err(|error| match error {
+            Error::Store(source) if !source.place(found).is_empty() => Error::Placed {
+                place: source.place(found),
+                source: Box::new(source),
+            },
+            error => error,
+        })
 }
 
-async fn opened(config: &Config) -> Result<(Registry, String), Error> {
+async fn open_config(config: &Config) -> Result<(Registry, String), Error> {
     if config.storage.inmemory.is_some() {
         return Err(Error::InMemory);
     }
@@ -117,7 +121,7 @@ async fn opened(config: &Config) -> Result<(Registry, String), Error> {
         validation: serve::validation(config)?,
         ..Settings::default()
     };
-    // Servers that share a cache are told what goes. What they have in memory is theirs, and short-lived.
+    // Servers that share a cache in Redis have to learn of deletions. A cache in a server's memory is short-lived.
     let cache = match config.storage.cache.kind() {
         Some(CacheKind::Redis) => serve::cache(config).map_err(serve::Error::from)?,
         Some(CacheKind::Inmemory) | None => None,
@@ -132,7 +136,8 @@ async fn opened(config: &Config) -> Result<(Registry, String), Error> {
     Ok((registry, storage))
 }
 
-/// What a live writer means. Whoever set the store read-only has done what a refusal asks for.
+/// What to do if a server writes to the store. A read-only configuration counts as `--force`: setting the registry
+/// read-only is what a refusal asks for.
 pub(super) fn live_server_policy(config: &Config, force: bool) -> LiveServerPolicy {
     match force || config.storage.maintenance.is_read_only() {
         true => LiveServerPolicy::Ignore,

@@ -1,48 +1,48 @@
-//! The one place that prints.
+//! The only place that prints.
 
 use std::io::Write;
 
 use crate::fault::chain;
 
-/// Data to standard output, talk to standard error. Who reads may go away at any time; that is no error.
+/// Prints data to standard output and messages to standard error. A closed stream is no error.
 #[derive(Debug)]
 pub(super) struct Output;
 
 impl Output {
-    /// Data, as it is.
+    /// Prints data unchanged.
     pub(super) fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// An error and its causes, in one line. `place` says in what it was found.
+    /// Prints an error and its causes in one line. `place` names the file or variable that is to blame, or is empty.
     pub(super) fn error(&self, place: &str, error: &dyn std::error::Error) {
         let separator = if place.is_empty() { "" } else { ": " };
         self.line(&format!("error: {place}{separator}{}", chain(error)));
     }
 
-    /// A way out, behind an error.
+    /// Prints a way out, after an error.
     pub(super) fn hint(&self, hint: &str) {
         self.line(&format!("hint: {hint}"));
     }
 
-    /// Something worth knowing that stops nothing.
+    /// Prints a warning about `place`.
     pub(super) fn warning(&self, place: &str, warning: &dyn std::error::Error) {
         self.line(&format!("warning: {place}: {warning}"));
     }
 
-    /// What a program says while it works.
+    /// Prints one line about the progress or the result of a command.
     pub(super) fn message(&self, text: &str) {
         self.line(text);
     }
 
-    /// A question; the answer follows on the same line.
+    /// Prints a question. The answer is typed on the same line.
     pub(super) fn prompt(&self, text: &str) {
         let mut err = std::io::stderr().lock();
         let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     }
 
-    /// Replaces what was drawn last. Without a line feed, so that it can be replaced again.
+    /// Replaces the last line of the terminal. There is no line feed, so that the line can be replaced again.
     pub(super) fn draw(&self, text: &str) {
         self.prompt(&format!("\r{text}\x1b[K"));
     }
@@ -52,7 +52,7 @@ impl Output {
     }
 }
 
-/// Bytes as people say them.
+/// A number of bytes for people, such as `18.6 GiB`.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;

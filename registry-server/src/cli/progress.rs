@@ -1,50 +1,52 @@
-//! How far long work is: a bar where somebody watches, a line now and then elsewhere.
+//! The progress of long commands: a bar on a terminal, a line every ten seconds elsewhere.
 //!
-//! Guarantees: nothing is drawn over data or over a sentence; a bar is gone when the work is done; work that takes less
-//! than a second shows none; a share of the whole is shown only where it is known.
+//! Guarantees: a bar never overwrites data or a message, and is gone when the work is done. Work of less than a second
+//! has no bar. A percentage is shown only if the total is known.
+//!
+//! Our own rather than `indicatif`; ADR 0023 says why.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use super::output::Output;
 
-/// Time between two lines where nothing is drawn.
-const LINES: Duration = Duration::from_secs(10);
-/// Time between two drawings.
-const DRAWINGS: Duration = Duration::from_millis(100);
-/// What is done sooner needs no bar.
-const SHORT: Duration = Duration::from_secs(1);
-/// The width of the bar itself, where there is room for it.
+/// The time between two lines, where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The time between two drawings of the bar.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// Work that takes less time has no bar.
+const SHORT_WORK: Duration = Duration::from_secs(1);
+/// The width of the bar on a terminal that is wide enough.
 const WIDTH: usize = 24;
-/// A shorter one says nothing.
-const SHORTEST: usize = 5;
+/// The smallest width of a bar. A terminal with less room shows the percentage alone.
+const MIN_WIDTH: usize = 5;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    Drawn,
+enum Style {
+    Bar,
     Lines,
-    Not,
+    Hidden,
 }
 
-/// Decides, from whether quiet was asked for, whether standard error is a terminal, and whether this is a CI run, whose
-/// terminal nobody watches.
-fn shown(quiet: bool, terminal: bool, ci: bool) -> Shown {
+/// The style for a command: `quiet` hides progress, and a bar needs a terminal that somebody watches. Nobody watches the
+/// terminal of a CI run.
+fn style(quiet: bool, terminal: bool, ci: bool) -> Style {
     match (quiet, terminal, ci) {
-        (true, _, _) => Shown::Not,
-        (false, true, false) => Shown::Drawn,
-        (false, true, true) | (false, false, _) => Shown::Lines,
+        (true, _, _) => Style::Hidden,
+        (false, true, false) => Style::Bar,
+        (false, true, true) | (false, false, _) => Style::Lines,
     }
 }
 
-/// Shows how far work is. Dropping it takes the bar away.
+/// Shows the progress of a command. Dropping it removes the bar.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     output: &'a Output,
-    shown: Shown,
+    style: Style,
     began: Instant,
-    told: Instant,
-    /// Whether something stands on the terminal's last line.
+    last_shown: Instant,
+    /// Whether a bar is on the last line of the terminal.
     drawn: bool,
 }
 
@@ -54,45 +56,46 @@ impl<'a> Progress<'a> {
         let now = Instant::now();
         Self {
             output,
-            shown: shown(quiet, std::io::stderr().is_terminal(), ci),
+            style: style(quiet, std::io::stderr().is_terminal(), ci),
             began: now,
-            told: now,
+            last_shown: now,
             drawn: false,
         }
     }
 
-    /// Since when.
-    pub(super) fn took(&self) -> Duration {
+    /// The time since the beginning.
+    pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The work is so far: `what` and, where it is known, the share of the whole that is done. `what` is asked for only
-    /// when it is shown.
-    pub(super) fn at(&mut self, what: impl FnOnce() -> String, part: Option<f64>) {
-        let (every, first) = match self.shown {
-            Shown::Drawn => (DRAWINGS, SHORT),
-            Shown::Lines => (LINES, LINES),
-            Shown::Not => return,
+    /// Shows a message and the finished fraction of the work, if that is known. `message` is called only if it is shown.
+    pub(super) fn update(&mut self, message: impl FnOnce() -> String, fraction: Option<f64>) {
+        let (every, first) = match self.style {
+            Style::Bar => (DRAW_EVERY, SHORT_WORK),
+            Style::Lines => (LINE_EVERY, LINE_EVERY),
+            Style::Hidden => return,
         };
-        if self.told.elapsed() < every || self.began.elapsed() < first {
+        if self.last_shown.elapsed() < every || self.began.elapsed() < first {
             return;
         }
-        self.told = Instant::now();
-        match self.shown {
-            Shown::Drawn => {
-                let line = line(&what(), part, self.began.elapsed(), columns());
+        self.last_shown = Instant::now();
+        match self.style {
+            Style::Bar => {
+                let line = line(&message(), fraction, self.began.elapsed(), columns());
                 self.output.draw(&line);
                 self.drawn = true;
             }
-            Shown::Lines => match part {
-                Some(part) => self.output.message(&format!("{}, {}", what(), percent(part))),
-                None => self.output.message(&what()),
+            Style::Lines => match fraction {
+                Some(fraction) => self
+                    .output
+                    .message(&format!("{}, {}", message(), percent(fraction))),
+                None => self.output.message(&message()),
             },
-            Shown::Not => {}
+            Style::Hidden => {}
         }
     }
 
-    /// Makes room for data or a sentence.
+    /// Removes the bar, so that data or a message can be printed.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
             self.output.draw("");
@@ -106,39 +109,40 @@ impl Drop for Progress<'_> {
     }
 }
 
-fn percent(part: f64) -> String {
-    format!("{:.0} %", part * 100.0)
+fn percent(fraction: f64) -> String {
+    format!("{:.0} %", fraction * 100.0)
 }
 
-fn line(what: &str, part: Option<f64>, took: Duration, columns: usize) -> String {
+/// The line of a bar, as wide as the terminal allows.
+fn line(message: &str, fraction: Option<f64>, elapsed: Duration, columns: usize) -> String {
     let fit = |text: &str| text.chars().take(columns).collect::<String>();
-    let Some(part) = part else {
-        return fit(what);
+    let Some(fraction) = fraction else {
+        return fit(message);
     };
-    let part = part.clamp(0.0, 1.0);
-    // What is left is a guess from what was; too early it is none.
-    let left = match part > 0.02 {
+    let fraction = fraction.clamp(0.0, 1.0);
+    // What is left is a guess from message was; too early it is none.
+    let left = match fraction > 0.02 {
         true => {
-            let seconds = (took.as_secs_f64() * (1.0 - part) / part) as u64;
+            let seconds = (elapsed.as_secs_f64() * (1.0 - fraction) / fraction) as u64;
             format!(" {}:{:02} left", seconds / 60, seconds % 60)
         }
         false => String::new(),
     };
-    let after = format!("{}{left}", percent(part));
-    // A blank, brackets and another blank.
-    let width = columns.saturating_sub(what.chars().count() + after.chars().count() + 4);
+    let after = format!("{}{left}", percent(fraction));
+    // The 4 are the brackets and the blanks around them.
+    let width = columns.saturating_sub(message.chars().count() + after.chars().count() + 4);
     match width.min(WIDTH) {
-        0..SHORTEST => fit(&format!("{what} {after}")),
+        0..MIN_WIDTH => fit(&format!("{message} {after}")),
         width => {
-            let full = (part * width as f64) as usize;
+            let full = (fraction * width as f64) as usize;
             let head = if full < width { ">" } else { "" };
             let bar = format!("{}{head}", "#".repeat(full));
-            format!("{what} [{bar:width$}] {after}")
+            format!("{message} [{bar:width$}] {after}")
         }
     }
 }
 
-/// How much fits on a line of the terminal.
+/// The number of columns of the terminal, less one: a full last column would wrap the line.
 fn columns() -> usize {
     match rustix::termios::tcgetwinsize(std::io::stderr()) {
         Ok(size) if size.ws_col > 1 => usize::from(size.ws_col) - 1,
@@ -153,14 +157,14 @@ mod tests {
     #[test]
     fn a_bar_needs_a_terminal_that_somebody_watches() {
         for (quiet, terminal, ci, expected) in [
-            (false, true, false, Shown::Drawn),
-            (false, true, true, Shown::Lines),
-            (false, false, false, Shown::Lines),
-            (false, false, true, Shown::Lines),
-            (true, true, false, Shown::Not),
-            (true, false, true, Shown::Not),
+            (false, true, false, Style::Bar),
+            (false, true, true, Style::Lines),
+            (false, false, false, Style::Lines),
+            (false, false, true, Style::Lines),
+            (true, true, false, Style::Hidden),
+            (true, false, true, Style::Hidden),
         ] {
-            assert_eq!(shown(quiet, terminal, ci), expected, "{quiet} {terminal} {ci}");
+            assert_eq!(style(quiet, terminal, ci), expected, "{quiet} {terminal} {ci}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `storage`: commands that look at a store as a whole.
+//! `storage`: commands that work on a whole store.
 
 mod check;
 mod copy;
@@ -7,18 +7,18 @@ use clap::Subcommand;
 
 use super::output::Output;
 
-/// What can be done to a store.
+/// The commands of `storage`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Checks every link and blob, and moves what is broken to a trash folder if asked to.
+    /// Checks every link and blob. With `--repair`, moves broken ones to a trash folder.
     #[command(after_help = check::HELP)]
     Check(check::Arguments),
-    /// Copies everything from one store into another, and goes on where it broke off.
+    /// Copies a whole store into another one. An interrupted copy continues where it ended.
     #[command(after_help = copy::HELP)]
     Copy(copy::Arguments),
 }
 
-/// Does it.
+/// Runs a command.
 pub(super) fn run(command: Command, output: &Output) -> u8 {
     match command {
         Command::Check(arguments) => check::run(&arguments, output),

@@ -1,21 +1,20 @@
-//! What people and scripts see of a collection.
+//! The output of a garbage collection, for people and scripts.
 
 use std::time::{Duration, Instant};
 
-use super::Output;
-use crate::cli::output::size;
+use crate::cli::output::{Output, size};
 use crate::registry::{CollectionEvent, CollectionReport, Eligible, Removal};
 
-/// Time between two lines that say how far it is.
-const EVERY: Duration = Duration::from_secs(10);
+/// The time between two lines about the progress.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells what a collection does.
+/// Prints the progress and the result of a collection.
 pub(super) struct Report<'a> {
     output: &'a Output,
     quiet: bool,
     removal: Removal,
     began: Instant,
-    told: Instant,
+    last_line: Instant,
 }
 
 impl<'a> Report<'a> {
@@ -26,11 +25,11 @@ impl<'a> Report<'a> {
             quiet,
             removal,
             began,
-            told: began,
+            last_line: began,
         }
     }
 
-    pub(super) fn tell(&mut self, event: CollectionEvent<'_>) {
+    pub(super) fn event(&mut self, event: CollectionEvent<'_>) {
         if self.quiet {
             return;
         }
@@ -65,15 +64,15 @@ impl<'a> Report<'a> {
     }
 
     fn is_due(&mut self) -> bool {
-        let due = self.told.elapsed() >= EVERY;
+        let due = self.last_line.elapsed() >= LINE_EVERY;
         if due {
-            self.told = Instant::now();
+            self.last_line = Instant::now();
         }
         due
     }
 }
 
-/// One thing, in distribution's words where it has some. Our own index is nobody's data.
+/// The line of one removed object, in distribution's words if it has some. Entries of our own index get no line.
 fn line(eligible: &Eligible) -> Option<String> {
     match eligible {
         Eligible::Manifest(repository, digest) => Some(format!(

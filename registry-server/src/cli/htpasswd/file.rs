@@ -1,11 +1,12 @@
-//! Password files: read whole, changed as text so that comments and foreign lines stay, replaced at once.
+//! Password files. A file is read whole and changed as text, so that comments and unknown lines stay, and is replaced in
+//! one step.
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::Error;
+use super::error::Error;
 
 /// The text of an existing password file.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
@@ -24,7 +25,7 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
             });
         }
     };
-    // As Apache does: one line that is none of a password file, and it is somebody's other file.
+    // As Apache does: a file with a line of another form is no password file.
     let is_line = |line: &str| line.trim().is_empty() || line.starts_with('#') || line.contains(':');
     match text.lines().all(is_line) {
         true => Ok(text),
@@ -34,22 +35,23 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
     }
 }
 
-fn is_of(line: &str, user: &str) -> bool {
+/// Whether a line is the line of a user.
+fn is_line_of(line: &str, user: &str) -> bool {
     !line.starts_with('#') && line.split_once(':').is_some_and(|(name, _)| name.trim() == user)
 }
 
-/// The hash of a user, as the registry would take it.
+/// The hash of a user. As in the registry, the last line of the user counts.
 pub(super) fn hash_of<'a>(text: &'a str, user: &str) -> Option<&'a str> {
-    let line = text.lines().rfind(|line| is_of(line, user))?;
+    let line = text.lines().rfind(|line| is_line_of(line, user))?;
     line.split_once(':').map(|(_, hash)| hash.trim())
 }
 
-/// The text with the user's line replaced where it stands, or added at the end; whether it was there.
-pub(super) fn with(text: &str, user: &str, line: &str) -> (String, bool) {
+/// The text with the line of a user replaced, or added at the end. Also says whether the user was there.
+pub(super) fn with_user(text: &str, user: &str, line: &str) -> (String, bool) {
     let mut found = false;
     let mut out = String::new();
     for old in text.lines() {
-        if is_of(old, user) {
+        if is_line_of(old, user) {
             if !found {
                 out.push_str(line);
                 out.push('\n');
@@ -67,18 +69,18 @@ pub(super) fn with(text: &str, user: &str, line: &str) -> (String, bool) {
     (out, found)
 }
 
-/// The text without the user; whether it was there.
-pub(super) fn without(text: &str, user: &str) -> (String, bool) {
+/// The text without a user. Also says whether the user was there.
+pub(super) fn without_user(text: &str, user: &str) -> (String, bool) {
     let kept: String = text
         .lines()
-        .filter(|line| !is_of(line, user))
+        .filter(|line| !is_line_of(line, user))
         .flat_map(|line| [line, "\n"])
         .collect();
-    (kept, text.lines().any(|line| is_of(line, user)))
+    (kept, text.lines().any(|line| is_line_of(line, user)))
 }
 
-/// Replaces the file at once, so that a registry that reads it meanwhile sees the old users or the new ones. A
-/// single file mounted into a container cannot be renamed over: that one is written in place.
+/// Replaces the file in one step, so that a registry reads either the old users or the new users. A file that is mounted
+/// into a container by itself cannot be replaced by a rename, and is written in place.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     replace(path, text)
         .or_else(|_| fs::write(path, text))
@@ -90,7 +92,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Behind a link, the file it names is replaced and not the link.
+    // If the path is a symbolic link, its target is replaced and not the link.
     let path = match fs::canonicalize(path) {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),

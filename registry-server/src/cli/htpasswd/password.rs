@@ -1,20 +1,45 @@
-//! Where a password comes from. It is never echoed.
+//! Reading a password: from an argument, from standard input, or by a prompt that does not echo it.
+//!
+//! The prompt reads standard input and not the terminal, so that scripts can pipe passwords in. For that reason `rpassword`
+//! is not used; ADR 0023 says more.
 
+use std::fmt;
 use std::io::{self, BufRead, IsTerminal};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{Error, Source};
+use super::error::Error;
 use crate::cli::output::Output;
 
-/// A new password; people type it twice.
-pub(super) fn read(source: Source, output: &Output) -> Result<String, Error> {
+/// The place that a password is read from.
+#[derive(PartialEq, Eq)]
+pub(super) enum PasswordSource {
+    /// An argument of the command line.
+    Argument(String),
+    /// The first line of standard input.
+    Stdin,
+    /// A prompt. The terminal does not echo the password.
+    Prompt,
+}
+
+impl fmt::Debug for PasswordSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Argument(_) => "Argument",
+            Self::Stdin => "Stdin",
+            Self::Prompt => "Prompt",
+        })
+    }
+}
+
+/// Reads a new password. A prompt asks for it twice.
+pub(super) fn read(source: PasswordSource, output: &Output) -> Result<String, Error> {
     match source {
-        Source::Argument(password) => Ok(password),
-        Source::Stdin => line().map_err(Error::Interrupted),
-        Source::Ask => {
-            let first = ask("New password: ", output)?;
-            let second = ask("Re-type new password: ", output)?;
+        PasswordSource::Argument(password) => Ok(password),
+        PasswordSource::Stdin => line().map_err(Error::Interrupted),
+        PasswordSource::Prompt => {
+            let first = prompt("New password: ", output)?;
+            let second = prompt("Re-type new password: ", output)?;
             if first == second {
                 Ok(first)
             } else {
@@ -24,26 +49,27 @@ pub(super) fn read(source: Source, output: &Output) -> Result<String, Error> {
     }
 }
 
-/// A password that exists; once is enough.
-pub(super) fn read_once(source: Source, output: &Output) -> Result<String, Error> {
+/// Reads an existing password. A prompt asks for it once.
+pub(super) fn read_once(source: PasswordSource, output: &Output) -> Result<String, Error> {
     match source {
-        Source::Argument(password) => Ok(password),
-        Source::Stdin => line().map_err(Error::Interrupted),
-        Source::Ask => ask("Enter password: ", output),
+        PasswordSource::Argument(password) => Ok(password),
+        PasswordSource::Stdin => line().map_err(Error::Interrupted),
+        PasswordSource::Prompt => prompt("Enter password: ", output),
     }
 }
 
-fn ask(prompt: &str, output: &Output) -> Result<String, Error> {
-    output.prompt(prompt);
-    let echo = Echo::off();
+fn prompt(question: &str, output: &Output) -> Result<String, Error> {
+    output.prompt(question);
+    let no_echo = NoEcho::start();
     let password = line().map_err(Error::Interrupted);
-    if echo.is_some() {
-        // The line end that was typed was not shown either.
+    if no_echo.is_some() {
+        // The terminal has not echoed the line end either.
         output.message("");
     }
     password
 }
 
+/// The first line of standard input, without its line end.
 fn line() -> io::Result<String> {
     let mut line = String::new();
     if io::stdin().lock().read_line(&mut line)? == 0 {
@@ -54,11 +80,12 @@ fn line() -> io::Result<String> {
     Ok(line)
 }
 
-/// Switches a terminal's echo off until it is dropped.
-struct Echo(Termios);
+/// Switches the echo of the terminal off. Dropping it switches the echo on again.
+struct NoEcho(Termios);
 
-impl Echo {
-    fn off() -> Option<Self> {
+impl NoEcho {
+    /// Nothing if standard input is no terminal.
+    fn start() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
             return None;
@@ -71,9 +98,9 @@ impl Echo {
     }
 }
 
-impl Drop for Echo {
+impl Drop for NoEcho {
     fn drop(&mut self) {
-        // The terminal is gone when this fails, and its echo with it.
+        // Fails only if the terminal is gone.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }

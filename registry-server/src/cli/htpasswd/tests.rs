@@ -1,12 +1,13 @@
-use super::{Action, Request, Source, file, parse};
+use super::password::PasswordSource;
+use super::{Action, Request, file, parse};
 
-fn words(line: &str) -> Vec<String> {
+fn split(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
 #[track_caller]
-fn parses(line: &str, action: Action, user: &str, password: Source, cost: u32) {
-    match parse(&words(line)) {
+fn parses(line: &str, action: Action, user: &str, password: PasswordSource, cost: u32) {
+    match parse(&split(line)) {
         Ok(request) => {
             assert_eq!(
                 request,
@@ -25,7 +26,7 @@ fn parses(line: &str, action: Action, user: &str, password: Source, cost: u32) {
 
 #[track_caller]
 fn refuses(line: &str, code: u8, expected: &str) {
-    match parse(&words(line)) {
+    match parse(&split(line)) {
         Ok(request) => panic!("htpasswd {line} was taken as {request:?}"),
         Err(error) => assert_eq!(
             (error.code(), error.to_string().as_str()),
@@ -37,7 +38,7 @@ fn refuses(line: &str, code: u8, expected: &str) {
 
 #[test]
 fn flags_are_apaches() {
-    let argument = |password: &str| Source::Argument(password.to_owned());
+    let argument = |password: &str| PasswordSource::Argument(password.to_owned());
     let set = |create| Action::Set {
         path: "f".into(),
         create,
@@ -46,16 +47,16 @@ fn flags_are_apaches() {
     parses("-nbB ann pw", Action::Print, "ann", argument("pw"), 5);
     parses("-B -b -n ann -pw", Action::Print, "ann", argument("-pw"), 5);
     parses("-bn -- -ann pw", Action::Print, "-ann", argument("pw"), 5);
-    parses("-Bn ann", Action::Print, "ann", Source::Ask, 5);
-    parses("-Bin ann", Action::Print, "ann", Source::Stdin, 5);
+    parses("-Bn ann", Action::Print, "ann", PasswordSource::Prompt, 5);
+    parses("-Bin ann", Action::Print, "ann", PasswordSource::Stdin, 5);
     parses("-BbC 10 f ann pw", set(false), "ann", argument("pw"), 10);
     parses("-BbcC12 f ann pw", set(true), "ann", argument("pw"), 12);
-    parses("-B f ann", set(false), "ann", Source::Ask, 5);
+    parses("-B f ann", set(false), "ann", PasswordSource::Prompt, 5);
     parses(
         "-D f ann",
         Action::Delete { path: "f".into() },
         "ann",
-        Source::Ask,
+        PasswordSource::Prompt,
         5,
     );
     parses(
@@ -97,18 +98,18 @@ fn what_is_wrong_has_apaches_exit_code() {
 fn a_changed_file_keeps_its_other_lines() {
     let text = "# people\nann:old\nbo:x\n\nann:again";
     assert_eq!(
-        file::with(text, "ann", "ann:new"),
+        file::with_user(text, "ann", "ann:new"),
         ("# people\nann:new\nbo:x\n\n".to_owned(), true)
     );
     assert_eq!(
-        file::with("bo:x", "ann", "ann:new"),
+        file::with_user("bo:x", "ann", "ann:new"),
         ("bo:x\nann:new\n".to_owned(), false)
     );
     assert_eq!(
-        file::without(text, "ann"),
+        file::without_user(text, "ann"),
         ("# people\nbo:x\n\n".to_owned(), true)
     );
-    assert_eq!(file::without(text, "an"), (format!("{text}\n"), false));
+    assert_eq!(file::without_user(text, "an"), (format!("{text}\n"), false));
     assert_eq!(file::hash_of(text, "ann"), Some("again"));
     assert_eq!(file::hash_of(text, "people"), None);
 }

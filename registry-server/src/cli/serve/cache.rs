@@ -1,4 +1,4 @@
-//! From a configuration to a cache of links: `storage.cache` and `redis`.
+//! Builds the cache of links from the sections `storage.cache` and `redis` of a configuration.
 
 #[cfg(feature = "redis")]
 mod redis;
@@ -9,7 +9,7 @@ use registry_config::model::{CacheKind, Config};
 
 use crate::cache::{Cache, Error};
 
-/// The cache that is asked for, if one is. Must be called in a runtime.
+/// The configured cache, if there is one. Must be called in a Tokio runtime.
 pub(in crate::cli) fn cache(config: &Config) -> Result<Option<Arc<Cache>>, Error> {
     let cache = &config.storage.cache;
     let Some(kind) = cache.kind() else {

@@ -1,4 +1,4 @@
-//! What a server does when nobody asks: it removes what interrupted writes and abandoned uploads left in the store.
+//! The maintenance that a server does by itself: it removes abandoned uploads and the leftovers of interrupted writes.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::fault::chain;
 use crate::registry::{PurgeMode, PurgeReport, Registry};
 use crate::storage::Driver;
 
-/// The first look is not at the start, when a whole Deployment may be starting at once.
-const FIRST: Duration = Duration::from_secs(3600);
-/// Time between two looks. Each walks the whole store.
-const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// How old a leftover must be. A write of that kind takes seconds; a clock may be wrong by hours.
-const AGE: Duration = Duration::from_secs(24 * 3600);
+/// The first run is not at the start, when a whole Deployment may start at once.
+const FIRST_AFTER: Duration = Duration::from_secs(3600);
+/// The time between two sweeps of leftovers. Each sweep walks the whole store.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// The minimum age of a leftover. Such a write takes seconds, but a clock may be wrong by hours.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// When and how uploads are purged (`storage.maintenance.uploadpurging`).
+/// The age, interval and mode of upload purging (`storage.maintenance.uploadpurging`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PurgeSchedule {
     age: Duration,
@@ -27,8 +27,8 @@ pub(super) struct PurgeSchedule {
 }
 
 impl PurgeSchedule {
-    /// What a configuration asks for; nothing when it asks for none. A read-only registry changes nothing in its
-    /// store, whatever else is said.
+    /// The schedule of a configuration; nothing if purging is switched off. A read-only registry never purges, because it
+    /// changes nothing in its store.
     pub(super) fn of(maintenance: &Maintenance) -> Option<Self> {
         let purging = &maintenance.uploadpurging;
         let off = maintenance.is_read_only() || purging.enabled == Some(false);
@@ -43,12 +43,12 @@ impl PurgeSchedule {
     }
 }
 
-/// Purges uploads from time to time, for ever. Dropping it stops that, between two uploads.
+/// Purges abandoned uploads at each interval, for ever. Dropping the future stops it between two uploads.
 pub(super) async fn purge_uploads_periodically(registry: Registry, schedule: PurgeSchedule) -> Infallible {
-    // At a time of its own, so that replicas which start together do not all walk the store at once.
-    let first = schedule.interval.min(FIRST).mul_f64(rand::rng().random());
+    // The first run is at a random time, so that replicas that start together do not all walk the store at once.
+    let first = schedule.interval.min(FIRST_AFTER).mul_f64(rand::rng().random());
     let mut tick = interval_at(Instant::now() + first, schedule.interval);
-    // A purge may take longer than the interval: the next one is not due at once.
+    // A purge may take longer than the interval. The next one then still waits a whole interval.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -90,12 +90,12 @@ async fn purge(registry: &Registry, schedule: PurgeSchedule) {
     }
 }
 
-/// Sweeps from time to time, for ever. Dropping it stops that, between two files.
+/// Removes the leftovers of interrupted writes once a day, for ever. Dropping the future stops it between two files.
 pub(super) async fn sweep_leftovers_periodically(driver: std::sync::Arc<dyn Driver>) -> Infallible {
-    let mut tick = interval_at(Instant::now() + FIRST, EVERY);
+    let mut tick = interval_at(Instant::now() + FIRST_AFTER, SWEEP_EVERY);
     loop {
         tick.tick().await;
-        sweep(&*driver, AGE).await;
+        sweep(&*driver, LEFTOVER_AGE).await;
     }
 }
 
@@ -171,11 +171,11 @@ mod tests {
             file.set_modified(SystemTime::now() - age).unwrap();
             path
         };
-        let old = leftover("link.1f0c6a4e-8d2b-4c7a-9e53-0a1b2c3d4e5f.tmp", AGE * 2);
-        let young = leftover("link.2f0c6a4e-8d2b-4c7a-9e53-0a1b2c3d4e5f.tmp", AGE / 2);
-        let other = leftover("data", AGE * 2);
+        let old = leftover("link.1f0c6a4e-8d2b-4c7a-9e53-0a1b2c3d4e5f.tmp", LEFTOVER_AGE * 2);
+        let young = leftover("link.2f0c6a4e-8d2b-4c7a-9e53-0a1b2c3d4e5f.tmp", LEFTOVER_AGE / 2);
+        let other = leftover("data", LEFTOVER_AGE * 2);
         let driver = Filesystem::new(folder.path(), &FilesystemOptions::default()).unwrap();
-        sweep(&driver, AGE).await;
+        sweep(&driver, LEFTOVER_AGE).await;
         assert_eq!(
             (old.exists(), young.exists(), other.exists()),
             (false, true, true)

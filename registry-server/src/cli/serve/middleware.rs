@@ -1,4 +1,5 @@
-//! What stands around every request: whether it may be answered, its id, its line in the access log.
+//! The middleware of every request: the answer while the server is out of service, the request id, the access log, the
+//! metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::request_log::{RequestBody, RequestLog, ResponseBody};
+use super::request_log::{LoggedRequestBody, LoggedResponseBody, RequestLog};
 use crate::auth::Identity;
 use crate::health::Health;
 use crate::http::metrics::Metrics;
@@ -15,33 +16,34 @@ use crate::http::{App, Body, Code, NoMemory, Problem};
 use crate::telemetry::access_log::AccessLogEntry;
 use crate::telemetry::{self, Sink};
 
-/// Where a client finds the id to look for in the log. Only on answers that need it.
+/// The header with the id of the request in the log. Only server errors have it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Why nothing is answered, in distribution's words: what is wrong is nothing for strangers.
+/// The error detail while the server is out of service, in distribution's words. It does not name the failing check,
+/// because any client may read it.
 const OUT_OF_SERVICE: &str = "health check failed: please see /debug/health";
 
-/// Answers the main address.
+/// Answers the requests of the main address.
 #[derive(Debug)]
 pub(super) struct Middleware {
     pub(super) app: App,
     pub(super) health: Health,
     pub(super) metrics: Option<Metrics>,
-    /// Nothing when it is switched off.
+    /// The access log, unless it is switched off.
     pub(super) access_log: Option<Sink>,
     pub(super) connection_metrics: ConnectionMetrics,
 }
 
 impl Middleware {
-    /// Answers one request. Dropped half-way it still leaves its line in the access log.
+    /// Answers one request. If the future is dropped half-way, the request still gets its line in the access log.
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: ConnectionInfo,
-    ) -> Response<ResponseBody<Body>> {
+    ) -> Response<LoggedResponseBody<Body>> {
         let ConnectionInfo { peer, memory } = connection;
         let address = self.app.client_address(request.headers(), &peer);
-        let line = self.access_log.as_ref().map(|sink| {
+        let access = self.access_log.as_ref().map(|sink| {
             let entry = AccessLogEntry::new(
                 address,
                 request.method(),
@@ -55,9 +57,9 @@ impl Middleware {
             let handler = self.app.handler(request.uri())?;
             Some(metrics.start(handler, request.method(), request.uri(), request.headers()))
         });
-        let about = telemetry::request::RequestInfo::new(&request, peer.address, address);
-        let mut log = RequestLog::new(Arc::clone(&about), line, in_flight);
-        let request = request.map(|body| RequestBody::new(body, Arc::clone(&about)));
+        let info = telemetry::request::RequestInfo::new(&request, peer.address, address);
+        let mut log = RequestLog::new(Arc::clone(&info), access, in_flight);
+        let request = request.map(|body| LoggedRequestBody::new(body, Arc::clone(&info)));
         let answered = async {
             if self.health.is_out_of_service() {
                 let response = out_of_service(request.method());
@@ -66,9 +68,9 @@ impl Middleware {
                 self.app.respond(request, peer).await
             }
         };
-        let mut response = Arc::clone(&about).scope(answered).await;
+        let mut response = Arc::clone(&info).scope(answered).await;
         if response.status().is_server_error()
-            && let Ok(id) = HeaderValue::from_str(&about.id().to_string())
+            && let Ok(id) = HeaderValue::from_str(&info.id().to_string())
         {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -89,7 +91,7 @@ impl Middleware {
     }
 }
 
-/// The answer to everything, `/` included, before any question of who asks.
+/// The answer to every request, that for `/` included, before any login.
 fn out_of_service(method: &Method) -> Response<Body> {
     let response = Response::from(Problem::with(Code::Unavailable, OUT_OF_SERVICE));
     match *method {

@@ -1,4 +1,4 @@
-//! From `storage.s3`, `storage.azure` or `storage.gcs` of a configuration to the driver of that store.
+//! Opens the driver of the object store in `storage.s3`, `storage.azure` or `storage.gcs`.
 
 #[cfg(feature = "azure")]
 mod azure;
@@ -11,8 +11,8 @@ use registry_config::model::Storage;
 
 use crate::storage::{Object, StoreError, StoreHealth};
 
-/// The object store that is configured, if one is that this program was built with. What keeps it from answering is noted in
-/// `store_health`.
+/// The configured object store, if there is one that this binary was built with. The driver notes in `store_health`
+/// whether the store answers.
 pub(super) fn open(storage: &Storage, store_health: &StoreHealth) -> Result<Option<Object>, StoreError> {
     let redirect = storage.redirect.disable != Some(true);
     #[cfg(feature = "s3")]

@@ -1,4 +1,8 @@
-//! Whether the store is this registry's, before anything is done in it.
+//! Claims the store for this registry before anything is written to it.
+//!
+//! Guarantees: a store of another registry is never used. A store that does not answer is asked again, and every request
+//! is refused until it answers.
+//! Start at [`Ownership::claim`].
 
 use std::future::pending;
 use std::time::Duration;
@@ -11,27 +15,27 @@ use crate::fault::{Fault, chain};
 use crate::health::Health;
 use crate::registry::{Claim, OwnerError, Registry};
 
-/// How long a start waits for its store. Then the server answers, if only that it is out of service.
+/// How long the start waits for the store. After that the server listens, and answers that it is out of service.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long until a store is asked again that did not answer.
+/// The time between two attempts to reach a store that does not answer.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
-/// Under which name health tells it.
+/// The name of the health check that fails until the ownership is confirmed.
 const CHECK: &str = "storage_owner";
 
-/// The claiming.
+/// The ownership of the store: confirmed, or still being claimed.
 #[derive(Debug)]
 pub(super) struct Ownership {
     confirmed: Confirmation,
-    /// Ends when the store turns out to be another's.
+    /// The task that claims the store. It ends only if the store belongs to another registry.
     claiming: Option<JoinHandle<OwnerError>>,
 }
 
-/// Tells when it is confirmed that the store may be used.
+/// Reports the moment from which the store may be used.
 #[derive(Debug, Clone)]
 pub(super) struct Confirmation(watch::Receiver<bool>);
 
 impl Confirmation {
-    /// Waits for that; for ever, if it never is.
+    /// Waits until the ownership is confirmed; for ever if it never is.
     pub(super) async fn wait(mut self) {
         if self.0.wait_for(|confirmed| *confirmed).await.is_err() {
             pending::<()>().await;
@@ -40,8 +44,11 @@ impl Confirmation {
 }
 
 impl Ownership {
-    /// Claims the store, if there is a name to claim it for. A store that does not answer is asked again for as
-    /// long as it takes, and until then every request is refused.
+    /// Claims the store for `owner`. Without an owner there is nothing to claim, and the store may be used at once. A store
+    /// that does not answer is asked again in a task, for as long as it takes; every request is refused meanwhile.
+    ///
+    /// # Errors
+    /// The store belongs to another registry, or cannot be used at all.
     pub(super) async fn claim(
         registry: &Registry,
         owner: Option<&str>,
@@ -70,7 +77,7 @@ impl Ownership {
                 })
             }
         };
-        // Confirmation at once: the sender is gone, so nobody could say so later.
+        // Without a task the sender is gone, so the confirmation has to come from a channel of its own.
         let confirmed = match claiming {
             Some(_) => confirmed,
             None => Confirmation(watch::channel(true).1),
@@ -78,11 +85,12 @@ impl Ownership {
         Ok(Self { confirmed, claiming })
     }
 
+    /// A handle that reports when the ownership is confirmed.
     pub(super) fn confirmed(&self) -> Confirmation {
         self.confirmed.clone()
     }
 
-    /// Waits until the store turns out to be another's; for ever, if it does not.
+    /// Waits for the answer that the store belongs to another registry; for ever if that does not come.
     pub(super) async fn lost(&mut self) -> OwnerError {
         if let Some(claiming) = &mut self.claiming
             && let Ok(error) = claiming.await
@@ -93,7 +101,7 @@ impl Ownership {
     }
 }
 
-/// Asks until there is an answer. Ends only with a bad one.
+/// Claims the store until it answers. Ends only if the store belongs to another registry.
 async fn claim_until_answered(
     registry: &Registry,
     owner: &str,
@@ -113,7 +121,7 @@ async fn claim_until_answered(
                 tracing::debug!(
                     owner,
                     error = chain(&error),
-                    "it is not known whose storage it is"
+                    "the storage did not say yet to whom it belongs"
                 );
             }
             Err(error) => return error,

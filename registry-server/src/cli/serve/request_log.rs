@@ -1,4 +1,8 @@
-//! One request with its answer, from the first byte to the last, for the access log and the metrics.
+//! The log of one request and its response, from the first byte to the last: its line in the access log, its debug line,
+//! and its metrics.
+//!
+//! Guarantees: a request whose client leaves, or whose future is dropped, is logged too.
+//! Start at [`RequestLog`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,14 +19,15 @@ use crate::telemetry::Sink;
 use crate::telemetry::access_log::AccessLogEntry;
 use crate::telemetry::request::RequestInfo;
 
-/// The client left before it was answered. No status of HTTP: nginx's, and distribution's, for its own log.
+/// The logged status of a request whose client left before the answer. HTTP does not define it; nginx and distribution
+/// log it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// What became of a request so far. Dropping it, whenever that happens, is its end.
+/// The state of a request so far. Dropping it ends the request and writes the log.
 #[derive(Debug)]
 pub(super) struct RequestLog {
-    about: Arc<RequestInfo>,
-    line: Option<(Sink, AccessLogEntry)>,
+    info: Arc<RequestInfo>,
+    access: Option<(Sink, AccessLogEntry)>,
     in_flight: Option<InFlightRequest>,
     status: u16,
     user: Option<String>,
@@ -31,15 +36,16 @@ pub(super) struct RequestLog {
 }
 
 impl RequestLog {
-    /// A request that begins now, with what is known of it, when it is to be logged and when it is to be counted.
+    /// The log of a request that begins now. `access` is its entry in the access log, `in_flight` its metrics; both can be
+    /// switched off.
     pub(super) fn new(
-        about: Arc<RequestInfo>,
-        line: Option<(Sink, AccessLogEntry)>,
+        info: Arc<RequestInfo>,
+        access: Option<(Sink, AccessLogEntry)>,
         in_flight: Option<InFlightRequest>,
     ) -> Self {
         Self {
-            about,
-            line,
+            info,
+            access,
             in_flight,
             status: CLIENT_CLOSED_REQUEST,
             user: None,
@@ -48,19 +54,19 @@ impl RequestLog {
         }
     }
 
-    /// There is an answer.
+    /// Notes the status of the response and the user.
     pub(super) fn answered(&mut self, status: StatusCode, user: Option<String>) {
         self.status = status.as_u16();
         self.user = user;
     }
 
-    /// Counts what is sent, and ends when the last byte is gone or the client is.
-    pub(super) fn watch<B>(self, body: B) -> ResponseBody<B> {
-        ResponseBody { body, log: self }
+    /// Wraps the body of the response. The request ends when the last byte is sent or the client leaves.
+    pub(super) fn watch<B>(self, body: B) -> LoggedResponseBody<B> {
+        LoggedResponseBody { body, log: self }
     }
 
-    /// Distribution's line about an answer, under its names.
-    fn tell(&self) {
+    /// Writes distribution's debug line about a response, with distribution's field names.
+    fn log_response(&self) {
         let duration = GoDuration::try_from(self.started.elapsed());
         tracing::debug!(
             "http.response.status" = self.status,
@@ -77,17 +83,17 @@ impl RequestLog {
 
 impl Drop for RequestLog {
     fn drop(&mut self) {
-        // Whatever was made of half an upload, nobody reads it.
-        if self.about.is_body_aborted() {
+        // A client that left during its upload does not read the response.
+        if self.info.is_body_aborted() {
             self.status = CLIENT_CLOSED_REQUEST;
         }
-        if let Some((sink, entry)) = &self.line {
+        if let Some((sink, entry)) = &self.access {
             sink.write_line(&entry.line(self.status, self.sent, self.user.as_deref()));
         }
-        // Distribution says this at `info`, and at `error` of every status from 400 on. Here the access log has it
-        // already, and that an image is not there, or that a client has to log in first, is no error of the server.
+        // Distribution logs this at `info`, and at `error` for every status from 400 on. Here the access log has the same
+        // facts already, and a missing image or a missing login is no error of the server.
         if tracing::enabled!(tracing::Level::DEBUG) {
-            Arc::clone(&self.about).enter(|| self.tell());
+            Arc::clone(&self.info).enter(|| self.log_response());
         }
         if let Some(in_flight) = self.in_flight.take() {
             in_flight.finish(self.status, self.sent);
@@ -95,20 +101,20 @@ impl Drop for RequestLog {
     }
 }
 
-/// A request's body that notes when it breaks off.
+/// The body of a request. It notes when the client leaves before the end of the body.
 #[derive(Debug)]
-pub(super) struct RequestBody<B> {
+pub(super) struct LoggedRequestBody<B> {
     body: B,
-    about: Arc<RequestInfo>,
+    info: Arc<RequestInfo>,
 }
 
-impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, about: Arc<RequestInfo>) -> Self {
-        Self { body, about }
+impl<B> LoggedRequestBody<B> {
+    pub(super) fn new(body: B, info: Arc<RequestInfo>) -> Self {
+        Self { body, info }
     }
 }
 
-impl<B: Body + Unpin> Body for RequestBody<B> {
+impl<B: Body + Unpin> Body for LoggedRequestBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -118,7 +124,7 @@ impl<B: Body + Unpin> Body for RequestBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Err(_))) = &frame {
-            self.about.body_was_aborted();
+            self.info.body_was_aborted();
         }
         frame
     }
@@ -132,14 +138,14 @@ impl<B: Body + Unpin> Body for RequestBody<B> {
     }
 }
 
-/// A response's body that is counted.
+/// The body of a response. It counts the sent bytes.
 #[derive(Debug)]
-pub(super) struct ResponseBody<B> {
+pub(super) struct LoggedResponseBody<B> {
     body: B,
     log: RequestLog,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for LoggedResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

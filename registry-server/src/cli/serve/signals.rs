@@ -1,7 +1,7 @@
-//! The signals a server knows: those that stop it, one that makes it read files again, and those that other programs
-//! end by and a registry should not.
+//! The signals that a server handles: SIGTERM and SIGINT stop it, SIGHUP makes it read files again, and SIGQUIT, SIGUSR1 and
+//! SIGUSR2, which end other programs, have no effect.
 //!
-//! Start at [`StopSignals`] for the end, at [`handle_others`] for the rest.
+//! Start at [`StopSignals`] and [`handle_others`].
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ pub(super) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes them from now on.
+    /// Handles the signals from now on.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -26,7 +26,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for one, and names it.
+    /// Waits for a signal, and gives its name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -35,8 +35,8 @@ impl StopSignals {
     }
 }
 
-/// StopSignals that stop nothing. Whoever sends SIGHUP means "read your files again"; QUIT and USR1 and USR2 come from log
-/// rotation and from habits with other programs, whose default is to end.
+/// The signals that do not stop a server. SIGHUP means "read your files again". Log rotation sends QUIT, USR1 and USR2, and
+/// so do people who know other programs; by default they end a process.
 pub(super) struct OtherSignals {
     hangup: Signal,
     quit: Signal,
@@ -45,7 +45,7 @@ pub(super) struct OtherSignals {
 }
 
 impl OtherSignals {
-    /// Takes them from now on.
+    /// Handles the signals from now on.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -56,7 +56,7 @@ impl OtherSignals {
     }
 }
 
-/// Answers them for ever.
+/// Handles the other signals for ever.
 pub(super) async fn handle_others(
     mut signals: OtherSignals,
     authenticator: Authenticator,

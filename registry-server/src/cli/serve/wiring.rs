@@ -1,4 +1,7 @@
-//! From a configuration to the parts of a server: the store, the authenticator, what is asked of manifests, the interface's options.
+//! Builds the parts of a server from a configuration: the driver, the authenticator, the validation of manifests, and the
+//! options and limits of HTTP.
+//!
+//! Must not: start anything. Start at the function of the part.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +53,11 @@ pub(in crate::cli) fn driver(
     if let Some(missing) = features::missing(config) {
         return Err(missing.into());
     }
-    // Exactly one driver is configured, and there is no other one.
+    // Exactly one driver is configured, and only this one is left.
     Ok((Arc::new(InMemory::default()), "inmemory".to_owned()))
 }
 
-/// What pushed manifests must fulfil.
+/// The rules that pushed manifests have to fulfil.
 pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     use registry_config::model;
     let model::Validation { manifests, .. } = &config.validation;
@@ -82,10 +85,10 @@ pub(in crate::cli) fn validation(config: &Config) -> Result<Validation, Error> {
     })
 }
 
-/// Who is let in.
+/// The authenticator of every request. Reads the users.
 pub(super) async fn authenticator(config: &Config) -> Result<Authenticator, Error> {
     if let Some(registry_config::model::Htpasswd { realm, path }) = config.auth.htpasswd.clone() {
-        // A file on a network may take its time, and a signal that comes meanwhile must be heard.
+        // A file on a network may take long to read, and signals must be handled meanwhile.
         let opened = tokio::task::spawn_blocking(move || Htpasswd::open(realm, path)).await;
         let users = opened.map_err(|error| Error::System(error.into()))??;
         return Ok(Authenticator::htpasswd(users));
@@ -97,7 +100,7 @@ pub(super) async fn authenticator(config: &Config) -> Result<Authenticator, Erro
     Ok(Authenticator::open())
 }
 
-/// What the interface is configured with.
+/// The options of the HTTP interface.
 pub(super) fn options(config: &Config, health: &Health) -> Options {
     let http = &config.http;
     let expose = |secret: &Secret| secret.expose().as_bytes().to_vec();
@@ -125,12 +128,12 @@ pub(super) fn options(config: &Config, health: &Health) -> Options {
     options
 }
 
-/// How much clients may take, in a process that may have so many open files.
-pub(super) fn limits(http: &registry_config::model::Http, files: Option<u64>) -> Limits {
+/// The limits for clients, in a process that may have `open_files` open files.
+pub(super) fn limits(http: &registry_config::model::Http, open_files: Option<u64>) -> Limits {
     let limits = &http.limits;
     let wanted = limits.connections();
-    let all = files.map_or(wanted, |files| wanted.min(connections_of_files(files)));
-    if let Some(files) = files
+    let all = open_files.map_or(wanted, |files| wanted.min(max_connections(files)));
+    if let Some(files) = open_files
         && all < wanted
     {
         tracing::warn!(
@@ -151,16 +154,16 @@ pub(super) fn limits(http: &registry_config::model::Http, files: Option<u64>) ->
     }
 }
 
-/// How many connections a process may have that may have so many open files. Each may read a file while it is served;
-/// the rest is for the store, the log, the probes and what the runtime needs.
-fn connections_of_files(files: u64) -> usize {
-    const REST: u64 = 56;
-    usize::try_from(files.saturating_sub(REST) / 2)
+/// The number of connections for which `open_files` suffice. Each connection may read a file while it is served. Some files
+/// are left for the store, the log, the probes and the runtime.
+fn max_connections(open_files: u64) -> usize {
+    const RESERVED: u64 = 56;
+    usize::try_from(open_files.saturating_sub(RESERVED) / 2)
         .unwrap_or(usize::MAX)
         .max(1)
 }
 
-/// The same for the address of the probes, which few ask.
+/// The limits for clients of the probes, which are few.
 pub(super) fn probe_limits() -> Limits {
     Limits {
         connections: ConnectionLimits {
@@ -174,12 +177,12 @@ pub(super) fn probe_limits() -> Limits {
 }
 
 fn trusted_proxies(http: &registry_config::model::Http) -> Vec<Cidr> {
-    // The configuration's check took the same forms.
+    // The check of the configuration accepted the same notations.
     let networks = http.trustedproxies.iter().flatten();
     networks.filter_map(|network| Cidr::parse(network)).collect()
 }
 
-/// The headers of every response. Names and values were checked with the configuration.
+/// The configured headers of every response. The check of the configuration made sure that they are valid.
 fn headers(config: &Config) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in &config.http.headers {
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn files_for_serving_are_left_whatever_the_limit_is() {
         for (files, connections) in [(0, 1), (64, 4), (256, 100), (1024, 484), (1 << 20, 524_260)] {
-            assert_eq!(connections_of_files(files), connections, "{files}");
+            assert_eq!(max_connections(files), connections, "{files}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `storage check`. Standard output has one line for each thing that is broken, in words or as JSON; what is being done,
-//! and the summary, are on standard error.
+//! `storage check`. Standard output has one line for each finding, as text or JSON. Progress and the summary go to
+//! standard error.
 
 use std::path::PathBuf;
 
@@ -16,23 +16,23 @@ use crate::registry::{
 };
 use crate::storage::layout::PathPrefix;
 
-/// What the flags alone cannot say.
+/// The part of the help after the flags.
 pub(super) const HELP: &str = "\
-Every repository, link, manifest and blob is looked at, and whether what manifests mention is there with the size they say. \
-The bytes of manifests are always read, those of blobs with --digests. A check writes nothing and may run beside servers; \
-what they change meanwhile may then be told although it is right a moment later.
+Every repository, link, manifest and blob is checked, and so is the presence and size of everything that a manifest refers to. \
+The bytes of manifests are always read, those of blobs only with --digests. A check writes nothing and may run while servers run. \
+A change that a server makes meanwhile may be reported although it is complete a moment later.
 
---repair moves what is broken to a trash folder in the store, so that it can be pushed again, and deletes nothing but \
-temporary files that are an hour old. For each move there is a line in the journal there, and --undo <run> puts \
-everything back. A repair can be cut off at any time and begun again.
+--repair moves broken files to a trash folder in the store, so that they can be pushed again. It deletes nothing but \
+temporary files that are an hour old. The journal in the trash folder has a line for each move, and --undo <run> moves \
+everything back. A repair can be interrupted at any time and started again.
 
-A server that writes to the store gives a sign of it every 30 seconds; beside one, nothing is repaired and the exit code is 4. \
-With --force it is: what is written anew meanwhile stays where it is. A server of distribution gives no sign.
+A server that writes to the store writes a heartbeat every 30 seconds. While there is one, nothing is repaired and the exit code \
+is 4. --force repairs all the same: files that are written meanwhile stay where they are. A server of distribution writes no heartbeat.
 
 Exit codes: 0 nothing is broken, or all of it was repaired, 1 failed, 2 command line or configuration wrong, 3 something is \
-broken, 4 passing trouble or a live server.";
+broken, 4 a failure that passes, or a live server.";
 
-/// The command line.
+/// The arguments.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// The configuration file [default: as for `serve`]
@@ -40,24 +40,24 @@ pub(in crate::cli) struct Arguments {
     /// Reads the bytes of every blob
     #[arg(long)]
     digests: bool,
-    /// Moves what is broken to the trash, where that helps
+    /// Moves broken files to the trash, where that helps
     #[arg(long)]
     repair: bool,
-    /// Puts back what a repair moved
+    /// Moves back the files that a repair moved to the trash
     #[arg(long, value_name = "RUN", conflicts_with_all = ["digests", "repair", "json"])]
     undo: Option<Uuid>,
     /// Repairs although a server writes to the store
     #[arg(long)]
     force: bool,
-    /// Prints findings as JSON, one a line, and a summary as the last one
+    /// Prints each finding as a line of JSON, and a summary as the last line
     #[arg(long)]
     json: bool,
-    /// Prints findings and errors only
+    /// Prints findings and errors only, no progress and no summary
     #[arg(short = 'q', long)]
     quiet: bool,
 }
 
-/// Checks, or undoes a repair.
+/// Checks a store, repairs it, or undoes a repair.
 pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     let found = match config_source::find(arguments.config.clone()) {
         Ok(found) => found,
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
             progress: Progress::new(output, arguments.quiet),
         };
         let checked = registry
-            .check(checking, &mut |event| report.tell(event))
+            .check(checking, &mut |event| report.event(event))
             .await
             .map_err(Box::new)?;
         Ok(report.end(&checked, checking, arguments.quiet))
@@ -113,29 +113,31 @@ fn undone_is(undone: UndoReport, arguments: &Arguments, output: &Output) -> u8 {
     }
     match undone.in_the_way {
         0 => exit::DONE,
-        _ => exit::FOUND,
+        _ => exit::FINDINGS,
     }
 }
 
-/// What people and scripts see of a check.
+/// The output of a check.
 struct Report<'a> {
     output: &'a Output,
     json: bool,
     progress: Progress<'a>,
 }
 
-/// A finding for scripts.
+/// A finding as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct FindingLine<'a> {
     version: u32,
     kind: &'a str,
-    fate: &'static str,
+    // Scripts read this key under its first name.
+    #[serde(rename = "fate")]
+    outcome: &'static str,
     #[serde(flatten)]
     about: About<'a>,
     says: String,
 }
 
-/// The last line for scripts.
+/// The summary as JSON: the last line.
 #[derive(Serialize)]
 struct Summary<'a> {
     version: u32,
@@ -153,35 +155,35 @@ struct Summary<'a> {
     trash: Option<String>,
 }
 
-/// The version of both.
+/// The version of both formats.
 const VERSION: u32 = 1;
 
 impl Report<'_> {
-    fn tell(&mut self, event: CheckEvent<'_>) {
+    fn event(&mut self, event: CheckEvent<'_>) {
         match event {
             CheckEvent::Blobs(checked, part) => {
-                let what = || match checked.hashed {
+                let message = || match checked.hashed {
                     0 => format!("   Checking {} blobs", checked.blobs),
                     hashed => format!("   Checking {} blobs, {} read", checked.blobs, size(hashed)),
                 };
-                self.progress.at(what, Some(part));
+                self.progress.update(message, Some(part));
             }
             CheckEvent::Repositories(checked) => {
-                let what = || {
+                let message = || {
                     format!(
                         "   Checking {} manifests and {} links in {} repositories",
                         checked.manifests, checked.links, checked.repositories
                     )
                 };
-                self.progress.at(what, None);
+                self.progress.update(message, None);
             }
-            CheckEvent::Found(finding, fate) => {
+            CheckEvent::Found(finding, outcome) => {
                 self.progress.clear();
                 self.output.data(&match self.json {
-                    true => json(finding, &fate),
-                    false => format!("{}{finding}\n", said_of(&fate)),
+                    true => json(finding, &outcome),
+                    false => format!("{}{finding}\n", prefix_of(&outcome)),
                 });
-                if let FindingOutcome::Failed(error) = fate {
+                if let FindingOutcome::Failed(error) = outcome {
                     self.output.error("cannot repair it", error);
                 }
             }
@@ -208,7 +210,7 @@ impl Report<'_> {
             }));
         }
         if !quiet {
-            for line in summary(checked, checking, self.progress.took().as_secs()) {
+            for line in summary(checked, checking, self.progress.elapsed().as_secs()) {
                 self.output.message(&line);
             }
             if checking.repair == Repair::Report && checked.findings > 0 {
@@ -217,14 +219,15 @@ impl Report<'_> {
         }
         match &checked.first_failure {
             Some(error) => exit::code(error.fault()),
-            None if checked.open() > 0 => exit::FOUND,
+            None if checked.open() > 0 => exit::FINDINGS,
             None => exit::DONE,
         }
     }
 }
 
-fn said_of(fate: &FindingOutcome<'_>) -> &'static str {
-    match fate {
+/// The beginning of the line of a finding, which says what became of it.
+fn prefix_of(outcome: &FindingOutcome<'_>) -> &'static str {
+    match outcome {
         FindingOutcome::Reported => "",
         FindingOutcome::Moved => "moved: ",
         FindingOutcome::Left => "left: ",
@@ -233,11 +236,11 @@ fn said_of(fate: &FindingOutcome<'_>) -> &'static str {
     }
 }
 
-fn json(finding: &Finding, fate: &FindingOutcome<'_>) -> String {
-    json_line(&Line {
+fn json(finding: &Finding, outcome: &FindingOutcome<'_>) -> String {
+    json_line(&FindingLine {
         version: VERSION,
         kind: finding.kind(),
-        fate: match fate {
+        outcome: match outcome {
             FindingOutcome::Reported => "told",
             FindingOutcome::Moved => "moved",
             FindingOutcome::Left => "left",

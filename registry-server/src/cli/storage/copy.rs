@@ -1,5 +1,5 @@
-//! `storage copy`. Standard output has one line for each thing that is broken and stays behind; what is being done, and
-//! the summary, are on standard error.
+//! `storage copy`. Standard output has one line for each broken object that is not copied. Progress and the summary go to
+//! standard error.
 
 use std::path::PathBuf;
 
@@ -10,41 +10,41 @@ use crate::cli::progress::Progress;
 use crate::cli::{config_source, exit, offline};
 use crate::registry::{CopyEvent, CopyReport};
 
-/// What the flags alone cannot say.
+/// The part of the help after the flags.
 pub(super) const HELP: &str = "\
-FROM and TO are configuration files as servers use them; of each only `storage`, and of FROM `log`, matters here. REGISTRY_* \
-variables are not laid over them, because they would make both the same.
+FROM and TO are configuration files of servers. The copy reads only `storage` of both, and `log` of FROM. REGISTRY_* variables \
+have no effect, because they would make both stores the same.
 
-Copied are blobs, links, manifests, tags with their history, and our own index; a reader of TO never sees a link before what it \
-leads to. Every blob is hashed on its way. What is broken at FROM is named and stays behind. Not copied are uploads in \
-progress, the trash of repairs, and the signs of servers.
+The copy has all blobs, links, manifests, tags with their history, and Berth's own index. A reader of TO never sees a link \
+before its blob. Every blob is hashed while it is copied. Broken objects of FROM are named and not copied. Uploads in progress, \
+the trash of repairs and the heartbeats of servers are not copied either.
 
-A copy that was cut off goes on when it is begun again: blobs that are there with the same size, and links that hold the same, \
-are passed over. What was deleted at FROM since then stays at TO. So a running registry can be moved: copy while it serves, \
-set it read-only, copy once more, and start the new one.
+An interrupted copy continues when the command is run again: it skips blobs of the same size and links with the same content. \
+Objects that were deleted at FROM meanwhile stay at TO. To move a running registry, copy while it serves, set it read-only, \
+copy once more, and start the new one.
 
-While a server writes to TO nothing is copied and the exit code is 4: tags that somebody pushed there would be put back to what \
-FROM says. --force does that. While a copy runs, no garbage is collected at TO.
+While a server writes to TO, nothing is copied and the exit code is 4: the copy would set tags that were pushed to TO back to \
+those of FROM. --force copies all the same. While a copy runs, no garbage is collected at TO.
 
-Exit codes: 0 everything is copied, 1 failed, 2 command line or configuration wrong, 3 something broken stayed behind, 4 passing \
-trouble or a live server.";
+Exit codes: 0 everything is copied, 1 failed, 2 command line or configuration wrong, 3 broken objects were not copied, \
+4 a failure that passes, or a live server.";
 
-/// The command line.
+/// The arguments.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// The configuration file of the store that is copied
+    /// The configuration file of the store to copy
     from: PathBuf,
-    /// The configuration file of the store that is copied into
+    /// The configuration file of the store to copy into
     to: PathBuf,
     /// Copies although a server writes to TO
     #[arg(long)]
     force: bool,
-    /// Prints what stays behind, and errors, only
+    /// Prints broken objects and errors only
     #[arg(short = 'q', long)]
     quiet: bool,
 }
 
-/// Copies.
+/// Copies a store.
 pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
     let files = config_source::read_file(&arguments.from)
         .and_then(|from| Ok((from, config_source::read_file(&arguments.to)?)));
@@ -69,29 +69,29 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> u8 {
         let live_server_policy = offline::live_server_policy(&to.loaded.config, arguments.force);
         let result = source
             .copy_to(&target, live_server_policy, &mut copied, &mut |event| {
-                report.tell(event)
+                report.event(event)
             })
             .await;
         report.end(&copied, result.is_ok(), arguments.quiet);
         result.map_err(Box::new)?;
         Ok(match copied.left_out {
             0 => exit::DONE,
-            _ => exit::FOUND,
+            _ => exit::FINDINGS,
         })
     })
 }
 
-/// What people and scripts see of a copy.
+/// The output of a copy.
 struct Report<'a> {
     output: &'a Output,
     progress: Progress<'a>,
 }
 
 impl Report<'_> {
-    fn tell(&mut self, event: CopyEvent<'_>) {
+    fn event(&mut self, event: CopyEvent<'_>) {
         match event {
             CopyEvent::Blobs(copied, part) => {
-                let what = || {
+                let message = || {
                     format!(
                         "   Copying  {} blobs, {} ({} there before)",
                         copied.blobs,
@@ -99,16 +99,16 @@ impl Report<'_> {
                         copied.blobs_there
                     )
                 };
-                self.progress.at(what, Some(part));
+                self.progress.update(message, Some(part));
             }
             CopyEvent::Repositories(copied) => {
-                let what = || {
+                let message = || {
                     format!(
                         "   Copying  {} links and {} tags in {} repositories",
                         copied.links, copied.tags, copied.repositories
                     )
                 };
-                self.progress.at(what, None);
+                self.progress.update(message, None);
             }
             CopyEvent::LeftOut(finding) => {
                 self.progress.clear();
@@ -119,11 +119,11 @@ impl Report<'_> {
 
     fn end(&mut self, copied: &CopyReport, whole: bool, quiet: bool) {
         self.progress.clear();
-        // What was refused before it began has nothing to sum up.
+        // A copy that was refused at its beginning has no summary.
         if quiet || (!whole && is_empty(copied)) {
             return;
         }
-        for line in summary(copied, self.progress.took().as_secs()) {
+        for line in summary(copied, self.progress.elapsed().as_secs()) {
             self.output.message(&line);
         }
         if copied.left_out > 0 {

@@ -1,4 +1,4 @@
-//! From the section `redis` of a configuration to the settings of a connection.
+//! Builds the settings of a Redis connection from the section `redis` of a configuration.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use registry_config::model::Redis;
 
 use crate::cache::{Servers, Settings, Tls};
 
-/// Which of the three ways Redis is reached by is decided as in Redis's library for Go.
+/// The settings of the connection. One server, a cluster and sentinels are told apart as in Redis's library for Go.
 pub(super) fn settings(redis: &Redis) -> Settings {
     let addresses: Vec<String> = redis.addresses().into_iter().map(str::to_owned).collect();
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -17,7 +17,7 @@ pub(super) fn settings(redis: &Redis) -> Settings {
             username: text(&redis.sentinelusername),
             password: redis.sentinelpassword.clone().filter(|secret| !secret.is_empty()),
         },
-        // The configuration's check asked for one.
+        // The check of the configuration made sure that there is one.
         (None, 0 | 1) => Servers::One(addresses.into_iter().next().unwrap_or_default()),
         (None, _) => Servers::Cluster(addresses),
     };

@@ -1,10 +1,10 @@
-//! From `storage.azure` to the options of the driver for Azure Blob Storage.
+//! Builds the options of the driver for Azure Blob Storage from `storage.azure`.
 
 use registry_config::model::{Azure, AzureCredentials as Configured, AzureCredentialsKind as Kind};
 
 use crate::storage::{AzureCredentials, AzureOptions};
 
-/// How a container is reached.
+/// The address, credentials and limits of a container.
 pub(super) fn options(azure: &Azure, redirect: bool) -> AzureOptions {
     let Configured {
         kind,
@@ -13,7 +13,7 @@ pub(super) fn options(azure: &Azure, redirect: bool) -> AzureOptions {
         secret,
     } = &azure.credentials;
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    // The configuration's check found what each needs.
+    // The check of the configuration made sure that the credentials are complete.
     let credentials = match kind {
         Some(Kind::ClientSecret) => AzureCredentials::Client {
             tenant: text(tenantid).unwrap_or_default(),

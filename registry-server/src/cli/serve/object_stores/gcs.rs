@@ -1,16 +1,16 @@
-//! From `storage.gcs` to the options of the driver for Google Cloud Storage.
+//! Builds the options of the driver for Google Cloud Storage from `storage.gcs`.
 
 use registry_config::model::{Gcs, GcsCredentials as Configured};
 
 use crate::storage::{GcsCredentials, GcsOptions, ServiceAccount};
 
-/// How a bucket of Google's is reached.
+/// The address, credentials and limits of a bucket.
 pub(super) fn options(gcs: &Gcs, redirect: bool) -> GcsOptions {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let credentials = match (gcs.keyfile(), gcs.credentials()) {
         (Some(path), _) => GcsCredentials::KeyFile(path.into()),
         (None, Some(credentials)) => {
-            // Its only kind is known.
+            // There is only one kind.
             let Configured {
                 kind: _,
                 private_key_id,
@@ -18,15 +18,15 @@ pub(super) fn options(gcs: &Gcs, redirect: bool) -> GcsOptions {
                 client_email,
                 universe_domain,
             } = credentials;
-            let said = |text: &Option<String>| text.clone().unwrap_or_default();
+            let text_or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
             GcsCredentials::Key(ServiceAccount {
-                client_email: said(client_email),
+                client_email: text_or_empty(client_email),
                 private_key: private_key
                     .as_ref()
                     .map(|key| key.expose().to_owned())
                     .unwrap_or_default(),
-                private_key_id: said(private_key_id),
-                universe_domain: said(universe_domain),
+                private_key_id: text_or_empty(private_key_id),
+                universe_domain: text_or_empty(universe_domain),
             })
         }
         (None, None) => GcsCredentials::Found,

@@ -1,11 +1,11 @@
-//! From `storage.s3` to the options of the driver for S3 and what speaks its protocol.
+//! Builds the options of the driver for S3, and for stores with its protocol, from `storage.s3`.
 
 use registry_config::Secret;
 use registry_config::model::S3;
 
 use crate::storage::{S3Credentials, S3Encryption, S3Options};
 
-/// How a bucket is reached.
+/// The address, credentials and limits of a bucket.
 pub(super) fn options(s3: &S3, redirect: bool) -> S3Options {
     let S3 {
         accesskey,
@@ -63,7 +63,7 @@ pub(super) fn options(s3: &S3, redirect: bool) -> S3Options {
             (true, None) => S3Encryption::Managed,
             (true, Some(key)) => S3Encryption::Kms(key),
         },
-        // `NONE` is distribution's word for not sending any.
+        // In distribution `NONE` means that no storage class is sent.
         storage_class: text(storageclass).filter(|class| class != "NONE" && class != "STANDARD"),
         acl: text(objectacl).filter(|acl| acl != "private"),
         user_agent: text(useragent),
