@@ -1,10 +1,10 @@
-//! Entry point of every program that this one binary is: the registry, `htpasswd` and the image's entrypoint.
+//! The entry point of the registry, of `htpasswd` and of the image's entrypoint, which are one binary.
 
 mod allocator;
 
 fn main() -> std::process::ExitCode {
     allocator::give_memory_back();
-    // First of all, and once: rustls panics when it has to choose a provider itself.
+    // Before anything else: rustls panics if no provider is installed when it needs one.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()

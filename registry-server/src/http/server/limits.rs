@@ -17,3 +17,20 @@ pub struct Limits {
     /// How long a client may read nothing of a response.
     pub write_timeout: Duration,
 }
+
+impl Default for Limits {
+    /// The limits of a configuration without a section `http.limits`.
+    fn default() -> Self {
+        let limits = registry_config::model::Limits::default();
+        Self {
+            connections: ConnectionLimits {
+                all: limits.connections(),
+                per_client: limits.connections_per_client(),
+                ..ConnectionLimits::default()
+            },
+            streams: limits.streams(),
+            memory: ResponseMemory::new(limits.response_memory()),
+            write_timeout: limits.write_timeout(),
+        }
+    }
+}
