@@ -3,10 +3,11 @@
 //! A deletion and a push of the same manifest can interleave: the deletion removes the tags of the manifest, then the
 //! push sets another tag, then the deletion removes the manifest. So both sides look again after they wrote:
 //!
-//! - **A deletion first writes a note** ([`ObjectPath::LastDeletion`]), one object per repository. Only its time matters.
-//! - **A push writes, then looks at the note.** If there is no note, or it is older than [`RECENT`], nothing of the
-//!   repository was removed since the push began, so all that the push found and wrote is there. Otherwise the push
-//!   checks whether all that it wrote is in its place, and writes again what is not.
+//! - **A deletion first writes a deletion record** ([`ObjectPath::LastDeletion`]), one object per repository. Only its
+//!   time matters.
+//! - **A push writes, then looks at the deletion record.** If there is no deletion record, or it is older than
+//!   [`RECENT`], nothing of the repository was removed since the push began, so all that the push found and wrote is
+//!   there. Otherwise the push checks whether all that it wrote is in its place, and writes again what is not.
 //! - **A push looks up again what the manifest refers to**, after it wrote the link of the manifest and before it sets
 //!   the first tag. If a blob or child was deleted before anybody could see the reference, the push fails as if it came
 //!   later. A deletion after that look deletes something that is referred to, which a registry allows.
@@ -21,8 +22,8 @@
 //!
 //! The link of a blob is one object: the later of a link and a deletion wins, and neither needs a second look. The
 //! garbage collection and the purge of uploads remove by age ([`super::blob_access`], [`super::purge`]). A collection
-//! that is forced to run beside writing servers also writes the note, because object stores cannot remove on a
-//! condition in one step.
+//! that is forced to run beside writing servers also writes the deletion record, because object stores cannot remove on
+//! a condition in one step.
 //!
 //! Cost: one look per push, and one more per push of a tag, which replaces the look at the tag itself. The clocks of
 //! servers may differ from the store's by half an hour, and a push may take half an hour.
@@ -68,9 +69,9 @@ impl Registry {
     /// Whether something of a repository may have been deleted since a push began that is still under way.
     pub(super) async fn has_recent_deletion(&self, repository: &RepositoryName) -> Result<bool, Error> {
         let path = ObjectPath::last_deletion(repository);
-        let note = self.driver.try_stat(&path.key()).await;
-        let note = note.map_err(Error::storage("look for the record of a deletion"))?;
-        Ok(note.is_some_and(|note| is_recent(note.modified)))
+        let record = self.driver.try_stat(&path.key()).await;
+        let record = record.map_err(Error::storage("look for the record of a deletion"))?;
+        Ok(record.is_some_and(|record| is_recent(record.modified)))
     }
 
     /// Whether an object that was just written exists, even when somebody is removing its predecessor.
@@ -155,7 +156,7 @@ impl Registry {
             for name in names {
                 self.remove_tags_of(repository, name).await?;
             }
-            // Listing many tags takes a while, and pushes must find a recent note from now on.
+            // Listing many tags takes a while, and pushes must find a recent deletion record from now on.
             self.record_deletion(repository).await?;
             if !self.remove_links(repository, &written).await? {
                 // The link was written again, or only renewed for an index that refers to it.

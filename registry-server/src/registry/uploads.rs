@@ -1,11 +1,11 @@
 //! Upload sessions ("Pushing a blob monolithically" and "Pushing a blob in chunks", OCI distribution 1.1).
 //!
 //! A session is kept in the store and in the state that its client hands back with each request, so any replica and a
-//! restarted server can continue it. How its bytes are stored depends on the store: [`append`] writes them to a file, as
-//! distribution does; [`multipart`] stores them in parts.
+//! restarted server can continue it. How its bytes are stored depends on the store: [`append`] writes them to a file,
+//! as distribution does; [`multipart`] stores them in parts.
 //!
-//! Guarantees: one request at a time writes to a session, the one that came last ([`session_lock`]). The bytes that came
-//! are kept when a client goes away, and work that began goes on to its end.
+//! Guarantees: one request at a time writes to a session, the one that came last ([`session_lock`]). The bytes that
+//! came are kept when a client goes away, and work that began goes on to its end.
 //! Start at [`Registry::start_upload`].
 
 mod append;
@@ -65,10 +65,9 @@ impl Registry {
     /// Appends a chunk. The bytes that came are kept, even when the client goes away, and the work goes on to its end
     /// when this future is dropped. A later request for the same session ends this one.
     ///
-    /// # Errors
-    /// [`Error::UploadUnknown`]; [`Error::UploadOffset`] and [`Error::UploadBusy`] before anything is stored;
-    /// [`Error::UploadInterrupted`], [`Error::UploadOvertaken`] and [`Error::UploadLength`] after the bytes that came were
-    /// stored; or the store's.
+    /// # Errors [`Error::UploadUnknown`]; [`Error::UploadOffset`] and [`Error::UploadBusy`] before anything is stored;
+    /// [`Error::UploadInterrupted`], [`Error::UploadOvertaken`] and [`Error::UploadLength`] after the bytes that came
+    /// were stored; or the store's.
     pub async fn append_upload<'a, B>(
         &self,
         repository: &RepositoryName,
@@ -96,11 +95,10 @@ impl Registry {
         .await
     }
 
-    /// Appends the last chunk and makes the session a blob of the repository, if its bytes have the digest. Otherwise the
-    /// session is cancelled. The work goes on to its end when this future is dropped.
+    /// Appends the last chunk and makes the session a blob of the repository, if its bytes have the digest. Otherwise
+    /// the session is cancelled. The work goes on to its end when this future is dropped.
     ///
-    /// # Errors
-    /// Those of [`Registry::append_upload`], and [`Error::DigestMismatch`].
+    /// # Errors Those of [`Registry::append_upload`], and [`Error::DigestMismatch`].
     pub async fn finish_upload<'a, B>(
         &self,
         repository: &RepositoryName,

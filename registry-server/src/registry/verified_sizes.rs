@@ -1,5 +1,5 @@
-//! The sizes that belong to digests, as hashing found them. The size of a digest never changes, so a client cannot have a
-//! large blob hashed again and again.
+//! The sizes that belong to digests, as hashing found them. The size of a digest never changes, so a client cannot have
+//! a large blob hashed again and again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -64,7 +64,7 @@ impl Marked {
         self.manifests.push(manifest, path.key().as_str().as_bytes());
     }
 
-    fn link(&mut self, path: &ObjectPath, canonical: &Digest) {
+    fn record_link(&mut self, path: &ObjectPath, canonical: &Digest) {
         let payload = format!("{}\n{canonical}", path.key());
         self.links.push(&blob_key(canonical), payload.as_bytes());
     }
@@ -171,7 +171,7 @@ impl Registry {
                     if algorithm != Algorithm::Sha256 {
                         canonical = self.read_link(&path).await?.unwrap_or(digest);
                     }
-                    marked.link(&path, &canonical);
+                    marked.record_link(&path, &canonical);
                     marked = marked.spilled().await?;
                 }
             }
@@ -201,7 +201,9 @@ impl Registry {
             .boxed();
         while let Some((tag, tag_meaning)) = tags.try_next().await? {
             if let TagTarget::Manifest(digest) = &tag_meaning {
-                marked.edges.root(&self.manifest_key(repository, digest).await?);
+                marked
+                    .edges
+                    .add_root(&self.manifest_key(repository, digest).await?);
             }
             for algorithm in Algorithm::ALL {
                 let prefix = PathPrefix::TagHistory(repository, &tag, algorithm);
@@ -211,7 +213,7 @@ impl Registry {
                 while let Some(digest) = history.try_next().await? {
                     let manifest = self.manifest_key(repository, &digest).await?;
                     if let TagTarget::Unknown = tag_meaning {
-                        marked.edges.root(&manifest);
+                        marked.edges.add_root(&manifest);
                     }
                     let key = match tag_meaning {
                         TagTarget::Nothing { .. } => marked.no_manifest,
@@ -297,28 +299,28 @@ impl Registry {
         } = revision;
         let key = key_of_manifest(repository, canonical);
         if untagged == Untagged::Keep || *written > limit {
-            marked.edges.root(&key);
+            marked.edges.add_root(&key);
         }
-        marked.edges.leads(&key, &blob_key(canonical));
+        marked.edges.add_reference(&key, &blob_key(canonical));
         let path = ObjectPath::revision_link(repository, digest);
         marked.remove_with(&key, &path);
         match document {
             RevisionContent::Read(ManifestReferences { content, subjects }) => {
                 for digest in content {
                     // The document does not tell whether this digest is that of a manifest or of a blob.
-                    marked.edges.leads(&key, &blob_key(digest));
+                    marked.edges.add_reference(&key, &blob_key(digest));
                     marked
                         .edges
-                        .leads(&key, &self.manifest_key(repository, digest).await?);
+                        .add_reference(&key, &self.manifest_key(repository, digest).await?);
                     if digest.algorithm() != Algorithm::Sha256 {
                         for canonical in self.stored_under(repository, digest).await? {
-                            marked.edges.leads(&key, &blob_key(&canonical));
+                            marked.edges.add_reference(&key, &blob_key(&canonical));
                         }
                     }
                 }
                 for subject in subjects {
                     let subject = self.manifest_key(repository, subject).await?;
-                    marked.edges.leads(&subject, &key);
+                    marked.edges.add_reference(&subject, &key);
                 }
             }
             RevisionContent::Missing => {
@@ -411,7 +413,7 @@ impl Registry {
                     let path = ObjectPath::blob_alias(&digest);
                     // An alias that holds nothing leads nowhere.
                     let canonical = self.read_link(&path).await?.unwrap_or(digest);
-                    marked.link(&path, &canonical);
+                    marked.record_link(&path, &canonical);
                     marked = marked.spilled().await?;
                 }
             }

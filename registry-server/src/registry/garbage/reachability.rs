@@ -32,12 +32,12 @@ impl Edges {
     }
 
     /// Adds a reference: whatever reaches `from` reaches `to`.
-    pub(super) fn leads(&mut self, from: &Key, to: &Key) {
+    pub(super) fn add_reference(&mut self, from: &Key, to: &Key) {
         self.edges.push(from, to);
     }
 
     /// Adds a root.
-    pub(super) fn root(&mut self, key: &Key) {
+    pub(super) fn add_root(&mut self, key: &Key) {
         self.roots.push(key, &[]);
     }
 
@@ -178,10 +178,10 @@ mod tests {
             let scratch = Scratch::new(memory).unwrap();
             let mut graph = Edges::new(&scratch);
             for (from, to) in &edges {
-                graph.leads(&key(*from), &key(*to));
+                graph.add_reference(&key(*from), &key(*to));
                 graph.spill_if_full().unwrap();
             }
-            roots.iter().for_each(|root| graph.root(&key(*root)));
+            roots.iter().for_each(|root| graph.add_root(&key(*root)));
             let reached = graph.follow(&scratch).unwrap();
             let mut found = Vec::new();
             for partition in reached.partitions.all() {

@@ -26,10 +26,10 @@ const AT_ONCE: usize = 16;
 const BATCH: usize = 1024;
 
 /// How long the record of deletions in a repository is not written again.
-const NOTE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+const RECORD_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// How many repositories with such a record are remembered. When there are more, all are forgotten.
-const NOTED_MAX: usize = 4096;
+const RECORDED_MAX: usize = 4096;
 
 /// The records of marking, and what to do with the garbage.
 pub(super) struct SweepInput {
@@ -44,7 +44,7 @@ pub(super) struct SweepInput {
 
 /// The repositories in which this collection recorded deletions, and when.
 #[derive(Default)]
-struct NotedRepositories {
+struct RecordedDeletions {
     at: HashMap<RepositoryName, Instant>,
 }
 
@@ -76,33 +76,33 @@ impl Registry {
             live_server_policy,
         } = input;
         // Without a live server nobody looks for the record of deletions.
-        let mut noted = match (removal, live_server_policy) {
-            (Removal::Remove, LiveServerPolicy::Ignore) => Some(NotedRepositories::default()),
+        let mut recorded = match (removal, live_server_policy) {
+            (Removal::Remove, LiveServerPolicy::Ignore) => Some(RecordedDeletions::default()),
             (Removal::Remove, LiveServerPolicy::Refuse) | (Removal::DryRun, _) => None,
         };
         // This check comes before anything is removed.
-        let mut notes = NoteReader::new(unreadable, reached.partitions);
+        let mut reader = RecordReader::new(unreadable, reached.partitions);
         let mut batch;
         loop {
-            (notes, reached, batch) = notes.next(reached).await?;
+            (reader, reached, batch) = reader.next(reached).await?;
             let Some(batch) = batch else { break };
-            for (_, note) in batch.reached {
-                if let Some((repository, digest)) = parse_unreadable_note(&note) {
+            for (_, record) in batch.reached {
+                if let Some((repository, digest)) = parse_unreadable_record(&record) {
                     return Err(GarbageError::Unreadable { repository, digest });
                 }
             }
         }
 
-        let mut notes = NoteReader::new(manifests, reached.partitions);
+        let mut reader = RecordReader::new(manifests, reached.partitions);
         loop {
-            (notes, reached, batch) = notes.next(reached).await?;
+            (reader, reached, batch) = reader.next(reached).await?;
             let Some(batch) = batch else { break };
             let paths: Vec<ObjectPath> = batch
                 .garbage
                 .iter()
-                .filter_map(|(_, note)| parse_path_note(note))
+                .filter_map(|(_, record)| parse_path_record(record))
                 .collect();
-            self.note_removals(&mut noted, paths.iter()).await?;
+            self.record_deletions(&mut recorded, paths.iter()).await?;
             let mut outcomes = stream::iter(paths)
                 .map(async |path| (self.remove(&path, limit, removal).await, path))
                 .buffer_unordered(AT_ONCE);
@@ -114,20 +114,20 @@ impl Registry {
             return Ok(()); // A kept manifest must not lose its blobs.
         }
 
-        let mut notes = NoteReader::new(links, reached.partitions);
+        let mut reader = RecordReader::new(links, reached.partitions);
         loop {
-            (notes, reached, batch) = notes.next(reached).await?;
+            (reader, reached, batch) = reader.next(reached).await?;
             let Some(batch) = batch else { break };
             let mut young = Vec::new();
             let links: Vec<(Key, ObjectPath, Digest)> = batch
                 .garbage
                 .iter()
-                .filter_map(|(key, note)| {
-                    parse_link_note(note).map(|(path, canonical)| (*key, path, canonical))
+                .filter_map(|(key, record)| {
+                    parse_link_record(record).map(|(path, canonical)| (*key, path, canonical))
                 })
                 .collect();
             let paths = links.iter().map(|(_, path, _)| path);
-            self.note_removals(&mut noted, paths).await?;
+            self.record_deletions(&mut recorded, paths).await?;
             let mut outcomes = stream::iter(links)
                 .map(async |(key, path, canonical)| {
                     let outcome = match self.is_too_young(&canonical, limit).await {
@@ -204,20 +204,23 @@ impl Registry {
     }
 
     /// Records the repositories in which something is about to be removed, for pushes at the same time.
-    async fn note_removals(
+    async fn record_deletions(
         &self,
-        noted: &mut Option<NotedRepositories>,
+        recorded: &mut Option<RecordedDeletions>,
         paths: impl Iterator<Item = &ObjectPath>,
     ) -> Result<(), Error> {
-        let Some(NotedRepositories { at }) = noted else {
+        let Some(RecordedDeletions { at }) = recorded else {
             return Ok(());
         };
         for repository in paths.filter_map(ObjectPath::repository) {
-            if at.get(repository).is_some_and(|at| at.elapsed() < NOTE_INTERVAL) {
+            if at
+                .get(repository)
+                .is_some_and(|at| at.elapsed() < RECORD_INTERVAL)
+            {
                 continue;
             }
             self.record_deletion(repository).await?;
-            if at.len() >= NOTED_MAX {
+            if at.len() >= RECORDED_MAX {
                 at.clear();
             }
             at.insert(repository.clone(), Instant::now());
@@ -327,7 +330,7 @@ impl CollectionReport {
 }
 
 /// Reads records in batches, and divides each batch by whether the key is reached.
-struct NoteReader {
+struct RecordReader {
     spill: Spill,
     partitions: Partitions,
     /// The partition that is read now.
@@ -343,7 +346,7 @@ struct Batch {
     garbage: Vec<Record>,
 }
 
-impl NoteReader {
+impl RecordReader {
     fn new(spill: Spill, partitions: Partitions) -> Self {
         Self {
             spill,
@@ -387,20 +390,20 @@ impl NoteReader {
 }
 
 /// Parses the record of an object that is removed with a manifest.
-fn parse_path_note(note: &[u8]) -> Option<ObjectPath> {
-    let key = std::str::from_utf8(note).ok()?;
+fn parse_path_record(record: &[u8]) -> Option<ObjectPath> {
+    let key = std::str::from_utf8(record).ok()?;
     ObjectPath::parse(&StorageKey::parse(key).ok()?)
 }
 
 /// Parses the record of a link.
-fn parse_link_note(note: &[u8]) -> Option<(ObjectPath, Digest)> {
-    let (key, canonical) = std::str::from_utf8(note).ok()?.split_once('\n')?;
-    Some((parse_path_note(key.as_bytes())?, Digest::parse(canonical).ok()?))
+fn parse_link_record(record: &[u8]) -> Option<(ObjectPath, Digest)> {
+    let (key, canonical) = std::str::from_utf8(record).ok()?.split_once('\n')?;
+    Some((parse_path_record(key.as_bytes())?, Digest::parse(canonical).ok()?))
 }
 
 /// Parses the record of a manifest that cannot be read.
-fn parse_unreadable_note(note: &[u8]) -> Option<(RepositoryName, Digest)> {
-    let (repository, digest) = std::str::from_utf8(note).ok()?.split_once('\n')?;
+fn parse_unreadable_record(record: &[u8]) -> Option<(RepositoryName, Digest)> {
+    let (repository, digest) = std::str::from_utf8(record).ok()?.split_once('\n')?;
     Some((
         RepositoryName::parse(repository).ok()?,
         Digest::parse(digest).ok()?,

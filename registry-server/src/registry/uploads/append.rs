@@ -113,8 +113,8 @@ impl UploadBackend for AppendUploads<'_> {
         };
         let staged = ObjectPath::upload_data(repository, id).key();
         if saved == size {
-            // The request had no bytes, so the session may be old enough for a purge, which could remove it in the moment
-            // in which nobody has it open.
+            // The request had no bytes, so the session may be old enough for a purge, which could remove it in the
+            // moment in which nobody has it open.
             self.registry
                 .driver
                 .touch(&staged)
@@ -126,8 +126,8 @@ impl UploadBackend for AppendUploads<'_> {
             self.registry.remove_upload(repository, id).await?;
             return Err(digest_mismatch(repository, id, digest, actual));
         }
-        // Publishing checks the size again under the lock, so bytes that were appended since the hash was taken would be
-        // noticed.
+        // Publishing checks the size again under the lock, so bytes that were appended since the hash was taken would
+        // be noticed.
         let target = ObjectPath::blob_data(&canonical).key();
         let published = retry_while_locked(|| self.store.publish(&staged, &target, size))
             .await
@@ -263,8 +263,8 @@ fn progress(id: &UploadId, size: u64) -> Progress {
     }
 }
 
-/// Tries again for a while when another replica has the session open. Requests of this process wait for the session lock
-/// before they come here.
+/// Tries again for a while when another replica has the session open. Requests of this process wait for the session
+/// lock before they come here.
 async fn retry_while_locked<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, storage::Error>
 where
     F: Future<Output = Result<T, storage::Error>>,

@@ -47,8 +47,8 @@ pub(in crate::registry) trait UploadBackend: Send + Sync {
     /// Ends a session and removes its bytes.
     async fn cancel(&self, repository: &RepositoryName, session: Session<'_>) -> Result<(), Error>;
 
-    /// Removes an abandoned session, for the purge of uploads. Returns whether it was removed: a session that was written
-    /// to within `age` stays.
+    /// Removes an abandoned session, for the purge of uploads. Returns whether it was removed: a session that was
+    /// written to within `age` stays.
     async fn remove_abandoned(
         &self,
         repository: &RepositoryName,

@@ -2,17 +2,17 @@
 //!
 //! The store holds of a session that grows:
 //! - Nothing, after it began: its client hands back all that is known in [`Resume`].
-//! - Its bytes under their own digest, where the blob will be, after a first chunk that is smaller than a part and seems to
-//!   be all. Finishing then only writes the link. Most blobs go this way, and their bytes are stored once.
-//! - Otherwise: parts of an upload of `UploadData`, and a record (`UploadSession`) of how far it is, with the bytes that are
-//!   too few for a part. The record is replaced as a whole, on the condition that nobody else replaced it. So of two
-//!   requests that continue from one state, one is refused.
+//! - Its bytes under their own digest, where the blob will be, after a first chunk that is smaller than a part and
+//!   seems to be all. Finishing then only writes the link. Most blobs go this way, and their bytes are stored once.
+//! - Otherwise: parts of an upload of `UploadData`, and a record (`UploadSession`) of how far it is, with the bytes
+//!   that are too few for a part. The record is replaced as a whole, on the condition that nobody else replaced it. So
+//!   of two requests that continue from one state, one is refused.
 //!
-//! When all bytes come with the finishing request, the digest is known before them: they are stored in parts of the blob
-//! itself and nowhere else. All other uploads are put together as `UploadData` and copied within the store.
+//! When all bytes come with the finishing request, the digest is known before them: they are stored in parts of the
+//! blob itself and nowhere else. All other uploads are put together as `UploadData` and copied within the store.
 //!
-//! Guarantees: integrity does not depend on the record. Parts are put together by their receipts, and the hash decides in
-//! the end. Memory: a part that is being filled, one that is being sent, and two blocks of the body.
+//! Guarantees: integrity does not depend on the record. Parts are put together by their receipts, and the hash decides
+//! in the end. Memory: a part that is being filled, one that is being sent, and two blocks of the body.
 //! Start at [`MultipartUploads`].
 
 mod finish;
@@ -158,8 +158,8 @@ impl UploadBackend for MultipartUploads<'_> {
         let Some(found) = read_record(self.store, repository, id).await? else {
             return self.registry.remove_upload(repository, id).await.map(|()| true);
         };
-        // After the record was read: a later write gives it another version, and its end is only written over the version
-        // that was read.
+        // After the record was read: a later write gives it another version, and its end is only written over the
+        // version that was read.
         if !self.registry.is_abandoned(repository, id, age).await? {
             return Ok(false);
         }

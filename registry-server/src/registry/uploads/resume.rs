@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::base64_hash;
 
-/// The state that the client of a session in an object store hands back with its next request. It is signed before it is
-/// sent, and holds nothing that its client does not know.
+/// The state that the client of a session in an object store hands back with its next request. It is signed before it
+/// is sent, and holds nothing that its client does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resume {
     /// Nothing was sent yet.

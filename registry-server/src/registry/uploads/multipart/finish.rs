@@ -231,8 +231,8 @@ impl Finish<'_> {
         }
     }
 
-    /// Checks the bytes that an earlier request put together, which got no further or whose answer was lost. This is rare
-    /// enough to read all of them.
+    /// Checks the bytes that an earlier request put together, which got no further or whose answer was lost. This is
+    /// rare enough to read all of them.
     async fn check_completed(&self, key: &StorageKey, size: u64, expected: Digest) -> Result<(), Error> {
         let failed = Error::storage("read an upload");
         let unknown = || unknown(self.repository, self.id);

@@ -211,8 +211,8 @@ impl OpenSession {
 
 /// Writes the record of how far a session is.
 ///
-/// # Errors
-/// [`Error::UploadOffset`] when another request continued from the same state, [`Error::UploadUnknown`], or the store's.
+/// # Errors [`Error::UploadOffset`] when another request continued from the same state, [`Error::UploadUnknown`], or
+/// the store's.
 pub(super) async fn save_record(
     store: &dyn Multipart,
     repository: &RepositoryName,
