@@ -9,6 +9,7 @@ use super::blob_access::link_names;
 use super::concurrent_deletion::ATTEMPTS_MAX;
 use super::link_cache::Consistency;
 use super::manifest_parser::{ParsedManifest, STORED_MAX};
+use super::referrers::descriptor::ReferrerEntry;
 use super::{Error, Notice, Registry, hashing};
 use crate::cache::{Link, LinkKind};
 use crate::storage::layout::ObjectPath;
@@ -43,12 +44,12 @@ struct ManifestPush<'a> {
     repository: &'a RepositoryName,
     /// The digest under which it is pushed.
     digest: Digest,
-    /// The digest its payload is stored under.
+    /// The digest under which its payload is stored.
     canonical: Digest,
     bytes: &'a Bytes,
     manifest: &'a Manifest,
-    /// Its subject, and its entry in the referrers index of that subject.
-    entry: Option<(Digest, Bytes)>,
+    /// Its entry in the referrers index, if it has a subject.
+    entry: Option<ReferrerEntry>,
     tags: Vec<&'a Tag>,
 }
 
@@ -60,7 +61,7 @@ impl ManifestPush<'_> {
         } = self;
         let mut paths = vec![ObjectPath::blob_data(&self.canonical)];
         let entry = self.entry.as_ref();
-        paths.extend(entry.map(|(subject, _)| ObjectPath::referrer_entry(repository, subject, digest)));
+        paths.extend(entry.map(|entry| ObjectPath::referrer_entry(repository, &entry.subject, digest)));
         let names = link_names(*digest, self.canonical);
         paths.extend(names.map(|name| ObjectPath::revision_link(repository, &name)));
         for tag in &self.tags {

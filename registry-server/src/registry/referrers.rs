@@ -9,7 +9,7 @@
 //! once. Large manifests are read one by one.
 //! Start at [`Registry::referrers`].
 
-mod descriptor;
+pub(super) mod descriptor;
 pub(super) mod page;
 mod small_manifest;
 mod unindexed;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{ARTIFACT_TYPE_MAX, Digest, Manifest, RepositoryName, is_same_type};
 
-use self::descriptor::{descriptor, fitting, serialized};
+use self::descriptor::{ReferrerEntry, descriptor, fitting, serialized};
 use self::page::{DESCRIPTOR_MAX, Entry, Page, Referrers};
 use self::small_manifest::{LOOKUPS, SmallManifest};
 use super::manifest_parser::ParsedManifest;
@@ -138,7 +138,7 @@ impl Registry {
         digest: Digest,
         manifest: &ParsedManifest,
         bytes: &Bytes,
-    ) -> Result<Option<(Digest, Bytes)>, Error> {
+    ) -> Result<Option<ReferrerEntry>, Error> {
         let Some(subject) = &manifest.subject else {
             return Ok(None);
         };
@@ -162,7 +162,7 @@ impl Registry {
                  {DESCRIPTOR_MAX} bytes"
             )));
         }
-        Ok(Some((subject, json)))
+        Ok(Some(ReferrerEntry { subject, json }))
     }
 
     /// Writes the entry of a manifest. It is durable, because a manifest with a mark is not read again.
@@ -170,11 +170,11 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        (subject, entry): (Digest, Bytes),
+        entry: ReferrerEntry,
     ) -> Result<(), Error> {
-        let path = ObjectPath::referrer_entry(repository, &subject, &digest);
+        let path = ObjectPath::referrer_entry(repository, &entry.subject, &digest);
         self.driver
-            .put(&path.key(), entry, Mode::Replace, Durability::PowerLoss)
+            .put(&path.key(), entry.json, Mode::Replace, Durability::PowerLoss)
             .await
             .map_err(Error::storage("write an entry of a referrer"))
     }

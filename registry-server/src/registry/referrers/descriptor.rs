@@ -7,6 +7,15 @@ use super::page::DESCRIPTOR_MAX;
 use crate::registry::manifest_parser::ParsedManifest;
 use crate::registry::{Error, offload};
 
+/// The entry of a manifest in the referrers index.
+#[derive(Debug, Clone)]
+pub(in crate::registry) struct ReferrerEntry {
+    /// The manifest to which it refers.
+    pub(in crate::registry) subject: Digest,
+    /// Its descriptor, as JSON.
+    pub(in crate::registry) json: Bytes,
+}
+
 /// Up to this size the descriptor of a manifest is made in a fraction of a millisecond.
 const QUICK: usize = 64 * 1024;
 

@@ -15,7 +15,7 @@ use registry_oci::{Algorithm, Digest, RepositoryName};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::descriptor::{fitting, serialized};
+use super::descriptor::{ReferrerEntry, fitting, serialized};
 use super::small_manifest::{LOOKUPS, SmallManifest};
 use super::unindexed_cache::SeenManifests;
 use crate::registry::offload::{MANY, detached};
@@ -148,7 +148,10 @@ impl Registry {
         match self.small_manifest(digest, &canonical, SMALL).await {
             Ok(Some(SmallManifest::Manifest(bytes, manifest))) => {
                 let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-                let entry = subject.map(|subject| (subject, serialized(digest, &manifest, &bytes)));
+                let entry = subject.map(|subject| ReferrerEntry {
+                    subject,
+                    json: serialized(digest, &manifest, &bytes),
+                });
                 let entered = self.write_entry(repository, *digest, entry).await?;
                 Ok(IndexResult::Read { subject, entered })
             }
@@ -171,7 +174,10 @@ impl Registry {
             Ok(Some((stored, manifest))) => {
                 let subject = stored.subject;
                 let entry = match subject {
-                    Some(subject) => Some((subject, fitting(*digest, &manifest, &stored.bytes).await?)),
+                    Some(subject) => Some(ReferrerEntry {
+                        subject,
+                        json: fitting(*digest, &manifest, &stored.bytes).await?,
+                    }),
                     None => None,
                 };
                 drop(manifest);
@@ -201,7 +207,7 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         digest: Digest,
-        entry: Option<(Digest, bytes::Bytes)>,
+        entry: Option<ReferrerEntry>,
     ) -> Result<bool, Error> {
         if self.settings.read_only {
             return Ok(false);
