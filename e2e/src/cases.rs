@@ -268,7 +268,7 @@ pub fn all() -> Vec<Case> {
             server::a_kill_behind_the_answer_loses_nothing
         ),
         case!(
-            machine Crash,
+            alone machine Crash,
             "a kill at any system call loses nothing that was answered",
             durability::a_kill_at_any_call_loses_nothing
         ),
