@@ -1,4 +1,4 @@
-//! How the tasks and the suite talk: steps with name, progress and time, on standard error.
+//! The output of the tasks and the suite on standard error: steps with name, progress and time.
 //!
 //! Guarantees: on a terminal one line for the steps that run, redrawn at most five times a second and gone when done;
 //! elsewhere a plain line every ten seconds; the same line at the end either way. The lines of one step stand together, also
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Where the talk goes.
+/// Standard error, with or without drawing and colour.
 #[derive(Clone, Debug)]
 pub struct Output {
     draw: bool,
@@ -25,11 +25,11 @@ pub struct Output {
 /// A step that ended, for the lists of what took longest.
 #[derive(Clone, Debug)]
 pub struct Timed {
-    /// What was done: `Building`, `Running`.
+    /// A verb: `Building`, `Running`.
     pub verb: String,
-    /// To what.
+    /// The object of the verb.
     pub what: String,
-    /// How long it took.
+    /// The time from its begin to its end.
     pub time: Duration,
 }
 
@@ -41,14 +41,14 @@ struct Running {
     step: Step,
 }
 
-/// A running step; takes notes of what it is at.
+/// A running step and a note of its progress.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     note: Arc<Mutex<String>>,
 }
 
 impl Step {
-    /// Says what the step is at; shown while it runs.
+    /// Sets the note, which is shown while the step runs.
     pub fn note(&self, text: impl Into<String>) {
         *lock(&self.note) = text.into();
     }
@@ -269,7 +269,7 @@ enum Colour {
     Cyan,
 }
 
-/// What the reader can do about an error; attach it with [`Hint::on`].
+/// A way out of an error, attached with [`Hint::on`].
 #[derive(Debug)]
 pub struct Hint {
     way_out: String,

@@ -31,7 +31,7 @@ const MACHINE_AT_ONCE: usize = 4;
 /// one at a time.
 const CLUSTER_AT_ONCE: usize = 3;
 
-/// What a case is about; the counts are printed by group.
+/// The subject of a case. The counts are printed by group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// The operator and the objects it makes.
@@ -86,7 +86,7 @@ impl Case {
     }
 }
 
-/// What a case needs to run.
+/// The function of a case, by the surroundings it needs.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// Processes of its own on this machine. Runs before there is a cluster.
@@ -126,7 +126,7 @@ macro_rules! case {
     };
 }
 
-/// What a case works with that needs no cluster.
+/// The surroundings of a case on the machine.
 pub struct Bench<'a> {
     /// A folder of the case's own. Its `*.log` files are saved when the case fails.
     pub dir: &'a Path,
@@ -140,7 +140,7 @@ impl Bench<'_> {
     }
 }
 
-/// What a case works with.
+/// The surroundings of a case on a cluster.
 pub struct Context<'a> {
     /// The cluster, shared by all cases.
     pub cluster: &'a Cluster,
@@ -191,7 +191,7 @@ impl<'a> Context<'a> {
 pub struct Summary {
     /// Cases that passed, by [`Group::ALL`].
     pub passed: [usize; 3],
-    /// What failed, a line each: the case and the first line of its error.
+    /// One line for each failure: the case and the first line of its error.
     pub failures: Vec<String>,
     /// Cases that were not selected.
     pub deselected: usize,
@@ -215,7 +215,7 @@ impl Summary {
         self
     }
 
-    /// Adds what failed: a case by its sentence, or a step.
+    /// Adds a failure of a case, named by its sentence, or of a step.
     pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();

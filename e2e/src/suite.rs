@@ -20,20 +20,20 @@ use crate::{cases, dist, fixture, images, runner};
 
 /// The suite's own local cluster; `cargo xtask up` has another, so that both can run.
 pub const LOCAL_NAME: &str = "berth-e2e";
-/// The case that can only be judged when the cluster is gone.
+/// The case that is decided after the cluster has gone.
 const NO_TRACE: &str = "down leaves no trace";
 
-/// Compiles what is tested.
+/// Compiles both programs.
 ///
 /// # Errors
-/// It does not compile.
+/// They do not compile.
 pub async fn build(out: &Output) -> Result<()> {
     let programs = dist::PROGRAMS.join(" and ");
     let fill = async |step: Step| dist::fill(&step).await;
     out.step("Building", &programs, fill).await
 }
 
-/// Compiles every program of others that the cases run, as far as the cache does not have it.
+/// Compiles the third-party programs that the cases run and the cache does not have.
 ///
 /// # Errors
 /// One cannot be built.
@@ -50,7 +50,7 @@ pub async fn build_tools(out: &Output) -> Result<()> {
 }
 
 /// Runs the cases whose sentence contains `only` (all, without it): those that need no cluster, then the others against
-/// a fresh local one, if there are any. What is tested was built by [`build`], and the packages are installed.
+/// a fresh local one, if there are any. The caller has installed the packages and called [`build`].
 ///
 /// # Errors
 /// The cluster cannot be provided.
@@ -90,7 +90,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
             Programs::provide(&cache, &step).await
         })
         .await?;
-    // What an interrupted run left would be part of the picture before.
+    // An interrupted run may have left a cluster, which would be in the snapshot.
     Local::stop(&cache, LOCAL_NAME).await?;
     let before = Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?;
     let mut result = async {
@@ -144,10 +144,10 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
     Ok(summary)
 }
 
-/// Runs against a cluster that somebody else runs. What needs no cluster is not run.
+/// Runs the cases that need a cluster against one that already exists.
 ///
 /// # Errors
-/// What is tested cannot be installed in it.
+/// The operator cannot be installed in it.
 pub async fn existing(existing: Existing, only: Option<&str>, out: &Output) -> Result<Summary> {
     let cluster = Cluster::Existing(existing);
     let cases = cases::all();
@@ -171,7 +171,7 @@ async fn install_and_run(
     runner::run(cluster, cases, only, &reports(), out).await
 }
 
-/// Where failures are saved.
+/// The folder of the reports of failures.
 fn reports() -> PathBuf {
     images::checkout().join("target/e2e")
 }

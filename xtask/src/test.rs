@@ -23,10 +23,10 @@ mod workspace;
 use workspace::Workspace;
 pub(crate) use workspace::{Counts, cargo, count, failures};
 
-/// The case this program is itself the subject of.
+/// The case about this program itself.
 const UP_AND_DOWN: &str = "up, run twice, changes nothing, and down leaves no trace";
 
-/// What is run.
+/// The parts of the suite to run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     /// Only cases whose sentence contains this, and no other tests.
@@ -37,7 +37,7 @@ pub(crate) struct Selection {
     pub(crate) fail_fast: bool,
 }
 
-/// Everything that ran.
+/// The results of all parts.
 #[derive(Debug, Default)]
 struct Run {
     workspace: Workspace,
@@ -75,7 +75,7 @@ async fn all(selection: &Selection, out: &Output) -> Run {
     let built = match only {
         Some(_) => suite::build(out).await,
         None => {
-            let (workspace, lints, built) = tests_beside_builds(selection.lints, out).await;
+            let (workspace, lints, built) = tests_and_builds(selection.lints, out).await;
             run.workspace = workspace;
             if let Err(error) = lints {
                 run.cases.fail("formatting and lints", &error);
@@ -121,8 +121,8 @@ async fn all(selection: &Selection, out: &Output) -> Run {
     run
 }
 
-/// The workspace's tests, which wait half of the time, beside the lints and what is built for the cases.
-async fn tests_beside_builds(lints: bool, out: &Output) -> (Workspace, Result<()>, Result<()>) {
+/// Runs the workspace's tests, the lints and the builds for the cases at the same time: tests wait half of the time.
+async fn tests_and_builds(lints: bool, out: &Output) -> (Workspace, Result<()>, Result<()>) {
     let stores = match Stores::start(out).await {
         Ok(stores) => stores,
         // Not run at all: without its stores the driver suite would be a smaller one.

@@ -13,13 +13,13 @@ use e2e::provider::{OPERATOR_IMAGE, REGISTRY_IMAGE};
 /// The cluster of this test; people have theirs, the suite has another.
 const NAME: &str = "berth-twice";
 
-/// What is looked at for changes: everything `up` applies and everything that comes of it.
-const KINDS: &str = "registries,secrets,configmaps,persistentvolumeclaims,serviceaccounts,deployments,services,ingresses,pods";
+/// The resources compared for changes: everything that `up` applies, and everything made from it.
+const RESOURCES: &str = "registries,secrets,configmaps,persistentvolumeclaims,serviceaccounts,deployments,services,ingresses,pods";
 
 /// `up` works, a second `up` changes nothing, `down` leaves no trace on the machine.
 pub(super) async fn up_twice_then_down(out: &Output) -> Result<()> {
     let cache = Cache::open()?;
-    // What an interrupted run left would be part of the picture before.
+    // An interrupted run may have left a cluster, which would be in the snapshot.
     Local::stop(&cache, NAME).await?;
     let before = snapshot(&cache).await?;
     let result = up_twice(out).await;
@@ -150,7 +150,7 @@ async fn objects() -> Result<String> {
         NAME,
         "--",
         "get",
-        KINDS,
+        RESOURCES,
         "--all-namespaces",
         "--no-headers",
         columns,

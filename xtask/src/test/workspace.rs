@@ -17,7 +17,7 @@ use crate::stores::{FEATURE, Stores};
 /// Compiling all tests and running them, on two cores.
 pub(super) const DEADLINE: Duration = Duration::from_secs(45 * 60);
 
-/// What `cargo test` counted over all its programs.
+/// The counts of `cargo test` over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Counts {
     pub(crate) ignored: usize,
 }
 
-/// How the tests went.
+/// The results of the workspace's tests.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     pub(super) counts: Counts,
@@ -143,7 +143,7 @@ pub(crate) fn count(stdout: &str) -> Counts {
     counts
 }
 
-/// What cargo said, without the tests that passed and the crates that compiled.
+/// The output of cargo without the tests that passed and the crates that compiled.
 pub(crate) fn failures(finished: &Finished) -> String {
     let noise = |line: &&str| {
         let passed = line.starts_with("test ") && line.ends_with(" ... ok");

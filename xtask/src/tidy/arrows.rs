@@ -54,7 +54,7 @@ impl Arrows {
         };
         let to = modules.all[owner].file;
         if from != to {
-            // What stands behind an item, such as a variant, is not part of its name.
+            // A variant or an associated item behind the name is left out.
             let name = path
                 .iter()
                 .rev()

@@ -5,7 +5,7 @@
 
 use super::modules::{Modules, Segments};
 
-/// What a path names: a module and an item may have the same name.
+/// The target of a path: a module, an item, or both, since they may have the same name.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Found {
     pub(crate) module: Option<usize>,
@@ -41,7 +41,7 @@ impl Found {
 /// Names that are looked up at this moment, so that two globs that import each other end.
 type Running = Vec<(usize, String)>;
 
-/// What `path`, as `module` spells it, names.
+/// Resolves `path` as `module` spells it.
 pub(crate) fn resolve(modules: &Modules, module: usize, path: &Segments) -> Found {
     resolve_from(modules, module, path, &mut Running::new())
 }
@@ -93,7 +93,7 @@ fn resolve_from(modules: &Modules, module: usize, path: &[String], running: &mut
     found
 }
 
-/// What `name` is in the scope of `module`.
+/// Looks `name` up in the scope of `module`.
 fn lookup(modules: &Modules, module: usize, name: &str, running: &mut Running) -> Found {
     let key = (module, name.to_owned());
     if running.contains(&key) {
