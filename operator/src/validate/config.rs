@@ -49,7 +49,7 @@ pub(super) fn file(
     if found.problems.len() > known {
         return None;
     }
-    let mut tree = Tree::of(&typed(spec, subject, storage));
+    let mut tree = typed(spec, subject, storage).to_tree();
     tree.merge(&found.collect(parsed(&services.config))?);
     if let Some(overlay) = &overlay {
         tree.merge(&found.collect(parsed(overlay))?);

@@ -1,6 +1,6 @@
-//! Judges a tree by the table of keys: unknown keys, shapes of values, kinds.
+//! Checks a tree against the table of keys: unknown keys, shapes of values, support.
 //!
-//! It also brings the spellings that distribution allows into one form, so that `decode` knows only that one:
+//! It also brings the spellings that distribution allows into one form, so that `decode` needs to read only that form:
 //! `storage: inmemory`, one text where a list is meant, `Level: INFO`, `loglevel`.
 //! Start at [`check`].
 
@@ -17,7 +17,7 @@ pub(crate) fn is_driver(name: &str) -> bool {
     !RESERVED.contains(&name) && schema().members["storage"].members.contains_key(name)
 }
 
-/// Whether a section is chosen by being there, without keys in it too: a driver, and what says who may come in.
+/// Whether a section has an effect by its presence alone, even when it is empty: a driver, or a way to authenticate.
 fn is_choice(path: &str) -> bool {
     path.strip_prefix("storage.").is_some_and(is_driver) || path.starts_with("auth.")
 }
@@ -51,14 +51,14 @@ pub(crate) fn open_union(path: &str, node: &mut Node) {
     }
 }
 
-/// Judges the tree and brings it into the one form. Every error is found, not only the first.
+/// Checks the tree and brings it into the one form. It finds all errors, not only the first.
 pub(crate) fn check(tree: &mut Tree, warnings: &mut Vec<Warning>) -> Vec<Error> {
     for path in ["storage", "auth"] {
         if let Some(node) = tree.root.get_mut(path) {
             open_union(path, node);
         }
     }
-    // An open registry is written by leaving `auth` out; `none` is distribution's other word for it.
+    // A configuration without `auth` is an open registry; `auth: none` is distribution's other way to write it.
     if let Some(auth) = tree.root.get_mut("auth")
         && auth.remove("none").is_some()
         && guarded::is_empty(auth)
@@ -94,7 +94,7 @@ struct Judge<'a> {
     warnings: &'a mut Vec<Warning>,
     errors: Vec<Error>,
     path: String,
-    /// Inside a section that is switched off: what has no effect is not worth a word.
+    /// Inside a section that is switched off: keys without effect are not reported there.
     quiet: bool,
 }
 
@@ -116,7 +116,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Reports what the key's kind asks for; `false` when there is nothing to look at any more.
+    /// Reports a key that is not implemented. Gives whether its value is still to be checked.
     fn supported(&mut self, node: &Node, key: &'static Key) -> bool {
         let (path, origin) = (self.path.clone(), node.origin.clone());
         match key.support {
@@ -139,7 +139,7 @@ impl Judge<'_> {
                 false
             }
             Support::Ignored => {
-                // One word per reason: four keys of one section are one thing to know.
+                // One warning per reason: four keys of one section are reported once.
                 let known = self.warnings.iter().any(|warning| match warning {
                     Warning::NoEffect { reason, .. } => *reason == key.note,
                     Warning::UnknownKey { .. }
@@ -246,11 +246,11 @@ impl Judge<'_> {
     }
 }
 
-/// Judges one text, and lower-cases it where the case does not count; on failure says what is allowed.
+/// Checks one text, and lower-cases it where the case does not count. The error is the list of allowed values.
 fn scalar(text: &mut String, shape: Shape) -> Result<(), String> {
     match shape {
         Shape::Section | Shape::Any | Shape::Text => Ok(()),
-        // Somebody started with what was printed for people to read.
+        // This is a printed, masked configuration.
         Shape::Secret if text == crate::MASK => {
             Err("the secret itself, not the mask that is printed for it".to_owned())
         }

@@ -1,14 +1,14 @@
-//! A checked tree to the typed keys: each scalar is read as the type its key asks for, never before.
+//! Decodes a checked tree into the typed keys. Each scalar is read as the type of its key.
 //!
-//! `check` has judged every value already; an error from here means that the table and the types disagree, which a
-//! test rules out row by row. It is reported all the same, with the key's path.
+//! `check` has checked every value already, so an error here means that the table and the types disagree. A test rules that
+//! out row by row. The error is reported nevertheless, with the key's path.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use crate::tree::{Node, Value, truth};
 
-/// What could not be read, and the path to it.
+/// A value that does not fit its type, and the path to it.
 #[derive(Debug)]
 pub(crate) struct Mismatch {
     pub(crate) path: Vec<String>,

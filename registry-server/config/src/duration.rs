@@ -1,7 +1,7 @@
 //! Durations as Go writes them: `168h`, `1m30s`, `250ms`.
 //!
-//! A number without a unit is none, but for 0: Go's YAML library takes it for nanoseconds where it takes it at all, and
-//! nobody who writes `interval: 10` means that.
+//! A number without a unit is no duration, except 0. Go's YAML library takes it for nanoseconds where it accepts it, which is
+//! never the meaning of `interval: 10`.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl GoDuration {
     /// Reads Go's notation.
     ///
     /// # Errors
-    /// Says nothing but that the text is not one: the caller knows the key and what it allows.
+    /// The text is no duration. The caller adds the key and the allowed values.
     pub fn parse(text: &str) -> Result<Self, NotADuration> {
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
@@ -112,7 +112,7 @@ impl TryFrom<Duration> for GoDuration {
     }
 }
 
-/// The largest units first, nothing that is zero: `1h30m`, `10s`, `1.5s` as `1s500ms`.
+/// Prints the largest units first, without zeros: `1h30m`, `10s`, `1.5s` as `1s500ms`.
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nanoseconds == 0 {
@@ -164,16 +164,16 @@ impl<'de> Deserialize<'de> for GoDuration {
     }
 }
 
-/// The text is not a duration; [`NotADuration::ALLOWED`] says what is.
+/// The text is not a duration; [`NotADuration::ALLOWED`] describes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a duration")]
 pub struct NotADuration;
 
 impl NotADuration {
-    /// What a duration may be, for messages.
+    /// The allowed forms of a duration, for messages.
     pub const ALLOWED: &str = "a duration such as `30s`, `1m30s` or `168h`";
 
-    /// The same, for a number that lacks its unit.
+    /// The allowed forms for this text; a number without a unit is shown with one.
     pub fn allowed(text: &str) -> String {
         let number = text.strip_prefix(['-', '+']).unwrap_or(text);
         match !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()) {

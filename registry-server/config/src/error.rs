@@ -1,6 +1,6 @@
-//! What is wrong with a configuration: one line each, naming the key's path, the value and what is allowed.
+//! Errors and warnings of a configuration: one line each, with the key's path, the value and the allowed values.
 //!
-//! All of them are the caller's fault: only a changed file or variable helps. A secret's value never appears.
+//! All errors are the caller's fault: only a changed file or variable helps. The value of a secret never appears.
 
 use crate::tree::Origin;
 
@@ -14,7 +14,7 @@ pub enum Error {
         line: usize,
         /// Counted from 1.
         column: usize,
-        /// What is wrong there.
+        /// The problem at that place.
         problem: String,
     },
     /// A key has a value it may not have.
@@ -26,7 +26,7 @@ pub enum Error {
         origin: Origin,
         /// The value in backticks, or words for it when it is a secret or a section.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
     /// A key that must be there is not.
@@ -34,7 +34,7 @@ pub enum Error {
     Missing {
         /// The key, with dots.
         path: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
     /// Two keys exclude each other.
@@ -46,7 +46,7 @@ pub enum Error {
         origin: Origin,
         /// The key it excludes.
         other: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
     /// The key is one of distribution's that this server does not act on, and going on without it would lose
@@ -60,7 +60,7 @@ pub enum Error {
         /// Why, as in the table of keys.
         reason: &'static str,
     },
-    /// As `Refused`, but it is going to be supported.
+    /// As `Refused`, but support is planned.
     #[error("`{path}`{} is not supported yet: {reason}", place(.origin))]
     Planned {
         /// The key, with dots.
@@ -70,7 +70,7 @@ pub enum Error {
         /// Why going on without it would be wrong, as in the table of keys.
         reason: &'static str,
     },
-    /// A key that is not known, but nearly one that keeps the registry closed or its data safe.
+    /// A key that is not known, but whose name is nearly that of a key which keeps the registry closed or its data safe.
     #[error("`{path}`{} is not a known key, but nearly `{meant}`, without which {without}; \
              write it as `{meant}`, or leave it out", place(.origin))]
     Misspelt {
@@ -80,10 +80,10 @@ pub enum Error {
         origin: Origin,
         /// The known key, with dots.
         meant: String,
-        /// What holds without it.
+        /// The consequence of going on without the key.
         without: &'static str,
     },
-    /// The same of a variable.
+    /// A variable that names no known key, but nearly such a one.
     #[error(
         "variable {variable} names no known key, but nearly `{meant}`, without which {without}; \
              the variable's name is the key's in capitals, with REGISTRY_ before it and `_` for each dot"
@@ -93,7 +93,7 @@ pub enum Error {
         variable: String,
         /// The key, with dots.
         meant: String,
-        /// What holds without it.
+        /// The consequence of going on without the key.
         without: &'static str,
     },
     /// A variable does not fit the key it names.
@@ -105,12 +105,12 @@ pub enum Error {
         path: String,
         /// The value in backticks, or words for it.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
 }
 
-/// Where a value comes from, in brackets, for the messages above. Unknown places say nothing.
+/// The origin of a value in brackets, for the messages above; empty for a value that no person wrote.
 fn place(origin: &Origin) -> String {
     match origin {
         Origin::Line(line) => format!(" (line {line})"),
@@ -119,7 +119,7 @@ fn place(origin: &Origin) -> String {
     }
 }
 
-/// Something in a configuration that has no effect, or not the expected one. The server starts all the same.
+/// A part of a configuration that has no effect, or not the expected one. The server starts nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// No such key in distribution or here.
@@ -136,14 +136,14 @@ pub enum Warning {
         /// Its name.
         variable: String,
     },
-    /// A key that keeps the registry closed or its data safe, and holds nothing.
+    /// A key that keeps the registry closed or its data safe, and is empty.
     #[error("`{path}`{} is empty and counts as unset: {without}", place(.origin))]
     Empty {
         /// The key, with dots.
         path: String,
         /// Where it comes from.
         origin: Origin,
-        /// What holds without it.
+        /// The consequence of going on without the key.
         without: &'static str,
     },
     /// A secret that can be guessed.
@@ -154,7 +154,7 @@ pub enum Warning {
         path: String,
         /// Where it comes from.
         origin: Origin,
-        /// What is long enough.
+        /// The shortest length that is not warned of.
         least: usize,
     },
     /// One of distribution's keys that changes nothing here.
@@ -173,7 +173,7 @@ pub enum Warning {
     Incomplete {
         /// The part, with dots.
         path: String,
-        /// What is missing in it, with dots.
+        /// The missing key, with dots.
         missing: &'static str,
     },
     /// The file's storage driver gave way to the one that variables name.

@@ -1,16 +1,15 @@
-//! Keys without which a registry is more open, or its data less safe, than whoever wrote them meant; and names that
-//! are nearly theirs.
+//! Keys that keep a registry closed or its data safe, and misspelt forms of their names.
 //!
-//! Distribution passes over every key it does not know, and so does this server, with a warning. Not so where the
-//! key is a misspelt one of [`GUARDED`], stands in another section than it should, or is a variable in small
-//! letters: going on would do what its author wanted to forbid, and the start is refused (decision record 0013).
+//! Distribution ignores every unknown key, and so does this server, with a warning. There are three exceptions: a
+//! misspelt key of [`GUARDED`], such a key in a wrong section, and a variable in small letters that names one. To ignore
+//! it would allow something that its author wanted to forbid, so the start is refused (decision record 0013).
 //! Start at [`check`] for files, at [`variable`] for the environment.
 
 use crate::keys::{Schema, schema};
 use crate::tree::{Node, Origin, Value};
 use crate::{Error, Warning};
 
-/// The keys (with all below them) and what holds without them.
+/// The keys (with all keys below them) and the consequence of going on without them.
 const GUARDED: &[(&str, &str)] = &[
     ("auth", "everybody is let in"),
     ("http.addr", "every address of the machine is served"),
@@ -48,7 +47,7 @@ const GUARDED: &[(&str, &str)] = &[
     ("redis.tls", "what is said to Redis is not encrypted"),
 ];
 
-/// Names that say what they are wherever they stand, and where they belong.
+/// Names that mean the same key in every section, and the path of that key.
 const NAMED: &[(&str, &str)] = &[
     ("auth", "auth"),
     ("htpasswd", "auth.htpasswd"),
@@ -63,7 +62,7 @@ const NAMED: &[(&str, &str)] = &[
     ("validation", "validation"),
 ];
 
-/// Finds what is nearly a guarded key, and warns of guarded keys that hold nothing.
+/// Finds misspelt guarded keys, and warns of guarded keys that are empty.
 pub(crate) fn check(root: &Node, warnings: &mut Vec<Warning>) -> Vec<Error> {
     let mut walk = Walk {
         root,
@@ -120,13 +119,13 @@ impl Walk<'_> {
 
     fn unknown(&mut self, name: &str, child: &Node, section: &Node, schema: &Schema, path: &str) {
         let parent = path[..path.len() - name.len()].trim_end_matches('.');
-        // Members of `auth` are judged where it is: each is a choice, and there can be only one.
+        // Members of `auth` are checked elsewhere: each is a choice, and there can be only one.
         if parent == "auth" {
             return;
         }
         for (member, below) in &schema.members {
             let distance = distance(name, member);
-            // What stands there under its right name as well is not lost. Two spellings of one name contradict.
+            // A key that is also there under its right name is not lost. Two spellings of one name contradict each other.
             let there = section.get(member).is_some_and(|node| !is_empty(node));
             if distance > 1 || (distance == 1 && there) {
                 continue;
@@ -159,7 +158,7 @@ impl Walk<'_> {
     }
 }
 
-/// What a variable that names no key may have been meant for; the pieces are in lower case.
+/// The guarded key that a variable without a known key may have been meant for; the pieces are in lower case.
 pub(crate) fn variable(pieces: &[String]) -> Option<(String, &'static str)> {
     meant_by(pieces, schema(), "", false)
 }
@@ -185,7 +184,7 @@ fn meant_by(
             }
         }
     }
-    // Whatever is said of who may come in has to be understood.
+    // A variable about authentication must never be ignored.
     let who = path == "auth" || path.starts_with("auth.");
     if corrected || who { here() } else { None }
 }
@@ -203,7 +202,7 @@ fn near(pieces: &[String], schema: &Schema) -> usize {
         .count()
 }
 
-/// What holds without the key at a path, when it is a guarded one.
+/// The consequence of going on without the key at a path, if it is a guarded key.
 pub(crate) fn guard(path: &str) -> Option<&'static str> {
     GUARDED
         .iter()
@@ -215,12 +214,12 @@ pub(crate) fn guard(path: &str) -> Option<&'static str> {
         .map(|(_, without)| *without)
 }
 
-/// Whether an empty variable must not take the value at a path away. A folder has a default that people mean.
+/// Whether an empty variable leaves the value at a path as it is. An empty folder means its default.
 pub(crate) fn keeps_out(path: &str) -> bool {
     guard(path).is_some() && !path.ends_with(".rootdirectory")
 }
 
-/// What would hold if this value, meant for the key at `path`, were passed over.
+/// The consequence of ignoring this value, which was meant for the key at `path`.
 fn lost(node: &Node, schema: &Schema, path: &str) -> Option<&'static str> {
     if is_empty(node) {
         return None;
@@ -240,7 +239,7 @@ fn lost(node: &Node, schema: &Schema, path: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether there is nothing in it at all.
+/// Whether a value is empty.
 pub(crate) fn is_empty(node: &Node) -> bool {
     match &node.value {
         Value::Null => true,

@@ -15,7 +15,7 @@ pub const COSTS: RangeInclusive<u32> = 4..=16;
 /// A user's name in a message; longer ones are left out.
 const NAME_MAX: usize = 255;
 
-/// What a file of users holds.
+/// The content of a file of users.
 #[derive(Debug, Default)]
 pub struct Htpasswd {
     /// The users who can log in.
@@ -29,25 +29,25 @@ pub struct Htpasswd {
 pub struct RefusedLine {
     /// Counted from 1.
     pub line: usize,
-    /// Whose it is, if it names anybody.
+    /// Its user, if it names one.
     pub user: Option<String>,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What is wrong with a line.
+/// The problem of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Neither a user nor a comment.
+    /// The line is neither a user nor a comment.
     #[error("it has no `:`")]
     NoColon,
-    /// Nothing in front of the colon.
+    /// The text before the colon is empty.
     #[error("it has no user")]
     NoUser,
-    /// MD5, SHA, crypt, plain text, or half a bcrypt hash.
+    /// The hash is MD5, SHA, crypt, plain text, or an incomplete bcrypt hash.
     #[error("its hash is not bcrypt ($2a$, $2b$ or $2y$); make it with `htpasswd -B`")]
     NotBcrypt,
-    /// A cost that would let anybody occupy the server.
+    /// The cost is so high that anybody could keep the server busy with it.
     #[error(
         "its bcrypt hash has a cost of {}; allowed: {} to {}; make it anew with `htpasswd -B -C 10`",
         .0,
@@ -69,7 +69,7 @@ impl BcryptHash {
     /// Accepts a hash.
     ///
     /// # Errors
-    /// It is none, or costs too much.
+    /// The text is no bcrypt hash, or its cost is too high.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let cost = cost(text).ok_or(Problem::NotBcrypt)?;
         if !COSTS.contains(&cost) {
@@ -88,7 +88,7 @@ impl BcryptHash {
         Ok(Self { text, cost })
     }
 
-    /// Each step doubles the work of a check.
+    /// The cost. Each step doubles the work of a check.
     pub fn cost(&self) -> u32 {
         self.cost
     }
@@ -107,12 +107,12 @@ impl std::fmt::Debug for BcryptHash {
     }
 }
 
-/// Reads a file of users. Comments and empty lines are passed over, and of several lines of one user the last counts,
-/// as in distribution. That holds for a last line that is not accepted too: whoever replaced a password meant the old one
-/// to end.
+/// Reads a file of users. Comments and empty lines are ignored. Of several lines of one user the last one counts,
+/// as in distribution. If that last line is not accepted, the user cannot log in: the old password was meant to be
+/// replaced.
 pub fn parse(text: &str) -> Htpasswd {
     let mut parsed = Htpasswd::default();
-    // Editors of one operating system put a byte order mark in front.
+    // Some editors on Windows put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -142,7 +142,7 @@ pub fn parse(text: &str) -> Htpasswd {
     parsed
 }
 
-/// Whether a user's name can be shown. What begins like a hash is one, on a line whose halves were swapped.
+/// Whether a user's name can be shown. A name that begins like a hash is one, on a line whose parts were swapped.
 fn is_name(user: &str) -> bool {
     user.len() <= NAME_MAX && !user.starts_with(['$', '{']) && !user.chars().any(char::is_control)
 }

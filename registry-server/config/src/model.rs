@@ -1,8 +1,8 @@
-//! The part of `config.yml` that has types: every key the server acts on, under distribution's names.
+//! The typed part of `config.yml`: every key that the server implements, under distribution's names.
 //!
-//! An unset key is `None` (or an empty collection) and is left out when serialised; keys keep the order in which
-//! they are declared. What an unset key means is said by the methods, so that a default stands in one place.
-//! Secrets serialise as [`crate::MASK`]: a file with a real secret is made from [`crate::Tree`], on purpose only.
+//! An unset key is `None` (or an empty collection) and is left out when serialised. Keys keep the order in which they are
+//! declared. Methods give the value of an unset key, so that each default stands in one place.
+//! Secrets serialise as [`crate::MASK`]. To write a file with a real secret, use [`crate::Tree::set`].
 //! Start at [`Config`].
 
 mod azure;
@@ -14,9 +14,13 @@ mod log;
 mod redis;
 mod s3;
 mod storage;
+mod unset;
 mod validation;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Tree;
+use unset::unset;
 
 pub use azure::{Azure, AzureCredentials, AzureCredentialsKind, ConnectionString};
 pub use gcs::{Gcs, GcsCredentials, GcsCredentialsKind};
@@ -33,33 +37,28 @@ pub use validation::{
     Indexes, Manifests, Platform, Platforms, Policy, ReferencePolicy, RepositoryPolicy, Urls, Validation,
 };
 
-/// Leaves a section out of the file when nothing in it is set.
-fn unset<T: Default + PartialEq>(section: &T) -> bool {
-    *section == T::default()
-}
-
 /// A whole `config.yml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// The version of the format; only 0.1 exists.
     pub version: Version,
-    /// What is logged, how, and the access log.
+    /// Log level and format, and the access log.
     #[serde(skip_serializing_if = "unset")]
     pub log: Log,
-    /// Where data lies, and what may be done to it.
+    /// The store, and what may be done to its content.
     #[serde(skip_serializing_if = "unset")]
     pub storage: Storage,
-    /// Who may come in.
+    /// Authentication.
     #[serde(skip_serializing_if = "unset")]
     pub auth: Auth,
     /// Addresses, TLS, headers and the secret of upload sessions.
     #[serde(skip_serializing_if = "unset")]
     pub http: Http,
-    /// Where the shared cache of descriptors is.
+    /// The Redis servers of the shared descriptor cache.
     #[serde(skip_serializing_if = "unset")]
     pub redis: Redis,
-    /// What makes the server unready, and what takes it out of service.
+    /// Checks that make the server unready or take it out of service.
     #[serde(skip_serializing_if = "unset")]
     pub health: Health,
     /// Limits of `/v2/_catalog`.
@@ -68,12 +67,20 @@ pub struct Config {
     /// Limits of `/v2/<name>/tags/list`.
     #[serde(skip_serializing_if = "unset")]
     pub tags: Tags,
-    /// What a manifest must satisfy to be accepted.
+    /// Rules for pushed manifests.
     #[serde(skip_serializing_if = "unset")]
     pub validation: Validation,
-    /// What repositories may hold.
+    /// Classes of content that repositories may hold.
     #[serde(skip_serializing_if = "unset")]
     pub policy: Policy,
+}
+
+impl Config {
+    /// The tree of these keys. Its secrets are masks: put the real ones in with [`Tree::set`].
+    pub fn to_tree(&self) -> Tree {
+        // Serialising plain structs, maps with text keys and lists into a JSON value cannot fail.
+        Tree::from_json(serde_json::to_value(self).unwrap_or_default())
+    }
 }
 
 /// The version of the format: distribution accepts 0.1 and nothing else.

@@ -1,22 +1,22 @@
-//! `REGISTRY_*` variables laid over the file, as distribution does it and without its traps.
+//! Lays `REGISTRY_*` variables over the file, as distribution does.
 //!
-//! What is kept: variables apply in the order of their names, `_` separates levels, the value is YAML. What is
-//! different, and wrong or fatal there: names of the file work beside Go's field names; nested maps and lists of
-//! texts can be reached; a header is replaced whatever its case; a key that contains `_` can be reached; the values
-//! that Kubernetes injects for Services are recognised and left alone; naming another storage driver replaces the
-//! file's instead of leaving two.
+//! As in distribution: variables apply in the order of their names, `_` separates levels, the value is YAML. Different from
+//! distribution, where each of these fails or does the wrong thing: names of the file work as well as Go's field names;
+//! nested maps and lists of texts can be reached; a header is replaced whatever its case; a key that contains `_` can be
+//! reached; the variables that Kubernetes injects for Services are recognised and ignored; a variable that names another
+//! storage driver replaces the driver of the file.
 //! Start at [`apply`].
 
 use std::sync::Arc;
 
 use crate::check::open_union;
 use crate::keys::{self, Key, Schema, Shape};
-use crate::tree::{Node, Origin, Tree, Value, shown};
+use crate::tree::{Node, Origin, Tree, Value, shown, variable_value};
 use crate::{Error, Warning, guarded};
 
 const PREFIX: &str = "REGISTRY_";
 
-/// Lays the variables over the tree. Those that are not ours are passed over.
+/// Lays the variables over the tree. Variables without the prefix `REGISTRY_` are ignored.
 pub(crate) fn apply(
     tree: &mut Tree,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -36,7 +36,7 @@ pub(crate) fn apply(
             .split('_')
             .map(str::to_ascii_lowercase)
             .collect();
-        // Distribution reads capitals only; what it passes over is nobody's business, but for what keeps people out.
+        // Distribution reads variables in capitals alone. Other ones are ignored here too, except those of guarded keys.
         if !name.starts_with(PREFIX) {
             if let Some((meant, without)) = guarded::variable(&pieces).filter(|_| !text.is_empty()) {
                 errors.push(Error::MisspeltVariable {
@@ -71,13 +71,13 @@ pub(crate) fn apply(
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Whether a name begins as ours do, in whatever letters.
+/// Whether a name begins with the prefix, in capitals or small letters.
 fn has_prefix(name: &str) -> bool {
     name.get(..PREFIX.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether Kubernetes (or `docker --link`) injected this for a Service whose name begins with `registry`:
+/// Whether Kubernetes (or `docker --link`) injected this variable for a Service whose name begins with `registry`:
 /// `REGISTRY_PORT=tcp://10.0.0.1:5000`, `REGISTRY_HTTP_SERVICE_HOST=10.0.0.1`, `REGISTRY_PORT_5000_TCP_ADDR=…`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"]
@@ -110,11 +110,11 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Sets the value the pieces lead to; `false` when they lead to no known key.
+    /// Sets the value of the key that the pieces name; `false` when they name no known key.
     fn set(&mut self, node: &mut Node, schema: &Schema, pieces: &[String]) -> Result<bool, Error> {
         let Some(piece) = pieces.first() else {
             let value = self.value(schema)?;
-            // An empty variable is one that was forgotten, and what it would take away keeps people out.
+            // An empty variable was probably forgotten, and it would remove a value that keeps the registry closed.
             if guarded::keeps_out(&self.path) && guarded::is_empty(&value) && !guarded::is_empty(node) {
                 let allowed = match self.path.as_str() {
                     "auth" => "`htpasswd`, `silly`, `token`, or `none` for a registry without users",
@@ -139,7 +139,7 @@ impl Walk<'_> {
         let Some((key, member, used)) = find(schema, &self.path, node, pieces) else {
             return Ok(false);
         };
-        // `version` says how the file is to be read; distribution does not let it be overridden either.
+        // `version` is the format of the file; distribution does not allow to override it either.
         if self.path.is_empty() && key == "version" {
             return Ok(false);
         }
@@ -147,7 +147,7 @@ impl Walk<'_> {
             self.path.push('.');
         }
         self.path.push_str(&key);
-        // Work on a copy, so that a variable that leads nowhere leaves no empty sections behind.
+        // The change is made in a copy, so that a variable without a known key leaves no empty sections.
         let mut child = node.get(&key).cloned().unwrap_or(Node {
             value: Value::Null,
             origin: self.origin(),
@@ -207,13 +207,13 @@ impl Walk<'_> {
 
     /// The variable's text as the value of a key.
     fn value(&self, schema: &Schema) -> Result<Node, Error> {
-        let parsed = Node::of_variable(&self.name, self.text);
+        let parsed = variable_value(&self.name, self.text);
         let text_of = |schema: &Schema| {
             let text = |key: &Key| matches!(key.shape, Shape::Secret | Shape::Text | Shape::Pattern);
             schema.is_leaf() && schema.key.is_some_and(text)
         };
-        // Distribution would stop at a password such as `*abc` or `a: b`, which are YAML but not texts; and at `*`, the
-        // commonest value of all headers.
+        // Distribution fails on a password such as `*abc` or `a: b`, which is YAML but no text, and on `*`, the most common
+        // value of headers.
         let wants_text = text_of(schema);
         let wants_texts = schema.item.as_deref().is_some_and(text_of);
         let written_as_list = self.text.trim_start().starts_with(['[', '{', '-']);
@@ -228,7 +228,7 @@ impl Walk<'_> {
             Err(error) => Err(Error::Variable {
                 variable: self.name.to_string(),
                 path: self.path.clone(),
-                // Neither the text nor the parser's words about it: either may hold a secret.
+                // The text and the parser's message are left out: either may hold a secret.
                 value: "its text".to_owned(),
                 allowed: match error {
                     Error::Syntax { .. } if wants_texts => {
@@ -258,8 +258,8 @@ impl Walk<'_> {
     }
 }
 
-/// The member that the first pieces name, and how many pieces that took. Known keys come first, the shortest of
-/// them before longer ones with `_` in them; then whatever a map holds already, then a new key of a map.
+/// The member that the first pieces name, and the number of these pieces. Known keys come first, shorter ones before longer
+/// ones with `_`; then existing keys of a map, then a new key of a map.
 fn find<'a>(
     schema: &'a Schema,
     path: &str,
@@ -274,7 +274,7 @@ fn find<'a>(
         }
     }
     let any = schema.any.as_deref()?;
-    // A list's index is the last piece; otherwise all of them are the name, underscores included.
+    // The index of a list is the last piece; otherwise all pieces are the name, underscores included.
     let indexed = any.item.is_some() && pieces.len() > 1 && pieces[pieces.len() - 1].parse::<usize>().is_ok();
     let used = if indexed { pieces.len() - 1 } else { pieces.len() };
     let name = pieces[..used].join("_");
@@ -285,8 +285,8 @@ fn find<'a>(
     Some((existing.map_or(name, |(key, _)| key.clone()), any, used))
 }
 
-/// When variables name one storage driver and the file another, the file's goes: two would be refused, and the
-/// image's default file always holds one. Its other storage settings stay.
+/// Removes the file's storage driver when variables name another one: two would be refused, and the image's default file
+/// always has one. The other storage settings of the file stay.
 fn settle_drivers(tree: &mut Tree, warnings: &mut Vec<Warning>) {
     let Some(storage) = tree.root.get_mut("storage") else {
         return;
@@ -314,7 +314,7 @@ fn settle_drivers(tree: &mut Tree, warnings: &mut Vec<Warning>) {
     });
 }
 
-/// A variable that something in this value comes from.
+/// A variable from which a part of this value comes.
 fn first_variable(node: &Node) -> Option<Arc<str>> {
     if let Origin::Variable(name) = &node.origin {
         return Some(Arc::clone(name));

@@ -1,12 +1,12 @@
-//! A value that must not be read by people: it masks itself wherever text is made of it.
+//! A secret value, which masks itself whenever it is printed or serialised.
 //!
-//! Deliberately absent: `Display`, and any serialisation that reveals. Whoever needs the text calls
-//! [`Secret::expose`], which is easy to search for.
+//! Deliberately absent: `Display`, and any serialisation of the text. Only [`Secret::expose`] gives the text, and it is easy
+//! to search for.
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What is printed in place of a secret. Read back as a secret it is refused, so that a printed configuration
-/// cannot be started by mistake with the mask as its key.
+/// The text that is printed in place of a secret. As the value of a secret it is refused, so that no server starts with the
+/// mask of a printed configuration as its key.
 pub const MASK: &str = "<masked>";
 
 /// A secret text: `Debug` and `Serialize` give [`MASK`].
@@ -25,7 +25,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is no text at all, which distribution treats as unset.
+    /// Whether the text is empty, which distribution treats as unset.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -41,4 +41,17 @@ impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
     }
+}
+
+/// A URL with [`MASK`] in place of its password (RFC 3986, section 3.2.1). `None` for a text without one.
+pub(crate) fn mask_password(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (userinfo, host) = authority.rsplit_once('@')?;
+    let (user, password) = userinfo.split_once(':')?;
+    if password.is_empty() {
+        return None;
+    }
+    let path = &rest[authority.len()..];
+    Some(format!("{scheme}://{user}:{MASK}@{host}{path}"))
 }

@@ -1,5 +1,5 @@
-//! Durations that are too short to be meant: a timer without a floor burns a core, and an age of nearly nothing takes
-//! what was just written.
+//! Lower limits of durations. A timer without one can keep a core busy, and an age of nearly nothing would remove uploads
+//! that were just written.
 //! Start at [`check`].
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::model::{Health, UploadPurging};
 use crate::tree::Tree;
 use crate::{Config, Error, GoDuration};
 
-/// The shortest time that a question or a connection may be given.
+/// The shortest timeout of a request or a connection.
 const TIMEOUT_FLOOR: Duration = Duration::from_millis(1);
 
 /// Finds every duration that is below its floor.
@@ -89,10 +89,10 @@ pub(crate) fn check(config: &Config, tree: &Tree, errors: &mut Vec<Error>) {
     }
 }
 
-/// What nothing, and less than nothing, mean for a key.
+/// The meaning of a zero and of a negative duration.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Zero {
-    /// Nothing is the default, less is refused.
+    /// Zero is the default, a negative duration is refused.
     Default,
     /// Both are the default.
     Unlimited,

@@ -184,7 +184,7 @@ fn found(
 
 /// The configuration of a server without any configuration file: a registry of this user, for this machine only.
 fn built_in(folder: &Path) -> String {
-    let mut tree = registry_config::Tree::of(&registry_config::Config::default());
+    let mut tree = registry_config::Config::default().to_tree();
     tree.set("storage.filesystem.rootdirectory", &folder.to_string_lossy());
     tree.set("http.addr", "127.0.0.1:5000");
     tree.to_yaml()

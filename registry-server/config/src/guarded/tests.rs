@@ -43,7 +43,7 @@ proptest::proptest! {
     }
 }
 
-/// What stands before a row of the page.
+/// The text before a row of the page.
 const BEFORE: &str = "version: 0.1\nstorage:\n  inmemory: {}\n";
 
 /// One row: what is written, and what the page says of it.
@@ -131,7 +131,7 @@ fn a_second_spelling_beside_the_right_one_is_told_apart_from_a_mistake() {
     // Which of the two is meant cannot be known.
     let both = lines("auth: none\nAuth: {silly: {realm: r, service: s}}\n");
     assert!(both.unwrap_err().contains("`Auth` (line 5)"));
-    // What says nothing loses nothing, and what is far away is nobody's mistake.
+    // An empty value loses nothing, and a very different name is no misspelling.
     assert_eq!(
         lines("htpp: {}\nAuth:\nproxys: {remoteurl: u}\nhttp: {tsl: {}}\n"),
         Ok(4)
@@ -164,7 +164,7 @@ fn an_empty_variable_does_not_take_away_who_may_come_in() {
         let expected = format!("variable REGISTRY_{name}: an empty text is not allowed for ");
         assert!(errors[0].to_string().starts_with(&expected), "{errors:?}");
     }
-    // What is set later is what counts, and what was empty before loses nothing.
+    // A later variable counts, and an earlier empty one loses nothing.
     assert!(
         crate::load(
             &file,

@@ -1,15 +1,18 @@
-//! The rows. One line each, in the order of distribution's reference, so that a missing key is easy to see.
+//! The rows of the table of keys. One line each, in the order of distribution's reference, so that a missing key is easy to
+//! see.
 
-use super::Key;
-use super::Shape::{Any, Bool, Duration, Integer, Network, OneOf, Pattern, Secret, Section, Text, Timeout};
-use super::Support::{Ignored, Implemented, Planned, Refused};
-use super::Upstream::{Berth, Both, V2, V3};
+use super::key::Shape::{
+    Any, Bool, Duration, Integer, Network, OneOf, Pattern, Secret, Section, Text, Timeout,
+};
+use super::key::Support::{Ignored, Implemented, Planned, Refused};
+use super::key::Upstream::{Berth, Both, V2, V3};
+use super::key::{Key, Shape, Support, Upstream};
 
 const fn key(
     path: &'static str,
-    upstream: super::Upstream,
-    shape: super::Shape,
-    support: super::Support,
+    upstream: Upstream,
+    shape: Shape,
+    support: Support,
     note: &'static str,
 ) -> Key {
     Key {
@@ -21,8 +24,8 @@ const fn key(
     }
 }
 
-/// The classes distribution takes: those whose objects can be read at once.
-const STORAGE_CLASS: super::Shape = OneOf(&[
+/// The storage classes that distribution accepts: their objects can be read without a restore.
+const STORAGE_CLASS: Shape = OneOf(&[
     "NONE",
     "STANDARD",
     "REDUCED_REDUNDANCY",

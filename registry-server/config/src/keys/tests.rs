@@ -85,7 +85,7 @@ fn every_key_that_is_acted_on_is_decoded_into_the_types() {
             key.path
         );
         // And what they hold is written under the same name.
-        let written = crate::Tree::of(&with).to_yaml();
+        let written = with.to_tree().to_yaml();
         let last = key
             .path
             .rsplit('.')

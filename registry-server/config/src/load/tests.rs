@@ -31,7 +31,7 @@ fn warns(yaml: &str, expected: &[&str]) {
     );
 }
 
-/// What registry:2 ships.
+/// The configuration that registry:2 ships.
 const V2: &str = "version: 0.1
 log:
   fields:
@@ -52,7 +52,7 @@ health:
     threshold: 3
 ";
 
-/// What registry:3 ships.
+/// The configuration that registry:3 ships.
 const V3: &str = "version: 0.1
 log:
   level: debug
@@ -157,7 +157,7 @@ fn a_cache_in_redis_has_an_address_in_the_words_of_either_line() {
         spans("readtimeout: 10ms, writetimeout: 20ms, dialtimeout: 30ms"),
         (30, 30)
     );
-    // What is "for ever" in Redis's library for Go.
+    // No limit, in Redis's library for Go.
     assert_eq!(spans("readtimeout: -1, dialtimeout: 0"), (5_000, 500));
     assert_eq!(spans("readtimeout: -2, dialtimeout: -1"), (5_000, 500));
     assert!(!redis("").tls.is_on());
@@ -345,7 +345,7 @@ fn a_bucket_needs_what_names_it_and_both_keys_or_none() {
         missing("accesskey", "both keys beside `sessiontoken`")
     );
     assert_eq!(of("bucket: b, region: r, storageclass: standard_ia"), Ok(vec![]));
-    // What lies there cannot be read at once.
+    // Objects of that class cannot be read without a restore.
     assert_eq!(
         of("bucket: b, region: r, storageclass: GLACIER"),
         Err(vec![
@@ -517,7 +517,7 @@ fn spellings_of_yaml_1_1_and_of_old_files_are_understood() {
     );
 }
 
-/// What the operator does: types to a file, a secret by hand, the file back to types.
+/// As in the operator: types to a file, a secret put in, and the file back to types.
 #[test]
 fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     let mut config = Config::default();
@@ -539,7 +539,7 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
         minimumtls: Some(TlsVersion::Tls13),
         ..Tls::default()
     };
-    let yaml = Tree::of(&config).to_yaml();
+    let yaml = config.to_tree().to_yaml();
     assert_eq!(
         yaml,
         "version: \"0.1\"\nstorage:\n  filesystem:\n    rootdirectory: /var/lib/registry\n  delete:\n    enabled: true\n\
@@ -550,7 +550,7 @@ fn a_rendered_configuration_is_read_back_as_it_was_meant() {
     assert_eq!(load(&yaml, []).unwrap().config, config);
 
     config.http.secret = Some(Secret::new("0123456"));
-    let mut tree = Tree::of(&config);
+    let mut tree = config.to_tree();
     assert!(
         load(&tree.to_yaml(), []).is_err(),
         "a mask must not start as a secret"
@@ -568,7 +568,7 @@ proptest::proptest! {
     #[test]
     fn no_mutated_file_panics(text in registry_mutation::mutated_text(&[V2, V3])) {
         if let Ok(loaded) = load(&text, []) {
-            // What is accepted can be printed, and what is printed is accepted again.
+            // A configuration that is accepted can be printed, and the printed one is accepted.
             let printed = loaded.tree.to_yaml();
             proptest::prop_assert!(load(&printed, []).is_ok(), "printed:\n{}", printed);
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::unset::unset;
 use crate::{GoDuration, Secret};
 
 /// `storage.azure`.
@@ -18,31 +18,31 @@ pub struct Azure {
     /// The container.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container: String,
-    /// Where Azure's own addresses end; `core.windows.net` when unset.
+    /// Suffix of Azure's addresses; `core.windows.net` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub realm: Option<String>,
-    /// Who the server is when it has no account key.
+    /// Credentials in place of an account key.
     #[serde(skip_serializing_if = "unset")]
     pub credentials: AzureCredentials,
-    /// Account, key and address in one text, as Azure's pages give it.
+    /// Connection string: account, key and address in one text, as the Azure portal gives it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connectionstring: Option<Secret>,
-    /// What every name begins with.
+    /// Prefix of all object names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootdirectory: Option<String>,
     /// The address of the account's blobs; made of account and realm when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serviceurl: Option<String>,
-    /// How often a request is tried again; 5 when unset.
+    /// Number of retries of a request; 5 when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<usize>,
-    /// The first pause between two tries; 100 ms when unset.
+    /// Pause before the first retry; 100 ms when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<GoDuration>,
-    /// Any certificate is believed; off when unset.
+    /// Server certificates are not verified; off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipverify: Option<bool>,
-    /// A file of certificates that are believed beside the system's.
+    /// A PEM file of CA certificates that are trusted in addition to the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cacert: Option<String>,
 }
@@ -51,7 +51,7 @@ pub struct Azure {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AzureCredentials {
-    /// How the server says who it is.
+    /// Type of the credentials.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<AzureCredentialsKind>,
     /// The application's id.
@@ -69,15 +69,15 @@ pub struct AzureCredentials {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AzureCredentialsKind {
-    /// By an application's secret.
+    /// An application's client secret.
     ClientSecret,
-    /// By the account's key.
+    /// The account's key.
     SharedKey,
-    /// By what the environment or the machine says.
+    /// Credentials from the environment or from the machine's metadata.
     DefaultCredentials,
 }
 
-/// What a connection string says.
+/// A parsed connection string.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConnectionString {
     /// The account.
@@ -114,7 +114,7 @@ impl ConnectionString {
 impl Azure {
     const REALM: &str = "core.windows.net";
 
-    /// What the connection string says, if there is one.
+    /// The parsed connection string; empty when there is none.
     pub fn connection(&self) -> ConnectionString {
         let text = self.connectionstring.as_ref().filter(|text| !text.is_empty());
         text.map(|text| ConnectionString::parse(text.expose()))

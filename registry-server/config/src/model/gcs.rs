@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::unset::unset;
 use crate::Secret;
 
 /// `storage.gcs`.
@@ -15,22 +15,22 @@ pub struct Gcs {
     /// A file with a service account's key; it wins over `credentials`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyfile: Option<String>,
-    /// What would stand in such a file.
+    /// The content of such a key file.
     #[serde(skip_serializing_if = "unset")]
     pub credentials: GcsCredentials,
-    /// What every name begins with.
+    /// Prefix of all object names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootdirectory: Option<String>,
     /// Size of the first parts of an upload, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunksize: Option<u64>,
-    /// What the server calls itself.
+    /// The `User-Agent` of requests to the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub useragent: Option<String>,
     /// The store's address when it is not Google's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// A file of certificates that are believed beside the system's.
+    /// A PEM file of CA certificates that are trusted in addition to the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cacert: Option<String>,
 }
@@ -51,7 +51,7 @@ pub struct GcsCredentials {
     /// The service account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_email: Option<String>,
-    /// Where Google's addresses end; `googleapis.com` when unset.
+    /// Suffix of Google's addresses; `googleapis.com` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universe_domain: Option<String>,
 }
@@ -68,7 +68,7 @@ impl Gcs {
     /// Sizes of parts are multiples of this.
     pub const GRAIN: u64 = 256 * 1024;
 
-    /// What no first part may be above: one request carries it, from memory.
+    /// The largest size of a first part: one request sends it, from memory.
     pub const PART_MAX: u64 = 5 << 30;
 
     /// The key file, if one is named.

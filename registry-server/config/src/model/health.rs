@@ -1,18 +1,18 @@
-//! `health`: what makes the server unready, and what takes it out of service.
+//! `health`: checks that make the server unready or take it out of service.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::unset::unset;
 use crate::{GoDuration, Secret};
 
 /// `health`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    /// A look at the storage from time to time.
+    /// The regular check of the store.
     #[serde(skip_serializing_if = "unset")]
     pub storagedriver: StorageHealth,
     /// Files that take the server out of service while they exist.
@@ -27,7 +27,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The shortest `interval`: a look costs more than a timer, and none is missed for a tenth of a second.
+    /// The shortest `interval`: a check costs more than a timer, and a tenth of a second of delay does not matter.
     pub const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
 }
 
@@ -35,7 +35,7 @@ impl Health {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageHealth {
-    /// On when unset: unlike in distribution, trouble makes `/readyz` fail and no request.
+    /// On when unset. A failing store makes `/readyz` fail, but no request as in distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// 10 s when unset.
@@ -55,7 +55,7 @@ pub struct FileCheck {
     /// 10 s when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<GoDuration>,
-    /// Failures in a row before it counts. Distribution has the key and does not look at it.
+    /// Failures in a row before the check counts as failing. Distribution has the key and ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<u32>,
 }
@@ -64,12 +64,12 @@ pub struct FileCheck {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HttpCheck {
-    /// Where the HEAD request goes. Required.
+    /// The URL of the HEAD request. Required.
     pub uri: String,
     /// Headers of the request. They are secrets: one may hold a token.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Vec<Secret>>,
-    /// The one status that is good; 200 when unset or 0.
+    /// The expected status; 200 when unset or 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statuscode: Option<u16>,
     /// How long an answer may take; 10 s when unset or 0, where distribution waits for ever.
@@ -84,7 +84,7 @@ pub struct HttpCheck {
 }
 
 impl HttpCheck {
-    /// The status that is good.
+    /// The expected status.
     pub fn expected(&self) -> u16 {
         self.statuscode.filter(|code| *code != 0).unwrap_or(200)
     }

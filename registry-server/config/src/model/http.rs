@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, unset};
+use super::limits::Limits;
+use super::unset::unset;
 use crate::{GoDuration, Secret};
 
 /// `http`.
@@ -15,19 +16,19 @@ pub struct Http {
     /// `host:port`, `:port`, or a path when `net` is `unix`; `:5000` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
-    /// What `addr` is; `tcp` when unset.
+    /// Kind of `addr`; `tcp` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<Net>,
-    /// The whole outer URL, `https://registry.example.com`: wins over every header of a request.
+    /// The registry's external URL, `https://registry.example.com`. It wins over every header of a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// A path in front of `/v2/`, with a slash at both ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Signs the state of uploads. Must be the same on all replicas; random and warned about when unset.
+    /// The secret that signs the state of uploads. Must be the same on all replicas. Random, with a warning, when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// Secrets used before: uploads signed with one of them go on. A key of Berth, unknown to distribution.
+    /// Earlier secrets: uploads that were signed with one of them can continue. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previoussecrets: Vec<Secret>,
     /// Location headers hold path and query only.
@@ -37,11 +38,11 @@ pub struct Http {
     /// Distribution's default is not to wait at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draintimeout: Option<GoDuration>,
-    /// How long after a stop signal new connections are still taken, while readiness fails already; none when unset.
+    /// How long new connections are accepted after a stop signal, while readiness fails already; not at all when unset.
     /// A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draindelay: Option<GoDuration>,
-    /// Peers (CIDR) whose forwarding headers are believed; everybody's when unset, as in distribution. Never
+    /// Peers (CIDR) whose forwarding headers are trusted; those of all peers when unset, as in distribution. Never
     /// an empty list. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trustedproxies: Option<Vec<String>>,
@@ -60,7 +61,7 @@ pub struct Http {
     /// HTTP/2 without TLS.
     #[serde(skip_serializing_if = "unset")]
     pub h2c: H2c,
-    /// How much clients may take of the server. A section of Berth, unknown to distribution.
+    /// Limits for clients. A section of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "unset")]
     pub limits: Limits,
 }
@@ -74,7 +75,7 @@ impl Http {
         }
     }
 
-    /// How long a stop goes on taking connections. Negative means not at all.
+    /// How long new connections are accepted after a stop signal. Negative means not at all.
     pub fn drain_delay(&self) -> Duration {
         self.draindelay
             .and_then(|span| span.positive())
@@ -103,13 +104,13 @@ pub struct Tls {
     /// PEM file with the private key. Re-read when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// PEM files with the authorities of client certificates; asks clients for one.
+    /// PEM files with the CAs of client certificates. When set, clients are asked for a certificate.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clientcas: Vec<String>,
-    /// How strictly clients are asked; `require-and-verify-client-cert` when unset.
+    /// Whether a client certificate is required; `require-and-verify-client-cert` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clientauth: Option<ClientAuth>,
-    /// The lowest version spoken; `tls1.2` when unset.
+    /// The lowest TLS version; `tls1.2` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimumtls: Option<TlsVersion>,
 }
@@ -117,11 +118,11 @@ pub struct Tls {
 /// `http.tls.clientauth`. The two modes of distribution that take any certificate unverified are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientAuth {
-    /// No certificate, no connection.
+    /// A client without a valid certificate is refused.
     #[default]
     #[serde(rename = "require-and-verify-client-cert")]
     RequireAndVerify,
-    /// A certificate need not be shown, but must be good when it is.
+    /// A client may have no certificate, but an invalid one is refused.
     #[serde(rename = "verify-client-cert-if-given")]
     VerifyIfGiven,
 }
@@ -142,8 +143,8 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Debug {
-    /// Where `/livez`, `/readyz` and `/debug/health` answer, in plain HTTP and without authentication: `host:port`,
-    /// `:port`, or the absolute path of a unix socket, which distribution does not know. Off when unset.
+    /// The address of `/livez`, `/readyz` and `/debug/health`, in plain HTTP and without authentication: `host:port`,
+    /// `:port`, or the absolute path of a unix socket, which distribution does not support. Off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
     /// Metrics.
@@ -152,7 +153,7 @@ pub struct Debug {
 }
 
 impl Debug {
-    /// What `addr` is.
+    /// Kind of `addr`.
     pub fn net(&self) -> Net {
         match self.addr.as_deref() {
             Some(path) if path.starts_with('/') => Net::Unix,
@@ -174,7 +175,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// The path in force, with the slash that a path begins with.
+    /// The path in use, with a slash at the beginning.
     pub fn path(&self) -> String {
         match self.path.as_deref().filter(|path| !path.is_empty()) {
             Some(path) if path.starts_with('/') => path.to_owned(),
@@ -188,7 +189,7 @@ impl Prometheus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Http2 {
-    /// Leaves HTTP/1.1 alone in the TLS handshake.
+    /// Offers HTTP/1.1 alone in the TLS handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! `http.limits`: how much clients may take of the server, one of them and all together.
+//! `http.limits`: limits for one client and for all clients together.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::GoDuration;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Open connections in all; 8192 when unset, and never so many that no files are left to serve them.
+    /// Open connections of all clients; 8192 when unset, but never so many that no file descriptors are left to serve them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
     /// Open connections of one address; three quarters of `connections` when unset.
@@ -19,10 +19,10 @@ pub struct Limits {
     /// Requests at once on one HTTP/2 connection; 64 when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
-    /// Bytes of request bodies that are held in memory in all; 32 MiB when unset.
+    /// Bytes of request bodies in memory, of all requests; 32 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requestmemory: Option<u64>,
-    /// Bytes of answers that are held in memory in all; 32 MiB when unset.
+    /// Bytes of answers in memory, of all requests; 32 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub responsememory: Option<u64>,
     /// How long a request body may send nothing; 90 s when unset.
@@ -34,12 +34,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The least that `requestmemory` and `responsememory` may be: the largest manifest, twice.
+    /// The lowest value of `requestmemory` and `responsememory`: twice the largest manifest.
     pub const MEMORY_MIN: u64 = 8 << 20;
     /// The shortest `bodytimeout` and `writetimeout`: a lost packet is sent again within this time.
     pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
-    /// Open connections in all.
+    /// Open connections of all clients.
     pub fn connections(&self) -> usize {
         count(self.connections, 8192)
     }

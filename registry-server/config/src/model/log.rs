@@ -1,33 +1,32 @@
-//! `log`: what is written about the server's work, and who is told by mail.
+//! `log`: level and format of log lines, the access log, and mails.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::unset::unset;
 use crate::Secret;
 
 /// `log`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// The least important level that is written; `info` when unset.
+    /// The lowest level that is logged; `info` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
     /// The form of a log line; `text` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub formatter: Option<Formatter>,
-    /// Written on every line: `service: registry`. Whatever is a scalar is a text; sections and lists are as deep as
-    /// they are.
+    /// Fields of every line: `service: registry`. A scalar is a text; sections and lists may be nested.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, serde_json::Value>,
     /// One line per request on standard output.
     #[serde(skip_serializing_if = "unset")]
     pub accesslog: AccessLog,
-    /// Every line names the place in the program it comes from.
+    /// Every line names its place in the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reportcaller: Option<bool>,
-    /// Who is told of lines of some levels.
+    /// Mails about log lines of some levels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
 }
@@ -36,14 +35,14 @@ pub struct Log {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Only what failed.
+    /// Errors alone.
     Error,
-    /// And what somebody should look at.
+    /// Warnings too.
     Warn,
-    /// And what happened.
+    /// Events too.
     #[default]
     Info,
-    /// And how.
+    /// Details too.
     Debug,
 }
 
@@ -76,13 +75,13 @@ pub struct Hook {
     /// Switches this one off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
-    /// What is done with a line; nothing when unset, as in distribution.
+    /// The type of the hook; a hook without one does nothing, as in distribution.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<HookKind>,
-    /// Lines of which levels. None when empty.
+    /// The levels whose lines are sent; none when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<HookLevel>,
-    /// From whom, to whom, over which server.
+    /// Sender, receivers and mail server.
     #[serde(skip_serializing_if = "unset")]
     pub options: MailOptions,
 }
@@ -91,7 +90,7 @@ pub struct Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HookKind {
-    /// It is sent by mail.
+    /// Lines are sent by mail.
     Mail,
 }
 
@@ -101,16 +100,16 @@ pub enum HookKind {
 pub enum HookLevel {
     /// A bug ended one request.
     Panic,
-    /// A word of distribution's for an error that ends the program, which says it on standard error instead.
+    /// In distribution, an error that ends the program. Here such an error is printed to standard error.
     Fatal,
-    /// Something failed.
+    /// An error.
     Error,
-    /// Somebody should look at it.
+    /// A warning.
     #[serde(alias = "warning")]
     Warn,
-    /// Something happened.
+    /// An event.
     Info,
-    /// And how.
+    /// Details too.
     Debug,
     /// Nothing is logged at this level.
     Trace,
@@ -138,13 +137,13 @@ pub struct Smtp {
     /// `host:port`. Without it the hook does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
-    /// Who logs in; nobody does when unset.
+    /// User name for the login; no login when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// With which password.
+    /// The password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// Believes any certificate, and sends a password without encryption if it must.
+    /// Does not verify the server's certificate, and sends the password unencrypted if the server has no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
 }
@@ -155,7 +154,7 @@ impl Hook {
         self.disabled != Some(true) && self.kind.is_some() && !self.levels.is_empty()
     }
 
-    /// The key that must be set for mails to be sent and is not.
+    /// The unset key without which no mail can be sent.
     pub fn missing(&self) -> Option<&'static str> {
         let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         if !set(&self.options.smtp.addr) {

@@ -38,10 +38,10 @@ pub struct S3 {
     /// TLS where the endpoint does not say; on when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure: Option<bool>,
-    /// Any certificate is believed; off when unset.
+    /// Server certificates are not verified; off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipverify: Option<bool>,
-    /// A file of certificates that are believed beside the system's.
+    /// A PEM file of CA certificates that are trusted in addition to the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cacert: Option<String>,
     /// Size of the first parts of an upload in bytes; 7 MiB when unset.
@@ -56,7 +56,7 @@ pub struct S3 {
     /// Objects of more bytes are copied in pieces; 128 MiB when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multipartcopythresholdsize: Option<u64>,
-    /// What every key begins with.
+    /// Prefix of all object names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootdirectory: Option<String>,
     /// The class of new objects; none is sent when unset, `STANDARD` or `NONE`.
@@ -65,7 +65,7 @@ pub struct S3 {
     /// The canned access control list of new objects; none is sent when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objectacl: Option<String>,
-    /// What the server calls itself to the store.
+    /// The `User-Agent` of requests to the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub useragent: Option<String>,
     /// Amazon's addresses for both internet protocols.

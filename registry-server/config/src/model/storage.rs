@@ -1,23 +1,26 @@
-//! `storage`: one driver, and the reserved keys beside it.
+//! `storage`: one driver, and the settings of all drivers.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Azure, Gcs, S3, unset};
+use super::azure::Azure;
+use super::gcs::Gcs;
+use super::s3::S3;
+use super::unset::unset;
 use crate::GoDuration;
 
-/// `storage`: exactly one driver, and what holds for each of them.
+/// `storage`: exactly one driver, and the settings of all drivers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Storage {
     /// A folder, in distribution's layout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<Filesystem>,
-    /// The memory of this process; gone when it ends.
+    /// The memory of this process; lost when it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inmemory: Option<Inmemory>,
-    /// A bucket of S3 or of a store that speaks its protocol.
+    /// A bucket of S3 or of a store with its protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
     /// A container of Azure Blob Storage.
@@ -29,7 +32,7 @@ pub struct Storage {
     /// Whether content may be deleted.
     #[serde(skip_serializing_if = "unset")]
     pub delete: Delete,
-    /// Whether clients are sent to the store itself for blobs.
+    /// Whether clients are redirected to the store for blobs.
     #[serde(skip_serializing_if = "unset")]
     pub redirect: Redirect,
     /// The descriptor cache.
@@ -58,7 +61,7 @@ impl Filesystem {
         self.rootdirectory.as_deref().unwrap_or("/var/lib/registry")
     }
 
-    /// File calls at once, when configured. Distribution raises what is lower than 25.
+    /// File calls at once, when configured. As in distribution, at least 25.
     pub fn threads(&self) -> Option<usize> {
         self.maxthreads
             .map(|threads| usize::try_from(threads).unwrap_or(usize::MAX).max(25))
@@ -83,7 +86,7 @@ pub struct Delete {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redirect {
-    /// Blobs always pass through the server. Of no effect on stores without addresses of their own.
+    /// Blobs always pass through the server. No effect on stores whose objects have no URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<bool>,
 }
@@ -92,24 +95,24 @@ pub struct Redirect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cache {
-    /// Where descriptors are remembered; nowhere when unset.
+    /// The cache of descriptors; none when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobdescriptor: Option<CacheKind>,
     /// The old name of `blobdescriptor`, read when that is unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layerinfo: Option<CacheKind>,
-    /// The most descriptors that are remembered in memory; 10,000 when unset, any number when 0.
+    /// The largest number of descriptors in memory; 10,000 when unset, unlimited when 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobdescriptorsize: Option<u64>,
 }
 
 impl Cache {
-    /// Where descriptors are remembered.
+    /// The configured cache.
     pub fn kind(&self) -> Option<CacheKind> {
         self.blobdescriptor.or(self.layerinfo)
     }
 
-    /// The most descriptors that are remembered in memory; `None` is any number.
+    /// The largest number of descriptors in memory; `None` for no limit.
     pub fn limit(&self) -> Option<usize> {
         match self.blobdescriptorsize {
             Some(0) => None,
@@ -119,7 +122,7 @@ impl Cache {
     }
 }
 
-/// Where descriptors are remembered.
+/// The cache of descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheKind {
@@ -139,19 +142,19 @@ pub struct Maintenance {
     /// The purging of abandoned uploads.
     #[serde(skip_serializing_if = "unset")]
     pub uploadpurging: UploadPurging,
-    /// Whose store this is: the same for all servers of one registry and for no other's. A server whose store has
-    /// another owner does not start. A key of Berth, in the one section where distribution passes it over.
+    /// The owner of the store: one name for all servers of a registry, and another one for each other registry. A server
+    /// does not start on a store of another owner. A key of Berth, in the one section where distribution ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
 
 impl Maintenance {
-    /// Whether nothing in the store may change.
+    /// Whether the server is read-only.
     pub fn is_read_only(&self) -> bool {
         self.readonly.enabled == Some(true)
     }
 
-    /// Whose store this is, if anybody says so.
+    /// The owner of the store, if configured.
     pub fn owner(&self) -> Option<&str> {
         self.owner.as_deref().filter(|owner| !owner.is_empty())
     }
@@ -173,26 +176,26 @@ pub struct UploadPurging {
     /// On when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// How long the data of an upload may lie unwritten; 168 h when unset.
+    /// How long an upload may be without a write before it is purged; 168 h when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<GoDuration>,
     /// Time between two runs; 24 h when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<GoDuration>,
-    /// Only counts what it would remove; off when unset.
+    /// Counts the uploads without removing them; off when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dryrun: Option<bool>,
 }
 
 impl UploadPurging {
-    /// How long the data of an upload may lie unwritten. What is shorter than [`Self::AGE_FLOOR`] is refused with the
-    /// configuration.
+    /// How long an upload may be without a write before it is purged. The configuration refuses values below
+    /// [`Self::AGE_FLOOR`].
     pub fn age(&self) -> Duration {
         let age = self.age.and_then(GoDuration::positive);
         age.unwrap_or(Self::AGE).max(Self::AGE_FLOOR)
     }
 
-    /// Time between two runs. What is shorter than [`Self::INTERVAL_FLOOR`] is refused with the configuration.
+    /// Time between two runs. The configuration refuses values below [`Self::INTERVAL_FLOOR`].
     pub fn interval(&self) -> Duration {
         let interval = self.interval.and_then(GoDuration::positive);
         interval.unwrap_or(Self::INTERVAL).max(Self::INTERVAL_FLOOR)

@@ -1,8 +1,8 @@
-//! `validation` and `policy`: what a pushed manifest must fulfil.
+//! `validation` and `policy`: rules for pushed manifests.
 
 use serde::{Deserialize, Serialize};
 
-use super::unset;
+use super::unset::unset;
 
 /// `validation`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -11,16 +11,16 @@ pub struct Validation {
     /// Manifests are checked whatever `disabled` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Accepts manifests without looking at what they name.
+    /// Accepts manifests without checking their references.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
-    /// What is checked.
+    /// Rules for manifests.
     #[serde(skip_serializing_if = "unset")]
     pub manifests: Manifests,
 }
 
 impl Validation {
-    /// Whether manifests are checked. As in distribution, `enabled` is the stronger word.
+    /// Whether manifests are checked. As in distribution, `enabled` wins over `disabled`.
     pub fn is_on(&self) -> bool {
         self.enabled == Some(true) || self.disabled != Some(true)
     }
@@ -30,13 +30,13 @@ impl Validation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Manifests {
-    /// Whether what a manifest names must be there. A key of Berth, unknown to distribution.
+    /// Whether the content that a manifest refers to must exist. A key of Berth, unknown to distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<ReferencePolicy>,
-    /// Where content may lie elsewhere; nowhere when unset.
+    /// Allowed URLs of content outside the registry; none when unset.
     #[serde(skip_serializing_if = "unset")]
     pub urls: Urls,
-    /// Which images of an index must be there.
+    /// The images of an index that must exist.
     #[serde(skip_serializing_if = "unset")]
     pub indexes: Indexes,
 }
@@ -45,10 +45,10 @@ pub struct Manifests {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReferencePolicy {
-    /// A manifest that names what its repository does not have is refused.
+    /// A manifest that refers to content its repository does not have is refused.
     #[default]
     Required,
-    /// It is accepted with a warning.
+    /// Such a manifest is accepted with a warning.
     Any,
 }
 
@@ -103,7 +103,7 @@ pub struct Platform {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// What repositories may hold.
+    /// Classes of content that repositories may hold.
     #[serde(skip_serializing_if = "unset")]
     pub repository: RepositoryPolicy,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
-use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Origin, Value, shown};
+use super::node::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Origin, Value, shown};
 use crate::Error;
 
 /// A collection that is still open.
@@ -14,7 +14,7 @@ struct Open {
     anchor: usize,
     /// The key that waits for its value, in a section.
     key: Option<String>,
-    /// What `<<` named, in order.
+    /// The sections that `<<` names, in order.
     merged: Vec<Node>,
     at: (usize, usize),
 }
@@ -59,6 +59,11 @@ pub(super) fn node(text: &str, variable: Option<&Arc<str>>) -> Result<Node, Erro
         value: Value::Null,
         origin,
     }))
+}
+
+/// Reads the value of a variable as YAML, as distribution does: `true`, `[a, b]`, `{a: b}`.
+pub(crate) fn variable_value(name: &Arc<str>, text: &str) -> Result<Node, Error> {
+    node(text, Some(name))
 }
 
 impl Builder<'_> {
@@ -175,7 +180,7 @@ impl Builder<'_> {
     }
 }
 
-/// What `<<` may name: a section, or a list of sections (YAML 1.1, merge key).
+/// The sections that `<<` names: one, or a list (YAML 1.1, merge key).
 fn sections(node: Node, at: (usize, usize)) -> Result<Vec<Node>, Error> {
     let sections = match node.value {
         Value::List(items) => items,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Node, Value};
+use super::node::{Node, Value, truth};
 
 /// How many characters a key may have that stands alone in front of its colon (YAML 1.2.2, section 7.4.2).
 const IMPLICIT_KEY_MAX: usize = 1024;
@@ -27,7 +27,7 @@ fn map(out: &mut String, entries: &[(String, Node)], indent: usize) {
             out.extend(std::iter::repeat_n(' ', indent));
         }
         let mut text = String::new();
-        scalar(&mut text, key, !is_plain(key) || super::truth(key).is_some());
+        scalar(&mut text, key, !is_plain(key) || truth(key).is_some());
         // A longer one is only found to be a key when it says so first.
         if text.chars().count() > IMPLICIT_KEY_MAX {
             out.push_str("? ");
@@ -42,7 +42,7 @@ fn map(out: &mut String, entries: &[(String, Node)], indent: usize) {
     }
 }
 
-/// What follows a colon or a dash, line end included.
+/// Writes the text behind a colon or a dash, line end included.
 fn block(out: &mut String, node: &Node, indent: usize) {
     match &node.value {
         Value::Null => out.push('\n'),
@@ -110,7 +110,7 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether another reader could take the plain text for something else than a text.
 fn is_special(text: &str) -> bool {
-    super::truth(text).is_some()
+    truth(text).is_some()
         || text.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '+')
         || matches!(text, "null" | "Null" | "NULL" | "~" | "")
 }
