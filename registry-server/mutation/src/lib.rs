@@ -1,4 +1,4 @@
-//! Test inputs that are almost right: valid texts with a few things changed.
+//! Test inputs that are almost valid: valid texts with a few changes.
 //!
 //! Random text seldom gets past the first check of a parser; a valid text with a byte flipped, a piece doubled or a piece of
 //! another text put in gets deep into it. The property tests of all parsers use this, with a few hundred inputs in every
@@ -13,7 +13,7 @@ const EDITS_MAX: usize = 6;
 /// How often a piece is repeated at most: enough to pass every limit of length that a parser has.
 const REPEATS_MAX: usize = 300;
 
-/// What breaks parsers: ends, escapes, separators, extremes.
+/// Bytes that often break parsers: ends, escapes, separators, extremes.
 const TOKENS: &[&[u8]] = &[
     b"\0",
     b"\n",
@@ -83,7 +83,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// One of the seeds with up to six changes. May be no UTF-8.
+/// One of the seeds with up to six changes. The result may be no UTF-8.
 pub fn mutated(seeds: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     (0..seeds.len(), vec(edit(), 0..=EDITS_MAX)).prop_map(move |(seed, edits)| {
         let mut text = seeds[seed].as_bytes().to_vec();
@@ -94,7 +94,7 @@ pub fn mutated(seeds: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>>
     })
 }
 
-/// The same as text; what is no UTF-8 is replaced.
+/// The same as text; invalid UTF-8 is replaced.
 pub fn mutated_text(seeds: &'static [&'static str]) -> impl Strategy<Value = String> {
     mutated(seeds).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::fields::{self, Strings};
 use crate::{Digest, MediaType};
 
-/// What a manifest or an index says about content it refers to ("OCI Content Descriptors", image
+/// A reference from a manifest or an index to content ("OCI Content Descriptors", image
 /// specification 1.1). Fields this registry does not act on are not kept: a descriptor is read from a stored
 /// document and never written back into one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,13 +26,13 @@ pub struct Descriptor {
     /// The kind of an artifact, when the content is a manifest that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// What the producer wanted to add.
+    /// Annotations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Other places where the content lies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
-    /// What the content runs on, in the entries of an index.
+    /// The platform of the content, in the entries of an index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// What a child of an index runs on ("image index", image specification 1.1).
+/// The platform of an image in an index ("image index", image specification 1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Platform {
     /// The processor architecture under its Go name.

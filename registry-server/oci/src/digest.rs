@@ -1,4 +1,4 @@
-//! Content addresses.
+//! Digests: content addresses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm, the one payloads are stored under first.
+    /// All algorithms; the first is the one under which payloads are stored.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 
     /// The registered name.
@@ -61,6 +61,16 @@ impl fmt::Display for Algorithm {
 ///
 /// Invariants: the algorithm is one of [`Algorithm`], the hash has exactly its length. Therefore the text holds
 /// no separator but one colon, and its hexadecimal part is safe as a file name.
+///
+/// ```
+/// use registry_oci::{Algorithm, Digest};
+///
+/// let digest = Digest::sha256(b"hello");
+/// assert_eq!(Digest::parse(&digest.to_string())?, digest);
+/// assert_eq!(digest.algorithm(), Algorithm::Sha256);
+/// assert!(Digest::parse("sha256:../../etc/passwd").is_err());
+/// # Ok::<(), registry_oci::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
@@ -100,8 +110,7 @@ impl Digest {
         Ok(Self { algorithm, hash })
     }
 
-    /// Whether `text` has the form of a digest at all, whatever its algorithm: a reference of this form is
-    /// never a tag.
+    /// Whether `text` has the form of a digest of any algorithm. A reference of this form is never a tag.
     pub fn looks_like(text: &str) -> bool {
         text.contains(':')
     }
@@ -119,7 +128,7 @@ impl Digest {
         }
     }
 
-    /// The digest whose hash is this output of SHA-512, for those who hash a stream.
+    /// The digest for the output of a SHA-512 hash, for callers that hash a stream.
     pub fn from_sha512(output: &[u8; 64]) -> Self {
         Self::from_hash(Algorithm::Sha512, output)
     }

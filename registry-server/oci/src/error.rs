@@ -1,4 +1,4 @@
-//! What can be wrong with a word of the specification. Every variant is the caller's fault.
+//! Errors of parsing. Every variant is the caller's fault.
 
 /// Why a value was refused. The text never repeats more than 80 bytes of the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -6,9 +6,9 @@ pub enum Error {
     /// Not `algorithm:hex` with the right number of lower-case hexadecimal digits.
     #[error("`{given}` is not a digest: {reason}")]
     InvalidDigest {
-        /// What was given, shortened.
+        /// The text, shortened.
         given: String,
-        /// Which rule it breaks.
+        /// The broken rule.
         reason: &'static str,
     },
     /// A well-formed digest of an algorithm this registry does not verify.
@@ -20,47 +20,47 @@ pub enum Error {
     /// Not a repository name.
     #[error("`{given}` is not a repository name: {reason}")]
     InvalidRepositoryName {
-        /// What was given, shortened.
+        /// The text, shortened.
         given: String,
-        /// Which rule it breaks.
+        /// The broken rule.
         reason: &'static str,
     },
     /// Not a tag.
     #[error("`{given}` is not a tag: {reason}")]
     InvalidTag {
-        /// What was given, shortened.
+        /// The text, shortened.
         given: String,
-        /// Which rule it breaks.
+        /// The broken rule.
         reason: &'static str,
     },
     /// Not a media type.
     #[error("`{given}` is not a media type")]
     InvalidMediaType {
-        /// What was given, shortened.
+        /// The text, shortened.
         given: String,
     },
     /// Not the id of an upload session.
     #[error("`{given}` is not an upload id")]
     InvalidUploadId {
-        /// What was given, shortened.
+        /// The text, shortened.
         given: String,
     },
     /// Not a manifest or an index. The reason is at most some hundred bytes long.
     #[error("not a manifest: {reason}")]
     InvalidManifest {
-        /// Which rule it breaks.
+        /// The broken rule.
         reason: String,
     },
     /// Not a saved SHA-256 state.
     #[error("not a saved SHA-256 state: {reason}")]
     InvalidHashState {
-        /// Which rule it breaks.
+        /// The broken rule.
         reason: &'static str,
     },
 }
 
 impl Error {
-    /// Not a manifest, for this reason; what it repeats of the document is cut.
+    /// An error for a document that is no manifest. Quotes of the document in the reason are shortened.
     pub(crate) fn manifest(reason: impl AsRef<str>) -> Self {
         Self::InvalidManifest {
             reason: shortened(reason.as_ref(), REASON_MAX),
@@ -68,10 +68,10 @@ impl Error {
     }
 }
 
-/// How long the reason may be why a document is no manifest.
+/// The largest size of that reason in bytes.
 const REASON_MAX: usize = 400;
 
-/// A text of at most about `most` bytes: of a longer one the beginning and the end, where JSON readers say the place.
+/// A text shortened to about `most` bytes: its beginning, and its end, where JSON errors have the position.
 pub fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -87,7 +87,7 @@ pub fn shortened(text: &str, most: usize) -> String {
     format!("{}…{}", &text[..start], &text[end..])
 }
 
-/// How much of an input an error repeats.
+/// The largest part of an input that an error quotes.
 pub(crate) const QUOTED_MAX: usize = 80;
 
 /// The start of `input`, safe to print: cut at [`QUOTED_MAX`] bytes, control characters escaped.

@@ -1,12 +1,12 @@
-//! Reading a JSON object field by field, so that every reader of the document sees the same one.
+//! Reads a JSON object field by field, and refuses documents that different readers would read differently.
 //!
 //! JSON libraries do not agree about keys. Go's `encoding/json` matches fields without regard to case, by Unicode's
 //! simple folding (`"Layers"` and `"layer\u017f"` are `layers`), and takes the last of two; others match exactly, and
 //! some take the first. A document that uses this is two documents under one digest: a scanner reads harmless layers
 //! and a runtime pulls others (the class of CVE-2021-41190).
 //!
-//! Guarantees: [`read`] refuses a key that only some readers take for a field, and a field that is there twice; it
-//! passes over what nobody takes for a field, however deep that is.
+//! Guarantees: [`read`] refuses a key that only some readers take for a field, and a field that occurs twice. It skips keys
+//! that no reader takes for a field, however deep their values are.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +15,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Vi
 
 use crate::error::quoted;
 
-/// The letter that readers without regard to case take this one for. Of all of Unicode, simple folding maps only the
-/// long s and the Kelvin sign to ASCII; Java's `equalsIgnoreCase` adds the two other forms of i.
+/// The letter that case-insensitive readers take this one for. Simple folding maps only the long s and the Kelvin sign to
+/// ASCII; Java's `equalsIgnoreCase` adds the two other forms of i.
 fn fold(letter: char) -> char {
     match letter {
         '\u{17f}' => 's',
@@ -26,7 +26,7 @@ fn fold(letter: char) -> char {
     }
 }
 
-/// Whether a reader without regard to case takes `key` for `name`.
+/// Whether a case-insensitive reader takes `key` for `name`.
 pub(crate) fn is_alike(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
@@ -39,10 +39,10 @@ pub(crate) fn named(key: &str, names: &[&'static str]) -> Option<&'static str> {
         .copied()
 }
 
-/// Hands each field that is one of `names` to `field`, which reads its value.
+/// Calls `field` for each field that is one of `names`; it reads the value.
 ///
 /// # Errors
-/// A key that is alike one of `names` but not it, a field that is there twice, or what `field` says.
+/// A key that differs from one of `names` only in case, a field that occurs twice, or an error of `field`.
 pub(crate) fn read<'de, A: MapAccess<'de>>(
     mut map: A,
     names: &[&'static str],
@@ -69,8 +69,7 @@ pub(crate) fn read<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// A map of strings whose keys are the document's own: case matters in them, and none is there twice. `null` is an
-/// empty string, as Go reads it.
+/// A map of strings with free keys: case matters in them, and none may occur twice. `null` is an empty string, as in Go.
 pub(crate) struct Strings(pub(crate) BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Strings {
@@ -99,8 +98,7 @@ impl<'de> Deserialize<'de> for Strings {
     }
 }
 
-/// How deep the lists and objects of a JSON text are nested. The text need not be right: what is no JSON is counted as
-/// if it were.
+/// The depth of nested lists and objects in a JSON text. An invalid text is counted in the same way.
 pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut most) = (0usize, 0);
     let mut bytes = text.bytes();

@@ -15,10 +15,21 @@ const BLOCK: usize = 64;
 /// SHA-256 counts bits in 64 bits (FIPS 180-4, section 5.1.1).
 const LENGTH_LIMIT: u64 = 1 << 61;
 
-/// A running SHA-256.
+/// A SHA-256 hash in progress.
 ///
-/// Its state can be saved in the form Go's `crypto/sha256` gives to `encoding.BinaryMarshaler`, which is what
-/// distribution keeps below `hashstates/`: either server continues the other's upload.
+/// Its state can be saved in the form that Go's `crypto/sha256` gives to `encoding.BinaryMarshaler`. Distribution keeps
+/// this form below `hashstates/`, so that each server can continue an upload of the other.
+///
+/// ```
+/// use registry_oci::{Digest, Hasher};
+///
+/// let mut hasher = Hasher::new();
+/// hasher.update(b"hel");
+/// let mut continued = Hasher::from_go_state(&hasher.to_go_state())?;
+/// continued.update(b"lo");
+/// assert_eq!(continued.digest(), Digest::sha256(b"hello"));
+/// # Ok::<(), registry_oci::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Hasher {
     hash: Sha256,
@@ -35,7 +46,7 @@ impl PartialEq for Hasher {
 impl Eq for Hasher {}
 
 impl Hasher {
-    /// A hash of nothing yet.
+    /// A hash of no bytes.
     pub fn new() -> Self {
         Self {
             hash: Sha256::new(),
@@ -43,13 +54,13 @@ impl Hasher {
         }
     }
 
-    /// Goes on with more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// How many bytes went in so far.
+    /// The number of bytes so far.
     pub fn length(&self) -> u64 {
         self.length
     }

@@ -1,11 +1,31 @@
-//! The words of the OCI specifications as values that cannot be invalid: digests, repository names, tags,
+//! The terms of the OCI specifications as types that cannot hold an invalid value: digests, repository names, tags,
 //! references, media types, upload ids, descriptors and manifests.
 //!
 //! Guarantees: `parse` is the only way in and `Display` the only way out, so that a value of one of these types
-//! is safe to put into a path, a header or a log line; no input panics; every limit is a constant that names
-//! the section it comes from. A manifest is only looked at: its bytes are what was pushed and stay what they are.
-//! Must not: read or write anything, know a path, know HTTP.
-//! Start at [`Digest`] and [`RepositoryName`]; [`Manifest::parse`] shows what is read from a pushed document.
+//! is safe in a path, a header or a log line; no input panics; every limit is a constant that names its section of the
+//! specification. A manifest is only read: the pushed bytes are stored and served unchanged.
+//! Must not: read or write files or sockets, know a path, know HTTP.
+//! Start at [`Digest`] and [`RepositoryName`]; [`Manifest::parse`] reads a pushed document.
+//!
+//! ```
+//! use registry_oci::{Digest, Manifest, MediaType, Reference, RepositoryName};
+//!
+//! let repository = RepositoryName::parse("library/alpine")?;
+//! let reference = Reference::parse("3.22")?;
+//! assert_eq!(format!("{repository}:{reference}"), "library/alpine:3.22");
+//! assert!(RepositoryName::parse("Library/Alpine").is_err());
+//!
+//! let config = Digest::sha256(b"{}");
+//! let document = format!(
+//!     r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+//!         "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},
+//!         "layers":[]}}"#
+//! );
+//! let manifest = Manifest::parse(document.as_bytes(), None)?;
+//! assert_eq!(manifest.media_type, MediaType::OCI_MANIFEST);
+//! assert!(manifest.references().all(|descriptor| descriptor.digest == config));
+//! # Ok::<(), registry_oci::Error>(())
+//! ```
 
 mod descriptor;
 mod digest;

@@ -1,4 +1,4 @@
-//! What a registry has to know of a manifest or an index.
+//! Manifests and indexes, as far as a registry needs to read them.
 
 mod artifact;
 mod lenient;
@@ -18,7 +18,7 @@ pub use artifact::{ARTIFACT_TYPE_MAX, Referrer, is_same_type};
 /// manifests", asks that at least this much is accepted).
 pub const MANIFEST_MAX: usize = 4 * 1024 * 1024;
 
-/// Which of the two documents a manifest is.
+/// The kind of a manifest document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestKind {
     /// An image manifest: a config and layers (OCI image manifest, Docker schema 2).
@@ -29,12 +29,12 @@ pub enum ManifestKind {
     Schema1,
 }
 
-/// A look into a pushed document. The document's bytes are never rebuilt from this.
+/// The fields of a pushed document that a registry reads. The document's bytes are never rebuilt from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// Image manifest or index.
     pub kind: ManifestKind,
-    /// The type it is served as.
+    /// The media type under which it is served.
     pub media_type: MediaType,
     /// The config, present in an image manifest.
     pub config: Option<Descriptor>,
@@ -42,7 +42,7 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
     /// The children of an index.
     pub manifests: Vec<Descriptor>,
-    /// What this manifest refers to (OCI distribution 1.1, "Pushing manifests with subject").
+    /// The subject of this manifest (OCI distribution 1.1, "Pushing manifests with subject").
     pub subject: Option<Descriptor>,
     /// The kind of artifact as the document states it.
     pub artifact_type: Option<String>,
@@ -204,18 +204,6 @@ impl Manifest {
             artifact_type,
             annotations,
         })
-    }
-
-    /// Looks into a stored document, whoever wrote it: what breaks a rule of [`Manifest::parse`] is read as far as it
-    /// goes. Its type is the one it says, or else the one its shape says.
-    ///
-    /// # Errors
-    /// [`Error::InvalidManifest`] when it is no JSON object.
-    pub fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
-        match Self::parse(bytes, None) {
-            Ok(manifest) => Ok(manifest),
-            Err(broken) => lenient::read(bytes).ok_or(broken),
-        }
     }
 
     /// The content it refers to as its own: config, layers, and the children of an index.

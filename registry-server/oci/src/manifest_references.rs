@@ -1,8 +1,8 @@
-//! Which content a stored document may refer to, whoever wrote it and however badly.
+//! The content that a stored document refers to, even when the document is malformed.
 //!
-//! A garbage collection must not remove what some reader of a document could find named in it. [`crate::Manifest`]
-//! asks whether a document is right; this asks only what it mentions, so it takes repeated keys (all of them), keys
-//! in the wrong case (Go reads them), descriptors without a size, schema 1 and types nobody knows.
+//! A garbage collection must not remove content that any reader of a document could find in it. [`crate::Manifest`] checks
+//! whether a document is valid. [`ManifestReferences`] reads references alone, so it accepts repeated keys (all of them
+//! count), keys in the wrong case (Go reads them), descriptors without a size, schema 1 and unknown types.
 
 use std::fmt;
 
@@ -11,13 +11,22 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::{Digest, Error, MediaType, fields};
 
-/// The digests a stored document mentions, in the order it does.
+/// The digests that a stored document refers to, in the order of the document.
+///
+/// ```
+/// use registry_oci::{Digest, ManifestReferences};
+///
+/// let layer = Digest::sha256(b"layer");
+/// let document = format!(r#"{{"LAYERS":[{{"digest":"{layer}"}}]}}"#);
+/// assert_eq!(ManifestReferences::read(document.as_bytes())?.content, [layer]);
+/// # Ok::<(), registry_oci::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ManifestReferences {
-    /// What is kept with it: config, layers, the layers of schema 1, the entries of an index; and every digest there
-    /// is in a document of a type this registry does not know.
+    /// Content that is kept with the document: config, layers, the layers of schema 1, the entries of an index. In a
+    /// document of an unknown type, every digest.
     pub content: Vec<Digest>,
-    /// What it refers to as its subject, which it does not keep.
+    /// Its subject, which is not kept with it.
     pub subjects: Vec<Digest>,
 }
 
@@ -25,12 +34,14 @@ impl ManifestReferences {
     /// Reads a document.
     ///
     /// # Errors
-    /// [`Error::InvalidManifest`] when it is no JSON object: then nobody knows what it mentions.
+    /// [`Error::InvalidManifest`] when it is no JSON object: then its references are unknown.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
-        // What is no UTF-8 cannot be part of a digest; a reader that minds it finds nothing, and one that does not the rest.
+        // Bytes that are no UTF-8 cannot be part of a digest. A strict reader finds nothing in such a document, a lenient one
+        // finds the rest.
         let text = String::from_utf8_lossy(bytes);
         Self::of_json(&text).or_else(|error| {
-            // What is served is read with its other parts passed over: a number that fits nowhere, a list too deep.
+            // A document that is served may hold parts that do not parse, such as a huge number or a list too deep. They are
+            // skipped.
             match crate::Manifest::parse(bytes, None) {
                 Ok(manifest) => Ok(Self::of_manifest(&manifest)),
                 Err(_) => Self::anywhere(&text).ok_or_else(|| Error::manifest(error.to_string())),
@@ -45,7 +56,7 @@ impl ManifestReferences {
         }
     }
 
-    /// Every digest of a JSON object that nobody can take apart, as either.
+    /// Every digest of a JSON object that cannot be parsed further, as content and as subject.
     fn anywhere(text: &str) -> Option<Self> {
         let Members {} = serde_json::from_str(text)
             .ok()
@@ -85,11 +96,11 @@ struct Found {
     subjects: Vec<Digest>,
     /// Digests where no known type has a reference.
     elsewhere: Vec<Digest>,
-    /// Whether the document says a type this registry does not know.
+    /// Whether the document has a media type that this registry does not know.
     unknown: bool,
 }
 
-/// The fields below which references are, and what says how to read them.
+/// The fields that hold references, and the field that tells the document's type.
 const FIELDS: &[&str] = &[
     "mediaType",
     "subject",
@@ -127,7 +138,7 @@ impl<'de> Visitor<'de> for Document<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            // Whatever any reader takes a key for: what either reading names is mentioned.
+            // A key counts as a field if any reader takes it for that field.
             let section = match fields::named(&key, FIELDS) {
                 Some("subject") => Section::Subject,
                 Some("mediaType") => {
@@ -181,7 +192,7 @@ impl<'de> Deserialize<'de> for Kind {
 struct Value<'a> {
     found: &'a mut Found,
     section: Section,
-    /// Whether its key is one that names content.
+    /// Whether its key is `digest` or `blobSum`.
     named: bool,
 }
 
@@ -370,7 +381,7 @@ mod tests {
             let _ = ManifestReferences::read(&bytes);
         }
 
-        // What a collection must never get wrong: a reference that is served is a reference that is kept.
+        // A collection relies on this: every reference in a manifest that is served must be found.
         #[test]
         fn whatever_a_mutated_manifest_refers_to_is_mentioned(
             bytes in registry_mutation::mutated(crate::manifest::tests::SEEDS),

@@ -60,7 +60,15 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// What a manifest is asked for by: a tag or a digest (OCI distribution 1.1, "Pulling manifests").
+/// A tag or a digest, by which a client asks for a manifest (OCI distribution 1.1, "Pulling manifests").
+///
+/// ```
+/// use registry_oci::Reference;
+///
+/// assert!(matches!(Reference::parse("v1.2")?, Reference::Tag(_)));
+/// assert!(Reference::parse("sha256:no-digest").is_err());
+/// # Ok::<(), registry_oci::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// By name.
@@ -70,7 +78,7 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Reads a reference: what holds a colon is a digest, everything else a tag.
+    /// Reads a reference. A text in the form of a digest is a digest, every other text a tag.
     ///
     /// # Errors
     /// Those of [`Digest::parse`] and [`Tag::parse`].

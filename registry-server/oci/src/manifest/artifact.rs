@@ -1,4 +1,4 @@
-//! What a manifest is known by among the referrers of its subject (OCI distribution 1.1, "Listing Referrers").
+//! The entry of a manifest in the referrers of its subject (OCI distribution 1.1, "Listing Referrers").
 //!
 //! A type is listed as its author wrote it, and two are the same without regard to case (RFC 6838, section 4.2).
 
@@ -44,8 +44,8 @@ struct Config {
 }
 
 impl Manifest {
-    /// The entry this document, whose bytes these are, has in the list of its subject's referrers: an image manifest
-    /// without `artifactType` is known by the type of its config.
+    /// The entry of this document, with these bytes, in the list of its subject's referrers. An image manifest
+    /// without `artifactType` has the media type of its config.
     pub fn referrer(&self, digest: Digest, bytes: &[u8]) -> Referrer<'_> {
         let own = self.artifact_type.clone().filter(|kind| !kind.is_empty());
         Referrer {
@@ -67,8 +67,8 @@ impl Manifest {
     }
 }
 
-/// Whether two types are the same. A space counts as the plus that was meant: it cannot stand in a type, and a plus in
-/// a query that nobody encoded is read as one.
+/// Whether two media types are equal. A space counts as a plus: a type cannot hold a space, and an unencoded plus in a query
+/// is read as one.
 pub fn is_same_type(one: &str, two: &str) -> bool {
     let letters = |text: &str| -> Vec<u8> {
         let plus = |byte| if byte == b' ' { b'+' } else { byte };

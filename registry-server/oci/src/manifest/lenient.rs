@@ -1,6 +1,6 @@
-//! Reading what another registry accepted: descriptors without a type or a size, keys that only Go takes for fields,
-//! repeated keys (the last counts, as in Go), types nobody knows, and whatever else nobody reads. Bytes are served as they
-//! are; this only finds what a registry must know of them.
+//! Reads documents that another registry accepted, although they break rules: descriptors without a type or a size, keys
+//! that only Go takes for fields, repeated keys (the last one counts, as in Go), unknown types. Such a document is served
+//! byte for byte; only the fields that a registry needs are read from it.
 
 use std::fmt;
 
@@ -8,11 +8,25 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::{FIELDS, Manifest, ManifestKind, kind};
 use crate::descriptor::Platform;
-use crate::{Descriptor, Digest, MediaType, fields};
+use crate::{Descriptor, Digest, Error, MediaType, fields};
 
-/// What can be told of a document; nothing when it is no JSON object.
-pub(super) fn read(bytes: &[u8]) -> Option<Manifest> {
-    // What is no UTF-8 is part of no field.
+impl Manifest {
+    /// Reads a stored document, which another registry may have accepted. A part that breaks a rule of
+    /// [`Manifest::parse`] is left out. The media type is the one in the document, or else the one its fields suggest.
+    ///
+    /// # Errors
+    /// [`Error::InvalidManifest`] when it is no JSON object.
+    pub fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
+        match Self::parse(bytes, None) {
+            Ok(manifest) => Ok(manifest),
+            Err(broken) => read(bytes).ok_or(broken),
+        }
+    }
+}
+
+/// Reads as much of a document as is understood; `None` when it is no JSON object.
+fn read(bytes: &[u8]) -> Option<Manifest> {
+    // Bytes that are no UTF-8 are part of no field.
     let text = String::from_utf8_lossy(bytes);
     let mut json = serde_json::Deserializer::from_str(&text);
     let document = Within(Level::Document, 0).deserialize(&mut json).ok()?;
@@ -55,7 +69,7 @@ fn list(document: &Value, key: &str) -> Vec<Descriptor> {
     }
 }
 
-/// A descriptor is what has a digest.
+/// A descriptor; `None` for a value without a digest.
 fn descriptor(value: &Value) -> Option<Descriptor> {
     Some(Descriptor {
         media_type: value
@@ -83,15 +97,15 @@ fn descriptor(value: &Value) -> Option<Descriptor> {
     })
 }
 
-/// A JSON value as far as it is of use.
+/// A JSON value, with only the parts that are read later.
 #[derive(Debug)]
 enum Value {
     Text(String),
     Number(u64),
     List(Vec<Value>),
-    /// By the name of the field, or by the key as it is in annotations.
+    /// Fields by name; the keys of annotations as written.
     Object(Vec<(String, Value)>),
-    /// Anything else, `null` among it.
+    /// Any other value, `null` included.
     Other,
 }
 
@@ -129,20 +143,20 @@ impl Value {
     }
 }
 
-/// Which fields an object has, and so what is passed over. It also bounds how deep reading goes.
+/// The fields that are read at a level of the document; all others are skipped. The levels also limit the depth of reading.
 #[derive(Debug, Clone, Copy)]
 enum Level {
     Document,
     Descriptor,
     Platform,
-    /// Every key counts, and only texts.
+    /// Every key is read, with values that are texts.
     Annotations,
-    /// Nothing below is of use.
+    /// No field below is read.
     Leaf,
 }
 
 impl Level {
-    /// The field a key is, and the level of its value.
+    /// The field for a key, and the level of its value.
     fn field(self, key: &str) -> Option<(&str, Self)> {
         let named = |names| fields::named(key, names);
         match self {
@@ -166,7 +180,7 @@ impl Level {
     }
 }
 
-/// Reads a value at a level, with so many lists around what is of use.
+/// Reads a value at a level, inside at most this many lists.
 struct Within(Level, u8);
 
 impl<'de> DeserializeSeed<'de> for Within {
