@@ -1,15 +1,15 @@
-//! Which links a repository was seen to have a moment ago, so that a pull need not read them again.
+//! A cache of links that a repository had a moment ago, so that a pull need not read them from the store again.
 //!
-//! Guarantees: nothing is remembered but what was read from the store; what this process takes away is forgotten
-//! before it answers; what another replica takes away is forgotten within [`TTL`] in memory, and at once in Redis; a
-//! cache that does not answer, or not in time, costs the look into the store that it would have saved and nothing
-//! else; memory is bounded.
-//! Must not: read or write the store; be asked by anything but a read that then opens what the link leads to. That a
-//! link is remembered is no answer to "is it there", on which a push relies: that the payload can be opened is seen
-//! by opening it, and that it may still be referred to is for [`crate::registry`] to read from the store.
+//! Guarantees: only links that were read from the store are cached. A link that this process deletes is removed from the
+//! cache before the deletion is answered. A link that another replica deletes is removed within [`TTL`] from memory, and at
+//! once from Redis. A cache that fails or is slow costs one read of the store and nothing else. Memory is bounded.
+//! Must not: read or write the store; be used by anything but a read that then opens the payload. A cached link does not
+//! prove that content exists, which a push relies on: only opening the payload shows that. Whether new content may refer to
+//! it is for [`crate::registry`] to read from the store.
 //! Start at [`Cache`]; `memory` and `redis` are the two places where links are remembered.
 
 mod error;
+mod link;
 mod memory;
 mod metrics;
 #[cfg(feature = "redis")]
@@ -18,67 +18,17 @@ mod redis;
 #[path = "cache/no_redis.rs"]
 mod redis;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use registry_oci::{Digest, MediaType, RepositoryName};
+use registry_oci::Digest;
 
 pub use error::Error;
+pub use link::{Descriptor, Link, LinkKind, Lookup, TTL, Ticket};
 use memory::Memory;
 use metrics::Counted;
 use redis::Redis;
 #[cfg(feature = "redis")]
 pub use redis::{Servers, Settings, Tls};
-
-/// How long a link in memory is believed: for so long a pull may be served what another replica took away.
-pub const TTL: Duration = Duration::from_secs(5);
-
-/// What a link makes reachable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LinkKind {
-    /// A blob.
-    Blob,
-    /// A manifest.
-    Manifest,
-}
-
-/// A link of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Link<'a> {
-    /// What it makes reachable.
-    pub kind: LinkKind,
-    /// In which repository.
-    pub repository: &'a RepositoryName,
-    /// Under which digest.
-    pub digest: &'a Digest,
-}
-
-/// What was found behind a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Descriptor {
-    /// The digest its payload is stored under.
-    pub canonical: Digest,
-    /// The size of that.
-    pub size: u64,
-    /// Its type; [`MediaType::OCTET_STREAM`] for a blob, and never for a manifest.
-    pub media_type: MediaType,
-}
-
-/// What a cache answers.
-#[derive(Debug)]
-pub enum Lookup {
-    /// The link was there, and leads to the payload stored under this digest.
-    Hit(Digest),
-    /// Nobody knows. With this, what the store says may be remembered.
-    Miss(Ticket),
-}
-
-/// When somebody began to look into the store: what was taken away since then must not be remembered.
-#[derive(Debug)]
-pub struct Ticket {
-    at: Instant,
-    /// How often this process had forgotten something.
-    forgotten: u64,
-}
 
 /// A cache of links.
 #[derive(Debug)]
@@ -95,7 +45,7 @@ enum Kept {
 }
 
 impl Cache {
-    /// In the memory of this process: at most so many links, or as many as are asked for within [`TTL`].
+    /// A cache in the memory of this process, of at most `limit` links, or without a limit of all links within [`TTL`].
     pub fn in_memory(limit: Option<usize>) -> Self {
         Self {
             kept: Kept::Memory(Memory::new(limit)),
@@ -103,11 +53,11 @@ impl Cache {
         }
     }
 
-    /// In Redis, for all replicas that use the same. Connects in the background, for as long as this lives; must be
-    /// called in a runtime.
+    /// A cache in Redis, for all replicas that use the same Redis. It connects in the background as long as it exists. Must
+    /// be called in a runtime.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Settings`]. That Redis does not answer is none.
+    /// [`Error::File`] and [`Error::Settings`]. A Redis that does not answer is no error here.
     #[cfg(feature = "redis")]
     pub fn in_redis(settings: Settings) -> Result<Self, Error> {
         let counted = Counted::default();
@@ -117,7 +67,7 @@ impl Cache {
         })
     }
 
-    /// Registers what is counted, under distribution's names.
+    /// Registers the metrics, under distribution's names.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.counted.register(registry);
         if let Kept::Redis(_) = &self.kept {
@@ -125,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// The cache's name for people.
+    /// The cache's name for log lines.
     pub fn name(&self) -> &'static str {
         match &self.kept {
             Kept::Memory(_) => "inmemory",
@@ -133,7 +83,7 @@ impl Cache {
         }
     }
 
-    /// Whether a link is known, and where it leads.
+    /// Looks a link up.
     pub async fn lookup(&self, link: &Link<'_>) -> Lookup {
         self.counted.asked();
         let found = match &self.kept {
@@ -160,19 +110,19 @@ impl Cache {
         }
     }
 
-    /// Whether others read it too, who take sizes and types from it.
+    /// Whether other servers read the cache too, and take sizes and media types from it.
     pub fn is_shared(&self) -> bool {
         matches!(self.kept, Kept::Redis(_))
     }
 
-    /// Remembers where a link leads, without what opening it would show: only in memory, since others would miss it.
+    /// Caches the target of a link without its size and type. Only in memory, since other servers would miss these.
     pub fn remember_place(&self, link: &Link<'_>, ticket: &Ticket, canonical: Digest) {
         if let Kept::Memory(memory) = &self.kept {
             memory.remember(link, ticket, canonical, Instant::now());
         }
     }
 
-    /// Remembers what the store said since a ticket was given.
+    /// Caches a link that was read from the store since the ticket was given.
     pub async fn remember(&self, link: &Link<'_>, ticket: Ticket, descriptor: &Descriptor) {
         match &self.kept {
             Kept::Memory(memory) => {
@@ -187,12 +137,12 @@ impl Cache {
         }
     }
 
-    /// Forgets a link that is about to be taken away, or that was: to be called before, so that nobody is left who
-    /// knows it when the work breaks off, and after, because it was there to be read until then.
+    /// Removes a link from the cache. A deletion calls this twice: before it deletes the link, so that the link is not
+    /// cached when the deletion is cut off; and after, because until then the link could be read and cached again.
     ///
     /// # Errors
-    /// [`Error::Away`] and [`Error::Redis`]: others may go on to believe in the link, so it must not be taken away
-    /// now. What was taken away already is asked to be taken away again.
+    /// [`Error::Away`] and [`Error::Redis`]: the link may still be cached, so it must not be deleted now. A client whose link
+    /// was deleted already is asked to delete it again.
     pub async fn forget(&self, link: &Link<'_>) -> Result<(), Error> {
         match &self.kept {
             Kept::Memory(memory) => {

@@ -1,4 +1,4 @@
-//! Errors of the cache. Memory has none: all of them are about Redis.
+//! Errors of the cache. All are about Redis, since the cache in memory cannot fail.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum Error {
     Redis {
         /// Where it is.
         servers: String,
-        /// What happened.
+        /// The error of the connection or of Redis.
         #[source]
         source: redis::RedisError,
     },
@@ -49,7 +49,7 @@ const AWAY: Fault = Fault::Transient {
 };
 
 impl Error {
-    /// Who must act.
+    /// The fault: who must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Away { .. } => AWAY,

@@ -1,7 +1,7 @@
-//! Links in the memory of this process, for [`TTL`] since the store was asked for them.
+//! The cache in the memory of this process: links expire [`TTL`] after the read of the store.
 //!
-//! What was read longest ago is the next to go in any case, so that is what makes room too: a queue does for both,
-//! and nothing has to be moved when a link is used.
+//! The oldest link expires first and is also the one that is evicted when the cache is full. So one queue serves both, and
+//! a lookup moves nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use registry_oci::{Digest, RepositoryName};
 
-use super::{Link, LinkKind, Lookup, TTL, Ticket};
+use super::link::{Link, LinkKind, Lookup, TTL, Ticket};
 
 /// Links that were read.
 #[derive(Debug)]
@@ -23,16 +23,16 @@ type Key = (LinkKind, RepositoryName, Digest);
 #[derive(Debug, Default)]
 struct Links {
     known: HashMap<Arc<Key>, Known>,
-    /// As they came in. One that was read again, or forgotten, stands here once more than in `known`.
+    /// The links in the order of their reads. A link that was read again, or removed, has more entries here than in `known`.
     queue: VecDeque<(Instant, Arc<Key>)>,
-    /// How often something was forgotten.
+    /// The number of links that were removed.
     forgotten: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     canonical: Digest,
-    /// When the store was asked.
+    /// When the read of the store began.
     asked: Instant,
 }
 
@@ -62,7 +62,7 @@ impl Memory {
         let key = Arc::new(key(link));
         let asked = ticket.at;
         let mut links = self.links();
-        // Something was forgotten meanwhile: it may have been this, after the store was asked for it.
+        // A link was removed meanwhile. It may have been this one, after the store was read.
         if links.forgotten != ticket.forgotten || !is_young(asked, now) {
             return;
         }
@@ -84,13 +84,13 @@ impl Memory {
 }
 
 impl Links {
-    /// Lets go of what is too old and of what is too much, the oldest first.
+    /// Evicts expired links, and the oldest ones above the limit.
     fn let_go(&mut self, now: Instant, limit: usize) {
         while let Some((asked, _)) = self.queue.front()
             && (self.queue.len() > limit || !is_young(*asked, now))
             && let Some((asked, key)) = self.queue.pop_front()
         {
-            // Unless it was read again since.
+            // Not if it was read again since.
             if self.known.get(&key).is_some_and(|known| known.asked == asked) {
                 self.known.remove(&key);
             }

@@ -1,4 +1,4 @@
-//! What is counted of a cache, under distribution's names: those of registry:3, and the one of registry:2 as well.
+//! Metrics of the cache, under distribution's names: those of registry:3, and the one of registry:2.
 
 use std::time::Instant;
 
@@ -10,13 +10,13 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::metrics::BUCKETS;
 
-/// What is counted.
+/// The metrics.
 #[derive(Debug)]
 pub(super) struct Counted {
     requests: Counter,
     hits: Counter,
     errors: Counter,
-    /// The same for registry:2, where a failure is a miss.
+    /// The metric of registry:2, which counts a failure as a miss.
     answers: Family<Answer, Counter>,
     took: Family<Labels, Histogram>,
 }
@@ -31,7 +31,7 @@ struct Labels {
     operation: &'static str,
 }
 
-/// What Redis is asked to do.
+/// A timed operation of Redis.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Operation {
     /// To look a link up.
@@ -41,7 +41,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Distribution's word for it, where it is a repository that is asked about.
+    /// Distribution's label for the operation on a repository.
     fn label(self) -> Labels {
         let operation = match self {
             Self::Stat => "RepoStat",
@@ -91,29 +91,29 @@ impl Counted {
         );
     }
 
-    /// The cache was asked.
+    /// Counts a lookup.
     pub(super) fn asked(&self) {
         self.requests.inc();
         self.answer("Request");
     }
 
-    /// It knew.
+    /// Counts a hit.
     pub(super) fn hit(&self) {
         self.hits.inc();
         self.answer("Hit");
     }
 
-    /// It did not know.
+    /// Counts a miss.
     pub(super) fn missed(&self) {
         self.answer("Miss");
     }
 
-    /// It failed at something.
+    /// Counts a failure.
     pub(super) fn failed(&self) {
         self.errors.inc();
     }
 
-    /// How often it failed.
+    /// The number of failures.
     #[cfg(test)]
     pub(super) fn failures(&self) -> u64 {
         self.errors.get()
@@ -131,13 +131,13 @@ impl Counted {
         );
     }
 
-    /// Observes the time until what is given back goes, also when nobody waited for the end.
+    /// Measures the time until the returned timer is dropped, also when the caller was cancelled.
     pub(super) fn time(&self, operation: Operation) -> Took {
         Took(self.took.get_or_create_owned(&operation.label()), Instant::now())
     }
 }
 
-/// A time that runs.
+/// A running timer.
 pub(super) struct Took(Histogram, Instant);
 
 impl Drop for Took {

@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use super::{Descriptor, Error, Link, Lookup, Ticket};
+use super::error::Error;
+use super::link::{Descriptor, Link, Lookup, Ticket};
 
 /// Links in Redis. There are none: the type has no values.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Links in Redis, under distribution's keys, so that its servers know what these do, and each hears of the other's
+//! The cache in Redis, under distribution's keys: its servers and ours read each other's links and see each other's
 //! deletions.
 //!
 //! For a link `<digest>` of a repository `<name>`:
@@ -9,14 +9,14 @@
 //! repository::{repository::<name>::blobs}::forgotten::<digest>
 //!                                         ours: must not enter the set; of the same slot as that
 //! ```
-//! A link is known when all three of distribution's say so, as in distribution, and `berth` does, which distribution 3
-//! deletes with the rest. What only distribution remembers is read from the store once more: it tells no manifest from
-//! a blob, and its version 2 leaves a digest in the set when the link goes (CVE-2026-35172), from where it comes back
-//! to life with the next repository that has the blob.
+//! A link is a hit when distribution's three keys have it, as in distribution, and the field `berth` does, which
+//! distribution 3 deletes with the rest. A link that only distribution cached is read from the store once more, for two
+//! reasons: distribution does not tell a manifest from a blob; and its version 2 leaves a digest in the set when the link is
+//! deleted (CVE-2026-35172), so that the link is back as soon as another repository gets the blob.
 //!
-//! Nothing expires but `forgotten`: a digest enters the set by a script, which finds that key there for as long as
-//! anybody who read the link before it was taken away may try. Distribution has no such key, so where its servers
-//! take part, a link that one of them takes away in the moment in which another reads it may stay known.
+//! Only `forgotten` expires. A script adds a digest to the set unless that key exists; it exists for as long as a server
+//! that read the link before its deletion may still try to cache it. Distribution has no such key: if its servers use the
+//! same Redis, a link that one of them deletes while another server reads it may stay cached.
 
 mod connection;
 mod keeper;
@@ -30,22 +30,23 @@ use tokio::time::timeout_at;
 
 pub use connection::{Servers, Settings, Tls};
 
-use super::{Descriptor, Error, Link, LinkKind, Lookup, Ticket};
+use super::error::Error;
+use super::link::{Descriptor, Link, LinkKind, Lookup, Ticket};
 use keeper::Keeper;
 
-/// How long after the store was asked its answer may still be remembered.
+/// How long after a read of the store began its result may still be cached.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// How long a forgotten link must not be remembered: longer than [`FRESH`], by far more than an answer of Redis takes.
+/// How long a removed link must not be cached: longer than [`FRESH`], by far more than an answer of Redis takes.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// How long a deletion waits for Redis to be back. What is longer is for the client to wait.
+/// How long a deletion waits for a connection to Redis. After that the client must try again.
 const RETURN: Duration = Duration::from_secs(2);
 
-/// The field that is ours.
+/// Berth's own field.
 const FIELD: &str = "berth";
 
-/// Adds a digest to the set, unless it was forgotten just now.
+/// Adds a digest to the set, unless it was removed a moment ago.
 const REMEMBER: &str = "if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end \
     return redis.call('SADD', KEYS[1], ARGV[1])";
 
@@ -62,15 +63,15 @@ impl Redis {
         })
     }
 
-    /// Whether a link is known; an error is a ticket too, and Redis was spoken of.
+    /// Looks a link up. The error, which was logged, is a ticket as after a miss.
     pub(super) async fn lookup(&self, link: &Link<'_>) -> Result<Lookup, Ticket> {
         let ticket = Ticket {
             at: Instant::now(),
             forgotten: 0,
         };
         let keys = Keys::of(link);
-        // Three questions at once are one way there and back. In one they cannot be: a cluster's members have a key
-        // each.
+        // Three commands at once take one round trip. They cannot be one command, since the keys may lie on different members
+        // of a cluster.
         let found: RedisResult<_> = async {
             let (member, descriptor, kind) = join!(
                 self.ask::<bool, _>(["SISMEMBER", &keys.set, &keys.digest]),
@@ -86,7 +87,7 @@ impl Redis {
         }
         .await;
         match found {
-            Ok((true, (Some(canonical), Some(_)), Some(kind))) if kind == word(link.kind) => {
+            Ok((true, (Some(canonical), Some(_)), Some(kind))) if kind == kind_name(link.kind) => {
                 Ok(Digest::parse(&canonical).map_or(Lookup::Miss(ticket), Lookup::Hit))
             }
             Ok(_) => Ok(Lookup::Miss(ticket)),
@@ -112,11 +113,11 @@ impl Redis {
                 "mediatype",
                 media_type,
                 FIELD,
-                word(link.kind)
+                kind_name(link.kind)
             ]),
         );
         payload.and(general).and(own)?;
-        // Last, as it is what makes the link known.
+        // Last, because this makes the link a hit.
         if ticket.at.elapsed() > FRESH {
             return Ok(());
         }
@@ -126,7 +127,7 @@ impl Redis {
 
     pub(super) async fn forget(&self, link: &Link<'_>) -> Result<(), Error> {
         let back = tokio::time::Instant::now() + RETURN;
-        // A connection that was idle for long may turn out to be none any more. That is no reason to fail.
+        // A connection that was idle for long may be closed. That is no reason to fail.
         if self.try_forget(link).await.is_ok() {
             return Ok(());
         }
@@ -141,7 +142,7 @@ impl Redis {
 
     async fn try_forget(&self, link: &Link<'_>) -> Result<(), RedisError> {
         let keys = Keys::of(link);
-        // First, so that nobody enters behind our back.
+        // First, so that no server adds the digest in between.
         let span = FORGOTTEN.as_secs().to_string();
         self.tell(["SET", &keys.forgotten, "1", "EX", &span]).await?;
         let (set, own, payload) = join!(
@@ -171,8 +172,8 @@ impl Redis {
     }
 }
 
-/// What [`FIELD`] holds.
-fn word(kind: LinkKind) -> &'static str {
+/// The value of [`FIELD`].
+fn kind_name(kind: LinkKind) -> &'static str {
     match kind {
         LinkKind::Blob => "blob",
         LinkKind::Manifest => "manifest",
@@ -195,7 +196,7 @@ impl Keys {
         Self {
             link: format!("{set}::{digest}"),
             descriptor: format!("blobs::{digest}"),
-            // What stands in braces decides on the slot. The beginning is what a server's access rules may know.
+            // The text in braces decides the slot. The beginning is kept, since access rules of a server may name it.
             forgotten: format!("repository::{{{set}}}::forgotten::{digest}"),
             set,
             digest,

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Cache, Kept, Servers, Settings};
 
-/// How long anything may take before a test gives up. Far more than it needs on a busy machine.
+/// The deadline of waits in tests. Far more than they need on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that ends with its test, however that ends.
@@ -47,7 +47,7 @@ impl RedisServer {
         self.folder.path().join("redis.sock")
     }
 
-    /// What a command of it prints.
+    /// The output of a command.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
         let asked = Command::new("redis-cli")
             .arg("-s")
@@ -131,7 +131,7 @@ fn spawn(folder: &Path, arguments: &[String]) -> Child {
         .expect("the server of Debian's package `redis-server` starts")
 }
 
-/// Settings as without a configuration, but more patient: a busy machine is no dead Redis.
+/// The default settings with longer timeouts, for a busy machine.
 pub(crate) fn settings(servers: Servers) -> Settings {
     Settings {
         servers,
@@ -165,7 +165,7 @@ pub(crate) async fn up(cache: &Cache) {
     }
 }
 
-/// A port nobody listens on, just now. Whoever takes it must cope with another who was faster.
+/// A port that is free at the moment. Another program may take it before the caller does.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -1,4 +1,4 @@
-//! How Redis is reached: one server, a master that sentinels know, or a cluster, as distribution's library decides.
+//! Connections to Redis: one server, a master that sentinels know, or a cluster, as in distribution's library.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,26 +18,26 @@ use registry_config::Secret;
 use crate::cache::Error;
 use crate::files::pem;
 
-/// Where Redis is, and how it is spoken to.
+/// The servers of Redis, and the settings of connections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who is asked.
+    /// The Redis servers.
     pub servers: Servers,
     /// The number of the database.
     pub database: i64,
-    /// Who logs in; Redis's default user when there is only a password.
+    /// User name for the login; Redis's default user when there is only a password.
     pub username: Option<String>,
-    /// With which password.
+    /// The password.
     pub password: Option<Secret>,
     /// RESP3 rather than RESP2.
     pub resp3: bool,
-    /// What the server calls the connections.
+    /// Client name of the connections.
     pub client_name: Option<String>,
-    /// Whether they say which library they are of.
+    /// Whether connections send the name of the client library.
     pub identity: bool,
-    /// And what more.
+    /// A suffix of that name.
     pub identity_suffix: Option<String>,
-    /// Whether they are encrypted.
+    /// TLS, if connections are encrypted.
     pub tls: Option<Tls>,
     /// How long a connection may take.
     pub dial: Duration,
@@ -45,32 +45,32 @@ pub struct Settings {
     pub patience: Duration,
 }
 
-/// Who is asked; the addresses are `host:port`, and of one server also the path of a unix socket.
+/// The Redis servers by address: `host:port`, or for a single server also the path of a unix socket.
 #[derive(Debug, Clone)]
 pub enum Servers {
-    /// This one.
+    /// One server.
     One(String),
     /// The members of a cluster, or some of them.
     Cluster(Vec<String>),
-    /// The master that these sentinels know under a name.
+    /// The master that sentinels know under a name.
     Sentinels {
-        /// Their addresses.
+        /// The addresses of the sentinels.
         addresses: Vec<String>,
-        /// The name.
+        /// The name of the master.
         master: String,
-        /// Who logs in at the sentinels.
+        /// User name for the login at the sentinels.
         username: Option<String>,
-        /// With which password.
+        /// The password.
         password: Option<Secret>,
     },
 }
 
-/// The names of files, which are read anew for each connection: certificates are replaced while a server runs.
+/// The files of TLS. They are read again for each connection, since certificates are replaced while a server runs.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// A certificate to show, and its key.
+    /// The client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The authorities that are believed; the system's when there are none.
+    /// The trusted CAs; the system's when empty.
     pub authorities: Vec<PathBuf>,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for Servers {
     }
 }
 
-/// A connection. A clone is the same one: what is asked at the same time is asked through one wire.
+/// A connection. Clones share it: concurrent commands are multiplexed.
 #[derive(Clone)]
 pub(super) enum Connection {
     One(MultiplexedConnection),
@@ -114,7 +114,7 @@ impl Connection {
 }
 
 impl Settings {
-    /// Looks whether the settings are some, and whether their files can be read. Asks nobody.
+    /// Checks that the settings are valid and that their files can be read. Sends nothing.
     pub(super) fn check(&self) -> Result<(), Error> {
         let certificates = match &self.tls {
             Some(tls) => Some(tls.read()?),
@@ -128,9 +128,9 @@ impl Settings {
         .map_err(Error::Settings)
     }
 
-    /// Connects, and asks for a sign of life.
+    /// Connects, and sends a `PING`.
     pub(super) async fn connect(&self) -> Result<Connection, Error> {
-        // Small files, seldom read; a thread that may block all the same.
+        // The files are small and seldom read, but reading blocks.
         let certificates = match self.tls.clone() {
             Some(tls) => match tokio::task::spawn_blocking(move || tls.read()).await {
                 Ok(certificates) => Some(certificates?),
@@ -213,7 +213,7 @@ impl Settings {
         let mut builder = ClusterClientBuilder::new(nodes)
             .connection_timeout(self.dial)
             .response_timeout(self.patience)
-            // Redirections are followed within these; a question that fails is answered by the store.
+            // Redirections are followed within these retries. When a command fails, the store is read.
             .retries(3)
             .max_retry_wait(50)
             .overall_response_timeout(Some(self.patience))
@@ -285,14 +285,15 @@ impl Settings {
         }
     }
 
-    /// The configuration's check took the same forms. Without a port, which it refuses, it would be Redis's own.
+    /// Reads an address in the forms that the configuration accepts. Without a port, which the configuration refuses, it is
+    /// Redis's default port.
     fn address(&self, text: &str) -> ConnectionAddr {
         if text.starts_with('/') {
             return ConnectionAddr::Unix(PathBuf::from(text));
         }
         let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
         let host = match host.trim_start_matches('[').trim_end_matches(']') {
-            // As in Go, no host is this one.
+            // As in Go, an address without a host is on this machine.
             "" => "localhost",
             host => host,
         };
@@ -316,7 +317,7 @@ impl Tls {
             let path = path.clone();
             move |source| Error::File { path, source }
         };
-        // The library reads PEM, but only as it wrote it itself.
+        // The library reads only PEM in the form that it writes itself.
         let certificates = |path: &PathBuf| -> Result<Vec<u8>, Error> {
             let found = pem::certificates(path).map_err(unreadable(path))?;
             let written = found

@@ -1,8 +1,7 @@
-//! Keeps a connection to Redis, and stops asking for a moment when there is none.
+//! Keeps a connection to Redis, and connects again when it is lost.
 //!
-//! Nobody waits for a connection to be made: as long as there is none, every question fails at once. A question that
-//! is not answered in time ends the connection it was asked through, so that of all who ask at once none waits
-//! longer than the answer may take, and whoever comes later does not wait at all.
+//! No command waits for a connection: while there is none, every command fails at once. A command that is not answered in time
+//! ends its connection. So of all concurrent commands none waits longer than the timeout, and later ones do not wait at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +16,17 @@ use super::connection::{Connection, Settings};
 use crate::cache::Error;
 use crate::fault::chain;
 
-/// The first pause after a connection that failed.
+/// The first pause after a failed connection.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// The longest.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A connection that comes back.
+/// A connection that is made again when it is lost.
 #[derive(Debug)]
 pub(super) struct Keeper {
     settings: Arc<Settings>,
     state: watch::Sender<State>,
-    /// A refusal that has nothing to do with the connection was spoken of.
+    /// Whether a refused command was logged.
     refused: AtomicBool,
     task: JoinHandle<()>,
 }
@@ -36,17 +35,17 @@ pub(super) struct Keeper {
 enum State {
     Up {
         connection: Connection,
-        /// The how manyth it is: only who used this one may end it.
+        /// The number of the connection: a command may end only the connection that it used.
         number: u64,
     },
     Away {
-        /// It took too long to answer, which is worth a word even if it answers again.
+        /// It was too slow. That is logged even if the next connection works.
         slow: bool,
     },
 }
 
 impl Keeper {
-    /// Begins to connect. Must be called in a runtime; ends with the keeper.
+    /// Begins to connect. Must be called in a runtime; the connection ends with the keeper.
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let settings = Arc::new(settings);
@@ -60,7 +59,7 @@ impl Keeper {
         })
     }
 
-    /// Asks, if there is a connection.
+    /// Sends a command, if there is a connection.
     pub(super) async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> RedisResult<T> {
         let state = self.state.borrow().clone();
         let State::Up {
@@ -90,7 +89,7 @@ impl Keeper {
     /// Waits until there is a connection.
     pub(super) async fn up(&self) {
         let mut state = self.state.subscribe();
-        // The sender is ours, so there is one.
+        // The sender is a field of this type, so it exists.
         let _ = state.wait_for(|state| matches!(state, State::Up { .. })).await;
     }
 
@@ -102,7 +101,7 @@ impl Keeper {
         self.settings.error(source)
     }
 
-    /// No more through this connection.
+    /// Ends a connection for later commands.
     fn end(&self, used: u64, error: &RedisError) {
         self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up { number, .. } if *number == used);
@@ -122,8 +121,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Whether a server that answers well otherwise does not do this: it knows no script, has no room, may not be
-/// written to.
+/// Whether a working server refused a command: it supports no scripts, is out of memory, or is read-only.
 fn is_refusal(error: &RedisError) -> bool {
     matches!(
         error.code(),
@@ -131,16 +129,16 @@ fn is_refusal(error: &RedisError) -> bool {
     )
 }
 
-/// Connects whenever there is no connection, for ever. Dropping it stops that.
+/// Connects whenever there is no connection, for ever. Dropping the future stops it.
 async fn keep(settings: Arc<Settings>, state: watch::Sender<State>) {
     let servers = &settings.servers;
     let mut changes = state.subscribe();
     let mut pause = SHORTEST;
     let mut number = 0;
-    // Whether it was said that Redis is away.
+    // Whether it was logged that Redis is away.
     let mut said = false;
     loop {
-        // The sender is held here, so the channel is open.
+        // This function holds the sender, so the channel is open.
         let gone = changes
             .wait_for(|state| matches!(state, State::Away { .. }))
             .await;
@@ -176,7 +174,7 @@ async fn keep(settings: Arc<Settings>, state: watch::Sender<State>) {
                 }
             }
         }
-        // Not all replicas at once.
+        // A random pause, so that not all replicas connect at once.
         let part = rand::rng().random_range(0.5..1.0);
         tokio::time::sleep(pause.mul_f64(part)).await;
         pause = (pause * 2).min(LONGEST);

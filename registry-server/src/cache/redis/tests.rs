@@ -124,7 +124,7 @@ async fn what_only_distribution_remembers_is_not_believed_and_what_it_takes_away
     let own = format!("repository::team/app::blobs::{digest}");
     let general = format!("blobs::{digest}");
     let octets = "application/octet-stream";
-    // What it leaves behind when the link goes is the same in version 2, once another repository has the blob.
+    // In version 2 the remains of a deleted link look the same once another repository has the blob.
     for words in [
         &["SADD", set, &digest][..],
         &["HMSET", &general, "digest", &digest, "size", "1234"],
@@ -183,7 +183,7 @@ async fn what_one_replica_forgets_is_forgotten_by_all_also_by_who_was_just_readi
     two.remember(&case.link(), ticket, &case.descriptor()).await;
     assert!(!case.knows(&one).await && !case.knows(&two).await);
 
-    // Who takes too long with the store has nothing to remember.
+    // A read of the store that took too long is not cached.
     server.ask(&["FLUSHALL"]);
     let Ticket { at, forgotten } = case.ticket(&two).await;
     let old = Ticket {
