@@ -1,13 +1,11 @@
-//! Whether the process is alive, whether it should get requests, and whether it may answer them.
+//! Liveness, readiness, and whether the server answers requests at all.
 //!
-//! Guarantees: trouble with the storage makes the server unready and never dead, so that nobody restarts all
-//! replicas because a disk is slow; a check of `health.file`, `health.http` or `health.tcp` that fails takes the
-//! server out of service as in distribution: every request is refused; so does `POST /debug/health/down`, which
-//! distribution has in its library and in neither of its programs; asking costs nothing and needs no login; every
-//! check is bounded in time, and the server comes back by itself when the check succeeds again; readiness fails as
-//! soon as a stop is asked for.
-//! Must not: tell a client what is wrong. Start at [`Health`]; `check` is one look, `probes` what `http.debug.addr`
-//! answers.
+//! Guarantees: a failing store makes the server unready but never dead, so that not all replicas are restarted because a
+//! disk is slow. A failing check of `health.file`, `health.http` or `health.tcp` takes the server out of service, as in
+//! distribution: every request is refused. `POST /debug/health/down` does the same; distribution has it in its library and in
+//! neither of its programs. Probes are cheap and need no login. Every check is bounded in time, and the server is back in
+//! service by itself when the check succeeds again. Readiness fails as soon as the server is asked to stop.
+//! Must not: tell a client the reason. Start at [`Health`]; `check` runs one check, `probes` answers `http.debug.addr`.
 
 mod check;
 mod probes;
@@ -17,35 +15,27 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use check::Effect;
 pub use check::{Check, Error};
 pub use probes::Probes;
 
 use crate::storage::StoreHealth;
 
-/// What is known of this server. Cheap to clone; clones are the same knowledge.
+/// The health of this server. Cheap to clone; all clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     draining: Arc<AtomicBool>,
-    /// `POST /debug/health/down` was the last word.
+    /// The server was taken out of service by `POST /debug/health/down`.
     down: AtomicBool,
-    /// How many checks fail that take the server out of service.
+    /// The number of failing checks that take the server out of service.
     refusing: AtomicUsize,
-    /// What is wrong, by the check's name.
+    /// The problems, by the name of the check.
     troubles: Mutex<BTreeMap<String, String>>,
-    /// Under which name it is told that the storage takes no writes.
+    /// The health of the store's writes, and the name under which it is reported.
     writes: OnceLock<(String, StoreHealth)>,
-}
-
-/// What a failing check does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// `/readyz` fails.
-    Unready,
-    /// And every request is refused.
-    OutOfService,
 }
 
 impl Health {
@@ -54,7 +44,7 @@ impl Health {
         Arc::clone(&self.0.draining)
     }
 
-    /// Whether no request may be answered. One load or two: it is asked for every request.
+    /// Whether every request is refused. It is called for every request and costs one or two atomic loads.
     pub fn is_out_of_service(&self) -> bool {
         self.0.down.load(Ordering::Relaxed) || self.0.refusing.load(Ordering::Relaxed) > 0
     }
@@ -69,15 +59,14 @@ impl Health {
         }
     }
 
-    /// Tells that the storage takes no writes, from now on, under the name of its check. Nothing is written for that:
-    /// every server that may write gives a sign of itself from time to time, and pushes show the rest. It is logged
-    /// where it is noticed.
+    /// From now on, a store that takes no writes makes the server unready, under the name of the store's check. No write
+    /// is made to find that out: heartbeats of the server and pushes show it. The store's driver logs it.
     pub fn watch_writes(&self, driver: &str, store_health: StoreHealth) {
         // There is one storage.
         let _ = self.0.writes.set((check::of_storage(driver), store_health));
     }
 
-    /// Takes the server out of service for a reason that is no check, until [`Health::serve_again`].
+    /// Takes the server out of service for a reason that is no check, until [`Health::end_refusal`] is called.
     pub fn refuse(&self, name: &str, trouble: String) {
         if self.troubles().insert(name.to_owned(), trouble.clone()).is_none() {
             self.0.refusing.fetch_add(1, Ordering::Relaxed);
@@ -85,15 +74,16 @@ impl Health {
         }
     }
 
-    /// Puts it back.
-    pub fn serve_again(&self, name: &str) {
+    /// Puts the server back into service.
+    pub fn end_refusal(&self, name: &str) {
         if self.troubles().remove(name).is_some() {
             self.0.refusing.fetch_sub(1, Ordering::Relaxed);
             tracing::info!(name, "requests are answered again");
         }
     }
 
-    /// Looks from time to time, for ever, the first time at once. Dropping it stops the looking, no more.
+    /// Runs a check at its interval for ever, the first time at once. Dropping the future stops the check and changes
+    /// nothing else.
     pub async fn follow(self, mut check: Check) -> Infallible {
         let mut tick = tokio::time::interval(check.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -105,7 +95,7 @@ impl Health {
         }
     }
 
-    /// One look, counted.
+    /// Counts the result of one run of a check.
     fn note(&self, check: &Check, failures: &mut u32, seen: Result<(), String>) {
         let name = check.name.as_str();
         let mut troubles = self.troubles();
@@ -144,13 +134,13 @@ impl Health {
         self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that is wrong: the check's name and a sentence each.
+    /// All problems: the name of the check and a sentence.
     fn all(&self) -> BTreeMap<String, String> {
         let mut all = self.troubles().clone();
         if let Some((check, store_health)) = self.0.writes.get()
             && let Some(why) = store_health.problem()
         {
-            // A store that does not answer at all is the worse of the two.
+            // The check's own problem, that the store does not answer, is the worse of the two.
             all.entry(check.clone()).or_insert_with(|| why.to_owned());
         }
         if self.0.down.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! One look at one thing: the storage, a file, a URL, an address.
+//! A health check: of the store, a file, a URL or an address.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,22 @@ use registry_config::Secret;
 use registry_config::model::{self, ten_seconds_unless};
 use tokio::task::JoinHandle;
 
-use super::Effect;
 use crate::fault::{Fault, chain};
 use crate::storage::{Driver, StorageKey};
 
-/// How long a look may take that has no `timeout`.
+/// The timeout of a check without a `timeout`.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why checks cannot be made.
+/// Why the checks cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is nobody to ask URLs with.
+    /// The HTTP client cannot be made.
     #[error("cannot set up the checks of `health.http`")]
     Client(#[source] reqwest::Error),
 }
 
 impl Error {
-    /// Who must act: it is the system's authorities that cannot be read.
+    /// The fault: who must act. The cause is that the system's CA certificates cannot be read.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Client(_) => Fault::Permanent,
@@ -35,13 +34,22 @@ impl Error {
     }
 }
 
-/// Something that is looked at from time to time.
+/// The effect of a failing check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// `/readyz` fails.
+    Unready,
+    /// `/readyz` fails, and every request is refused.
+    OutOfService,
+}
+
+/// A check that runs at an interval.
 #[derive(Debug)]
 pub struct Check {
-    /// As distribution names it: `storagedriver_filesystem`, the path, the URL, the address.
+    /// Its name in distribution: `storagedriver_filesystem`, the path, the URL, the address.
     pub(super) name: String,
     pub(super) interval: Duration,
-    /// Failures in a row that count; at least one.
+    /// The number of failures in a row after which the check counts as failing; at least one.
     pub(super) threshold: u32,
     pub(super) effect: Effect,
     limit: Duration,
@@ -53,7 +61,7 @@ enum Subject {
     Storage(Arc<dyn Driver>),
     File {
         path: PathBuf,
-        /// The look that has not come back, on a file system that hangs: there is never a second one.
+        /// The running look at the file, on a file system that hangs. A second one is never started.
         running: Option<JoinHandle<std::io::Result<()>>>,
     },
     Http {
@@ -67,7 +75,7 @@ enum Subject {
 }
 
 impl Check {
-    /// Every check of the section, the storage's included unless it is switched off.
+    /// All checks of the section, and the check of the store unless it is switched off.
     ///
     /// # Errors
     /// [`Error::Client`], when there are URLs to ask.
@@ -98,7 +106,7 @@ impl Check {
             });
         }
         for http in &health.http {
-            // Without connections kept: a look shall find out whether one can be had.
+            // No connection is kept, since the check is whether one can be made.
             let client = reqwest::Client::builder()
                 .pool_max_idle_per_host(0)
                 .build()
@@ -127,7 +135,7 @@ impl Check {
                 subject: Subject::Tcp(tcp.addr.clone()),
             });
         }
-        // Two checks of one thing, with different thresholds perhaps, are two in what is shown.
+        // Two checks of the same subject, perhaps with different thresholds, get different names.
         let mut seen: BTreeMap<String, u32> = BTreeMap::new();
         for check in &mut all {
             let times = seen.entry(check.name.clone()).or_default();
@@ -139,7 +147,7 @@ impl Check {
         Ok(all)
     }
 
-    /// Looks once; on failure says what is wrong, in distribution's words where it has some.
+    /// Runs the check once. The error is the problem, in distribution's words where it has some.
     pub(super) async fn look(&mut self) -> Result<(), String> {
         let (name, limit) = (&self.name, self.limit);
         let look = async {
@@ -165,7 +173,7 @@ impl Check {
                 }
                 Subject::Tcp(address) => {
                     let local;
-                    // As in Go, no host is this one.
+                    // As in Go, an address without a host is on this machine.
                     let target = match address.strip_prefix(':') {
                         Some(port) => {
                             local = format!("localhost:{port}");
@@ -186,13 +194,13 @@ impl Check {
     }
 }
 
-/// The storage's check, as distribution names it.
+/// The name of the store's check, as in distribution.
 pub(super) fn of_storage(driver: &str) -> String {
     format!("storagedriver_{driver}")
 }
 
-/// Whether the store answers. An empty one is a new one, and as good as any. By a list: a look at one object cannot tell
-/// a bucket that is empty from one that is not there.
+/// Whether the store answers. An empty store is new, and fine. The check is a list, since a request for one object cannot
+/// tell an empty bucket from a missing one.
 async fn reachable(driver: &dyn Driver) -> Result<(), String> {
     let key = StorageKey::parse("docker").expect("one component is a key");
     let listed = match driver.list(&key).await {
@@ -202,7 +210,7 @@ async fn reachable(driver: &dyn Driver) -> Result<(), String> {
     listed.map_err(|error| chain(&error))
 }
 
-/// Whether there is no such file.
+/// Checks that a file does not exist.
 async fn absent(path: &Path, running: &mut Option<JoinHandle<std::io::Result<()>>>) -> Result<(), String> {
     let handle = running.get_or_insert_with(|| {
         let path = path.to_owned();
@@ -218,8 +226,8 @@ async fn absent(path: &Path, running: &mut Option<JoinHandle<std::io::Result<()>
     }
 }
 
-/// The configured headers. What is no header, in name or in value, is left out: distribution's client would refuse
-/// every request because of it, and the server be out of service for ever.
+/// The configured headers. An invalid name or value is left out: with it distribution's client refuses every request, and
+/// its server is out of service for ever.
 fn headers(http: &model::HttpCheck) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in &http.headers {
@@ -241,7 +249,7 @@ fn headers(http: &model::HttpCheck) -> HeaderMap {
     headers
 }
 
-/// The URL as it may be shown. What is no URL has no password that would be sent anywhere.
+/// The URL for messages. A text that is no URL has no password that would be sent anywhere.
 fn without_password(uri: &str) -> String {
     if let Ok(mut url) = reqwest::Url::parse(uri)
         && url.password().is_some()

@@ -1,7 +1,7 @@
-//! What `http.debug.addr` answers.
+//! The endpoints of `http.debug.addr`.
 //!
-//! Anybody may read `/livez`, `/readyz`, `/debug/health` and the metrics: probes and scrapers come from elsewhere.
-//! What changes the server or shows its inside is for those on the same machine; distribution shows its inside to
+//! Anybody may read `/livez`, `/readyz`, `/debug/health` and the metrics, since probes and scrapers come from other machines.
+//! Endpoints that change the server or show its internals answer the same machine alone. Distribution shows its internals to
 //! everybody who reaches the address.
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Probes of this knowledge.
+    /// Endpoints for this health.
     pub fn new(health: Health) -> Self {
         Self {
             health,
@@ -33,7 +33,7 @@ impl Probes {
         }
     }
 
-    /// And metrics at this path, which then has no other meaning.
+    /// The same with metrics at this path, which then has no other meaning.
     #[must_use]
     pub fn with_metrics(self, path: String, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Probes {
         }
     }
 
-    /// Answers one request. `peer` is nobody's address on a unix socket.
+    /// Answers one request. `peer` is `None` on a unix socket.
     pub async fn respond<B>(&self, request: Request<B>, peer: Option<SocketAddr>) -> Response<Full<Bytes>> {
         if let Some((path, metrics)) = &self.metrics
             && path == request.uri().path()
@@ -51,7 +51,7 @@ impl Probes {
             let metrics = Arc::clone(metrics);
             return match tokio::task::spawn_blocking(move || metrics.text()).await {
                 Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-                // It panicked, which is logged; or the runtime ends.
+                // The task panicked, which is logged; or the runtime ends.
                 Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "no metrics\n".to_owned()),
             };
         }
@@ -86,7 +86,7 @@ impl Probes {
             return response;
         }
         match path {
-            // That this code runs is the whole answer: a process that is stuck does not get here.
+            // A process that is stuck does not get here.
             "/livez" => answer(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" => {
                 let lines: String = self
@@ -126,8 +126,8 @@ impl Probes {
     }
 }
 
-/// Whether a page of somebody else may have made a browser on this machine send a request: its origin is another one
-/// (cross-site request forgery), or it knows this machine by a name of its own (DNS rebinding).
+/// Whether a foreign web page may have made a browser on this machine send the request: its origin is another host
+/// (cross-site request forgery), or it uses a host name of its own for this machine (DNS rebinding).
 fn is_led_here<B>(request: &Request<B>, peer: Option<SocketAddr>) -> bool {
     let header = |name| {
         request
@@ -140,7 +140,7 @@ fn is_led_here<B>(request: &Request<B>, peer: Option<SocketAddr>) -> bool {
         .authority()
         .map(Authority::as_str)
         .or_else(|| header(header::HOST));
-    // No browser speaks over a unix socket, and those who do name any host.
+    // No browser uses a unix socket, and programs that do send any host.
     let is_renamed = peer.is_some() && host.is_some_and(|host| !is_this_machine(host));
     let is_foreign = header(header::ORIGIN).is_some_and(|origin| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
@@ -149,7 +149,7 @@ fn is_led_here<B>(request: &Request<B>, peer: Option<SocketAddr>) -> bool {
     is_renamed || is_foreign
 }
 
-/// Whether a host is a name that no name server can give to a stranger's page.
+/// Whether a host is a name of this machine that no name server can give to a foreign page.
 fn is_this_machine(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;

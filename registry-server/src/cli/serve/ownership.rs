@@ -113,7 +113,7 @@ async fn claim_until_answered(
         match registry.claim(owner).await {
             Ok(claim) => {
                 log_claim(owner, claim);
-                health.serve_again(CHECK);
+                health.end_refusal(CHECK);
                 confirmed.send_replace(true);
                 pending::<()>().await;
             }
