@@ -1,10 +1,9 @@
-//! Where the registry's bytes lie: one [`Driver`] trait and its drivers.
+//! Storage: the [`Driver`] trait and its drivers.
 //!
-//! Guarantees: what a driver acknowledges survives what its [`Durability`] says; a reader sees the whole old
-//! value or the whole new one, never a part; no call blocks an async thread; no call holds more than a constant
-//! amount of memory per object.
-//! Must not: know what a repository is ([`layout`] excepted, which is the only file that knows a path), know HTTP.
-//! Start at [`Driver`]; its behaviour is held by `conformance`, which runs on every driver.
+//! Guarantees: an acknowledged write survives what its [`Durability`] names; a reader sees the whole old value or the whole
+//! new one, never a part; no call blocks an async thread; no call holds more than a constant amount of memory per object.
+//! Must not: know what a repository is (only [`layout`] does, the one file that knows paths), know HTTP.
+//! Start at [`Driver`]; `conformance` tests its behaviour on every driver.
 
 mod content;
 mod driver;
@@ -33,7 +32,7 @@ pub use error::{Cause, Error, OptionalExtension};
 pub(crate) use filesystem::calls::Calls;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
-pub use key::StorageKey;
+pub use key::{InvalidKey, StorageKey};
 pub use large_write::{Append, LargeWrite, Staged, Writer};
 pub use multipart::{Expected, Multipart, ObjectVersion, UnfinishedUpload};
 #[cfg(feature = "azure")]

@@ -57,6 +57,7 @@ impl Registry {
                 None if may_hold_repositories(&name) => PathPrefix::Repositories
                     .key()
                     .child(&name)
+                    .map_err(crate::storage::Error::from)
                     .map_err(Error::storage("list repositories"))?,
                 None => continue,
             };

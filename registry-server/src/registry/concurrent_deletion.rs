@@ -244,7 +244,10 @@ impl Registry {
         let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
         while let Some(entry) = listing.try_next().await.map_err(&failed)? {
             if entry.kind == EntryKind::Prefix {
-                let below = prefix.child(&entry.name).map_err(&failed)?;
+                let below = prefix
+                    .child(&entry.name)
+                    .map_err(crate::storage::Error::from)
+                    .map_err(&failed)?;
                 self.driver
                     .delete_tree(&below, Durability::Crash)
                     .await

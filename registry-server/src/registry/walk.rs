@@ -125,7 +125,10 @@ impl RepositoryWalk<'_> {
         let failed = Error::storage("list repositories");
         let mut key = self.root.clone();
         for component in name.split('/').filter(|component| !component.is_empty()) {
-            key = key.child(component).map_err(&failed)?;
+            key = key
+                .child(component)
+                .map_err(crate::storage::Error::from)
+                .map_err(&failed)?;
         }
         let mut listing = self.registry.driver.list(&key).await.map_err(&failed)?;
         let mut folder = RepositoryFolder {

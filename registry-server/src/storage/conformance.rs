@@ -1,4 +1,4 @@
-//! What every driver must do: one named test per behaviour and driver.
+//! The behaviour of every driver: one named test per behaviour and driver.
 //!
 //! A behaviour is a function that takes a fresh store and knows nothing of the driver but its trait. To add a
 //! driver, add a line beside its likes; to add a behaviour, write it and add its name. A run prints, for example,
@@ -19,8 +19,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use conditional::{
-    an_object_that_was_replaced_is_not_deleted_for_what_it_held, deleting_or_refreshing_nothing_is_not_found,
-    deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+    an_object_that_was_replaced_is_not_deleted_for_what_it_held,
+    deleting_old_objects_leaves_the_prune_root_and_its_other_content,
+    deleting_or_refreshing_nothing_is_not_found,
     what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
     what_was_refreshed_in_time_is_never_deleted,
 };
@@ -69,7 +70,7 @@ macro_rules! tests {
     };
 }
 
-/// What every driver does.
+/// Behaviour of every driver.
 macro_rules! objects {
     ($make:expr) => {
         tests! { $make;
@@ -99,7 +100,7 @@ macro_rules! objects {
             names_that_look_temporary_are_listed_as_prefixes,
             an_empty_object_is_an_object,
             what_is_older_than_a_limit_is_deleted_and_what_is_younger_stays,
-            deleting_what_is_old_leaves_the_shelf_and_what_lies_beside,
+            deleting_old_objects_leaves_the_prune_root_and_its_other_content,
             deleting_or_refreshing_nothing_is_not_found,
             what_was_refreshed_in_time_is_never_deleted,
             an_object_that_was_replaced_is_not_deleted_for_what_it_held,
@@ -109,7 +110,7 @@ macro_rules! objects {
     };
 }
 
-/// What a driver does that appends.
+/// Behaviour of drivers that append.
 macro_rules! append {
     ($make:expr) => {
         tests! { $make;
@@ -131,7 +132,7 @@ macro_rules! append {
     };
 }
 
-/// What a driver does that takes parts.
+/// Behaviour of drivers with multipart uploads.
 #[cfg(feature = "stores")]
 macro_rules! parts {
     ($make:expr) => {
@@ -150,7 +151,7 @@ macro_rules! parts {
     };
 }
 
-/// What a driver does whose store knows what was begun.
+/// Behaviour of drivers whose store lists unfinished uploads.
 #[cfg(feature = "stores")]
 macro_rules! unfinished {
     ($make:expr) => {
@@ -161,7 +162,7 @@ macro_rules! unfinished {
     };
 }
 
-/// What a driver does whose store keeps an upload before it has a part.
+/// Behaviour of drivers whose store keeps an upload without parts.
 #[cfg(feature = "stores")]
 macro_rules! begun {
     ($make:expr) => {
@@ -171,7 +172,7 @@ macro_rules! begun {
     };
 }
 
-/// What a driver does whose store takes parts of any size.
+/// Behaviour of drivers whose store takes parts of any size.
 #[cfg(feature = "stores")]
 macro_rules! small {
     ($make:expr) => {
@@ -210,7 +211,7 @@ fn inmemory() -> Subject {
     }
 }
 
-/// What is timed passes every call on as it is.
+/// A timed driver behaves as the driver it measures.
 fn timed() -> Subject {
     let subject = filesystem(super::Sync::Never);
     let driver = super::Timed::new(

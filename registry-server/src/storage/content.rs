@@ -12,34 +12,33 @@ use futures_util::stream::BoxStream;
 
 use super::{Error, Metadata};
 
-/// An opened object: its size, and the asked part in blocks.
+/// An opened object: its size, and the requested range in blocks.
 ///
-/// As a stream it is for those who take everything as fast as it comes: blocks are large, and the next one may be read
-/// ahead. [`Content::poll_block`] is for those who send it to a client: a block is read when it is asked for, and not
-/// before.
+/// The [`Stream`] is for callers that read as fast as they can: blocks are large, and the next one may be read ahead.
+/// [`Content::poll_block`] is for callers that send the bytes to a client: a block is read only when it is asked for.
 pub struct Content {
     /// Size of the whole object in bytes.
     pub size: u64,
-    /// The bytes that are given.
+    /// The bytes of the object that the blocks hold.
     pub range: Range<u64>,
-    /// When the object was written last.
+    /// Time of the last write.
     pub modified: SystemTime,
-    // A type of ours rather than a public stream: a driver may later hand out a file or a mapping instead.
+    // A private type rather than a public stream, so that a driver may give a file or a mapping later.
     source: Source,
 }
 
-/// Where blocks come from.
+/// The source of the blocks.
 enum Source {
-    /// A driver that reads as much as it is asked for.
+    /// From a driver that reads blocks of any requested size.
     Blocks(Pin<Box<dyn Blocks>>),
-    /// A driver that gives what the store sends. The part of a block that was not asked for stays here.
+    /// From a driver that gives blocks as the store sends them, and the rest of a block that was not asked for.
     Stream(BoxStream<'static, Result<Bytes, Error>>, Bytes),
 }
 
 /// A source of blocks.
 pub(super) trait Blocks: Send {
-    /// The next block, of at most `most` bytes, which is more than nothing. With `ahead` the one behind it is begun as well. A block that was begun
-    /// already may have another size.
+    /// The next block, of at least one and at most `most` bytes. With `ahead` the read of the following block begins as
+    /// well. A block whose read had begun already may have another size.
     fn poll_block(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -48,12 +47,12 @@ pub(super) trait Blocks: Send {
     ) -> Poll<Option<Result<Bytes, Error>>>;
 }
 
-/// How much is read at a time for those who take everything: measured, 256 KiB in one blocking call costs a tenth of
-/// the processor time that the usual 4 KiB cost, and as much as nginx without sendfile.
+/// Block size of the stream. Measured: 256 KiB per blocking call cost a tenth of the processor time of the usual 4 KiB,
+/// about as much as nginx without sendfile.
 const STREAM_BLOCK: usize = 256 * 1024;
 
 impl Content {
-    /// For drivers that give what the store sends.
+    /// Content of a driver that gives blocks as the store sends them.
     pub(super) fn new(
         metadata: Metadata,
         range: Range<u64>,
@@ -63,7 +62,7 @@ impl Content {
         Self::of(metadata, range, source)
     }
 
-    /// For drivers that read as much as they are asked for.
+    /// Content of a driver that reads blocks of any requested size.
     pub(super) fn from_blocks(metadata: Metadata, range: Range<u64>, blocks: impl Blocks + 'static) -> Self {
         Self::of(metadata, range, Source::Blocks(Box::pin(blocks)))
     }
@@ -77,7 +76,7 @@ impl Content {
         }
     }
 
-    /// The next block, of at most `most` bytes. Nothing is read for the block behind it.
+    /// The next block, of at most `most` bytes. The read of the following block does not begin.
     pub fn poll_block(
         &mut self,
         context: &mut Context<'_>,

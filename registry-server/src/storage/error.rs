@@ -1,9 +1,9 @@
-//! What can go wrong in a store.
+//! Errors of a store.
 
 use std::io;
 use std::time::Duration;
 
-use super::StorageKey;
+use super::key::{InvalidKey, StorageKey};
 use crate::fault::Fault;
 
 /// Why a store did not do what it was asked.
@@ -12,51 +12,48 @@ pub enum Error {
     /// A create-only put met an object that is already there.
     #[error("`{key}` exists already")]
     AlreadyExists {
-        /// Which object.
+        /// The object.
         key: StorageKey,
     },
     /// Another request, process or replica is writing this staged object.
     #[error("`{key}` is being written by another request")]
     Busy {
-        /// Which object.
+        /// The object.
         key: StorageKey,
     },
     /// The store has no room left.
     #[error("cannot {action} `{key}`: the store is full")]
     Full {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// The whole store is gone that was there when the server started: it was renamed, removed or unmounted.
     #[error("cannot {action} `{key}`: the folder of the store is gone")]
     Gone {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
-        /// What is there instead.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The text is no storage key.
-    #[error("`{given}` is not a storage key")]
-    InvalidKey {
-        /// What was given.
-        given: String,
-    },
+    /// A text is no storage key.
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
     /// The store answered with an error.
     #[error("cannot {action} `{key}`")]
     Io {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -64,72 +61,72 @@ pub enum Error {
     /// gone, and its writer begins again.
     #[error("the bytes of `{key}` could not be written to the disk and are given up")]
     Lost {
-        /// Which object.
+        /// The object.
         key: StorageKey,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// There is no such object.
     #[error("`{key}` does not exist")]
     NotFound {
-        /// Which object.
+        /// The object.
         key: StorageKey,
     },
     /// A staged object does not have the size the caller counted on.
     #[error("`{key}` holds {actual} bytes, not {expected}")]
     OffsetMismatch {
-        /// Which object.
+        /// The object.
         key: StorageKey,
-        /// What the caller counted on.
+        /// The size that the caller expected.
         expected: u64,
-        /// What the store holds.
+        /// The size in the store.
         actual: u64,
     },
     /// The store takes no writes at all.
     #[error("cannot {action} `{key}`: the store is read-only")]
     ReadOnly {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// A range begins behind the end of the object.
     #[error("the range begins behind the {size} bytes of `{key}`")]
     RangeNotSatisfiable {
-        /// Which object.
+        /// The object.
         key: StorageKey,
         /// Its size.
         size: u64,
     },
-    /// A store over the network did not do it.
+    /// A request to a store over the network failed.
     #[error("cannot {action} `{key}`: {cause}")]
     Remote {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
-        /// What it comes down to.
+        /// The cause.
         cause: Cause,
-        /// What the store or the network said.
+        /// The error of the store or the network.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The server is stopping.
     #[error("cannot {action} `{key}`: the server is stopping")]
     Stopping {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To which object.
+        /// The object.
         key: StorageKey,
     },
     /// An object that should be small is not.
     #[error("`{key}` has {size} bytes, more than the {limit} it may have")]
     TooLarge {
-        /// Which object.
+        /// The object.
         key: StorageKey,
         /// Its size.
         size: u64,
@@ -139,7 +136,7 @@ pub enum Error {
     /// An object ended before its size.
     #[error("`{key}` ended after {actual} of {expected} bytes")]
     Truncated {
-        /// Which object.
+        /// The object.
         key: StorageKey,
         /// Its size when it was opened.
         expected: u64,
@@ -150,45 +147,45 @@ pub enum Error {
 
 const FULL: &str = "storage full";
 const READ_ONLY: &str = "storage read-only";
-/// Why a store takes no writes that is gone as a whole.
+/// The reason when the whole store is missing.
 pub(super) const GONE: &str = "storage missing";
 
-/// What the failure of a store over the network comes down to.
+/// The cause of a failed request to a store over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// Who we say we are is not who may do this.
+    /// The credentials are refused, or they do not permit the request.
     #[error("the store refuses the credentials or what they may do")]
     Refused,
-    /// Whoever gives credentials gave none.
+    /// The provider of credentials gave none.
     #[error("no credentials for the store can be had")]
     NoCredentials,
     /// The bucket or container does not exist.
     #[error("the store has no such bucket or container")]
     NoBucket,
-    /// The bucket lies elsewhere.
+    /// The bucket is in another region or at another endpoint.
     #[error("the bucket lies in another region, or at another endpoint")]
     WrongRegion,
-    /// It holds two registries under one root, by names with a slash before them and by names without.
+    /// The container holds two registries under one root: one with a slash before its names, and one without.
     #[error(
         "the store holds two registries under one root, by names with a slash before them and by names without"
     )]
     TwoTrees,
-    /// Nobody answers.
+    /// No connection can be made.
     #[error("the store cannot be reached")]
     Unreachable,
     /// The answer did not come in time.
     #[error("the store does not answer in time")]
     TimedOut,
-    /// It asks us to slow down.
+    /// The store asks for fewer requests.
     #[error("the store is overloaded")]
     Overloaded,
-    /// It failed by itself, or answered what nobody understands.
+    /// The store failed, or its answer cannot be understood.
     #[error("the store failed")]
     Failed,
 }
 
 impl Cause {
-    /// In words that tell a stranger nothing.
+    /// A few words without details of the setup, since clients may see them.
     fn in_words(self) -> &'static str {
         match self {
             Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => "storage misconfigured",
@@ -200,13 +197,13 @@ impl Cause {
         }
     }
 
-    /// Whether the same request may work a moment later.
+    /// Whether a retry of the request may work.
     #[cfg(feature = "object-store")]
-    pub(super) fn may_pass(self) -> bool {
+    pub(super) fn is_temporary(self) -> bool {
         self.retry_after().is_some()
     }
 
-    /// After which time the same request may work; nothing where a person must act first.
+    /// The time after which a retry may work; `None` when a person must act first.
     fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Refused | Self::NoBucket | Self::WrongRegion | Self::TwoTrees => None,
@@ -218,7 +215,7 @@ impl Cause {
 }
 
 impl Error {
-    /// Who must act.
+    /// The fault: who must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Busy { .. } | Self::Stopping { .. } => Fault::Transient {
@@ -227,7 +224,7 @@ impl Error {
             Self::Remote { cause, .. } => Fault::Transient {
                 retry_after: cause.retry_after(),
             },
-            // Waiting does not empty a disk, but somebody may, and then the same request works.
+            // Waiting alone does not help, but when somebody has freed the disk the same request works.
             Self::Full { .. }
             | Self::Gone { .. }
             | Self::Io { .. }
@@ -235,31 +232,31 @@ impl Error {
             | Self::ReadOnly { .. } => Fault::Transient { retry_after: None },
             Self::OffsetMismatch { .. } | Self::RangeNotSatisfiable { .. } => Fault::Caller,
             Self::AlreadyExists { .. }
-            | Self::InvalidKey { .. }
+            | Self::InvalidKey(_)
             | Self::NotFound { .. }
             | Self::TooLarge { .. }
             | Self::Truncated { .. } => Fault::Permanent,
         }
     }
 
-    /// Whether the object is simply not there.
+    /// Whether the error says that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
 
-    /// Whether the operating system does not let this process look.
+    /// Whether the operating system denied access.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Why the whole store takes no writes, in a few words for people, if that is what this error says. It concerns
-    /// every object: whoever meets it first says it for all ([`super::StoreHealth`]).
+    /// The reason why the whole store takes no writes, in a few words for people, if the error concerns the whole store.
+    /// [`super::StoreHealth`] reports it once for all objects.
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Self::Full { .. } => Some(FULL),
             Self::ReadOnly { .. } => Some(READ_ONLY),
             Self::Gone { .. } => Some(GONE),
-            // The disk may have no room for what the system had taken in already.
+            // A disk may turn out to be full only when the system writes its cache to it.
             Self::Lost { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(FULL),
                 io::ErrorKind::ReadOnlyFilesystem => Some(READ_ONLY),
@@ -268,7 +265,7 @@ impl Error {
             Self::Remote { cause, .. } => Some(cause.in_words()),
             Self::AlreadyExists { .. }
             | Self::Busy { .. }
-            | Self::InvalidKey { .. }
+            | Self::InvalidKey(_)
             | Self::Io { .. }
             | Self::NotFound { .. }
             | Self::OffsetMismatch { .. }
@@ -279,11 +276,11 @@ impl Error {
         }
     }
 
-    /// Sorts an error of the operating system.
+    /// The error for one of the operating system.
     pub(crate) fn io(action: &'static str, key: &StorageKey, source: io::Error) -> Self {
         let key = key.clone();
         match source.kind() {
-            // A component of the path that is a file means: nothing lies below it.
+            // A component of the path is a file, so that nothing exists below it.
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { key },
             io::ErrorKind::AlreadyExists => Self::AlreadyExists { key },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, key, source },

@@ -1,5 +1,5 @@
-//! The driver for memory: distribution's `inmemory`, for trying things out and for tests. Nothing survives the
-//! process, so both durabilities mean the same here.
+//! The driver `inmemory`, as in distribution: a store in memory, for experiments and tests. Nothing survives the process, so
+//! both durabilities are the same.
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use super::{
     Mode, ReadRange, Reclaim, Staged, StorageKey, Swept, Writer,
 };
 
-/// A store in memory. A clone is another handle of the same store.
+/// A store in memory. Clones share one store.
 #[derive(Debug, Clone, Default)]
 pub struct InMemory {
     state: Arc<Mutex<State>>,
@@ -46,7 +46,7 @@ impl InMemory {
         Self::default()
     }
 
-    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    /// No code that can panic runs while the mutex is held, so its state is valid even when it is poisoned.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,7 +99,7 @@ impl Driver for InMemory {
 
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
         let object = match self.object(key) {
-            // What is staged can be read back, to hash it again.
+            // A staged object can be read, to hash it again.
             Err(Error::NotFound { .. }) => match self.state().staged.get(key.as_str()) {
                 Some(staging) => Object {
                     bytes: Bytes::copy_from_slice(&staging.bytes),
@@ -188,7 +188,7 @@ impl Driver for InMemory {
     }
 
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
-        Ok(Swept::default()) // Every call here is whole: nothing is ever left behind.
+        Ok(Swept::default()) // Every call is atomic, so that no remains exist.
     }
 }
 

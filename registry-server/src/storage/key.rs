@@ -1,13 +1,11 @@
-//! Names of objects in a store.
+//! The keys of objects in a store.
 
 use std::fmt;
 
-use super::Error;
-
 /// The name of an object or of a prefix: components joined by `/`, without one at either end.
 ///
-/// Invariants: at least one component; none is empty, `.` or `..`; none holds a NUL. Joined to a root folder or
-/// a bucket prefix it therefore never leaves it.
+/// Invariants: at least one component; none is empty, `.` or `..`; none holds a NUL. So a key that is joined to a root
+/// folder or a bucket prefix never leaves it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageKey(String);
 
@@ -15,14 +13,12 @@ impl StorageKey {
     /// Reads a key.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`InvalidKey`].
+    pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         if text.split('/').all(is_component) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::InvalidKey {
-                given: text.escape_debug().to_string(),
-            })
+            Err(InvalidKey::new(text))
         }
     }
 
@@ -35,20 +31,34 @@ impl StorageKey {
     /// The key of `name` directly below this prefix.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`] when `name` is not one component.
-    pub fn child(&self, name: &str) -> Result<Self, Error> {
+    /// [`InvalidKey`] when `name` is not one component.
+    pub fn child(&self, name: &str) -> Result<Self, InvalidKey> {
         if is_component(name) && !name.contains('/') {
             Ok(Self(format!("{}/{name}", self.0)))
         } else {
-            Err(Error::InvalidKey {
-                given: name.escape_debug().to_string(),
-            })
+            Err(InvalidKey::new(name))
         }
     }
 
     /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The text is not a storage key.
+#[derive(Debug, thiserror::Error)]
+#[error("`{given}` is not a storage key")]
+pub struct InvalidKey {
+    given: String,
+}
+
+impl InvalidKey {
+    /// The error for this text.
+    pub(super) fn new(given: &str) -> Self {
+        Self {
+            given: given.escape_debug().to_string(),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Where things lie on a disk or in a bucket: the only file that knows a path.
+//! The layout of a store, on a disk or in a bucket. No other file knows a path.
 //!
-//! Guarantees: every key is built from parsed types, so no input escapes the root; [`ObjectPath::parse`] undoes
-//! [`ObjectPath::key`]; the tree is distribution's, version 2 and 3 alike, so that either server goes on where the
-//! other stopped. What is ours alone lies below `docker/registry/berth`, which distribution never visits.
-//! Must not: touch storage, know HTTP. No folder name is spelled outside this file.
-//! Start at [`ObjectPath`]; the drawn tree is on it.
+//! Guarantees: every key is built from parsed types, so that no input leaves the root. [`ObjectPath::parse`] is the inverse of
+//! [`ObjectPath::key`]. The tree is that of distribution 2 and 3, so that each server can continue on the store of the other.
+//! Berth's own objects are below `docker/registry/berth`, which distribution never reads.
+//! Must not: touch storage, know HTTP. No other file may spell a folder name of the layout.
+//! Start at [`ObjectPath`]; its documentation draws the tree.
 
 mod paths;
 
@@ -34,7 +34,7 @@ const DATA: &str = "data";
 const SESSION: &str = "session";
 const LINK: &str = "link";
 
-/// Every kind of object a registry keeps.
+/// The path of an object, for every kind of object that a registry keeps.
 ///
 /// ```text
 /// docker/registry/v2/
@@ -61,56 +61,56 @@ const LINK: &str = "link";
 ///   trash/<uuid>/objects/<key below docker/registry>                    Trashed
 ///   trash/<uuid>/journal/<number>                                       TrashJournal
 ///   incoming/<uuid>                                                     Incoming
-///   parts/<key>/<upload>/<part>                                         a driver's, of the object that will be at the key
+///   parts/<key>/<upload>/<part>                                         of a driver: parts of the object at the key
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectPath {
     /// The payload of a blob; manifests are blobs too.
     BlobData {
-        /// Its address.
+        /// The digest of the payload.
         digest: Digest,
     },
-    /// Grants a repository a blob. Holds the digest the payload is stored under.
+    /// The link that gives a repository a blob. Holds the digest under which the payload is stored.
     LayerLink {
         /// The repository.
         repository: RepositoryName,
-        /// The digest the blob is asked for by.
+        /// The digest by which clients ask for the blob.
         digest: Digest,
     },
-    /// Says that a repository has a manifest. Holds the digest the payload is stored under.
+    /// The link that gives a repository a manifest. Holds the digest under which the payload is stored.
     ///
-    /// One that is not SHA-256 is ours alone, beside a SHA-256 one of the same manifest: distribution's
-    /// `garbage-collect -m` would meet the manifest twice in its own tree, delete it and stop at the second.
+    /// A link that is not SHA-256 is in Berth's own tree, in addition to a SHA-256 link of the same manifest. In its own tree
+    /// distribution's `garbage-collect -m` would find the manifest twice, delete it, and stop at the second link.
     RevisionLink {
         /// The repository.
         repository: RepositoryName,
-        /// The digest the manifest is asked for by.
+        /// The digest by which clients ask for the manifest.
         digest: Digest,
     },
-    /// What a tag means now. Holds a digest.
+    /// The manifest that a tag leads to now. Holds its digest.
     TagCurrent {
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
     },
-    /// What a tag has meant at some time. Holds the digest.
+    /// A manifest that a tag leads to, or led to once. Holds its digest.
     TagIndex {
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
-        /// What it meant.
+        /// The digest of the manifest.
         digest: Digest,
     },
-    /// The bytes of an upload session so far.
+    /// The bytes that an upload session has received.
     UploadData {
         /// The repository.
         repository: RepositoryName,
         /// The session.
         id: UploadId,
     },
-    /// When an upload session began. Holds an RFC 3339 time.
+    /// The time when an upload session began. Holds an RFC 3339 time.
     UploadStartedAt {
         /// The repository.
         repository: RepositoryName,
@@ -123,71 +123,71 @@ pub enum ObjectPath {
         repository: RepositoryName,
         /// The session.
         id: UploadId,
-        /// How many bytes the state covers.
+        /// The number of bytes that the state covers.
         offset: u64,
     },
-    /// Where an upload session stands whose data is stored in parts, with the bytes that are too few for one.
+    /// The progress of an upload session whose data is stored in parts, with the bytes that do not fill a part yet.
     UploadSession {
         /// The repository.
         repository: RepositoryName,
         /// The session.
         id: UploadId,
     },
-    /// One manifest that refers to a subject. Holds its descriptor as JSON.
+    /// A manifest that refers to a subject. Holds its descriptor as JSON.
     ReferrerEntry {
         /// The repository.
         repository: RepositoryName,
-        /// What is referred to.
+        /// The subject.
         subject: Digest,
         /// The manifest that refers to it.
         referrer: Digest,
     },
-    /// Where a payload lies that is known by another digest than the one it is stored under. Holds that one.
+    /// Another digest of a payload. Holds the digest under which the payload is stored.
     BlobAlias {
         /// The other digest.
         digest: Digest,
     },
-    /// Says that a manifest was looked at for a subject.
+    /// Says that a manifest is indexed: its subject, if it has one, is known.
     ReferrerKnown {
         /// The repository.
         repository: RepositoryName,
         /// The manifest.
         digest: Digest,
     },
-    /// Says by its time when something of a repository was deleted last. Holds nothing.
+    /// The time of the last deletion in a repository is the time of this object. Holds nothing.
     LastDeletion {
         /// The repository.
         repository: RepositoryName,
     },
-    /// Says whose store this is, as JSON.
+    /// The owner of the store, as JSON.
     Owner,
-    /// Says that a server writes to this store. Holds who it is, as JSON.
+    /// The heartbeat of a server that writes to this store. Holds its identity as JSON.
     Writer {
         /// The server's run.
         id: Uuid,
     },
-    /// Is written to learn what time the store says it is, and removed again.
+    /// An object that is written and removed again, to learn the store's time.
     Probe {
-        /// The asking.
+        /// The run of the probe.
         id: Uuid,
     },
-    /// What a repair took out of its place, as it was.
+    /// An object that a repair moved to the trash, unchanged.
     Trashed {
         /// The repair.
         run: Uuid,
-        /// Where it lay.
+        /// Its path before.
         was: Box<ObjectPath>,
     },
-    /// What a repair moves, written before it does. Holds a line of JSON.
+    /// A move of a repair, written before the move. Holds a line of JSON.
     TrashJournal {
         /// The repair.
         run: Uuid,
-        /// Which move of it.
+        /// The number of the move.
         number: u64,
     },
-    /// The bytes of an object that is on its way in, before it has its name.
+    /// The bytes of an object that is being written, before it has its name.
     Incoming {
-        /// The bringing.
+        /// The write.
         id: Uuid,
     },
 }
@@ -268,8 +268,8 @@ impl ObjectPath {
         })
     }
 
-    /// The prefix that stays when the last object below it is taken away; what lies between may go with it. Never
-    /// the folder by which a repository is one.
+    /// The prefix at which pruning stops. When the object is removed, empty prefixes below this one may be removed too. It
+    /// never allows the removal of the folder that makes a directory a repository.
     pub fn prune_root(&self) -> StorageKey {
         StorageKey::from_parts(match self {
             Self::BlobData { .. } => format!("{ROOT}/blobs"),
@@ -293,12 +293,12 @@ impl ObjectPath {
             | Self::Trashed { .. }
             | Self::TrashJournal { .. }
             | Self::Incoming { .. } => OURS.to_owned(),
-            // Whoever only asks may be another user than the server, who could not write into folders made so.
+            // A program that only probes may run as another user, whose folders the server could not write into.
             Self::Probe { .. } => TOP.to_owned(),
         })
     }
 
-    /// The repository an object belongs to; none for payloads and for what the whole store has.
+    /// The repository of the object; `None` for payloads and for objects of the whole store.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
             Self::LayerLink { repository, .. }
@@ -323,7 +323,7 @@ impl ObjectPath {
         }
     }
 
-    /// What lies at a key, or nothing when no registry writes there.
+    /// The path for a key; `None` for a key that no registry writes.
     pub fn parse(key: &StorageKey) -> Option<Self> {
         let text = key.as_str();
         if let Some(rest) = text.strip_prefix(OURS) {
@@ -424,16 +424,16 @@ impl ObjectPath {
     }
 }
 
-/// Every kind of prefix something is listed or deleted below.
+/// A prefix below which objects are listed or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathPrefix<'a> {
     /// All repositories.
     Repositories,
     /// One repository, with those below it.
     Repository(&'a RepositoryName),
-    /// The blobs a repository was granted; lists algorithms.
+    /// The blobs of a repository; lists algorithms.
     Layers(&'a RepositoryName),
-    /// The manifests side of a repository.
+    /// The tags and manifests of a repository.
     Manifests(&'a RepositoryName),
     /// The manifests of a repository under one algorithm; [`listed_digest`] reads the names.
     Revisions(&'a RepositoryName, Algorithm),
@@ -451,13 +451,13 @@ pub enum PathPrefix<'a> {
     Upload(&'a RepositoryName, &'a UploadId),
     /// The hash states of an upload session; [`hash_state_offset`] reads the names.
     UploadHashStates(&'a RepositoryName, &'a UploadId),
-    /// What refers to a subject; [`referrer_name`] reads the names.
+    /// The manifests that refer to a subject; [`referrer_name`] reads the names.
     Subject(&'a RepositoryName, &'a Digest),
-    /// Which manifests were looked at for a subject; [`listed_digest`] reads the names.
+    /// The manifests that are indexed; [`listed_digest`] reads the names.
     ReferrersKnown(&'a RepositoryName, Algorithm),
-    /// The blobs a repository was granted under one algorithm; [`listed_digest`] reads the names.
+    /// The blobs of a repository under one algorithm; [`listed_digest`] reads the names.
     LayersOf(&'a RepositoryName, Algorithm),
-    /// What a tag has meant, under one algorithm; [`listed_digest`] reads the names.
+    /// The history of a tag under one algorithm; [`listed_digest`] reads the names.
     TagHistory(&'a RepositoryName, &'a Tag, Algorithm),
     /// The payloads of one algorithm; [`listed_start`] reads the names.
     BlobStarts(Algorithm),
@@ -467,30 +467,30 @@ pub enum PathPrefix<'a> {
     Blobs(Algorithm, u8),
     /// The other digests that begin with this byte; [`listed_digest`] reads the names.
     BlobAliases(Algorithm, u8),
-    /// The repositories our own index knows, as [`PathPrefix::Repositories`].
+    /// The repositories in Berth's own index, as [`PathPrefix::Repositories`].
     IndexedRepositories,
-    /// The subjects of one algorithm that anything was seen to refer to; [`listed_digest`] reads the names.
+    /// The subjects of one algorithm that have referrers; [`listed_digest`] reads the names.
     Subjects(&'a RepositoryName, Algorithm),
     /// The servers that write to this store; [`run`] reads the names.
     Writers,
-    /// What was written only to look at the store; [`run`] reads the names.
+    /// The probes of the store's time; [`run`] reads the names.
     Probes,
-    /// The repairs that moved anything; [`run`] reads the names.
+    /// The repairs that moved objects; [`run`] reads the names.
     Trash,
     /// One repair, with what it moved.
     TrashOf(Uuid),
     /// The moves of one repair; [`journal_number`] reads the names.
     TrashJournal(Uuid),
-    /// What is on its way in; [`run`] reads the names.
+    /// Objects that are being written; [`run`] reads the names.
     Incoming,
-    /// Parts of objects, where a store keeps none of its own; a driver's, which alone knows what lies there.
+    /// Parts of uploads, in stores without multipart uploads. Only the driver knows the names below.
     Parts,
-    /// Everything our own index says of a repository.
+    /// Berth's own index of a repository.
     Referrers(&'a RepositoryName),
 }
 
 impl PathPrefix<'_> {
-    /// The key everything in the area begins with.
+    /// The key with which all keys below the prefix begin.
     pub fn key(&self) -> StorageKey {
         StorageKey::from_parts(match self {
             Self::Repositories => format!("{ROOT}/repositories"),
@@ -539,26 +539,26 @@ impl PathPrefix<'_> {
     }
 }
 
-/// What an entry means when it is found where repositories are listed.
+/// The meaning of an entry where repositories are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RepositoryEntry {
     /// A further component of names.
     Component,
-    /// The folder by which a directory is a repository: that of manifests, as in distribution 3.
+    /// The folder of manifests, which makes a directory a repository, as in distribution 3.
     Manifests,
-    /// The folder of the blobs a repository was granted.
+    /// The folder of a repository's blobs.
     Layers,
     /// The folder of a repository's upload sessions.
     Uploads,
-    /// The folder of a repository in our own index.
+    /// The folder of a repository in Berth's own index.
     Referrers,
-    /// The object that says when something of a repository was deleted last.
+    /// The object whose time is that of the last deletion.
     LastDeletion,
-    /// Another folder of a repository, or nothing of ours.
+    /// Another folder of a repository, or an entry that no registry makes.
     Other,
 }
 
-/// Sorts an entry below [`PathPrefix::Repositories`] or [`PathPrefix::Repository`].
+/// The meaning of an entry below [`PathPrefix::Repositories`] or [`PathPrefix::Repository`].
 pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     match (entry.kind, entry.name.as_str()) {
         (EntryKind::Prefix, MANIFESTS) => RepositoryEntry::Manifests,
@@ -571,14 +571,14 @@ pub fn repository_entry(entry: &Entry) -> RepositoryEntry {
     }
 }
 
-/// The digest a name stands for in a listing by algorithm.
+/// The digest of a name in a listing by algorithm.
 pub fn listed_digest(algorithm: Algorithm, name: &str) -> Option<Digest> {
     digest(algorithm.name(), name)
 }
 
-/// The first byte that a name stands for where payloads are listed.
+/// The first byte of the digests, from a name in a listing of payloads.
 pub fn listed_start(name: &str) -> Option<u8> {
-    // One spelling, so that the key can be built again.
+    // Only the canonical spelling, so that the same key is built from it.
     u8::from_str_radix(name, 16)
         .ok()
         .filter(|start| format!("{start:02x}") == name)
@@ -586,7 +586,7 @@ pub fn listed_start(name: &str) -> Option<u8> {
 
 /// The number of a move in a repair's journal, from its name.
 pub fn journal_number(name: &str) -> Option<u64> {
-    // One spelling per number, so that the key can be built again.
+    // Only the canonical spelling, so that the same key is built from it.
     name.parse()
         .ok()
         .filter(|number: &u64| format!("{number:08}") == name)
@@ -594,19 +594,19 @@ pub fn journal_number(name: &str) -> Option<u64> {
 
 /// The run of a server, of a probe or of a repair, from its name.
 pub fn run(name: &str) -> Option<Uuid> {
-    // One spelling, so that the key can be built again.
+    // Only the canonical spelling, so that the same key is built from it.
     Uuid::try_parse(name).ok().filter(|id| id.to_string() == name)
 }
 
 /// The number of bytes a hash state covers, from its name.
 pub fn hash_state_offset(name: &str) -> Option<u64> {
-    // One spelling per number, so that the key can be built again.
+    // Only the canonical spelling, so that the same key is built from it.
     name.parse()
         .ok()
         .filter(|offset: &u64| offset.to_string() == name)
 }
 
-/// The manifest an entry of [`PathPrefix::Subject`] stands for.
+/// The manifest of an entry below [`PathPrefix::Subject`].
 pub fn referrer_name(name: &str) -> Option<Digest> {
     let (algorithm, hex) = name.split_once('-')?;
     digest(algorithm, hex)
@@ -635,7 +635,7 @@ fn digest(algorithm: &str, hex: &str) -> Option<Digest> {
     Digest::parse(&format!("{algorithm}:{hex}")).ok()
 }
 
-/// Splits `/repositories/<name>/_rest`: a component that begins with `_` ends the name, for no name has one.
+/// Splits `/repositories/<name>/_rest`. A component that begins with `_` ends the name, since no name has such a one.
 fn split_repository(text: &str) -> Option<(RepositoryName, Vec<&str>)> {
     let text = text.strip_prefix("/repositories/")?;
     let at = text.find("/_")?;

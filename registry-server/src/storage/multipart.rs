@@ -93,7 +93,7 @@ pub trait Multipart: Send + Sync {
     async fn unfinished(&self) -> Result<Vec<UnfinishedUpload>, Error>;
 }
 
-/// What a conditional write expects to find under its key.
+/// The condition of a write: the object that is expected under its key.
 #[derive(Debug, Clone, Copy)]
 pub enum Expected<'a> {
     /// An object or none.

@@ -1,195 +1,59 @@
 //! The driver for object stores: S3, Azure Blob Storage and Google Cloud Storage.
 //!
-//! The wire protocols are those of the crate `object_store`; what is ours is the meaning: how objects are named, cut
-//! into parts, copied, listed, and removed without losing what somebody counts on.
+//! The crate `object_store` speaks the wire protocols. This driver decides how objects are named, cut into parts, copied,
+//! listed, and removed without losing content that is in use.
 //!
-//! Guarantees beyond [`Driver`]'s: keys are distribution's, so that either server goes on with the other's bucket;
-//! nothing outside `rootdirectory` is read, written or removed; every call ends, by an answer or after the deadlines of
-//! `Patience`; an object is never read back to be published.
-//! An object's time cannot be renewed in a bucket without writing it again. So [`Driver::touch`] leaves a mark beside
-//! it, and [`Driver::delete_if`] minds that: see `marks`. Listings do not show marks.
-//! Must not: know a vendor; what differs is in `s3`, `azure` and `gcs`, which make an [`Object`].
+//! Guarantees beyond [`Driver`]'s: keys are distribution's, so that each server can continue with the bucket of the other;
+//! nothing outside `rootdirectory` is read, written or removed; every call ends within the `Timeouts`; an object is never
+//! read back to be published.
+//! The time of an object in a bucket cannot be changed without writing the object again. So [`Reclaim::touch`] writes a mark
+//! beside the object, and [`Reclaim::delete_if`] respects it: see `marks`. Listings do not show marks.
+//! Must not: know a vendor. The differences are in `s3`, `azure` and `gcs`, which make an [`Object`].
+//! Start at [`Object`] in `store`.
 
-mod again;
-#[cfg(all(test, any(feature = "azure", feature = "gcs")))]
-mod answers;
 #[cfg(feature = "azure")]
 mod azure;
-#[cfg(any(feature = "azure", feature = "gcs"))]
-mod beside;
-mod bucket;
+#[cfg(all(test, any(feature = "azure", feature = "gcs")))]
+mod canned_answers;
 mod classify;
 mod client;
-mod conditions;
+mod conditional_writes;
 #[cfg(feature = "gcs")]
 mod gcs;
+mod last_seen;
 mod marks;
-mod parts;
+mod multipart;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod part_objects;
+mod part_size;
+mod retry;
 #[cfg(feature = "s3")]
 mod s3;
-mod schedule;
+mod store;
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::list::{PaginatedListOptions, PaginatedListStore};
-use object_store::multipart::MultipartStore;
+use futures_util::{StreamExt as _, stream};
 use object_store::path::Path;
-use object_store::signer::Signer;
-use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult,
-};
+use object_store::{GetOptions, GetRange, PutMode, PutOptions};
 
 #[cfg(feature = "azure")]
 pub use azure::{AzureCredentials, AzureOptions};
-use classify::ErrorClassifier;
 pub use client::StoreError;
-use client::{Certificates, LONG, Patience, QUICK, header, prefix};
-use conditions::Conditions;
 #[cfg(feature = "gcs")]
 pub use gcs::{GcsCredentials, GcsOptions, ServiceAccount};
 #[cfg(feature = "s3")]
 pub use s3::{S3Credentials, S3Encryption, S3Options};
+pub use store::Object;
+use store::{metadata, whole};
 
 use super::{
     Cause, Condition, Content, Driver, Durability, Entry, EntryKind, Error, LargeWrite, Listing, Metadata,
     Mode, ReadRange, Reclaim, StorageKey, Swept,
 };
-
-/// Everything the library can do with a store.
-trait Store: ObjectStore + MultipartStore + PaginatedListStore + Signer {}
-impl<T: ObjectStore + MultipartStore + PaginatedListStore + Signer> Store for T {}
-
-/// The same store with two kinds of patience, and with what is said of objects that are written.
-struct Clients {
-    /// Looks, small objects, lists, removals.
-    quick: Arc<dyn Store>,
-    /// Reads of large objects, parts.
-    long: Arc<dyn Store>,
-    /// What makes a new object: with its encryption, class and owner.
-    write: Arc<dyn Store>,
-    /// The same for small ones.
-    jot: Arc<dyn Store>,
-}
-
-/// What a vendor's store does beyond the library, or otherwise.
-enum Vendor {
-    #[cfg(feature = "s3")]
-    S3(s3::Calls),
-    #[cfg(feature = "azure")]
-    Azure,
-    #[cfg(feature = "gcs")]
-    Gcs,
-}
-
-/// A store of objects in a bucket.
-pub struct Object {
-    name: &'static str,
-    clients: Clients,
-    /// What stands before every key: nothing, or a path that ends in `/`.
-    prefix: String,
-    classifier: ErrorClassifier,
-    /// How many bytes the first parts of an upload have.
-    part: u64,
-    conditions: Conditions,
-    vendor: Vendor,
-    redirects: Option<Arc<dyn Store>>,
-}
-
-impl fmt::Debug for Object {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Object")
-            .field("name", &self.name)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Object {
-    /// The store's name for people.
-    pub fn name_in_full(&self) -> &str {
-        &self.classifier.store
-    }
-
-    fn text(&self, key: &StorageKey) -> String {
-        format!("{}{key}", self.prefix)
-    }
-
-    fn path(&self, key: &StorageKey) -> Result<Path, Error> {
-        Path::parse(self.text(key)).map_err(|_| Error::InvalidKey {
-            given: key.as_str().escape_debug().to_string(),
-        })
-    }
-
-    async fn head(&self, action: &'static str, key: &StorageKey) -> Result<Metadata, Error> {
-        let options = GetOptions {
-            head: true,
-            ..GetOptions::default()
-        };
-        match self.clients.quick.get_opts(&self.path(key)?, options).await {
-            Ok(found) => {
-                self.classifier.note_read();
-                Ok(metadata(&found.meta))
-            }
-            Err(error) => {
-                // Credentials that are over, another region: the answer to a HEAD has no words, that to a list has.
-                if classify::status(&error) == Some(400) {
-                    self.page(key, false, None).await?;
-                }
-                Err(self.unread(action, key, error).await)
-            }
-        }
-    }
-
-    /// An object, whole, by the patience of a client of ours.
-    async fn fetch(
-        &self,
-        store: &dyn Store,
-        key: &StorageKey,
-        limit: u64,
-    ) -> Result<(Bytes, ObjectMeta), Error> {
-        let failed = |error| self.classifier.classify("read", key, error);
-        let path = self.path(key)?;
-        let found = match store.get_opts(&path, GetOptions::default()).await {
-            Ok(found) => found,
-            Err(error) => return Err(self.unread("read", key, error).await),
-        };
-        self.classifier.note_read();
-        let meta = found.meta.clone();
-        if meta.size > limit {
-            return Err(Error::TooLarge {
-                key: key.clone(),
-                size: meta.size,
-                limit,
-            });
-        }
-        let bytes = found.bytes().await.map_err(failed)?;
-        whole(key, meta.size, bytes.len() as u64)?;
-        Ok((bytes, meta))
-    }
-
-    /// One page of what lies below a prefix.
-    async fn page(
-        &self,
-        below: &StorageKey,
-        delimiter: bool,
-        token: Option<String>,
-    ) -> Result<(object_store::ListResult, Option<String>), Error> {
-        self.pager().page(below, delimiter, token).await
-    }
-}
-
-fn metadata(found: &ObjectMeta) -> Metadata {
-    Metadata {
-        size: found.size,
-        modified: found.last_modified.into(),
-    }
-}
 
 #[async_trait]
 impl Driver for Object {
@@ -210,7 +74,7 @@ impl Driver for Object {
         fetched.map(|(bytes, _)| bytes)
     }
 
-    // With little patience, as any look: the library would give a stream.
+    // With short timeouts, since the object is small; the default implementation would read a stream.
     async fn get_dated(&self, key: &StorageKey, limit: u64) -> Result<(Bytes, Metadata), Error> {
         let (bytes, meta) = self.fetch(&*self.clients.quick, key, limit).await?;
         Ok((bytes, metadata(&meta)))
@@ -224,7 +88,7 @@ impl Driver for Object {
             ReadRange::Between(start, end) if start <= end => {
                 Some(GetRange::Bounded(start..end.saturating_add(1)))
             }
-            // Not every store knows the end of an object as a range, and none knows what is none.
+            // Not every store supports a range from the end, and an invalid range is refused here.
             ReadRange::Last(_) | ReadRange::Between(..) => {
                 let found = self.head(ACTION, key).await?;
                 let range = range.resolve(found.size).ok_or_else(|| behind(key, found.size))?;
@@ -242,7 +106,7 @@ impl Driver for Object {
             }
             Err(error) => {
                 let error = self.unread(ACTION, key, error).await;
-                // Stores differ in how they say that there is no such range; the object's size tells.
+                // Stores differ in their errors for an invalid range, so the object's size decides.
                 if let (
                     false,
                     Error::Remote {
@@ -291,7 +155,7 @@ impl Driver for Object {
 
     async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
         const ACTION: &str = "delete";
-        // Object stores remove what is not there without a word.
+        // Object stores report no error when a missing object is removed.
         self.head(ACTION, key).await?;
         self.remove(ACTION, key, vec![self.path(key)?]).await
     }
@@ -314,7 +178,7 @@ impl Driver for Object {
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let first = self.page(prefix, true, None).await?;
         let (pages, prefix) = (self.pager(), prefix.clone());
-        // One page ahead of the reader at most, and none before somebody reads on.
+        // At most one page is read ahead, and only when the reader continues.
         let entries = stream::try_unfold(
             (entries(first.0), first.1),
             move |(mut names, token): (VecDeque<Entry>, Option<String>)| {
@@ -355,7 +219,7 @@ impl Driver for Object {
     }
 
     async fn sweep(&self, _age: Duration) -> Result<Swept, Error> {
-        // A write to a bucket happens or does not. Uploads that were begun are the purge's to judge.
+        // A write to a bucket leaves no remains. Unfinished uploads are left to the purge.
         Ok(Swept::default())
     }
 }
@@ -381,170 +245,14 @@ impl Reclaim for Object {
     }
 
     async fn confirm_put(&self, key: &StorageKey) -> Result<bool, Error> {
-        self.stands_beside_marks(key).await
+        self.confirm_put_by_marks(key).await
     }
 }
 
-/// How long a client may use a URL it was sent to; as in distribution.
+/// How long a redirect URL is valid; as in distribution.
 const REDIRECT_FOR: Duration = Duration::from_secs(20 * 60);
 
-/// What is written with little patience: links, records, marks.
-const SMALL: usize = 64 * 1024;
-
-/// How often an unconditional write is tried that meets another one.
-const CONFLICTS: usize = 8;
-
-impl Object {
-    /// Writes an object in one step.
-    async fn write(
-        &self,
-        key: &StorageKey,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult, Error> {
-        let path = self.path(key)?;
-        let mut options = options;
-        if options.mode != PutMode::Overwrite && self.conditions.are_unknown() {
-            self.meets(key, &options.mode).await?;
-            options.mode = PutMode::Overwrite;
-        }
-        let unconditional = options.mode == PutMode::Overwrite;
-        let store = match payload.content_length() <= SMALL {
-            true => &self.clients.jot,
-            false => &self.clients.write,
-        };
-        for _ in 0..CONFLICTS {
-            match store.put_opts(&path, payload.clone(), options.clone()).await {
-                // Two writers at the same moment: S3 says 409 and means "again".
-                Err(object_store::Error::AlreadyExists { .. }) if unconditional => {}
-                Err(error) if !unconditional && classify::status(&error) == Some(501) => {
-                    self.meets(key, &options.mode).await?;
-                    options.mode = PutMode::Overwrite;
-                    let written = Box::pin(self.write(key, payload, options)).await?;
-                    self.conditions.turned_out_unknown(&self.classifier.store);
-                    return Ok(written);
-                }
-                // A 404 on a write can only be the bucket's.
-                Err(error @ object_store::Error::NotFound { .. }) => {
-                    return Err(self.classifier.note(Error::Remote {
-                        action: "write",
-                        key: key.clone(),
-                        cause: Cause::NoBucket,
-                        source: Box::new(error),
-                    }));
-                }
-                Ok(written) => {
-                    self.classifier.note_write();
-                    return Ok(written);
-                }
-                Err(error) => return Err(self.classifier.classify("write", key, error)),
-            }
-        }
-        Err(Error::Busy { key: key.clone() })
-    }
-
-    /// Removes objects that may be there or not.
-    async fn remove(&self, action: &'static str, key: &StorageKey, paths: Vec<Path>) -> Result<(), Error> {
-        let failed = |error| self.classifier.classify(action, key, error);
-        let doomed = stream::iter(paths).map(Ok).boxed();
-        let removed = self.clients.quick.delete_stream(doomed);
-        removed.try_for_each(|_| async { Ok(()) }).await.map_err(failed)
-    }
-
-    fn pager(&self) -> Pager {
-        Pager {
-            store: Arc::clone(&self.clients.quick),
-            prefix: self.prefix.clone(),
-            classifier: self.classifier.clone(),
-        }
-    }
-
-    /// Objects of one prefix are looked at by listing it, as long as it fits one page; a list costs as much as a look.
-    async fn stat_together(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
-        const WORTH_IT: usize = 3;
-        let common = common_prefix(keys).filter(|_| keys.len() >= WORTH_IT);
-        let mut found = std::collections::HashMap::new();
-        let mut complete = false;
-        if let Some(common) = common {
-            let (page, next) = self.page(&common, false, None).await?;
-            complete = next.is_none();
-            for object in page.objects {
-                found.insert(object.location.to_string(), metadata(&object));
-            }
-        }
-        let looks = keys.iter().map(|key| {
-            let known = found.get(&self.text(key)).copied();
-            async move {
-                match known {
-                    None if !complete => self.try_stat(key).await,
-                    known => Ok(known),
-                }
-            }
-        });
-        stream::iter(looks.collect::<Vec<_>>())
-            .buffered(LOOKS_AT_ONCE)
-            .try_collect()
-            .await
-    }
-}
-
-const LOOKS_AT_ONCE: usize = 16;
-
-/// The longest prefix all keys lie below.
-fn common_prefix(keys: &[StorageKey]) -> Option<StorageKey> {
-    let first = keys.first()?.as_str();
-    let mut common = first.rsplit_once('/')?.0;
-    for key in keys {
-        while !key
-            .as_str()
-            .strip_prefix(common)
-            .is_some_and(|rest| rest.starts_with('/'))
-        {
-            common = common.rsplit_once('/')?.0;
-        }
-    }
-    StorageKey::parse(common).ok()
-}
-
-/// Lists by page; a listing takes it along to read on.
-#[derive(Clone)]
-struct Pager {
-    store: Arc<dyn Store>,
-    prefix: String,
-    classifier: ErrorClassifier,
-}
-
-impl Pager {
-    async fn page(
-        &self,
-        below: &StorageKey,
-        delimiter: bool,
-        token: Option<String>,
-    ) -> Result<(object_store::ListResult, Option<String>), Error> {
-        let options = PaginatedListOptions {
-            delimiter: delimiter.then(|| "/".into()),
-            page_token: token,
-            ..PaginatedListOptions::default()
-        };
-        let prefix = format!("{}{below}/", self.prefix);
-        match self.store.list_paginated(Some(&prefix), options).await {
-            Ok(page) => {
-                self.classifier.note_read();
-                Ok((page.result, page.page_token))
-            }
-            // A prefix without objects is an empty list, so it is the bucket that is not there.
-            Err(error @ object_store::Error::NotFound { .. }) => Err(self.classifier.note(Error::Remote {
-                action: "list",
-                key: below.clone(),
-                cause: Cause::NoBucket,
-                source: Box::new(error),
-            })),
-            Err(error) => Err(self.classifier.classify("list", below, error)),
-        }
-    }
-}
-
-/// The names of a page.
+/// The entries of a page.
 fn entries(page: object_store::ListResult) -> VecDeque<Entry> {
     let name = |path: &Path| path.filename().map(str::to_owned);
     let prefixes = page.common_prefixes.iter().filter_map(name).map(|name| Entry {
@@ -563,17 +271,5 @@ fn behind(key: &StorageKey, size: u64) -> Error {
     Error::RangeNotSatisfiable {
         key: key.clone(),
         size,
-    }
-}
-
-fn whole(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
-    if expected == actual {
-        Ok(())
-    } else {
-        Err(Error::Truncated {
-            key: key.clone(),
-            expected,
-            actual,
-        })
     }
 }

@@ -1,9 +1,9 @@
-//! Objects of any size that come as a stream and whose size is known before.
+//! Puts an object of any size from a stream, when the size is known before.
 //!
-//! Guarantees: the object appears whole or not at all; memory is [`SMALL`] at most, and for larger ones a block of
-//! the stream, or a part where the store takes parts. What a crash leaves on the way lies where [`clear`] finds it, or
-//! is an unfinished upload of the store.
-//! Must not: judge the bytes. A stream that ends with an error leaves nothing behind.
+//! Guarantees: the object appears whole or not at all. Memory is at most [`SMALL`]; for larger objects it is a block of the
+//! stream, or a part in object stores. A stream that ends with an error leaves nothing behind. The remains of a crash are
+//! found by [`clear`], or are an unfinished upload of the store.
+//! Must not: check the bytes.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt as _};
@@ -15,7 +15,7 @@ use super::{Append, Driver, Durability, Error, LargeWrite, Mode, Multipart, Stag
 /// Up to this size an object is put in one step: one request to a store in a network, one rename in a folder.
 const SMALL: u64 = 4 << 20;
 
-/// Writes an object of `size` bytes, durably, whatever was there before.
+/// Writes an object of `size` bytes durably. An existing object is replaced.
 ///
 /// # Errors
 /// The stream's, [`Error::Truncated`] when it has more or fewer bytes, or the store's.
@@ -33,7 +33,7 @@ pub(crate) async fn put<E: From<Error>>(
             let staged = ObjectPath::Incoming { id: Uuid::new_v4() }.key();
             let written = append(store, &staged, key, size, stream).await;
             if written.is_err() {
-                // The first trouble is the one to tell; what stays is found by the next clearing.
+                // The first error is the one to report; the next call of `clear` removes what stays.
                 if let Err(error) = driver.delete_tree(&staged, Durability::Crash).await {
                     tracing::debug!(key = %staged, %error, "what was on its way in is left behind");
                 }
@@ -120,7 +120,7 @@ async fn in_parts<E: From<Error>>(
         }
         stored += held;
         if ended || stored > size {
-            // Before the last part, so that nothing is stored in vain.
+            // Checked before the last part, so that no part is stored in vain.
             expect(key, size, stored)?;
         }
         if held > 0 {
@@ -141,13 +141,13 @@ fn expect(key: &StorageKey, expected: u64, actual: u64) -> Result<(), Error> {
     })
 }
 
-/// Removes what processes that are gone left on its way in; gives how many.
+/// Removes the remains of processes that were killed while they wrote. Gives the number of removed objects.
 ///
 /// # Errors
 /// The store's.
 pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
     let LargeWrite::Append(store) = driver.large_write() else {
-        return Ok(0); // The purge of uploads knows which of those in parts are old.
+        return Ok(0); // The purge of uploads removes old multipart uploads.
     };
     let mut listing = driver.list(&PathPrefix::Incoming.key()).await?;
     let mut cleared = 0;
@@ -156,7 +156,7 @@ pub(crate) async fn clear(driver: &dyn Driver) -> Result<u64, Error> {
             continue;
         };
         let key = ObjectPath::Incoming { id }.key();
-        // Who still writes holds the lock.
+        // A process that still writes holds the lock.
         let lock = match store.stage(&key, Staged::AtEnd).await {
             Ok(lock) => lock,
             Err(Error::Busy { .. } | Error::NotFound { .. }) => continue,

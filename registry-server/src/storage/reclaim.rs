@@ -1,5 +1,5 @@
-//! What a garbage collection needs of a store: to touch an object that is still used, and to remove one that is not,
-//! while other servers write.
+//! The calls of a store for garbage collection: to touch an object that is in use, and to remove one that is not, while other
+//! servers write.
 
 use std::time::SystemTime;
 

@@ -1,7 +1,7 @@
-//! What keeps a whole store from taking writes, said once: a full disk refuses every push, and a line for each of
-//! them would bury the one that matters.
+//! Whether a store takes writes, and a log line when that changes. A full disk refuses every push: a line for each push
+//! would bury the one that matters.
 //!
-//! A driver tells what it meets; whoever asks whether the server is ready reads it. Start at [`StoreHealth`].
+//! Drivers report failures and successes; readiness reads the result. Start at [`StoreHealth`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use super::Error;
 use super::error::GONE;
 use crate::fault::chain;
 
-/// How long no write may have been refused before one that went well means that the health is over. On a disk with
-/// a little room left small objects fit and large ones do not, and neither the log nor readiness shall flicker.
+/// A successful write ends a problem only when the last failure is this long ago. On a disk that is nearly full small
+/// objects fit and large ones do not, and neither the log nor readiness should flicker.
 const CALM: Duration = Duration::from_secs(10);
 
-/// The same for reads, which show less: a store may refuse writes alone. A server that writes tries to more often than
-/// that, so this is for one that does not.
+/// The same for a successful read, which shows less: a store may refuse writes alone. A server that writes does so more
+/// often than this, so the time matters only for one that does not.
 #[cfg(feature = "object-store")]
 const CALM_OF_READS: Duration = Duration::from_secs(60);
 
-/// Whether a store takes writes, as far as the last ones show. Cheap to clone; clones are the same knowledge.
+/// Whether a store takes writes, as far as the last calls show. Cheap to clone; all clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct StoreHealth(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Whether there is any: read at every write, which must cost nothing.
+    /// Whether there is a problem. It is read at every write, so it must be cheap.
     known: AtomicBool,
     refused: Mutex<Option<Refused>>,
 }
@@ -38,24 +38,24 @@ struct Refused {
 }
 
 impl StoreHealth {
-    /// Why the store takes no writes, if it takes none.
+    /// The reason why the store takes no writes, if it takes none.
     pub fn problem(&self) -> Option<&'static str> {
         self.refused().as_ref().map(|refused| refused.why)
     }
 
-    /// Notes a call that failed. An error of one object alone is no health of the store.
+    /// Notes a call that failed. An error of one object alone is no problem of the store.
     pub(crate) fn note_failure(&self, store: &str, error: &Error) {
         self.note_failure_at(store, error, Instant::now());
     }
 
-    /// Notes a write of at least one byte that went well.
+    /// Notes a successful write of at least one byte.
     pub(super) fn note_write(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
             self.note_success_at(store, Instant::now(), CALM);
         }
     }
 
-    /// Notes a read that went well.
+    /// Notes a successful read.
     #[cfg(feature = "object-store")]
     pub(super) fn note_read(&self, store: &str) {
         if self.0.known.load(Ordering::Relaxed) {
@@ -63,7 +63,7 @@ impl StoreHealth {
         }
     }
 
-    /// Notes that the store is there, for one that was gone. No write need show that.
+    /// Notes that the store exists. It ends the problem of a missing store; no write is needed for that.
     pub(super) fn note_present(&self, store: &str) {
         if !self.0.known.load(Ordering::Relaxed) {
             return;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_object_is_no_trouble_of_the_store() {
+    fn an_error_of_one_object_is_no_problem_of_the_store() {
         let health = StoreHealth::default();
         for kind in [
             io::ErrorKind::NotFound,

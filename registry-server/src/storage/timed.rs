@@ -1,8 +1,8 @@
-//! A driver whose calls are timed: the one place where storage is measured, whichever driver it is.
+//! A driver that measures the time of another driver's calls.
 //!
-//! Metric, labels and buckets are distribution's: `registry_storage_action_seconds` by `driver` and `action`, where
-//! an action is the method of its drivers that does the same. Two actions are ours, `Reader` and `Writer`: the time
-//! until an object is open for reading or appending, which distribution does not measure.
+//! Metric, labels and buckets are distribution's: `registry_storage_action_seconds` by `driver` and `action`, where the
+//! action is the corresponding method of distribution's drivers. Two actions are Berth's own, `Reader` and `Writer`: the
+//! time until an object is open for reading or appending, which distribution does not measure.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ struct Labels {
     action: &'static str,
 }
 
-/// A driver that notes how long the calls of another take.
+/// A driver that measures the calls of another one.
 #[derive(Debug)]
 pub struct Timed {
     inner: Arc<dyn Driver>,
-    /// One per action, so that an observation looks nothing up.
+    /// One histogram per action, so that no observation needs a lookup.
     delete: Histogram,
     get_content: Histogram,
     list: Histogram,
@@ -46,7 +46,7 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Times a driver's calls, and registers what they take.
+    /// Measures a driver, and registers the metric.
     pub fn new(inner: Arc<dyn Driver>, registry: &mut Registry) -> Self {
         let family: Family<Labels, Histogram> = Family::new_with_constructor(|| Histogram::new(BUCKETS));
         registry.register(
@@ -71,8 +71,7 @@ impl Timed {
     }
 }
 
-/// Observes a span when it goes, also when the call is dropped half-way: what nobody waited for took at least that
-/// long.
+/// Observes the time when it is dropped, also when the call was cancelled: such a call took at least that long.
 struct Span<'a>(&'a Histogram, Instant);
 
 impl<'a> Span<'a> {
@@ -173,7 +172,7 @@ impl Driver for Timed {
     }
 
     async fn sweep(&self, age: Duration) -> Result<Swept, Error> {
-        // Distribution has nothing like it, and one that takes minutes would be no news of the store's health.
+        // Distribution has no such call, and the minutes that one takes would say nothing about the store's health.
         self.inner.sweep(age).await
     }
 }
@@ -186,7 +185,7 @@ impl Reclaim for Timed {
     }
 
     async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        // Distribution never renews anything.
+        // Distribution has no such call.
         self.inner.touch(key).await
     }
 
@@ -307,7 +306,7 @@ impl Multipart for Timed {
     }
 }
 
-/// A listing whose time is the store's own: what its reader does between two entries does not count.
+/// A listing that measures the store's time alone, without the time of its reader between two entries.
 struct TimedListing {
     taken: Duration,
     list: Histogram,
@@ -366,7 +365,7 @@ mod tests {
             ("Stat", 1),
             ("Reader", 1),
             ("List", 1),
-            // What failed took its time too.
+            // Failed calls take time too.
             ("Delete", 2),
             ("Move", 0),
         ] {

@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 
 use super::Error;
 
-/// What an acknowledged write survives.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The end of this process at any instruction.
@@ -84,7 +84,7 @@ pub enum EntryKind {
     Prefix,
 }
 
-/// What a sweep removed.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
     /// The number of objects.

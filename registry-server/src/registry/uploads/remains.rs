@@ -42,7 +42,10 @@ impl Registry {
         while let Some(prefix) = pending.pop() {
             let mut listing = self.driver.list(&prefix).await.map_err(&failed)?;
             while let Some(entry) = listing.try_next().await.map_err(&failed)? {
-                let key = prefix.child(&entry.name).map_err(&failed)?;
+                let key = prefix
+                    .child(&entry.name)
+                    .map_err(crate::storage::Error::from)
+                    .map_err(&failed)?;
                 match entry.kind {
                     EntryKind::Prefix => pending.push(key),
                     EntryKind::Object => match self.driver.stat(&key).await {

@@ -1,4 +1,4 @@
-//! What a garbage collection and the deletion of tags rely on: removal looks at what it removes in one step.
+//! Conditional removal, on which garbage collection and the deletion of tags rely: check and removal are one step.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,7 +31,9 @@ pub(super) async fn what_is_older_than_a_limit_is_deleted_and_what_is_younger_st
     assert!(driver.stat(&key("a/b")).await.unwrap_err().is_not_found());
 }
 
-pub(super) async fn deleting_what_is_old_leaves_the_shelf_and_what_lies_beside(driver: Arc<dyn Driver>) {
+pub(super) async fn deleting_old_objects_leaves_the_prune_root_and_its_other_content(
+    driver: Arc<dyn Driver>,
+) {
     let later = SystemTime::now() + HOUR;
     put(&driver, "a/b/c/one", "1").await;
     put(&driver, "a/b/two", "2").await;

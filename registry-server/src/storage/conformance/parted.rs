@@ -1,4 +1,4 @@
-//! What a driver does that takes parts.
+//! Behaviour of drivers with multipart uploads.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{get, key, pattern, put};
 use crate::storage::{Driver, Error, Expected, Multipart, ReadRange, StorageKey};
 
-/// What every store takes as a part.
+/// The size of a part that every store takes.
 const PART: usize = 5 << 20;
 
 fn parts(driver: &Arc<dyn Driver>) -> &dyn Multipart {

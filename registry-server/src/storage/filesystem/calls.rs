@@ -1,6 +1,6 @@
-//! The system calls that not every file system knows, or that fail in ways the driver must survive.
+//! System calls that not every file system supports, or that fail in ways the driver must handle.
 //!
-//! Tests put calls that fail in their place. What the driver does where a call is not known is in `capabilities`.
+//! Tests replace them by calls that fail. `capabilities` has the alternatives for unsupported calls.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// System calls, as the operating system makes them.
+/// System calls; the defaults are those of the operating system.
 pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
     /// Writes a file's bytes to the disk.
     fn sync_file(&self, file: &File) -> io::Result<()> {
@@ -41,7 +41,7 @@ pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
         fs::remove_file(path)
     }
 
-    /// Locks a file until it is closed, against everybody.
+    /// Locks a file exclusively until it is closed.
     fn lock(&self, file: &File) -> Result<(), TryLockError> {
         file.try_lock()
     }

@@ -1,7 +1,7 @@
-//! What the driver does on a file system that does not know a call: hard links, `renameat2`, locks, syncs of folders.
+//! Alternatives for system calls that a file system does not support: hard links, `renameat2`, locks, syncs of folders.
 //!
-//! Each is said once in the log, with what is given up. Nothing is asked beforehand: a call that is not known fails, and
-//! then the next best is done.
+//! Each missing call is logged once, with the consequence. Nothing is tested beforehand: the call fails, and then the next
+//! best one is made.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -21,16 +21,16 @@ pub(super) struct Capabilities {
     no_free_rename: AtomicBool,
     no_locks: AtomicBool,
     no_folder_sync: AtomicBool,
-    /// Held while a name is looked at and then taken, where no call does both.
+    /// Held while a name is checked and then taken, where no system call does both.
     renaming: Mutex<()>,
 }
 
-/// Whether a lock reaches other processes.
+/// The scope of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// The file system has locks.
+    /// All processes: the file system has locks.
     Everybody,
-    /// It has none.
+    /// This process alone: the file system has no locks.
     ThisProcess,
 }
 
@@ -51,7 +51,7 @@ impl Capabilities {
         self.calls.sync_file(file)
     }
 
-    /// Writes a folder's names to the disk, where the file system can. A folder that is gone has none to keep.
+    /// Writes a folder's names to the disk, where the file system can. A missing folder is no error.
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         match self.calls.sync_folder(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -78,8 +78,8 @@ impl Capabilities {
 
     /// Gives a file another name, which must be free.
     ///
-    /// A hard link comes first: every local file system but FAT has it, and so have network file systems that do not
-    /// know the flag of `renameat2`. A crash between the link and the removal leaves the old name too.
+    /// A hard link is tried first: every local file system except FAT has hard links, and so have network file systems
+    /// without the flag of `renameat2`. A crash between the link and the removal leaves the old name too.
     pub(super) fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
         let unlinkable = match self.calls.link(from, to) {
             Ok(()) => return self.calls.remove(from),
@@ -137,13 +137,13 @@ impl Capabilities {
     }
 }
 
-/// Whether the file system, or the kernel, does not know a call or its flag. `EINVAL`, `EOPNOTSUPP`, `ENOSYS`.
+/// Whether the file system or the kernel does not support a call or its flag: `EINVAL`, `EOPNOTSUPP`, `ENOSYS`.
 fn is_unknown_call(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
-/// Whether a link may be refused because there are none. FAT says `EPERM`; so does Linux of a file that is another
-/// user's (`fs.protected_hardlinks`), which can be renamed as well.
+/// Whether a link may have failed because the file system has no hard links. The error of FAT is `EPERM`; Linux has the same
+/// error for a file of another user (`fs.protected_hardlinks`), which can be renamed as well.
 fn may_be_unknown_link(error: &io::Error) -> bool {
     is_unknown_call(error)
         || matches!(
@@ -152,7 +152,7 @@ fn may_be_unknown_link(error: &io::Error) -> bool {
         )
 }
 
-/// Whether the file system has no locks: `ENOLCK` of NFS without its lock service, and the rest.
+/// Whether the file system has no locks: `ENOLCK` on NFS without its lock service, or an unsupported call.
 fn is_unknown_lock(error: &io::Error) -> bool {
     is_unknown_call(error) || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }

@@ -1,14 +1,14 @@
-//! Which directories and files are known to survive a loss of power.
+//! The directories and files that are known to survive a loss of power.
 //!
-//! A name survives only if every directory above it does, whoever made it. Syncing all of them for every write
-//! is right but slow: a sync of a clean directory still waits for the disk, 5 ms on a busy one, and a link lies
-//! nine deep. So the directories that were synced once are remembered, by what the file system says they are and
-//! not by their path: one that was removed and made again is another one.
+//! A name survives only if every directory above it does. To sync all of them for every write is right but slow: a sync of
+//! an unchanged directory still waits for the disk, 5 ms on a busy one, and a link has nine directories above it. So a
+//! directory that was synced once is remembered, by its identity in the file system and not by its path: a directory that
+//! was removed and made again is another one.
 //!
-//! Files are remembered too once their directory was synced behind their rename: an answer that an object is there needs
-//! a sync only where this process does not know of one. A sync that fails remembers nothing, so the next answer syncs
-//! again. That tells the truth of directories: a file system that cannot write its own structure goes read-only or shuts
-//! down. It does not of the bytes of a file, which Linux forgets once it has told of an error; no file is synced twice.
+//! A file is remembered too, once its directory was synced after its rename. To answer that an object exists, a sync is
+//! needed only if the file is not remembered. After a failed sync nothing is remembered, so the next answer syncs again. For
+//! directories that is correct: a file system that cannot write its own structure goes read-only or shuts down. For the
+//! bytes of a file it would not be, since Linux reports a failed write only once. So no file is synced twice.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ use super::capabilities::Capabilities;
 /// How many directories and files are remembered. When there are more, all are forgotten, which costs some syncs.
 const KNOWN_MAX: usize = 16 * 1024;
 
-/// A directory or file, apart from every other one: inode numbers are used again, times of birth are not.
+/// The identity of a directory or file. Inode numbers are reused; together with the time of birth they are unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,
@@ -36,7 +36,7 @@ impl Identity {
         fs::metadata(folder).map(|metadata| Self::in_metadata(&metadata))
     }
 
-    /// `None` where the file system keeps no time of birth: what lies there is never remembered.
+    /// `None` where the file system keeps no time of birth: files on it are never remembered.
     pub(super) fn in_metadata(metadata: &fs::Metadata) -> Option<Self> {
         metadata.created().ok().map(|born| Self {
             device: metadata.dev(),
@@ -53,11 +53,11 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// Makes what was done to the names in `folder` survive, and `folder` itself, up to `root`. Remembers the file that
-    /// was given a name there before, if there is one.
+    /// Makes the names in `folder` survive a loss of power, and `folder` itself, up to `root`. Remembers `file`, which was
+    /// given a name in the folder before.
     ///
     /// # Errors
-    /// The operating system's. A folder that was removed meanwhile is none: nothing is left there to keep.
+    /// The operating system's. A folder that was removed meanwhile is no error.
     pub(super) fn sync(
         &self,
         capabilities: &Capabilities,
@@ -74,7 +74,7 @@ impl Durable {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            // A known directory was reached through known ones only, and it is the same still.
+            // All directories above a remembered one were synced before it.
             if identity.is_some_and(|identity| self.knows(&identity)) {
                 break;
             }
@@ -99,8 +99,8 @@ impl Durable {
     }
 }
 
-/// Makes the names of the root and of the folders above it survive, which whoever made them may not have done: without
-/// them everything below is lost. What a program may not open, or is another file system's, was there before it.
+/// Makes the names of the root and of the folders above it survive a loss of power; without them everything below is lost.
+/// Folders that cannot be opened, or that are on another file system, existed before this program and are skipped.
 pub(super) fn sync_above(root: &Path) {
     let device = |folder: &Path| fs::metadata(folder).map(|metadata| metadata.dev()).ok();
     for folder in root

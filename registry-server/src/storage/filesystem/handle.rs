@@ -1,11 +1,11 @@
-//! Open files that are closed where that may take long, and locks that go with them.
+//! Open files and their locks. Files are closed on threads that may block.
 //!
-//! On a network file system closing a file writes out everything that was written to it. So a [`Handle`] that is
-//! dropped on an async thread, by a request that is cut for example, hands its file to a thread that may block.
+//! On a network file system, closing a file first sends all written bytes to the server. So a [`Handle`] that is dropped on an
+//! async thread, for example by a cancelled request, hands its file to a thread that may block.
 //!
-//! A lock has two halves. One is a table of this process, which also holds where a file system has no locks; the other
-//! is the kernel's, for other processes. Both go when the file is closed. Whoever wants a file whose closing is due or
-//! under way closes it or waits, so that dropping a handle lets the next one in at once.
+//! A lock has two parts. One is a table of this process, which works on file systems without locks too. The other is the
+//! kernel's lock, for other processes. Both end when the file is closed. A call that needs a file which is waiting to be
+//! closed closes it; if the file is being closed, the call waits. So the next handle can be opened as soon as one is dropped.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs work on a thread that may block, where handles are closed on the spot.
+/// Runs work on a thread that may block. Handles that are dropped there are closed at once.
 pub(super) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     spawn_blocking(move || marked(work))
 }
@@ -44,13 +44,13 @@ fn marked<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// A file, apart from every other one that is open.
+/// The identity of an open file: device and inode number.
 type Id = (u64, u64);
 
 /// An open file.
 #[derive(Debug)]
 pub(super) struct Handle {
-    /// Nothing only while it is dropped.
+    /// `None` only while the handle is dropped.
     file: Option<File>,
     /// The lock on it, if it has one.
     locked: Option<Id>,
@@ -68,12 +68,12 @@ impl Handle {
 
     /// Locks a file that was opened by a path against every other writer.
     ///
-    /// The path is looked at again once the lock is held: a file that was renamed between the opening and the locking
-    /// may be a blob now, and must never be written to.
+    /// The path is checked again once the lock is held: a file that was renamed between the open and the lock may be a blob
+    /// now, and must never be written to.
     ///
     /// # Errors
-    /// [`Error::Busy`] when somebody has the lock, or the path leads to another file now; [`Error::NotFound`] when it
-    /// leads nowhere; or the system's.
+    /// [`Error::Busy`] when the lock is held by another handle, or the path leads to another file now; [`Error::NotFound`]
+    /// when there is no file at the path; or the system's.
     pub(super) fn locked(
         capabilities: &Capabilities,
         key: &StorageKey,
@@ -99,7 +99,7 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Whether other processes see its lock.
+    /// The scope of its lock.
     pub(super) fn reach(&self) -> Reach {
         self.reach
     }
@@ -138,7 +138,7 @@ impl Drop for Handle {
     }
 }
 
-/// A file that is closed when this is dropped, by a runtime that ends too.
+/// A file that is closed when this is dropped, which happens also when the runtime ends before.
 enum Closing {
     Unlocked(Option<File>),
     Locked(Id),
@@ -157,7 +157,7 @@ impl Drop for Closing {
     }
 }
 
-/// Closes a file, which may take as long as writing it out does.
+/// Closes a file. It may take as long as writing all bytes to the server.
 fn close(file: File) {
     #[cfg(test)]
     tests::note_close(&file);
@@ -166,7 +166,7 @@ fn close(file: File) {
 
 static LOCKS: LazyLock<Locks> = LazyLock::new(Locks::default);
 
-/// How long the closing of a file is waited for that somebody wants to open.
+/// How long a call waits for a file that is being closed.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// The locks of this process.
@@ -177,9 +177,9 @@ struct Locks {
 }
 
 enum State {
-    /// A handle has it.
+    /// A handle holds the lock.
     Held,
-    /// The handle was dropped, and the file waits for a thread that may block.
+    /// The handle was dropped, and the file waits to be closed.
     Dropped(File),
     /// The file is being closed.
     Closing,
@@ -195,7 +195,7 @@ impl State {
 }
 
 impl Locks {
-    /// Takes the lock on a file; `false` when a handle has it. Blocks while the handle before is being closed.
+    /// Takes the lock on a file; `false` when a handle holds it. Blocks while the file of the previous handle is being closed.
     fn take(&self, id: Id) -> bool {
         let deadline = Instant::now() + CLOSING_MAX;
         let mut files = self.files();
@@ -226,12 +226,12 @@ impl Locks {
         }
     }
 
-    /// The handle was dropped.
+    /// Notes that the handle was dropped.
     fn give_back(&self, id: Id, file: File) {
         self.files().insert(id, State::Dropped(file));
     }
 
-    /// Closes a dropped file, unless somebody did who wanted it.
+    /// Closes the file of a dropped handle, unless the next call for it did.
     fn close(&self, id: Id) {
         let mut files = self.files();
         let Some(state @ State::Dropped(_)) = files.get_mut(&id) else {
@@ -244,7 +244,7 @@ impl Locks {
         self.closed.notify_all();
     }
 
-    /// No code that can panic runs while the lock is held, so a poisoned one is as good as new.
+    /// No code that can panic runs while the mutex is held, so its state is valid even when it is poisoned.
     fn files(&self) -> MutexGuard<'_, HashMap<Id, State>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,37 +1,39 @@
-//! Removing folders that hold nothing.
+//! Removes empty folders.
 //!
-//! Safe beside writers: a folder is only ever removed by a call that fails when something is in it, and whoever writes
-//! makes the folders on the way again when one was taken away ([`super::files::retry_in_folder`]).
+//! Safe while others write: the system call that removes a folder fails when the folder is not empty, and a writer makes
+//! removed folders again ([`super::files::retry_in_folder`]).
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::{Shared, conditional, files};
+use super::conditional;
+use super::file_metadata::is_absence;
+use super::folder::Folder;
 use crate::storage::{Error, StorageKey};
 
-/// Removes the folders at and below `prefix` if there is no file, and then the empty ones above, up to `prune_root`. Tells
-/// whether nothing is there now.
-pub(super) fn prune(shared: &Shared, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
+/// Removes the folders at and below `prefix` if they hold no file, and then the empty folders above, up to `prune_root`. Gives
+/// whether the prefix is gone.
+pub(super) fn prune(store: &Folder, prefix: &StorageKey, prune_root: &StorageKey) -> Result<bool, Error> {
     let failed = |error| Error::io("prune", prefix, error);
-    let root = shared.path(prefix);
+    let root = store.path(prefix);
     let Some(folders) = folders_without_files(root.clone()).map_err(failed)? else {
         return Ok(false);
     };
     for folder in folders.iter().rev() {
         match fs::remove_dir(folder) {
             Ok(()) => {}
-            Err(error) if files::is_absence(&error) => {}
-            // Somebody writes there.
+            Err(error) if is_absence(&error) => {}
+            // Another call writes there.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(false),
             Err(error) => return Err(failed(error)),
         }
     }
-    conditional::remove_empty(&root, &shared.path(prune_root));
+    conditional::remove_empty(&root, &store.path(prune_root));
     Ok(true)
 }
 
-/// A folder and all below it, each before what is in it; nothing when there is a file, or a link to anywhere.
+/// A folder and all folders below it, each before its own folders; `None` when there is a file or a link.
 fn folders_without_files(root: PathBuf) -> io::Result<Option<Vec<PathBuf>>> {
     let mut folders = vec![root];
     let mut looked_at = 0;
@@ -39,7 +41,7 @@ fn folders_without_files(root: PathBuf) -> io::Result<Option<Vec<PathBuf>>> {
         looked_at += 1;
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if files::is_absence(&error) => continue,
+            Err(error) if is_absence(&error) => continue,
             Err(error) => return Err(error),
         };
         for entry in entries {
@@ -76,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn folders_without_a_file_go_with_the_empty_ones_above_up_to_the_shelf() {
+    async fn folders_without_a_file_go_with_the_empty_ones_above_up_to_the_prune_root() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         std::fs::create_dir_all(folder.path().join("top/a/b/c/d")).unwrap();

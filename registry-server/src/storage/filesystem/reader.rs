@@ -13,22 +13,21 @@ use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
-use super::files;
+use super::file_metadata::object_metadata;
 use super::handle::{Handle, blocking};
 use crate::storage::content::Blocks;
 use crate::storage::{Content, Error, ReadRange, StorageKey};
 use crate::task::finished;
 
-/// How much is read when a file is opened: a small object needs no second trip to a blocking thread, and a disk that
-/// cannot be read is found while there is still a status to say so with. No more, because it waits in memory
-/// for a client that may not want it yet.
+/// How many bytes are read when a file is opened. A small object needs no second trip to a blocking thread, and an unreadable
+/// disk is found before the response status is sent. Not more, because the bytes wait in memory for the client.
 const FIRST: usize = 8 * 1024;
 
 /// Opens a file and reads its first bytes.
 pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
     let failed = |error| Error::io("read", key, error);
     let file = Arc::new(Handle::new(File::open(path).map_err(failed)?));
-    let metadata = files::object_metadata(key, &file.metadata().map_err(failed)?)?;
+    let metadata = object_metadata(key, &file.metadata().map_err(failed)?)?;
     let Some(range) = range.resolve(metadata.size) else {
         return Err(Error::RangeNotSatisfiable {
             key: key.clone(),
@@ -49,16 +48,16 @@ pub(super) fn open(path: &Path, key: &StorageKey, range: ReadRange) -> Result<Co
     Ok(Content::from_blocks(metadata, range, reader))
 }
 
-/// An open file and what of it was not given yet.
+/// An open file that is read block by block.
 struct Reader {
-    /// Nothing once the last block was begun, whose reader closes it: on a thread that may block, like all readers.
+    /// `None` once the read of the last block began. That read closes the file, on a thread that may block.
     file: Option<Arc<Handle>>,
     key: StorageKey,
-    /// What no block was begun for.
+    /// The bytes whose read has not begun.
     left: Range<u64>,
     ready: Option<Bytes>,
     reading: Option<JoinHandle<Result<Bytes, Error>>>,
-    /// The file system does not tell what it has in memory.
+    /// The file system does not support reads without waiting.
     without_waiting_fails: bool,
 }
 
@@ -76,8 +75,8 @@ impl Reader {
         file.map(|file| (file, block))
     }
 
-    /// What the system has in memory of the next block, read without a thread that may block. Measured, the way to such
-    /// a thread and back costs as much as the reading of 128 KiB.
+    /// Reads the part of the next block that is in the page cache, on the current thread. Measured: the way to a blocking
+    /// thread and back costs as much as a read of 128 KiB.
     fn read_cached(&mut self, most: usize) -> Option<Bytes> {
         let wanted = (self.left.end - self.left.start).min(most as u64) as usize;
         if self.without_waiting_fails || wanted == 0 {
@@ -93,7 +92,7 @@ impl Reader {
         );
         match read {
             Ok(count) if count > 0 => {
-                // Its memory is counted by its bytes.
+                // Callers count memory by the length of the block.
                 bytes.truncate(count);
                 bytes.shrink_to_fit();
                 self.left.start += count as u64;
@@ -102,9 +101,9 @@ impl Reader {
                 }
                 Some(bytes.into())
             }
-            // Not in memory, or the file has become shorter, which the other way tells.
+            // Not in the page cache, or the file has become shorter, which the blocking read reports.
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
-            // A file system that cannot tell, or trouble, which the other way tells too.
+            // Not supported, or an error, which the blocking read reports too.
             Err(_) => {
                 self.without_waiting_fails = true;
                 None
@@ -180,7 +179,7 @@ fn read_block(file: &File, key: &StorageKey, block: Range<u64>) -> Result<Bytes,
             Err(error) => return Err(Error::io("read", key, io::Error::from(error))),
         }
     }
-    // The allocator may have given more than was asked for, and a file may have grown since.
+    // The allocator may have given more capacity than requested, and the file may have grown meanwhile.
     bytes.truncate(wanted);
     Ok(bytes.into())
 }
@@ -229,13 +228,13 @@ mod tests {
     #[test]
     fn nothing_is_read_before_it_is_asked_for() {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            // What is read runs one after the other, so that a wait for something else waits for all before it.
+            // Reads run one after the other, so that a wait for another task waits for all reads before it.
             .max_blocking_threads(1)
             .build()
             .unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let key = StorageKey::parse("a/b").unwrap();
-        // What was read when is known by the version of the file.
+        // The bytes show which version of the file was read.
         let write = |version: u8| std::fs::write(file.path(), vec![version; 100_000]).unwrap();
         runtime.block_on(async {
             write(1);

@@ -123,10 +123,10 @@ async fn collect(store: &Filesystem, name: &str, prune_root: &str) -> Option<u64
     removed.unwrap().map(|found| found.size)
 }
 
-/// What a removal that was killed leaves of a file.
+/// Leaves a file as a killed removal does.
 fn set_aside(folder: &Path, name: &str) {
     let path = folder.join(name);
-    fs::rename(&path, aside::name(&path)).unwrap();
+    fs::rename(&path, pending_removal::name(&path)).unwrap();
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn an_upload_whose_sync_failed_between_two_chunks_is_never_finished() {
     calls.fail("sync_file", Errno::IO, 1);
     let failed = writer.sync().await.unwrap_err();
     assert!(matches!(failed, Error::Lost { .. }), "{failed:?}");
-    // Whoever still has it open does no harm.
+    // A process that still has it open does no harm.
     writer.write(Bytes::from_static(b"more")).await.unwrap();
     drop(writer);
     let again = store.publish(&key("up/data"), &key("blob"), 5).await.unwrap_err();
@@ -221,7 +221,7 @@ async fn an_object_whose_folders_were_not_synced_counts_only_once_they_are() {
     calls.fail("sync_folder", Errno::IO, 1);
     another.persist(&[key("a/b/link")]).await.unwrap_err();
     another.persist(&[key("a/b/link")]).await.unwrap();
-    // What was acknowledged costs nothing.
+    // An acknowledged object costs no sync.
     put(&store, "a/b/link", Mode::Replace).await.unwrap();
     drop(staged(&store, "up/data").await);
     store.publish(&key("up/data"), &key("a/blob"), 5).await.unwrap();
@@ -301,7 +301,7 @@ async fn a_removal_that_goes_on_is_not_disturbed_by_a_look() {
     let (folder, _calls, store) = store();
     put(&store, "a/data", Mode::Replace).await.unwrap();
     let path = folder.path().join("a/data");
-    let aside = aside::name(&path);
+    let aside = pending_removal::name(&path);
     // Another process.
     let lock = File::open(&path).unwrap();
     lock.try_lock().unwrap();
@@ -331,11 +331,10 @@ async fn a_file_system_without_hard_links_takes_what_is_created_and_set_aside() 
         set_aside(folder.path(), "a/owner");
         assert!(store.stat(&key("a/owner")).await.is_ok());
         assert_eq!(list(&store, "a").await, ["owner"]);
-        let shared = &store.shared;
         let path = folder.path().join("a/owner");
-        let aside = aside::name(&path);
+        let aside = pending_removal::name(&path);
         fs::rename(&path, &aside).unwrap();
-        aside::put_back(shared, &aside, &path).unwrap();
+        pending_removal::put_back(&store.folder, &aside, &path).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
     }
 }
@@ -388,7 +387,7 @@ async fn a_store_that_was_there_and_is_gone_is_neither_empty_nor_made_anew() {
     for replaced in [false, true] {
         fs::rename(&root, &away).unwrap();
         if replaced {
-            // What lies under a mount point, for example; once it had content of its own.
+            // For example the folder under a mount point, once with content of its own.
             fs::create_dir_all(root.join("a/b")).unwrap();
         }
         gone(store.stat(&key("a/b/link")).await.unwrap_err());

@@ -1,8 +1,7 @@
 //! Staged files: appended to under a lock, then renamed into place.
 //!
-//! Linux tells once that bytes could not be written to the disk, and then takes them for written: the next sync of the
-//! same file succeeds. So a staged file whose sync failed is given up at once, for every process and for good: it loses
-//! its name, and whoever goes on with it finds nothing.
+//! Linux reports only once that bytes could not be written to the disk; the next sync of the same file succeeds. So a staged
+//! file whose sync failed is given up at once and for every process: it loses its name, and no later request finds it.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -13,8 +12,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::durable::Identity;
+use super::file_metadata::is_absence;
+use super::files;
+use super::folder::Folder;
 use super::handle::Handle;
-use super::{Filesystem, Shared, files};
 use crate::storage::{Error, Staged, StorageKey, Writer};
 
 /// An opened, locked staged file.
@@ -24,23 +25,23 @@ pub(super) struct Opened {
     size: u64,
 }
 
-/// Opens and locks.
-pub(super) fn open(shared: &Shared, key: &StorageKey, staged: Staged) -> Result<Opened, Error> {
+/// Opens and locks a staged file.
+pub(super) fn open(folder: &Folder, key: &StorageKey, staged: Staged) -> Result<Opened, Error> {
     let failed = |error| Error::io("open", key, error);
-    let path = shared.path(key);
+    let path = folder.path(key);
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let file = match staged {
         Staged::New => {
             options.create_new(true);
-            files::retry_in_folder(shared, &path, || options.open(&path)).map_err(failed)?
+            files::retry_in_folder(folder, &path, || options.open(&path)).map_err(failed)?
         }
         Staged::At(_) | Staged::AtEnd => options.open(&path).map_err(failed)?,
     };
-    let file = Handle::locked(&shared.capabilities, key, file, &path)?;
-    if shared.is_lost(&file) {
-        // It could not be removed when its sync failed.
-        give_up(shared, key, &file, &path);
+    let file = Handle::locked(&folder.capabilities, key, file, &path)?;
+    if folder.is_lost(&file) {
+        // The file could not be removed when its sync failed.
+        give_up(folder, key, &file, &path);
         return Err(Error::NotFound { key: key.clone() });
     }
     let size = file.metadata().map_err(failed)?.len();
@@ -59,22 +60,22 @@ pub(super) fn open(shared: &Shared, key: &StorageKey, staged: Staged) -> Result<
 }
 
 /// Makes the bytes of a staged file survive power loss, or gives the file up.
-fn sync(shared: &Shared, key: &StorageKey, file: &Handle) -> Result<(), Error> {
-    files::sync(shared, file).map_err(|source| {
-        give_up(shared, key, file, &shared.path(key));
+fn sync(folder: &Folder, key: &StorageKey, file: &Handle) -> Result<(), Error> {
+    files::sync(folder, file).map_err(|source| {
+        give_up(folder, key, file, &folder.path(key));
         let key = key.clone();
         Error::Lost { key, source }
     })
 }
 
-/// Takes a staged file its name, while its lock is held. Where that cannot be done this process remembers the file.
-fn give_up(shared: &Shared, key: &StorageKey, file: &Handle, path: &Path) {
-    let removed = shared
+/// Removes the name of a staged file while its lock is held. If that fails, this process remembers the file.
+fn give_up(folder: &Folder, key: &StorageKey, file: &Handle, path: &Path) {
+    let removed = folder
         .capabilities
         .remove(path)
-        .or_else(|_| shared.capabilities.rename(path, &files::temporary_beside(path)));
-    let failed = removed.err().filter(|error| !files::is_absence(error));
-    shared.remember_lost(file, failed.is_some());
+        .or_else(|_| folder.capabilities.rename(path, &files::temporary_name(path)));
+    let failed = removed.err().filter(|error| !is_absence(error));
+    folder.remember_lost(file, failed.is_some());
     if let Some(error) = failed {
         tracing::error!(
             %key,
@@ -84,40 +85,40 @@ fn give_up(shared: &Shared, key: &StorageKey, file: &Handle, path: &Path) {
     }
 }
 
-/// Renames a staged file into place, whatever is there: an existing blob may be torn, and a fresh copy costs no
-/// more than looking.
+/// Renames a staged file to its final name. An existing file is replaced: it may be truncated, and a replacement costs no more
+/// than a check.
 pub(super) fn publish(
-    shared: &Shared,
+    folder: &Folder,
     staged: &StorageKey,
     target: &StorageKey,
     size: u64,
 ) -> Result<(), Error> {
-    let Opened { file, .. } = open(shared, staged, Staged::At(size))?;
-    sync(shared, staged, &file)?;
-    let (from, to) = (shared.path(staged), shared.path(target));
-    files::retry_in_folder(shared, &to, || shared.capabilities.rename(&from, &to))
+    let Opened { file, .. } = open(folder, staged, Staged::At(size))?;
+    sync(folder, staged, &file)?;
+    let (from, to) = (folder.path(staged), folder.path(target));
+    files::retry_in_folder(folder, &to, || folder.capabilities.rename(&from, &to))
         .map_err(|error| Error::io("publish", target, error))?;
     let identity = file
         .metadata()
         .ok()
         .and_then(|found| Identity::in_metadata(&found));
-    // The lock is still held: whoever waits for it finds the name gone.
-    files::sync_ancestors(shared, target, &to, identity)
+    // The lock is still held: a writer that waits for it finds the name gone.
+    files::sync_ancestors(folder, target, &to, identity)
 }
 
 /// A staged file as a [`Writer`].
 pub(super) struct StagedFile {
-    filesystem: Filesystem,
+    folder: Arc<Folder>,
     key: StorageKey,
     file: Arc<Handle>,
     size: u64,
 }
 
 impl StagedFile {
-    pub(super) fn new(filesystem: Filesystem, opened: Opened) -> Self {
+    pub(super) fn new(folder: Arc<Folder>, opened: Opened) -> Self {
         let Opened { key, file, size } = opened;
         Self {
-            filesystem,
+            folder,
             key,
             file: Arc::new(file),
             size,
@@ -133,10 +134,10 @@ impl Writer for StagedFile {
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         let (file, offset, length) = (Arc::clone(&self.file), self.size, bytes.len() as u64);
-        self.filesystem
-            .run("append to", &self.key, move |shared, key| {
+        self.folder
+            .run("append to", &self.key, move |folder, key| {
                 file.write_all_at(&bytes, offset)
-                    .map(|()| shared.wrote(&bytes))
+                    .map(|()| folder.wrote(&bytes))
                     .map_err(|error| Error::io("append to", key, error))
             })
             .await?;
@@ -146,8 +147,8 @@ impl Writer for StagedFile {
 
     async fn sync(&mut self) -> Result<(), Error> {
         let file = Arc::clone(&self.file);
-        self.filesystem
-            .run("sync", &self.key, move |shared, key| sync(shared, key, &file))
+        self.folder
+            .run("sync", &self.key, move |folder, key| sync(folder, key, &file))
             .await
     }
 }

@@ -1,31 +1,27 @@
-//! Sorts what a store over the network says.
+//! Classifies the errors of a store over the network.
 //!
-//! The library's errors tell little by their type: `NotFound` may be an object or the whole bucket, `Generic` anything.
-//! What tells them apart is the status and the store's own code, which stand in the text of the answer.
+//! The type of the library's errors says little: `NotFound` may mean an object or the whole bucket, `Generic` anything. The
+//! status and the store's own error code tell them apart; both are in the text of the error.
 
 use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-#[cfg(feature = "azure")]
-use super::azure::TwoTrees;
-use super::bucket::Seen;
-#[cfg(feature = "s3")]
-use super::s3::NoCredentials;
+use super::last_seen::LastSeen;
 use crate::storage::{Cause, Error, StorageKey, StoreHealth};
 
-/// Makes errors of ours of the library's, and tells of those that concern the whole store.
+/// Turns the library's errors into [`Error`]s, and reports those that concern the whole store to its health.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorClassifier {
-    /// The store's name for people.
+    /// The store's name for log lines.
     pub(super) store: std::sync::Arc<str>,
     pub(super) store_health: StoreHealth,
-    /// When the bucket was seen last.
-    pub(super) seen: Seen,
+    /// When the bucket answered last.
+    pub(super) seen: LastSeen,
 }
 
 impl ErrorClassifier {
-    /// An error of ours.
+    /// The error for one of the library's.
     pub(super) fn classify(
         &self,
         action: &'static str,
@@ -35,26 +31,26 @@ impl ErrorClassifier {
         self.note(classify(action, key, error))
     }
 
-    /// An error that was sorted elsewhere.
+    /// Reports an error that was classified already.
     pub(super) fn note(&self, error: Error) -> Error {
         self.store_health.note_failure(&self.store, &error);
         error
     }
 
-    /// A write that went well.
+    /// Notes a successful write.
     pub(super) fn note_write(&self) {
         self.seen.now();
         self.store_health.note_write(&self.store);
     }
 
-    /// A read or a list that went well.
+    /// Notes a successful read or list.
     pub(super) fn note_read(&self) {
         self.seen.now();
         self.store_health.note_read(&self.store);
     }
 }
 
-/// An error of ours for one of the library's.
+/// The error for one of the library's.
 fn classify(action: &'static str, key: &StorageKey, error: object_store::Error) -> Error {
     let key = key.clone();
     let cause = match &error {
@@ -75,11 +71,11 @@ fn classify(action: &'static str, key: &StorageKey, error: object_store::Error) 
     }
 }
 
-/// What any failure comes down to.
+/// The cause of any failure.
 pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
     #[cfg(feature = "s3")]
     if causes(error).any(|cause| cause.is::<NoCredentials>()) {
-        // The store was not asked. Whoever gives credentials may have refused them: then waiting does not help.
+        // No request reached the store. If the provider of credentials refused them, waiting does not help.
         return match status(error) {
             Some(400 | 401 | 403 | 404) if !says(error, &["Throttl"]) => Cause::Refused,
             _ => Cause::NoCredentials,
@@ -126,7 +122,7 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> Cause {
     ) {
         return Cause::WrongRegion;
     }
-    // Of temporary credentials; told by a 400.
+    // Temporary credentials that are invalid or expired; the status is 400.
     if says(error, &["InvalidToken", "ExpiredToken"]) {
         return Cause::Refused;
     }
@@ -170,3 +166,20 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
         Some(current)
     })
 }
+
+/// A container holds a registry under names with a slash before them, and one under names without.
+#[cfg(feature = "azure")]
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "both `/{prefix}docker` and `{prefix}docker` hold a registry, as distribution 2 and 3 name them: move one of them to another \
+     container, or take another `rootdirectory`"
+)]
+pub(super) struct TwoTrees {
+    pub(super) prefix: String,
+}
+
+/// The provider of credentials gave none.
+#[cfg(feature = "s3")]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get credentials for the store")]
+pub(super) struct NoCredentials(#[source] pub(super) Box<dyn StdError + Send + Sync>);

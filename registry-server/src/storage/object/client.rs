@@ -1,5 +1,4 @@
-//! What every kind of object store needs to be spoken to: deadlines, certificates, and words for what is wrong with its
-//! options.
+//! Timeouts, certificates and errors of options, for the clients of all vendors.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
@@ -10,46 +9,46 @@ use object_store::{BackoffConfig, Certificate, RetryConfig};
 
 use crate::fault::Fault;
 
-/// How long a store may take. A request that fails in a way that may pass is tried again, with growing pauses, as long
-/// as there is time.
+/// How long a request to a store may take. A request that fails for a temporary reason is tried again, with growing pauses,
+/// within the total time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// To be connected.
+pub(super) struct Timeouts {
+    /// For a connection.
     pub(super) connect: Duration,
     /// For the next byte of an answer.
-    pub(super) silence: Duration,
-    /// For all tries together.
-    pub(super) all: Duration,
-    /// How often it is tried again.
+    pub(super) read: Duration,
+    /// For all tries together, pauses included.
+    pub(super) total: Duration,
+    /// The number of retries.
     pub(super) retries: usize,
-    /// The first pause between two tries.
-    pub(super) pause: Duration,
+    /// The pause before the first retry.
+    pub(super) backoff: Duration,
 }
 
-/// For looks, small objects and lists.
-pub(super) const QUICK: Patience = Patience {
+/// For metadata, small objects and lists.
+pub(super) const QUICK: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
-    silence: Duration::from_secs(10),
-    all: Duration::from_secs(20),
+    read: Duration::from_secs(10),
+    total: Duration::from_secs(20),
     retries: 5,
-    pause: Duration::from_millis(100),
+    backoff: Duration::from_millis(100),
 };
 
-/// For what moves a part, or copies a large object.
-pub(super) const LONG: Patience = Patience {
-    silence: Duration::from_secs(60),
-    all: Duration::from_secs(90),
+/// For parts, and copies of large objects.
+pub(super) const LONG: Timeouts = Timeouts {
+    read: Duration::from_secs(60),
+    total: Duration::from_secs(90),
     ..QUICK
 };
 
-impl Patience {
+impl Timeouts {
     pub(super) fn client(self, skip_verify: bool) -> ClientOptions {
         ClientOptions::new()
             .with_allow_http(true)
-            // A blob may take hours to read; what counts is that something comes.
+            // A blob may take hours to read, so only the time between two reads is limited.
             .with_timeout_disabled()
             .with_connect_timeout(self.connect)
-            .with_read_timeout(self.silence)
+            .with_read_timeout(self.read)
             .with_default_content_type("application/octet-stream")
             .with_allow_invalid_certificates(skip_verify)
     }
@@ -57,11 +56,11 @@ impl Patience {
     pub(super) fn retry(self) -> RetryConfig {
         RetryConfig {
             backoff: BackoffConfig {
-                init_backoff: self.pause,
+                init_backoff: self.backoff,
                 ..BackoffConfig::default()
             },
             max_retries: self.retries,
-            retry_timeout: self.all,
+            retry_timeout: self.total,
         }
     }
 }
@@ -69,16 +68,16 @@ impl Patience {
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The library takes the options for wrong.
+    /// The library refuses the options.
     #[error("cannot use `{section}`")]
     Options {
-        /// Where they stand.
+        /// The section of the configuration.
         section: &'static str,
         /// Why.
         #[source]
         source: object_store::Error,
     },
-    /// A value is no HTTP header.
+    /// A value cannot be an HTTP header.
     #[error("`{key}` cannot be sent in a header")]
     Header {
         /// The configuration's key.
@@ -104,15 +103,15 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The key file is no service account's. What the parser says is not told: it may quote the key.
+    /// The key file is not that of a service account. The parser's message is left out, since it may quote the key.
     #[error("`storage.gcs.keyfile`, `{}`, is not a service account's key: {lacks}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The problem of the file.
         lacks: &'static str,
     },
-    /// The client for the calls the library lacks cannot be made.
+    /// The HTTP client for calls that the library does not have cannot be made.
     #[error("cannot set up TLS for `{section}`")]
     Tls {
         /// Where its options stand.
@@ -133,7 +132,7 @@ impl StoreError {
         }
     }
 
-    /// Who must act.
+    /// The fault: who must act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Options { .. }
@@ -146,7 +145,7 @@ impl StoreError {
     }
 }
 
-/// Certificates that are believed beside the system's.
+/// CA certificates that are trusted in addition to the system's.
 pub(super) struct Certificates(pub(super) Vec<Vec<u8>>);
 
 impl Certificates {
@@ -182,7 +181,7 @@ pub(super) fn header(key: &'static str, value: &str) -> Result<HeaderValue, Stor
     HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
 }
 
-/// A root as what stands before every key.
+/// The prefix of every key, from `rootdirectory`.
 pub(super) fn prefix(root: &str) -> String {
     match root.trim_matches('/') {
         "" => String::new(),

@@ -1,10 +1,10 @@
-//! Google Cloud Storage: the options of `storage.gcs`, and the bucket as a [`Store`](super::Store).
+//! Google Cloud Storage: the options of `storage.gcs`, and the client of a bucket.
 //!
-//! What the library says in Google's XML protocol is read with it: objects and their removal, signed URLs. What
-//! changes or lists something is said in the JSON protocol (`json`), which has conditions on generations, puts objects
-//! together and copies any size. Uploads in parts are objects of our own (`parts`): Google's sessions can only be gone
-//! on with by whoever knows how far they are.
-//! What tells versions of an object apart is its generation; both protocols tell it, and spell hashes differently.
+//! Reads, removals and signed URLs use the library, which speaks Google's XML protocol. Writes, copies and lists use the JSON
+//! protocol (`json`), which has conditions on generations, composes objects and copies any size. The parts of an upload are
+//! objects of their own (`parts`), because one of Google's upload sessions can only be continued with knowledge of its
+//! progress.
+//! The generation tells versions of an object apart. Both protocols have it, while they spell hashes differently.
 
 mod json;
 mod parts;
@@ -30,54 +30,54 @@ use object_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::bucket::Seen;
 use super::classify::{self, ErrorClassifier};
-use super::{
-    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
-    schedule,
-};
+use super::client::{Certificates, LONG, QUICK, StoreError, Timeouts, header, prefix};
+use super::conditional_writes::ConditionalWrites;
+use super::last_seen::LastSeen;
+use super::part_size;
+use super::store::{Clients, Object, Store, Vendor};
 use crate::storage::StoreHealth;
 use json::Calls;
 
 /// The section of the configuration.
 const SECTION: &str = "storage.gcs";
 
-/// Where Google's own addresses end.
+/// The suffix of Google's addresses.
 const UNIVERSE: &str = "googleapis.com";
 
-/// How many objects are removed at once.
+/// How many objects are removed in parallel.
 const REMOVED_AT_ONCE: usize = 16;
 
-/// How a bucket is reached (`storage.gcs`).
+/// The options of `storage.gcs`.
 #[derive(Debug, Clone, Default)]
 pub struct GcsOptions {
     /// The bucket.
     pub bucket: String,
     /// The store's address when it is not Google's.
     pub endpoint: Option<String>,
-    /// Who we are.
+    /// The credentials.
     pub credentials: GcsCredentials,
-    /// What every name begins with.
+    /// Prefix of all object names.
     pub root: String,
     /// Size of the first parts of an upload, in bytes.
     pub part_size: Option<u64>,
-    /// A file of certificates that are believed beside the system's.
+    /// A PEM file of CA certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// What we call ourselves.
+    /// The `User-Agent` of requests to the store.
     pub user_agent: Option<String>,
-    /// Whether clients are sent to the store for blobs.
+    /// Whether clients are redirected to the store for blobs.
     pub redirect: bool,
 }
 
-/// Who we are to Google. Prints nothing of itself.
+/// The credentials for Google. `Debug` does not print them.
 #[derive(Clone, Default)]
 pub enum GcsCredentials {
-    /// What the environment or the machine says.
+    /// Those of the environment or the machine.
     #[default]
     Found,
     /// A file with a service account's key.
     KeyFile(PathBuf),
-    /// What would stand in such a file.
+    /// The content of such a key file.
     Key(ServiceAccount),
 }
 
@@ -87,7 +87,7 @@ impl fmt::Debug for GcsCredentials {
     }
 }
 
-/// What counts of a service account's key file.
+/// The parts of a service account's key file that are used.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ServiceAccount {
@@ -97,7 +97,7 @@ pub struct ServiceAccount {
     pub private_key: String,
     /// The key's id.
     pub private_key_id: String,
-    /// Where Google's addresses end, when not in `googleapis.com`.
+    /// Suffix of Google's addresses, when it is not `googleapis.com`.
     #[serde(skip_serializing)]
     pub universe_domain: String,
 }
@@ -125,14 +125,14 @@ impl ServiceAccount {
 }
 
 impl Object {
-    /// The store in a bucket. Nothing is sent yet. What keeps it from answering is noted in `trouble`.
+    /// The store in a bucket. No request is sent yet. Failures are reported to `store_health`.
     ///
     /// # Errors
-    /// When the options make no sense, or the key or the certificates cannot be read.
+    /// The options are invalid, or the key or the certificates cannot be read.
     pub fn gcs(options: &GcsOptions, store_health: StoreHealth) -> Result<Self, StoreError> {
         let certificates = Certificates::read("storage.gcs.cacert", options.ca_file.as_deref())?;
         let account = options.account()?;
-        let client = |patience| Gcs::new(options, account.as_ref(), patience, &certificates);
+        let client = |timeouts| Gcs::new(options, account.as_ref(), timeouts, &certificates);
         let quick = Arc::new(client(QUICK)?);
         let long = Arc::new(client(LONG)?);
         Ok(Self {
@@ -141,18 +141,18 @@ impl Object {
                 quick: quick.clone(),
                 long: long.clone(),
                 write: long,
-                jot: quick.clone(),
+                small_write: quick.clone(),
             },
             prefix: prefix(&options.root),
             classifier: ErrorClassifier {
                 store: format!("gcs {}", options.bucket).into(),
                 store_health,
-                seen: Seen::default(),
+                seen: LastSeen::default(),
             },
-            part: options.part_size.unwrap_or(schedule::PART),
-            conditions: Conditions::default(),
+            part: options.part_size.unwrap_or(part_size::PART),
+            conditional_writes: ConditionalWrites::default(),
             vendor: Vendor::Gcs,
-            redirects: options.redirect.then_some(quick as Arc<dyn super::Store>),
+            redirects: options.redirect.then_some(quick as Arc<dyn Store>),
         })
     }
 }
@@ -166,7 +166,7 @@ impl GcsOptions {
         }
     }
 
-    /// Where the store is.
+    /// The store's address.
     fn address(&self, account: Option<&ServiceAccount>) -> String {
         if let Some(endpoint) = &self.endpoint {
             let endpoint = endpoint.trim_end_matches('/');
@@ -181,12 +181,12 @@ impl GcsOptions {
     }
 }
 
-/// A bucket.
+/// The client of a bucket.
 pub(super) struct Gcs {
-    /// The library's.
+    /// The library's client.
     xml: GoogleCloudStorage,
     json: Calls,
-    /// What stands before every key.
+    /// The prefix of every key.
     prefix: String,
 }
 
@@ -194,7 +194,7 @@ impl Gcs {
     fn new(
         options: &GcsOptions,
         account: Option<&ServiceAccount>,
-        patience: Patience,
+        timeouts: Timeouts,
         certificates: &Certificates,
     ) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Options {
@@ -202,9 +202,9 @@ impl Gcs {
             source,
         };
         let address = options.address(account);
-        let mut client = certificates.believed_by(patience.client(false)).map_err(failed)?;
-        // The library's reason: over one connection everybody waits for whoever moves a part.
-        let mut http = patience.http(SECTION, false, certificates)?.http1_only();
+        let mut client = certificates.believed_by(timeouts.client(false)).map_err(failed)?;
+        // HTTP/1 alone, as in the library: over one shared connection all requests would wait for a part.
+        let mut http = timeouts.http(SECTION, false, certificates)?.http1_only();
         if let Some(agent) = &options.user_agent {
             let agent = header("storage.gcs.useragent", agent)?;
             client = client.with_user_agent(agent.clone());
@@ -220,8 +220,8 @@ impl Gcs {
                 })?;
                 GoogleCloudStorageBuilder::new().with_service_account_key(text)
             }
-            // A file the environment names, or `gcloud` left, or what the machine's metadata say. The library would
-            // read more variables, which Google's own programs do not know.
+            // A file that the environment names, or the file of `gcloud`, or the machine's metadata. The library would read
+            // more variables, which Google's own programs do not have.
             None => match std::env::var("GOOGLE_APPLICATION_CREDENTIALS") {
                 Ok(path) if !path.is_empty() => {
                     GoogleCloudStorageBuilder::new().with_application_credentials(path)
@@ -232,7 +232,7 @@ impl Gcs {
         let xml = builder
             .with_bucket_name(&options.bucket)
             .with_base_url(&address)
-            .with_retry(patience.retry())
+            .with_retry(timeouts.retry())
             .with_client_options(client)
             .build()
             .map_err(failed)?;
@@ -246,7 +246,7 @@ impl Gcs {
                 Arc::clone(xml.credentials()),
                 address,
                 &options.bucket,
-                patience,
+                timeouts,
             ),
             xml,
             prefix: prefix(&options.root),
@@ -254,7 +254,7 @@ impl Gcs {
     }
 }
 
-/// Removes what may be there or not.
+/// Removes an object. A missing object is no error.
 async fn remove(xml: GoogleCloudStorage, path: Path) -> Result<Path> {
     match xml.delete(&path).await {
         Err(error @ Error::NotFound { .. }) if classify::says(&error, &["NoSuchBucket"]) => Err(error),

@@ -1,4 +1,4 @@
-//! S3 and what speaks its protocol: the options of `storage.s3`, and the calls the library lacks.
+//! S3 and stores with its protocol: the options of `storage.s3`, and the clients that they make.
 
 mod calls;
 mod identity;
@@ -12,17 +12,16 @@ use object_store::client::ClientOptions;
 
 pub(super) use calls::Calls;
 use identity::Identity;
-pub(super) use identity::NoCredentials;
 
-use super::bucket::Seen;
 use super::classify::ErrorClassifier;
-use super::{
-    Certificates, Clients, Conditions, LONG, Object, Patience, QUICK, StoreError, Vendor, header, prefix,
-    schedule,
-};
+use super::client::{Certificates, LONG, QUICK, StoreError, Timeouts, header, prefix};
+use super::conditional_writes::ConditionalWrites;
+use super::last_seen::LastSeen;
+use super::part_size;
+use super::store::{Clients, Object, Store, Vendor};
 use crate::storage::StoreHealth;
 
-/// How a bucket is reached and what is written into it (`storage.s3`).
+/// The options of `storage.s3`.
 #[derive(Debug, Clone, Default)]
 pub struct S3Options {
     /// The bucket.
@@ -33,15 +32,15 @@ pub struct S3Options {
     pub endpoint: Option<String>,
     /// Whether the bucket stands in the path rather than in the host's name.
     pub path_style: Option<bool>,
-    /// Whether an endpoint without a scheme is spoken to over TLS; yes when unset.
+    /// Whether an endpoint without a scheme uses TLS; yes when unset.
     pub secure: Option<bool>,
-    /// Whether any certificate is believed.
+    /// Whether server certificates are not verified.
     pub skip_verify: bool,
-    /// A file of certificates that are believed beside the system's.
+    /// A PEM file of CA certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// Who we are; when unset, as the environment, a web identity or the machine's metadata say.
+    /// The credentials; when unset, those of the environment, a web identity or the machine's metadata.
     pub credentials: Option<S3Credentials>,
-    /// What every key begins with.
+    /// Prefix of all object names.
     pub root: String,
     /// Size of the first parts of an upload, in bytes.
     pub part_size: Option<u64>,
@@ -51,13 +50,13 @@ pub struct S3Options {
     pub copy_piece: Option<u64>,
     /// How many pieces are copied at once.
     pub copy_at_once: Option<usize>,
-    /// How objects are encrypted by the store.
+    /// The encryption of objects by the store.
     pub encryption: S3Encryption,
     /// The class of new objects, when it is not the store's default.
     pub storage_class: Option<String>,
     /// The canned access control list of new objects, when it is not `private`.
     pub acl: Option<String>,
-    /// What we call ourselves.
+    /// The `User-Agent` of requests to the store.
     pub user_agent: Option<String>,
     /// Amazon's addresses for both internet protocols.
     pub dual_stack: bool,
@@ -65,13 +64,13 @@ pub struct S3Options {
     pub accelerate: bool,
     /// Amazon's addresses with validated cryptography.
     pub fips: bool,
-    /// Whether clients are sent to the store for blobs.
+    /// Whether clients are redirected to the store for blobs.
     pub redirect: bool,
-    /// The address clients are sent to, when they reach the store by another one.
+    /// The store's address in redirects, when clients need another one than the server.
     pub redirect_endpoint: Option<String>,
 }
 
-/// Keys that stand in the configuration. Prints nothing of itself.
+/// Credentials of the configuration. `Debug` does not print them.
 #[derive(Clone)]
 pub struct S3Credentials {
     /// The access key's id.
@@ -88,10 +87,10 @@ impl std::fmt::Debug for S3Credentials {
     }
 }
 
-/// How objects are encrypted by the store.
+/// The encryption of objects by the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum S3Encryption {
-    /// As the bucket says.
+    /// The default of the bucket.
     #[default]
     Bucket,
     /// With keys of the store.
@@ -100,29 +99,29 @@ pub enum S3Encryption {
     Kms(String),
 }
 
-/// Objects above this size are copied in pieces, which go in parallel and each end within the deadline.
+/// Larger objects are copied in pieces, which run in parallel and end within the timeouts.
 const COPY_WHOLE_UP_TO: u64 = 128 << 20;
 const COPY_PIECE: u64 = 128 << 20;
 const COPY_AT_ONCE: usize = 8;
 
-/// What no key may be above: one request copies no more.
+/// The largest size that one request can copy.
 const COPY_MAX: u64 = 5 << 30;
 
 impl Object {
-    /// The store in a bucket. Nothing is sent yet. What keeps it from answering is noted in `trouble`.
+    /// The store in a bucket. No request is sent yet. Failures are reported to `store_health`.
     ///
     /// # Errors
-    /// When the options make no sense, or the certificates cannot be read.
+    /// The options are invalid, or the certificates cannot be read.
     pub fn s3(options: &S3Options, store_health: StoreHealth) -> Result<Self, StoreError> {
         let classifier = ErrorClassifier {
             store: format!("s3 {}", options.bucket).into(),
             store_health,
-            seen: Seen::default(),
+            seen: LastSeen::default(),
         };
         let certificates = Certificates::read("storage.s3.cacert", options.ca_file.as_deref())?;
         let identity = options.identity(&certificates)?;
-        let client = |patience: Patience, headers: HeaderMap, endpoint: Option<&str>| {
-            options.client(patience, headers, endpoint, &certificates, &identity)
+        let client = |timeouts: Timeouts, headers: HeaderMap, endpoint: Option<&str>| {
+            options.client(timeouts, headers, endpoint, &certificates, &identity)
         };
         let quick = client(QUICK, HeaderMap::new(), None)?;
         let long = Arc::new(client(LONG, HeaderMap::new(), None)?);
@@ -148,20 +147,20 @@ impl Object {
                 quick: Arc::new(quick),
                 long,
                 write,
-                jot: Arc::new(client(QUICK, options.written_with()?, None)?),
+                small_write: Arc::new(client(QUICK, options.written_with()?, None)?),
             },
             prefix: prefix(&options.root),
             classifier,
-            part: options.part_size.unwrap_or(schedule::PART),
-            conditions: Conditions::default(),
+            part: options.part_size.unwrap_or(part_size::PART),
+            conditional_writes: ConditionalWrites::default(),
             vendor: Vendor::S3(calls),
-            redirects: redirects.map(|store| store as Arc<dyn super::Store>),
+            redirects: redirects.map(|store| store as Arc<dyn Store>),
         })
     }
 }
 
 impl S3Options {
-    /// Who we are, to be shared by all clients.
+    /// The credentials that all clients share.
     fn identity(&self, certificates: &Certificates) -> Result<AwsCredentialProvider, StoreError> {
         let builder = match &self.credentials {
             Some(keys) => {
@@ -184,31 +183,31 @@ impl S3Options {
         Ok(Identity::new(known.credentials()))
     }
 
-    /// A client that says `headers` with every request.
+    /// A client that sends `headers` with every request.
     fn client(
         &self,
-        patience: Patience,
+        timeouts: Timeouts,
         headers: HeaderMap,
         endpoint: Option<&str>,
         certificates: &Certificates,
         identity: &AwsCredentialProvider,
     ) -> Result<AmazonS3, StoreError> {
         let (endpoint, path_style) = self.address(endpoint);
-        let options = self.options(patience, certificates)?;
+        let options = self.options(timeouts, certificates)?;
         let builder = AmazonS3Builder::new()
             .with_credentials(Arc::clone(identity))
             .with_bucket_name(&self.bucket)
             .with_region(self.region())
             .with_virtual_hosted_style_request(!path_style)
-            .with_retry(patience.retry())
+            .with_retry(timeouts.retry())
             .with_client_options(options.with_default_headers(headers))
             .with_endpoint(endpoint);
         builder.build().map_err(failed)
     }
 
-    fn options(&self, patience: Patience, certificates: &Certificates) -> Result<ClientOptions, StoreError> {
+    fn options(&self, timeouts: Timeouts, certificates: &Certificates) -> Result<ClientOptions, StoreError> {
         let options = certificates
-            .believed_by(patience.client(self.skip_verify))
+            .believed_by(timeouts.client(self.skip_verify))
             .map_err(failed)?;
         Ok(match &self.user_agent {
             Some(agent) => options.with_user_agent(header("storage.s3.useragent", agent)?),
@@ -223,7 +222,7 @@ impl S3Options {
             .unwrap_or("us-east-1")
     }
 
-    /// Where the store is, with the bucket where it stands in the host's name, and whether it stands in the path.
+    /// The store's address, with the bucket in the host's name if it belongs there, and whether the bucket is in the path.
     fn address(&self, other: Option<&str>) -> (String, bool) {
         let region = self.region();
         let (scheme, host, path_style) = match other.or(self.endpoint.as_deref()) {
@@ -233,8 +232,8 @@ impl S3Options {
                     None if self.secure == Some(false) => ("http", endpoint),
                     None => ("https", endpoint),
                 };
-                // As distribution 2 has it; stores of one's own seldom have a name for each bucket. Version 3 asks for
-                // `forcepathstyle`, and whoever wants the other form says so.
+                // As in distribution 2: other stores than Amazon's seldom have a host name for each bucket. Version 3 needs
+                // `forcepathstyle` for that; here it selects the other form.
                 let amazons = host.trim_end_matches('/').ends_with(".amazonaws.com");
                 (
                     scheme,
@@ -261,7 +260,7 @@ impl S3Options {
                 } else {
                     "https"
                 };
-                // A certificate for all buckets does not cover names with dots.
+                // Amazon's wildcard certificate does not cover bucket names with dots.
                 let path_style = self
                     .path_style
                     .unwrap_or(self.bucket.contains('.') && !self.accelerate);
@@ -276,8 +275,8 @@ impl S3Options {
         }
     }
 
-    /// What is said of a new object by the request that makes it: a put, the beginning of an upload in parts, a copy.
-    /// Requests for parts do not say it, since S3 refuses some of it there.
+    /// The headers of requests that make a new object: a put, the begin of a multipart upload, a copy. Requests for parts do
+    /// not have them, since S3 refuses some of them there.
     fn written_with(&self) -> Result<HeaderMap, StoreError> {
         let mut headers = HeaderMap::new();
         let mut say = |name: &'static str, value: HeaderValue| {

@@ -70,7 +70,7 @@ fn store(options: &AzureOptions) -> Arc<dyn Driver> {
     Arc::new(Object::azure(options, StoreHealth::default()).unwrap())
 }
 
-/// What writes names with a slash before them, as distribution 2 does.
+/// A client that writes names with a slash before them, as distribution 2 does.
 fn with_slashes(options: &AzureOptions) -> MicrosoftAzure {
     // A container in the address and none in the path leaves an empty component: the slash.
     raw(

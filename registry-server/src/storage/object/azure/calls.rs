@@ -1,7 +1,7 @@
-//! What is said to Azure without the library: the removal of one object, and that one is young.
+//! Calls of Azure that the library does not have: to remove one object, and to touch one.
 //!
-//! The library removes by batches alone, which cannot name an object with a slash before its name. A request for each
-//! does as well for all: several are under way at once. Each is signed by the library, with whatever it is signed by.
+//! The library removes objects by batch requests, which cannot name an object with a slash before its name. One request for
+//! each object works for all names, several at once. The library signs each request with the account's credentials.
 
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::response::Parts;
@@ -14,22 +14,23 @@ use object_store::path::Path;
 use object_store::{Error, Result};
 use reqwest::Url;
 
-use super::{AzureOptions, Certificates, Patience, StoreError, failed};
-use crate::storage::object::again::again;
+use super::options::{AzureOptions, failed};
+use crate::storage::object::client::{Certificates, StoreError, Timeouts};
+use crate::storage::object::retry::retry;
 
-/// What is needed for the calls.
+/// Makes the calls.
 pub(super) struct Calls {
     http: HttpClient,
     credentials: AzureCredentialProvider,
     account: String,
     container: Url,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
-/// Why there is no answer that helps.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    // As the library's errors have it, since one place reads both.
+    // The same text as in the library's errors, since `classify` reads both.
     #[error("status code: {status}: {text}")]
     Answer { status: StatusCode, text: String },
     #[error("the request failed")]
@@ -41,7 +42,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn may_pass(&self) -> bool {
+    fn is_temporary(&self) -> bool {
         match self {
             Self::Answer { status, .. } => matches!(status.as_u16(), 408 | 429 | 500..),
             Self::Network(_) => true,
@@ -49,7 +50,7 @@ impl Failure {
         }
     }
 
-    /// The library's error for one of ours.
+    /// The library's error for this failure.
     fn of_the_library(self) -> Error {
         match self {
             Self::Signature(error) => error,
@@ -64,13 +65,13 @@ impl Failure {
 impl Calls {
     pub(super) fn new(
         options: &AzureOptions,
-        patience: Patience,
+        timeouts: Timeouts,
         certificates: &Certificates,
         plain: &MicrosoftAzure,
     ) -> Result<Self, StoreError> {
-        let patience = options.patience(patience);
+        let timeouts = options.timeouts(timeouts);
         let client = certificates
-            .believed_by(patience.client(options.skip_verify))
+            .believed_by(timeouts.client(options.skip_verify))
             .map_err(failed)?;
         let address = format!("{}/{}", options.address(), options.container);
         let container = Url::parse(&address).map_err(|source| {
@@ -84,11 +85,11 @@ impl Calls {
             credentials: plain.credentials().clone(),
             account: options.account.clone(),
             container,
-            patience,
+            timeouts,
         })
     }
 
-    /// Removes what may be there or not.
+    /// Removes an object. A missing object is no error.
     /// <https://learn.microsoft.com/en-us/rest/api/storageservices/delete-blob>
     pub(super) async fn remove(&self, path: &Path, slash: bool) -> Result<()> {
         match self.ask(Method::DELETE, &self.url(path, slash)).await {
@@ -101,8 +102,7 @@ impl Calls {
         }
     }
 
-    /// Makes an object as young as one that was just written, of whatever kind it is; gives its version. By setting its
-    /// metadata, of which no registry's has any.
+    /// Touches an object, whatever its blob type, by setting its metadata, which no registry uses. Gives its version.
     /// <https://learn.microsoft.com/en-us/rest/api/storageservices/set-blob-metadata>
     pub(super) async fn touch(&self, path: &Path, slash: bool) -> Result<Option<String>> {
         let url = format!("{}?comp=metadata", self.url(path, slash));
@@ -123,9 +123,9 @@ impl Calls {
         url.into()
     }
 
-    /// Sends a request that may be sent any number of times; again while it fails in a way that may pass.
+    /// Sends an idempotent request, and retries it while it fails for a temporary reason.
     async fn ask(&self, method: Method, url: &str) -> Result<Parts, Failure> {
-        again(self.patience, Failure::may_pass, || {
+        retry(self.timeouts, Failure::is_temporary, || {
             self.ask_once(method.clone(), url)
         })
         .await

@@ -1,10 +1,10 @@
-//! A container as a [`Store`](super::super::Store), whichever way its names begin.
+//! A container, whether its names begin with a slash or not.
 //!
-//! Distribution 2 names an object `/docker/…`, version 3 and everybody else `docker/…`; to Azure these are two objects.
-//! Which it is in a container is looked up before the first request that names something, and remembered. A store that
-//! does not answer that is asked again by the next request: nothing is decided by a failure.
-//! A container in which both are found below one root is not served: half of the content would be missing, and nobody
-//! but its owner knows which half.
+//! Distribution 2 names an object `/docker/…`, version 3 and all other registries `docker/…`; to Azure these are two objects.
+//! The form of a container is looked up before the first request that names an object, and remembered. When that lookup
+//! fails, nothing is decided, and the next request looks it up again.
+//! A container with both forms below one root is not served: half of the content would be missing, and only its owner knows
+//! which half.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -27,23 +27,14 @@ use object_store::{
 };
 
 use super::calls::Calls;
-use super::kinds;
-use super::{AzureOptions, Certificates, Patience, StoreError, prefix};
+use super::options::AzureOptions;
+use crate::storage::object::classify::{self, TwoTrees};
+use crate::storage::object::client::{Certificates, StoreError, Timeouts, prefix};
 
-/// How many objects are removed at once.
+/// How many objects are removed in parallel.
 const REMOVED_AT_ONCE: usize = 16;
 
-/// A container holds a registry under names with a slash before them, and one under names without.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "both `/{prefix}docker` and `{prefix}docker` hold a registry, as distribution 2 and 3 name them: move one of them to another \
-     container, or take another `rootdirectory`"
-)]
-pub(in crate::storage::object) struct TwoTrees {
-    prefix: String,
-}
-
-/// How the names of a container begin.
+/// The form of a container's names.
 pub(super) struct Names {
     asks: MicrosoftAzure,
     pub(super) prefix: String,
@@ -59,8 +50,8 @@ impl Names {
         }
     }
 
-    /// Whether there is a slash before them. Those who ask at the same time do not wait for each other, lest each of
-    /// them waits for a store that answers none.
+    /// Whether names begin with a slash. Concurrent calls do not wait for each other: in a line, each would wait for a store
+    /// that does not answer the one before.
     pub(super) async fn slash(&self) -> Result<bool> {
         if let Some(slash) = self.slash.get() {
             return Ok(*slash);
@@ -78,7 +69,7 @@ impl Names {
         Ok(*self.slash.get_or_init(|| slash))
     }
 
-    /// Whether a name begins like this.
+    /// Whether any name begins with this prefix.
     async fn any(&self, prefix: &str) -> Result<bool> {
         let mut options = PaginatedListOptions {
             max_keys: Some(1),
@@ -89,7 +80,7 @@ impl Names {
             if !page.result.objects.is_empty() {
                 return Ok(true);
             }
-            // A page may be empty and not the last.
+            // An empty page need not be the last one.
             match page.page_token {
                 Some(token) => options.page_token = Some(token),
                 None => return Ok(false),
@@ -110,7 +101,7 @@ impl Container {
     pub(super) fn new(
         options: &AzureOptions,
         builder: &MicrosoftAzureBuilder,
-        patience: Patience,
+        timeouts: Timeouts,
         certificates: &Certificates,
         plain: MicrosoftAzure,
         names: Arc<Names>,
@@ -122,8 +113,8 @@ impl Container {
             .with_container_name("")
             .with_http_connector(Delegating);
         Ok(Self {
-            slashed: options.client(slashed, patience, certificates)?,
-            calls: Arc::new(Calls::new(options, patience, certificates, &plain)?),
+            slashed: options.client(slashed, timeouts, certificates)?,
+            calls: Arc::new(Calls::new(options, timeouts, certificates, &plain)?),
             plain,
             names,
         })
@@ -136,6 +127,11 @@ impl Container {
             false => Ok(&self.plain),
         }
     }
+}
+
+/// Whether a write met an append blob.
+pub(super) fn is_append_blob(error: &Error) -> bool {
+    classify::says(error, &["InvalidBlobType"])
 }
 
 impl fmt::Debug for Container {
@@ -163,8 +159,8 @@ impl ObjectStore for Container {
             .put_opts(location, payload.clone(), options)
             .await;
         match written {
-            Err(error) if unconditional && kinds::is_other(&error) => {
-                self.put_over_other(location, payload).await
+            Err(error) if unconditional && is_append_blob(&error) => {
+                self.put_over_append_blob(location, payload).await
             }
             written => written,
         }
@@ -197,12 +193,12 @@ impl ObjectStore for Container {
             .boxed()
     }
 
-    /// By names without a slash alone; everything here lists by pages.
+    /// Lists names without a slash alone. The driver does not use it: it lists by pages.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.plain.list(prefix)
     }
 
-    /// By names without a slash alone; everything here lists by pages.
+    /// Lists names without a slash alone. The driver does not use it: it lists by pages.
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.plain.list_with_delimiter(prefix).await
     }
@@ -210,7 +206,9 @@ impl ObjectStore for Container {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let unconditional = options.mode == CopyMode::Overwrite;
         match self.named().await?.copy_opts(from, to, options).await {
-            Err(error) if unconditional && kinds::is_other(&error) => self.copy_over_other(from, to).await,
+            Err(error) if unconditional && is_append_blob(&error) => {
+                self.copy_over_append_blob(from, to).await
+            }
             copied => copied,
         }
     }
@@ -244,8 +242,8 @@ impl Signer for Container {
     }
 }
 
-/// Makes the HTTP client of the library's client whose address ends in the container. What is asked of the account, the
-/// key by which a token's owner signs URLs, it would ask of the container.
+/// Makes the HTTP client for the library's client whose address ends in the container. That client would send one request for
+/// the account, the one for a user delegation key, to the container.
 #[derive(Debug)]
 struct Delegating;
 
@@ -269,7 +267,7 @@ impl HttpService for Delegated {
     }
 }
 
-/// Where a request for a key is sent instead.
+/// The account's address for a request for a user delegation key.
 fn of_account(uri: &http::Uri) -> Option<http::Uri> {
     let query = uri.query()?;
     if !query.split('&').any(|pair| pair == "comp=userdelegationkey") {

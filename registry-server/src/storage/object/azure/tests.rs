@@ -1,7 +1,7 @@
-//! What cannot be seen on an emulator: tokens, and a container that fails, waits or is not there.
+//! Tests that no emulator allows: tokens, and a container that fails, is slow or does not exist.
 
 use super::*;
-use crate::storage::object::answers::{Answer, answering};
+use crate::storage::object::canned_answers::{Answer, answering};
 use crate::storage::{Cause, Driver as _, Durability, Error, Mode, Multipart as _, StorageKey};
 
 /// A page of a list with a name in it, without one, and one that is not the last.
@@ -82,7 +82,7 @@ async fn how_names_begin_is_asked_again_after_a_failure() {
 }
 
 #[tokio::test]
-async fn an_object_is_removed_again_while_that_may_pass() {
+async fn an_object_is_removed_again_while_the_failure_is_temporary() {
     let missing = Some((404, "<Error><Code>BlobNotFound</Code></Error>"));
     for answers in [
         [Some((503, "")), Some((500, "")), REMOVED],

@@ -1,8 +1,8 @@
 //! The calls of Google's JSON protocol. <https://cloud.google.com/storage/docs/json_api/v1>
 //!
-//! Each is tried again while its failure may pass. All of them may be: they say by name, and where it matters by
-//! generation, what will be there. Only a conditional write whose answer got lost is left as it is, since a second
-//! one would meet the first and take it for somebody else's.
+//! A call is retried while it fails for a temporary reason. All calls are idempotent, since they name the resulting object, and
+//! its generation where that matters. Only a conditional write whose answer was lost is not retried: the second write would
+//! find the first one's object and take it for that of another writer.
 
 use std::time::SystemTime;
 
@@ -18,35 +18,35 @@ use object_store::{Error, ListResult, ObjectMeta, PutPayload, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::storage::object::Patience;
-use crate::storage::object::again::again;
+use crate::storage::object::client::Timeouts;
+use crate::storage::object::retry::retry;
 
-/// How many objects one call puts together.
+/// How many objects one call composes.
 pub(super) const COMPOSED: usize = 32;
 
-/// What every object is, as in distribution.
+/// The content type of every object, as in distribution.
 const KIND: &str = "application/octet-stream";
 
-/// What stands in a path or a query as it is; a slash does not, since a name is one component.
+/// The characters of a path or a query that are percent-encoded. A slash is one of them, since a name is one component.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// What is needed for the calls.
+/// Makes the calls.
 pub(super) struct Calls {
     http: reqwest::Client,
     credentials: GcpCredentialProvider,
     address: String,
     bucket: String,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
-/// Why there is no answer that helps.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    // As the library's errors have it, since one place reads both.
+    // The same text as in the library's errors, since `classify` reads both.
     #[error("status code: {status}: {text}")]
     Answer { status: u16, text: String },
     #[error("the request failed")]
@@ -64,10 +64,10 @@ struct Ask<'a> {
     kind: &'static str,
     /// Pieces of the body.
     body: PutPayload,
-    /// The object it is about, for errors.
+    /// The object, for errors.
     path: &'a str,
-    /// Whether it may be sent again when nobody knows what became of it.
-    again: bool,
+    /// Whether it may be sent again when its answer was lost.
+    idempotent: bool,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +96,7 @@ struct Listed {
 #[derive(Deserialize)]
 struct Item {
     name: String,
-    /// A number in a text, since numbers of JSON have 53 bits.
+    /// A number as a text, since JSON numbers have 53 bits.
     size: String,
     updated: String,
     generation: String,
@@ -130,14 +130,14 @@ impl Calls {
         credentials: GcpCredentialProvider,
         address: String,
         bucket: &str,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Self {
         Self {
             http,
             credentials,
             address,
             bucket: encoded(bucket),
-            patience,
+            timeouts,
         }
     }
 
@@ -146,7 +146,7 @@ impl Calls {
         format!("{address}/storage/v1/b/{bucket}/o/{}", encoded(path.as_ref()))
     }
 
-    /// Writes an object if it has this generation, or none for `0`; gives the one it has now.
+    /// Writes an object if it has this generation; `0` means that it does not exist. Gives the new generation.
     pub(super) async fn put(
         &self,
         path: &Path,
@@ -164,7 +164,7 @@ impl Calls {
             kind: KIND,
             body,
             path: path.as_ref(),
-            again: generation.is_none(),
+            idempotent: generation.is_none(),
         };
         self.ask::<Written>(ask).await.map(|written| written.generation)
     }
@@ -186,10 +186,10 @@ impl Calls {
                 kind: "application/json",
                 body: PutPayload::new(),
                 path: from.as_ref(),
-                again: generation.is_none(),
+                idempotent: generation.is_none(),
             };
             let rewritten: Rewritten = self.ask(ask).await?;
-            // Large objects that change their place or class are copied a piece at a time.
+            // Large objects that change location or class are copied piece by piece.
             token = match rewritten {
                 Rewritten { done: true, .. } => return Ok(()),
                 Rewritten {
@@ -208,7 +208,7 @@ impl Calls {
         }
     }
 
-    /// Makes an object of up to [`COMPOSED`] others, in order.
+    /// Composes an object of up to [`COMPOSED`] others, in order.
     pub(super) async fn compose(&self, parts: &[Path], target: &Path) -> Result<()> {
         let body = Compose {
             source_objects: parts.iter().map(|part| Source { name: part.as_ref() }).collect(),
@@ -222,12 +222,12 @@ impl Calls {
             kind: "application/json",
             body: body.into(),
             path: target.as_ref(),
-            again: true,
+            idempotent: true,
         };
         self.ask::<Written>(ask).await.map(drop)
     }
 
-    /// One page of what begins with a prefix.
+    /// One page of the objects below a prefix.
     pub(super) async fn list(
         &self,
         prefix: &str,
@@ -264,10 +264,10 @@ impl Calls {
             kind: KIND,
             body: PutPayload::new(),
             path: prefix,
-            again: true,
+            idempotent: true,
         };
         let listed: Listed = match self.ask(ask).await {
-            // A prefix below which nothing lies is an empty list. What is missing is the bucket.
+            // A prefix without objects is an empty list, so a 404 means that the bucket does not exist.
             Err(Error::NotFound { path, source }) => {
                 return Err(Error::NotFound {
                     path,
@@ -280,12 +280,12 @@ impl Calls {
     }
 
     async fn ask<T: for<'de> Deserialize<'de>>(&self, ask: Ask<'_>) -> Result<T> {
-        let may_pass = |failure: &Failure| match failure {
+        let is_temporary = |failure: &Failure| match failure {
             Failure::Answer { status, .. } => matches!(status, 408 | 429 | 500..),
-            Failure::Network(error) => ask.again || error.is_connect(),
+            Failure::Network(error) => ask.idempotent || error.is_connect(),
             Failure::Unknown(_) | Failure::Token(_) => false,
         };
-        let answer = again(self.patience, may_pass, || self.ask_once(&ask)).await;
+        let answer = retry(self.timeouts, is_temporary, || self.ask_once(&ask)).await;
         let answer = answer.map_err(|failure| failed(ask.path, failure))?;
         serde_json::from_slice(&answer).map_err(|error| failed(ask.path, Failure::Unknown(error)))
     }
@@ -314,20 +314,20 @@ impl Calls {
     }
 }
 
-/// Stands in our page tokens between Google's and the last name of the page.
+/// Separates Google's page token from the last name of the page in our page tokens.
 const BEHIND: char = '\n';
 
 impl Listed {
-    /// What is listed behind a name.
+    /// The page as the library's type, without prefixes up to the last name of the page before.
     fn page(self, last: &str, offset: Option<&str>) -> PaginatedListResult {
         let mut prefixes = self.prefixes;
-        // In order of names everything behind a page is later than all of it. Emulators repeat prefixes.
+        // Names are in order, so all names of a page come after those of the page before. Emulators repeat prefixes.
         prefixes.retain(|prefix| prefix.as_str() > last);
         prefixes.dedup();
         let names = self.items.iter().map(|item| &item.name);
         let newest = prefixes.iter().chain(names).max();
         let newest = newest.map_or(last, |name| name.as_str().max(last)).to_owned();
-        // Names no registry has are none of ours.
+        // Names that do not parse are not those of a registry.
         let items = self.items.into_iter();
         let objects = items.filter(|item| offset.is_none_or(|offset| item.name != offset));
         PaginatedListResult {
@@ -366,7 +366,7 @@ fn if_generation(generation: Option<&str>) -> String {
     })
 }
 
-/// The library's error for one of ours.
+/// The library's error for a failure.
 fn failed(path: &str, failure: Failure) -> Error {
     let path = path.to_owned();
     let failure = match failure {

@@ -1,10 +1,10 @@
-//! Uploads in parts: each part is an object of ours, and in the end they are put together where the blob will be.
+//! Multipart uploads: each part is an object of its own, and in the end they are composed into the blob.
 //!
-//! An upload is a name and nothing else until it has a part. A part is written under a name nobody else has, which is
-//! its receipt: what is stored again for the same number lies beside it, and a write that comes late changes nothing.
-//! Nothing is copied: Google puts objects together by reference, 32 at a time and those again.
-//! When the object is there the parts are removed; what is left of them by a crash is an unfinished upload, which the
-//! purge of uploads removes.
+//! An upload is only a name until it has a part. A part is written under a unique name, which is its receipt. So a part that is
+//! stored again for the same number has another name, and a late write changes nothing. No bytes are copied: Google composes
+//! objects by reference, 32 at a time, and composes the results again.
+//! When the blob exists the parts are removed. The parts that a crash leaves are an unfinished upload, which the purge of
+//! uploads removes.
 
 use std::collections::BTreeSet;
 
@@ -17,40 +17,40 @@ use uuid::Uuid;
 
 use super::Gcs;
 use super::json::COMPOSED;
-use crate::storage::object::beside::{self, JOINED};
+use crate::storage::object::part_objects::{self, JOINED};
 
-/// How many are put together at once.
+/// How many compose calls run in parallel.
 const AT_ONCE: usize = 8;
 
 impl Gcs {
-    /// Where an upload's parts lie, with a slash behind.
+    /// The prefix of an upload's parts, with a slash at the end.
     fn folder(&self, path: &Path, id: &str) -> String {
-        beside::folder(&self.prefix, path, id)
+        part_objects::folder(&self.prefix, path, id)
     }
 
-    /// Removes what lies in an upload's folder.
+    /// Removes the objects below an upload's prefix.
     async fn clear(&self, folder: &str) -> Result<()> {
-        let found = beside::below(self, folder).await?;
+        let found = part_objects::below(self, folder).await?;
         let paths = found.into_iter().map(|part| Ok(part.location));
         let removed = self.delete_stream(stream::iter(paths.collect::<Vec<_>>()).boxed());
         removed.try_for_each(|_| async { Ok(()) }).await
     }
 
-    /// Removes what lies in the folder of an upload that is over. The purge would do it as well, only later.
+    /// Removes the parts of a completed upload. If this fails, the purge removes them later.
     async fn forget(&self, path: &Path, folder: &str) {
         if let Err(error) = self.clear(folder).await {
             tracing::debug!(%path, %error, "the parts of an upload that is over could not be removed");
         }
     }
 
-    /// Makes an object of parts.
+    /// Composes an object of parts.
     async fn join(&self, folder: &str, mut parts: Vec<Path>, target: &Path) -> Result<()> {
         while parts.len() > COMPOSED {
             let joined = parts.chunks(COMPOSED).map(|chunk| async move {
                 if let [single] = chunk {
                     return Ok(single.clone());
                 }
-                // A name that was never written, of which Google takes as many a second as there are.
+                // A new name: Google limits the rate of writes to one name.
                 let joined = Path::parse(format!("{folder}{JOINED}{}", Uuid::new_v4().simple()))?;
                 self.json.compose(chunk, &joined).await?;
                 Ok::<_, Error>(joined)
@@ -93,16 +93,16 @@ impl MultipartStore for Gcs {
             .map(|part| Path::parse(format!("{folder}{}", part.content_id)));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         if parts.is_empty() {
-            // Nothing cannot be put together.
+            // Google cannot compose an object of no parts.
             self.json.put(path, PutPayload::new(), None).await?;
         } else if let Err(error) = self.join(&folder, parts.clone(), path).await {
-            // Whatever the store said: without its parts there is no upload.
-            let found = beside::below(self, &folder).await?;
+            // Whatever the error is: without its parts there is no upload.
+            let found = part_objects::below(self, &folder).await?;
             let found: BTreeSet<Path> = found.into_iter().map(|part| part.location).collect();
             let Some(missing) = parts.iter().find(|part| !found.contains(*part)) else {
                 return Err(error);
             };
-            // What was stored after it ended would lie there until the purge.
+            // Parts that were stored after the upload ended would stay until the purge.
             self.forget(path, &folder).await;
             return Err(Error::NotFound {
                 path: missing.to_string(),

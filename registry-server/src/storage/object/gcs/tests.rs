@@ -1,10 +1,10 @@
-//! What cannot be seen on an emulator: how a bucket that fails, waits or is not there is spoken to.
+//! Tests that no emulator allows: a bucket that fails, is slow or does not exist.
 
 use bytes::Bytes;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 
 use super::*;
-use crate::storage::object::answers::{Answer, answering};
+use crate::storage::object::canned_answers::{Answer, answering};
 use crate::storage::{
     Cause, Driver as _, Durability, Expected, Mode, Multipart as _, Reclaim as _, StorageKey,
 };
@@ -73,7 +73,7 @@ async fn a_conditional_write_whose_answer_got_lost_is_not_sent_again() {
         *seen.lock().unwrap(),
         [format!("{PUT}&ifgenerationmatch=0 hello")]
     );
-    // What the bucket answers that it did not do may be asked again.
+    // A request that the bucket refused may be sent again.
     let (address, seen) = answering([Some((503, "")), WRITTEN]).await;
     let version = bucket(&address)
         .put_blocks(&key("a/b"), vec![Bytes::from_static(b"hello")], Expected::Nothing)
@@ -235,7 +235,7 @@ fn a_key_file_that_is_none_is_refused_without_a_word_of_it() {
     assert_eq!(shown, "GcsCredentials(..)");
 }
 
-/// What the store says of an object that is there, or of its mark; it was written in the year 2020, by the store's clock.
+/// The store's answer for an existing object or its mark, written in the year 2020 by the store's clock.
 const THERE: Answer = Some((200, ""));
 const MISSING: Answer = Some((404, ""));
 
@@ -260,7 +260,7 @@ async fn a_bucket_that_is_gone_is_no_missing_object() {
         let error = bucket(&address).get(&key("a/b"), 9).await.unwrap_err();
         assert_eq!(error.is_not_found(), !gone, "{error:?}");
     }
-    // What it gave a moment ago shows that it is there, without a request more.
+    // A recent answer shows that the bucket exists, without another request.
     let (address, seen) = answering([THERE, MISSING, LISTED]).await;
     let bucket = bucket(&address);
     bucket.stat(&key("a/b")).await.unwrap();

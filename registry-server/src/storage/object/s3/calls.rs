@@ -1,29 +1,29 @@
-//! Calls of S3's that the library does not have: copies in pieces, and what was begun and not completed.
+//! Calls of S3 that the library does not have: copies in pieces, and lists of unfinished uploads.
 //!
-//! Each is a request whose URL the library signs.
+//! The library signs the URL of each request.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use object_store::aws::AmazonS3;
-use object_store::multipart::{MultipartStore as _, PartId};
+use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::storage::object::again::again;
+use crate::storage::object::classify;
 use crate::storage::object::classify::ErrorClassifier;
-use crate::storage::object::{LONG, Object, classify};
-use crate::storage::{Error, StorageKey, UnfinishedUpload};
+use crate::storage::object::client::LONG;
+use crate::storage::object::retry::retry;
+use crate::storage::{Error, InvalidKey, StorageKey, UnfinishedUpload};
 
-/// A signed URL is used at once; its time covers clocks that differ.
+/// Validity of a signed URL. It is used at once; the time covers clocks that differ.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// What stands in a path as it is.
+/// The characters of a path that are percent-encoded.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -31,16 +31,16 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// What is needed for the calls.
+/// Makes the calls.
 pub(in crate::storage::object) struct Calls {
-    pub(super) store: Arc<AmazonS3>,
-    /// Says of new objects what is configured.
-    pub(super) write: Arc<AmazonS3>,
+    pub(in crate::storage::object) store: Arc<AmazonS3>,
+    /// With the headers of new objects.
+    pub(in crate::storage::object) write: Arc<AmazonS3>,
     pub(super) http: reqwest::Client,
     pub(super) bucket: String,
-    pub(super) whole_up_to: u64,
-    pub(super) piece: u64,
-    pub(super) at_once: usize,
+    pub(in crate::storage::object) whole_up_to: u64,
+    pub(in crate::storage::object) piece: u64,
+    pub(in crate::storage::object) at_once: usize,
     pub(super) classifier: ErrorClassifier,
 }
 
@@ -89,12 +89,12 @@ struct Part {
 }
 
 impl Calls {
-    /// Up to which size one request copies an object.
+    /// The size up to which one request copies an object.
     pub(in crate::storage::object) fn copy_whole_up_to(&self) -> u64 {
         self.whole_up_to
     }
 
-    /// Sends a signed request and reads its answer; again while it fails in a way that may pass.
+    /// Sends a signed request and reads its answer. Retries it while it fails for a temporary reason.
     async fn ask<T: for<'de> Deserialize<'de>>(
         &self,
         action: &'static str,
@@ -103,9 +103,9 @@ impl Calls {
         path: &Path,
         options: &SignedUrlOptions,
     ) -> Result<T, Error> {
-        again(
+        retry(
             LONG,
-            |error| matches!(error, Error::Remote { cause, .. } if cause.may_pass()),
+            |error| matches!(error, Error::Remote { cause, .. } if cause.is_temporary()),
             || self.ask_once(action, key, method.clone(), path, options),
         )
         .await
@@ -159,13 +159,13 @@ impl Calls {
         })
     }
 
-    /// The uploads below a prefix that were begun and not completed.
+    /// The unfinished uploads below a prefix.
     pub(in crate::storage::object) async fn unfinished(
         &self,
         prefix: &str,
     ) -> Result<Vec<UnfinishedUpload>, Error> {
         const ACTION: &str = "list the unfinished uploads of";
-        // Only what a registry writes is ours to judge.
+        // Other programs may use the bucket too: only the keys of registries are listed.
         let below = format!("{prefix}docker/");
         let top = StorageKey::parse("docker")?;
         let mut found = Vec::new();
@@ -185,7 +185,7 @@ impl Calls {
                 let Some(key) = upload.key.strip_prefix(prefix) else {
                     continue;
                 };
-                // Keys no registry has are not ours either.
+                // No registry has such a key.
                 let Ok(key) = StorageKey::parse(key) else { continue };
                 let begun = time(&upload.initiated);
                 match self.parts(&upload, &key).await {
@@ -195,7 +195,7 @@ impl Calls {
                         key,
                         upload: upload.upload_id,
                     }),
-                    // Completed or aborted meanwhile.
+                    // The upload was completed or aborted meanwhile.
                     Err(Error::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -211,12 +211,10 @@ impl Calls {
         }
     }
 
-    /// When the last part of an upload was stored, and how many bytes all have.
+    /// The time of the last part of an upload, and the size of all parts.
     async fn parts(&self, upload: &Upload, key: &StorageKey) -> Result<(Option<SystemTime>, u64), Error> {
         const ACTION: &str = "list the parts of";
-        let path = Path::parse(&upload.key).map_err(|_| Error::InvalidKey {
-            given: upload.key.escape_debug().to_string(),
-        })?;
+        let path = Path::parse(&upload.key).map_err(|_| InvalidKey::new(&upload.key))?;
         let (mut last, mut bytes, mut marker) = (None, 0, None);
         loop {
             let mut query = vec![("uploadId".to_owned(), upload.upload_id.clone())];
@@ -234,7 +232,7 @@ impl Calls {
         }
     }
 
-    async fn copy_piece(
+    pub(in crate::storage::object) async fn copy_piece(
         &self,
         source: &Path,
         target: &Path,
@@ -244,11 +242,7 @@ impl Calls {
         key: &StorageKey,
     ) -> Result<PartId, Error> {
         let from = format!("/{}/{}", self.bucket, utf8_percent_encode(source.as_ref(), PATH));
-        let header = |value: String| {
-            HeaderValue::from_str(&value).map_err(|_| Error::InvalidKey {
-                given: value.escape_debug().to_string(),
-            })
-        };
+        let header = |value: String| HeaderValue::from_str(&value).map_err(|_| InvalidKey::new(&value));
         let options = SignedUrlOptions::default()
             .with_query([
                 ("partNumber", (number + 1).to_string()),
@@ -268,44 +262,4 @@ impl Calls {
 
 fn time(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok().map(Into::into)
-}
-
-impl Object {
-    /// Copies an object that is too large for one request.
-    pub(in crate::storage::object) async fn copy_in_parts(
-        &self,
-        calls: &Calls,
-        from: &StorageKey,
-        to: &StorageKey,
-        size: u64,
-    ) -> Result<(), Error> {
-        let failed = |error| self.classifier.classify("copy", from, error);
-        let (source, target) = (self.path(from)?, self.path(to)?);
-        let upload = calls.write.create_multipart(&target).await.map_err(failed)?;
-        let pieces = size.div_ceil(calls.piece);
-        let copied = stream::iter(0..pieces)
-            .map(|number| {
-                let start = number * calls.piece;
-                let range = start..size.min(start + calls.piece);
-                calls.copy_piece(&source, &target, &upload, number, range, from)
-            })
-            .buffered(calls.at_once)
-            .try_collect::<Vec<_>>()
-            .await;
-        let completed = match copied {
-            Ok(parts) => calls
-                .store
-                .complete_multipart(&target, &upload, parts)
-                .await
-                .map(drop)
-                .map_err(failed),
-            Err(error) => Err(error),
-        };
-        if completed.is_err()
-            && let Err(error) = calls.store.abort_multipart(&target, &upload).await
-        {
-            tracing::debug!(%to, %error, "a copy that failed could not be aborted; the purge of uploads will");
-        }
-        completed
-    }
 }

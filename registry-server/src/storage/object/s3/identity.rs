@@ -1,9 +1,9 @@
-//! Who we are to a bucket: the keys of the configuration, or whom the environment leads to.
+//! The credentials for a bucket: those of the configuration, or those that the environment names.
 //!
-//! Guarantees: all clients of a bucket share one identity, so that temporary credentials are asked for once, and again
-//! before they end; the environment says who we are and nothing else, never where the bucket is or how it is written
-//! to; every question ends, by an answer or after [`LIMIT`]. Credentials that cannot be had are told apart from
-//! credentials that the store refuses. Must not: print a credential. Start at [`Identity`].
+//! Guarantees: all clients of a bucket share one identity, so that temporary credentials are requested once, and again before
+//! they expire. The environment gives credentials alone, never the place of the bucket or the way of writing to it. Every
+//! request for credentials ends within [`LIMIT`]. Missing credentials are told apart from credentials that the store refuses.
+//! Must not: print a credential. Start at [`Identity`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +13,13 @@ use async_trait::async_trait;
 use object_store::CredentialProvider;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
 
-/// How long credentials may take. Requests wait for them in a line, and each would give up only after its own tries.
+use crate::storage::object::classify::NoCredentials;
+
+/// How long a request for credentials may take. Requests to the store queue for them, and without the limit each would make
+/// all its own tries.
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// The variables that say who we are, as every SDK of Amazon's knows them, and what the library calls their values.
+/// The variables with credentials, as in all of Amazon's SDKs, and the library's keys for them.
 const VARIABLES: [(&str, AmazonS3ConfigKey); 11] = [
     ("AWS_ACCESS_KEY_ID", AmazonS3ConfigKey::AccessKeyId),
     ("AWS_SECRET_ACCESS_KEY", AmazonS3ConfigKey::SecretAccessKey),
@@ -46,10 +49,10 @@ const VARIABLES: [(&str, AmazonS3ConfigKey); 11] = [
     ),
 ];
 
-/// Where a web identity is exchanged for credentials.
+/// The variable with the address at which a web identity is exchanged for credentials.
 const STS: &str = "AWS_ENDPOINT_URL_STS";
 
-/// A builder that knows who we are as far as the variables say it; what they do not say, the machine's metadata do.
+/// A builder with the credentials of the variables. Without these it takes those of the machine's metadata.
 pub(super) fn of_environment(region: &str, variable: impl Fn(&str) -> Option<String>) -> AmazonS3Builder {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let mut builder = AmazonS3Builder::new();
@@ -58,7 +61,7 @@ pub(super) fn of_environment(region: &str, variable: impl Fn(&str) -> Option<Str
             builder = builder.with_config(key, value.trim_end_matches('/'));
         }
     }
-    // The library knows one domain only.
+    // The library knows Amazon's international domain alone.
     if region.starts_with("cn-") && variable(STS).is_none() {
         let china = format!("https://sts.{region}.amazonaws.com.cn");
         builder = builder.with_config(AmazonS3ConfigKey::StsEndpoint, china);
@@ -66,11 +69,11 @@ pub(super) fn of_environment(region: &str, variable: impl Fn(&str) -> Option<Str
     builder
 }
 
-/// Credentials, wherever they come from.
+/// A provider of credentials.
 pub(super) struct Identity(AwsCredentialProvider);
 
 impl Identity {
-    /// What `credentials` gives, within [`LIMIT`] and with errors of ours.
+    /// The credentials of another provider, within [`LIMIT`] and with [`NoCredentials`] as the error.
     pub(super) fn new(credentials: &AwsCredentialProvider) -> Arc<Self> {
         Arc::new(Self(Arc::clone(credentials)))
     }
@@ -100,18 +103,13 @@ impl CredentialProvider for Identity {
     }
 }
 
-/// Whoever gives credentials gave none.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot get credentials for the store")]
-pub(in crate::storage::object) struct NoCredentials(#[source] Box<dyn std::error::Error + Send + Sync>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::Cause;
     use crate::storage::object::classify;
 
-    /// What a builder knows by a key.
+    /// The value of a builder's key.
     fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
         builder.get_config_value(&key)
     }

@@ -1,27 +1,27 @@
-//! Requests of our own, beside the library's: a client for them, and trying again.
+//! Retries, and the HTTP client, of requests that the library does not have.
 
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 
-use super::{Certificates, Patience, StoreError};
+use super::client::{Certificates, StoreError, Timeouts};
 
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// Asks, and asks again while the failure is one that may pass, as often and as long as there is patience.
-pub(super) async fn again<T, E, F: Future<Output = Result<T, E>>>(
-    patience: Patience,
-    may_pass: impl Fn(&E) -> bool,
+/// Makes a request, and makes it again while it fails for a temporary reason, within the timeouts.
+pub(super) async fn retry<T, E, F: Future<Output = Result<T, E>>>(
+    timeouts: Timeouts,
+    is_temporary: impl Fn(&E) -> bool,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, E> {
     let begun = Instant::now();
-    let mut longest = patience.pause;
-    for _ in 0..patience.retries {
+    let mut longest = timeouts.backoff;
+    for _ in 0..timeouts.retries {
         match ask().await {
-            Err(error) if may_pass(&error) && begun.elapsed() + longest < patience.all => {
-                // A pause, not a wait: an overloaded store has no condition that could be waited for. Of any length,
-                // so that those who met do not meet again.
+            Err(error) if is_temporary(&error) && begun.elapsed() + longest < timeouts.total => {
+                // A pause, since an overloaded store has no condition to wait for. Its length is random, so that requests
+                // that collided do not collide again.
                 let pause = rand::rng().random_range(longest / 2..=longest);
                 tokio::time::sleep(pause).await;
                 longest = (longest * 2).min(PAUSE_MAX);
@@ -32,8 +32,8 @@ pub(super) async fn again<T, E, F: Future<Output = Result<T, E>>>(
     ask().await
 }
 
-impl Patience {
-    /// A client that waits as long as the library's does.
+impl Timeouts {
+    /// An HTTP client with the same timeouts as the library's.
     pub(super) fn http(
         self,
         section: &'static str,
@@ -42,7 +42,7 @@ impl Patience {
     ) -> Result<reqwest::ClientBuilder, StoreError> {
         let mut client = reqwest::Client::builder()
             .connect_timeout(self.connect)
-            .read_timeout(self.silence)
+            .read_timeout(self.read)
             .tls_danger_accept_invalid_certs(skip_verify);
         for certificate in &certificates.0 {
             let certificate = reqwest::Certificate::from_der(certificate)
@@ -59,21 +59,21 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         connect: Duration::from_secs(1),
-        silence: Duration::from_secs(1),
-        all: Duration::from_secs(60),
+        read: Duration::from_secs(1),
+        total: Duration::from_secs(60),
         retries: 2,
-        pause: Duration::from_millis(1),
+        backoff: Duration::from_millis(1),
     };
 
     #[tokio::test]
-    async fn what_may_pass_is_tried_again_until_it_passes_or_patience_ends() {
+    async fn a_temporary_failure_is_retried_until_it_passes_or_time_is_up() {
         let asked = Cell::new(0);
-        let fails = async |times: u32, patience: Patience, text: &'static str| {
+        let fails = async |times: u32, timeouts: Timeouts, text: &'static str| {
             asked.set(0);
-            let result = again(
-                patience,
+            let result = retry(
+                timeouts,
                 |error: &&str| *error == "busy",
                 || {
                     asked.set(asked.get() + 1);
@@ -83,13 +83,13 @@ mod tests {
             );
             (result.await, asked.get())
         };
-        assert_eq!(fails(0, PATIENCE, "busy").await, (Ok(()), 1));
-        assert_eq!(fails(2, PATIENCE, "busy").await, (Ok(()), 3));
-        assert_eq!(fails(9, PATIENCE, "busy").await, (Err("busy"), 3));
-        assert_eq!(fails(1, PATIENCE, "wrong").await, (Err("wrong"), 1));
-        let hurried = Patience {
-            all: Duration::ZERO,
-            ..PATIENCE
+        assert_eq!(fails(0, TIMEOUTS, "busy").await, (Ok(()), 1));
+        assert_eq!(fails(2, TIMEOUTS, "busy").await, (Ok(()), 3));
+        assert_eq!(fails(9, TIMEOUTS, "busy").await, (Err("busy"), 3));
+        assert_eq!(fails(1, TIMEOUTS, "wrong").await, (Err("wrong"), 1));
+        let hurried = Timeouts {
+            total: Duration::ZERO,
+            ..TIMEOUTS
         };
         assert_eq!(fails(1, hurried, "busy").await, (Err("busy"), 1));
     }

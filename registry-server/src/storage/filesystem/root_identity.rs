@@ -1,11 +1,11 @@
-//! Whether the folder of a store is still the one that was there at the start.
+//! Checks that the root folder of a store is still the one that was there at the start.
 //!
-//! Without that, a store that is renamed away or unmounted looks like an empty one: pulls are 404, and pushes go into a
-//! folder that is made anew, or into what lies under the mount point.
+//! Without this check, a store that was renamed or unmounted looks like an empty store: pulls are answered 404, and pushes go
+//! into a new folder, or into the folder under the mount point.
 //!
-//! The folder is held open and compared with what its path leads to. Held open, its number is not given to another one;
-//! nor can its file system be unmounted but by force. A file system that was mounted again may have another device
-//! number, and counts as the same by the folder's own number and time of birth.
+//! The folder is held open and compared with the folder at its path. While it is open its inode number is not reused, and its
+//! file system can be unmounted only by force. A file system that was mounted again may have another device number; it counts
+//! as the same if the folder's inode number and time of birth are the same.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,13 +18,13 @@ use rustix::fs::{Mode, OFlags, open};
 
 use crate::storage::{Error, StorageKey};
 
-/// The folder of a store.
+/// The identity of a store's root folder.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub(super) struct RootIdentity {
     folder: Mutex<Held>,
 }
 
-/// A folder that is held open, and what tells it from others, which does not change.
+/// An open folder and its identity.
 #[derive(Debug)]
 struct Held {
     _open: File,
@@ -47,8 +47,8 @@ impl Held {
     }
 }
 
-impl Presence {
-    /// The folder that is there now.
+impl RootIdentity {
+    /// The identity of the folder at this path.
     ///
     /// # Errors
     /// The operating system's.
@@ -58,10 +58,10 @@ impl Presence {
         })
     }
 
-    /// Looks whether it is still there.
+    /// Checks that the folder is still at this path.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why it is not.
     pub(super) fn check(&self, root: &Path) -> io::Result<()> {
         let named = fs::metadata(root)?;
         let mut held = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl Presence {
     }
 }
 
-/// What a folder that is not there means for a call. A folder that cannot be looked at is another matter.
+/// The error of a call when the check of the root folder failed: it is missing, or it cannot be read.
 pub(super) fn error(action: &'static str, key: &StorageKey, source: io::Error) -> Error {
     let key = key.clone();
     match source.kind() {
@@ -90,7 +90,7 @@ pub(super) fn error(action: &'static str, key: &StorageKey, source: io::Error) -
     }
 }
 
-/// Device and number of an open file.
+/// Device and inode number of an open file.
 pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|found| (found.dev(), found.ino()))
 }

@@ -1,10 +1,10 @@
-//! How an upload is cut into parts.
+//! The size of an upload's parts.
 //!
-//! Object stores take 10,000 parts (Azure 50,000), each but the last of at least 5 MiB, and an object of up to 5 TiB.
-//! Parts of one size would have to be 525 MiB for that, and two of them are in memory at a time. So they are small as
-//! long as an upload is, and grow with it: by a fixed share of what came before.
+//! Object stores take 10,000 parts (Azure 50,000), each but the last of at least 5 MiB, and objects of up to 5 TiB. Parts of
+//! equal size would need 525 MiB for that, and two parts are in memory at a time. So parts are small while an upload is small,
+//! and grow with it: each part is a fixed share of the bytes before it.
 
-/// How many parts a store takes.
+/// The largest number of parts that a store takes.
 #[cfg(test)]
 const PARTS_MAX: usize = 10_000;
 
@@ -14,11 +14,11 @@ const SHARE: u64 = 1250;
 /// Sizes are multiples of this.
 const GRAIN: u64 = 64 * 1024;
 
-/// The size of parts while an upload is small, when nothing else is configured. An upload has one part in its hand
-/// and another one on its way, and two blocks of what comes in: 15 MiB together, until it has 8.5 GiB.
+/// The size of the first parts, when no other is configured. An upload holds in memory a part that is being filled, a part that
+/// is being sent, and two received blocks: 15 MiB together, up to 8.5 GiB of upload.
 pub(super) const PART: u64 = 7 * 1024 * 1024;
 
-/// How large the part is that begins at an offset, when the first one has `base` bytes.
+/// The size of the part that begins at an offset, when the first part has `base` bytes.
 pub(super) fn part_size(base: u64, offset: u64) -> u64 {
     base.max((offset / SHARE).next_multiple_of(GRAIN))
 }

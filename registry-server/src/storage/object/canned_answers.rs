@@ -1,4 +1,4 @@
-//! For tests: a store that gives answers made up before, for what cannot be seen on an emulator.
+//! For tests: a store that gives prepared answers, for cases that no emulator allows.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,10 +8,10 @@ use tokio::net::TcpListener;
 /// An answer: a status and a body, or a connection that ends without one.
 pub(super) type Answer = Option<(u16, &'static str)>;
 
-/// What every store says of an object.
+/// The headers of an object, as in every store.
 const VERSION: &str = "ETag: \"7\"\r\nLast-Modified: Wed, 02 Sep 2020 07:40:43 GMT\r\n";
 
-/// Gives these answers in order, and keeps the first line of each request with its body.
+/// Starts a server that gives these answers in order, and records the first line and the body of each request.
 pub(super) async fn answering(
     answers: impl IntoIterator<Item = Answer>,
 ) -> (String, Arc<Mutex<Vec<String>>>) {

@@ -1,5 +1,5 @@
-//! Parts of an upload that are objects of their own, for a store that has nothing better: where they lie, and what was
-//! left of which upload.
+//! Parts of uploads that are objects of their own, in stores without multipart uploads: their names, and the list of
+//! unfinished uploads.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,24 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{ObjectMeta, Result};
 
-use super::classify::ErrorClassifier;
 use crate::storage::layout::PathPrefix;
-use crate::storage::{Error, StorageKey, UnfinishedUpload};
+use crate::storage::{StorageKey, UnfinishedUpload};
 
-/// What the name of something that was put together of parts begins with.
+/// The prefix of the name of an object that was composed of parts.
 pub(super) const JOINED: &str = "joined-";
 
-/// Where all parts lie, with a slash behind.
+/// The prefix of all parts, with a slash at the end.
 fn top(prefix: &str) -> String {
     format!("{prefix}{}/", PathPrefix::Parts.key())
 }
 
-/// Where an upload's parts lie, with a slash behind.
+/// The prefix of an upload's parts, with a slash at the end.
 pub(super) fn folder(prefix: &str, path: &Path, id: &str) -> String {
     let key = path.as_ref();
     format!("{}{}/{id}/", top(prefix), key.strip_prefix(prefix).unwrap_or(key))
 }
 
-/// Everything that begins with a prefix.
+/// All objects below a prefix.
 pub(super) async fn below(store: &dyn PaginatedListStore, prefix: &str) -> Result<Vec<ObjectMeta>> {
     let (mut found, mut token) = (Vec::new(), None);
     loop {
@@ -46,13 +45,9 @@ pub(super) async fn below(store: &dyn PaginatedListStore, prefix: &str) -> Resul
 pub(super) async fn unfinished(
     store: &dyn PaginatedListStore,
     prefix: &str,
-    classifier: &ErrorClassifier,
-) -> Result<Vec<UnfinishedUpload>, Error> {
+) -> Result<Vec<UnfinishedUpload>> {
     let top = top(prefix);
-    let found = below(store, &top).await;
-    let found = found.map_err(|error| {
-        classifier.classify("list the unfinished uploads of", &PathPrefix::Parts.key(), error)
-    })?;
+    let found = below(store, &top).await?;
     let mut uploads = BTreeMap::<(StorageKey, String), UnfinishedUpload>::new();
     for part in found {
         let name = part.location.as_ref();
@@ -62,7 +57,7 @@ pub(super) async fn unfinished(
         let Some((key, upload)) = folder.rsplit_once('/') else {
             continue;
         };
-        // What we never wrote is not ours to judge.
+        // No registry wrote such a key.
         let Ok(key) = StorageKey::parse(key) else { continue };
         let modified = part.last_modified.into();
         let known = uploads
@@ -74,7 +69,7 @@ pub(super) async fn unfinished(
                 bytes: 0,
             });
         known.modified = known.modified.max(modified);
-        // What was put together has no bytes of its own.
+        // A composed object has no bytes of its own.
         if !name.starts_with(JOINED) {
             known.bytes += part.size;
         }

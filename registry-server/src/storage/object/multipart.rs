@@ -1,19 +1,28 @@
-//! Taking in what is too big for one request.
+//! Multipart uploads of a bucket.
 
 use async_trait::async_trait;
 use bytes::Bytes;
+#[cfg(feature = "s3")]
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+#[cfg(feature = "s3")]
+use object_store::multipart::MultipartStore as _;
 use object_store::multipart::PartId;
 use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 #[cfg(any(feature = "azure", feature = "gcs"))]
-use super::beside;
-use super::{Object, Vendor, classify, schedule};
+use super::part_objects;
+#[cfg(feature = "s3")]
+use super::s3::Calls;
+use super::store::{Object, Vendor};
+use super::{classify, part_size};
+#[cfg(any(feature = "azure", feature = "gcs"))]
+use crate::storage::layout::PathPrefix;
 use crate::storage::{Error, Expected, Multipart, ObjectVersion, StorageKey, UnfinishedUpload};
 
 #[async_trait]
 impl Multipart for Object {
     fn part_size(&self, offset: u64) -> u64 {
-        schedule::part_size(self.part, offset)
+        part_size::part_size(self.part, offset)
     }
 
     async fn check_reachable(&self) -> Result<(), Error> {
@@ -61,7 +70,7 @@ impl Multipart for Object {
             .await;
         match completed.map_err(|error| self.classifier.classify("complete", key, error)) {
             Ok(_) => Ok(()),
-            // Azure's word for blocks that were put together already.
+            // Azure's error code for blocks that were committed already.
             Err(Error::Remote { source, .. }) if classify::says(&*source, &["InvalidBlockList"]) => {
                 Err(Error::NotFound { key: key.clone() })
             }
@@ -141,10 +150,63 @@ impl Multipart for Object {
             #[cfg(feature = "s3")]
             Vendor::S3(calls) => calls.unfinished(&self.prefix).await,
             #[cfg(feature = "azure")]
-            // Azure forgets blocks that nobody committed after a week by itself, and tells nobody of them.
-            Vendor::Azure => beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await,
+            // Azure removes uncommitted blocks after a week by itself, and does not list them.
+            Vendor::Azure => part_objects::unfinished(&*self.clients.quick, &self.prefix)
+                .await
+                .map_err(|error| {
+                    let top = PathPrefix::Parts.key();
+                    self.classifier
+                        .classify("list the unfinished uploads of", &top, error)
+                }),
             #[cfg(feature = "gcs")]
-            Vendor::Gcs => beside::unfinished(&*self.clients.quick, &self.prefix, &self.classifier).await,
+            Vendor::Gcs => part_objects::unfinished(&*self.clients.quick, &self.prefix)
+                .await
+                .map_err(|error| {
+                    let top = PathPrefix::Parts.key();
+                    self.classifier
+                        .classify("list the unfinished uploads of", &top, error)
+                }),
         }
+    }
+}
+
+#[cfg(feature = "s3")]
+impl Object {
+    /// Copies an object that is too large for one request.
+    async fn copy_in_parts(
+        &self,
+        calls: &Calls,
+        from: &StorageKey,
+        to: &StorageKey,
+        size: u64,
+    ) -> Result<(), Error> {
+        let failed = |error| self.classifier.classify("copy", from, error);
+        let (source, target) = (self.path(from)?, self.path(to)?);
+        let upload = calls.write.create_multipart(&target).await.map_err(failed)?;
+        let pieces = size.div_ceil(calls.piece);
+        let copied = stream::iter(0..pieces)
+            .map(|number| {
+                let start = number * calls.piece;
+                let range = start..size.min(start + calls.piece);
+                calls.copy_piece(&source, &target, &upload, number, range, from)
+            })
+            .buffered(calls.at_once)
+            .try_collect::<Vec<_>>()
+            .await;
+        let completed = match copied {
+            Ok(parts) => calls
+                .store
+                .complete_multipart(&target, &upload, parts)
+                .await
+                .map(drop)
+                .map_err(failed),
+            Err(error) => Err(error),
+        };
+        if completed.is_err()
+            && let Err(error) = calls.store.abort_multipart(&target, &upload).await
+        {
+            tracing::debug!(%to, %error, "a copy that failed could not be aborted; the purge of uploads will");
+        }
+        completed
     }
 }
