@@ -27,7 +27,7 @@ use crate::storage::layout::ObjectPath;
 const RENEW_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// How many blobs are looked up at once.
-const LOOKS_AT_ONCE: usize = 16;
+const LOOKUPS_AT_ONCE: usize = 16;
 
 /// A blob in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Registry {
                 }
             });
         stream::iter(looks.collect::<Vec<_>>())
-            .buffered(LOOKS_AT_ONCE)
+            .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
             .await
     }
@@ -126,7 +126,7 @@ impl Registry {
                     };
                     // The links below a recent link are recent too: they were pushed or renewed with it.
                     if there.is_some() && !self.settings.read_only && !is_recent(modified) {
-                        for below in self.mentioned_by(&canonical).await? {
+                        for below in self.references_of(&canonical).await? {
                             self.linked_blob(repository, &below).await?;
                             if seen.insert(below) {
                                 pending.push(below);
@@ -143,7 +143,7 @@ impl Registry {
     }
 
     /// The digests that a stored manifest refers to; none when it cannot be read, which is no reason to refuse a push.
-    async fn mentioned_by(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
+    async fn references_of(&self, canonical: &Digest) -> Result<Vec<Digest>, Error> {
         let key = ObjectPath::blob_data(canonical).key();
         match self.driver.get(&key, STORED_MAX).await {
             Ok(bytes) => {

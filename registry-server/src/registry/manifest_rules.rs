@@ -52,7 +52,7 @@ pub struct Platform {
 }
 
 impl IndexChildren {
-    pub(super) fn must_be_there(&self, child: &Descriptor) -> bool {
+    pub(super) fn is_required(&self, child: &Descriptor) -> bool {
         match self {
             Self::All => true,
             Self::Of(platforms) => child.platform.as_ref().is_some_and(|runs_on| {
@@ -135,7 +135,7 @@ impl MissingReference {
 }
 
 /// Whether a layer may be outside the registry.
-pub(super) fn lies_elsewhere(layer: &Descriptor) -> bool {
+pub(super) fn is_outside_registry(layer: &Descriptor) -> bool {
     layer.is_nondistributable() && !layer.urls.is_empty()
 }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_children_for_a_listed_platform_must_be_there() {
+    fn only_children_for_a_listed_platform_are_required() {
         let child = |platform: &str| -> Descriptor {
             let text = format!(
                 r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":1{platform}}}"#,
@@ -221,9 +221,9 @@ mod tests {
             (r#","platform":{"architecture":"amd64","os":"windows"}"#, false),
         ] {
             let child = child(platform);
-            assert_eq!(listed.must_be_there(&child), expected, "{platform}");
-            assert!(IndexChildren::All.must_be_there(&child));
-            assert!(!IndexChildren::None.must_be_there(&child));
+            assert_eq!(listed.is_required(&child), expected, "{platform}");
+            assert!(IndexChildren::All.is_required(&child));
+            assert!(!IndexChildren::None.is_required(&child));
         }
     }
 }

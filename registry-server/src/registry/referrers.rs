@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{ARTIFACT_TYPE_MAX, Digest, Manifest, RepositoryName, is_same_type};
 
 use self::descriptor::{ReferrerEntry, descriptor, fitting, serialized};
-use self::page::{DESCRIPTOR_MAX, Entry, Page, Referrers};
+use self::page::{DESCRIPTOR_MAX, Entry, Referrers, ReferrersPage};
 use self::small_manifest::{LOOKUPS, SmallManifest};
 use super::manifest_parser::ParsedManifest;
 use super::{Error, Registry, offload};
@@ -73,7 +73,7 @@ impl Registry {
                 })
                 .buffered(LOOKUPS)
         );
-        let mut page = Page::new(&self.pages);
+        let mut page = ReferrersPage::new(&self.pages);
         while let Some((referrer, found)) = found.try_next().await? {
             let entry = match found {
                 Some(FoundReferrer::Entry(entry)) => Some(entry),

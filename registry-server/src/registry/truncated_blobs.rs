@@ -84,7 +84,7 @@ impl Registry {
         match hashed {
             None => Ok(None),
             Some(found) if found.digest == canonical => {
-                self.sizes.learn(canonical, size);
+                self.sizes.remember(canonical, size);
                 Ok(Some(size))
             }
             Some(found) => self.trash_damaged(canonical, size, found.modified).await,

@@ -8,7 +8,9 @@ use std::hash::Hash;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use registry_oci::{Descriptor, Digest, Manifest, RepositoryName, shortened};
 
-use super::manifest_rules::{MissingReference, Notice, ReferencePolicy, class, lies_elsewhere, misplaced};
+use super::manifest_rules::{
+    MissingReference, Notice, ReferencePolicy, class, is_outside_registry, misplaced,
+};
 use super::{BlobDescriptor, Error, Registry};
 
 /// How many references of a manifest are looked up at once.
@@ -84,7 +86,7 @@ impl Registry {
         let blobs: Vec<(Digest, u64)> = manifest
             .config
             .iter()
-            .chain(manifest.layers.iter().filter(|layer| !lies_elsewhere(layer)))
+            .chain(manifest.layers.iter().filter(|layer| !is_outside_registry(layer)))
             .map(|blob| (blob.digest, blob.size.unwrap_or(0)))
             .collect();
         let children: Vec<(bool, Digest, u64)> = manifest
@@ -92,7 +94,7 @@ impl Registry {
             .iter()
             .map(|child| {
                 (
-                    rules.children.must_be_there(child),
+                    rules.children.is_required(child),
                     child.digest,
                     child.size.unwrap_or(0),
                 )

@@ -38,7 +38,7 @@ impl VerifiedSizes {
         self.known().get(digest).copied()
     }
 
-    pub(super) fn learn(&self, digest: Digest, size: u64) {
+    pub(super) fn remember(&self, digest: Digest, size: u64) {
         let mut known = self.known();
         if known.len() >= KNOWN_MAX {
             known.clear();

@@ -43,7 +43,7 @@ impl Verifier {
 }
 
 /// The digest and the time of an object that was read.
-pub(super) struct Hashed {
+pub(super) struct HashedObject {
     pub(super) digest: Digest,
     pub(super) modified: SystemTime,
 }
@@ -62,7 +62,7 @@ impl Registry {
         key: &StorageKey,
         algorithm: Algorithm,
         count: &AtomicU64,
-    ) -> Result<Option<Hashed>, Error> {
+    ) -> Result<Option<HashedObject>, Error> {
         let failed = Error::storage("read a blob");
         let Some(mut content) = self
             .driver
@@ -80,7 +80,7 @@ impl Registry {
             verifier = verifier.update(block).await?;
             count.fetch_add(length, Ordering::Relaxed);
         }
-        Ok(Some(Hashed {
+        Ok(Some(HashedObject {
             digest: verifier.digest(),
             modified,
         }))

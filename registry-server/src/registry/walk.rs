@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_no_repository_can_be_named_like_is_stepped_over_and_only_when_it_is_denied() {
+    fn only_folders_that_cannot_be_repositories_are_skipped_and_only_when_access_is_denied() {
         let error = |kind: io::ErrorKind| {
             let key = StorageKey::parse("docker").unwrap();
             Error::storage("list repositories")(crate::storage::Error::io("list", &key, kind.into()))

@@ -51,7 +51,7 @@ impl CheckRun<'_> {
                     .try_filter(|digest| std::future::ready(digest.hash().first() == Some(&start)))
                     .map(|digest| {
                         let inspector = Arc::clone(&inspector);
-                        async move { inspector.look_at_payload(digest?).await }
+                        async move { inspector.check_payload(digest?).await }
                     })
                     .buffer_unordered(AT_ONCE)
                     .boxed();
@@ -128,7 +128,7 @@ impl CheckRun<'_> {
 
 impl Inspector<'_> {
     /// Checks a payload; nothing when the folder of its name holds none.
-    async fn look_at_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
+    async fn check_payload(&self, digest: Digest) -> Result<Option<Payload>, Error> {
         let path = ObjectPath::blob_data(&digest);
         let key = path.key();
         let Some(found) = self

@@ -265,7 +265,7 @@ impl Inspector<'_> {
             if now.is_none() && self.link_target(&current).await?.is_some() {
                 return Ok((links, Vec::new()));
             }
-            let wholly = unset(repository, tag, TagHistory::Lost);
+            let wholly = tag_unset(repository, tag, TagHistory::Lost);
             if links == 0 {
                 let (prefix, prune_root) = (PathPrefix::Tag(repository, tag).key(), current.prune_root());
                 return Ok((0, vec![Diagnosis::empty(wholly, prefix, prune_root)]));
@@ -273,7 +273,7 @@ impl Inspector<'_> {
             // A tag without a link was never set, or was not wholly deleted. An empty link was left by a crash.
             for past in history.iter().filter(|_| now.is_some()) {
                 if self.manifest_size(repository, &past.digest).await?.is_some() {
-                    let finding = unset(repository, tag, TagHistory::Recoverable);
+                    let finding = tag_unset(repository, tag, TagHistory::Recoverable);
                     return Ok((links, vec![Diagnosis::beyond_repair(finding)]));
                 }
             }
@@ -381,7 +381,7 @@ impl Inspector<'_> {
     }
 }
 
-fn unset(repository: &RepositoryName, tag: &Tag, history: TagHistory) -> Finding {
+fn tag_unset(repository: &RepositoryName, tag: &Tag, history: TagHistory) -> Finding {
     Finding::TagUnset {
         repository: repository.clone(),
         tag: tag.clone(),

@@ -11,7 +11,7 @@ use super::finding::Finding;
 use super::inspector::Inspector;
 use crate::registry::links::DatedLink;
 use crate::registry::manifest_parser::STORED_MAX;
-use crate::registry::manifest_rules::{IndexChildren, lies_elsewhere};
+use crate::registry::manifest_rules::{IndexChildren, is_outside_registry};
 use crate::registry::verify::SmallObject;
 use crate::registry::{Error, offload};
 use crate::storage::layout::ObjectPath;
@@ -256,7 +256,7 @@ fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChild
     };
     let blobs = manifest.config.iter().chain(&manifest.layers);
     let blobs = blobs
-        .filter(|blob| !lies_elsewhere(blob))
+        .filter(|blob| !is_outside_registry(blob))
         .map(|blob| RequiredContent {
             digest: blob.digest,
             kind: ReferenceKind::Blob,
@@ -264,7 +264,7 @@ fn read(canonical: &Digest, digest: Digest, bytes: &Bytes, children: &IndexChild
         });
     let listed = manifest.manifests.iter();
     let listed = listed
-        .filter(|child| children.must_be_there(child))
+        .filter(|child| children.is_required(child))
         .map(|child| RequiredContent {
             digest: child.digest,
             kind: ReferenceKind::Child,

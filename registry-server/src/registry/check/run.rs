@@ -112,7 +112,7 @@ impl<'a> CheckRun<'a> {
         }
         if let Some((prefix, prune_root)) = empty {
             let pruned = self.registry.driver.prune(&prefix, &prune_root).await;
-            return self.emptied(&finding, pruned.map_err(Error::storage("remove empty folders")));
+            return self.report_pruned(&finding, pruned.map_err(Error::storage("remove empty folders")));
         }
         if moves.is_empty() {
             return (self.watch)(CheckEvent::Found(&finding, FindingOutcome::Left));
@@ -145,7 +145,7 @@ impl<'a> CheckRun<'a> {
     }
 
     /// Reports what was done with an empty folder, of which nothing can be put back.
-    fn emptied(&mut self, finding: &Finding, pruned: Result<bool, Error>) {
+    fn report_pruned(&mut self, finding: &Finding, pruned: Result<bool, Error>) {
         match pruned {
             Ok(true) => {
                 self.checked.repaired += 1;

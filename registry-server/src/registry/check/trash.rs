@@ -116,7 +116,7 @@ impl<'a> Trash<'a> {
             .map_err(&failed)?;
         self.moves += 1;
         self.registry
-            .duplicate(&key, &target, content)
+            .copy_object(&key, &target, content)
             .await
             .map_err(&failed)?;
         // An object that was renewed meanwhile may as well have been written again; the next repair finds out.
@@ -148,7 +148,7 @@ impl<'a> Trash<'a> {
 
 impl Registry {
     /// Copies an opened object to another key; within the store, where the store can do that.
-    pub(super) async fn duplicate(
+    pub(super) async fn copy_object(
         &self,
         from: &StorageKey,
         to: &StorageKey,

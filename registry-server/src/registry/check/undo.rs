@@ -72,12 +72,12 @@ impl Registry {
                 continue;
             };
             match self.put_back(&from, &to).await? {
-                Back::Now => {
+                PutBack::Now => {
                     undone.back += 1;
                     watch(UndoEvent::Restored(from.as_str()));
                 }
-                Back::Never => undone.never_left += 1,
-                Back::InTheWay => {
+                PutBack::Never => undone.never_left += 1,
+                PutBack::InTheWay => {
                     undone.in_the_way += 1;
                     watch(UndoEvent::Occupied(from.as_str()));
                     continue;
@@ -89,32 +89,32 @@ impl Registry {
         Ok(undone)
     }
 
-    async fn put_back(&self, from: &StorageKey, to: &StorageKey) -> Result<Back, Error> {
+    async fn put_back(&self, from: &StorageKey, to: &StorageKey) -> Result<PutBack, Error> {
         let failed = Error::storage("put an object back");
         let content = match self.driver.read(to, ReadRange::Full).await {
             Ok(content) => content,
             // The repair was interrupted before the copy.
-            Err(error) if error.is_not_found() => return Ok(Back::Never),
+            Err(error) if error.is_not_found() => return Ok(PutBack::Never),
             Err(source) => return Err(failed(source)),
         };
         match self.driver.read(from, ReadRange::Full).await {
             Ok(there) => {
-                return Ok(match same(there, content).await.map_err(&failed)? {
-                    true => Back::Never,
-                    false => Back::InTheWay,
+                return Ok(match same_bytes(there, content).await.map_err(&failed)? {
+                    true => PutBack::Never,
+                    false => PutBack::InTheWay,
                 });
             }
             Err(error) if error.is_not_found() => {}
             Err(source) => return Err(failed(source)),
         }
         let content = self.driver.read(to, ReadRange::Full).await.map_err(&failed)?;
-        self.duplicate(to, from, content).await.map_err(&failed)?;
-        Ok(Back::Now)
+        self.copy_object(to, from, content).await.map_err(&failed)?;
+        Ok(PutBack::Now)
     }
 }
 
 /// The result of putting an object back.
-enum Back {
+enum PutBack {
     Now,
     /// A repair that was interrupted left it in its place.
     Never,
@@ -122,7 +122,7 @@ enum Back {
 }
 
 /// Whether two objects hold the same bytes.
-async fn same(mut one: storage::Content, mut other: storage::Content) -> Result<bool, storage::Error> {
+async fn same_bytes(mut one: storage::Content, mut other: storage::Content) -> Result<bool, storage::Error> {
     if one.size != other.size {
         return Ok(false);
     }

@@ -270,7 +270,7 @@ impl Registry {
         let canonical = link.target.unwrap_or(digest);
         let key = ObjectPath::blob_data(&canonical).key();
         let document = match self.driver.get(&key, STORED_MAX).await {
-            Ok(bytes) => mentions(&canonical, bytes).await?,
+            Ok(bytes) => parse_references(&canonical, bytes).await?,
             Err(storage::Error::NotFound { .. }) => RevisionContent::Missing,
             Err(storage::Error::TooLarge { .. }) => RevisionContent::Unreadable,
             Err(source) => return Err(Error::storage("read a manifest")(source)),
@@ -423,7 +423,7 @@ impl Registry {
 }
 
 /// Parses a manifest. Hashing and parsing four megabytes takes a while, so another thread does it.
-async fn mentions(canonical: &Digest, bytes: Bytes) -> Result<RevisionContent, Error> {
+async fn parse_references(canonical: &Digest, bytes: Bytes) -> Result<RevisionContent, Error> {
     let canonical = *canonical;
     offload::blocking(move || {
         if Digest::of(canonical.algorithm(), &bytes) != canonical {

@@ -77,7 +77,7 @@ impl Entry {
 }
 
 /// A page that is being built.
-pub(super) struct Page<'a> {
+pub(super) struct ReferrersPage<'a> {
     pages: &'a Pages,
     bytes: Vec<u8>,
     count: usize,
@@ -85,7 +85,7 @@ pub(super) struct Page<'a> {
     room: Option<OwnedSemaphorePermit>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> ReferrersPage<'a> {
     pub(super) fn new(pages: &'a Pages) -> Self {
         Self {
             pages,
@@ -187,13 +187,13 @@ mod tests {
         let digest = Digest::sha256(b"x");
         let mut sent = Vec::new();
         for _ in 0..8 {
-            let mut page = Page::new(&pages);
+            let mut page = ReferrersPage::new(&pages);
             page.push(digest, entry(DESCRIPTOR_MAX)).await.unwrap();
             sent.push(page.finish(false).descriptors);
         }
-        let mut small = Page::new(&pages);
+        let mut small = ReferrersPage::new(&pages);
         small.push(digest, entry(UNCOUNTED)).await.unwrap();
-        let mut large = Page::new(&pages);
+        let mut large = ReferrersPage::new(&pages);
         let mut push = Box::pin(large.push(digest, entry(UNCOUNTED + 1)));
         assert!(
             futures_util::poll!(push.as_mut()).is_pending(),

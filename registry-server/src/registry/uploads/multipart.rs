@@ -27,7 +27,7 @@ use registry_oci::{Digest, RepositoryName, UploadId};
 
 use self::finish::Finish;
 use self::open_session::{SessionState, save_record};
-use self::record::{Record, read_record, write_record};
+use self::record::{SessionRecord, read_record, write_record};
 use super::backend::{Body, UploadBackend};
 use super::errors::{body_error, unknown};
 use super::resume::Resume;
@@ -140,7 +140,7 @@ impl UploadBackend for MultipartUploads<'_> {
             Some(found) => self.remove(repository, id, &found.record).await,
             // Its client can still name the session, so its end must be recorded.
             None => {
-                let end = Record::ended();
+                let end = SessionRecord::ended();
                 write_record(self.store, repository, id, &end, Vec::new(), Expected::Anything)
                     .await
                     .map(drop)
@@ -164,7 +164,16 @@ impl UploadBackend for MultipartUploads<'_> {
             return Ok(false);
         }
         let expected = Expected::Version(&found.version);
-        match write_record(self.store, repository, id, &Record::ended(), Vec::new(), expected).await {
+        match write_record(
+            self.store,
+            repository,
+            id,
+            &SessionRecord::ended(),
+            Vec::new(),
+            expected,
+        )
+        .await
+        {
             Ok(_) => {}
             Err(storage::Error::AlreadyExists { .. }) => return Ok(false),
             Err(source) => return Err(Error::storage("end an upload")(source)),
@@ -176,7 +185,12 @@ impl UploadBackend for MultipartUploads<'_> {
 
 impl MultipartUploads<'_> {
     /// Removes a recorded session.
-    async fn remove(&self, repository: &RepositoryName, id: &UploadId, record: &Record) -> Result<(), Error> {
+    async fn remove(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        record: &SessionRecord,
+    ) -> Result<(), Error> {
         if let Some(upload) = &record.upload {
             self.store
                 .abort(&ObjectPath::upload_data(repository, id).key(), &upload.name)

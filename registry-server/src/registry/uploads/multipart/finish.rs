@@ -8,7 +8,7 @@ use registry_oci::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use sha2::Digest as _;
 
 use super::open_session::{FinishedBytes, SessionState, save_record};
-use super::record::{Upload, session_key};
+use super::record::{MultipartUpload, session_key};
 use crate::registry::store_body::{BodyError, StoredBody};
 use crate::registry::uploads::backend::Body;
 use crate::registry::uploads::errors::{body_error, digest_mismatch, store_error, unknown};
@@ -220,7 +220,7 @@ impl Finish<'_> {
     async fn complete(
         &self,
         key: &StorageKey,
-        upload: &Upload,
+        upload: &MultipartUpload,
         size: u64,
         expected: Digest,
     ) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use registry_oci::{Digest, Hasher, RepositoryName, UploadId};
 
-use super::record::{Record, Upload, read_record, write_record};
+use super::record::{MultipartUpload, SessionRecord, read_record, write_record};
 use super::writer::PartWriter;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::store_body::{BodyError, StoredBody, store_body};
@@ -20,7 +20,7 @@ use crate::storage::{self, Expected, Multipart, ObjectVersion, StorageKey};
 /// How far a session is.
 pub(super) struct SessionState {
     hasher: Hasher,
-    upload: Option<Upload>,
+    upload: Option<MultipartUpload>,
     tail: Tail,
     /// The version of the record, if there is one.
     version: Option<ObjectVersion>,
@@ -146,7 +146,7 @@ pub(super) enum FinishedBytes {
     /// Not yet: they are too few for a part.
     Blocks(Vec<Bytes>),
     /// All of them in parts.
-    Upload(Upload),
+    Upload(MultipartUpload),
 }
 
 impl OpenSession {
@@ -229,7 +229,7 @@ pub(super) async fn save_record(
         return Ok(Resume::Fresh);
     }
     let (upload, tail) = writer.into_parts_and_tail().await.map_err(&failed)?;
-    let record = Record {
+    let record = SessionRecord {
         hash: hasher,
         upload,
         ended: false,

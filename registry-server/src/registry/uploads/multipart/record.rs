@@ -17,13 +17,13 @@ pub(super) const MAX: u64 = 6 << 30;
 
 /// How far a session is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct SessionRecord {
     /// The state of the hash over all bytes.
     #[serde(with = "base64_hash")]
     pub(super) hash: Hasher,
     /// The parts, once there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) upload: Option<Upload>,
+    pub(super) upload: Option<MultipartUpload>,
     /// Whether the session ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) ended: bool,
@@ -31,7 +31,7 @@ pub(super) struct Record {
 
 /// An upload in parts, as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Upload {
+pub(super) struct MultipartUpload {
     /// The store's name of it.
     pub(super) name: String,
     /// The receipt that the store gave for each part.
@@ -42,13 +42,13 @@ pub(super) struct Upload {
 
 /// The record of a session as it is in the store.
 pub(super) struct StoredRecord {
-    pub(super) record: Record,
+    pub(super) record: SessionRecord,
     /// The bytes behind the last part.
     pub(super) tail: Bytes,
     pub(super) version: ObjectVersion,
 }
 
-impl Record {
+impl SessionRecord {
     /// The record of a session that was cancelled or removed.
     pub(super) fn ended() -> Self {
         Self {
@@ -86,7 +86,7 @@ pub(super) async fn read_record(
 ) -> Result<Option<StoredRecord>, Error> {
     let key = session_key(repository, id);
     match store.get_version(&key, MAX).await {
-        Ok((bytes, version)) => match Record::read(&bytes) {
+        Ok((bytes, version)) => match SessionRecord::read(&bytes) {
             Some((record, tail)) => Ok(Some(StoredRecord {
                 record,
                 tail,
@@ -106,7 +106,7 @@ pub(super) async fn write_record(
     store: &dyn Multipart,
     repository: &RepositoryName,
     id: &UploadId,
-    record: &Record,
+    record: &SessionRecord,
     tail: Vec<Bytes>,
     expected: Expected<'_>,
 ) -> Result<ObjectVersion, storage::Error> {
@@ -122,12 +122,12 @@ mod tests {
 
     use super::*;
 
-    fn record() -> Record {
+    fn record() -> SessionRecord {
         let mut hash = Hasher::new();
         hash.update(b"parts and tail");
-        Record {
+        SessionRecord {
             hash,
-            upload: Some(Upload {
+            upload: Some(MultipartUpload {
                 name: "it's \"an\" upload\n".to_owned(),
                 receipts: vec!["\"etag\"".to_owned()],
                 size: 9,
@@ -140,7 +140,7 @@ mod tests {
     fn what_is_written_is_read() {
         let bytes = [record().head().as_ref(), b" tail"].concat().into();
         assert_eq!(
-            Record::read(&bytes),
+            SessionRecord::read(&bytes),
             Some((record(), Bytes::from_static(b" tail")))
         );
     }
@@ -149,7 +149,7 @@ mod tests {
     fn a_record_whose_bytes_are_not_those_it_speaks_of_is_none() {
         for tail in ["", "tail", "longer tail"] {
             let bytes = [record().head().as_ref(), tail.as_bytes()].concat().into();
-            assert_eq!(Record::read(&bytes), None, "{tail:?}");
+            assert_eq!(SessionRecord::read(&bytes), None, "{tail:?}");
         }
     }
 
@@ -161,9 +161,9 @@ mod tests {
             WRITTEN,
             "{\"hash\":\"\",\"ended\":true}\n",
         ])) {
-            if let Some((record, tail)) = Record::read(&bytes.into()) {
+            if let Some((record, tail)) = SessionRecord::read(&bytes.into()) {
                 let again = [record.head(), tail.clone()].concat().into();
-                prop_assert_eq!(Record::read(&again), Some((record, tail)));
+                prop_assert_eq!(SessionRecord::read(&again), Some((record, tail)));
             }
         }
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::record::Upload;
+use super::record::MultipartUpload;
 use crate::storage::{self, Driver, StorageKey, Writer};
 use crate::task::join;
 use crate::telemetry::request::spawn;
@@ -16,7 +16,7 @@ use crate::telemetry::request::spawn;
 pub(super) struct PartWriter {
     driver: Arc<dyn Driver>,
     key: StorageKey,
-    upload: Option<Upload>,
+    upload: Option<MultipartUpload>,
     /// The bytes that are not stored yet.
     pending: VecDeque<Bytes>,
     pending_size: u64,
@@ -32,7 +32,7 @@ impl PartWriter {
         driver: Arc<dyn Driver>,
         key: StorageKey,
         size: u64,
-        upload: Option<Upload>,
+        upload: Option<MultipartUpload>,
         tail: Bytes,
     ) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl PartWriter {
     /// The store's.
     pub(super) async fn into_parts_and_tail(
         mut self,
-    ) -> Result<(Option<Upload>, Vec<Bytes>), storage::Error> {
+    ) -> Result<(Option<MultipartUpload>, Vec<Bytes>), storage::Error> {
         self.await_part().await?;
         Ok((self.upload.take(), std::mem::take(&mut self.pending).into()))
     }
@@ -71,7 +71,7 @@ impl PartWriter {
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn finish(mut self) -> Result<Option<Upload>, storage::Error> {
+    pub(super) async fn finish(mut self) -> Result<Option<MultipartUpload>, storage::Error> {
         if self.pending_size > 0 {
             self.store(self.pending_size).await?;
         }
@@ -80,7 +80,7 @@ impl PartWriter {
     }
 
     /// The upload, if there is one. A part that is being stored is aborted.
-    pub(super) async fn into_upload(mut self) -> Option<Upload> {
+    pub(super) async fn into_upload(mut self) -> Option<MultipartUpload> {
         if let Some((in_flight, _)) = self.in_flight.take() {
             in_flight.abort();
             let _ = in_flight.await;
@@ -108,7 +108,7 @@ impl PartWriter {
             Some(upload) => (upload.name.clone(), upload.receipts.len()),
             None => {
                 let name = parts(&*self.driver).begin(&self.key).await?;
-                self.upload = Some(Upload {
+                self.upload = Some(MultipartUpload {
                     name: name.clone(),
                     receipts: Vec::new(),
                     size: 0,
