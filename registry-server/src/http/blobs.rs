@@ -36,36 +36,36 @@ async fn head(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response<Body>, Problem> {
-    let held = context.registry.head_blob(name, digest).await?;
+    let blob = context.registry.head_blob(name, digest).await?;
     if conditional::precondition_fails(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::PRECONDITION_FAILED), digest).finish());
     }
     if conditional::is_not_modified(context.headers, digest) {
         return Ok(describe(Reply::new(StatusCode::NOT_MODIFIED), digest).finish());
     }
-    let not_satisfiable = || Error::RangeNotSatisfiable { size: held.size };
+    let not_satisfiable = || Error::RangeNotSatisfiable { size: blob.size };
     let requested = match requested(context, digest) {
         // Every range of empty content is answered with the whole.
-        _ if held.size == 0 => ReadRange::Full,
+        _ if blob.size == 0 => ReadRange::Full,
         RequestedRanges::One(range) => range,
-        RequestedRanges::Several(ranges) => match range::select(&ranges, held.size) {
+        RequestedRanges::Several(ranges) => match range::select(&ranges, blob.size) {
             SelectedRanges::Whole => ReadRange::Full,
             SelectedRanges::One(part) => ReadRange::Between(part.start, part.end - 1),
             SelectedRanges::Nothing => return Err(not_satisfiable().into()),
             SelectedRanges::Several(parts) => {
-                let parts = MultipartByteRanges::new(parts, held.size);
+                let parts = MultipartByteRanges::new(parts, blob.size);
                 let reply = Reply::new(StatusCode::PARTIAL_CONTENT).value(CONTENT_LENGTH, parts.length());
                 return Ok(content_headers(reply, digest, parts.content_type()).finish());
             }
         },
     };
-    let range = requested.resolve(held.size).ok_or_else(not_satisfiable)?;
+    let range = requested.resolve(blob.size).ok_or_else(not_satisfiable)?;
     let reply = Reply::new(status(requested)).value(CONTENT_LENGTH, range.end - range.start);
     Ok(with_range(
         content_headers(reply, digest, OCTET_STREAM),
         requested,
         &range,
-        held.size,
+        blob.size,
     )
     .finish())
 }
@@ -118,7 +118,7 @@ async fn send_one(
             requested = ReadRange::Full;
             context.registry.get_blob(name, digest, requested).await?.content
         }
-        held => held?.content,
+        blob => blob?.content,
     };
     let (range, size) = (content.range.clone(), content.size);
     let reply = Reply::with_body(status(requested), Body::content(content));
@@ -139,11 +139,11 @@ async fn get_several(
     digest: &Digest,
     ranges: &[ReadRange],
 ) -> Result<Response<Body>, Problem> {
-    let held = context.registry.head_blob(name, digest).await?;
-    match range::select(ranges, held.size) {
+    let blob = context.registry.head_blob(name, digest).await?;
+    match range::select(ranges, blob.size) {
         SelectedRanges::Whole => get_one(context, name, digest, ReadRange::Full).await,
-        SelectedRanges::Nothing if held.size == 0 => get_one(context, name, digest, ReadRange::Full).await,
-        SelectedRanges::Nothing => Err(Error::RangeNotSatisfiable { size: held.size }.into()),
+        SelectedRanges::Nothing if blob.size == 0 => get_one(context, name, digest, ReadRange::Full).await,
+        SelectedRanges::Nothing => Err(Error::RangeNotSatisfiable { size: blob.size }.into()),
         SelectedRanges::One(part) => {
             send_one(
                 context,
@@ -154,8 +154,8 @@ async fn get_several(
             .await
         }
         SelectedRanges::Several(parts) => {
-            let contents = context.registry.blob_parts(&held, parts.clone());
-            let parts = MultipartByteRanges::new(parts, held.size);
+            let contents = context.registry.blob_parts(&blob, parts.clone());
+            let parts = MultipartByteRanges::new(parts, blob.size);
             let content_type = parts.content_type();
             let body = Body::byte_ranges(parts, contents);
             let reply = Reply::with_body(StatusCode::PARTIAL_CONTENT, body);

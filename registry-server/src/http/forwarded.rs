@@ -1,10 +1,12 @@
 //! The scheme, the host and the client's address of a request, as the proxies in front report them.
 //!
+//! Scheme and host come from `Forwarded` (RFC 7239), else from `X-Forwarded-Proto` and `X-Forwarded-Host`, as in
+//! distribution. The address comes from `X-Forwarded-For`, else from `X-Real-IP`, as in distribution, else from
+//! `Forwarded`: most proxies set one of the first two and pass a client's own `Forwarded` on. Parsed here and not by a
+//! library, because of this order and of our rule of trust.
+//!
 //! Guarantees: URLs and logged addresses trust the same proxies, and that is decided here alone; whatever the headers
-//! hold, the results are valid parts of a URL. The rules are distribution's where it has one. Scheme and host:
-//! `Forwarded` (RFC 7239), else `X-Forwarded-Proto` and `X-Forwarded-Host`. Address: `X-Forwarded-For`, else
-//! `X-Real-IP`, and only then `Forwarded`, which distribution does not read: most proxies set one of the other two and
-//! pass a client's own `Forwarded` on. No library has these rules.
+//! hold, the results are valid parts of a URL.
 //! Must not: know a URL. Start at [`Forwarded::of`] and [`client_address`].
 
 use std::net::{IpAddr, SocketAddr};

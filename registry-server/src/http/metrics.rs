@@ -2,6 +2,7 @@
 //!
 //! Guarantees: no label comes from content, because there are few handlers, methods and statuses; a request costs a few
 //! look-ups and no allocation once its labels exist.
+//! Must not: know a response body. Start at [`Metrics::start`].
 
 use std::time::Instant;
 

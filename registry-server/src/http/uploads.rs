@@ -32,9 +32,9 @@ pub(super) async fn start<B: RequestBody>(
         // When a mount fails, for whatever reason, an upload starts instead, and the client continues with that.
         let from = context.query.get("from").map(RepositoryName::parse).transpose();
         if let (Ok(digest), Ok(from)) = (Digest::parse(digest), from)
-            && let Some(held) = context.registry.mount_blob(name, &digest, from.as_ref()).await?
+            && let Some(blob) = context.registry.mount_blob(name, &digest, from.as_ref()).await?
         {
-            return Ok(created(context, name, &held));
+            return Ok(created(context, name, &blob));
         }
     }
     let digest = match (context.query.get("mount"), context.query.get("digest")) {
@@ -55,17 +55,17 @@ pub(super) async fn start<B: RequestBody>(
         length: content_length(context.headers),
         counted: false,
     };
-    let held = context
+    let stored = context
         .registry
         .finish_upload(name, &progress, chunk, &digest, chunks(body))
         .await;
-    if held.is_err() {
+    if stored.is_err() {
         // The client does not know this upload and cannot continue it.
         if let Err(error) = context.registry.cancel_upload(name, &progress).await {
             tracing::debug!(%error, "a failed single POST left no upload to cancel");
         }
     }
-    Ok(created(context, name, &held?))
+    Ok(created(context, name, &stored?))
 }
 
 /// GET, HEAD, PATCH, PUT and DELETE of one upload.
@@ -144,7 +144,7 @@ async fn put<B: RequestBody>(
         .finish_upload(name, state.session(id), chunk, &digest, chunks(body))
         .await
     {
-        Ok(held) => Ok(created(context, name, &held)),
+        Ok(blob) => Ok(created(context, name, &blob)),
         Err(error) => Err(with_continuation(context, name, id, &state, error)),
     }
 }
@@ -261,9 +261,9 @@ fn accepted(
         .finish()
 }
 
-fn created(context: &RequestContext<'_>, name: &RepositoryName, held: &BlobDescriptor) -> Response<Body> {
+fn created(context: &RequestContext<'_>, name: &RepositoryName, blob: &BlobDescriptor) -> Response<Body> {
     Reply::new(StatusCode::CREATED)
-        .header(LOCATION, context.locations.blob(name, &held.digest))
-        .header(DOCKER_CONTENT_DIGEST, held.digest)
+        .header(LOCATION, context.locations.blob(name, &blob.digest))
+        .header(DOCKER_CONTENT_DIGEST, blob.digest)
         .finish()
 }
