@@ -1,7 +1,7 @@
 //! Every case of the suite, in the order in which they begin; those that are `alone` run when the others have ended.
 //!
-//! To add one: write `async fn(&Context<'_>) -> Result<()>` in a file of `cases/`, and a line here. Its name is a
-//! sentence about behaviour. Start at [`all`].
+//! To add one: write `async fn(&Context<'_>) -> Result<()>` in a file of `cases/`, and a line here. Its name is a sentence
+//! about behaviour. A case that measures, or changes something that all share, is `alone`. Start at [`all`].
 
 use crate::case;
 use crate::runner::Case;
@@ -27,15 +27,56 @@ mod stores;
 #[must_use]
 pub fn all() -> Vec<Case> {
     vec![
+        // The longest begin first, so that none is left over when the others have ended.
+        case!(
+            machine Client,
+            "a store that fails for a while costs time and nothing else",
+            stores::a_store_that_fails_for_a_while
+        ),
+        case!(
+            machine Client,
+            "memory stays bounded over a 2 GiB push",
+            server::memory_stays_bounded
+        ),
+        case!(
+            machine Crash,
+            "three servers on one bucket lose nothing when one is killed",
+            stores::three_on_one_bucket
+        ),
+        case!(
+            machine Crash,
+            "a loss of power at any moment loses nothing that was answered",
+            durability::a_loss_of_power_loses_nothing
+        ),
         case!(
             Client,
-            "docker pushes and a kubelet runs what was pushed",
-            basics::docker_pushes_and_a_kubelet_runs
+            "a slow layer gets through the Ingress controller",
+            ingress::a_slow_layer_gets_through
+        ),
+        case!(
+            Cluster,
+            "a push right after Ready succeeds, 20 times",
+            lifecycle::a_push_right_after_ready_succeeds
+        ),
+        case!(
+            Cluster,
+            "a rotated password is followed by the same Pod",
+            lifecycle::a_rotated_password_is_followed_by_the_same_pod
+        ),
+        case!(
+            Cluster,
+            "a second Registry on the same folder of a bucket is refused, and its status says whose it is",
+            object_storage::a_second_registry_on_the_same_folder_is_refused
         ),
         case!(
             Client,
             "a Debian image goes round docker, kubelet, skopeo and crane",
             clients::a_debian_image_goes_round
+        ),
+        case!(
+            Client,
+            "docker pushes and a kubelet runs what was pushed",
+            basics::docker_pushes_and_a_kubelet_runs
         ),
         case!(
             Client,
@@ -71,11 +112,6 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "skopeo pulls only the changed parts of a zstd:chunked image",
             partial_pull::only_what_changed_is_pulled
-        ),
-        case!(
-            machine Client,
-            "memory stays bounded over a 2 GiB push",
-            server::memory_stays_bounded
         ),
         case!(
             alone machine Client,
@@ -129,11 +165,6 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             machine Client,
-            "a store that fails for a while costs time and nothing else",
-            stores::a_store_that_fails_for_a_while
-        ),
-        case!(
-            machine Client,
             "every object in S3 is encrypted and kept as configured",
             stores::every_object_is_kept_as_configured
         ),
@@ -151,11 +182,6 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "on S3 without conditional writes pushes work and a second owner is refused",
             stores::a_store_without_conditions
-        ),
-        case!(
-            machine Crash,
-            "three servers on one bucket lose nothing when one is killed",
-            stores::three_on_one_bucket
         ),
         case!(
             machine Crash,
@@ -208,11 +234,6 @@ pub fn all() -> Vec<Case> {
             ingress::nginx_takes_a_large_layer
         ),
         case!(
-            Client,
-            "a slow layer gets through the Ingress controller",
-            ingress::a_slow_layer_gets_through
-        ),
-        case!(
             Cluster,
             "TLS ends at the Ingress or at the server, and answers name the right address",
             ingress::edge_and_reencrypt
@@ -224,18 +245,8 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
-            "a second Registry on the same folder of a bucket is refused, and its status says whose it is",
-            object_storage::a_second_registry_on_the_same_folder_is_refused
-        ),
-        case!(
-            Cluster,
             "a missing bucket or wrong keys are named in the status, and followed when mended",
             object_storage::a_store_that_refuses_is_told_and_followed
-        ),
-        case!(
-            Cluster,
-            "a push right after Ready succeeds, 20 times",
-            lifecycle::a_push_right_after_ready_succeeds
         ),
         case!(
             Cluster,
@@ -253,11 +264,6 @@ pub fn all() -> Vec<Case> {
             lifecycle::a_missing_secret_is_named_and_followed
         ),
         case!(
-            Cluster,
-            "a rotated password is followed by the same Pod",
-            lifecycle::a_rotated_password_is_followed_by_the_same_pod
-        ),
-        case!(
             machine Crash,
             "an upload goes on after kill -9 of the server",
             server::a_killed_upload_is_continued
@@ -271,11 +277,6 @@ pub fn all() -> Vec<Case> {
             alone machine Crash,
             "a kill at any system call loses nothing that was answered",
             durability::a_kill_at_any_call_loses_nothing
-        ),
-        case!(
-            machine Crash,
-            "a loss of power at any moment loses nothing that was answered",
-            durability::a_loss_of_power_loses_nothing
         ),
         case!(
             machine Crash,

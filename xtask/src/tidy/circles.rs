@@ -17,7 +17,6 @@ const KNOWN: &[&str] = &[
     "registry-server/config/src/tree.rs",
     "registry-server/oci/src/manifest.rs",
     "registry-server/src/cache.rs",
-    "registry-server/src/cli/htpasswd.rs",
     "registry-server/src/health.rs",
     "registry-server/src/storage/error.rs",
     "registry-server/src/storage/filesystem.rs",
