@@ -114,7 +114,7 @@ impl Counted {
     }
 
     /// The number of failures.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "redis"))]
     pub(super) fn failures(&self) -> u64 {
         self.errors.get()
     }

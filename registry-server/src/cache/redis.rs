@@ -23,7 +23,7 @@ mod keeper;
 
 use std::time::{Duration, Instant};
 
-use futures_util::join;
+use futures_util::future::join3;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use registry_oci::Digest;
 use tokio::time::timeout_at;
@@ -73,16 +73,17 @@ impl Redis {
         // Three commands at once take one round trip. They cannot be one command, since the keys may lie on different members
         // of a cluster.
         let found: RedisResult<_> = async {
-            let (member, descriptor, kind) = join!(
+            let (member, descriptor, kind) = join3(
                 self.ask::<bool, _>(["SISMEMBER", &keys.set, &keys.digest]),
                 self.ask::<(Option<String>, Option<String>), _>([
                     "HMGET",
                     &keys.descriptor,
                     "digest",
-                    "size"
+                    "size",
                 ]),
                 self.ask::<Option<String>, _>(["HGET", &keys.link, FIELD]),
-            );
+            )
+            .await;
             Ok((member?, descriptor?, kind?))
         }
         .await;
@@ -104,7 +105,7 @@ impl Redis {
         let keys = Keys::of(link);
         let media_type = descriptor.media_type.as_str();
         let (canonical, size) = (descriptor.canonical.to_string(), descriptor.size.to_string());
-        let (payload, general, own) = join!(
+        let (payload, general, own) = join3(
             self.tell(["HMSET", &keys.descriptor, "digest", &canonical, "size", &size]),
             self.tell(["HSETNX", &keys.descriptor, "mediatype", media_type]),
             self.tell([
@@ -113,9 +114,10 @@ impl Redis {
                 "mediatype",
                 media_type,
                 FIELD,
-                kind_name(link.kind)
+                kind_name(link.kind),
             ]),
-        );
+        )
+        .await;
         payload.and(general).and(own)?;
         // Last, because this makes the link a hit.
         if ticket.at.elapsed() > FRESH {
@@ -145,11 +147,12 @@ impl Redis {
         // First, so that no server adds the digest in between.
         let span = FORGOTTEN.as_secs().to_string();
         self.tell(["SET", &keys.forgotten, "1", "EX", &span]).await?;
-        let (set, own, payload) = join!(
+        let (set, own, payload) = join3(
             self.tell(["SREM", &keys.set, &keys.digest]),
             self.tell(["DEL", &keys.link]),
             self.tell(["HDEL", &keys.descriptor, "digest", "size", "mediatype"]),
-        );
+        )
+        .await;
         set.and(own).and(payload)
     }
 

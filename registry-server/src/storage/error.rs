@@ -198,7 +198,7 @@ impl Cause {
     }
 
     /// Whether a retry of the request may work.
-    #[cfg(feature = "object-store")]
+    #[cfg(feature = "s3")]
     pub(super) fn is_temporary(self) -> bool {
         self.retry_after().is_some()
     }

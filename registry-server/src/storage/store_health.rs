@@ -17,7 +17,7 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// The same for a successful read, which shows less: a store may refuse writes alone. A server that writes does so more
 /// often than this, so the time matters only for one that does not.
-#[cfg(feature = "object-store")]
+#[cfg(any(test, feature = "object-store"))]
 const CALM_OF_READS: Duration = Duration::from_secs(60);
 
 /// Whether a store takes writes, as far as the last calls show. Cheap to clone; all clones share one state.

@@ -3,7 +3,6 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
-use http::HeaderValue;
 use object_store::client::ClientOptions;
 use object_store::{BackoffConfig, Certificate, RetryConfig};
 
@@ -177,8 +176,9 @@ impl Certificates {
     }
 }
 
-pub(super) fn header(key: &'static str, value: &str) -> Result<HeaderValue, StoreError> {
-    HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
+#[cfg(any(feature = "gcs", feature = "s3"))]
+pub(super) fn header(key: &'static str, value: &str) -> Result<http::HeaderValue, StoreError> {
+    http::HeaderValue::from_str(value).map_err(|_| StoreError::Header { key })
 }
 
 /// The prefix of every key, from `rootdirectory`.

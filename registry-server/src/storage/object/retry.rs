@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 
-use super::client::{Certificates, StoreError, Timeouts};
+use super::client::Timeouts;
+#[cfg(any(feature = "gcs", feature = "s3"))]
+use super::client::{Certificates, StoreError};
 
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
@@ -32,6 +34,7 @@ pub(super) async fn retry<T, E, F: Future<Output = Result<T, E>>>(
     ask().await
 }
 
+#[cfg(any(feature = "gcs", feature = "s3"))]
 impl Timeouts {
     /// An HTTP client with the same timeouts as the library's.
     pub(super) fn http(
