@@ -25,7 +25,7 @@ use registry_oci::Digest;
 pub use error::Error;
 pub use link::{Descriptor, Link, LinkKind, Lookup, TTL, Ticket};
 use memory::Memory;
-use metrics::Counted;
+use metrics::CacheMetrics;
 use redis::Redis;
 #[cfg(feature = "redis")]
 pub use redis::{Servers, Settings, Tls};
@@ -33,12 +33,12 @@ pub use redis::{Servers, Settings, Tls};
 /// A cache of links.
 #[derive(Debug)]
 pub struct Cache {
-    kept: Kept,
-    counted: Counted,
+    backend: Backend,
+    metrics: CacheMetrics,
 }
 
 #[derive(Debug)]
-enum Kept {
+enum Backend {
     Memory(Memory),
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     Redis(Redis),
@@ -48,8 +48,8 @@ impl Cache {
     /// A cache in the memory of this process, of at most `limit` links, or without a limit of all links within [`TTL`].
     pub fn in_memory(limit: Option<usize>) -> Self {
         Self {
-            kept: Kept::Memory(Memory::new(limit)),
-            counted: Counted::default(),
+            backend: Backend::Memory(Memory::new(limit)),
+            metrics: CacheMetrics::default(),
         }
     }
 
@@ -60,51 +60,51 @@ impl Cache {
     /// [`Error::File`] and [`Error::Settings`]. A Redis that does not answer is no error here.
     #[cfg(feature = "redis")]
     pub fn in_redis(settings: Settings) -> Result<Self, Error> {
-        let counted = Counted::default();
+        let metrics = CacheMetrics::default();
         Ok(Self {
-            kept: Kept::Redis(Redis::new(settings)?),
-            counted,
+            backend: Backend::Redis(Redis::new(settings)?),
+            metrics,
         })
     }
 
     /// Registers the metrics, under distribution's names.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.counted.register(registry);
-        if let Kept::Redis(_) = &self.kept {
-            self.counted.register_redis(registry);
+        self.metrics.register(registry);
+        if let Backend::Redis(_) = &self.backend {
+            self.metrics.register_redis(registry);
         }
     }
 
     /// The cache's name for log lines.
     pub fn name(&self) -> &'static str {
-        match &self.kept {
-            Kept::Memory(_) => "inmemory",
-            Kept::Redis(_) => "redis",
+        match &self.backend {
+            Backend::Memory(_) => "inmemory",
+            Backend::Redis(_) => "redis",
         }
     }
 
     /// Looks a link up.
     pub async fn lookup(&self, link: &Link<'_>) -> Lookup {
-        self.counted.asked();
-        let found = match &self.kept {
-            Kept::Memory(memory) => Ok(memory.lookup(link, Instant::now())),
-            Kept::Redis(redis) => {
-                let _took = self.counted.time(metrics::Operation::Stat);
+        self.metrics.asked();
+        let found = match &self.backend {
+            Backend::Memory(memory) => Ok(memory.lookup(link, Instant::now())),
+            Backend::Redis(redis) => {
+                let _took = self.metrics.time(metrics::Operation::Stat);
                 redis.lookup(link).await
             }
         };
         match found {
             Ok(Lookup::Hit(canonical)) => {
-                self.counted.hit();
+                self.metrics.hit();
                 Lookup::Hit(canonical)
             }
             Ok(Lookup::Miss(ticket)) => {
-                self.counted.missed();
+                self.metrics.missed();
                 Lookup::Miss(ticket)
             }
             Err(ticket) => {
-                self.counted.missed();
-                self.counted.failed();
+                self.metrics.missed();
+                self.metrics.failed();
                 Lookup::Miss(ticket)
             }
         }
@@ -112,26 +112,26 @@ impl Cache {
 
     /// Whether other servers read the cache too, and take sizes and media types from it.
     pub fn is_shared(&self) -> bool {
-        matches!(self.kept, Kept::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// Caches the target of a link without its size and type. Only in memory, since other servers would miss these.
     pub fn remember_place(&self, link: &Link<'_>, ticket: &Ticket, canonical: Digest) {
-        if let Kept::Memory(memory) = &self.kept {
+        if let Backend::Memory(memory) = &self.backend {
             memory.remember(link, ticket, canonical, Instant::now());
         }
     }
 
     /// Caches a link that was read from the store since the ticket was given.
     pub async fn remember(&self, link: &Link<'_>, ticket: Ticket, descriptor: &Descriptor) {
-        match &self.kept {
-            Kept::Memory(memory) => {
+        match &self.backend {
+            Backend::Memory(memory) => {
                 memory.remember(link, &ticket, descriptor.canonical, Instant::now());
             }
-            Kept::Redis(redis) => {
-                let _took = self.counted.time(metrics::Operation::SetDescriptor);
+            Backend::Redis(redis) => {
+                let _took = self.metrics.time(metrics::Operation::SetDescriptor);
                 if redis.remember(link, &ticket, descriptor).await.is_err() {
-                    self.counted.failed();
+                    self.metrics.failed();
                 }
             }
         }
@@ -144,13 +144,13 @@ impl Cache {
     /// [`Error::Away`] and [`Error::Redis`]: the link may still be cached, so it must not be deleted now. A client whose link
     /// was deleted already is asked to delete it again.
     pub async fn forget(&self, link: &Link<'_>) -> Result<(), Error> {
-        match &self.kept {
-            Kept::Memory(memory) => {
+        match &self.backend {
+            Backend::Memory(memory) => {
                 memory.forget(link);
                 Ok(())
             }
-            Kept::Redis(redis) => redis.forget(link).await.inspect_err(|_| {
-                self.counted.failed();
+            Backend::Redis(redis) => redis.forget(link).await.inspect_err(|_| {
+                self.metrics.failed();
             }),
         }
     }

@@ -48,7 +48,7 @@ impl Memory {
     pub(super) fn lookup(&self, link: &Link<'_>, now: Instant) -> Lookup {
         let key = key(link);
         let mut links = self.links();
-        links.let_go(now, self.limit);
+        links.evict(now, self.limit);
         match links.known.get(&key) {
             Some(known) if is_young(known.asked, now) => Lookup::Hit(known.canonical),
             Some(_) | None => Lookup::Miss(Ticket {
@@ -68,7 +68,7 @@ impl Memory {
         }
         links.queue.push_back((asked, Arc::clone(&key)));
         links.known.insert(key, Known { canonical, asked });
-        links.let_go(now, self.limit);
+        links.evict(now, self.limit);
     }
 
     pub(super) fn forget(&self, link: &Link<'_>) {
@@ -85,7 +85,7 @@ impl Memory {
 
 impl Links {
     /// Evicts expired links, and the oldest ones above the limit.
-    fn let_go(&mut self, now: Instant, limit: usize) {
+    fn evict(&mut self, now: Instant, limit: usize) {
         while let Some((asked, _)) = self.queue.front()
             && (self.queue.len() > limit || !is_young(*asked, now))
             && let Some((asked, key)) = self.queue.pop_front()

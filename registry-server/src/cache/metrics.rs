@@ -12,7 +12,7 @@ use crate::telemetry::metrics::BUCKETS;
 
 /// The metrics.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CacheMetrics {
     requests: Counter,
     hits: Counter,
     errors: Counter,
@@ -51,7 +51,7 @@ impl Operation {
     }
 }
 
-impl Default for Counted {
+impl Default for CacheMetrics {
     fn default() -> Self {
         Self {
             requests: Counter::default(),
@@ -63,7 +63,7 @@ impl Default for Counted {
     }
 }
 
-impl Counted {
+impl CacheMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         for (name, help, counter) in [
             (

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use registry_config::Secret;
 use tempfile::TempDir;
 
-use super::{Cache, Kept, Servers, Settings};
+use super::{Backend, Cache, Servers, Settings};
 
 /// The deadline of waits in tests. Far more than they need on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,11 +157,11 @@ pub(crate) async fn connected(settings: Settings) -> Cache {
 
 /// Waits until a cache is connected.
 pub(crate) async fn up(cache: &Cache) {
-    match &cache.kept {
-        Kept::Redis(redis) => tokio::time::timeout(PATIENCE, redis.up())
+    match &cache.backend {
+        Backend::Redis(redis) => tokio::time::timeout(PATIENCE, redis.up())
             .await
             .expect("there is a connection in time"),
-        Kept::Memory(_) => {}
+        Backend::Memory(_) => {}
     }
 }
 

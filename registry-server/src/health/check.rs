@@ -15,7 +15,7 @@ use crate::fault::{Fault, chain};
 use crate::storage::{Driver, StorageKey};
 
 /// The timeout of a check without a `timeout`.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the checks cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ impl Check {
                 interval: ten_seconds_unless(storage.interval),
                 threshold: storage.threshold.unwrap_or(0).max(1),
                 effect: Effect::Unready,
-                limit: LOOK_LIMIT,
+                limit: DEFAULT_TIMEOUT,
                 subject: Subject::Storage(Arc::clone(driver)),
             });
         }
@@ -98,7 +98,7 @@ impl Check {
                 interval: ten_seconds_unless(file.interval),
                 threshold: file.threshold.unwrap_or(0).max(1),
                 effect: Effect::OutOfService,
-                limit: LOOK_LIMIT,
+                limit: DEFAULT_TIMEOUT,
                 subject: Subject::File {
                     path: PathBuf::from(&file.file),
                     running: None,

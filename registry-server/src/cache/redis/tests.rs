@@ -1,4 +1,4 @@
-//! Against a real Redis: what is kept there, who believes it, and what happens when it is gone.
+//! Against a real Redis: what is cached there, what is read back, and what happens when it is gone.
 
 mod reached;
 
@@ -241,11 +241,11 @@ async fn a_redis_that_hangs_is_asked_once_and_then_not_for_a_while() {
     server.stop();
     assert!(!case.knows(&cache).await);
     // From now on there is no connection, so nobody waits: thousands of looks fail without one of them being sent.
-    let errors = cache.counted.failures();
+    let errors = cache.metrics.failures();
     for _ in 0..10_000 {
         assert!(!case.knows(&cache).await);
     }
-    assert_eq!(cache.counted.failures() - errors, 10_000);
+    assert_eq!(cache.metrics.failures() - errors, 10_000);
     server.resume();
     case.works(&cache).await;
 }
@@ -261,7 +261,7 @@ async fn a_redis_without_room_still_tells_what_it_knows() {
     manifest.remember(&cache).await;
     assert!(blob.knows(&cache).await);
     assert!(!manifest.knows(&cache).await);
-    assert_eq!(cache.counted.failures(), 1);
+    assert_eq!(cache.metrics.failures(), 1);
 }
 
 #[tokio::test]

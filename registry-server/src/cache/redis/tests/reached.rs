@@ -182,7 +182,7 @@ async fn a_cluster_keeps_each_link_and_what_forgets_it_together() {
         one.remember(&case.link(), ticket, &case.descriptor()).await;
         assert!(!case.knows(&one).await, "{number}");
     }
-    assert_eq!(one.counted.failures() + two.counted.failures(), 0);
+    assert_eq!(one.metrics.failures() + two.metrics.failures(), 0);
 }
 
 #[tokio::test]
