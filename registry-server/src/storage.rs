@@ -29,7 +29,7 @@ pub use content::Content;
 pub use driver::Driver;
 pub use error::{Cause, Error, OptionalExtension};
 #[cfg(test)]
-pub(crate) use filesystem::calls::Calls;
+pub(crate) use filesystem::system_calls::SystemCalls;
 pub use filesystem::{Filesystem, FilesystemOptions, Sync};
 pub use inmemory::InMemory;
 pub use key::{InvalidKey, StorageKey};

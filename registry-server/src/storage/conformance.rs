@@ -6,7 +6,7 @@
 
 mod conditional;
 #[cfg(feature = "stores")]
-mod parted;
+mod multipart;
 mod put_stream;
 mod staged;
 #[cfg(feature = "stores")]
@@ -26,7 +26,7 @@ use conditional::{
     what_was_refreshed_in_time_is_never_deleted,
 };
 #[cfg(feature = "stores")]
-use parted::{
+use multipart::{
     a_conditional_write_meets_what_it_expects_or_changes_nothing,
     a_part_stored_after_the_end_changes_nothing_and_does_not_stay, a_part_stored_again_counts_by_its_receipt,
     a_thousand_small_parts_become_one_object_and_leave_nothing, an_aborted_upload_is_gone,

@@ -15,7 +15,6 @@
 //! rather than waits for the disk.
 //! Start at [`Filesystem::new`]; the steps of a write are in `files`, what a file system may lack in `capabilities`.
 
-pub(crate) mod calls;
 mod capabilities;
 mod conditional;
 mod durable;
@@ -28,6 +27,7 @@ mod pending_removal;
 mod prune;
 mod reader;
 mod root_identity;
+pub(crate) mod system_calls;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -43,11 +43,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
-use calls::{Calls, System};
 use capabilities::Capabilities;
 use folder::Folder;
 pub use folder::Sync;
 use root_identity::RootIdentity;
+use system_calls::{System, SystemCalls};
 
 use super::{
     Append, Condition, Content, Driver, Durability, Error, LargeWrite, Listing, Metadata, Mode, ReadRange,
@@ -96,7 +96,7 @@ impl Filesystem {
     pub(crate) fn with_calls(
         root: impl Into<PathBuf>,
         options: &FilesystemOptions,
-        calls: Arc<dyn Calls>,
+        calls: Arc<dyn SystemCalls>,
     ) -> io::Result<Self> {
         let root = root.into();
         fs::create_dir_all(&root)?;

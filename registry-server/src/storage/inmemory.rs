@@ -18,11 +18,11 @@ use super::{
 /// A store in memory. Clones share one store.
 #[derive(Debug, Clone, Default)]
 pub struct InMemory {
-    state: Arc<Mutex<State>>,
+    contents: Arc<Mutex<Contents>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Contents {
     objects: BTreeMap<String, Object>,
     staged: BTreeMap<String, Staging>,
 }
@@ -46,13 +46,13 @@ impl InMemory {
         Self::default()
     }
 
-    /// No code that can panic runs while the mutex is held, so its state is valid even when it is poisoned.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No code that can panic runs while the mutex is held, so its contents are valid even when it is poisoned.
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn object(&self, key: &StorageKey) -> Result<Object, Error> {
-        self.state()
+        self.contents()
             .objects
             .get(key.as_str())
             .cloned()
@@ -67,14 +67,14 @@ impl Driver for InMemory {
     }
 
     async fn stat(&self, key: &StorageKey) -> Result<Metadata, Error> {
-        let state = self.state();
-        if let Some(object) = state.objects.get(key.as_str()) {
+        let contents = self.contents();
+        if let Some(object) = contents.objects.get(key.as_str()) {
             return Ok(Metadata {
                 size: object.bytes.len() as u64,
                 modified: object.modified,
             });
         }
-        match state.staged.get(key.as_str()) {
+        match contents.staged.get(key.as_str()) {
             Some(staging) => Ok(Metadata {
                 size: staging.bytes.len() as u64,
                 modified: staging.modified,
@@ -100,7 +100,7 @@ impl Driver for InMemory {
     async fn read(&self, key: &StorageKey, range: ReadRange) -> Result<Content, Error> {
         let object = match self.object(key) {
             // A staged object can be read, to hash it again.
-            Err(Error::NotFound { .. }) => match self.state().staged.get(key.as_str()) {
+            Err(Error::NotFound { .. }) => match self.contents().staged.get(key.as_str()) {
                 Some(staging) => Object {
                     bytes: Bytes::copy_from_slice(&staging.bytes),
                     modified: staging.modified,
@@ -125,11 +125,11 @@ impl Driver for InMemory {
     }
 
     async fn put(&self, key: &StorageKey, bytes: Bytes, mode: Mode, _: Durability) -> Result<(), Error> {
-        let mut state = self.state();
-        if mode == Mode::Create && state.objects.contains_key(key.as_str()) {
+        let mut contents = self.contents();
+        if mode == Mode::Create && contents.objects.contains_key(key.as_str()) {
             return Err(Error::AlreadyExists { key: key.clone() });
         }
-        state.objects.insert(
+        contents.objects.insert(
             key.to_string(),
             Object {
                 bytes,
@@ -140,7 +140,7 @@ impl Driver for InMemory {
     }
 
     async fn delete(&self, key: &StorageKey) -> Result<(), Error> {
-        match self.state().objects.remove(key.as_str()) {
+        match self.contents().objects.remove(key.as_str()) {
             Some(_) => Ok(()),
             None => Err(Error::NotFound { key: key.clone() }),
         }
@@ -149,15 +149,15 @@ impl Driver for InMemory {
     async fn delete_tree(&self, prefix: &StorageKey, _: Durability) -> Result<(), Error> {
         let below = format!("{prefix}/");
         let covered = |key: &str| key == prefix.as_str() || key.starts_with(&below);
-        let mut state = self.state();
-        state.objects.retain(|key, _| !covered(key));
-        state.staged.retain(|key, _| !covered(key));
+        let mut contents = self.contents();
+        contents.objects.retain(|key, _| !covered(key));
+        contents.staged.retain(|key, _| !covered(key));
         Ok(())
     }
 
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let below = format!("{prefix}/");
-        let state = self.state();
+        let contents = self.contents();
         let names = |key: &String| {
             key.strip_prefix(&below).map(|rest| match rest.split_once('/') {
                 Some((name, _)) => Entry {
@@ -170,10 +170,10 @@ impl Driver for InMemory {
                 },
             })
         };
-        let entries: BTreeSet<Entry> = state
+        let entries: BTreeSet<Entry> = contents
             .objects
             .keys()
-            .chain(state.staged.keys())
+            .chain(contents.staged.keys())
             .filter_map(names)
             .collect();
         Ok(stream::iter(entries).map(Ok).boxed())
@@ -195,11 +195,11 @@ impl Driver for InMemory {
 #[async_trait]
 impl Reclaim for InMemory {
     async fn touch(&self, key: &StorageKey) -> Result<(), Error> {
-        let mut state = self.state();
+        let mut contents = self.contents();
         let now = SystemTime::now();
-        if let Some(object) = state.objects.get_mut(key.as_str()) {
+        if let Some(object) = contents.objects.get_mut(key.as_str()) {
             object.modified = now;
-        } else if let Some(staging) = state.staged.get_mut(key.as_str()) {
+        } else if let Some(staging) = contents.staged.get_mut(key.as_str()) {
             staging.modified = now;
         } else {
             return Err(Error::NotFound { key: key.clone() });
@@ -214,8 +214,8 @@ impl Reclaim for InMemory {
         _: &StorageKey,
         _: Durability,
     ) -> Result<Option<Metadata>, Error> {
-        let mut state = self.state();
-        let Slot::Occupied(object) = state.objects.entry(key.to_string()) else {
+        let mut contents = self.contents();
+        let Slot::Occupied(object) = contents.objects.entry(key.to_string()) else {
             return Err(Error::NotFound { key: key.clone() });
         };
         let found = Metadata {
@@ -240,9 +240,9 @@ impl Reclaim for InMemory {
 #[async_trait]
 impl Append for InMemory {
     async fn stage(&self, key: &StorageKey, staged: Staged) -> Result<Box<dyn Writer>, Error> {
-        let mut state = self.state();
+        let mut contents = self.contents();
         if staged == Staged::New {
-            if state.staged.contains_key(key.as_str()) {
+            if contents.staged.contains_key(key.as_str()) {
                 return Err(Error::AlreadyExists { key: key.clone() });
             }
             let fresh = Staging {
@@ -250,9 +250,9 @@ impl Append for InMemory {
                 modified: SystemTime::now(),
                 locked: false,
             };
-            state.staged.insert(key.to_string(), fresh);
+            contents.staged.insert(key.to_string(), fresh);
         }
-        let staging = state
+        let staging = contents
             .staged
             .get_mut(key.as_str())
             .ok_or_else(|| Error::NotFound { key: key.clone() })?;
@@ -279,8 +279,8 @@ impl Append for InMemory {
     }
 
     async fn publish(&self, staged: &StorageKey, target: &StorageKey, size: u64) -> Result<(), Error> {
-        let mut state = self.state();
-        let staging = state
+        let mut contents = self.contents();
+        let staging = contents
             .staged
             .get(staged.as_str())
             .ok_or_else(|| Error::NotFound { key: staged.clone() })?;
@@ -295,12 +295,12 @@ impl Append for InMemory {
                 actual,
             });
         }
-        if let Some(staging) = state.staged.remove(staged.as_str()) {
+        if let Some(staging) = contents.staged.remove(staged.as_str()) {
             let object = Object {
                 bytes: staging.bytes.freeze(),
                 modified: SystemTime::now(),
             };
-            state.objects.insert(target.to_string(), object);
+            contents.objects.insert(target.to_string(), object);
         }
         Ok(())
     }
@@ -319,8 +319,8 @@ impl Writer for StagedMemory {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let mut state = self.store.state();
-        let staging = state
+        let mut contents = self.store.contents();
+        let staging = contents
             .staged
             .get_mut(self.key.as_str())
             .ok_or_else(|| Error::NotFound {
@@ -339,7 +339,7 @@ impl Writer for StagedMemory {
 
 impl Drop for StagedMemory {
     fn drop(&mut self) {
-        if let Some(staging) = self.store.state().staged.get_mut(self.key.as_str()) {
+        if let Some(staging) = self.store.contents().staged.get_mut(self.key.as_str()) {
             staging.locked = false;
         }
     }

@@ -201,7 +201,7 @@ impl ObjectPath {
                 format!("{ROOT}/blobs/{}/{}/{hex}/{DATA}", digest.algorithm(), &hex[..2])
             }
             Self::LayerLink { repository, digest } => {
-                format!("{}/{LAYERS}/{}/{LINK}", home(repository), two(digest))
+                format!("{}/{LAYERS}/{}/{LINK}", home(repository), digest_path(digest))
             }
             Self::RevisionLink { repository, digest } => {
                 let home = revisions(repository, digest.algorithm());
@@ -218,7 +218,7 @@ impl ObjectPath {
                 format!(
                     "{}/{MANIFESTS}/tags/{tag}/index/{}/{LINK}",
                     home(repository),
-                    two(digest)
+                    digest_path(digest)
                 )
             }
             Self::UploadData { repository, id } => format!("{}/{UPLOADS}/{id}/{DATA}", home(repository)),
@@ -243,8 +243,8 @@ impl ObjectPath {
                 let (algorithm, hex) = (referrer.algorithm(), referrer.hex());
                 format!(
                     "{}/subjects/{}/{algorithm}-{hex}",
-                    our_home(repository),
-                    two(subject)
+                    index_home(repository),
+                    digest_path(subject)
                 )
             }
             Self::BlobAlias { digest } => {
@@ -252,7 +252,7 @@ impl ObjectPath {
                 format!("{OURS}/blobs/{}/{}/{hex}", digest.algorithm(), &hex[..2])
             }
             Self::ReferrerKnown { repository, digest } => {
-                format!("{}/known/{}", our_home(repository), two(digest))
+                format!("{}/known/{}", index_home(repository), digest_path(digest))
             }
             Self::LastDeletion { repository } => format!("{OURS}/repositories/{repository}/{DELETED}"),
             Self::Owner => format!("{OURS}/{OWNER}"),
@@ -501,7 +501,9 @@ impl PathPrefix<'_> {
             Self::Revision(repository, digest) => {
                 format!("{}/{}", revisions(repository, digest.algorithm()), digest.hex())
             }
-            Self::Layer(repository, digest) => format!("{}/{LAYERS}/{}", home(repository), two(digest)),
+            Self::Layer(repository, digest) => {
+                format!("{}/{LAYERS}/{}", home(repository), digest_path(digest))
+            }
             Self::Tags(repository) => format!("{}/{MANIFESTS}/tags", home(repository)),
             Self::Tag(repository, tag) => format!("{}/{MANIFESTS}/tags/{tag}", home(repository)),
             Self::Uploads(repository) => format!("{}/{UPLOADS}", home(repository)),
@@ -510,10 +512,10 @@ impl PathPrefix<'_> {
                 format!("{}/{UPLOADS}/{id}/hashstates/sha256", home(repository))
             }
             Self::Subject(repository, subject) => {
-                format!("{}/subjects/{}", our_home(repository), two(subject))
+                format!("{}/subjects/{}", index_home(repository), digest_path(subject))
             }
             Self::ReferrersKnown(repository, algorithm) => {
-                format!("{}/known/{algorithm}", our_home(repository))
+                format!("{}/known/{algorithm}", index_home(repository))
             }
             Self::LayersOf(repository, algorithm) => format!("{}/{LAYERS}/{algorithm}", home(repository)),
             Self::TagHistory(repository, tag, algorithm) => {
@@ -525,7 +527,7 @@ impl PathPrefix<'_> {
             Self::BlobAliases(algorithm, start) => format!("{OURS}/blobs/{algorithm}/{start:02x}"),
             Self::IndexedRepositories => format!("{OURS}/repositories"),
             Self::Subjects(repository, algorithm) => {
-                format!("{}/subjects/{algorithm}", our_home(repository))
+                format!("{}/subjects/{algorithm}", index_home(repository))
             }
             Self::Writers => format!("{OURS}/{WRITERS}"),
             Self::Probes => format!("{OURS}/{PROBES}"),
@@ -534,7 +536,7 @@ impl PathPrefix<'_> {
             Self::TrashJournal(run) => format!("{OURS}/{TRASH}/{run}/{JOURNAL}"),
             Self::Incoming => format!("{OURS}/{INCOMING}"),
             Self::Parts => format!("{OURS}/{PARTS}"),
-            Self::Referrers(repository) => our_home(repository),
+            Self::Referrers(repository) => index_home(repository),
         })
     }
 }
@@ -616,7 +618,7 @@ fn home(repository: &RepositoryName) -> String {
     format!("{ROOT}/repositories/{repository}")
 }
 
-fn our_home(repository: &RepositoryName) -> String {
+fn index_home(repository: &RepositoryName) -> String {
     format!("{OURS}/repositories/{repository}/{REFERRERS}")
 }
 
@@ -627,7 +629,7 @@ fn revisions(repository: &RepositoryName, algorithm: Algorithm) -> String {
     }
 }
 
-fn two(digest: &Digest) -> String {
+fn digest_path(digest: &Digest) -> String {
     format!("{}/{}", digest.algorithm(), digest.hex())
 }
 

@@ -14,7 +14,7 @@ use super::content::{descriptor, path, push_blob, push_image};
 use super::{TO_THE_END, name};
 use crate::registry::{Accepts, BlobDescriptor, CopyReport, Error, LiveServerPolicy, Registry, Settings};
 use crate::storage::layout::{ObjectPath, PathPrefix};
-use crate::storage::{Calls, Filesystem, FilesystemOptions, InMemory};
+use crate::storage::{Filesystem, FilesystemOptions, InMemory, SystemCalls};
 
 /// A disk on which a number of writes fail: of bytes, and of names.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ fn answer(fails: &AtomicUsize) -> io::Result<()> {
     }
 }
 
-impl Calls for Disk {
+impl SystemCalls for Disk {
     fn sync_file(&self, _: &File) -> io::Result<()> {
         answer(&self.bytes)
     }

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::calls::Calls;
+use super::system_calls::SystemCalls;
 
 /// The calls of a store's file system.
 #[derive(Debug)]
 pub(super) struct Capabilities {
     /// The store's name, for log lines.
     store: String,
-    calls: Arc<dyn Calls>,
+    calls: Arc<dyn SystemCalls>,
     no_links: AtomicBool,
     no_free_rename: AtomicBool,
     no_locks: AtomicBool,
@@ -27,15 +27,15 @@ pub(super) struct Capabilities {
 
 /// The scope of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum LockScope {
     /// All processes: the file system has locks.
-    Everybody,
+    AllProcesses,
     /// This process alone: the file system has no locks.
     ThisProcess,
 }
 
 impl Capabilities {
-    pub(super) fn new(store: &str, calls: Arc<dyn Calls>) -> Self {
+    pub(super) fn new(store: &str, calls: Arc<dyn SystemCalls>) -> Self {
         Self {
             store: store.to_owned(),
             calls,
@@ -114,9 +114,9 @@ impl Capabilities {
     }
 
     /// Locks a file against other processes, where the file system can.
-    pub(super) fn lock(&self, file: &File) -> Result<Reach, TryLockError> {
+    pub(super) fn lock(&self, file: &File) -> Result<LockScope, TryLockError> {
         match self.calls.lock(file) {
-            Ok(()) => Ok(Reach::Everybody),
+            Ok(()) => Ok(LockScope::AllProcesses),
             Err(TryLockError::Error(error)) if is_unknown_lock(&error) => {
                 self.warn_once(
                     &self.no_locks,
@@ -124,7 +124,7 @@ impl Capabilities {
                     "the file system has no locks: two servers on this folder can write to one upload at once, whose \
                      digest then does not match",
                 );
-                Ok(Reach::ThisProcess)
+                Ok(LockScope::ThisProcess)
             }
             Err(error) => Err(error),
         }

@@ -118,7 +118,7 @@ pub(super) fn sync_above(root: &Path) {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::calls::System;
+    use super::super::system_calls::System;
     use super::*;
 
     fn sync(durable: &Durable, folder: &Path, root: &Path) {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle as Runtime;
 use tokio::task::JoinHandle;
 
-use super::capabilities::{Capabilities, Reach};
+use super::capabilities::{Capabilities, LockScope};
 use crate::storage::{Error, StorageKey};
 use crate::telemetry::request::spawn_blocking;
 
@@ -54,7 +54,7 @@ pub(super) struct Handle {
     file: Option<File>,
     /// The lock on it, if it has one.
     locked: Option<Id>,
-    reach: Reach,
+    reach: LockScope,
 }
 
 impl Handle {
@@ -62,7 +62,7 @@ impl Handle {
         Self {
             file: Some(file),
             locked: None,
-            reach: Reach::ThisProcess,
+            reach: LockScope::ThisProcess,
         }
     }
 
@@ -100,7 +100,7 @@ impl Handle {
     }
 
     /// The scope of its lock.
-    pub(super) fn reach(&self) -> Reach {
+    pub(super) fn lock_scope(&self) -> LockScope {
         self.reach
     }
 }
@@ -172,11 +172,11 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// The locks of this process.
 #[derive(Default)]
 struct Locks {
-    files: Mutex<HashMap<Id, State>>,
+    files: Mutex<HashMap<Id, LockState>>,
     closed: Condvar,
 }
 
-enum State {
+enum LockState {
     /// A handle holds the lock.
     Held,
     /// The handle was dropped, and the file waits to be closed.
@@ -185,7 +185,7 @@ enum State {
     Closing,
 }
 
-impl State {
+impl LockState {
     fn close(self) {
         match self {
             Self::Dropped(file) => close(file),
@@ -202,19 +202,19 @@ impl Locks {
         loop {
             match files.get_mut(&id) {
                 None => {
-                    files.insert(id, State::Held);
+                    files.insert(id, LockState::Held);
                     return true;
                 }
-                Some(State::Held) => return false,
-                Some(state @ State::Dropped(_)) => {
-                    let dropped = std::mem::replace(state, State::Closing);
+                Some(LockState::Held) => return false,
+                Some(state @ LockState::Dropped(_)) => {
+                    let dropped = std::mem::replace(state, LockState::Closing);
                     drop(files);
                     dropped.close();
-                    self.files().insert(id, State::Held);
+                    self.files().insert(id, LockState::Held);
                     self.closed.notify_all();
                     return true;
                 }
-                Some(State::Closing) => {
+                Some(LockState::Closing) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return false;
@@ -228,16 +228,16 @@ impl Locks {
 
     /// Notes that the handle was dropped.
     fn give_back(&self, id: Id, file: File) {
-        self.files().insert(id, State::Dropped(file));
+        self.files().insert(id, LockState::Dropped(file));
     }
 
     /// Closes the file of a dropped handle, unless the next call for it did.
     fn close(&self, id: Id) {
         let mut files = self.files();
-        let Some(state @ State::Dropped(_)) = files.get_mut(&id) else {
+        let Some(state @ LockState::Dropped(_)) = files.get_mut(&id) else {
             return;
         };
-        let dropped = std::mem::replace(state, State::Closing);
+        let dropped = std::mem::replace(state, LockState::Closing);
         drop(files);
         dropped.close();
         self.files().remove(&id);
@@ -245,7 +245,7 @@ impl Locks {
     }
 
     /// No code that can panic runs while the mutex is held, so its state is valid even when it is poisoned.
-    fn files(&self) -> MutexGuard<'_, HashMap<Id, State>> {
+    fn files(&self) -> MutexGuard<'_, HashMap<Id, LockState>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

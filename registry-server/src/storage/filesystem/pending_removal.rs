@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::capabilities::Reach;
+use super::capabilities::LockScope;
 use super::file_metadata::remove_quietly;
 use super::folder::Folder;
 use super::handle::Handle;
@@ -133,7 +133,7 @@ pub(super) fn restore(folder: &Folder, aside: &Path, path: &Path) -> bool {
     };
     let unlocked = held
         .as_ref()
-        .is_none_or(|held| held.reach() == Reach::ThisProcess);
+        .is_none_or(|held| held.lock_scope() == LockScope::ThisProcess);
     if unlocked && !is_old(aside) {
         return false;
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// System calls; the defaults are those of the operating system.
-pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait SystemCalls: fmt::Debug + Send + Sync + 'static {
     /// Writes a file's bytes to the disk.
     fn sync_file(&self, file: &File) -> io::Result<()> {
         file.sync_all()
@@ -51,4 +51,4 @@ pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct System;
 
-impl Calls for System {}
+impl SystemCalls for System {}

@@ -12,11 +12,11 @@ use futures_util::TryStreamExt as _;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::calls::Calls;
+use super::system_calls::SystemCalls;
 use super::*;
 use crate::storage::{Append, Condition, Entry, Staged};
 
-/// Calls that fail some times, by name.
+/// SystemCalls that fail some times, by name.
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, (Errno, usize)>>,
@@ -47,7 +47,7 @@ impl Failing {
     }
 }
 
-impl Calls for Failing {
+impl SystemCalls for Failing {
     fn sync_file(&self, _: &File) -> io::Result<()> {
         self.answer("sync_file")
     }
@@ -63,7 +63,7 @@ impl Calls for Failing {
 
     fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.answer("rename_to_free")?;
-        calls::System.rename_to_free(from, to)
+        system_calls::System.rename_to_free(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -31,7 +31,7 @@ impl ObjectPath {
         }
     }
 
-    /// The manifest that a tag means.
+    /// The manifest that a tag leads to.
     pub fn tag_current(repository: &RepositoryName, tag: &Tag) -> Self {
         Self::TagCurrent {
             repository: repository.clone(),
@@ -39,7 +39,7 @@ impl ObjectPath {
         }
     }
 
-    /// A manifest that a tag has meant.
+    /// A manifest that a tag leads to, or led to once.
     pub fn tag_index(repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Self {
         Self::TagIndex {
             repository: repository.clone(),
@@ -56,7 +56,7 @@ impl ObjectPath {
         }
     }
 
-    /// When an upload session began.
+    /// The time when an upload session began.
     pub fn upload_started_at(repository: &RepositoryName, id: &UploadId) -> Self {
         Self::UploadStartedAt {
             repository: repository.clone(),
@@ -90,7 +90,7 @@ impl ObjectPath {
         }
     }
 
-    /// The mark that a manifest was looked at for a subject.
+    /// The mark that a manifest is indexed.
     pub fn referrer_known(repository: &RepositoryName, digest: &Digest) -> Self {
         Self::ReferrerKnown {
             repository: repository.clone(),

@@ -37,7 +37,7 @@ use super::last_seen::LastSeen;
 use super::part_size;
 use super::store::{Clients, Object, Store, Vendor};
 use crate::storage::StoreHealth;
-use json::Calls;
+use json::JsonCalls;
 
 /// The section of the configuration.
 const SECTION: &str = "storage.gcs";
@@ -185,7 +185,7 @@ impl GcsOptions {
 pub(super) struct Gcs {
     /// The library's client.
     xml: GoogleCloudStorage,
-    json: Calls,
+    json: JsonCalls,
     /// The prefix of every key.
     prefix: String,
 }
@@ -241,7 +241,7 @@ impl Gcs {
             source,
         })?;
         Ok(Self {
-            json: Calls::new(
+            json: JsonCalls::new(
                 http,
                 Arc::clone(xml.credentials()),
                 address,

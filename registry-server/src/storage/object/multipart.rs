@@ -12,7 +12,7 @@ use object_store::{CopyOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 #[cfg(any(feature = "azure", feature = "gcs"))]
 use super::part_objects;
 #[cfg(feature = "s3")]
-use super::s3::Calls;
+use super::s3::S3Calls;
 use super::store::{Object, Vendor};
 use super::{classify, part_size};
 #[cfg(any(feature = "azure", feature = "gcs"))]
@@ -178,7 +178,7 @@ impl Object {
     /// Copies an object that is too large for one request.
     async fn copy_in_parts(
         &self,
-        calls: &Calls,
+        calls: &S3Calls,
         from: &StorageKey,
         to: &StorageKey,
         size: u64,

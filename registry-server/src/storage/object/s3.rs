@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider};
 use object_store::client::ClientOptions;
 
-pub(super) use calls::Calls;
+pub(super) use calls::S3Calls;
 use identity::Identity;
 
 use super::classify::ErrorClassifier;
@@ -131,7 +131,7 @@ impl Object {
             (Some(endpoint), true) => Some(Arc::new(client(QUICK, HeaderMap::new(), Some(endpoint))?)),
             (None, true) => Some(Arc::new(quick.clone())),
         };
-        let calls = Calls {
+        let calls = S3Calls {
             store: Arc::clone(&long),
             write: Arc::clone(&write),
             http: options.http(&certificates)?,

@@ -14,7 +14,7 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore, PutMode, PutOptions, Put
 use super::classify::{self, ErrorClassifier};
 use super::conditional_writes::ConditionalWrites;
 #[cfg(feature = "s3")]
-use super::s3::Calls;
+use super::s3::S3Calls;
 use crate::storage::{Cause, Driver as _, Error, InvalidKey, Metadata, StorageKey};
 
 /// All traits of the library that a store implements.
@@ -36,7 +36,7 @@ pub(super) struct Clients {
 /// The vendor, with the calls that the library does not have.
 pub(super) enum Vendor {
     #[cfg(feature = "s3")]
-    S3(Calls),
+    S3(S3Calls),
     #[cfg(feature = "azure")]
     Azure,
     #[cfg(feature = "gcs")]

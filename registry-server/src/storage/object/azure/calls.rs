@@ -1,4 +1,4 @@
-//! Calls of Azure that the library does not have: to remove one object, and to touch one.
+//! AzureCalls of Azure that the library does not have: to remove one object, and to touch one.
 //!
 //! The library removes objects by batch requests, which cannot name an object with a slash before its name. One request for
 //! each object works for all names, several at once. The library signs each request with the account's credentials.
@@ -19,7 +19,7 @@ use crate::storage::object::client::{Certificates, StoreError, Timeouts};
 use crate::storage::object::retry::retry;
 
 /// Makes the calls.
-pub(super) struct Calls {
+pub(super) struct AzureCalls {
     http: HttpClient,
     credentials: AzureCredentialProvider,
     account: String,
@@ -62,7 +62,7 @@ impl Failure {
     }
 }
 
-impl Calls {
+impl AzureCalls {
     pub(super) fn new(
         options: &AzureOptions,
         timeouts: Timeouts,

@@ -26,7 +26,7 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::calls::Calls;
+use super::calls::AzureCalls;
 use super::options::AzureOptions;
 use crate::storage::object::classify::{self, TwoTrees};
 use crate::storage::object::client::{Certificates, StoreError, Timeouts, prefix};
@@ -93,7 +93,7 @@ impl Names {
 pub(super) struct Container {
     plain: MicrosoftAzure,
     slashed: MicrosoftAzure,
-    pub(super) calls: Arc<Calls>,
+    pub(super) calls: Arc<AzureCalls>,
     pub(super) names: Arc<Names>,
 }
 
@@ -114,7 +114,7 @@ impl Container {
             .with_http_connector(Delegating);
         Ok(Self {
             slashed: options.client(slashed, timeouts, certificates)?,
-            calls: Arc::new(Calls::new(options, timeouts, certificates, &plain)?),
+            calls: Arc::new(AzureCalls::new(options, timeouts, certificates, &plain)?),
             plain,
             names,
         })

@@ -35,7 +35,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Makes the calls.
-pub(super) struct Calls {
+pub(super) struct JsonCalls {
     http: reqwest::Client,
     credentials: GcpCredentialProvider,
     address: String,
@@ -124,7 +124,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
-impl Calls {
+impl JsonCalls {
     pub(super) fn new(
         http: reqwest::Client,
         credentials: GcpCredentialProvider,

@@ -1,4 +1,4 @@
-//! Calls of S3 that the library does not have: copies in pieces, and lists of unfinished uploads.
+//! S3Calls of S3 that the library does not have: copies in pieces, and lists of unfinished uploads.
 //!
 //! The library signs the URL of each request.
 
@@ -32,7 +32,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Makes the calls.
-pub(in crate::storage::object) struct Calls {
+pub(in crate::storage::object) struct S3Calls {
     pub(in crate::storage::object) store: Arc<AmazonS3>,
     /// With the headers of new objects.
     pub(in crate::storage::object) write: Arc<AmazonS3>,
@@ -88,7 +88,7 @@ struct Part {
     size: u64,
 }
 
-impl Calls {
+impl S3Calls {
     /// The size up to which one request copies an object.
     pub(in crate::storage::object) fn copy_whole_up_to(&self) -> u64 {
         self.whole_up_to
