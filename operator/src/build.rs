@@ -18,6 +18,7 @@ mod service;
 use crate::children::{Children, Desired, Want};
 use crate::issue::Issued;
 use crate::validate::ValidatedRegistry;
+use crate::validate::registry::IngressPart;
 
 /// The objects of `registry`. They all stay as they are when the Registry is paused or nothing could be issued.
 pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Children<Desired> {
@@ -43,11 +44,11 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
             Some(deployment::deployment(registry, workload, issued))
         }),
         ingress: match (&registry.ingress, &registry.tls) {
-            (Some(ingress), Some(tls)) => ingress
-                .as_ref()
-                .map(|ingress| ingress::ingress(registry, ingress, tls.as_ref()))
-                .into(),
-            _ => Want::Unchanged,
+            (IngressPart::NotWanted, _) => Want::Absent,
+            (IngressPart::Right(ingress), Some(tls)) => {
+                Want::Present(ingress::ingress(registry, ingress, tls))
+            }
+            (IngressPart::Wrong, _) | (IngressPart::Right(_), None) => Want::Unchanged,
         },
     };
     match workload {

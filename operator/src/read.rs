@@ -110,9 +110,11 @@ pub async fn registry(client: &Client, subject: &Subject) -> Result<Option<Regis
         namespace: &subject.namespace,
     };
     let found: Option<DeserializeGuard<Registry>> = reader.get(subject.name.clone()).await?;
-    match found.map(|guard| guard.0) {
-        Some(Ok(registry)) => Ok(Some(registry).filter(|found| found.metadata.deletion_timestamp.is_none())),
-        Some(Err(invalid)) => Err(Error::Unparsable {
+    match found {
+        Some(DeserializeGuard(Ok(registry))) => {
+            Ok(Some(registry).filter(|found| found.metadata.deletion_timestamp.is_none()))
+        }
+        Some(DeserializeGuard(Err(invalid))) => Err(Error::Unparsable {
             name: subject.name.clone(),
             problem: invalid.error,
         }),

@@ -46,14 +46,7 @@ pub fn registry(
     let service_host = names.service_host(&subject.namespace);
     let tls = provided::server_tls(spec, facts, &service_host, &mut found);
     let ingress = ingress::ingress(spec, &names, facts, &mut found);
-    ingress::note_unverified(
-        spec,
-        tls.as_ref(),
-        ingress.as_ref(),
-        facts,
-        &service_host,
-        &mut found,
-    );
+    ingress::note_unverified(spec, tls.as_ref(), &ingress, facts, &service_host, &mut found);
     let (issue, unusable) = plan::issue(spec, subject, &names, facts, &mut found);
     let config = config::file(
         spec,
@@ -64,7 +57,7 @@ pub fn registry(
         &mut found,
     );
 
-    let certificate_is_missing = unusable.ca && tls == Some(Some(ServerTls::Issued));
+    let certificate_is_missing = unusable.ca && tls == Some(ServerTls::Issued);
     let workload = match (&storage, provided, services, &tls, config) {
         (Some(storage), Some(provided), Some(services), Some(tls), Some(config))
             if !unusable.http_secret && !certificate_is_missing =>

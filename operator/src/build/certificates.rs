@@ -14,7 +14,7 @@ use crate::children::Want;
 use crate::issue::Issued;
 use crate::secret_data::{CA_CERTIFICATE, HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::ValidatedRegistry;
-use crate::validate::registry::ServerTls;
+use crate::validate::registry::{IngressPart, ServerTls};
 
 /// The secret that signs upload states.
 pub(super) fn http_secret(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
@@ -90,18 +90,23 @@ pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Want<C
 /// The CA that the Ingress controller must trust. Controllers read it from a Secret, but nothing in it is secret: they
 /// would show a key in the same Secret to the server as a client certificate.
 pub(super) fn upstream_ca(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
-    let (Some(ingress), Some(tls), false) = (&registry.ingress, &registry.tls, registry.unusable.ca) else {
+    let ingress = match &registry.ingress {
+        IngressPart::NotWanted => return Want::Absent,
+        IngressPart::Wrong => return Want::Unchanged,
+        IngressPart::Right(ingress) => ingress,
+    };
+    let (Some(tls), false) = (&registry.tls, registry.unusable.ca) else {
         return Want::Unchanged;
     };
-    if ingress.as_ref().map(|ingress| ingress.mode) != Some(IngressTlsMode::Reencrypt) {
+    if ingress.mode != IngressTlsMode::Reencrypt {
         return Want::Absent;
     }
     let ca = match tls {
-        Some(ServerTls::Issued) => issued.ca.as_ref().map(|ca| &ca.certificate),
-        Some(ServerTls::Provided {
+        ServerTls::Issued => issued.ca.as_ref().map(|ca| &ca.certificate),
+        ServerTls::Provided {
             verify_as: Some(_), ..
-        }) => registry.provided_ca.as_ref(),
-        Some(ServerTls::Provided { verify_as: None, .. }) | None => None,
+        } => registry.provided_ca.as_ref(),
+        ServerTls::Provided { verify_as: None, .. } | ServerTls::Disabled => None,
     };
     let metadata = owned(registry, registry.names.upstream_ca());
     ca.map(|ca| secret(metadata, "Opaque", [(CA_CERTIFICATE, only_certificates(ca))]))

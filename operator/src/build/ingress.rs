@@ -20,11 +20,7 @@ use crate::validate::registry::{ServerTls, ValidatedIngress};
 const TIMEOUT_SECONDS: &str = "3600";
 
 /// The Ingress. `tls` is the server's certificate.
-pub(super) fn ingress(
-    registry: &ValidatedRegistry,
-    ingress: &ValidatedIngress,
-    tls: Option<&ServerTls>,
-) -> Ingress {
+pub(super) fn ingress(registry: &ValidatedRegistry, ingress: &ValidatedIngress, tls: &ServerTls) -> Ingress {
     let mut metadata = owned(registry, registry.names.ingress());
     metadata.annotations = Some(annotations(registry, ingress, tls));
     let backend = IngressBackend {
@@ -66,7 +62,7 @@ pub(super) fn ingress(
 fn annotations(
     registry: &ValidatedRegistry,
     ingress: &ValidatedIngress,
-    tls: Option<&ServerTls>,
+    tls: &ServerTls,
 ) -> BTreeMap<String, String> {
     let nginx = |name: &str| format!("nginx.ingress.kubernetes.io/{name}");
     let mut all = BTreeMap::from(
@@ -112,8 +108,9 @@ fn annotations(
 }
 
 /// The name for which the Ingress verifies the server's certificate.
-fn verified_name(registry: &ValidatedRegistry, tls: Option<&ServerTls>) -> Option<String> {
-    match tls? {
+fn verified_name(registry: &ValidatedRegistry, tls: &ServerTls) -> Option<String> {
+    match tls {
+        ServerTls::Disabled => None,
         ServerTls::Issued => Some(registry.service_host()),
         ServerTls::Provided { verify_as, .. } => verify_as.clone(),
     }

@@ -57,7 +57,7 @@ fn addresses(registry: &ValidatedRegistry, children: &Children<Live>) -> Vec<Add
             scheme: registry.scheme,
         });
     }
-    let ingress = registry.ingress.iter().flatten().next();
+    let ingress = registry.ingress.right();
     let host = ingress.and_then(|ingress| ingress.spec.hosts.first());
     if let (Some(host), Some(ingress)) = (host, &children.ingress) {
         addresses.extend(published(ingress).into_iter().map(|connect_to| Address {

@@ -11,20 +11,31 @@ use crate::subject::Subject;
 /// How long an address that cannot be reached keeps Ready away.
 const LONG: Duration = Duration::from_secs(10);
 
-/// The Registries whose probes fail, with the generation and the moment of the first failure.
+/// The Registries whose probes fail, by namespace and name.
 #[derive(Debug, Default)]
-pub struct FailingProbes(Mutex<HashMap<(String, String), (Option<i64>, Instant)>>);
+pub struct FailingProbes(Mutex<HashMap<(String, String), FirstFailure>>);
+
+/// The first failure since a success or a change of the spec.
+#[derive(Clone, Copy, Debug)]
+struct FirstFailure {
+    generation: Option<i64>,
+    at: Instant,
+}
 
 impl FailingProbes {
     /// Whether the probes of this generation have failed for long. The first failure starts the clock, and
     /// [`Self::succeeded`] stops it.
     pub(crate) fn for_long(&self, subject: &Subject, now: Instant) -> bool {
+        let this = FirstFailure {
+            generation: subject.generation,
+            at: now,
+        };
         let mut all = self.lock();
-        let first = all.entry(subject.key()).or_insert((subject.generation, now));
-        if first.0 != subject.generation {
-            *first = (subject.generation, now);
+        let first = all.entry(subject.key()).or_insert(this);
+        if first.generation != subject.generation {
+            *first = this;
         }
-        now.duration_since(first.1) >= LONG
+        now.duration_since(first.at) >= LONG
     }
 
     /// The probes succeeded, or there is nothing to probe.
@@ -32,7 +43,7 @@ impl FailingProbes {
         self.lock().remove(&subject.key());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), (Option<i64>, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), FirstFailure>> {
         // Each holder leaves a whole value behind, even one that panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,7 @@ use operator_api::{Endpoint, EndpointType, Registry, RegistryStatus, StorageStat
 
 use super::outcome::{Outcome, STALLED_AFTER};
 use super::{reason as why, sentence};
+use crate::apply;
 use crate::conditions::{READY, RECONCILING, STALLED};
 use crate::error::Error;
 use crate::fault::Fault;
@@ -90,7 +91,9 @@ fn verdict(registry: &Registry, outcome: &Outcome<'_>, known: &RegistryStatus, n
                 reason: problems.first().map_or(why::INTERNAL_ERROR, why::of),
                 sentence: sentence::failure(problems),
                 // The API server's message may hold figures that change from answer to answer.
-                exact: problems.iter().all(|error| matches!(error, Error::Validate(_))),
+                exact: problems.iter().all(|error| {
+                    matches!(error, Error::Validate(_) | Error::Apply(apply::Error::Foreign(_)))
+                }),
             };
             let stalled = match problems.first().map(Error::fault) {
                 Some(Fault::Caller | Fault::Permanent) => true,
@@ -195,8 +198,8 @@ fn conditions(
 fn details(registry: &ValidatedRegistry, issued: &Issued, findings: &Findings) -> RegistryStatus {
     let mut endpoints = Vec::new();
     let public = registry.public_url.clone();
-    let ingress = registry.ingress.iter().flatten();
-    let hosts = ingress.flat_map(|ingress| &ingress.spec.hosts);
+    let ingress = registry.ingress.right();
+    let hosts = ingress.into_iter().flat_map(|ingress| &ingress.spec.hosts);
     endpoints.extend(public.map(|url| Endpoint {
         type_: EndpointType::Public,
         url,
@@ -214,10 +217,10 @@ fn details(registry: &ValidatedRegistry, issued: &Issued, findings: &Findings) -
     let mut seen = BTreeSet::new();
     endpoints.retain(|endpoint| seen.insert(endpoint.url.clone()));
     let trusts = issued.server.is_some() || issued.edge.is_some() || registry.provided_ca.is_some();
-    let not_after = match registry.tls.as_ref().and_then(Option::as_ref) {
+    let not_after = match &registry.tls {
         Some(ServerTls::Provided { not_after, .. }) => Some(*not_after),
         Some(ServerTls::Issued) => issued.server.as_ref().map(|pair| pair.not_after),
-        None => None,
+        Some(ServerTls::Disabled) | None => None,
     };
     let tls = TlsStatus {
         ca_config_map: trusts.then(|| registry.names.ca_bundle()),

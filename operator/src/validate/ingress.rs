@@ -5,19 +5,19 @@ use operator_api::{IngressTlsMode, RegistrySpec};
 use super::error::Collector;
 use super::lookup;
 use super::provided;
-use super::registry::{ServerTls, ValidatedIngress};
+use super::registry::{IngressPart, ServerTls, ValidatedIngress};
 use crate::names::Names;
 use crate::read::Facts;
 
-/// The Ingress with its defaults; `Some(None)` when none is asked for.
+/// The Ingress with its defaults.
 pub(super) fn ingress(
     spec: &RegistrySpec,
     names: &Names,
     facts: &Facts,
     found: &mut Collector,
-) -> Option<Option<ValidatedIngress>> {
+) -> IngressPart {
     let Some(ingress) = &spec.ingress else {
-        return Some(None);
+        return IngressPart::NotWanted;
     };
     let tls = ingress.tls.clone().unwrap_or_default();
     let mode = mode(spec);
@@ -25,16 +25,18 @@ pub(super) fn ingress(
         (IngressTlsMode::Passthrough, _) => None,
         (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, Some(name)) => {
             let field = "spec.ingress.tls.secretName";
-            found.collect(lookup::tls_secret(&name, field, facts))?;
+            if found.collect(lookup::tls_secret(&name, field, facts)).is_none() {
+                return IngressPart::Wrong;
+            }
             Some(name)
         }
         (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, None) => Some(names.edge_certificate()),
     };
-    Some(Some(ValidatedIngress {
+    IngressPart::Right(ValidatedIngress {
         spec: ingress.clone(),
         mode,
         certificate,
-    }))
+    })
 }
 
 /// The place where TLS ends: the spec's, and otherwise the server when it has TLS.
@@ -53,21 +55,21 @@ pub(super) fn mode(spec: &RegistrySpec) -> IngressTlsMode {
 /// Notes that the Ingress cannot verify the server's certificate, and why.
 pub(super) fn note_unverified(
     spec: &RegistrySpec,
-    tls: Option<&Option<ServerTls>>,
-    ingress: Option<&Option<ValidatedIngress>>,
+    tls: Option<&ServerTls>,
+    ingress: &IngressPart,
     facts: &Facts,
     service_host: &str,
     found: &mut Collector,
 ) {
-    let Some(Some(ServerTls::Provided {
+    let Some(ServerTls::Provided {
         secret,
         verify_as: None,
         ..
-    })) = tls
+    }) = tls
     else {
         return;
     };
-    if !matches!(ingress, Some(Some(ingress)) if ingress.mode == IngressTlsMode::Reencrypt) {
+    if ingress.right().map(|ingress| ingress.mode) != Some(IngressTlsMode::Reencrypt) {
         return;
     }
     let why = if provided::ca(spec, facts).is_some() {

@@ -92,21 +92,21 @@ pub(super) fn ca(spec: &RegistrySpec, facts: &Facts) -> Option<String> {
     text(facts.secrets.get(&provided.name)?.as_ref(), CA_CERTIFICATE)
 }
 
-/// The server's certificate; `Some(None)` for plain HTTP, `None` when it is missing or wrong.
+/// The server's certificate; `None` when it is missing or wrong.
 pub(super) fn server_tls(
     spec: &RegistrySpec,
     facts: &Facts,
     service_host: &str,
     found: &mut Collector,
-) -> Option<Option<ServerTls>> {
+) -> Option<ServerTls> {
     let Some(tls) = &spec.tls else {
-        return Some(Some(ServerTls::Issued));
+        return Some(ServerTls::Issued);
     };
     if tls.disabled.is_some() {
-        return Some(None);
+        return Some(ServerTls::Disabled);
     }
     let Some(provided) = &tls.secret else {
-        return Some(Some(ServerTls::Issued));
+        return Some(ServerTls::Issued);
     };
     let (certificate, has_ca) = found.collect(tls_secret(&provided.name, "spec.tls.secret", facts))?;
     if certificate.not_after < facts.now {
@@ -121,11 +121,11 @@ pub(super) fn server_tls(
         .chain(hosts.map(String::as_str))
         .find(|host| certificate.covers(host))
         .map(str::to_owned);
-    Some(Some(ServerTls::Provided {
+    Some(ServerTls::Provided {
         secret: provided.name.clone(),
         not_after: certificate.not_after,
         verify_as: verify_as.filter(|_| has_ca),
-    }))
+    })
 }
 
 /// Checks that the server will accept at least one user. Gives the lines that it will not accept.

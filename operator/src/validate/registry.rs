@@ -36,12 +36,12 @@ pub struct ValidatedRegistry {
     pub unusable: Unusable,
     /// The CA of a certificate that the user provides. It is published beside the Registry's own CA.
     pub provided_ca: Option<String>,
-    /// The server's certificate; `Some(None)` for plain HTTP.
-    pub tls: Option<Option<ServerTls>>,
+    /// The server's certificate.
+    pub tls: Option<ServerTls>,
     /// The storage of the content.
     pub storage: Option<Backend>,
-    /// The Ingress; `Some(None)` when none is asked for.
-    pub ingress: Option<Option<ValidatedIngress>>,
+    /// The Ingress.
+    pub ingress: IngressPart,
     /// The Pods and their configuration.
     pub workload: Option<Workload>,
     /// Sentences about what a person should know although the registry works.
@@ -89,8 +89,8 @@ pub struct Workload {
     pub replicas: i32,
     /// The storage of the content.
     pub storage: Backend,
-    /// The server's certificate; `None` for plain HTTP.
-    pub tls: Option<ServerTls>,
+    /// The server's certificate.
+    pub tls: ServerTls,
     /// The server's `config.yml`.
     pub config: ConfigFile,
     /// The Secret and key with the users.
@@ -148,6 +148,8 @@ impl std::fmt::Debug for ConfigFile {
 /// The server's certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ServerTls {
+    /// None: the server speaks plain HTTP.
+    Disabled,
     /// Made by the operator.
     Issued,
     /// In a Secret of the user's.
@@ -168,6 +170,27 @@ pub enum HttpSecret {
     Generated,
     /// In a Secret of the user's.
     Provided(SecretKeyRef),
+}
+
+/// The part of a Registry about its Ingress.
+#[derive(Clone, Debug)]
+pub enum IngressPart {
+    /// No Ingress is asked for.
+    NotWanted,
+    /// The Ingress is wrong; a problem says why.
+    Wrong,
+    /// The Ingress is right.
+    Right(ValidatedIngress),
+}
+
+impl IngressPart {
+    /// The Ingress, when one is asked for and right.
+    pub fn right(&self) -> Option<&ValidatedIngress> {
+        match self {
+            Self::NotWanted | Self::Wrong => None,
+            Self::Right(ingress) => Some(ingress),
+        }
+    }
 }
 
 /// An Ingress with its defaults filled in.
@@ -209,11 +232,12 @@ pub enum FileSource {
 }
 
 impl ServerTls {
-    /// Name of the Secret with the certificate.
-    pub fn secret(&self, names: &Names) -> String {
+    /// Name of the Secret with the certificate, if there is one.
+    pub fn secret(&self, names: &Names) -> Option<String> {
         match self {
-            Self::Issued => names.server_certificate(),
-            Self::Provided { secret, .. } => secret.clone(),
+            Self::Disabled => None,
+            Self::Issued => Some(names.server_certificate()),
+            Self::Provided { secret, .. } => Some(secret.clone()),
         }
     }
 }

@@ -144,7 +144,7 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
         let mut fixture = Fixture::parse(&yaml);
         provide(&mut fixture, "papers", entries);
         let validated = fixture.validate().unwrap();
-        let Some(Some(ServerTls::Provided { verify_as, .. })) = validated.tls else {
+        let Some(ServerTls::Provided { verify_as, .. }) = validated.tls else {
             panic!("{:?}", validated.tls)
         };
         (verify_as, validated.notes)

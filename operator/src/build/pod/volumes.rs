@@ -13,7 +13,7 @@ use crate::pod_layout::{
 };
 use crate::validate::ValidatedRegistry;
 use crate::validate::backend::Backend;
-use crate::validate::registry::{ConfigHome, FileSource, Workload};
+use crate::validate::registry::{ConfigHome, FileSource, ServerTls, Workload};
 
 /// Lifetime of a token. The kubelet renews it after four fifths of this.
 const TOKEN_SECONDS: i64 = 3600;
@@ -66,7 +66,7 @@ pub(super) fn volumes(registry: &ValidatedRegistry, workload: &Workload) -> Vec<
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..volume("tmp")
     });
-    if let Some(tls) = &workload.tls {
+    if let Some(certificate) = workload.tls.secret(&registry.names) {
         // Only the keys that the server reads: other keys of a provided Secret stay out of the Pod.
         let items = ["tls.crt", "tls.key"].map(|key| KeyToPath {
             key: key.to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn volumes(registry: &ValidatedRegistry, workload: &Workload) -> Vec<
         });
         let source = SecretVolumeSource {
             items: Some(items.into()),
-            ..secret(&tls.secret(&registry.names))
+            ..secret(&certificate)
         };
         volumes.push(Volume {
             secret: Some(source),
@@ -136,7 +136,7 @@ pub(super) fn mounts(workload: &Workload) -> Vec<VolumeMount> {
         mounts.push(mount("data", DATA_FOLDER));
     }
     mounts.push(mount("tmp", "/tmp"));
-    if workload.tls.is_some() {
+    if workload.tls != ServerTls::Disabled {
         // Without subPath, because a file mounted by subPath never changes.
         mounts.push(read_only("tls", TLS_FOLDER));
     }
