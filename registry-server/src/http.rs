@@ -11,17 +11,14 @@ mod blobs;
 mod body;
 mod body_timeout;
 mod buffered;
-
 mod catalog;
 mod conditional;
 mod cors;
 mod forwarded;
 mod framing;
-
 mod lingering_close;
 mod location;
 mod manifests;
-
 pub mod metrics;
 mod multipart_byteranges;
 mod options;
@@ -37,7 +34,6 @@ mod required_access;
 mod response_memory;
 mod route;
 pub mod server;
-
 mod tags;
 pub mod tls;
 mod upload_state;
