@@ -1,7 +1,7 @@
 //! A registry without HTTP: blobs, uploads, manifests, tags, referrers, the catalog, and maintenance.
 //!
 //! Guarantees: a call returns after what it acknowledges is durable in the store. No content is stored under a digest
-//! that it does not have. A repository shows only content that it has a link to. Only [`blob_access`] makes a blob
+//! that it does not have. A repository shows only content that it has a link to. Only `blob_access` makes a blob
 //! reachable or answers that it exists, because a garbage collection that runs beside pushes relies on exactly that.
 //! Must not: know a header, a status or a path.
 //! Start at [`Registry`]. A push begins in [`start_upload`](Registry::start_upload) and ends in

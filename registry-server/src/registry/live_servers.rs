@@ -92,7 +92,7 @@ pub enum LiveServerPolicy {
 }
 
 impl Registry {
-    /// Writes the heartbeat of a server; to be repeated every [`INTERVAL`].
+    /// Writes the heartbeat of a server; to be repeated every 30 seconds.
     ///
     /// # Errors
     /// The store's.
