@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::{Answer, Lines, PATIENCE, Running, Server, ask, command};
+use crate::program::{Lines, PATIENCE, Running, Server, ask, command, request};
 
 /// Debian's Redis; a missing one is a failure.
 struct Redis {
@@ -108,20 +108,9 @@ fn digest(content: &str) -> String {
 
 #[track_caller]
 fn push(address: &str, content: &str) {
-    let started = ask(
-        address,
-        "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n",
-    );
-    let location = started.header("location").unwrap();
-    let (_, path) = location.split_once("/v2/").unwrap();
-    let stream = crate::program::connect(address);
-    let text = format!(
-        "PUT /v2/{path}&digest={} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{content}",
-        digest(content),
-        content.len()
-    );
-    std::io::Write::write_all(&mut &stream, text.as_bytes()).unwrap();
-    assert_eq!(Answer::read(stream).status, 201);
+    let started = request(address, "POST", "/v2/a/blobs/uploads/", "", b"");
+    let path = format!("{}&digest={}", started.location(), digest(content));
+    request(address, "PUT", &path, "", content.as_bytes()).is(201);
 }
 
 #[track_caller]

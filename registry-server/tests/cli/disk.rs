@@ -1,4 +1,4 @@
-//! Disks that fail, lack what others have, or go away: by Debian's strace, which answers system calls in their place.
+//! Disks that fail, lack a feature, or go away. Debian's strace makes them: it answers system calls in place of the kernel.
 
 use std::fs;
 use std::path::Path;
@@ -7,12 +7,14 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::program::{Answer, HTTP, Server, command, connect, send};
+use crate::program::{HTTP, Server, command};
 use crate::pushing::{data, push, push_blob};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_registry-server");
+const OCTETS: &str = "Content-Type: application/octet-stream\r\n";
 
-/// The server's program with system calls answered by strace. It does not outlive strace, which a test that fails kills.
+/// The server under strace, which injects the results of system calls. The server ends with strace, which a failed test
+/// kills.
 fn traced(injections: &[&str]) -> Command {
     let mut command = command("strace");
     command.args(["-f", "-o", "/dev/null"]);
@@ -38,45 +40,26 @@ fn start(folder: TempDir, mut program: Command) -> Server {
     Server::spawn(folder, program)
 }
 
-/// Sends a request with a body.
-fn sent(server: &Server, request: &str, body: &str) -> Answer {
-    let stream = connect(&server.address);
-    let head = format!(
-        "{request} HTTP/1.1\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    send(&stream, &head);
-    std::io::Write::write_all(&mut &stream, body.as_bytes()).unwrap();
-    Answer::read(stream)
-}
-
-/// The path of an answer's location.
-fn location(answer: &Answer) -> String {
-    let location = answer.header("location").unwrap();
-    let path = location.split_once("/v2/").unwrap().1;
-    format!("/v2/{path}")
-}
-
 #[test]
 fn an_upload_whose_sync_failed_is_over_for_this_server_and_for_the_next_one() {
     let folder = TempDir::new().unwrap();
     configure(folder.path(), "");
     let server = start(folder, traced(&["fsync:error=EIO"]));
-    let begun = sent(&server, "POST /v2/team/app/blobs/uploads/", "");
+    let begun = server.request("POST", "/v2/team/app/blobs/uploads/", OCTETS, b"");
     assert_eq!(begun.status, 202, "{begun:?}");
-    let chunk = sent(&server, &format!("PATCH {}", location(&begun)), "layer");
+    let chunk = server.request("PATCH", &begun.location(), OCTETS, b"layer");
     assert_eq!(chunk.status, 202, "{chunk:?}");
     let digest = registry_oci::Digest::sha256(b"layer");
-    let path = location(&chunk);
+    let path = chunk.location();
     let separator = if path.contains('?') { '&' } else { '?' };
-    let finish = format!("PUT {path}{separator}digest={digest}");
-    let failed = sent(&server, &finish, "");
+    let finish = format!("{path}{separator}digest={digest}");
+    let failed = server.request("PUT", &finish, OCTETS, b"");
     assert_eq!(failed.status, 503, "{failed:?}");
-    let again = sent(&server, &finish, "");
+    let again = server.request("PUT", &finish, OCTETS, b"");
     assert_eq!(again.status, 404, "{again:?}");
     assert!(again.body.contains("BLOB_UPLOAD_UNKNOWN"), "{again:?}");
 
-    // A server on the same folder whose disk is well, beside it or after a restart.
+    // Another server on the same folder, with a healthy disk: beside the first one, or after a restart.
     let well = TempDir::new().unwrap();
     fs::copy(
         server.folder.path().join("config.yml"),
@@ -84,7 +67,7 @@ fn an_upload_whose_sync_failed_is_over_for_this_server_and_for_the_next_one() {
     )
     .unwrap();
     let well = start(well, command(PROGRAM));
-    let again = sent(&well, &finish, "");
+    let again = well.request("PUT", &finish, OCTETS, b"");
     assert_eq!(again.status, 404, "{again:?}");
     assert!(!data(server.folder.path(), &digest).exists());
     push_blob(&well, "layer");
@@ -167,7 +150,7 @@ fn a_store_that_is_taken_away_makes_the_server_unready_and_is_not_made_anew() {
         let answer = server.ask(&format!("{request} HTTP/1.1\r\n"));
         assert_eq!(answer.status, 503, "{request}: {answer:?}");
     }
-    let begun = sent(&server, "POST /v2/team/app/blobs/uploads/", "");
+    let begun = server.request("POST", "/v2/team/app/blobs/uploads/", OCTETS, b"");
     assert_eq!(begun.status, 503, "{begun:?}");
     assert!(begun.body.contains("storage missing"), "{begun:?}");
     let unready = server.wait_probe("/readyz", 503);

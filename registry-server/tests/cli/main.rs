@@ -1,7 +1,8 @@
-//! The real binary, from outside: command lines, exit codes, configuration, probes, TLS, signals.
+//! Tests of the real binary as a separate process: command lines, exit codes, configuration, probes, TLS, signals, kills.
 
 mod cache;
 mod commands;
+mod crash;
 mod disk;
 mod garbage;
 mod health;

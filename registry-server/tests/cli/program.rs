@@ -1,4 +1,6 @@
-//! Starts the binary, talks to it and ends it. A test that fails leaves no process behind.
+//! Starts the binary as a process, sends it HTTP requests, and ends it. A test that fails leaves no process behind.
+//!
+//! The client here is our own, because tests send what no library would, and read heads byte for byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up. Far more than it needs on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The time after which a test gives up waiting. Even a busy machine needs far less.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The binary under another name, as the image's links call it.
+/// The binary under another name, like the links of the image.
 pub(crate) fn binary(folder: &Path, name: &str) -> PathBuf {
     let link = folder.join(name);
     if !link.exists() {
@@ -22,7 +24,7 @@ pub(crate) fn binary(folder: &Path, name: &str) -> PathBuf {
     link
 }
 
-/// A command of the binary without this process's own variables.
+/// A command without the environment of this process.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command
@@ -32,7 +34,7 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Runs it to its end: exit code, standard output, standard error.
+/// Runs a command to its end. Gives the exit code, standard output and standard error.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     let Output {
@@ -44,7 +46,7 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
-/// A process that ends with its test, however that ends.
+/// A process that is killed at the end of its test, even if the test fails.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
@@ -54,7 +56,7 @@ impl Drop for Running {
     }
 }
 
-/// A running server.
+/// A running server. Dropping it kills the process, and prints its log if the test fails.
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) folder: TempDir,
@@ -62,11 +64,11 @@ pub(crate) struct Server {
     access: Arc<Lines>,
     /// `127.0.0.1:port` or a path.
     pub(crate) address: String,
-    /// The probes' address, if any.
+    /// The address of the probes, or an empty text.
     pub(crate) probes: String,
 }
 
-/// Lines of a stream, as they come.
+/// The lines of a stream so far.
 #[derive(Default)]
 pub(crate) struct Lines {
     lines: Mutex<Vec<String>>,
@@ -86,7 +88,7 @@ impl Lines {
         lines
     }
 
-    /// Waits for a line that holds the text.
+    /// Waits for a line that contains the text.
     #[track_caller]
     pub(crate) fn wait(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -102,7 +104,7 @@ impl Lines {
     }
 
     pub(crate) fn all(&self) -> String {
-        // Also after a failed `wait`, to show what there was.
+        // A failed `wait` poisons the lock, and its lines are wanted all the same.
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -110,13 +112,13 @@ impl Lines {
     }
 }
 
-/// A configuration on ports of the system's choice; `%` stands for the server's folder.
+/// The beginning of every configuration. In all of them `%` stands for the folder of the server.
 const BASE: &str = "version: 0.1
 log: {formatter: json}
 ";
 /// The storage of most tests.
 const STORAGE: &str = "storage: {filesystem: {rootdirectory: \"%/data\"}}\n";
-/// What most tests put behind it.
+/// The section `http` of most tests: the system chooses the ports.
 pub(crate) const HTTP: &str =
     "http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\"}, secret: s3cret}\n";
 
@@ -127,12 +129,13 @@ impl Server {
         Self::start_in(tempfile::tempdir().unwrap(), configuration)
     }
 
+    /// The same, in a folder that may hold the store of an earlier server.
     #[track_caller]
     pub(crate) fn start_in(folder: TempDir, configuration: &str) -> Self {
         Self::start_in_whole(folder, &format!("{STORAGE}{configuration}"))
     }
 
-    /// With a configuration that says where its storage is.
+    /// The same, with a configuration that has a section `storage`.
     #[track_caller]
     pub(crate) fn start_in_whole(folder: TempDir, configuration: &str) -> Self {
         let path = folder.path().join("config.yml");
@@ -170,7 +173,7 @@ impl Server {
         server
     }
 
-    /// Makes the store one that cannot be read: its folder becomes a link to itself. What was there stays beside it.
+    /// Makes the store unreadable: its folder becomes a link to itself. The old folder is kept in `away`.
     pub(crate) fn break_store(&self) {
         let (docker, away) = (
             self.folder.path().join("data/docker"),
@@ -178,7 +181,7 @@ impl Server {
         );
         std::fs::create_dir_all(&away).unwrap();
         for attempt in 0.. {
-            // The server may be making the folder anew at this moment, for a sign that it is alive.
+            // The server may create the folder again at this moment, for its heartbeat.
             if docker.exists() {
                 std::fs::rename(&docker, away.join(attempt.to_string())).unwrap();
             }
@@ -190,7 +193,7 @@ impl Server {
         }
     }
 
-    /// An empty store in place of the broken one.
+    /// Replaces the broken store by an empty one.
     pub(crate) fn mend_store(&self) {
         std::fs::remove_file(self.folder.path().join("data/docker")).unwrap();
     }
@@ -208,7 +211,14 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for the end; gives the exit code and what ended it.
+    /// Kills the server at once. Gives its folder, for the next server.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Waits for the end. Gives the exit code and the signal that ended the process.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> (Option<i32>, Option<i32>) {
         let deadline = Instant::now() + PATIENCE;
@@ -225,13 +235,19 @@ impl Server {
         }
     }
 
-    /// One request on a connection of its own.
+    /// Sends a request without a body on a connection of its own. `head` is the request line and the header lines.
     #[track_caller]
-    pub(crate) fn ask(&self, request: &str) -> Answer {
-        ask(&self.address, request)
+    pub(crate) fn ask(&self, head: &str) -> Answer {
+        ask(&self.address, head)
     }
 
-    /// What a probe says.
+    /// Sends a request with a body on a connection of its own. Each line of `headers` ends with `\r\n`.
+    #[track_caller]
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        request(&self.address, method, path, headers, body)
+    }
+
+    /// Asks a probe.
     #[track_caller]
     pub(crate) fn probe(&self, path: &str) -> Answer {
         ask(&self.probes, &format!("GET {path} HTTP/1.1\r\n"))
@@ -281,16 +297,40 @@ impl Drop for Server {
     }
 }
 
-/// An answer, taken apart.
-#[derive(Debug, Clone)]
+/// A response, split into its parts.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
+    /// The body as text, with replacement characters for other bytes.
     pub(crate) body: String,
+    /// The body.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let beginning: String = self.body.chars().take(2000).collect();
+        write!(f, "{}\n\n{beginning}", self.head)
+    }
 }
 
 impl Answer {
-    /// A header's value.
+    /// Checks the status.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// Path and query of the header `Location`: the next server has another port.
+    #[track_caller]
+    pub(crate) fn location(&self) -> String {
+        let location = self.header("location").unwrap_or_else(|| panic!("{self:?}"));
+        location[location.find("/v2/").unwrap()..].to_owned()
+    }
+
+    /// The value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -300,13 +340,15 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn read(mut stream: impl Read) -> Self {
-        let mut text = Vec::new();
-        // A TLS stream may end without a notice; what came before counts.
-        let _ = stream.read_to_end(&mut text);
-        let text = String::from_utf8_lossy(&text);
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no whole answer: {text:?}"));
+        let mut bytes = Vec::new();
+        // A TLS stream may end without a notice. Everything before its end counts.
+        let _ = stream.read_to_end(&mut bytes);
+        let end = bytes
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .unwrap_or_else(|| panic!("no whole answer: {:?}", String::from_utf8_lossy(&bytes)));
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let bytes = bytes.split_off(end + 4);
         let status = head
             .split(' ')
             .nth(1)
@@ -314,17 +356,31 @@ impl Answer {
             .unwrap();
         Self {
             status,
-            head: head.to_owned(),
-            body: body.to_owned(),
+            body: String::from_utf8_lossy(&bytes).into_owned(),
+            head,
+            bytes,
         }
     }
 }
 
-/// Sends a request's lines (and what follows them) and reads until the end of the connection.
+/// Sends a request without a body, and reads the response until the end of the connection.
 #[track_caller]
-pub(crate) fn ask(address: &str, request: &str) -> Answer {
+pub(crate) fn ask(address: &str, head: &str) -> Answer {
     let stream = connect(address);
-    send(&stream, request);
+    send(&stream, head);
+    Answer::read(stream)
+}
+
+/// Sends a request with a body, and reads the response until the end of the connection.
+#[track_caller]
+pub(crate) fn request(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+    let mut stream = connect(address);
+    let length = body.len();
+    send(
+        &stream,
+        &format!("{method} {path} HTTP/1.1\r\nContent-Length: {length}\r\n{headers}"),
+    );
+    stream.write_all(body).unwrap();
     Answer::read(stream)
 }
 
@@ -335,7 +391,7 @@ pub(crate) fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// Writes a head; `Host` and `Connection: close` are added.
+/// Sends a head, with the headers `Host` and `Connection: close` added.
 pub(crate) fn send(mut stream: impl Write, head: &str) {
     let text = format!("{head}Host: registry.test\r\nConnection: close\r\n\r\n");
     stream.write_all(text.as_bytes()).unwrap();

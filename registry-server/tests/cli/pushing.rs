@@ -1,32 +1,21 @@
-//! Pushes by hand, and where their blobs lie then.
+//! Pushes without a client library, and the paths of pushed blobs.
 
 use std::path::{Path, PathBuf};
 
 use registry_oci::Digest;
 
-use crate::program::{Answer, Server};
+use crate::program::Server;
 
-fn pushed(server: &Server, request: &str, body: &str) -> Answer {
-    let head = format!("{request} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
-    let stream = crate::program::connect(&server.address);
-    crate::program::send(&stream, &head);
-    std::io::Write::write_all(&mut &stream, body.as_bytes()).unwrap();
-    let answer = Answer::read(stream);
-    assert_eq!(answer.status, 201, "{answer:?}");
-    answer
-}
-
+/// Pushes a blob in one request.
 pub(crate) fn push_blob(server: &Server, content: &str) -> Digest {
     let digest = Digest::sha256(content.as_bytes());
-    pushed(
-        server,
-        &format!("POST /v2/team/app/blobs/uploads/?digest={digest}"),
-        content,
-    );
+    let path = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+    server.request("POST", &path, "", content.as_bytes()).is(201);
     digest
 }
 
-/// Pushes an image of one layer, and a blob that no image has.
+/// Pushes an image with one layer, and a blob that no image refers to. Gives the digests of the configuration, the layer,
+/// the manifest and that blob.
 pub(crate) fn push(server: &Server) -> [Digest; 4] {
     let (config, layer) = (push_blob(server, "{}"), push_blob(server, "layer"));
     let part = |digest, size| format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":{size}}}"#);
@@ -35,15 +24,15 @@ pub(crate) fn push(server: &Server) -> [Digest; 4] {
         part(config, 2),
         part(layer, 5)
     );
-    let head = "PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n";
-    let stream = crate::program::connect(&server.address);
-    crate::program::send(&stream, &format!("{head}Content-Length: {}\r\n", manifest.len()));
-    std::io::Write::write_all(&mut &stream, manifest.as_bytes()).unwrap();
-    assert_eq!(Answer::read(stream).status, 201);
+    let kind = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+    server
+        .request("PUT", "/v2/team/app/manifests/v1", kind, manifest.as_bytes())
+        .is(201);
     let garbage = push_blob(server, "garbage");
     [config, layer, Digest::sha256(manifest.as_bytes()), garbage]
 }
 
+/// The file of a blob in the folder of a server.
 pub(crate) fn data(folder: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.hex();
     folder

@@ -1,4 +1,4 @@
-//! Signals: nobody is cut off, and nothing waits for ever.
+//! Signals: running requests finish, and a stop never waits for ever.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,13 +8,12 @@ use rustix::process::Signal;
 
 use crate::program::{Answer, HTTP, PATIENCE, Server, connect};
 
-/// Begins an upload and leaves it in the middle of its body; gives the connection back.
+/// Starts an upload and sends half of its body. Gives the open connection.
 #[track_caller]
 fn half_an_upload(server: &Server) -> TcpStream {
     let started = server.ask("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n");
     assert_eq!(started.status, 202, "{started:?}");
-    let location = started.header("location").unwrap();
-    let path = &location[location.find("/v2/").unwrap()..];
+    let path = started.location();
     let mut stream = connect(&server.address);
     let head = "Host: registry.test\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     stream

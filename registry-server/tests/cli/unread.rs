@@ -1,4 +1,4 @@
-//! Request bodies that nobody reads to their end, and those whose end does not come.
+//! Request bodies that the server does not read to their end, and bodies that never end.
 
 use std::io::{Read, Write};
 
@@ -11,7 +11,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const MIB: usize = 1 << 20;
 const SIZE: usize = 64 * MIB;
 
-/// Sends all of a body that is far too large, and looks for an answer only then.
+/// Sends the whole of a body that is far too large, and reads the response only then.
 fn sends_all_first(stream: &mut (impl Read + Write)) -> Answer {
     let head = format!(
         "PUT /v2/a/manifests/latest HTTP/1.1\r\nHost: registry.test\r\nContent-Type: {MANIFEST}\r\nContent-Length: {SIZE}\r\n\r\n"
@@ -67,15 +67,10 @@ fn a_server_out_of_service_says_so_to_a_client_that_sends_everything_first() {
     assert_eq!(answer.status, 503, "{answer:?}");
 }
 
-/// Path and query of an upload that has begun.
+/// Starts an upload, and gives its path and query.
 fn begin(server: &Server) -> String {
     let answer = server.ask("POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n");
-    path(&answer)
-}
-
-fn path(answer: &Answer) -> String {
-    let location = answer.header("location").unwrap();
-    location[location.find("/v2/").unwrap()..].to_owned()
+    answer.location()
 }
 
 #[test]
@@ -88,20 +83,12 @@ fn a_connection_that_hangs_gives_its_upload_to_the_next_one() {
     let fresh = loop {
         let answer = server.ask(&format!("GET {location} HTTP/1.1\r\n"));
         if answer.header("range") == Some("0-3") {
-            break path(&answer);
+            break answer.location();
         }
         std::thread::yield_now();
     };
-    let answer = {
-        let stream = connect(&server.address);
-        let digest = Digest::sha256(b"some more");
-        crate::program::send(
-            &stream,
-            &format!("PUT {fresh}&digest={digest} HTTP/1.1\r\nContent-Length: 5\r\n"),
-        );
-        (&stream).write_all(b" more").unwrap();
-        Answer::read(stream)
-    };
+    let digest = Digest::sha256(b"some more");
+    let answer = server.request("PUT", &format!("{fresh}&digest={digest}"), "", b" more");
     assert_eq!(answer.status, 201, "{answer:?}");
     let old = Answer::read(hangs);
     assert_eq!(old.status, 416, "{old:?}");
@@ -128,16 +115,7 @@ fn lines_about_an_upload_say_of_which_request_they_are() {
     let server = Server::start(HTTP);
     let location = begin(&server);
     let content = vec![b'x'; 2 * MIB];
-    let send = |request: &str, body: &[u8]| {
-        let stream = connect(&server.address);
-        crate::program::send(
-            &stream,
-            &format!("{request} HTTP/1.1\r\nContent-Length: {}\r\n", body.len()),
-        );
-        (&stream).write_all(body).unwrap();
-        Answer::read(stream)
-    };
-    let answer = send(&format!("PATCH {location}"), &content);
+    let answer = server.request("PATCH", &location, "", &content);
     assert_eq!(answer.status, 202, "{answer:?}");
     let uploads = server
         .folder
@@ -154,7 +132,7 @@ fn lines_about_an_upload_say_of_which_request_they_are() {
         std::fs::write(state.unwrap().path(), "torn").unwrap();
     }
     let digest = Digest::sha256(&content);
-    let answer = send(&format!("PUT {}&digest={digest}", path(&answer)), b"");
+    let answer = server.request("PUT", &format!("{}&digest={digest}", answer.location()), "", b"");
     assert_eq!(answer.status, 201, "{answer:?}");
     let line = server.log().wait("a saved hash state is not usable");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
