@@ -1,4 +1,4 @@
-//! The page of every configuration key is what the program prints, and the program is what the page says.
+//! The reference page of configuration keys: it is what the program prints, and the program uses every key as it says.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use registry_config::keys::{KEYS, Support};
 
-/// What stands above the table.
+/// The text above the table.
 const HEAD: &str = "# Configuration keys
 
 What the registry server does about each key of `config.yml`: those of registry:2, those of registry:3, and its own. The
@@ -24,7 +24,7 @@ fn the_page_of_configuration_keys_is_fresh() {
         .output()
         .unwrap();
     assert!(printed.status.success(), "{printed:?}");
-    // The counts are told apart as well, for those who pipe the table.
+    // The counts go to standard error too, for people who pipe the table.
     let told = String::from_utf8(printed.stderr).unwrap();
     assert!(
         told.starts_with(&format!("{} keys: ", KEYS.len())) && told.lines().count() == 1,
@@ -42,7 +42,7 @@ fn the_page_of_configuration_keys_is_fresh() {
     );
 }
 
-/// The program's text without its tests.
+/// Collects the source of the program without its tests.
 fn text(folder: &Path, all: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -57,14 +57,14 @@ fn text(folder: &Path, all: &mut String) {
     }
 }
 
-/// That a key is decoded is tested beside the table. Here: somebody asks for what was decoded. A key that is acted
-/// on and read by nobody is a setting that is silently ignored.
+/// Other tests show that every key is decoded. This test shows that the program reads the decoded value: otherwise the
+/// setting would be ignored in silence.
 #[test]
 fn every_key_that_is_acted_on_is_read_by_the_program() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = String::new();
     text(&root.join("src"), &mut all);
-    // What the sections' own methods ask of them.
+    // Methods of the model read keys too.
     text(&root.join("config/src/model"), &mut all);
     all.push_str(&std::fs::read_to_string(root.join("config/src/model.rs")).unwrap());
     let words: String = all
@@ -87,17 +87,17 @@ fn every_key_that_is_acted_on_is_read_by_the_program() {
             .rfind(|step| *step != "*")
             .unwrap();
         let field = match key.path {
-            // Read into another key, or chosen by being there at all.
+            // The value goes into another key, or the presence of the key is all that counts.
             "version" | "loglevel" | "auth.none" => continue,
             "log.hooks[].type" => "kind",
             _ => last,
         };
-        // A field that is taken out by name, which the compiler then misses when nobody uses it.
+        // A destructured field. The compiler warns if it is not used.
         let taken = taken_apart.contains(field);
         let read = taken
             || words.match_indices(&format!(".{field}")).any(|(at, found)| {
                 let after = words[at + found.len()..].chars().next();
-                // A field, not a longer one's beginning, and no method of that name.
+                // The match is a whole field name, and no method call.
                 after.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '(')
             });
         if !read {

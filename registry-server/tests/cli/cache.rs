@@ -1,4 +1,4 @@
-//! The cache of links in Redis, with the real binary, and beside a real registry:2.
+//! The cache of links in Redis, with the real binary, and together with a real registry:2.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::program::{Lines, PATIENCE, Running, Server, ask, command, request};
 
-/// Debian's Redis; a missing one is a failure.
+/// A running Redis from Debian's package. A missing package is a failure.
 struct Redis {
     process: Running,
     port: u16,
@@ -31,7 +31,7 @@ impl Redis {
                 port,
                 folder,
             };
-            // Unless somebody took the port meanwhile.
+            // Fails if another process took the port meanwhile.
             if redis.answers() {
                 return redis;
             }
@@ -84,7 +84,7 @@ fn spawn(port: u16, folder: &Path) -> Running {
     Running(child)
 }
 
-/// What both lines read, but for the storage's folder and the addresses.
+/// A configuration that Berth and registry:2 both read.
 fn configuration(shared: &Path, redis: &Redis, http: &str) -> String {
     format!(
         "storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}, cache: {{blobdescriptor: redis}}}}\n\
@@ -125,7 +125,7 @@ fn check(address: &str, method: &str, content: &str, status: u16) {
     );
 }
 
-/// Where the link of a blob lies.
+/// The file of the link to a blob.
 fn link(shared: &TempDir, content: &str) -> std::path::PathBuf {
     let digest = digest(content);
     let (_, hex) = digest.split_once(':').unwrap();
@@ -135,7 +135,7 @@ fn link(shared: &TempDir, content: &str) -> std::path::PathBuf {
     layers.join(hex).join("link")
 }
 
-/// A counter of a server.
+/// The value of a counter in the metrics of a server.
 #[track_caller]
 fn counter(server: &Server, name: &str) -> u64 {
     let body = server.probe("/metrics").body;
@@ -150,7 +150,7 @@ fn counter(server: &Server, name: &str) -> u64 {
 fn beside_registry_2_on_one_redis_each_hears_of_the_others_deletions_at_once() {
     let (redis, shared) = (Redis::start(), TempDir::new().unwrap());
     let folder = TempDir::new().unwrap();
-    // It takes no port of the system's choice and says which it is.
+    // registry:2 cannot report a port that the system chose, so the test chooses one.
     let theirs = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -176,7 +176,7 @@ fn beside_registry_2_on_one_redis_each_hears_of_the_others_deletions_at_once() {
     let server = ours(shared.path(), &redis);
     let hits = || counter(&server, "registry_storage_cache_hits_total");
 
-    // Theirs is looked up here once.
+    // A blob of registry:2 is looked up in the store once, and comes from the cache after that.
     push(&theirs, "pushed there");
     check(&theirs, "GET", "pushed there", 200);
     for expected in [0, 1, 2] {
@@ -188,7 +188,7 @@ fn beside_registry_2_on_one_redis_each_hears_of_the_others_deletions_at_once() {
     check(&server.address, "GET", "pushed there", 404);
     assert_eq!(hits(), 2);
 
-    // Ours is believed there.
+    // registry:2 trusts the cache entry of our server.
     push(&server.address, "pushed here");
     check(&server.address, "GET", "pushed here", 200);
     let set = "repository::a::blobs";

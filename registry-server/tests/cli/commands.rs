@@ -4,7 +4,7 @@ use crate::program::{Server, binary, command, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_registry-server");
 
-/// `serve` with this file must say exactly this one line and end with 2.
+/// Checks that `serve` refuses a configuration with exactly this line, and with exit code 2.
 #[track_caller]
 fn refuses(configuration: &str, variables: &[(&str, &str)], expected: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -167,8 +167,8 @@ fn the_files_of_the_image_are_accepted_without_a_word() {
     }
 }
 
-/// The binary where nothing lies at the default paths, which other registries' packages use too: they are covered
-/// in a mount namespace of the test's own.
+/// The binary on a machine without files at the default paths. Packages of other registries use these paths too, so the
+/// test covers them in a mount namespace of its own.
 fn without_default_files() -> std::process::Command {
     let mut program = command("unshare");
     if !rustix::process::geteuid().is_root() {
@@ -196,7 +196,7 @@ fn without_configuration_a_local_folder_is_served_on_this_machine() {
     assert_eq!((defaults, stderr.as_str()), (expected, ""));
 
     let mut serve = without_default_files();
-    // Only the port is not the default one, which somebody may be using.
+    // Only the port differs from the default, which may be in use.
     serve
         .arg("serve")
         .env("XDG_DATA_HOME", folder.path())
@@ -298,7 +298,7 @@ fn a_configuration_says_the_same_from_every_editor() {
     assert_eq!((code, stderr), (2, expected));
 }
 
-/// As the package of Debian is installed.
+/// Debian's package of registry:2 is installed like this.
 #[test]
 fn a_folder_as_password_file_lets_nobody_in_and_is_warned_about() {
     let server =

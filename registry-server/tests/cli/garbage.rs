@@ -1,4 +1,4 @@
-//! `garbage-collect`, beside a server and without one.
+//! `garbage-collect`, with and without a running server.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn collect(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     run(&mut collect)
 }
 
-/// Lets everything below a folder have been written two hours ago.
+/// Makes every file below a folder two hours old.
 fn age(folder: &Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -115,7 +115,7 @@ fn a_server_that_writes_is_named_and_nothing_goes_unless_forced() {
     assert!(data(folder, &garbage).exists());
     let (code, _, stderr) = collect(folder, &["--min-age=0s", "--force"]);
     assert_eq!((code, data(folder, &garbage).exists()), (0, false), "{stderr}");
-    // The server is not fooled: it asks the store.
+    // The server knows at once that the blob is gone, because it asks the store.
     let head = format!("HEAD /v2/team/app/blobs/{garbage} HTTP/1.1\r\n");
     assert_eq!(server.ask(&head).status, 404);
     assert_eq!(push_blob(&server, "garbage"), garbage);

@@ -1,10 +1,10 @@
-//! What takes a running server out of service, who may do it, and how it comes back.
+//! Health checks and administrators that take a running server out of service, and back into service.
 
 use std::os::unix::net::UnixStream;
 
 use crate::program::{Answer, HTTP, PATIENCE, Server, send};
 
-/// What every request is answered while the server is out of service, as distribution answers it.
+/// The body of every response while the server is out of service. It is distribution's.
 const REFUSED: &str = "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\":\"service unavailable\",\
     \"detail\":\"health check failed: please see /debug/health\"}]}";
 
@@ -33,7 +33,7 @@ fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
     assert_eq!(server.probe("/livez").status, 200);
     server.access().wait("\"GET /nowhere HTTP/1.1\" 503 ");
 
-    // Both have to be well again.
+    // The server stays out of service until both checks succeed.
     drop(upstream);
     server.log().wait("connection failed");
     std::fs::remove_file(&file).unwrap();

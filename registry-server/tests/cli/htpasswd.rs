@@ -1,4 +1,4 @@
-//! `htpasswd`: ours beside Apache's, and what the server makes of both.
+//! `htpasswd`: our program compared with Apache's, and the server with the files of both.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -57,7 +57,7 @@ fn apaches_tool_verifies_what_ours_wrote_and_ours_what_apaches_wrote() {
         )
     );
 
-    // The exit codes of both for what goes wrong.
+    // Both programs have the same exit codes for errors.
     for (arguments, rest) in [
         (&["-vb"][..], &["nobody", "x"][..]),
         (&["-D"][..], &["nobody"][..]),
@@ -65,7 +65,7 @@ fn apaches_tool_verifies_what_ours_wrote_and_ours_what_apaches_wrote() {
         (&["-bB", "-C", "3"][..], &["ann", "x"][..]),
     ] {
         let (ours, apaches) = (with(&ours, arguments, rest).0, with(apache, arguments, rest).0);
-        // Apache takes a cost it cannot use for a wrong password; ours says that the command line is wrong.
+        // For a cost that is not allowed, Apache exits as for a wrong password. Ours exits as for a wrong command line.
         let expected = if apaches == 3 { 2 } else { apaches };
         assert_eq!(ours, expected, "htpasswd {arguments:?} {rest:?}");
     }
@@ -113,7 +113,7 @@ fn a_password_can_come_from_standard_input() {
             "{output:?}"
         );
     }
-    // What did not work left the last password.
+    // Failed commands have not changed the password.
     assert_eq!(
         run(command(APACHE).arg("-vb").arg(&file).args(["ann", "two"])).0,
         0
@@ -139,17 +139,17 @@ fn a_server_challenges_and_lets_the_users_of_the_file_in() {
     );
     assert_eq!(server.ask(&login("ann", "wrong")).status, 401);
     assert_eq!(server.ask(&login("ann", "s3cret")).status, 200);
-    // Probes need no login, whatever the gate says.
+    // Probes never need a login.
     assert_eq!(server.probe("/readyz").status, 200);
     assert_eq!(server.probe("/livez").status, 200);
-    // No password, right or wrong, is anywhere in what was written.
+    // The logs contain no password, right or wrong.
     let written = server.log().all() + &server.access().all();
     for secret in ["s3cret", "wrong", "YW5u"] {
         assert!(!written.contains(secret), "{written}");
     }
 }
 
-/// The server made such a hash itself at the start, which takes days, and heard no signal meanwhile.
+/// The server used to compute such a hash at its start, which takes days, and handled no signal meanwhile.
 #[test]
 fn a_hash_that_takes_days_to_check_holds_up_neither_the_start_nor_the_end() {
     let folder = tempfile::tempdir().unwrap();

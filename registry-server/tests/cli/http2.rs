@@ -1,4 +1,4 @@
-//! HTTP/2 by hand (RFC 9113): a client that may do what no library would, frame by frame.
+//! An HTTP/2 client without a library (RFC 9113). It sends frame by frame, also frames that no library would send.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,12 +25,12 @@ pub(crate) struct Frame {
 
 pub(crate) struct Http2 {
     stream: TcpStream,
-    /// What the server says of itself.
+    /// The settings of the server.
     pub(crate) settings: Vec<(u16, u32)>,
 }
 
 impl Http2 {
-    /// Connects with a window of so many bytes for each stream, and a large one for the connection.
+    /// Connects with a window of `window` bytes for each stream, and a large window for the connection.
     pub(crate) fn connect(address: &str, window: u32) -> Self {
         let stream = crate::program::connect(address);
         let mut client = Self {
@@ -79,13 +79,13 @@ impl Http2 {
         self.stream.write_all(&frame).unwrap();
     }
 
-    /// Asks for a path, without a body.
+    /// Sends a GET request.
     pub(crate) fn get(&mut self, stream: u32, path: &str) {
         let head = head("GET", path);
         self.send(HEADERS, END_HEADERS | END_STREAM, stream, &head);
     }
 
-    /// A frame that is not allowed there: of a stream that it cannot depend on.
+    /// Sends headers that RFC 9113 forbids: the stream depends on itself.
     pub(crate) fn depend_on_itself(&mut self, stream: u32) {
         let mut payload = stream.to_be_bytes().to_vec();
         payload.push(0);
@@ -94,7 +94,7 @@ impl Http2 {
         self.send(HEADERS, END_HEADERS | END_STREAM | PRIORITY, stream, &payload);
     }
 
-    /// Lets the server send so many bytes more.
+    /// Lets the server send `bytes` more.
     pub(crate) fn grant(&mut self, stream: u32, bytes: u32) {
         self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
     }
@@ -112,7 +112,7 @@ impl Http2 {
         })
     }
 
-    /// Reads until a frame is there.
+    /// Reads frames until one is wanted.
     #[track_caller]
     pub(crate) fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
         loop {
@@ -124,7 +124,7 @@ impl Http2 {
     }
 }
 
-/// Header fields, each as a literal without a table and without Huffman's code (RFC 7541, section 6.2.2).
+/// Header fields as literals without indexing and without Huffman coding (RFC 7541, section 6.2.2).
 fn head(method: &str, path: &str) -> Vec<u8> {
     let fields = [
         (":method", method),

@@ -1,4 +1,4 @@
-//! What clients may take of the server, by attacks on the real program.
+//! The limits for clients, tested by attacks on the real program.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn start(limits: &str) -> Server {
     ))
 }
 
-/// More than the system keeps for a client that does not read.
+/// Pushes a blob that is larger than the socket buffers of a client that does not read.
 fn large_blob(server: &Server) -> Digest {
     push_blob(server, &"0123456789abcdef".repeat(1 << 20))
 }
@@ -49,7 +49,7 @@ fn an_idle_connection_makes_room_for_a_new_one() {
     let server = start("connections: 4");
     let mut silent: Vec<_> = (0..12).map(|_| connect(&server.address)).collect();
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
-    // The oldest one is gone, whether it reads that as an end or as a reset.
+    // The server has closed the oldest connection. The client sees an end or a reset.
     assert!(matches!(silent[0].read(&mut [0; 1]), Ok(0) | Err(_)));
     let metrics = server.probe("/metrics").body;
     assert!(
@@ -122,7 +122,7 @@ fn a_stalled_stream_of_http2_ends_and_its_connection_goes_on() {
 #[test]
 fn the_last_block_of_an_answer_waits_no_longer_than_the_others() {
     let server = start("writetimeout: 1s");
-    // One block, which is handed over whole as soon as a byte of it can be sent.
+    // The response is one block, which is handed over whole as soon as one byte of it can be sent.
     let digest = push_blob(&server, &"x".repeat(4000));
     let mut client = Http2::connect(&server.address, 1);
     client.get(1, &format!("/v2/team/app/blobs/{digest}"));
@@ -135,11 +135,11 @@ fn the_last_block_of_an_answer_waits_no_longer_than_the_others() {
 fn a_connection_that_takes_nothing_of_its_answers_holds_little_memory() {
     const PER_CONNECTION: usize = 8 << 20;
     const CONNECTIONS: usize = 5;
-    // More than the limit, and not so many that the connection is ended for those that are refused.
+    // More than the limit, and too few for the server to close the connection because of refused streams.
     const STREAMS: u32 = 150;
     let server = start("");
     let digest = large_blob(&server);
-    // Memory that the first use of something takes is no connection's.
+    // A first request, so that memory of one-time initialisation is not counted.
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
     for window in [0, 1] {
         let before = resident(&server);
@@ -152,7 +152,7 @@ fn a_connection_that_takes_nothing_of_its_answers_holds_little_memory() {
             }
         }
         for client in &mut clients {
-            // Those over the limit of streams are refused, which shows that all others were begun.
+            // The streams over the limit are refused, so all others have begun by then.
             client.until(|frame| frame.kind == RST_STREAM && frame.stream == 2 * STREAMS - 1);
         }
         let held = resident(&server).saturating_sub(before);
@@ -186,7 +186,7 @@ fn http2_is_told_its_limits_and_broken_streams_end_the_connection() {
         }
     };
     assert!(resets <= 101, "{resets}");
-    // ENHANCE_YOUR_CALM, behind the number of the last stream.
+    // ENHANCE_YOUR_CALM, after the number of the last stream.
     assert!(end.is_some_and(|frame| frame.payload[4..8] == [0, 0, 0, 0xb]));
 }
 

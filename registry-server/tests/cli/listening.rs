@@ -1,4 +1,4 @@
-//! What a running server answers on its addresses, and what it writes about it.
+//! The addresses of a running server, its responses there, and its access log.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,7 @@ fn probes_tell_a_live_process_from_a_ready_one() {
     );
     server.log().wait("health check fails: the server is unready");
 
-    // And back, without a restart.
+    // The server becomes ready again without a restart.
     server.mend_store();
     server.wait_probe("/readyz", 200);
     server.log().wait("health check succeeds again");
@@ -50,7 +50,7 @@ fn a_port_alone_is_every_address_of_the_machine() {
     let port = server.address.rsplit(':').next().unwrap();
     let answer = crate::program::ask(&format!("127.0.0.1:{port}"), "GET /v2/ HTTP/1.1\r\n");
     assert_eq!(answer.status, 200);
-    // A client that came by IPv4 is named by its IPv4 address, also on a socket of both kinds.
+    // The access log has the IPv4 address of an IPv4 client, even if the socket is IPv6.
     assert!(server.access().wait("GET /v2/").starts_with("127.0.0.1 - "));
     if server.address.starts_with("[::]") {
         assert_eq!(
@@ -132,7 +132,7 @@ fn a_unix_socket_serves_and_is_gone_afterwards() {
     let stream = UnixStream::connect(&server.address).unwrap();
     send(&stream, "GET /v2/ HTTP/1.1\r\n");
     assert_eq!(Answer::read(stream).status, 200);
-    // The client has no address here.
+    // A client of a unix socket has no address.
     assert!(server.access().wait("/v2/").starts_with("- - - ["));
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.wait(), (Some(0), None));
@@ -147,7 +147,7 @@ fn a_socket_left_by_a_killed_server_is_taken_over() {
     assert!(UnixStream::connect(&server.address).is_ok());
 }
 
-/// HTTP/2's preface and empty settings, to which a server that speaks it answers with settings of its own.
+/// Sends the preface of HTTP/2 and empty settings. A server with HTTP/2 answers with its own settings.
 fn speaks_http2(address: &str) -> bool {
     let mut stream = connect(address);
     stream
@@ -162,7 +162,7 @@ fn speaks_http2(address: &str) -> bool {
 fn http2_without_tls_has_to_be_asked_for() {
     let server = Server::start("http: {addr: \"127.0.0.1:0\", h2c: {enabled: true}}\n");
     assert!(speaks_http2(&server.address));
-    // The other version still works there.
+    // HTTP/1.1 still works on the same address.
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
     assert!(!speaks_http2(&Server::start(HTTP).address));
 }
@@ -222,7 +222,7 @@ fn more_connections_than_open_files_keep_nobody_from_being_answered() {
     serve.args(["-c", "ulimit -n 40 && exec \"$0\" serve \"$1\""]);
     serve.arg(env!("CARGO_BIN_EXE_registry-server")).arg(&path);
     let server = Server::spawn(folder, serve);
-    // The kernel completes these whether or not the server can accept them, and nobody lets go of one.
+    // The kernel completes these connections whether or not the server accepts them. The test keeps them open.
     let crowd: Vec<_> = (0..60).map(|_| connect(&server.address)).collect();
     assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
     assert_eq!(server.probe("/livez").status, 200);

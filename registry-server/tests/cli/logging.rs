@@ -1,4 +1,4 @@
-//! What a running server writes, and to whom it sends mail, over a real mail server.
+//! The log lines of a running server, and its mails through a real mail server.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -6,11 +6,11 @@ use std::sync::mpsc;
 
 use crate::program::{HTTP, Lines, PATIENCE, Running, Server, ask, command, connect, run};
 
-/// Debian's interpreter, which has Debian's `python3-aiosmtpd`; a missing one is a failure.
+/// Debian's Python, with Debian's package `python3-aiosmtpd`. A missing package is a failure.
 const PYTHON: &str = "/usr/bin/python3";
 const PASSWORD: &str = "hunter2";
 
-/// A mail server and what it took.
+/// A mail server and the mails that it received.
 struct Smtp {
     _child: Running,
     port: u16,
@@ -18,7 +18,7 @@ struct Smtp {
 }
 
 impl Smtp {
-    /// One that wants this user and offers STARTTLS with this certificate, or neither.
+    /// Starts a mail server. It requires the user and offers STARTTLS with the certificate, unless they are empty.
     #[track_caller]
     fn start(user: &str, certificate: &str, key: &str) -> Self {
         let child = Command::new(PYTHON)
@@ -55,8 +55,7 @@ impl Smtp {
     }
 }
 
-/// A server with its own section `log`, which must ask for JSON: it is waited for in it. Nothing is logged but what
-/// its requests do.
+/// Starts a server with a section `log`, which must ask for JSON. No health check runs, so that only requests are logged.
 #[track_caller]
 fn server(log: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +70,7 @@ fn server(log: &str) -> Server {
     Server::spawn(folder, serve)
 }
 
-/// A request that fails inside, because the store cannot be read.
+/// Sends a request that fails, because the store cannot be read.
 #[track_caller]
 fn fail(server: &Server) {
     if !server.folder.path().join("data/docker").is_symlink() {
@@ -225,7 +224,7 @@ fn a_password_goes_to_a_server_whose_certificate_is_believed_and_to_no_other() {
 
 #[test]
 fn a_dead_mail_server_costs_nothing_but_the_mails() {
-    // Takes connections and never says a word.
+    // This mail server accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let mut server = server(&hook(port, ""));
@@ -287,8 +286,8 @@ fn a_reader_that_stalls_holds_up_no_request() {
     let log = Lines::follow(child.0.stderr.take().unwrap());
     let line: serde_json::Value = serde_json::from_str(&log.wait("listening on ")).unwrap();
     let address = line["address"].as_str().unwrap().to_owned();
-    // Nobody reads standard output meanwhile. A line has less of a long target than was sent, and all of them still come to
-    // twice what may wait in the program, and more than a pipe holds.
+    // Nobody reads standard output meanwhile. A line has only a part of its long target, and all lines together are still
+    // twice as much as may wait in the program, and more than a pipe holds.
     let request = format!("GET /v2/?{} HTTP/1.1\r\n", "x".repeat(32 << 10));
     for _ in 0..1024 {
         assert_eq!(ask(&address, &request).status, 200);
@@ -299,7 +298,7 @@ fn a_reader_that_stalls_holds_up_no_request() {
     assert_eq!(line["stream"], "standard output");
     let left_out = line["lines"].as_u64().unwrap();
     assert!(left_out > 0);
-    // The rest came, and it goes on.
+    // The other lines arrive, and later lines too.
     assert_eq!(ask(&address, "GET /v2/?last HTTP/1.1\r\n").status, 200);
     access.wait("GET /v2/?last");
     assert!(access.all().lines().count() as u64 <= 1025 - left_out);
@@ -332,7 +331,7 @@ async fn a_stream_that_is_reset_before_it_is_answered_leaves_a_line() {
             .await
             .unwrap();
     tokio::spawn(connection);
-    // A body that does not come, and breaks off when it is told to: the client resets the stream then.
+    // A body that never comes. When the test cuts it, the client resets the stream.
     let (cut, cutting) = tokio::sync::oneshot::channel::<()>();
     let body = StreamBody::new(futures_util::stream::once(Box::pin(async {
         let _ = cutting.await;
@@ -371,7 +370,7 @@ fn the_start_is_told_in_distributions_words_which_tests_of_other_programs_read()
         ),
         (":0", "", r#" level=info msg="listening on \[::\]:[0-9]+" "#),
     ] {
-        // As BuildKit's tests write it.
+        // The form of the configuration in BuildKit's tests.
         let data = folder.path().join("data");
         let text = format!(
             "version: 0.1\nloglevel: debug\nstorage:\n    filesystem:\n        rootdirectory: {}\nhttp:\n    addr: {address}\n    \
@@ -412,7 +411,7 @@ fn what_a_client_sends_is_4_kib_of_a_line_and_never_the_state_of_an_upload() {
     let access = server.access().wait("GET /v2/a/tags/list");
     assert!(access.len() < 4096 + 200, "{} bytes", access.len());
     let line = server.log().wait("http.request.uri");
-    // With the names of its fields.
+    // The limit here includes the names of the fields.
     assert!(line.len() < 4096 + 600, "{} bytes: {line}", line.len());
     for told in [server.log().all(), server.access().all()] {
         assert!(!told.contains("s3cret"), "{told}");

@@ -1,4 +1,4 @@
-//! What a server does when nobody asks.
+//! The maintenance that a server does by itself.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::program::{HTTP, Server};
 
-/// An upload in the folder of a server that is going to be started there, last written that long ago.
+/// Writes an upload into the folder of a future server. Its last write was `ago`.
 fn upload(folder: &Path, id: &str, ago: Duration) -> PathBuf {
     let upload = folder
         .join("data/docker/registry/v2/repositories/team/app/_uploads")

@@ -1,10 +1,10 @@
-//! What a scraper reads.
+//! The metrics that Prometheus scrapes.
 
 use std::time::{Duration, Instant};
 
 use crate::program::{Answer, HTTP, Lines, PATIENCE, Running, Server, ask, command};
 
-/// Asks for the metrics until they hold the line.
+/// Reads the metrics until they contain the line.
 #[track_caller]
 fn wait(server: &Server, path: &str, line: &str) -> Answer {
     let deadline = Instant::now() + PATIENCE;
@@ -65,7 +65,7 @@ const CACHE: &str = "cache: {blobdescriptor: inmemory}";
 /// Debian's registry:2.
 const PEER: &str = "/usr/bin/docker-registry";
 
-/// The samples of a text without their values.
+/// The names and labels of all samples in a text.
 fn series(text: &str) -> std::collections::BTreeSet<String> {
     let samples = text.lines().filter(|line| line.starts_with("registry_"));
     samples
@@ -79,11 +79,11 @@ fn series(text: &str) -> std::collections::BTreeSet<String> {
         .collect()
 }
 
-/// Everything that somebody has drawn or set an alarm on goes on under the same name, with the same labels.
+/// Dashboards and alerts of registry:2 continue to work: each series has the same name and labels.
 #[test]
 fn after_the_same_requests_every_series_of_registry_2_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    // Neither takes a port of the system's choice and says which it is.
+    // registry:2 cannot report ports that the system chose, so the test chooses them.
     let [address, probes] = [0, 0].map(|port| {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
         listener.local_addr().unwrap().to_string()
@@ -132,7 +132,7 @@ fn after_the_same_requests_every_series_of_registry_2_is_there() {
             assert_eq!(answer.status, status, "{request} of {address}");
         }
     }
-    // The older version of HTTP, in which an answer is not sent in chunks.
+    // In HTTP/1.0 a response has no chunks.
     let theirs = ask(&probes, "GET /metrics HTTP/1.0\r\n").body;
     let theirs = series(&theirs);
     assert!(theirs.len() > 100, "{theirs:?}");
@@ -140,7 +140,7 @@ fn after_the_same_requests_every_series_of_registry_2_is_there() {
     let ours = series(&wait(&ours, "/metrics", last).body);
     let missing: Vec<&String> = theirs
         .difference(&ours)
-        // Nobody is notified, and nothing is fetched from elsewhere.
+        // Notifications and the pull-through cache are not part of Berth.
         .filter(|series| {
             let without = ["registry_notifications", "registry_proxy"];
             !without.iter().any(|prefix| series.starts_with(prefix))

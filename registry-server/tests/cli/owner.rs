@@ -1,4 +1,4 @@
-//! Whose storage it is: two registries on one are one too many, three servers of one registry are not.
+//! The owner of a storage: two registries must not share one, and three servers of one registry may.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::program::{Server, command, run};
 
 const MARKER: &str = "data/docker/registry/berth/v1/owner";
 
-/// Everything but the storage, which is a folder that servers share.
+/// The configuration without the section `storage`, whose folder servers share.
 const REST: &str = "http: {addr: \"127.0.0.1:0\", debug: {addr: \"127.0.0.1:0\"}, secret: s3cret}\n";
 
 fn configuration(shared: &Path, owner: &str) -> String {
@@ -23,7 +23,7 @@ fn start(shared: &Path, owner: &str) -> Server {
     Server::start_in_whole(TempDir::new().unwrap(), &configuration(shared, owner))
 }
 
-/// Runs a command that is refused; gives what it says.
+/// Runs a command that is refused. Gives its error.
 #[track_caller]
 fn refused(arguments: &[&str], shared: &Path, owner: &str) -> String {
     let folder = TempDir::new().unwrap();
@@ -62,10 +62,10 @@ fn replicas_share_a_storage_and_another_registry_is_refused_with_a_sentence_and_
             assert!(said.contains(part), "{part:?} in {said}");
         }
     }
-    // Who has no name takes no part in it.
+    // A server without an owner name is not refused.
     let nobody = start(shared.path(), "");
     assert_eq!(nobody.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
-    // A copy to read from is a registry of the same name.
+    // A read-only server is refused too, unless its owner is the same.
     refused(
         &["serve"],
         shared.path(),
@@ -82,7 +82,7 @@ fn a_storage_without_owner_stays_so_for_who_has_no_name_and_for_who_only_reads()
         assert_eq!(server.ask("GET /v2/ HTTP/1.1\r\n").status, 200);
         assert!(!shared.path().join(MARKER).exists(), "{owner}");
     }
-    // By variable, as the operator does.
+    // The owner comes from a variable, as the operator sets it.
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("config.yml");
     let text = format!(
@@ -99,7 +99,7 @@ fn a_storage_without_owner_stays_so_for_who_has_no_name_and_for_who_only_reads()
     refused(&["serve"], shared.path(), "owner: qa/other");
 }
 
-/// A link to itself is a folder that cannot be read.
+/// Makes a storage unreadable: its folder becomes a link to itself.
 fn break_storage(shared: &Path) {
     fs::create_dir_all(shared.join("data")).unwrap();
     std::os::unix::fs::symlink("docker", shared.join("data/docker")).unwrap();
@@ -134,7 +134,7 @@ fn a_storage_that_comes_back_as_another_registrys_ends_the_server() {
     fs::rename(from, to).unwrap();
     assert_eq!(server.wait(), (Some(2), None));
     server.log().wait(": the storage belongs to `ci/main` since ");
-    // Not even the sign that a server writes.
+    // The second server has not even written its heartbeat.
     let writers = shared.path().join("data/docker/registry/berth/v1/writers");
     let signs = fs::read_dir(writers).map_or(0, Iterator::count);
     assert!(signs <= 1, "only the first server's own may be left: {signs}");

@@ -1,4 +1,4 @@
-//! Several ranges in one request, as partial pulls send them: a header of 17 kB.
+//! Many ranges in one request, as partial pulls send them: the header has 17 kB.
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};

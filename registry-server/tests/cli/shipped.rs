@@ -1,8 +1,8 @@
-//! The configurations that other registries ship: whoever runs one of them changes the image and nothing else.
+//! The configurations that other registries ship. Each has to work unchanged, so that a user only replaces the image.
 
 use crate::program::{Server, command};
 
-/// The same keys and values as the files of registry:2 and registry:3, each with the keys it warns about here.
+/// Configurations with the keys and values of the shipped files, each with the keys that the server warns about.
 const FILES: [(&str, &str, &[&str]); 6] = [
     (
         "the image of registry:2",
@@ -120,7 +120,7 @@ fn each_starts_serves_and_warns_once_of_what_has_no_effect() {
         std::fs::write(path("config.yml"), text).unwrap();
         let mut serve = command(env!("CARGO_BIN_EXE_registry-server"));
         serve.arg("serve").arg(path("config.yml"));
-        // Only what a test on this machine cannot use is another.
+        // Only folders and ports are replaced, because tests share this machine.
         serve
             .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", path("data"))
             .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")

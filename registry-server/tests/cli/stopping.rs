@@ -70,7 +70,7 @@ fn within_the_drain_delay_new_clients_are_served_by_a_server_that_says_it_is_unr
     assert_eq!(answer.body, "draining: the server is stopping\n");
     let late = server.ask("GET /v2/ HTTP/1.1\r\n");
     assert_eq!((late.status, late.header("connection")), (200, Some("close")));
-    // Who cannot wait says so again.
+    // A second signal ends the delay.
     server.signal(Signal::TERM);
     assert_eq!(server.wait(), (Some(130), None));
 
@@ -119,7 +119,7 @@ fn an_idle_connection_does_not_hold_up_the_stop() {
     assert_eq!(answer.status, 200);
 }
 
-/// What a rolling update does to clients: a request is answered, or its connection is refused and it goes elsewhere.
+/// In a rolling update each request is answered, or its connection is refused and the client goes to another server.
 #[test]
 fn of_many_clients_at_the_signal_each_is_answered_or_refused() {
     let mut server = Server::start(HTTP);
@@ -149,13 +149,13 @@ fn of_many_clients_at_the_signal_each_is_answered_or_refused() {
         .into_iter()
         .filter_map(|client| client.join().unwrap().err())
         .collect();
-    // The kernel may complete a connection in the microseconds before its listener is closed. A server that closes
-    // without further ado loses nearly all sixteen.
+    // The kernel may complete a connection in the microseconds before its listener is closed. A server that simply closes
+    // its listener loses nearly all sixteen.
     assert!(lost.len() <= 1, "{lost:#?}");
     assert_eq!(server.wait(), (Some(0), None));
 }
 
-/// The same for a client that keeps its connection: it is told to close it, with an answer.
+/// A client that keeps its connection gets its response, and with it the request to close the connection.
 #[test]
 fn a_kept_connection_is_told_that_it_closes() {
     let mut server = Server::start(HTTP);
@@ -175,7 +175,7 @@ fn a_kept_connection_is_told_that_it_closes() {
     assert_eq!(server.wait(), (Some(0), None));
 }
 
-/// Log rotation and habits with other programs send these; ending by them is the system's default.
+/// Log rotation and people who know other programs send these signals. By default they end a process.
 #[test]
 fn signals_that_mean_no_end_do_not_end_it() {
     let mut server = Server::start(HTTP);

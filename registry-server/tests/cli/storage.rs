@@ -1,4 +1,4 @@
-//! `storage`, beside servers and without them.
+//! `storage`, with and without running servers.
 
 mod check;
 mod copy;

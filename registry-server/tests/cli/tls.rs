@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::program::{Answer, PATIENCE, Server, connect, send};
 
-/// A certificate that is its own authority.
+/// A self-signed certificate and its key.
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     key: String,
@@ -57,7 +57,7 @@ pub(crate) fn client(trusted: &str, identity: Option<(&str, &str)>, alpn: &[&str
     config
 }
 
-/// A finished handshake, or why there is none.
+/// Makes a TLS handshake.
 pub(crate) fn handshake(
     address: &str,
     config: ClientConfig,
@@ -71,7 +71,7 @@ pub(crate) fn handshake(
     Ok(stream)
 }
 
-/// Whether the server shows a certificate that this one vouches for.
+/// Whether a client that trusts this certificate accepts the server.
 fn trusts(server: &Server, pair: &Pair) -> bool {
     handshake(&server.address, client(&pair.certificate, None, &[])).is_ok()
 }
@@ -93,7 +93,7 @@ fn a_changed_certificate_is_served_and_a_bad_one_leaves_the_old() {
     assert!(trusts(&server, &first));
     assert!(!trusts(&server, &second));
 
-    // The new certificate with the old key: no pair, so nothing changes, and one line says so.
+    // The new certificate does not fit the old key, so nothing changes, and one line says so.
     std::fs::write(server.folder.path().join("tls.crt"), &second.certificate).unwrap();
     let line = server.log().wait("certificate changed and cannot be used");
     assert!(line.contains("does not fit `http.tls.certificate`"), "{line}");
@@ -190,7 +190,7 @@ fn clients_must_show_a_certificate_when_authorities_are_named() {
         let server = start(folder, &format!(", clientcas: [\"%/ca.crt\"]{mode}"));
         let ask = |identity| {
             let mut stream = handshake(&server.address, client(&pair.certificate, identity, &[])).ok()?;
-            // In TLS 1.3 the client learns of a refusal only after its own part of the handshake.
+            // In TLS 1.3 a client learns of a refusal only after it has finished its part of the handshake.
             write!(
                 stream,
                 "GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -244,14 +244,14 @@ fn sighup_has_certificate_and_users_read_again() {
     std::fs::write(server.folder.path().join("users"), user).unwrap();
     server.signal(rustix::process::Signal::HUP);
     server.log().wait("htpasswd changed: users read again");
-    // By the signal, or by the look of every few seconds when that came first.
+    // The signal or the regular check of the files has it read, whichever comes first.
     server.log().wait("certificate");
     let deadline = Instant::now() + PATIENCE;
     while !trusts(&server, &second) {
         assert!(Instant::now() < deadline, "{}", server.log().all());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Nothing changed, and it is read all the same.
+    // The signal has the files read again even if nothing changed.
     server.signal(rustix::process::Signal::HUP);
     server.log().wait("certificate read again");
 }

@@ -1,4 +1,4 @@
-//! `storage check`: what it prints, its exit codes, its trash, and who is in its way.
+//! `storage check`: its output, its exit codes, its trash, and live servers.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,7 +22,7 @@ fn link(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(layers).join(digest.hex()).join("link")
 }
 
-/// A stopped server's folder with an image in it.
+/// A stopped server whose store has an image.
 fn stopped() -> (Server, [Digest; 4]) {
     let mut server = Server::start(HTTP);
     let digests = push(&server);

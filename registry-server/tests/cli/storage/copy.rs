@@ -1,4 +1,4 @@
-//! `storage copy`: between folders, killed in the middle, refused, and with broken things.
+//! `storage copy`: between folders, killed in the middle, refused, and with broken objects.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::pushing::{data, push};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_registry-server");
 
-/// A second folder with a configuration of its own.
+/// An empty target folder, and its configuration.
 fn target() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yml");
@@ -42,7 +42,7 @@ fn check(config: &Path) -> (i32, String, String) {
         .arg(config))
 }
 
-/// A stopped server's folder with an image in it, and its configuration.
+/// A stopped server whose store has an image, and its configuration.
 fn stopped() -> (Server, PathBuf, [Digest; 4]) {
     let mut server = Server::start(HTTP);
     let digests = push(&server);
@@ -52,7 +52,7 @@ fn stopped() -> (Server, PathBuf, [Digest; 4]) {
     (server, config, digests)
 }
 
-/// Writes a blob as a server would have.
+/// Writes a blob and its link, as a server would.
 fn write_blob(folder: &Path, content: &[u8]) -> Digest {
     let digest = Digest::sha256(content);
     let path = data(folder, &digest);
@@ -83,7 +83,7 @@ fn a_store_is_copied_and_served_from_the_copy() {
         "{stderr}"
     );
     assert_eq!(check(&to).0, 0);
-    // A configuration of the copy that listens.
+    // A server is configured to serve the copy.
     let text = std::fs::read_to_string(&to).unwrap();
     std::fs::write(
         &to,
@@ -120,7 +120,7 @@ fn a_copy_that_was_killed_goes_on_at_once_and_brings_every_byte() {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut child = Running(child.spawn().unwrap());
-    // In the middle: some blobs are there.
+    // The copy is killed when some blobs are there.
     let deadline = Instant::now() + PATIENCE;
     let blobs = || {
         let starts = std::fs::read_dir(target_data.join("blobs/sha256"));
@@ -212,7 +212,7 @@ fn a_copy_says_why_it_does_not_begin_or_go_on() {
     std::fs::write(&memory, "version: 0.1\nstorage: inmemory\n").unwrap();
     refused(&from, &memory, 2, "error: a store in memory");
     refused(&memory, &to, 2, "error: a store in memory");
-    // Nobody can write through a link that leads to itself.
+    // A folder that is a link to itself cannot be written to.
     std::fs::create_dir_all(folder.path().join("data")).unwrap();
     std::os::unix::fs::symlink("docker", folder.path().join("data/docker")).unwrap();
     refused(&from, &to, 4, "error: cannot use the store that is copied into: ");
