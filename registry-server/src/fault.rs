@@ -1,4 +1,4 @@
-//! What every room asks of an error: who must act on it, and its text with all causes.
+//! The two questions that every room asks of an error: who must act on it, and what is its text with all causes?
 //!
 //! Must not: know a room. Every other file of the program may use this one.
 //! Start at [`Fault`] and [`chain`].
@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-/// Who must act on an error. The HTTP status, the exit code and the log level follow from it.
+/// The party that must act on an error. The HTTP status, the exit code and the log level follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The request or its content is wrong: the caller must change it.

@@ -136,7 +136,7 @@ async fn open_config(config: &Config) -> Result<(Registry, String), Error> {
     Ok((registry, storage))
 }
 
-/// What to do if a server writes to the store. A read-only configuration counts as `--force`: setting the registry
+/// The policy for a server that writes to the store. A read-only configuration counts as `--force`: setting the registry
 /// read-only is what a refusal asks for.
 pub(super) fn live_server_policy(config: &Config, force: bool) -> LiveServerPolicy {
     match force || config.storage.maintenance.is_read_only() {

@@ -120,7 +120,7 @@ fn line(message: &str, fraction: Option<f64>, elapsed: Duration, columns: usize)
         return fit(message);
     };
     let fraction = fraction.clamp(0.0, 1.0);
-    // What is left is a guess from message was; too early it is none.
+    // The remaining time is a guess from the elapsed time. In the first 2 % the guess is worth nothing.
     let left = match fraction > 0.02 {
         true => {
             let seconds = (elapsed.as_secs_f64() * (1.0 - fraction) / fraction) as u64;

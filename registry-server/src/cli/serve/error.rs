@@ -63,7 +63,7 @@ pub(in crate::cli) enum Error {
 }
 
 impl Error {
-    /// Who must act.
+    /// The party that must act on the error.
     pub(in crate::cli) fn fault(&self) -> Fault {
         match self {
             Self::Storage { .. } | Self::Patterns(_) => Fault::Caller,
