@@ -25,10 +25,10 @@ fn the_page_of_configuration_keys_is_fresh() {
         .unwrap();
     assert!(printed.status.success(), "{printed:?}");
     // The counts go to standard error too, for people who pipe the table.
-    let told = String::from_utf8(printed.stderr).unwrap();
+    let counts = String::from_utf8(printed.stderr).unwrap();
     assert!(
-        told.starts_with(&format!("{} keys: ", KEYS.len())) && told.lines().count() == 1,
-        "{told}"
+        counts.starts_with(&format!("{} keys: ", KEYS.len())) && counts.lines().count() == 1,
+        "{counts}"
     );
     let expected = format!("{HEAD}{}", String::from_utf8(printed.stdout).unwrap());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/configuration.md");

@@ -49,8 +49,8 @@ pub(super) fn sanitize(text: &str, max_bytes: usize) -> Cow<'_, str> {
     // Removing the state makes a text shorter, so twice the limit is read. Not all of it: a text may have 64 KiB.
     let (head, cut) = cut_to(text, max_bytes * 2);
     let masked = without_state(head);
-    let (kept, cut_again) = cut_to(&masked, max_bytes);
-    if !cut && !cut_again {
+    let (kept, still_too_long) = cut_to(&masked, max_bytes);
+    if !cut && !still_too_long {
         return masked;
     }
     // The length of the whole text is worth more than its end.

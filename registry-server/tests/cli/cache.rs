@@ -264,10 +264,10 @@ fn a_redis_that_was_never_there_and_a_file_that_is_missing_are_told_apart() {
     let text = format!("version: 0.1\n{}", with("tls: {rootcas: [/nowhere/ca.crt]}"));
     std::fs::write(&path, text).unwrap();
     let mut serve = command(env!("CARGO_BIN_EXE_registry-server"));
-    let (code, _, said) = crate::program::run(serve.arg("serve").arg(&path));
-    assert_eq!(code, 2, "{said}");
+    let (code, _, stderr) = crate::program::run(serve.arg("serve").arg(&path));
+    assert_eq!(code, 2, "{stderr}");
     assert!(
-        said.contains("cannot read `/nowhere/ca.crt` of `redis.tls`"),
-        "{said}"
+        stderr.contains("cannot read `/nowhere/ca.crt` of `redis.tls`"),
+        "{stderr}"
     );
 }

@@ -55,9 +55,9 @@ fn an_upload_whose_sync_failed_is_over_for_this_server_and_for_the_next_one() {
     let finish = format!("{path}{separator}digest={digest}");
     let failed = server.request("PUT", &finish, OCTETS, b"");
     assert_eq!(failed.status, 503, "{failed:?}");
-    let again = server.request("PUT", &finish, OCTETS, b"");
-    assert_eq!(again.status, 404, "{again:?}");
-    assert!(again.body.contains("BLOB_UPLOAD_UNKNOWN"), "{again:?}");
+    let repeated = server.request("PUT", &finish, OCTETS, b"");
+    assert_eq!(repeated.status, 404, "{repeated:?}");
+    assert!(repeated.body.contains("BLOB_UPLOAD_UNKNOWN"), "{repeated:?}");
 
     // Another server on the same folder, with a healthy disk: beside the first one, or after a restart.
     let well = TempDir::new().unwrap();
@@ -67,8 +67,8 @@ fn an_upload_whose_sync_failed_is_over_for_this_server_and_for_the_next_one() {
     )
     .unwrap();
     let well = start(well, command(PROGRAM));
-    let again = well.request("PUT", &finish, OCTETS, b"");
-    assert_eq!(again.status, 404, "{again:?}");
+    let repeated = well.request("PUT", &finish, OCTETS, b"");
+    assert_eq!(repeated.status, 404, "{repeated:?}");
     assert!(!data(server.folder.path(), &digest).exists());
     push_blob(&well, "layer");
 }

@@ -28,8 +28,8 @@ fn a_failing_check_refuses_every_request_and_names_nothing_to_strangers() {
     }
     let answer = server.ask("HEAD /v2/ HTTP/1.1\r\n");
     assert_eq!((answer.status, answer.body.as_str()), (503, ""));
-    let told = server.wait_probe("/readyz", 503).body;
-    assert_eq!(told, format!("{}: file exists\n", file.display()));
+    let body = server.wait_probe("/readyz", 503).body;
+    assert_eq!(body, format!("{}: file exists\n", file.display()));
     assert_eq!(server.probe("/livez").status, 200);
     server.access().wait("\"GET /nowhere HTTP/1.1\" 503 ");
 

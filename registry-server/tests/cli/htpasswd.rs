@@ -36,9 +36,9 @@ fn apaches_tool_verifies_what_ours_wrote_and_ours_what_apaches_wrote() {
     };
     let apache = std::path::Path::new(APACHE);
 
-    let said = with(&ours, &["-cbB"], &["ann", "one"]);
+    let result = with(&ours, &["-cbB"], &["ann", "one"]);
     assert_eq!(
-        said,
+        result,
         (0, String::new(), "Adding password for user ann\n".to_owned())
     );
     assert_eq!(with(apache, &["-vb"], &["ann", "one"]).0, 0);
@@ -47,9 +47,9 @@ fn apaches_tool_verifies_what_ours_wrote_and_ours_what_apaches_wrote() {
     assert_eq!(with(apache, &["-bB"], &["bo", "two"]).0, 0);
     assert_eq!(with(&ours, &["-vb"], &["bo", "two"]).0, 0);
     assert_eq!(with(&ours, &["-vb"], &["ann", "one"]).0, 0);
-    let said = with(&ours, &["-vb"], &["bo", "one"]);
+    let result = with(&ours, &["-vb"], &["bo", "one"]);
     assert_eq!(
-        said,
+        result,
         (
             3,
             String::new(),
@@ -69,9 +69,9 @@ fn apaches_tool_verifies_what_ours_wrote_and_ours_what_apaches_wrote() {
         let expected = if apaches == 3 { 2 } else { apaches };
         assert_eq!(ours, expected, "htpasswd {arguments:?} {rest:?}");
     }
-    let said = with(&ours, &["-D"], &["ann"]);
+    let result = with(&ours, &["-D"], &["ann"]);
     assert_eq!(
-        said,
+        result,
         (0, String::new(), "Deleting password for user ann\n".to_owned())
     );
     let text = std::fs::read_to_string(&file).unwrap();
@@ -159,8 +159,8 @@ fn a_hash_that_takes_days_to_check_holds_up_neither_the_start_nor_the_end() {
     let slow = line.replace("ann:", "slow:").replace("$05$", "$31$");
     std::fs::write(&users, format!("{}\n{}\n", slow.trim(), line.trim())).unwrap();
     let ours = binary(folder.path(), "htpasswd");
-    let said = run(command(ours).arg("-vb").arg(&users).args(["slow", "s3cret"]));
-    assert_eq!(said.0, 3, "{said:?}");
+    let result = run(command(ours).arg("-vb").arg(&users).args(["slow", "s3cret"]));
+    assert_eq!(result.0, 3, "{result:?}");
     let configuration = format!("auth: {{htpasswd: {{realm: Berth, path: \"%/users\"}}}}\n{HTTP}");
     let mut server = Server::start_in(folder, &configuration);
     let warning = server.log().wait("htpasswd line is not accepted");

@@ -144,8 +144,8 @@ fn at_level_debug_each_answer_is_a_line_as_in_distribution() {
 
 #[test]
 fn lines_name_their_place_when_they_are_asked_to() {
-    let told = server("{formatter: json, reportcaller: true}");
-    let line = told.log().wait("listening on ");
+    let server_with_caller = server("{formatter: json, reportcaller: true}");
+    let line = server_with_caller.log().wait("listening on ");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["func"], "registry_server::cli::serve");
     assert!(line["file"].as_str().unwrap().contains("serve.rs:"), "{line}");
@@ -413,7 +413,7 @@ fn what_a_client_sends_is_4_kib_of_a_line_and_never_the_state_of_an_upload() {
     let line = server.log().wait("http.request.uri");
     // The limit here includes the names of the fields.
     assert!(line.len() < 4096 + 600, "{} bytes: {line}", line.len());
-    for told in [server.log().all(), server.access().all()] {
-        assert!(!told.contains("s3cret"), "{told}");
+    for log in [server.log().all(), server.access().all()] {
+        assert!(!log.contains("s3cret"), "{log}");
     }
 }

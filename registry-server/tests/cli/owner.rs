@@ -31,9 +31,9 @@ fn refused(arguments: &[&str], shared: &Path, owner: &str) -> String {
     fs::write(&path, format!("version: 0.1\n{}", configuration(shared, owner))).unwrap();
     let mut command = command(env!("CARGO_BIN_EXE_registry-server"));
     command.args(arguments).arg(&path);
-    let (code, _, said) = run(&mut command);
-    assert_eq!(code, 2, "{said}");
-    said
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 2, "{stderr}");
+    stderr
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn replicas_share_a_storage_and_another_registry_is_refused_with_a_sentence_and_
         &["garbage-collect", "--force"],
         &["storage", "check"],
     ] {
-        let said = refused(arguments, shared.path(), "owner: qa/other");
+        let stderr = refused(arguments, shared.path(), "owner: qa/other");
         let since = marker["since"].as_str().unwrap();
         for part in [
             &format!(": the storage belongs to `ci/main` since {since} "),
@@ -59,7 +59,7 @@ fn replicas_share_a_storage_and_another_registry_is_refused_with_a_sentence_and_
             "\nhint: give this registry a root directory, prefix or volume of its own; ",
             "remove `docker/registry/berth/v1/owner` from the storage",
         ] {
-            assert!(said.contains(part), "{part:?} in {said}");
+            assert!(stderr.contains(part), "{part:?} in {stderr}");
         }
     }
     // A server without an owner name is not refused.
@@ -111,8 +111,8 @@ fn a_storage_that_does_not_answer_at_the_start_is_asked_again_and_nothing_is_don
     break_storage(shared.path());
     let server = start(shared.path(), "owner: ci/main");
     assert_eq!(server.wait_answer("/v2/", 503).status, 503);
-    let trouble = server.wait_probe("/debug/health", 503).body;
-    assert!(trouble.contains("storage_owner"), "{trouble}");
+    let failing = server.wait_probe("/debug/health", 503).body;
+    assert!(failing.contains("storage_owner"), "{failing}");
     assert_eq!(server.probe("/livez").status, 200);
     fs::remove_file(shared.path().join("data/docker")).unwrap();
     server.wait_answer("/v2/", 200);

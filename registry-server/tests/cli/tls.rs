@@ -176,17 +176,17 @@ fn the_lowest_version_is_obeyed() {
 fn clients_must_show_a_certificate_when_authorities_are_named() {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap().pem();
+    let certificate = params.signed_by(&key, &ca).unwrap().pem();
     let key = key.serialize_pem();
 
     for (mode, anonymous) in [("", false), (", clientauth: verify-client-cert-if-given", true)] {
         let folder = tempfile::tempdir().unwrap();
         let pair = Pair::new();
         pair.write(folder.path());
-        std::fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+        std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
         let server = start(folder, &format!(", clientcas: [\"%/ca.crt\"]{mode}"));
         let ask = |identity| {
             let mut stream = handshake(&server.address, client(&pair.certificate, identity, &[])).ok()?;

@@ -84,9 +84,9 @@ fn what_is_broken_is_told_moved_to_the_trash_and_put_back() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
-    let fates = |fate: &str| lines.iter().filter(|line| line["fate"] == fate).count();
+    let with_outcome = |outcome: &str| lines.iter().filter(|line| line["fate"] == outcome).count();
     assert_eq!(
-        (lines.len(), fates("moved"), fates("left")),
+        (lines.len(), with_outcome("moved"), with_outcome("left")),
         (5, 3, 1),
         "{stdout}"
     );

@@ -136,11 +136,11 @@ fn a_copy_that_was_killed_goes_on_at_once_and_brings_every_byte() {
     }
     child.0.kill().unwrap();
     child.0.wait().unwrap();
-    let said: Vec<String> = BufReader::new(child.0.stderr.take().unwrap())
+    let stderr: Vec<String> = BufReader::new(child.0.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok)
         .collect();
-    assert!(!said.iter().any(|line| line.contains("Copied")), "{said:?}");
+    assert!(!stderr.iter().any(|line| line.contains("Copied")), "{stderr:?}");
     assert!(
         !target_data.join("repositories").exists(),
         "no link before its payload"

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn one_server_a_cluster_and_sentinels_are_told_apart_as_in_distribution() {
-        let told = |yaml: &str| {
+        let describe = |yaml: &str| {
             let text = format!(
                 "version: 0.1\nstorage: {{inmemory: {{}}, cache: {{blobdescriptor: redis}}}}\nredis: {yaml}"
             );
@@ -74,14 +74,14 @@ mod tests {
                 } => format!("sentinels {addresses:?} {master}"),
             }
         };
-        assert_eq!(told("{addr: 'a:1'}"), "one a:1");
-        assert_eq!(told("{addrs: [a:1]}"), "one a:1");
-        assert_eq!(told("{addrs: [a:1, b:2]}"), r#"cluster ["a:1", "b:2"]"#);
+        assert_eq!(describe("{addr: 'a:1'}"), "one a:1");
+        assert_eq!(describe("{addrs: [a:1]}"), "one a:1");
+        assert_eq!(describe("{addrs: [a:1, b:2]}"), r#"cluster ["a:1", "b:2"]"#);
         assert_eq!(
-            told("{addrs: [a:1], mastername: main}"),
+            describe("{addrs: [a:1], mastername: main}"),
             r#"sentinels ["a:1"] main"#
         );
-        assert_eq!(told("{addrs: [a:1], mastername: ''}"), "one a:1");
+        assert_eq!(describe("{addrs: [a:1], mastername: ''}"), "one a:1");
     }
 
     #[test]
