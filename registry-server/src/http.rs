@@ -1,7 +1,7 @@
 //! The registry's HTTP interface: routes, headers, status codes and error bodies.
 //!
 //! Guarantees: every response below `/v2/` carries `Docker-Distribution-API-Version`; every error has a code and a
-//! status of one table ([`problem`]) and a body in the specification's form; no request reaches the registry before it
+//! status of one table (`problem`) and a body in the specification's form; no request reaches the registry before it
 //! is authorized; bodies are streamed, so that a request uses a constant amount of memory.
 //! Must not: decide what a registry does (handlers only translate), or know where anything is stored.
 //! Start at [`App::respond`], then `route`. Each noun of the specification has a file with its handlers.
