@@ -1,12 +1,12 @@
 //! Builds the options of the driver for Azure Blob Storage from `storage.azure`.
 
-use registry_config::model::{Azure, AzureCredentials as Configured, AzureCredentialsKind as Kind};
+use registry_config::model::{Azure, AzureCredentialsKind as Kind};
 
 use crate::storage::{AzureCredentials, AzureOptions};
 
 /// The address, credentials and limits of a container.
 pub(super) fn options(azure: &Azure, redirect: bool) -> AzureOptions {
-    let Configured {
+    let registry_config::model::AzureCredentials {
         kind,
         clientid,
         tenantid,

@@ -1,6 +1,6 @@
 //! Builds the options of the driver for Google Cloud Storage from `storage.gcs`.
 
-use registry_config::model::{Gcs, GcsCredentials as Configured};
+use registry_config::model::Gcs;
 
 use crate::storage::{GcsCredentials, GcsOptions, ServiceAccount};
 
@@ -11,7 +11,7 @@ pub(super) fn options(gcs: &Gcs, redirect: bool) -> GcsOptions {
         (Some(path), _) => GcsCredentials::KeyFile(path.into()),
         (None, Some(credentials)) => {
             // There is only one kind.
-            let Configured {
+            let registry_config::model::GcsCredentials {
                 kind: _,
                 private_key_id,
                 private_key,

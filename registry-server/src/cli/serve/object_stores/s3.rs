@@ -7,7 +7,7 @@ use crate::storage::{S3Credentials, S3Encryption, S3Options};
 
 /// The address, credentials and limits of a bucket.
 pub(super) fn options(s3: &S3, redirect: bool) -> S3Options {
-    let S3 {
+    let registry_config::model::S3 {
         accesskey,
         secretkey,
         sessiontoken,
