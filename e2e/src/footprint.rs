@@ -42,7 +42,7 @@ impl Snapshot {
     /// # Errors
     /// Something cannot be read, which would hide a difference.
     pub async fn take() -> Result<Self> {
-        Self::take_beside(&[]).await
+        Self::take_excluding(&[]).await
     }
 
     /// Takes a snapshot without the interfaces, cgroups and processes of the local clusters in `others`, which may
@@ -50,7 +50,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Something cannot be read, which would hide a difference.
-    pub async fn take_beside(others: &[String]) -> Result<Self> {
+    pub async fn take_excluding(others: &[String]) -> Result<Self> {
         let mut lines = BTreeSet::new();
         // Counters and lifetimes change all the time.
         let links = Exec::new("ip")

@@ -92,7 +92,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
         .await?;
     // An interrupted run may have left a cluster, which would be in the snapshot.
     Local::stop(&cache, LOCAL_NAME).await?;
-    let before = Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?;
+    let before = Snapshot::take_excluding(&Local::others(&cache, LOCAL_NAME)?).await?;
     let mut result = async {
         let cluster = Cluster::Local(Local::start(&cache, LOCAL_NAME, programs, out).await?);
         out.step("Loading", "both images", async |_| {
@@ -127,7 +127,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
     }
     let judged = out
         .step("Running", NO_TRACE, async |_| {
-            let diff = before.diff(&Snapshot::take_beside(&Local::others(&cache, LOCAL_NAME)?).await?);
+            let diff = before.diff(&Snapshot::take_excluding(&Local::others(&cache, LOCAL_NAME)?).await?);
             if !diff.is_empty() {
                 bail!("the machine is not as it was:\n{}", diff.join("\n"));
             }

@@ -46,7 +46,7 @@ pub(crate) async fn features(out: &Output) -> Result<()> {
     Ok(())
 }
 
-/// What `default` lists in the package's Cargo.toml.
+/// The features that `default` lists in the package's Cargo.toml.
 async fn default_features() -> Result<Vec<String>> {
     let metadata = cargo()
         .args(["metadata", "--format-version=1", "--no-deps", "--locked"])

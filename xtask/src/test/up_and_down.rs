@@ -50,7 +50,7 @@ pub(super) async fn up_twice_then_down(out: &Output) -> Result<()> {
 
 /// The machine as it is, without other local clusters.
 async fn snapshot(cache: &Cache) -> Result<Snapshot> {
-    Snapshot::take_beside(&Local::others(cache, NAME)?).await
+    Snapshot::take_excluding(&Local::others(cache, NAME)?).await
 }
 
 async fn up_twice(out: &Output) -> Result<()> {

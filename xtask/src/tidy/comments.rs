@@ -18,8 +18,8 @@ pub(super) const GLOSSARY: &str = "`docs/glossary.md` has at most twenty entries
 /// Beginnings that leave out the noun.
 const PRONOUNS: [&str; 5] = ["Whoever", "Who ", "What ", "The one that", "That which"];
 
-/// How many such beginnings may be left while comments are rewritten.
-pub(super) const LEFT: usize = 10_000;
+/// How many such beginnings are accepted.
+pub(super) const LEFT: usize = 0;
 
 /// Lines that are code, with their numbers.
 pub(super) fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {

@@ -37,8 +37,8 @@ const KEPT: [(&str, &str); 1] = [(
 /// A name of this many parts or more is a sentence about behaviour, as the names of tests are.
 const SENTENCE: usize = 5;
 
-/// How many names may be left while rooms are renamed.
-pub(super) const LEFT: usize = 10_000;
+/// How many such names are accepted.
+pub(super) const LEFT: usize = 0;
 
 /// A name that a file defines.
 pub(crate) struct Name {

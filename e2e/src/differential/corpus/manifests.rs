@@ -46,7 +46,7 @@ pub(super) fn index(kind: &str, child_kind: &str, child: &str, size: usize) -> S
 }
 
 pub(super) fn ask_all(script: &mut Script) {
-    kinds(script);
+    media_types(script);
     conditions(script);
     references(script);
     tags(script);
@@ -75,7 +75,7 @@ pub(super) fn one_of_each(script: &mut Script, name: &str) -> Vec<(&'static str,
     ]
 }
 
-fn kinds(script: &mut Script) {
+fn media_types(script: &mut Script) {
     script.about("manifests of each kind are read");
     let docker_client = format!(
         "{DOCKER_MANIFEST}, {DOCKER_LIST}, {OCI_MANIFEST}, {OCI_INDEX}, application/vnd.docker.distribution.manifest.v1+prettyjws"
