@@ -251,7 +251,7 @@ pub fn all() -> Vec<Case> {
         case!(
             Cluster,
             "deleted and applied again a Registry is the same",
-            lifecycle::deleted_and_applied_again_it_is_the_same
+            lifecycle::a_reapplied_registry_is_the_same
         ),
         case!(
             Cluster,

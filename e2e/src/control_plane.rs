@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::pki::{CertificateAuthority, write_secret};
+use crate::pki::{Ca, write_secret};
 use crate::{kubeconfig, pki};
 
 /// The first address of [`SERVICE_RANGE`]: the Service `kubernetes`.
@@ -52,7 +52,7 @@ impl ControlPlane {
             let path = dir.join(folder);
             fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         }
-        let ca = CertificateAuthority::new("berth-e2e")?;
+        let ca = Ca::new("berth-e2e")?;
         write_secret(&plane.pki("ca.crt"), &ca.certificate())?;
         write_secret(&plane.pki("ca.key"), &ca.key())?;
         let address = address.to_string();

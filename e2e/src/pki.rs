@@ -15,7 +15,7 @@ use rcgen::{
 };
 
 /// A certificate authority with its key in memory.
-pub(crate) struct CertificateAuthority {
+pub(crate) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Leaf {
     pub(crate) key: String,
 }
 
-impl CertificateAuthority {
+impl Ca {
     pub(crate) fn new(common_name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);

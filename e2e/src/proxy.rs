@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, Url};
 use tokio::process::{Child, Command};
 
 use crate::cache::Cache;
-use crate::pki::{CertificateAuthority, write_secret};
+use crate::pki::{Ca, write_secret};
 use crate::ports;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
@@ -37,7 +37,7 @@ impl Edge {
     /// # Errors
     /// No port is free, or the folder cannot be written.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let ca = CertificateAuthority::new("a CA of the suite")?;
+        let ca = Ca::new("a CA of the suite")?;
         let leaf = ca.issue("localhost", "e2e", &["localhost"])?;
         // HAProxy reads certificate and key from one file, in this order.
         write_secret(

@@ -58,7 +58,7 @@ pub(super) async fn a_push_right_after_ready_succeeds(context: &Context<'_>) -> 
 }
 
 /// Deleted and applied again, a Registry serves the same digests with the same CA, and uploads stay valid.
-pub(super) async fn deleted_and_applied_again_it_is_the_same(context: &Context<'_>) -> Result<()> {
+pub(super) async fn a_reapplied_registry_is_the_same(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "phoenix", |registry| registry).await?;
     let bytes = noise(21, 2 * MIB);
     let name = digest(&bytes);

@@ -139,8 +139,8 @@ impl Operation {
             (None, rest) => (false, rest.unwrap_or_default()),
         };
         // The path is `b`, the bucket, `o`, the object's name and the action.
-        let words: Vec<&str> = rest.split('/').skip(2).collect();
-        match (request.method(), upload, words.as_slice()) {
+        let segments: Vec<&str> = rest.split('/').skip(2).collect();
+        match (request.method(), upload, segments.as_slice()) {
             (&Method::POST, true, ["o"]) => Self::Put,
             (&Method::GET, false, ["o"]) => Self::List,
             (&Method::GET, false, ["o", _]) => Self::Head,

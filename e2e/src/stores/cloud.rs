@@ -17,7 +17,7 @@ use tokio::process::Child;
 
 use super::program::{BUCKET, Program, START_LIMIT, launch, secret};
 use crate::cache::Cache;
-use crate::pki::{CertificateAuthority, write_secret};
+use crate::pki::{Ca, write_secret};
 use crate::ports;
 use crate::python;
 use crate::wait::{Seen, wait_for};
@@ -91,7 +91,7 @@ impl Cloud {
     pub(crate) async fn start(cache: &Cache, folder: &Path) -> Result<Self> {
         let (python, program) = python::moto(cache, |_| ()).await?;
         let [address, tls] = [ports::free()?, ports::free()?];
-        let ca = CertificateAuthority::new("the cloud's CA")?;
+        let ca = Ca::new("the cloud's CA")?;
         let leaf = ca.issue("cloud", "berth", &["127.0.0.1"])?;
         let [ca_file, certificate, key] =
             ["cloud-ca.crt", "cloud.crt", "cloud.key"].map(|name| folder.join(name));

@@ -76,10 +76,10 @@ impl S3 {
         ];
         let mut arguments: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         if many_parts {
-            let beside = data.with_file_name("metadata");
-            std::fs::create_dir_all(&beside)
-                .with_context(|| format!("cannot make `{}`", beside.display()))?;
-            arguments.extend(["--sidecar".to_owned(), beside.display().to_string()]);
+            let metadata = data.with_file_name("metadata");
+            std::fs::create_dir_all(&metadata)
+                .with_context(|| format!("cannot make `{}`", metadata.display()))?;
+            arguments.extend(["--sidecar".to_owned(), metadata.display().to_string()]);
         }
         arguments.push(data.display().to_string());
         Ok(Program {

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::cases::lifecycle::is_ready;
 use crate::cases::ready_registry::{POD_LIMIT, image_with, restricted, same};
 use crate::exec::Exec;
-use crate::pki::CertificateAuthority;
+use crate::pki::Ca;
 use crate::runner::Context;
 use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
@@ -47,7 +47,7 @@ impl<'a> Store<'a> {
             .path(&Cache::open()?, |said| context.note(said))
             .await?;
         let image = image_with(context, &program, "versitygw").await?;
-        let ca = CertificateAuthority::new("the store's CA")?;
+        let ca = Ca::new("the store's CA")?;
         let leaf = ca.issue(NAME, "berth", &[&store.name()])?;
         let script = format!(
             "mkdir {FOLDER}/{BUCKET} && exec versitygw --port :{PORT} --region {REGION} --cert /tls/tls.crt --key /tls/tls.key \
