@@ -131,11 +131,35 @@ impl Modules {
                 index
             } else {
                 // `name/mod.rs` is refused by a lint of the workspace.
-                self.file(files, &format!("{folder}/{name}.rs"), Some(module))?
+                let file = match path(&child.attrs) {
+                    Some(path) => {
+                        let own = &self.files[self.all[module].file];
+                        let (beside, _) = own.rsplit_once('/').unwrap_or_default();
+                        format!("{beside}/{path}")
+                    }
+                    None => format!("{folder}/{name}.rs"),
+                };
+                self.file(files, &file, Some(module))?
             };
-            self.all[module].children.insert(name, index);
+            // A second module of the name stands in for the first where a feature is off: names lead to the first.
+            self.all[module].children.entry(name).or_insert(index);
         }
         Ok(())
+    }
+}
+
+/// The file that `#[path = "…"]` names for a module.
+fn path(attributes: &[syn::Attribute]) -> Option<String> {
+    let value = attributes.iter().find_map(|attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => Some(&pair.value),
+        _ => None,
+    });
+    match value {
+        Some(syn::Expr::Lit(syn::ExprLit {
+            lit: syn::Lit::Str(text),
+            ..
+        })) => Some(text.value()),
+        _ => None,
     }
 }
 
