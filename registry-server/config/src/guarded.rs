@@ -14,7 +14,7 @@ const GUARDED: &[(&str, &str)] = &[
     ("auth", "everybody is let in"),
     ("http.addr", "every address of the machine is served"),
     ("http.limits", "clients may take what they may by default"),
-    ("http.trustedproxies", "anybody's forwarding headers are believed"),
+    ("http.trustedproxies", "anybody's forwarding headers are trusted"),
     ("http.tls", "connections are not encrypted"),
     ("http.tls.clientcas", "no client certificate is asked for"),
     (

@@ -220,7 +220,7 @@ impl Rules<'_> {
             self.required(
                 "http.tls.clientcas",
                 "",
-                "at least one PEM file with the authorities of client certificates, beside `clientauth`",
+                "at least one PEM file with the CAs of client certificates, beside `clientauth`",
             );
         }
     }
@@ -232,7 +232,7 @@ impl Rules<'_> {
             self.required(
                 "http.trustedproxies",
                 "",
-                "at least one network, or no such key, which believes everybody",
+                "at least one network, or no such key, which trusts everybody",
             );
         }
     }

@@ -173,7 +173,7 @@ fn the_lowest_version_is_obeyed() {
 }
 
 #[test]
-fn clients_must_show_a_certificate_when_authorities_are_named() {
+fn clients_must_show_a_certificate_when_cas_are_configured() {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

@@ -71,7 +71,7 @@ pub struct Tls {
     /// The client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The trusted CAs; the system's when empty.
-    pub authorities: Vec<PathBuf>,
+    pub ca_files: Vec<PathBuf>,
 }
 
 impl fmt::Display for Servers {
@@ -335,13 +335,13 @@ impl Tls {
             }
             None => None,
         };
-        let mut authorities = Vec::new();
-        for path in &self.authorities {
-            authorities.extend(certificates(path)?);
+        let mut roots = Vec::new();
+        for path in &self.ca_files {
+            roots.extend(certificates(path)?);
         }
         Ok(TlsCertificates {
             client_tls,
-            root_cert: Some(authorities).filter(|_| !self.authorities.is_empty()),
+            root_cert: Some(roots).filter(|_| !self.ca_files.is_empty()),
         })
     }
 }

@@ -165,10 +165,7 @@ impl Certificates {
         ))
     }
 
-    pub(super) fn believed_by(
-        &self,
-        mut client: ClientOptions,
-    ) -> Result<ClientOptions, object_store::Error> {
+    pub(super) fn trusted_by(&self, mut client: ClientOptions) -> Result<ClientOptions, object_store::Error> {
         for certificate in &self.0 {
             client = client.with_root_certificate(Certificate::from_der(certificate)?);
         }

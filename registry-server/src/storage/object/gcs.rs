@@ -202,7 +202,7 @@ impl Gcs {
             source,
         };
         let address = options.address(account);
-        let mut client = certificates.believed_by(timeouts.client(false)).map_err(failed)?;
+        let mut client = certificates.trusted_by(timeouts.client(false)).map_err(failed)?;
         // HTTP/1 alone, as in the library: over one shared connection all requests would wait for a part.
         let mut http = timeouts.http(SECTION, false, certificates)?.http1_only();
         if let Some(agent) = &options.user_agent {

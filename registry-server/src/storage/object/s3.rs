@@ -207,7 +207,7 @@ impl S3Options {
 
     fn options(&self, timeouts: Timeouts, certificates: &Certificates) -> Result<ClientOptions, StoreError> {
         let options = certificates
-            .believed_by(timeouts.client(self.skip_verify))
+            .trusted_by(timeouts.client(self.skip_verify))
             .map_err(failed)?;
         Ok(match &self.user_agent {
             Some(agent) => options.with_user_agent(header("storage.s3.useragent", agent)?),

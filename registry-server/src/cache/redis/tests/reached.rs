@@ -70,10 +70,10 @@ async fn a_user_and_a_password_are_sent_and_the_wrong_one_is_printed_nowhere() {
 }
 
 #[tokio::test]
-async fn tls_shows_a_certificate_and_believes_only_its_own_authorities() {
+async fn tls_shows_a_certificate_and_trusts_only_its_own_ca_files() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
-    let authority = |name: &str| {
+    let ca = |name: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -84,7 +84,7 @@ async fn tls_shows_a_certificate_and_believes_only_its_own_authorities() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let (ours, other) = (authority("ours"), authority("other"));
+    let (ours, other) = (ca("ours"), ca("other"));
     let signed = |name: &str| {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -113,10 +113,10 @@ async fn tls_shows_a_certificate_and_believes_only_its_own_authorities() {
     let [server] = servers.as_slice() else {
         panic!("one server was started")
     };
-    let with = |authority: &PathBuf, identity: Option<&(PathBuf, PathBuf)>| Settings {
+    let with = |ca: &PathBuf, identity: Option<&(PathBuf, PathBuf)>| Settings {
         tls: Some(Tls {
             identity: identity.cloned(),
-            authorities: vec![authority.clone()],
+            ca_files: vec![ca.clone()],
         }),
         ..settings(Servers::One(format!("localhost:{port}")))
     };

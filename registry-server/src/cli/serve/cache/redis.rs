@@ -51,7 +51,7 @@ fn tls(redis: &Redis) -> Tls {
     };
     Tls {
         identity,
-        authorities: tls.rootcas.iter().map(PathBuf::from).collect(),
+        ca_files: tls.rootcas.iter().map(PathBuf::from).collect(),
     }
 }
 

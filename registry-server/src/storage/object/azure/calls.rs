@@ -71,7 +71,7 @@ impl AzureCalls {
     ) -> Result<Self, StoreError> {
         let timeouts = options.timeouts(timeouts);
         let client = certificates
-            .believed_by(timeouts.client(options.skip_verify))
+            .trusted_by(timeouts.client(options.skip_verify))
             .map_err(failed)?;
         let address = format!("{}/{}", options.address(), options.container);
         let container = Url::parse(&address).map_err(|source| {

@@ -95,7 +95,7 @@ impl AzureOptions {
         certificates: &Certificates,
     ) -> Result<MicrosoftAzure, StoreError> {
         let timeouts = self.timeouts(timeouts);
-        let client = certificates.believed_by(timeouts.client(self.skip_verify));
+        let client = certificates.trusted_by(timeouts.client(self.skip_verify));
         builder
             .with_retry(timeouts.retry())
             .with_client_options(client.map_err(failed)?)
