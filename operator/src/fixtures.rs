@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use operator_api::Registry;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::children::{Children, Existing};
 use crate::issue::{self, Issued, StoredSecrets};
@@ -131,4 +133,19 @@ pub(crate) fn least(spec: &str) -> String {
            storage: {{persistentVolumeClaim: {{template: {{size: 5Gi}}}}}}\n  \
            auth: {{anonymous: {{access: PullPush}}}}\n{spec}"
     )
+}
+
+/// Serves one connection on the loopback address: expects a request that begins with `request`, and sends `answer`. Gives
+/// the port.
+pub(crate) async fn answer_once(request: &'static str, answer: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut received = vec![0; 1024];
+        let count = stream.read(&mut received).await.unwrap();
+        assert!(received[..count].starts_with(request.as_bytes()));
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    port
 }

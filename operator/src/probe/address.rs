@@ -112,23 +112,15 @@ impl Address {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::children::{Existing, Want};
-    use crate::fixtures::least;
+    use crate::fixtures::{answer_once, least};
 
     async fn answering(answer: &'static str) -> Address {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 1024];
-            let read = stream.read(&mut request).await.unwrap();
-            assert!(request[..read].starts_with(b"GET /v2/ HTTP/1.1\r\nhost: harbour.example\r\n"));
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        });
+        let request = "GET /v2/ HTTP/1.1\r\nhost: harbour.example\r\n";
+        let port = answer_once(request, answer.to_owned()).await;
         Address {
             subject: "The proxy".to_owned(),
             connect_to: "127.0.0.1".to_owned(),

@@ -63,22 +63,12 @@ async fn ask(address: &str, port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::fixtures::answer_once;
 
     async fn answering(answer: String) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 1024];
-            let read = stream.read(&mut request).await.unwrap();
-            assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        });
-        port
+        answer_once("GET /readyz HTTP/1.1\r\n", answer).await
     }
 
     fn http(status: &str, body: &str) -> String {
