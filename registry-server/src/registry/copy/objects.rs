@@ -98,11 +98,10 @@ impl<'a> StorePair<'a> {
             return Ok(CopyOutcome::Gone);
         };
         let size = found.size;
-        match self.target.driver.stat(&key).await {
-            Ok(there) if there.size == size => return self.keep_existing(&key).await,
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(source) => return Err(ObjectError::Write(writing(source))),
+        let there = self.target.driver.try_stat(&key).await;
+        let there = there.map_err(|source| ObjectError::Write(writing(source)))?;
+        if there.is_some_and(|there| there.size == size) {
+            return self.keep_existing(&key).await;
         }
         let Some(content) = self
             .source
@@ -198,10 +197,10 @@ impl<'a> StorePair<'a> {
             return Ok(true);
         }
         let key = ObjectPath::blob_data(digest).key();
-        match self.target.driver.stat(&key).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(source) => return Err(ObjectError::Write(Error::storage("look for a blob")(source))),
+        let there = self.target.driver.try_stat(&key).await;
+        let there = there.map_err(|source| ObjectError::Write(Error::storage("look for a blob")(source)))?;
+        if there.is_none() {
+            return Ok(false);
         }
         let mut known = known();
         if known.len() >= KNOWN_MAX {
