@@ -9,6 +9,7 @@ use crate::runner::Case;
 mod artifacts;
 pub mod attacks;
 mod basics;
+mod bounded_pull;
 mod clients;
 mod conformance;
 mod data_compatibility;

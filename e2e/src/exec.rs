@@ -181,16 +181,7 @@ impl Exec {
             }
         };
         let ending = async { tokio::join!(feeding, child.wait_with_output()).1 };
-        let output = tokio::time::timeout(self.deadline, ending)
-            .await
-            .with_context(|| {
-                format!(
-                    "`{}` did not end within {} s",
-                    self.line(),
-                    self.deadline.as_secs()
-                )
-            })?
-            .with_context(|| format!("cannot wait for `{}`", self.line()))?;
+        let output = self.until_deadline(ending).await?;
         Ok(Finished {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -215,46 +206,24 @@ impl Exec {
         Ok(finished.stdout)
     }
 
-    /// Runs it and passes every line of its standard error to `watch` as it comes. Both streams must be text.
+    /// Runs it and passes every line of its standard error to `watch` as it comes.
     ///
     /// # Errors
     /// As [`Exec::success`].
     pub async fn watched(&self, watch: impl Fn(&str)) -> Result<()> {
-        let mut command = self.command();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", self.line()))?;
-        let errors = child.stderr.take().context("standard error is a pipe")?;
-        let mut said = String::new();
-        let ending = async {
-            let mut lines = BufReader::new(errors).lines();
-            while let Some(line) = lines.next_line().await? {
-                watch(&line);
-                said.push_str(&line);
-                said.push('\n');
-            }
-            child.wait().await
-        };
-        let status = tokio::time::timeout(self.deadline, ending)
-            .await
-            .with_context(|| {
-                format!(
-                    "`{}` did not end within {} s",
-                    self.line(),
-                    self.deadline.as_secs()
-                )
-            })?
-            .with_context(|| format!("cannot wait for `{}`", self.line()))?;
-        if !status.success() {
+        let finished = self
+            .streamed(|pipe, line| {
+                if matches!(pipe, Pipe::Stderr) {
+                    watch(line);
+                }
+            })
+            .await?;
+        if !finished.status.success() {
             bail!(
-                "`{}` ended with {status}:\n{}",
+                "`{}` ended with {}:\n{}",
                 self.line(),
-                tail(&said, 2 * QUOTED_LINES)
+                finished.status,
+                tail(&finished.stderr, 2 * QUOTED_LINES)
             );
         }
         Ok(())
@@ -289,16 +258,7 @@ impl Exec {
                 stderr,
             })
         };
-        tokio::time::timeout(self.deadline, ending)
-            .await
-            .with_context(|| {
-                format!(
-                    "`{}` did not end within {} s",
-                    self.line(),
-                    self.deadline.as_secs()
-                )
-            })?
-            .with_context(|| format!("cannot read what `{}` says", self.line()))
+        self.until_deadline(ending).await
     }
 
     /// Runs it with the terminal's own streams and gives its exit code, or 128 plus the number of the signal that
@@ -316,6 +276,20 @@ impl Exec {
         Ok(status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    }
+
+    /// Waits for the end of the command, at most until the deadline.
+    async fn until_deadline<T>(&self, ending: impl Future<Output = std::io::Result<T>>) -> Result<T> {
+        tokio::time::timeout(self.deadline, ending)
+            .await
+            .with_context(|| {
+                format!(
+                    "`{}` did not end within {} s",
+                    self.line(),
+                    self.deadline.as_secs()
+                )
+            })?
+            .with_context(|| format!("cannot wait for `{}`", self.line()))
     }
 
     fn command(&self) -> Command {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::bounded_pull;
 use crate::differential;
 use crate::exec::Exec;
 use crate::images;
@@ -139,22 +140,13 @@ pub(super) async fn memory_stays_bounded(bench: &Bench<'_>) -> Result<()> {
         .await?;
     ensure!(code == "201", "the push was answered {code}");
     let pushed = running.peak_memory()?;
-    let pulled = Exec::new("sh")
-        .args([
-            "-c",
-            "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum",
-            "sh",
-        ])
-        .arg(format!("{base}v2/memory/push/blobs/sha256:{sum}"))
-        .success()
-        .await?;
-    ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
-    let peak = running.peak_memory()?;
-    ensure!(
-        peak <= PEAK_MEMORY_MAX,
-        "VmHWM {} KiB is over 64 MiB",
-        peak / 1024
-    );
+    let peak = bounded_pull::pull(
+        &running,
+        &format!("{base}v2/memory/push/blobs/sha256:{sum}"),
+        sum,
+        PEAK_MEMORY_MAX,
+    )
+    .await?;
     bench.note(format!(
         "VmHWM {} KiB after a 2 GiB push, {} KiB after its pull",
         pushed / 1024,

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Url;
 
 use crate::cache::Cache;
+use crate::cases::bounded_pull;
 use crate::exec::Exec;
 use crate::images;
 use crate::runner::Bench;
@@ -92,22 +93,7 @@ pub(in crate::cases) async fn a_large_layer(bench: &Bench<'_>) -> Result<()> {
     let pushed = running.peak_memory()?;
 
     let url = format!("{}v2/large/layer/blobs/sha256:{sum}", running.base());
-    let pulled = Exec::new("sh")
-        .args([
-            "-c",
-            "curl --silent --show-error --fail --noproxy '*' \"$1\" | sha256sum",
-            "sh",
-        ])
-        .arg(&url)
-        .success()
-        .await?;
-    ensure!(pulled.starts_with(sum), "pulled {pulled}, pushed {sum}");
-    let peak = running.peak_memory()?;
-    ensure!(
-        peak <= PEAK_MEMORY_MAX,
-        "VmHWM {} KiB is over 96 MiB",
-        peak / 1024
-    );
+    let peak = bounded_pull::pull(&running, &url, sum, PEAK_MEMORY_MAX).await?;
     bench.note(format!(
         "{mib} MiB; VmHWM {} KiB after the push, {} KiB after its pull",
         pushed / 1024,
