@@ -143,26 +143,19 @@ impl Registry {
             };
             let path = ObjectPath::Probe { id };
             let old = Condition::Older(limit);
-            match self
-                .driver
+            self.driver
                 .delete_if(&path.key(), &old, &path.prune_root(), Durability::Crash)
                 .await
-            {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(source) => return Err(failed(source)),
-            }
+                .optional()
+                .map_err(&failed)?;
         }
         Ok(())
     }
 
     /// Whether another registry is on the same store, however it reaches the store.
     pub(super) async fn shares_store_with(&self, other: &Self) -> Result<bool, Error> {
-        match self.probe(async |key| other.driver.stat(key).await).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(source) => Err(Error::storage("compare two stores")(source)),
-        }
+        let found = self.probe(async |key| other.driver.try_stat(key).await).await?;
+        Ok(found.map_err(Error::storage("compare two stores"))?.is_some())
     }
 
     /// Writes an object that nobody else knows, calls `look` while it exists, and removes it.
@@ -220,15 +213,11 @@ impl Registry {
             }
             // Unless the server writes it in this moment.
             let silent = Condition::Older(now - STALE_AFTER);
-            match self
-                .driver
+            self.driver
                 .delete_if(&key, &silent, &path.prune_root(), Durability::Crash)
                 .await
-            {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(source) => return Err(failed(source)),
-            }
+                .optional()
+                .map_err(&failed)?;
         }
         Ok(seen)
     }

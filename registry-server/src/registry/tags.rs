@@ -95,15 +95,9 @@ impl Registry {
 
     /// Whether a tag has a link to what it means, whatever the link holds.
     pub(super) async fn has_tag_link(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        match self
-            .driver
-            .stat(&ObjectPath::tag_current(repository, tag).key())
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(source) => Err(Error::storage("look at a tag")(source)),
-        }
+        let link = ObjectPath::tag_current(repository, tag).key();
+        let found = self.driver.try_stat(&link).await;
+        Ok(found.map_err(Error::storage("look at a tag"))?.is_some())
     }
 
     /// Sets a tag to a manifest that the repository has. The history first: programs that clean up by the history would

@@ -211,10 +211,9 @@ impl Inspector<'_> {
         // A manifest with two digests has an entry under the one by which it was pushed.
         for referrer in [Some(digest), document.other].into_iter().flatten() {
             let entry = ObjectPath::referrer_entry(repository, &subject, &referrer);
-            match self.registry.driver.stat(&entry.key()).await {
-                Ok(_) => return Ok(None),
-                Err(error) if error.is_not_found() => {}
-                Err(source) => return Err(Error::storage("look at a referrer")(source)),
+            let found = self.registry.driver.try_stat(&entry.key()).await;
+            if found.map_err(Error::storage("look at a referrer"))?.is_some() {
+                return Ok(None);
             }
         }
         let finding = Finding::ReferrerLost {

@@ -18,7 +18,9 @@ use super::finding::Finding;
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::ObjectPath;
-use crate::storage::{self, Condition, Durability, LargeWrite, Mode, ReadRange, StorageKey, put_stream};
+use crate::storage::{
+    self, Condition, Durability, LargeWrite, Mode, OptionalExtension as _, ReadRange, StorageKey, put_stream,
+};
 
 /// A line is never this long.
 pub(super) const LINE_MAX: u64 = 64 * 1024;
@@ -171,15 +173,12 @@ impl Registry {
             number: 0,
         }
         .prune_root();
-        match self
-            .driver
+        self.driver
             .delete_if(key, &any, &prune_root, Durability::PowerLoss)
             .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(source) => Err(Error::storage("remove an object from the trash")(source)),
-        }
+            .optional()
+            .map(drop)
+            .map_err(Error::storage("remove an object from the trash"))
     }
 }
 

@@ -9,7 +9,7 @@ use super::trash::{LINE_MAX, read_line};
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{self, ObjectPath, PathPrefix};
-use crate::storage::{self, ReadRange, StorageKey};
+use crate::storage::{self, OptionalExtension as _, ReadRange, StorageKey};
 
 /// An event of undoing a repair.
 #[derive(Debug)]
@@ -91,21 +91,17 @@ impl Registry {
 
     async fn put_back(&self, from: &StorageKey, to: &StorageKey) -> Result<PutBack, Error> {
         let failed = Error::storage("put an object back");
-        let content = match self.driver.read(to, ReadRange::Full).await {
-            Ok(content) => content,
+        let content = self.driver.read(to, ReadRange::Full).await.optional();
+        let Some(content) = content.map_err(&failed)? else {
             // The repair was interrupted before the copy.
-            Err(error) if error.is_not_found() => return Ok(PutBack::Never),
-            Err(source) => return Err(failed(source)),
+            return Ok(PutBack::Never);
         };
-        match self.driver.read(from, ReadRange::Full).await {
-            Ok(there) => {
-                return Ok(match same_bytes(there, content).await.map_err(&failed)? {
-                    true => PutBack::Never,
-                    false => PutBack::InTheWay,
-                });
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(source) => return Err(failed(source)),
+        let there = self.driver.read(from, ReadRange::Full).await.optional();
+        if let Some(there) = there.map_err(&failed)? {
+            return Ok(match same_bytes(there, content).await.map_err(&failed)? {
+                true => PutBack::Never,
+                false => PutBack::InTheWay,
+            });
         }
         let content = self.driver.read(to, ReadRange::Full).await.map_err(&failed)?;
         self.copy_object(to, from, content).await.map_err(&failed)?;

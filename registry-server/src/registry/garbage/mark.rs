@@ -18,7 +18,7 @@ use super::spill::{Key, Scratch, Spill};
 use crate::registry::manifest_parser::STORED_MAX;
 use crate::registry::{Error, Registry, offload};
 use crate::storage::layout::{self, ObjectPath, PathPrefix};
-use crate::storage::{self, EntryKind};
+use crate::storage::{self, EntryKind, OptionalExtension as _};
 
 /// How many manifests are read at once.
 const READS: usize = 8;
@@ -261,11 +261,11 @@ impl Registry {
         let Some(link) = self.read_dated_link(&path).await? else {
             return Ok(None);
         };
-        let written = match self.driver.stat_touched(&path.key()).await {
-            Ok(found) => link.modified.max(found.modified),
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(source) => return Err(Error::storage("look at a link")(source)),
+        let found = self.driver.stat_touched(&path.key()).await.optional();
+        let Some(found) = found.map_err(Error::storage("look at a link"))? else {
+            return Ok(None);
         };
+        let written = link.modified.max(found.modified);
         // A link that holds nothing makes its manifest unknown, but not garbage: its name says where it led.
         let canonical = link.target.unwrap_or(digest);
         let key = ObjectPath::blob_data(&canonical).key();

@@ -17,7 +17,7 @@ use super::spill::{Cursor, Key, Partitions, Record, Spill};
 use crate::registry::live_servers::LiveServerPolicy;
 use crate::registry::{Error, Registry};
 use crate::storage::layout::{ObjectPath, PathPrefix};
-use crate::storage::{Condition, Durability, StorageKey};
+use crate::storage::{Condition, Durability, OptionalExtension as _, StorageKey};
 
 /// How many removals are under way at once.
 const AT_ONCE: usize = 16;
@@ -230,15 +230,10 @@ impl Registry {
 
     /// Whether a payload is too young to be removed. A missing one is not. This look does not renew it.
     async fn is_too_young(&self, canonical: &Digest, limit: SystemTime) -> Result<bool, Error> {
-        match self
-            .driver
-            .stat_touched(&ObjectPath::blob_data(canonical).key())
-            .await
-        {
-            Ok(found) => Ok(found.modified > limit),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(source) => Err(Error::storage("look at a blob")(source)),
-        }
+        let key = ObjectPath::blob_data(canonical).key();
+        let found = self.driver.stat_touched(&key).await.optional();
+        let found = found.map_err(Error::storage("look at a blob"))?;
+        Ok(found.is_some_and(|found| found.modified > limit))
     }
 
     async fn remove(&self, path: &ObjectPath, limit: SystemTime, removal: Removal) -> SweepOutcome {

@@ -48,11 +48,10 @@ impl Registry {
                     .map_err(&failed)?;
                 match entry.kind {
                     EntryKind::Prefix => pending.push(key),
-                    EntryKind::Object => match self.driver.stat(&key).await {
-                        Ok(found) => newest = newest.max(Some(found.modified)),
-                        Err(error) if error.is_not_found() => {}
-                        Err(source) => return Err(failed(source)),
-                    },
+                    EntryKind::Object => {
+                        let found = self.driver.try_stat(&key).await.map_err(&failed)?;
+                        newest = newest.max(found.map(|found| found.modified));
+                    }
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::registry::uploads::resume::{Resume, now};
 use crate::registry::uploads::session::{Offset, Session};
 use crate::registry::{BlobDescriptor, Error, Registry, hashing, offload};
 use crate::storage::layout::ObjectPath;
-use crate::storage::{self, Expected, Multipart, ReadRange, StorageKey};
+use crate::storage::{self, Expected, Multipart, OptionalExtension as _, ReadRange, StorageKey};
 
 /// A blob that was stored less than this long ago is not garbage yet. Far below the age at which anything is collected.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -236,12 +236,11 @@ impl Finish<'_> {
     async fn check_completed(&self, key: &StorageKey, size: u64, expected: Digest) -> Result<(), Error> {
         let failed = Error::storage("read an upload");
         let unknown = || unknown(self.repository, self.id);
-        let mut content = match self.registry.driver.read(key, ReadRange::Full).await {
-            Ok(content) if content.size == size => content,
-            Ok(_) => return Err(unknown()),
-            Err(error) if error.is_not_found() => return Err(unknown()),
-            Err(source) => return Err(failed(source)),
-        };
+        let content = self.registry.driver.read(key, ReadRange::Full).await.optional();
+        let content = content.map_err(&failed)?;
+        let mut content = content
+            .filter(|content| content.size == size)
+            .ok_or_else(unknown)?;
         let mut hasher = Hasher::new();
         while let Some(block) = content.next().await {
             hasher = hashing::update(hasher, block.map_err(&failed)?).await?;
