@@ -9,9 +9,9 @@ mod object_options;
 mod replicas;
 mod verify;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::cache::Cache;
 use crate::host_clients::HostClients;
@@ -33,6 +33,12 @@ const KIB: usize = 1024;
 
 /// Time limit for a server to write its heartbeat into the store.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The time for which ours keeps a link in memory.
+const LINKS_KEPT: Duration = Duration::from_secs(5);
+
+/// Pulls after which the machine is too slow for one within [`LINKS_KEPT`].
+const PULLS_MAX: usize = 20;
 
 /// The sizes of the image's layers: nine of 64 KiB and one of 40 MiB.
 const LAYERS: [usize; 10] = {
@@ -164,10 +170,10 @@ async fn count(
     running.kill().await?;
 
     let running = start().await?;
+    let began = Instant::now();
     clients.pull_image(&image(&running)?).await?;
     let cold = relay.take_counts();
-    clients.pull_image(&image(&running)?).await?;
-    let warm = relay.take_counts();
+    let warm = count_cached(&clients, &relay, &image(&running)?, began).await?;
     let served = clients.digest(&image(&running)?).await?;
     ensure!(
         served == digest,
@@ -175,6 +181,27 @@ async fn count(
         server.name()
     );
     Ok([push, cold, warm])
+}
+
+/// Counts a pull after one that began at `previous`. The count is taken once more when links were no longer cached, or
+/// when the server's heartbeat fell into it.
+async fn count_cached(
+    clients: &HostClients,
+    relay: &Relay,
+    image: &str,
+    mut previous: Instant,
+) -> Result<Counts> {
+    for _ in 0..PULLS_MAX {
+        let began = Instant::now();
+        clients.pull_image(image).await?;
+        let counts = relay.take_counts();
+        if previous.elapsed() < LINKS_KEPT && counts.of(Operation::Put) == 0 {
+            return Ok(counts);
+        }
+        previous = began;
+    }
+    let seconds = previous.elapsed().as_secs_f32();
+    bail!("none of {PULLS_MAX} pulls used cached links alone; the last one took {seconds:.1} s")
 }
 
 /// One line for each operation, with registry:3's numbers before ours where they can be counted.
