@@ -223,6 +223,14 @@ impl Rules<'_> {
                 "at least one PEM file with the CAs of client certificates, beside `clientauth`",
             );
         }
+        // A client over plain HTTP shows no certificate.
+        let plaintext = tls.allowplaintext.filter(|_| !tls.clientcas.is_empty());
+        self.formed(
+            "http.tls.allowplaintext",
+            plaintext.map(|allowed| allowed.to_string()).as_deref(),
+            |allowed| allowed == "false",
+            "`false`, because `http.tls.clientcas` asks every client for a certificate",
+        );
     }
 
     /// Networks of `http.trustedproxies`.

@@ -1,6 +1,6 @@
 //! TLS: certificates by file, changed while the server runs.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -131,6 +131,44 @@ fn requests_over_tls_are_answered_with_https_locations() {
             .starts_with("https://registry.test/v2/a/blobs/uploads/"),
         "{answer:?}"
     );
+}
+
+#[test]
+fn plain_http_is_answered_on_the_same_address_only_where_it_is_allowed() {
+    for (more, allowed) in [
+        (", allowplaintext: true", true),
+        (", allowplaintext: false", false),
+        ("", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Pair::new();
+        pair.write(folder.path());
+        let server = start(folder, more);
+        let upload = "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nContent-Length: 0\r\n";
+        let mut stream = handshake(&server.address, client(&pair.certificate, None, &["http/1.1"])).unwrap();
+        send(&mut stream, upload);
+        let answer = Answer::read(stream).is(202);
+        let location = answer.header("location").unwrap();
+        assert!(
+            location.starts_with("https://registry.test/v2/"),
+            "{more}: {location}"
+        );
+        let mut plain = connect(&server.address);
+        send(&mut plain, upload);
+        if allowed {
+            let answer = Answer::read(plain).is(202);
+            let location = answer.header("location").unwrap();
+            assert!(location.starts_with("http://registry.test/v2/"), "{location}");
+        } else {
+            let mut answer = Vec::new();
+            let _ = plain.read_to_end(&mut answer);
+            assert!(
+                !answer.starts_with(b"HTTP/"),
+                "{more}: {}",
+                String::from_utf8_lossy(&answer)
+            );
+        }
+    }
 }
 
 #[test]

@@ -253,6 +253,7 @@ pub const KEYS: &[Key] = &[
     key("http.tls.clientcas[]", Both, Text, Implemented, "PEM files with the CAs of client certificates"),
     key("http.tls.clientauth", V3, OneOf(&["require-and-verify-client-cert", "verify-client-cert-if-given"]), Implemented, "how strictly clients are asked; needs `clientcas`; distribution's two modes that verify nothing are not allowed"),
     key("http.tls.minimumtls", Both, OneOf(&["tls1.2", "tls1.3"]), Implemented, "the lowest version spoken; `tls1.2` when unset"),
+    key("http.tls.allowplaintext", Berth, Bool, Implemented, "plain HTTP is answered on the same address too, while clients and proxies move from one to the other; not allowed with `clientcas`"),
     key("http.tls.ciphersuites[]", Both, Text, Ignored, "all suites on offer are modern ones, so there is nothing to choose"),
     key("http.tls.letsencrypt.cachefile", Both, Text, Planned, "certificates are not requested by ACME"),
     key("http.tls.letsencrypt.email", Both, Text, Planned, "certificates are not requested by ACME"),

@@ -19,7 +19,7 @@ fn every_key_is_counted_by_kind() {
     );
     assert_eq!(
         KEYS.iter().filter(|key| key.upstream == Upstream::Berth).count(),
-        17
+        18
     );
 }
 

@@ -240,6 +240,13 @@ fn every_error_is_one_line_with_path_value_and_what_is_allowed() {
         ],
     );
     refuses(
+        "http: {tls: {certificate: c, key: k, clientcas: [a], allowplaintext: true}}",
+        &[
+            "`http.tls.allowplaintext` (line 3): `true` is not allowed; allowed: `false`, because `http.tls.clientcas` asks \
+             every client for a certificate",
+        ],
+    );
+    refuses(
         "http: {tls: {minimumtls: tls1.0}}",
         &["`http.tls.minimumtls` (line 3): `tls1.0` is not allowed; allowed: `tls1.2`, `tls1.3`"],
     );

@@ -113,6 +113,10 @@ pub struct Tls {
     /// The lowest TLS version; `tls1.2` when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimumtls: Option<TlsVersion>,
+    /// Whether plain HTTP is answered on the same address too, for the time in which clients and proxies move from one
+    /// to the other; `false` when unset. A key of Berth, unknown to distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowplaintext: Option<bool>,
 }
 
 /// `http.tls.clientauth`. The two modes of distribution that take any certificate unverified are refused.

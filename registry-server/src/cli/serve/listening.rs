@@ -64,6 +64,7 @@ impl Servers {
         });
         let protocols = Protocols {
             tls: front.tls,
+            plaintext: http.tls.allowplaintext == Some(true),
             h2c: http.h2c.enabled == Some(true),
         };
         let limits = wiring::limits(http, front.open_files);

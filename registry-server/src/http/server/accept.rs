@@ -26,6 +26,8 @@ use crate::http::tls::Tls;
 pub struct Protocols {
     /// TLS. `None` is plain HTTP.
     pub tls: Option<Tls>,
+    /// Plain HTTP on a listener with TLS too.
+    pub plaintext: bool,
     /// HTTP/2 without TLS, with prior knowledge (RFC 9113, section 3.3).
     pub h2c: bool,
 }
@@ -97,8 +99,9 @@ where
             let (protocols, alive) = (protocols.clone(), alive.subscribe());
             tokio::spawn(async move {
                 let _alive = alive;
-                let Protocols { tls, h2c } = protocols;
+                let Protocols { tls, plaintext, h2c } = protocols;
                 match tls {
+                    Some(tls) if plaintext => connection.serve_either(stream, &tls, h2c).await,
                     Some(tls) => connection.serve_tls(stream, &tls).await,
                     None => connection.serve_plain(stream, h2c).await,
                 }

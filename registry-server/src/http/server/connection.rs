@@ -36,6 +36,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4). No HTTP/1.1 request begins with them.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first byte of a TLS connection: a record of the handshake (RFC 8446, section 5.1). No method of HTTP begins with
+/// it.
+const TLS_HANDSHAKE: &[u8] = &[22];
 
 /// The connection of a request, as its handler sees it.
 #[derive(Debug, Clone)]
@@ -84,17 +87,35 @@ where
         }
     }
 
+    /// Serves a client that speaks TLS or plain HTTP. Its first byte tells which.
+    pub(super) async fn serve_either(mut self, mut stream: AcceptedStream, tls: &Tls, h2c: bool) {
+        let Some(speaks_tls) = self.starts_with(&mut stream, TLS_HANDSHAKE).await else {
+            return;
+        };
+        match speaks_tls {
+            true => self.serve_tls(stream, tls).await,
+            false => {
+                self.peer.tls = false;
+                self.serve_plain(stream, h2c).await;
+            }
+        }
+    }
+
+    /// Whether the client's first bytes are `prefix`. `None` when the connection has to be closed.
+    async fn starts_with(&self, stream: &mut AcceptedStream, prefix: &[u8]) -> Option<bool> {
+        tokio::select! {
+            () = self.stop.grace_over() => None,
+            () = self.guard.close_requested() => None,
+            found = tokio::time::timeout(FIRST_REQUEST, stream.starts_with(prefix)) => found.ok(),
+        }
+    }
+
     pub(super) async fn serve_plain(self, mut stream: AcceptedStream, h2c: bool) {
         if !h2c {
             return Box::pin(self.serve(stream, false)).await;
         }
-        let http2 = tokio::select! {
-            () = self.stop.grace_over() => return,
-            () = self.guard.close_requested() => return,
-            http2 = tokio::time::timeout(FIRST_REQUEST, stream.starts_with(HTTP2_PREFACE)) => match http2 {
-                Ok(http2) => http2,
-                Err(_) => return,
-            },
+        let Some(http2) = self.starts_with(&mut stream, HTTP2_PREFACE).await else {
+            return;
         };
         Box::pin(self.serve(stream, http2)).await;
     }
