@@ -61,11 +61,12 @@ pub enum AccessLog {
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigFrom {
-    /// Path of the value: keys of `config.yml` joined by dots, such as `proxy.password`.
+    /// Path of the value: keys of `config.yml` joined by dots, such as `proxy.password`, with the index of an item of a list
+    /// in brackets, such as `notifications.endpoints[0].headers.authorization[0]`.
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$')")
-            .message("spec.configFrom.path must be keys of config.yml joined by dots, such as proxy.password")
+        validation = Rule::new("self.matches('^[A-Za-z0-9_-]+([[][0-9]{1,2}[]])?([.][A-Za-z0-9_-]+([[][0-9]{1,2}[]])?)*$')")
+            .message("spec.configFrom.path must be keys of config.yml joined by dots, with the index of an item in brackets, such as proxy.password or notifications.endpoints[0].headers.authorization[0]")
     )]
     pub path: String,
     /// The Secret and the key that hold the value.

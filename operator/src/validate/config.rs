@@ -178,7 +178,7 @@ fn check(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
     }
 }
 
-/// Paths of all scalars and empty sections. An item of a list is written as `[]`.
+/// Paths of all scalars and empty sections, as `spec.configFrom` takes them: an item of a list has its index.
 fn leaves(value: &Value) -> Vec<String> {
     fn walk(value: &Value, path: String, found: &mut Vec<String>) {
         match value {
@@ -197,9 +197,9 @@ fn leaves(value: &Value) -> Vec<String> {
                 }
             }
             Value::Array(items) if !items.is_empty() => {
-                items
-                    .iter()
-                    .for_each(|item| walk(item, format!("{path}[]"), found));
+                for (index, item) in items.iter().enumerate() {
+                    walk(item, format!("{path}[{index}]"), found);
+                }
             }
             _ => found.push(path),
         }
@@ -212,7 +212,7 @@ fn leaves(value: &Value) -> Vec<String> {
 }
 
 /// Keys that only the operator may set, with the field to use instead.
-const OWNED: [(&str, &str); 24] = [
+const OWNED: [(&str, &str); 25] = [
     ("version", "no field: there is only one version"),
     ("log.level", "`spec.log.level`"),
     ("loglevel", "`spec.log.level`"),
@@ -227,6 +227,10 @@ const OWNED: [(&str, &str); 24] = [
     ("redis.password", "`spec.cache.redis.credentials`"),
     ("redis.tls", "`spec.cache.redis.tls`"),
     ("storage.maintenance.readonly", "`spec.mode`"),
+    (
+        "storage.maintenance.owner",
+        "no field: it marks the storage as this Registry's",
+    ),
     ("auth", "`spec.auth`"),
     (
         "http.addr",
@@ -245,7 +249,7 @@ const OWNED: [(&str, &str); 24] = [
     ("http.previoussecrets", "`spec.http.previousSecretKeyRefs`"),
     ("http.draintimeout", "`spec.http.drainTimeout`"),
     ("http.trustedproxies", "`spec.http.trustedProxies`"),
-    ("http.debug", "no field: the probes use it"),
+    ("http.debug.addr", "no field: the probes use it"),
 ];
 /// The part of `http.tls` that only the operator may set. Authors may set the rest, such as the lowest version.
 const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
@@ -325,8 +329,10 @@ fn is_secret(path: &str) -> bool {
         pattern.len() <= path.len()
             && pattern.iter().zip(&path).all(|(pattern, step)| {
                 let (name, list) = (pattern.trim_end_matches("[]"), pattern.ends_with("[]"));
-                let step_name = step.trim_end_matches("[]");
-                (name == "*" || name == step_name) && (!list || step.ends_with("[]") || name == "*")
+                let (step_name, item) = step
+                    .split_once('[')
+                    .map_or((step.as_str(), false), |(key, _)| (key, true));
+                (name == "*" || name == step_name) && (!list || item || name == "*")
             })
     })
 }
@@ -355,9 +361,13 @@ mod tests {
             "storage.s3.bucket",
             "storage.s3.chunksize",
             "storage.redirect.disable",
+            "storage.maintenance.owner",
+            "storage.maintenance.Owner",
+            "http.debug",
+            "http.debug.addr",
             "redis",
-            "redis.addrs[]",
-            "redis.tls.rootcas[]",
+            "redis.addrs[0]",
+            "redis.tls.rootcas[0]",
         ] {
             check(path, false);
         }
@@ -371,6 +381,7 @@ mod tests {
             "storage.cache.blobdescriptor",
             "storage.maintenance.uploadpurging.age",
             "http.tls.minimumtls",
+            "http.debug.prometheus.enabled",
             "redis.db",
         ] {
             check(path, true);
@@ -398,23 +409,73 @@ mod tests {
         for path in [
             "proxy.password",
             "redis.sentinelpassword",
-            "notifications.endpoints[].headers.authorization[]",
-            "http.previoussecrets[]",
+            "notifications.endpoints[0].headers.authorization[0]",
+            "http.previoussecrets[12]",
         ] {
             assert!(is_secret(path), "{path}");
         }
         for path in [
             "proxy.username",
             "catalog.maxentries",
-            "notifications.endpoints[].url",
+            "notifications.endpoints[0].url",
         ] {
             assert!(!is_secret(path), "{path}");
         }
     }
 
+    /// The path that the hint of a secret key names, and whether it is one that `spec.configFrom` takes.
+    fn hinted(path: &str) -> (String, bool) {
+        let hint = Error::ConfigKeySecret {
+            path: path.to_owned(),
+        }
+        .hint()
+        .unwrap();
+        let path = hint.split('`').rfind(|part| !part.is_empty()).unwrap().to_owned();
+        let schema = serde_json::to_value(operator_api::crd()).unwrap().to_string();
+        assert!(schema.contains("spec.configFrom.path must be keys"));
+        let steps = path.split('.').all(|step| {
+            let key = step.split_once('[').map_or(step, |(key, index)| {
+                let digits = index.strip_suffix(']').unwrap_or("x");
+                assert!(digits.len() <= 2 && digits.parse::<u8>().is_ok(), "{path}");
+                key
+            });
+            !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        });
+        (path, steps)
+    }
+
+    #[test]
+    fn the_path_in_every_hint_about_a_secret_is_one_that_config_from_takes_and_sets() {
+        let mut tried = 0;
+        for key in KEYS.iter().filter(|key| key.shape == Shape::Secret) {
+            // An overlay with this key, as an author would write it.
+            let written = key.path.replace('*', "name");
+            let mut tree = parsed(&json!({})).unwrap();
+            tree.set(&written.replace("[]", "[0]"), "hunter2");
+            let overlay: Value = serde_saphyr::from_str(&tree.to_yaml()).unwrap();
+            let spec = crate::fixtures::Fixture::parse(&crate::fixtures::least(""))
+                .registry
+                .spec;
+            for path in leaves(&overlay) {
+                if allowed(&path, &spec).is_err() {
+                    continue;
+                }
+                assert!(is_secret(&path), "{path}");
+                let (hint, taken) = hinted(&path);
+                assert!(taken, "the schema refuses {hint}");
+                let mut set = parsed(&json!({})).unwrap();
+                set.set(&hint, "hunter2");
+                let set: Value = serde_saphyr::from_str(&set.to_yaml()).unwrap();
+                assert_eq!(set, overlay, "{hint} sets another key");
+                tried += 1;
+            }
+        }
+        assert!(tried > 3, "only {tried} hints were tried");
+    }
+
     #[test]
     fn leaves_are_the_paths_of_scalars_and_empty_sections() {
         let overlay = json!({"A": {"b": [{"c": 1}, {"c": 2, "d": []}]}, "e": {}});
-        assert_eq!(leaves(&overlay), ["a.b[].c", "a.b[].d", "e"]);
+        assert_eq!(leaves(&overlay), ["a.b[0].c", "a.b[1].c", "a.b[1].d", "e"]);
     }
 }

@@ -59,12 +59,17 @@ impl Tree {
         }
     }
 
-    /// Sets the text of the key at a path: `set("http.secret", …)`. Missing sections are made. A value at the path, or in the
-    /// place of a section, is replaced.
+    /// Sets the text of the key at a path: `set("http.secret", …)`. Missing sections are made, and so are missing items of
+    /// lists, which are given by index: `headers.authorization[0]`. A value at the path, or in the place of a section, is
+    /// replaced.
     pub fn set(&mut self, path: &str, text: &str) {
         let mut node = &mut self.root;
-        for key in path.split('.') {
+        for step in path.split('.') {
+            let (key, index) = key_and_index(step);
             node = node.entry(key);
+            if let Some(index) = index {
+                node = node.item(index);
+            }
         }
         node.value = Value::Scalar {
             text: text.to_owned(),
@@ -91,10 +96,7 @@ impl Tree {
         let mut node = &self.root;
         let mut nearest = Origin::Program;
         for step in path.split('.') {
-            let (name, index) = match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
-                Some((name, index)) => (name, index.parse::<usize>().ok()),
-                None => (step, None),
-            };
+            let (name, index) = key_and_index(step);
             let found = node.get(name).and_then(|node| match (&node.value, index) {
                 (Value::List(items), Some(index)) => items.get(index),
                 _ => Some(node),
@@ -109,6 +111,14 @@ impl Tree {
     /// YAML text that reads back as this tree, **secrets included**: see [`Tree::masked`].
     pub fn to_yaml(&self) -> String {
         yaml::write(&self.root)
+    }
+}
+
+/// A step of a path: a key, and the index of an item when the key holds a list.
+fn key_and_index(step: &str) -> (&str, Option<usize>) {
+    match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
+        Some((name, index)) => (name, index.parse().ok()),
+        None => (step, None),
     }
 }
 

@@ -133,6 +133,23 @@ impl Node {
         &mut entries[at].1
     }
 
+    /// The item of that index; empty ones are made where items are missing. A value that is no list is replaced by one.
+    pub(super) fn item(&mut self, index: usize) -> &mut Node {
+        if !matches!(self.value, Value::List(_)) {
+            self.value = Value::List(Vec::new());
+        }
+        let Value::List(items) = &mut self.value else {
+            unreachable!("made a list just above")
+        };
+        while items.len() <= index {
+            items.push(Node {
+                value: Value::Null,
+                origin: self.origin.clone(),
+            });
+        }
+        &mut items[index]
+    }
+
     pub(super) fn merge(&mut self, over: &Node) {
         match (&mut self.value, &over.value) {
             (Value::Map(_), Value::Map(entries)) => {
