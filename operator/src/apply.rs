@@ -2,22 +2,28 @@
 //!
 //! Guarantees: compares first, so a reconcile that changes nothing writes nothing; a child that cannot be built again
 //! is created once and never overwritten; a field that the operator sets is put back when somebody changes it, and
-//! every other field is left alone; every write is about the object that was read, by its UID; an object of somebody
-//! else is never touched. Must not: decide what an object should be.
+//! every other field is left alone; every write is about the object that was read, by its UID, and a new object is never
+//! merged into one that has appeared meanwhile; an object of somebody else is never touched, and one that the spec names
+//! is never deleted; a write that fails holds up only what depends on it. Must not: decide what an object should be.
 //! Start at [`children`].
 
 mod compare;
 mod error;
+mod needs;
 mod write;
 
-use kube::Client;
+use kube::{Client, ResourceExt as _};
 
-use crate::children::{Children, Desired, Existing, Live, Want, for_each_child};
+use crate::certificate::is_issued;
+use crate::children::{Children, Desired, Live, Want, for_each_child};
 use crate::findings::Rollout;
 use crate::names::Names;
 use crate::ownership::Lifetime;
+use crate::read::Facts;
+use crate::references::Named;
 use crate::subject::Subject;
 pub use error::Error;
+use needs::Failures;
 pub use write::FIELD_MANAGER;
 use write::Writer;
 
@@ -26,19 +32,20 @@ use write::Writer;
 pub struct Applied {
     /// The children as the API server has them now.
     pub children: Children<Live>,
-    /// Objects of somebody else that are in the way, and the write that failed.
+    /// Objects of somebody else that are in the way, and the writes that failed.
     pub problems: Vec<Error>,
 }
 
-/// Applies and deletes children, in the order of the table. After the first write that fails nothing more is written;
-/// the next reconcile goes on from there.
+/// Applies and deletes children, in the order of the table. All writes that fail are told at once; the next reconcile
+/// goes on from there.
 pub async fn children(
     client: &Client,
     subject: &Subject,
     desired: Children<Desired>,
-    existing: &Children<Existing>,
+    facts: &Facts,
 ) -> Applied {
-    let foreign = desired.foreign(existing, &Names::of(&subject.name));
+    let existing = &facts.existing;
+    let foreign = desired.foreign(existing, &facts.named, &Names::of(&subject.name));
     let mut problems: Vec<Error> = foreign.into_iter().map(Error::Foreign).collect();
     let desired = match problems.is_empty() {
         true => desired,
@@ -50,9 +57,7 @@ pub async fn children(
     };
     let mut live = existing.live();
     let writer = Writer { client, subject };
-    if let Err(error) = write_all(&writer, desired, existing, &mut live).await {
-        problems.push(error);
-    }
+    problems.extend(write_all(&writer, desired, facts, &mut live).await);
     Applied {
         children: live,
         problems,
@@ -62,24 +67,49 @@ pub async fn children(
 async fn write_all(
     writer: &Writer<'_>,
     desired: Children<Desired>,
-    existing: &Children<Existing>,
+    facts: &Facts,
     live: &mut Children<Live>,
-) -> Result<(), Error> {
+) -> Vec<Error> {
+    let existing = &facts.existing;
+    let kept = owned_by_people(facts);
+    let mut failures = Failures::default();
     macro_rules! apply_all {
         ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {
             $(let $field = matches!(desired.$field, Want::Absent);
             if $field {
                 live.$field = None;
             }
-            if let Some(applied) = writer.apply(Lifetime::$lifetime, desired.$field, &existing.$field).await? {
-                live.$field = Some(applied);
+            if failures.allow(stringify!($field)) {
+                match writer.apply(Lifetime::$lifetime, desired.$field, &existing.$field).await {
+                    Ok(Some(applied)) => live.$field = Some(applied),
+                    Ok(None) => {}
+                    // The content can be used although its claim could not be changed.
+                    Err(error) if Lifetime::$lifetime == Lifetime::Lasting && live.$field.is_some() => {
+                        failures.add_harmless(error);
+                    }
+                    Err(error) => failures.add(stringify!($field), error),
+                }
             })*
             let rolled_out = live.deployment.as_ref().map(Rollout::of) == Some(Rollout::Complete);
-            $(if $field {
-                writer.prune(Lifetime::$lifetime, rolled_out, existing.$field.ours()).await?;
+            $(if $field && failures.may_go_on() {
+                let removed = writer.remove(Lifetime::$lifetime, rolled_out, existing.$field.ours(), &kept).await;
+                removed.unwrap_or_else(|error| failures.add_harmless(error));
             })*
         };
     }
     for_each_child!(apply_all);
-    Ok(())
+    failures.errors
+}
+
+/// The objects that the spec names, and certificates that somebody applied over ours.
+fn owned_by_people(facts: &Facts) -> Named {
+    let mut named = facts.named.clone();
+    let existing = &facts.existing;
+    let ca = existing.ca_key.ours();
+    for secret in [&existing.server_certificate, &existing.edge_certificate] {
+        if let Some(secret) = secret.ours().filter(|secret| !is_issued(secret, ca)) {
+            named.add_secret(secret.name_any());
+        }
+    }
+    named
 }

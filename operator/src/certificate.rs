@@ -12,10 +12,12 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::secret_data::{CA_CERTIFICATE, TLS_KEY, text};
+use crate::names::hex;
+use crate::secret_data::{CA_CERTIFICATE, TLS_CERTIFICATE, TLS_KEY, text};
 
 /// A certificate and its private key, as PEM.
 #[derive(Clone, Eq, PartialEq)]
@@ -205,4 +207,34 @@ pub(crate) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
         key,
         not_after: parsed.not_after,
     })
+}
+
+/// Annotation with the fingerprint of the certificate that the operator stored.
+pub(crate) const ISSUED_ANNOTATION: &str = "berth.dev/issued-certificate";
+
+/// Fingerprint of a certificate's PEM text.
+pub(crate) fn fingerprint(certificate: &str) -> String {
+    hex(&Sha256::digest(certificate.as_bytes())[..16])
+}
+
+/// Whether the certificate in a Secret of ours was made by the operator. A certificate and key that fit together and
+/// came from elsewhere were put there by somebody who needs them; anything else is only damage.
+pub(crate) fn is_issued(secret: &Secret, ca_key: Option<&Secret>) -> bool {
+    let (Some(certificate), Some(key)) = (text(Some(secret), TLS_CERTIFICATE), text(Some(secret), TLS_KEY))
+    else {
+        return true;
+    };
+    let noted = secret
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(ISSUED_ANNOTATION));
+    if noted.is_some_and(|noted| *noted == fingerprint(&certificate)) {
+        return true;
+    }
+    let Ok(parsed) = key_pair(certificate.as_bytes(), key.as_bytes()) else {
+        return true;
+    };
+    let ca = text(ca_key, CA_CERTIFICATE).and_then(|ca| Certificate::parse(ca.as_bytes()).ok());
+    ca.is_some_and(|ca| parsed.issued_by(&ca))
 }

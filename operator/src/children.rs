@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::names::Names;
 use crate::ownership::{Lifetime, is_ours};
+use crate::references::Named;
 use crate::subject::Subject;
 
 /// Calls the macro `$row` with the table: field, kind, [`Lifetime`], and the method of [`Names`] that names the object.
@@ -29,12 +30,12 @@ macro_rules! for_each_child {
             ca_key: Secret, CreatedOnce, ca_key;
             /// The CAs that clients must trust.
             ca_bundle: ConfigMap, UntilRolledOut, ca_bundle;
+            /// The CA with which the Ingress verifies the server.
+            upstream_ca: Secret, UntilRolledOut, upstream_ca;
             /// The server's certificate.
             server_certificate: Secret, UntilRolledOut, server_certificate;
             /// The Ingress's certificate.
             edge_certificate: Secret, UntilRolledOut, edge_certificate;
-            /// The CA with which the Ingress verifies the server.
-            upstream_ca: Secret, UntilRolledOut, upstream_ca;
             // Then everything that a Pod needs to start, and the Deployment after it.
             /// ServiceAccount of the Pods.
             service_account: ServiceAccount, UntilRolledOut, service_account;
@@ -209,10 +210,25 @@ macro_rules! define {
                 }
             }
 
-            /// The objects of somebody else that stand where something has to be applied.
-            pub(crate) fn foreign(&self, existing: &Children<Existing>, names: &Names) -> Vec<ForeignObject> {
+            /// The objects of somebody else that stand where something has to be applied, now or once the rest of the
+            /// spec is right. Generated secrets and claims are only looked at when they are asked for: `validate` has
+            /// told the others.
+            pub(crate) fn foreign(
+                &self,
+                existing: &Children<Existing>,
+                named: &Named,
+                names: &Names,
+            ) -> Vec<ForeignObject> {
                 let mut all = Vec::new();
-                $(if let (Want::Present(_) | Want::IfMissing(_), Found::Foreign) = (&self.$field, &existing.$field) {
+                $(let wanted = match self.$field {
+                    Want::Present(_) | Want::IfMissing(_) => true,
+                    Want::Absent => false,
+                    Want::Unchanged => {
+                        !matches!(Lifetime::$lifetime, Lifetime::CreatedOnce | Lifetime::Lasting)
+                            && !named.holds::<$kind>(&names.$name())
+                    }
+                };
+                if wanted && matches!(existing.$field, Found::Foreign) {
                     all.push(ForeignObject::new::<$kind>(names.$name()));
                 })*
                 all

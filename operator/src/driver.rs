@@ -97,7 +97,7 @@ async fn reconcile(
     // 4. Build (pure): the objects of all parts that are right.
     let desired = build::children(&validated, issued.as_ref());
     // 5. Apply: writes the differences.
-    let applied = apply::children(client, &subject, desired, &facts.existing).await;
+    let applied = apply::children(client, &subject, desired, &facts).await;
     problems.extend(applied.problems);
     // 6. Observe (pure): reads the state of the registry off the live objects.
     let findings = observe::findings(&applied.children, &facts);

@@ -23,6 +23,8 @@ pub struct Findings {
     pub probe_failing_for_long: bool,
     /// Name and phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
+    /// UID of the claim, once its volume was bound.
+    pub claim_uid: Option<String>,
     /// Capacity of the volume.
     pub capacity: Option<String>,
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::children::{Children, Existing};
 use crate::issue::{self, Issued, StoredSecrets};
 use crate::read::Facts;
+use crate::references::Named;
 use crate::settings::Settings;
 use crate::subject::Subject;
 use crate::validate::{self, ValidatedRegistry};
@@ -34,6 +35,7 @@ pub(crate) struct Fixture {
 pub(crate) fn no_facts() -> Facts {
     Facts {
         now: NOW.parse::<Timestamp>().unwrap(),
+        named: Named::default(),
         secrets: BTreeMap::new(),
         config_maps: BTreeMap::new(),
         named_claim: None,
@@ -77,6 +79,7 @@ impl Fixture {
         registry.metadata.namespace = Some(NAMESPACE.to_owned());
         registry.metadata.uid = Some("11111111-2222-3333-4444-555555555555".to_owned());
         registry.metadata.generation = Some(3);
+        facts.named = Named::of(&registry.spec);
         Self { registry, facts }
     }
 

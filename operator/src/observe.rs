@@ -4,7 +4,7 @@
 //! does. Start at [`findings`].
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimStatus, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::children::{Children, Live};
@@ -21,6 +21,12 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         .is_some_and(|all| all.iter().any(|c| c.type_ == "Available" && c.status == "True"));
     let claim_status = claim.and_then(|claim| claim.status.as_ref());
     let capacity = claim_status.and_then(|status| Some(status.capacity.as_ref()?.get("storage")?.0.clone()));
+    // A claim that was never bound holds nothing that could be lost.
+    let bound =
+        |status: &PersistentVolumeClaimStatus| matches!(status.phase.as_deref(), Some("Bound" | "Lost"));
+    let claim_uid = claim
+        .filter(|_| claim_status.is_some_and(bound))
+        .and_then(|claim| claim.metadata.uid.clone());
     let unbound_claim = claim.and_then(|claim| {
         let phase = claim_status
             .and_then(|status| status.phase.clone())
@@ -37,6 +43,7 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         probe_failure: None,
         probe_failing_for_long: false,
         unbound_claim,
+        claim_uid,
         capacity,
     }
 }

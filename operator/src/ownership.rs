@@ -1,10 +1,12 @@
 //! Ownership: whether an object with the name of a child belongs to the Registry. Other objects are never touched.
 //!
 //! A child that can be built again belongs to the Registry when its controller is a Registry of this name: this one, or
-//! an earlier one that was deleted and whose objects the garbage collector has not reached yet. A child that outlives
-//! its Registry has no controller; it carries the label that names the Registry and the operator's mark.
+//! an earlier one that was deleted and whose objects the garbage collector has not reached yet. After
+//! `kubectl delete --cascade=orphan` it has no controller at all; then its labels decide, as they do for a child that
+//! outlives its Registry: the label that names the Registry and the operator's mark.
 //! Start at [`is_ours`].
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use operator_api::{GROUP, REGISTRY_LABEL};
 
@@ -19,31 +21,35 @@ pub(crate) enum Lifetime {
     /// Holds content: kept up to date, never deleted. Recognised by its labels.
     Lasting,
     /// Can be built again: deleted when it is no longer wanted and no Pod of an earlier rollout can still use it.
-    /// Recognised by its controller.
+    /// Recognised by its controller, or without one by its labels.
     UntilRolledOut,
-    /// Can be built again, and no Pod uses it: deleted as soon as it is no longer wanted. Recognised by its controller.
+    /// Can be built again, and no Pod uses it: deleted as soon as it is no longer wanted. Recognised by its
+    /// controller, or without one by its labels.
     UntilUnwanted,
 }
 
 /// Whether an object with this metadata is a child of `subject`.
 pub(crate) fn is_ours(metadata: &ObjectMeta, lifetime: Lifetime, subject: &Subject) -> bool {
+    let label = |key: &str| metadata.labels.as_ref()?.get(key).map(String::as_str);
+    let labelled = label(REGISTRY_LABEL) == Some(Names::of(&subject.name).label())
+        && label(MANAGED_BY.0) == Some(MANAGED_BY.1);
     match lifetime {
-        Lifetime::CreatedOnce | Lifetime::Lasting => {
-            let label = |key: &str| metadata.labels.as_ref()?.get(key).map(String::as_str);
-            label(REGISTRY_LABEL) == Some(Names::of(&subject.name).label())
-                && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
-        }
+        Lifetime::CreatedOnce | Lifetime::Lasting => labelled,
         Lifetime::UntilRolledOut | Lifetime::UntilUnwanted => {
             let mut owners = metadata.owner_references.iter().flatten();
-            let controller = owners.find(|owner| owner.controller == Some(true));
-            controller.is_some_and(|owner| {
-                owner.uid == subject.uid
-                    || owner.kind == "Registry"
-                        && owner.name == subject.name
-                        && owner.api_version.split('/').next() == Some(GROUP)
-            })
+            match owners.find(|owner| owner.controller == Some(true)) {
+                None => labelled,
+                Some(owner) => owner.uid == subject.uid || is_registry(owner, subject),
+            }
         }
     }
+}
+
+/// Whether the owner is a Registry of this name: this one, or an earlier one.
+pub(crate) fn is_registry(owner: &OwnerReference, subject: &Subject) -> bool {
+    owner.kind == "Registry"
+        && owner.name == subject.name
+        && owner.api_version.split('/').next() == Some(GROUP)
 }
 
 /// Whether the controller of the object is exactly this Registry, not an earlier one of the same name.

@@ -24,7 +24,7 @@ use crate::children::{Children, Existing, Found, for_each_child};
 use crate::fault::Fault;
 use crate::names::Names;
 use crate::ownership::Lifetime;
-use crate::references::references;
+use crate::references::{Named, references};
 use crate::subject::Subject;
 
 /// The objects of one moment.
@@ -35,6 +35,8 @@ pub struct Facts {
     pub secrets: BTreeMap<String, Option<Secret>>,
     /// ConfigMaps that the Registry names; `None` for one that does not exist.
     pub config_maps: BTreeMap<String, Option<ConfigMap>>,
+    /// The objects that the spec names, which belong to people.
+    pub(crate) named: Named,
     /// The claim of `claimName`.
     pub named_claim: Option<PersistentVolumeClaim>,
     /// Whether the storage class of the claim made from the template lets it grow; `None` without a class or a claim.
@@ -144,6 +146,7 @@ pub async fn facts(client: &Client, registry: &Registry, subject: &Subject) -> R
     )?;
     Ok(Facts {
         now: Timestamp::now(),
+        named: Named::of(&registry.spec),
         secrets,
         config_maps,
         named_claim: named_claim.into_values().next().flatten(),

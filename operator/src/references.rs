@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kube::Resource;
 use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec};
 
 /// Names of Secrets and ConfigMaps in the Registry's namespace.
@@ -9,6 +10,50 @@ use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec};
 pub(crate) struct References {
     pub(crate) secrets: BTreeSet<String>,
     pub(crate) config_maps: BTreeSet<String>,
+}
+
+/// Names of objects that belong to people: the operator never deletes one of them, whoever made it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Named {
+    secrets: BTreeSet<String>,
+    config_maps: BTreeSet<String>,
+    claims: BTreeSet<String>,
+}
+
+impl Named {
+    /// Every object that `spec` names.
+    pub(crate) fn of(spec: &RegistrySpec) -> Self {
+        let References {
+            mut secrets,
+            config_maps,
+        } = references(spec);
+        let pull_secrets = spec.image.iter().flat_map(|image| &image.pull_secrets);
+        secrets.extend(pull_secrets.map(|secret| secret.name.clone()));
+        let claim = spec.storage.persistent_volume_claim.as_ref();
+        Self {
+            secrets,
+            config_maps,
+            claims: claim
+                .and_then(|claim| claim.claim_name.clone())
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// Adds a Secret.
+    pub(crate) fn add_secret(&mut self, name: String) {
+        self.secrets.insert(name);
+    }
+
+    /// Whether an object of kind `K` with this name is among them.
+    pub(crate) fn holds<K: Resource<DynamicType = ()>>(&self, name: &str) -> bool {
+        match K::kind(&()).as_ref() {
+            "Secret" => self.secrets.contains(name),
+            "ConfigMap" => self.config_maps.contains(name),
+            "PersistentVolumeClaim" => self.claims.contains(name),
+            _ => false,
+        }
+    }
 }
 
 /// All names in `spec`.

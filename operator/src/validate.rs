@@ -57,7 +57,7 @@ pub fn registry(
         &mut found,
     );
 
-    let certificate_is_missing = unusable.ca && tls == Some(ServerTls::Issued);
+    let certificate_is_missing = (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued);
     let workload = match (&storage, provided, services, &tls, config) {
         (Some(storage), Some(provided), Some(services), Some(tls), Some(config))
             if !unusable.http_secret && !certificate_is_missing =>

@@ -54,6 +54,12 @@ pub const GROUP: &str = "berth.dev";
 /// storage exactly. It may be removed afterwards.
 pub const CHANGE_STORAGE_ANNOTATION: &str = "berth.dev/change-storage-to";
 
+/// Annotation that accepts the loss of a claim: the UID of the claim that held the content, as the status names it.
+///
+/// A claim that was deleted is not made again in silence, and one that was replaced is not used in silence: clients would
+/// see an empty registry. The annotation may be removed afterwards.
+pub const ACCEPT_EMPTY_STORAGE_ANNOTATION: &str = "berth.dev/accept-empty-storage";
+
 /// Label with the name of the `Registry`, on every object that the operator makes for it.
 ///
 /// It selects the Pods, and a `Registry` that was deleted and applied again finds its claim, its CA and its HTTP secret

@@ -75,6 +75,10 @@ pub struct StorageStatus {
     /// The claim in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
+    /// UID of the claim in use, once its volume is bound. When the claim is gone or another one has its name, the operator
+    /// does not go on with an empty one until the annotation `berth.dev/accept-empty-storage` names this UID.
+    #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
     /// The folder in the object store: the host of a named endpoint, Azure's account, the bucket or container, and the
     /// prefix, joined by slashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

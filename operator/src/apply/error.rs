@@ -12,7 +12,7 @@ pub enum Error {
     /// A write failed.
     #[error("cannot {verb} {kind} `{name}`")]
     Write {
-        /// `create`, `apply` or `delete`.
+        /// `create`, `apply`, `get`, `release` or `delete`.
         verb: &'static str,
         /// Its kind.
         kind: String,
@@ -43,6 +43,11 @@ impl Error {
             Self::Write { source, .. } => Fault::of(source),
             Self::Bug { .. } => Fault::Permanent,
         }
+    }
+
+    /// Whether the API server did not answer at all.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if !matches!(**source, kube::Error::Api(_)))
     }
 
     /// The next thing that the author of the Registry can do.

@@ -2,14 +2,15 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::compare::{difference, satisfies};
 use super::error::Error;
-use crate::children::{ChildObject, Found, Want};
-use crate::names::hex;
-use crate::ownership::{Lifetime, is_controlled_by};
+use crate::children::{ChildObject, ForeignObject, Found, Want};
+use crate::names::{Names, hex};
+use crate::ownership::{Lifetime, is_controlled_by, is_registry};
+use crate::references::Named;
 use crate::subject::Subject;
 
 /// Field manager of everything but the status.
@@ -17,6 +18,9 @@ pub const FIELD_MANAGER: &str = "berth-operator";
 /// Annotation with a hash of what was last applied. Comparing fields alone would not notice a field that is no longer
 /// asked for.
 const INTENT_ANNOTATION: &str = "berth.dev/intent";
+/// Version that no object has: etcd counts from 2. The API server creates an object that is applied with it, and
+/// answers 409 when there is one.
+const NO_VERSION: &str = "1";
 
 /// Writes the children of one Registry.
 pub(super) struct Writer<'a> {
@@ -41,35 +45,66 @@ impl Writer<'_> {
             Found::Foreign => Ok(None),
             Found::Ours(_) if !may_change => Ok(None),
             Found::Ours(found) => self.update(want, found).await,
-            Found::Absent if lifetime == Lifetime::CreatedOnce => self.create(want).await.map(Some),
-            Found::Absent => self.apply_new(want).await.map(Some),
+            Found::Absent if lifetime == Lifetime::CreatedOnce => self.create(lifetime, want).await.map(Some),
+            Found::Absent => self.apply_new(lifetime, want, may_change).await.map(Some),
         }
     }
 
-    /// Creates the object. Unlike with apply, only one of two operators that find none can win.
-    async fn create<K: ChildObject>(&self, want: K) -> Result<K, Error> {
+    /// Creates the object. Unlike with apply, only one of two operators that find none can win, and the other one starts
+    /// again from what the first has stored.
+    async fn create<K: ChildObject>(&self, lifetime: Lifetime, want: K) -> Result<K, Error> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..Default::default()
         };
-        let created = self.api::<K>().create(&params, &want).await;
-        created.map_err(|source| failed::<K>("create", &want.name_any(), source))
+        let name = want.name_any();
+        match self.api::<K>().create(&params, &want).await {
+            Ok(created) => Ok(created),
+            Err(source) if is_conflict(&source) => match self.look::<K>(lifetime, &name).await? {
+                Found::Foreign => Err(ForeignObject::new::<K>(name).into()),
+                Found::Ours(_) | Found::Absent => Err(failed::<K>("create", &name, source)),
+            },
+            Err(source) => Err(failed::<K>("create", &name, source)),
+        }
     }
 
-    /// Applies an object that does not exist. Without force: when one has appeared meanwhile, its fields are a
-    /// conflict, and the next reconcile reads it.
-    async fn apply_new<K: ChildObject>(&self, want: K) -> Result<K, Error> {
+    /// Applies an object that does not exist. When one has appeared meanwhile, it is not merged into that one.
+    async fn apply_new<K: ChildObject>(
+        &self,
+        lifetime: Lifetime,
+        want: K,
+        may_change: bool,
+    ) -> Result<K, Error> {
         let name = want.name_any();
         tracing::info!(kind = %K::kind(&()), name, "creating");
-        let body = intent(&want, &name)?;
-        self.patch(&name, &PatchParams::apply(FIELD_MANAGER), &body).await
+        let mut body = intent(&want, &name)?;
+        body["metadata"]["resourceVersion"] = Value::String(NO_VERSION.to_owned());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let source = match self.api::<K>().patch(&name, &params, &Patch::Apply(&body)).await {
+            Ok(created) => return Ok(created),
+            Err(source) if is_conflict(&source) => source,
+            Err(source) => return Err(failed::<K>("create", &name, source)),
+        };
+        match self.look::<K>(lifetime, &name).await? {
+            Found::Foreign => Err(ForeignObject::new::<K>(name).into()),
+            Found::Absent => Err(failed::<K>("create", &name, source)),
+            Found::Ours(found) if !may_change => Ok(found),
+            Found::Ours(found) => Ok(self.update(want, &found).await?.unwrap_or(found)),
+        }
+    }
+
+    /// The object that the API server has under this name now.
+    async fn look<K: ChildObject>(&self, lifetime: Lifetime, name: &str) -> Result<Found<K>, Error> {
+        let found = self.api::<K>().get_opt(name).await;
+        let found = found.map_err(|source| failed::<K>("get", name, source))?;
+        Ok(Found::of(found, lifetime, self.subject))
     }
 
     /// Applies the object unless the API server has it already.
     async fn update<K: ChildObject>(&self, want: K, found: &K) -> Result<Option<K>, Error> {
         let name = want.name_any();
         let mut body = intent(&want, &name)?;
-        let live = json(found, &name)?;
+        let live = as_json(found, &name)?;
         if satisfies(&body, &live) {
             return Ok(None);
         }
@@ -92,31 +127,35 @@ impl Writer<'_> {
         applied.map_err(|source| failed::<K>("apply", name, source))
     }
 
-    /// Deletes a child that is no longer wanted, when its lifetime allows it.
-    pub(super) async fn prune<K: ChildObject>(
+    /// Deletes a child that is no longer wanted, when its lifetime allows it. One that belongs to people is released
+    /// instead.
+    pub(super) async fn remove<K: ChildObject>(
         &self,
         lifetime: Lifetime,
         rolled_out: bool,
         found: Option<&K>,
+        kept: &Named,
     ) -> Result<(), Error> {
+        let Some(found) = found.filter(|found| found.meta().deletion_timestamp.is_none()) else {
+            return Ok(());
+        };
+        if kept.holds::<K>(&found.name_any()) {
+            return self.release(lifetime, found).await;
+        }
         let allowed = match lifetime {
             Lifetime::CreatedOnce | Lifetime::Lasting => false,
             Lifetime::UntilRolledOut => rolled_out,
             Lifetime::UntilUnwanted => true,
         };
-        let Some(found) = found.filter(|found| {
-            allowed
-                && found.meta().deletion_timestamp.is_none()
-                // The garbage collector deletes the objects of an earlier Registry of this name.
-                && is_controlled_by(found.meta(), &self.subject.uid)
-        }) else {
+        // The garbage collector deletes the objects of an earlier Registry of this name.
+        if !allowed || !is_controlled_by(found.meta(), &self.subject.uid) {
             return Ok(());
-        };
+        }
         let name = found.name_any();
         tracing::info!(kind = %K::kind(&()), name, "deleting what is no longer asked for");
         let same_object = Preconditions {
             uid: found.meta().uid.clone(),
-            resource_version: None,
+            resource_version: found.meta().resource_version.clone(),
         };
         let params = DeleteParams::background().preconditions(same_object);
         match self.api::<K>().delete(&name, &params).await {
@@ -126,9 +165,50 @@ impl Writer<'_> {
         }
     }
 
+    /// Makes an object of ours one of its author's: without the Registry as owner it is not deleted with it. A lasting
+    /// one keeps its labels, by which a later spec finds it.
+    async fn release<K: ChildObject>(&self, lifetime: Lifetime, found: &K) -> Result<(), Error> {
+        let meta = found.meta();
+        let owners = meta.owner_references.clone().unwrap_or_default();
+        let (ours, others): (Vec<_>, Vec<_>) = owners
+            .into_iter()
+            .partition(|owner| owner.uid == self.subject.uid || is_registry(owner, self.subject));
+        let keeps_labels = matches!(lifetime, Lifetime::CreatedOnce | Lifetime::Lasting);
+        if ours.is_empty() && keeps_labels {
+            return Ok(());
+        }
+        let name = found.name_any();
+        tracing::info!(kind = %K::kind(&()), name, "releasing what the Registry names");
+        let mut body = json!({ "metadata": {
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+            "ownerReferences": others,
+        } });
+        if !keeps_labels {
+            let labels = Names::of(&self.subject.name).labels();
+            let nulls = labels.into_keys().map(|key| (key, Value::Null));
+            body["metadata"]["labels"] = Value::Object(nulls.collect());
+            body["metadata"]["annotations"] = json!({ INTENT_ANNOTATION: null });
+        }
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..Default::default()
+        };
+        match self.api::<K>().patch(&name, &params, &Patch::Merge(&body)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(source) => Err(failed::<K>("release", &name, source)),
+        }
+    }
+
     fn api<K: ChildObject>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.subject.namespace)
     }
+}
+
+/// Whether the API server has another object than the request expects.
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 fn failed<K: ChildObject>(verb: &'static str, name: &str, source: kube::Error) -> Error {
@@ -142,7 +222,7 @@ fn failed<K: ChildObject>(verb: &'static str, name: &str, source: kube::Error) -
 
 /// The body to apply, with its hash in an annotation.
 fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
-    let mut body = json(want, name)?;
+    let mut body = as_json(want, name)?;
     // When `Recreate` replaces `RollingUpdate`, server-side apply leaves the default `rollingUpdate`, and the API
     // server refuses the two together. An explicit null removes it.
     if body["spec"]["strategy"]["type"] == "Recreate" {
@@ -158,7 +238,7 @@ fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
     Ok(body)
 }
 
-fn json<K: ChildObject>(object: &K, name: &str) -> Result<Value, Error> {
+fn as_json<K: ChildObject>(object: &K, name: &str) -> Result<Value, Error> {
     serde_json::to_value(object).map_err(|source| Error::Bug {
         kind: K::kind(&()).into_owned(),
         name: name.to_owned(),

@@ -9,7 +9,7 @@ use kube::api::ObjectMeta;
 use operator_api::IngressTlsMode;
 
 use super::metadata::{lasting, owned};
-use crate::certificate::{KeyPair, only_certificates};
+use crate::certificate::{ISSUED_ANNOTATION, KeyPair, fingerprint, only_certificates};
 use crate::children::Want;
 use crate::issue::Issued;
 use crate::secret_data::{CA_CERTIFICATE, HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY};
@@ -49,6 +49,7 @@ pub(super) fn server(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secr
         registry.names.server_certificate(),
         issued.server.as_ref(),
         issued,
+        registry.unusable.server,
     )
 }
 
@@ -59,6 +60,7 @@ pub(super) fn edge(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret
         registry.names.edge_certificate(),
         issued.edge.as_ref(),
         issued,
+        registry.unusable.edge,
     )
 }
 
@@ -118,8 +120,9 @@ fn certificate(
     name: String,
     pair: Option<&KeyPair>,
     issued: &Issued,
+    replaced: bool,
 ) -> Want<Secret> {
-    if registry.unusable.ca {
+    if registry.unusable.ca || replaced {
         return Want::Unchanged;
     }
     let (Some(pair), Some(ca)) = (pair, &issued.ca) else {
@@ -130,7 +133,10 @@ fn certificate(
         (TLS_KEY, pair.key.clone()),
         (CA_CERTIFICATE, ca.certificate.clone()),
     ];
-    Want::Present(secret(owned(registry, name), "kubernetes.io/tls", entries))
+    let mut metadata = owned(registry, name);
+    let note = (ISSUED_ANNOTATION.to_owned(), fingerprint(&pair.certificate));
+    metadata.annotations = Some(BTreeMap::from([note]));
+    Want::Present(secret(metadata, "kubernetes.io/tls", entries))
 }
 
 fn secret<const N: usize>(metadata: ObjectMeta, type_: &str, entries: [(&str, String); N]) -> Secret {

@@ -74,6 +74,13 @@ fn masked(secret: Want<Secret>) -> Value {
     {
         *value = json!("<secret>");
     }
+    let annotations = object
+        .get_mut("metadata")
+        .and_then(|metadata| metadata.get_mut("annotations"));
+    let annotations = annotations.and_then(Value::as_object_mut);
+    for value in annotations.into_iter().flat_map(|all| all.values_mut()) {
+        *value = json!("<fingerprint>");
+    }
     object
 }
 

@@ -233,6 +233,7 @@ fn details(registry: &ValidatedRegistry, issued: &Issued, findings: &Findings) -
         storage: registry.storage.as_ref().map(|storage| StorageStatus {
             backend: Some(storage.kind().to_owned()),
             claim_name: storage.claim_name().map(str::to_owned),
+            claim_uid: findings.claim_uid.clone(),
             location: storage.location().map(str::to_owned),
             capacity: findings.capacity.clone(),
         }),

@@ -62,6 +62,16 @@ pub enum Error {
         /// The claim.
         name: String,
     },
+    /// The claim with the content is gone, or another one has its name.
+    #[error("PersistentVolumeClaim `{name}`, which held the content, was {}", if *replaced { "replaced by another one" } else { "deleted" })]
+    StorageLost {
+        /// The claim.
+        name: String,
+        /// UID of the claim with the content.
+        uid: String,
+        /// Whether there is another claim of that name.
+        replaced: bool,
+    },
     /// The spec names other storage, and the annotation does not confirm it.
     #[error("the storage changed from `{from}` to `{to}`, which would show clients an empty registry")]
     StorageChanged {
@@ -142,6 +152,14 @@ pub enum Error {
         /// The cost of a new one, as the rest of the sentence.
         price: &'static str,
     },
+    /// Somebody applied another certificate over one that the operator made.
+    #[error("Secret `{name}` holds a certificate that the operator did not make")]
+    CertificateReplaced {
+        /// The Secret.
+        name: String,
+        /// The field that would name it.
+        field: &'static str,
+    },
     /// A generated secret is needed, but its name is taken.
     #[error(transparent)]
     Foreign(#[from] ForeignObject),
@@ -163,6 +181,7 @@ impl Error {
             Self::ConfigKeyOwned { .. }
             | Self::ConfigKeySecret { .. }
             | Self::ConfigInvalid { .. }
+            | Self::StorageLost { .. }
             | Self::StorageChanged { .. } => Fault::Caller,
             Self::ClaimMissing { .. }
             | Self::ClaimTerminating { .. }
@@ -173,6 +192,7 @@ impl Error {
             | Self::ConfigMapInvalid { .. }
             | Self::CertificateInvalid { .. }
             | Self::GeneratedSecretSpoilt { .. }
+            | Self::CertificateReplaced { .. }
             | Self::Foreign(_) => Fault::Waiting,
         }
     }
@@ -186,7 +206,19 @@ impl Error {
             )),
             Self::ConfigInvalid { .. } => None,
             Self::ClaimMissing { .. } => Some("create it, or name another".to_owned()),
-            Self::ClaimTerminating { .. } => Some("wait until it is gone and create it again".to_owned()),
+            Self::ClaimTerminating { .. } => Some(
+                "its content goes when the last Pod that uses it ends: copy it while the registry still serves, or wait \
+                 until the claim is gone and create it again"
+                    .to_owned(),
+            ),
+            Self::StorageLost { uid, replaced, .. } => Some(format!(
+                "{}, and confirm with the annotation `{}: {uid}`",
+                match replaced {
+                    true => "check that the new one has what clients need",
+                    false => "restore its volume under this name, or give the content up",
+                },
+                operator_api::ACCEPT_EMPTY_STORAGE_ANNOTATION
+            )),
             Self::StorageChanged { to, .. } => Some(format!(
                 "copy the content, then confirm with the annotation `{}: {to}`, or change the storage back",
                 operator_api::CHANGE_STORAGE_ANNOTATION
@@ -199,6 +231,9 @@ impl Error {
             Self::GeneratedSecretSpoilt { price, .. } => Some(format!(
                 "restore it, or delete it to have a new one made, {price}"
             )),
+            Self::CertificateReplaced { field, .. } => {
+                Some(format!("name it in `{field}`, or delete it to have one made"))
+            }
             Self::Foreign(foreign) => Some(foreign.hint()),
         }
     }

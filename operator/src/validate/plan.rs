@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use operator_api::{IngressTlsMode, RegistrySpec, SelfSigned};
 
 use super::error::{Collector, Error};
@@ -35,6 +36,29 @@ pub(super) fn issue(
     }
     if plan.http_secret {
         unusable.http_secret = found.collect(usable_http_secret(facts, names)).is_none();
+    }
+    let certificates = [
+        (
+            &mut plan.server,
+            &mut unusable.server,
+            &facts.existing.server_certificate,
+            "spec.tls.secret.name",
+        ),
+        (
+            &mut plan.edge,
+            &mut unusable.edge,
+            &facts.existing.edge_certificate,
+            "spec.ingress.tls.secretName",
+        ),
+    ];
+    for (plan, unusable, existing, field) in certificates {
+        if let (Some(_), Some(secret)) = (&plan, existing.ours())
+            && !certificate::is_issued(secret, facts.existing.ca_key.ours())
+        {
+            let name = secret.name_any();
+            found.problems.push(Error::CertificateReplaced { name, field });
+            (*plan, *unusable) = (None, true);
+        }
     }
     if unusable.ca {
         (plan.server, plan.edge) = (None, None);

@@ -74,6 +74,10 @@ pub struct Unusable {
     pub ca: bool,
     /// The HTTP secret.
     pub http_secret: bool,
+    /// The server's certificate.
+    pub server: bool,
+    /// The Ingress's certificate.
+    pub edge: bool,
 }
 
 /// Everything from which the Deployment and `config.yml` are built.

@@ -1,10 +1,13 @@
 //! The volume or object store of a Registry, how many replicas it allows, and whether it may differ from the last one.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use operator_api::{AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, Registry, Storage};
+use operator_api::{
+    ACCEPT_EMPTY_STORAGE_ANNOTATION, AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, Registry, Storage,
+};
 
 use super::backend::{Backend, MadeClaim, ObjectStore};
 use super::error::{Collector, Error};
+use crate::children::Found;
 use crate::names::Names;
 use crate::quantity::millis;
 use crate::read::Facts;
@@ -25,6 +28,10 @@ pub(super) fn backend(
         }
     } else if let Some(template) = claim.and_then(|claim| claim.template.as_ref()) {
         let mut notes = Vec::new();
+        let there = facts.existing.claim.ours();
+        if !matches!(facts.existing.claim, Found::Foreign) {
+            found.collect(content_is_there(registry, &names.claim(), there))?;
+        }
         let claim = found.collect(made_claim(names.claim(), template, facts, &mut notes))?;
         found.notes.extend(notes);
         Backend::MadeClaim(claim)
@@ -37,7 +44,37 @@ pub(super) fn backend(
     let Backend::Claim { name, .. } = backend else {
         return Some(backend);
     };
+    found.collect(content_is_there(registry, &name, facts.named_claim.as_ref()))?;
     found.collect(named_claim(name, facts))
+}
+
+/// Refuses to go on with an empty claim in the place of one that had content, unless the annotation names that one.
+fn content_is_there(
+    registry: &Registry,
+    name: &str,
+    there: Option<&PersistentVolumeClaim>,
+) -> Result<(), Error> {
+    let known = registry
+        .status
+        .as_ref()
+        .and_then(|status| status.storage.as_ref());
+    let Some(storage) = known.filter(|storage| storage.claim_name.as_deref() == Some(name)) else {
+        return Ok(());
+    };
+    let Some(lost) = &storage.claim_uid else {
+        return Ok(());
+    };
+    let uid = there.and_then(|claim| claim.metadata.uid.as_ref());
+    let annotations = registry.metadata.annotations.as_ref();
+    let accepted = annotations.and_then(|all| all.get(ACCEPT_EMPTY_STORAGE_ANNOTATION));
+    if uid == Some(lost) || accepted == Some(lost) {
+        return Ok(());
+    }
+    Err(Error::StorageLost {
+        name: name.to_owned(),
+        uid: lost.clone(),
+        replaced: uid.is_some(),
+    })
 }
 
 /// A claim that the Registry names. It must exist and must not be being deleted.

@@ -31,7 +31,7 @@ fn foreign(fixture: &Fixture) -> Vec<String> {
     let stored = StoredSecrets::of(&fixture.facts.existing);
     let issued = issue(&validated.issue, stored, fixture.facts.now).unwrap();
     let desired = crate::build::children(&validated, Some(&issued));
-    let in_the_way = desired.foreign(&fixture.facts.existing, &validated.names);
+    let in_the_way = desired.foreign(&fixture.facts.existing, &fixture.facts.named, &validated.names);
     let problems = problems
         .into_iter()
         .map(|error| (error.to_string(), error.hint().unwrap()));
@@ -212,7 +212,8 @@ fn an_existing_claim_must_be_there_and_to_stay() {
     ));
     check_refused(
         &fixture,
-        "PersistentVolumeClaim `hold` is being deleted; wait until it is gone and create it again",
+        "PersistentVolumeClaim `hold` is being deleted; its content goes when the last Pod that uses it ends: copy it while \
+         the registry still serves, or wait until the claim is gone and create it again",
     );
     fixture.facts.named_claim = None;
     check_refused(
@@ -270,6 +271,7 @@ fn storage_is_only_changed_when_the_annotation_names_the_new_one() {
             storage: Some(StorageStatus {
                 backend: Some(backend.to_owned()),
                 claim_name: claim.map(str::to_owned),
+                claim_uid: None,
                 location: None,
                 capacity: None,
             }),
@@ -314,6 +316,17 @@ fn an_object_is_ours_by_its_controller_and_a_lasting_one_by_its_labels() {
     // Left by an earlier Registry of this name.
     fixture.facts.existing.service = found(&fixture, service(owner("Registry", "harbour", "another")));
     assert_eq!(foreign(&fixture), Vec::<String>::new());
+    // Left by `kubectl delete --cascade=orphan`.
+    let labels = json!({ "berth.dev/registry": "harbour", "app.kubernetes.io/managed-by": "berth-operator" });
+    let labelled = |owners: Value| -> Option<Service> {
+        let metadata = json!({ "name": "harbour", "labels": labels, "ownerReferences": owners });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    };
+    fixture.facts.existing.service = found(&fixture, labelled(json!([])));
+    assert_eq!(foreign(&fixture), Vec::<String>::new());
+    let website = json!([owner("Website", "harbour", "another")]);
+    fixture.facts.existing.service = found(&fixture, labelled(website));
+    assert_eq!(foreign(&fixture).len(), 1, "another controller owns it");
     let sentence = "Service `harbour` exists and does not belong to this Registry; delete or rename it, or rename the Registry";
     for stranger in [
         owner("Registry", "pier", "another"),

@@ -8,6 +8,7 @@ mod cluster;
 mod installed;
 mod objects;
 mod operator;
+mod ownership;
 mod quiet;
 mod references;
 mod rules;

@@ -50,11 +50,8 @@ const OPERATOR: &[&[&str]] = &[
     &["operator/src/read"],
     &["operator/src/children"],
     &["operator/src/ownership"],
-    &[
-        "operator/src/certificate",
-        "operator/src/names",
-        "operator/src/subject",
-    ],
+    &["operator/src/certificate"],
+    &["operator/src/names", "operator/src/subject"],
     &[
         "operator/src/conditions",
         "operator/src/fault",
