@@ -17,7 +17,8 @@ const SERVICE_ADDRESS: &str = "10.96.0.1";
 /// The addresses of Services.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
-const AUDIT_POLICY: &str = "\
+/// One line for each request, without bodies.
+pub(crate) const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]

@@ -102,7 +102,7 @@ async fn loaded(cluster: &Cluster, image: &str, id: &str) -> Result<bool> {
          [ -n \"$d\" ] && ctr --namespace=k8s.io content get \"$d\""
     );
     let finished = cluster
-        .node(Exec::new("sh").args(["-c", &script]))
+        .kubelet_node(Exec::new("sh").args(["-c", &script]))?
         .output()
         .await?;
     Ok(finished.status.success() && finished.stdout.contains(id))

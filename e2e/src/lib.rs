@@ -1,7 +1,7 @@
 //! Clusters, clients and cases of the end-to-end suite.
 //!
 //! [`apiserver`] starts an API server without nodes. [`local`] starts a single-node cluster in its own namespaces.
-//! [`provider`] puts that one and an existing cluster behind one interface, and [`runner`] runs [`cases`] against it.
+//! [`kind`] has kind make one in docker. [`provider`] puts these and an existing cluster behind one interface, and [`runner`] runs [`cases`] against it.
 //! Guarantees: nothing outside the cache folder, the checkout's `dist/` and the machine's packages is changed, and
 //! packages only after an announcement. Must not: link the server or the operator; both are driven from outside.
 //! Start at [`provider::Cluster`].
@@ -10,6 +10,7 @@ pub mod apiserver;
 pub mod audit;
 pub mod cache;
 pub mod cases;
+pub mod client_programs;
 pub mod clients;
 pub mod demo;
 pub mod differential;
@@ -18,6 +19,7 @@ pub mod exec;
 pub mod fixture;
 pub mod footprint;
 pub mod images;
+pub mod kind;
 pub mod kubeconfig;
 pub mod local;
 pub mod output;

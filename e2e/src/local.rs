@@ -23,6 +23,7 @@ use kube::Api;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cache::Cache;
+use crate::client_programs::ClientPrograms;
 use crate::exec::{Exec, tail};
 use crate::footprint::MARK;
 use crate::kubeconfig;
@@ -36,6 +37,7 @@ mod init;
 mod plan;
 mod programs;
 
+pub(crate) use plan::ingress_controller_args;
 pub use plan::{BUSYBOX_IMAGE, DOMAIN};
 pub use programs::Programs;
 
@@ -53,6 +55,7 @@ pub struct Local {
     plan: Plan,
     identity: Identity,
     programs: Programs,
+    clients: ClientPrograms,
 }
 
 /// Becomes the first process of a cluster if the program was started as one. Call it first in `main`, before any
@@ -121,6 +124,7 @@ impl Local {
         let local = Self {
             plan,
             identity,
+            clients: programs.clients(),
             programs,
         };
         local.connect_to_host().await?;
@@ -154,6 +158,12 @@ impl Local {
         Ok(local)
     }
 
+    /// Whether `start` was called for that name, and `stop` was not.
+    #[must_use]
+    pub fn was_started(cache: &Cache, name: &str) -> bool {
+        cache.root().join("clusters").join(name).exists()
+    }
+
     /// The running cluster of that name, if there is one.
     ///
     /// # Errors
@@ -167,6 +177,7 @@ impl Local {
         Ok(Some(Self {
             plan: Plan::read(&state)?,
             identity,
+            clients: programs.clients(),
             programs,
         }))
     }
@@ -271,13 +282,13 @@ impl Local {
     /// kubectl with the administrator's credentials, run on the host.
     #[must_use]
     pub fn kubectl(&self) -> Exec {
-        self.programs.kubectl(&self.plan.kubeconfig, kubeconfig::CONTEXT)
+        self.clients.kubectl(&self.plan.kubeconfig, kubeconfig::CONTEXT)
     }
 
-    /// The programs the cluster was started with.
+    /// kubectl and crane.
     #[must_use]
-    pub fn programs(&self) -> &Programs {
-        &self.programs
+    pub fn clients(&self) -> &ClientPrograms {
+        &self.clients
     }
 
     /// The API server's audit log ([`crate::audit`]).

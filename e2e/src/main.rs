@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use anyhow::Result;
 use clap::Parser;
 use e2e::cache::Cache;
-use e2e::local::{Programs, serve_if_asked};
+use e2e::client_programs::ClientPrograms;
+use e2e::local::serve_if_asked;
 use e2e::output::Output;
 use e2e::provider::Existing;
 use e2e::runner::{Group, Summary};
@@ -89,7 +90,7 @@ async fn run(args: Args, out: &Output) -> Result<Summary> {
     let cache = Cache::open()?;
     let programs = out
         .step("Building", "the suite's programs", async |step| {
-            Programs::provide(&cache, &step).await
+            ClientPrograms::compiled(&cache, &step).await
         })
         .await?;
     let existing = Existing {

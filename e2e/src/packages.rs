@@ -139,14 +139,41 @@ pub const PACKAGES: [Package; 23] = [
     },
 ];
 
+impl Package {
+    /// Whether only a local cluster needs it. With kind the machine has a docker of its own, from whatever source.
+    fn is_for_local_cluster(&self) -> bool {
+        let names = [
+            "containerd",
+            "runc",
+            "containernetworking-plugins",
+            "docker.io",
+            "iptables",
+            "conntrack",
+        ];
+        names.contains(&self.name)
+    }
+}
+
 /// Installs the missing packages and gives them.
 ///
 /// # Errors
 /// A package is missing and there is no apt-get or no root, or apt-get fails.
 pub async fn install(out: &Output) -> Result<Vec<Package>> {
+    install_those(|_| true, out).await
+}
+
+/// Installs the missing packages that the suite needs with a kind cluster, and gives them.
+///
+/// # Errors
+/// As [`install`].
+pub async fn install_for_kind(out: &Output) -> Result<Vec<Package>> {
+    install_those(|package| !package.is_for_local_cluster(), out).await
+}
+
+async fn install_those(wanted: impl Fn(&Package) -> bool, out: &Output) -> Result<Vec<Package>> {
     let missing: Vec<Package> = PACKAGES
         .into_iter()
-        .filter(|package| !Path::new(package.file).exists())
+        .filter(|package| wanted(package) && !Path::new(package.file).exists())
         .collect();
     if missing.is_empty() {
         return Ok(missing);

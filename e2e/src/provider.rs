@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an existing cluster is used only by an explicit kubeconfig and context; `KUBECONFIG` and
 //! `~/.kube/config` are never read. An operation that a provider cannot do is an error that says what is missing.
-//! Must not: decide what is tested. Start at [`Cluster`]; a provider for `kind` is to be a third variant.
+//! Must not: decide what is tested. Start at [`Cluster`].
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,15 +12,19 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, bail};
 
 use crate::audit::Marker;
+use crate::client_programs::ClientPrograms;
 use crate::exec::Exec;
+use crate::kind::Kind;
 use crate::kubeconfig;
-use crate::local::{DOMAIN, Local, Programs};
+use crate::local::{DOMAIN, Local};
 
 /// A cluster to run against.
 #[derive(Debug)]
 pub enum Cluster {
     /// A cluster that somebody else runs.
     Existing(Existing),
+    /// A cluster that kind makes in this machine's docker.
+    Kind(Kind),
     /// The cluster that this suite makes, in namespaces of this machine.
     Local(Local),
 }
@@ -41,7 +45,7 @@ pub struct Existing {
     /// A domain under which every name resolves to that address, for its Pods and nodes too.
     pub domain: String,
     /// The suite's own programs.
-    pub programs: Programs,
+    pub programs: ClientPrograms,
     /// The folders that [`Cluster::trust`] made on this machine; empty at first.
     pub trusted: Mutex<Vec<PathBuf>>,
 }
@@ -57,6 +61,7 @@ impl Cluster {
     pub fn kubeconfig(&self) -> &Path {
         match self {
             Cluster::Existing(existing) => &existing.kubeconfig,
+            Cluster::Kind(kind) => kind.kubeconfig(),
             Cluster::Local(local) => local.kubeconfig(),
         }
     }
@@ -66,6 +71,7 @@ impl Cluster {
     pub fn context(&self) -> &str {
         match self {
             Cluster::Existing(existing) => &existing.context,
+            Cluster::Kind(kind) => kind.context(),
             Cluster::Local(_) => kubeconfig::CONTEXT,
         }
     }
@@ -86,10 +92,11 @@ impl Cluster {
 
     /// The suite's own programs.
     #[must_use]
-    pub fn programs(&self) -> &Programs {
+    pub fn programs(&self) -> &ClientPrograms {
         match self {
             Cluster::Existing(existing) => &existing.programs,
-            Cluster::Local(local) => local.programs(),
+            Cluster::Kind(kind) => kind.programs(),
+            Cluster::Local(local) => local.clients(),
         }
     }
 
@@ -98,8 +105,20 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, command: Exec) -> Exec {
         match self {
-            Cluster::Existing(_) => command,
+            Cluster::Existing(_) | Cluster::Kind(_) => command,
             Cluster::Local(local) => local.exec(command),
+        }
+    }
+
+    /// The command, run where the kubelet's containerd is.
+    ///
+    /// # Errors
+    /// The nodes are somebody else's.
+    pub fn kubelet_node(&self, command: Exec) -> Result<Exec> {
+        match self {
+            Cluster::Existing(_) => bail!("nothing can be run on the nodes of an existing cluster"),
+            Cluster::Kind(kind) => Ok(kind.inside_node(command)),
+            Cluster::Local(local) => Ok(local.exec(command)),
         }
     }
 
@@ -107,7 +126,7 @@ impl Cluster {
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {
         match self {
-            Cluster::Existing(_) => PathBuf::from(path),
+            Cluster::Existing(_) | Cluster::Kind(_) => PathBuf::from(path),
             Cluster::Local(local) => local.inside(path),
         }
     }
@@ -121,6 +140,7 @@ impl Cluster {
             Cluster::Existing(_) => {
                 bail!("`{image}` cannot be put onto the nodes of an existing cluster; push it")
             }
+            Cluster::Kind(kind) => kind.load_image(image).await,
             Cluster::Local(local) => local.load_image(image).await,
         }
     }
@@ -130,6 +150,7 @@ impl Cluster {
     pub fn ingress_address(&self) -> IpAddr {
         match self {
             Cluster::Existing(existing) => existing.ingress_address,
+            Cluster::Kind(kind) => kind.address(),
             Cluster::Local(local) => IpAddr::V4(local.address()),
         }
     }
@@ -139,6 +160,7 @@ impl Cluster {
     pub fn domain(&self) -> &str {
         match self {
             Cluster::Existing(existing) => &existing.domain,
+            Cluster::Kind(kind) => kind.domain(),
             Cluster::Local(_) => DOMAIN,
         }
     }
@@ -148,7 +170,7 @@ impl Cluster {
     pub fn images(&self) -> (&str, &str) {
         match self {
             Cluster::Existing(existing) => (&existing.operator_image, &existing.registry_image),
-            Cluster::Local(_) => (OPERATOR_IMAGE, REGISTRY_IMAGE),
+            Cluster::Kind(_) | Cluster::Local(_) => (OPERATOR_IMAGE, REGISTRY_IMAGE),
         }
     }
 
@@ -160,38 +182,49 @@ impl Cluster {
     /// The files cannot be written.
     pub fn trust(&self, registry: &str, ca: &str) -> Result<()> {
         // docker and containerd read these folders at each request, so nothing has to be restarted.
-        for program in ["docker", "containerd"] {
-            let folder = self.inside(&format!("/etc/{program}/certs.d/{registry}"));
-            if let Cluster::Existing(existing) = self
-                && !folder.exists()
-            {
-                existing
-                    .trusted
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(folder.clone());
+        let docker = self.inside(&format!("/etc/docker/certs.d/{registry}"));
+        let containerd = match self {
+            Cluster::Kind(kind) => kind.trust_folder().join(registry),
+            Cluster::Existing(_) | Cluster::Local(_) => {
+                self.inside(&format!("/etc/containerd/certs.d/{registry}"))
             }
-            fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        };
+        for folder in [&docker, &containerd] {
+            self.remember(folder);
+            fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
             write_changed(&folder.join("ca.crt"), ca)?;
         }
         let text = format!(
             "server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  ca = \"/etc/containerd/certs.d/{registry}/ca.crt\"\n"
         );
-        write_changed(
-            &self.inside(&format!("/etc/containerd/certs.d/{registry}/hosts.toml")),
-            &text,
-        )
+        write_changed(&containerd.join("hosts.toml"), &text)
     }
 
-    /// Removes the files that [`Cluster::trust`] wrote on this machine. A local cluster's files end with it.
+    /// Notes a folder that does not exist yet, so that [`Cluster::forget`] removes it. The files of a local cluster end
+    /// with it.
+    fn remember(&self, folder: &Path) {
+        let made = match self {
+            Cluster::Existing(existing) => &existing.trusted,
+            Cluster::Kind(kind) => kind.trusted(),
+            Cluster::Local(_) => return,
+        };
+        if !folder.exists() {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.push(folder.to_owned());
+        }
+    }
+
+    /// Removes the files that [`Cluster::trust`] wrote on this machine.
     ///
     /// # Errors
     /// A folder cannot be removed.
     pub fn forget(&self) -> Result<()> {
-        let Cluster::Existing(existing) = self else {
-            return Ok(());
+        let made = match self {
+            Cluster::Existing(existing) => &existing.trusted,
+            Cluster::Kind(kind) => kind.trusted(),
+            Cluster::Local(_) => return Ok(()),
         };
-        for folder in std::mem::take(&mut *existing.trusted.lock().unwrap_or_else(PoisonError::into_inner)) {
+        for folder in std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner)) {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
         }
         Ok(())
@@ -204,6 +237,7 @@ impl Cluster {
     pub fn audit(&self) -> Result<Marker> {
         match self {
             Cluster::Existing(_) => bail!("the audit log of an existing cluster cannot be read"),
+            Cluster::Kind(kind) => Marker::now(&kind.audit_log()),
             Cluster::Local(local) => Marker::now(local.audit_log()),
         }
     }

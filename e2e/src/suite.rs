@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cache::Cache;
 use crate::footprint::Snapshot;
+use crate::kind::Kind;
 use crate::local::{Local, Programs, save_logs};
 use crate::output::{Hint, Output, Step};
 use crate::provider::{Cluster, Existing};
@@ -141,6 +142,39 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
             summary.fail(NO_TRACE, &error);
         }
     }
+    Ok(summary)
+}
+
+/// Runs the cases that need a cluster against a fresh one of kind, which is removed afterwards. The caller has installed
+/// the packages and called [`build`].
+///
+/// # Errors
+/// The cluster cannot be provided.
+pub async fn kind(only: Option<&str>, out: &Output) -> Result<Summary> {
+    let cache = Cache::open()?;
+    let _alone = cache
+        .try_lock("suite")?
+        .context("another run of the suite is under way on this machine")?;
+    Kind::stop(&cache, LOCAL_NAME).await?;
+    let cases = cases::all();
+    let result = async {
+        let cluster = Cluster::Kind(Kind::start(&cache, LOCAL_NAME, out).await?);
+        out.step("Loading", "both images", async |_| {
+            images::provide(&cluster).await
+        })
+        .await?;
+        let result = install_and_run(&cluster, &cases, only, out).await;
+        cluster.forget()?;
+        result
+    }
+    .await;
+    let stop = async |_| Kind::stop(&cache, LOCAL_NAME).await;
+    let stopped = out
+        .step("Stopping", &format!("kind cluster `{LOCAL_NAME}`"), stop)
+        .await;
+    let mut summary = result?;
+    stopped?;
+    summary.deselected += cases.iter().filter(|case| !case.needs_cluster()).count() + 1;
     Ok(summary)
 }
 

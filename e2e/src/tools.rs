@@ -30,14 +30,26 @@ pub enum Tool {
     Distribution,
     /// A server of Google Cloud Storage's API over a folder.
     FakeGcsServer,
+    /// Helm of the line before the newest, which most people still have.
+    Helm3,
+    /// Helm of the newest line.
+    Helm4,
+    /// The command that makes clusters of containers.
+    Kind,
     /// etcd, the five Kubernetes components and kubectl in one program.
     Kubernetes,
+    /// kustomize, for the manifest of a release.
+    Kustomize,
     /// The provisioner that makes volumes from folders of the node.
     LocalPathProvisioner,
+    /// The checks of bundles for OLM.
+    OperatorVerify,
     /// A client of artifacts and their referrers.
     Oras,
     /// A registry client that uses more of the specification than any other.
     Regctl,
+    /// Health of objects as Flux and Argo CD see it.
+    ResourceHealth,
     /// The Ingress controller.
     Traefik,
     /// An S3 server over a folder that checks signatures.
@@ -46,7 +58,7 @@ pub enum Tool {
 
 impl Tool {
     /// All tools. Those that most cases wait for come first.
-    pub const ALL: [Tool; 11] = [
+    pub const ALL: [Tool; 17] = [
         Tool::Distribution,
         Tool::Crane,
         Tool::Regctl,
@@ -58,6 +70,12 @@ impl Tool {
         Tool::CoreDns,
         Tool::LocalPathProvisioner,
         Tool::Traefik,
+        Tool::Helm3,
+        Tool::Helm4,
+        Tool::Kustomize,
+        Tool::OperatorVerify,
+        Tool::ResourceHealth,
+        Tool::Kind,
     ];
 
     /// The programs a local cluster needs before it can start.
@@ -78,10 +96,16 @@ impl Tool {
             Tool::Crane => "crane",
             Tool::Distribution => "distribution",
             Tool::FakeGcsServer => "fake-gcs-server",
+            Tool::Helm3 => "helm3",
+            Tool::Helm4 => "helm4",
+            Tool::Kind => "kind",
             Tool::Kubernetes => "kubernetes",
+            Tool::Kustomize => "kustomize",
             Tool::LocalPathProvisioner => "local-path-provisioner",
+            Tool::OperatorVerify => "operator-verify",
             Tool::Oras => "oras",
             Tool::Regctl => "regctl",
+            Tool::ResourceHealth => "resource-health",
             Tool::Traefik => "traefik",
             Tool::VersityGw => "versitygw",
         }
@@ -95,8 +119,13 @@ impl Tool {
             Tool::Crane => "github.com/google/go-containerregistry/cmd/crane",
             Tool::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Tool::FakeGcsServer => "github.com/fsouza/fake-gcs-server",
-            Tool::Kubernetes => ".",
+            Tool::Helm3 => "helm.sh/helm/v3/cmd/helm",
+            Tool::Helm4 => "helm.sh/helm/v4/cmd/helm",
+            Tool::Kind => "sigs.k8s.io/kind",
+            Tool::Kubernetes | Tool::ResourceHealth => ".",
+            Tool::Kustomize => "sigs.k8s.io/kustomize/kustomize/v5",
             Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
+            Tool::OperatorVerify => "github.com/operator-framework/api/cmd/operator-verify",
             Tool::Oras => "oras.land/oras/cmd/oras",
             Tool::Regctl => "github.com/regclient/regclient/cmd/regctl",
             Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
@@ -107,9 +136,18 @@ impl Tool {
     /// Minutes of a cold build on two cores, for the sentence printed before it starts.
     fn cold_minutes(self) -> u32 {
         match self {
-            Tool::Conformance | Tool::Crane | Tool::Oras | Tool::Regctl => 1,
+            Tool::Conformance
+            | Tool::Crane
+            | Tool::Kind
+            | Tool::Kustomize
+            | Tool::OperatorVerify
+            | Tool::Oras
+            | Tool::Regctl
+            | Tool::ResourceHealth => 1,
             Tool::CoreDns => 4,
-            Tool::Distribution | Tool::LocalPathProvisioner | Tool::VersityGw => 2,
+            Tool::Distribution | Tool::Helm3 | Tool::Helm4 | Tool::LocalPathProvisioner | Tool::VersityGw => {
+                2
+            }
             Tool::FakeGcsServer => 3,
             Tool::Kubernetes => 8,
             Tool::Traefik => 10,
@@ -124,14 +162,25 @@ impl Tool {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
             }
+            // As Helm's releases are built: without them it takes every cluster that it does not ask for version 1.20.
+            Tool::Helm3 => {
+                "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0 \
+                 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 \
+                 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37"
+            }
             Tool::Conformance
             | Tool::CoreDns
             | Tool::Crane
             | Tool::Distribution
             | Tool::FakeGcsServer
+            | Tool::Helm4
+            | Tool::Kind
+            | Tool::Kustomize
             | Tool::LocalPathProvisioner
+            | Tool::OperatorVerify
             | Tool::Oras
             | Tool::Regctl
+            | Tool::ResourceHealth
             | Tool::Traefik
             | Tool::VersityGw => "-s -w",
         }

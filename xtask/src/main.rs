@@ -9,13 +9,17 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use e2e::cache::Cache;
 use e2e::exec::Exec;
+use e2e::kind::Kind;
 use e2e::local::{Local, Programs, serve_if_asked};
 use e2e::output::{Hint, Output, Step};
+
+use provider::Provider;
 
 #[cfg(test)]
 mod advisories;
 mod down;
 mod features;
+mod provider;
 mod soak;
 mod stores;
 mod test;
@@ -39,7 +43,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Task {
     /// Starts a cluster with a working registry and shows that it works; run again, it changes nothing.
-    Up(Named),
+    Up(Up),
     /// Ends that cluster and removes all of it.
     Down(Named),
     /// Runs the whole test suite.
@@ -47,8 +51,11 @@ enum Task {
         /// Only end-to-end cases whose name contains this text, and no other tests.
         #[arg(long)]
         only: Option<String>,
+        /// How the cluster is made. With `kind`, only the cases that need a cluster are run.
+        #[arg(long)]
+        cluster: Option<Provider>,
         /// Check formatting and lints as well.
-        #[arg(long, conflicts_with = "only")]
+        #[arg(long, conflicts_with_all = ["only", "cluster"])]
         lints: bool,
         /// Stop at the first part that fails instead of running all parts.
         #[arg(long)]
@@ -78,6 +85,15 @@ struct Named {
 }
 
 #[derive(clap::Args)]
+struct Up {
+    #[command(flatten)]
+    cluster: Named,
+    /// How the cluster is made. By default kind makes it where docker can pull images, and it is compiled elsewhere.
+    #[arg(long = "cluster")]
+    provider: Option<Provider>,
+}
+
+#[derive(clap::Args)]
 struct Inside {
     #[command(flatten)]
     cluster: Named,
@@ -103,15 +119,20 @@ fn main() -> ExitCode {
 
 async fn run(task: Task, out: &Output) -> Result<ExitCode> {
     match task {
-        Task::Up(Named { name }) => up::up(&name, out).await.map(|()| ExitCode::SUCCESS),
+        Task::Up(Up { cluster, provider }) => {
+            up::up(&cluster.name, provider, out).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Down(Named { name }) => down::down(&name, out).await.map(|()| ExitCode::SUCCESS),
         Task::Test {
             only,
+            cluster,
             lints,
             fail_fast,
         } => {
             let selection = test::Selection {
                 only,
+                cluster,
                 lints,
                 fail_fast,
             };
@@ -125,6 +146,10 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
             attached(&running(&cluster.name).await?.shell(program, args)?).await
         }
         Task::Kubectl(Inside { cluster, command }) => {
+            if let Some(kind) = Kind::find(&Cache::open()?, &cluster.name).await? {
+                let kubectl = kind.programs().kubectl(kind.kubeconfig(), kind.context());
+                return attached(&kubectl.args(command)).await;
+            }
             attached(&running(&cluster.name).await?.kubectl().args(command)).await
         }
         Task::Tidy => tidy::tidy(),

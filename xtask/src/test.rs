@@ -13,6 +13,7 @@ use e2e::output::{Output, Step};
 use e2e::runner::{Group, Summary};
 use e2e::{packages, suite};
 
+use super::provider::Provider;
 use super::stores::Stores;
 
 mod summary;
@@ -31,6 +32,8 @@ const UP_AND_DOWN: &str = "up, run twice, changes nothing, and down leaves no tr
 pub(crate) struct Selection {
     /// Only cases whose sentence contains this, and no other tests.
     pub(crate) only: Option<String>,
+    /// How the cluster is made; a local one when absent. With kind, only the cases that need a cluster are run.
+    pub(crate) cluster: Option<Provider>,
     /// Whether formatting and lints are checked too.
     pub(crate) lints: bool,
     /// Whether to stop at the first part that fails.
@@ -52,6 +55,10 @@ impl Run {
 
 pub(crate) async fn test(selection: &Selection, out: &Output) -> Result<ExitCode> {
     let mut run = Run::default();
+    if selection.cluster == Some(Provider::Kind) {
+        run.cases = on_kind(selection.only.as_deref(), out).await;
+        return Ok(finish(&run, out));
+    }
     // First: some of the workspace's own tests compare with Debian's programs.
     if let Err(error) = packages::install(out).await {
         out.error(&error);
@@ -59,13 +66,33 @@ pub(crate) async fn test(selection: &Selection, out: &Output) -> Result<ExitCode
     } else {
         run = all(selection, out).await;
     }
+    Ok(finish(&run, out))
+}
+
+/// Prints the summary and gives the exit code.
+fn finish(run: &Run, out: &Output) -> ExitCode {
     let text = summary::text(&run.workspace, &run.cases, &out.times());
     // Closed by a reader who has seen enough.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-    Ok(if run.has_failed() {
+    if run.has_failed() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// The cases that need a cluster, on one of kind.
+async fn on_kind(only: Option<&str>, out: &Output) -> Summary {
+    let all = async || {
+        packages::install_for_kind(out).await?;
+        suite::build(out).await?;
+        suite::kind(only, out).await
+    };
+    all().await.unwrap_or_else(|error| {
+        out.error(&error);
+        let mut summary = Summary::default();
+        summary.fail("the kind cluster", &error);
+        summary
     })
 }
 

@@ -9,6 +9,7 @@ use e2e::cache::Cache;
 use e2e::clients::Clients;
 use e2e::demo::{self, Pushed};
 use e2e::fixture::{self, Registry, USER};
+use e2e::kind::Kind;
 use e2e::local::{Local, Programs};
 use e2e::output::{Hint, Output};
 use e2e::provider::Cluster;
@@ -16,25 +17,34 @@ use e2e::{dist, images, packages};
 use serde_json::{Value, json};
 
 use crate::NAME;
+use crate::provider::Provider;
 
 /// The namespace of the demonstration.
 const NAMESPACE: &str = "berth-demo";
 
-pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
-    packages::install(out).await?;
+pub(crate) async fn up(name: &str, asked: Option<Provider>, out: &Output) -> Result<()> {
     let cache = Cache::open()?;
-    let programs = out
-        .step("Building", "the cluster's programs", async |step| {
-            Programs::provide(&cache, &step).await
-        })
-        .await?;
-    out.step("Building", "the operator and the server", async |step| {
-        dist::fill(&step).await
-    })
-    .await?;
-    let local = Local::start(&cache, name, programs, out).await?;
-    let home = local.home()?;
-    let cluster = Cluster::Local(local);
+    let (cluster, home) = match Provider::of(asked, name, &cache, out).await? {
+        Provider::Kind => {
+            packages::install_for_kind(out).await?;
+            build(out).await?;
+            let kind = Kind::start(&cache, name, out).await?;
+            let home = kind.home()?;
+            (Cluster::Kind(kind), home)
+        }
+        Provider::Local => {
+            packages::install(out).await?;
+            let programs = out
+                .step("Building", "the cluster's programs", async |step| {
+                    Programs::provide(&cache, &step).await
+                })
+                .await?;
+            build(out).await?;
+            let local = Local::start(&cache, name, programs, out).await?;
+            let home = local.home()?;
+            (Cluster::Local(local), home)
+        }
+    };
     out.step(
         "Loading",
         "images berth/operator and berth/registry",
@@ -96,6 +106,13 @@ pub(crate) async fn up(name: &str, out: &Output) -> Result<()> {
     Ok(())
 }
 
+async fn build(out: &Output) -> Result<()> {
+    out.step("Building", "the operator and the server", async |step| {
+        dist::fill(&step).await
+    })
+    .await
+}
+
 fn print(
     name: &str,
     cluster: &Cluster,
@@ -120,8 +137,7 @@ Pod        printed: {said}
 
 Try next
   cargo xtask kubectl{option} -- get registry --all-namespaces
-  cargo xtask exec{option} -- docker pull {reference}
-  cargo xtask exec{option} -- crane ls {host}/demo/busybox
+  {exec}docker pull {reference}
   curl --cacert {ca} --resolve {host}:443:{address} --user {USER} https://{host}/v2/_catalog
   cargo xtask down{option}
 ",
@@ -132,6 +148,10 @@ Try next
         pushed = pushed.pushed,
         pulled = pushed.pulled,
         option = option(name),
+        exec = match cluster {
+            Cluster::Local(_) => format!("cargo xtask exec{} -- ", option(name)),
+            Cluster::Existing(_) | Cluster::Kind(_) => String::new(),
+        },
         address = cluster.ingress_address(),
     );
     // A reader that has seen enough closes the pipe.

@@ -207,7 +207,7 @@ impl Draft<'_> {
             other(
                 "traefik",
                 &self.programs.traefik,
-                self.traefik(),
+                ingress_controller_args(&self.address.to_string()),
                 Ready::Port(443),
             ),
             other(
@@ -308,32 +308,6 @@ impl Draft<'_> {
             format!("--containerd={CONTAINERD_SOCKET}"),
             format!("--cgroup-parent={}/docker", cgroup(self.name)),
         ]
-    }
-
-    /// `readTimeout=0`: the default of 60 s covers a whole request body, so one slow layer would be cut off.
-    fn traefik(&self) -> Vec<String> {
-        [
-            "--entryPoints.web.address=:80",
-            "--entryPoints.web.transport.respondingTimeouts.readTimeout=0",
-            "--entryPoints.websecure.address=:443",
-            "--entryPoints.websecure.http.tls=true",
-            "--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0",
-            "--experimental.kubernetesIngressNGINX=true",
-            "--providers.kubernetesIngressNGINX=true",
-            // By default two seconds pass between two changes. In that time a new Registry's host would be unknown.
-            "--providers.providersThrottleDuration=50ms",
-            "--accessLog=true",
-            "--log.level=INFO",
-            "--global.checkNewVersion=false",
-            "--global.sendAnonymousUsage=false",
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .chain([format!(
-            "--providers.kubernetesIngressNGINX.publishStatusAddress={}",
-            self.address
-        )])
-        .collect()
     }
 
     /// Three zones: Services, the test domain, and the names of the private hosts file. Nothing is forwarded, so an
@@ -464,3 +438,29 @@ kind: IngressClass
 metadata: {name: nginx}
 spec: {controller: k8s.io/ingress-nginx}
 ";
+
+/// The arguments of Traefik. `readTimeout=0`: the default of 60 s covers a whole request body, so one slow layer would
+/// be cut off.
+pub(crate) fn ingress_controller_args(address: &str) -> Vec<String> {
+    [
+        "--entryPoints.web.address=:80",
+        "--entryPoints.web.transport.respondingTimeouts.readTimeout=0",
+        "--entryPoints.websecure.address=:443",
+        "--entryPoints.websecure.http.tls=true",
+        "--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0",
+        "--experimental.kubernetesIngressNGINX=true",
+        "--providers.kubernetesIngressNGINX=true",
+        // By default two seconds pass between two changes. In that time a new Registry's host would be unknown.
+        "--providers.providersThrottleDuration=50ms",
+        "--accessLog=true",
+        "--log.level=INFO",
+        "--global.checkNewVersion=false",
+        "--global.sendAnonymousUsage=false",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain([format!(
+        "--providers.kubernetesIngressNGINX.publishStatusAddress={address}"
+    )])
+    .collect()
+}

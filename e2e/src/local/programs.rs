@@ -1,11 +1,11 @@
-//! The programs of a local cluster: their paths, and commands for the two that people call.
+//! The programs of a local cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::exec::Exec;
+use crate::client_programs::ClientPrograms;
 use crate::output::Step;
 use crate::tools::Tool;
 
@@ -35,18 +35,9 @@ impl Programs {
         })
     }
 
-    /// kubectl, with these credentials and no others.
+    /// The two of them that people call, for any cluster.
     #[must_use]
-    pub fn kubectl(&self, kubeconfig: &Path, context: &str) -> Exec {
-        Exec::new(&self.kubernetes)
-            .arg("kubectl")
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!("--context={context}"))
-    }
-
-    /// The registry client `crane`.
-    #[must_use]
-    pub fn crane(&self) -> Exec {
-        Exec::new(&self.crane)
+    pub fn clients(&self) -> ClientPrograms {
+        ClientPrograms::new(&self.kubernetes, &self.crane)
     }
 }
