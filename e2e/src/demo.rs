@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clients::Clients;
 use crate::fixture::{Registry, USER};
@@ -55,6 +55,35 @@ pub async fn push_and_pull(cluster: &Cluster, clients: &Clients<'_>, registry: &
         reference,
         pushed,
         pulled,
+    })
+}
+
+/// Tells tools such as Tilt and Skaffold which registry this cluster has, as KEP-1755 says: by a ConfigMap that all may read.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn announce(cluster: &Cluster, registry: &Registry) -> Result<()> {
+    let map = hosting(&registry.host, &registry.namespace, &registry.name);
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client().await?, "kube-public");
+    maps.patch(
+        HOSTING,
+        &PatchParams::apply("berth-e2e").force(),
+        &Patch::Apply(map),
+    )
+    .await
+    .map(drop)
+    .with_context(|| format!("cannot write ConfigMap `kube-public/{HOSTING}`"))
+}
+
+/// The name that KEP-1755 gives the ConfigMap.
+pub const HOSTING: &str = "local-registry-hosting";
+
+fn hosting(host: &str, namespace: &str, name: &str) -> Value {
+    let text = format!("host: \"{host}\"\nhostFromClusterNetwork: \"{name}.{namespace}.svc:5000\"\n");
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": HOSTING, "namespace": "kube-public"},
+        "data": {"localRegistryHosting.v1": text},
     })
 }
 
@@ -129,5 +158,22 @@ fn waiting(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
         format!("phase {:?}", status.phase)
     } else {
         reasons.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_has_the_keys_of_kep_1755() {
+        let map = hosting("registry.berth.test", "berth-demo", "registry");
+        let text = map["data"]["localRegistryHosting.v1"].as_str().unwrap();
+        let content: Value = serde_saphyr::from_str(text).unwrap();
+        let expected = json!({
+            "host": "registry.berth.test",
+            "hostFromClusterNetwork": "registry.berth-demo.svc:5000",
+        });
+        assert_eq!(content, expected);
     }
 }

@@ -71,7 +71,9 @@ pub(crate) async fn up(name: &str, asked: Option<Provider>, out: &Output) -> Res
                 fixture::namespace(&cluster, NAMESPACE, &[]).await?;
                 registry.apply(&cluster).await?;
                 step.note("waiting for Ready");
-                registry.ready(&cluster).await
+                let status = registry.ready(&cluster).await?;
+                demo::announce(&cluster, &registry).await?;
+                anyhow::Ok(status)
             },
         )
         .await

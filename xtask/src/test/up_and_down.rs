@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cache::Cache;
+use e2e::demo::HOSTING;
 use e2e::exec::Exec;
 use e2e::footprint::Snapshot;
 use e2e::local::{DOMAIN, Local, Programs};
@@ -62,6 +63,14 @@ async fn up_twice(out: &Output) -> Result<()> {
     for word in ["URL ", "User ", "Password ", "pushed ", "pulled ", "Try next"] {
         ensure!(first.contains(word), "`up` printed no {word:?}:\n{first}");
     }
+    let announced = xtask(&["kubectl", "--name", NAME, "--", "get", "configmap", HOSTING])?
+        .args(["--namespace=kube-public", "--output=yaml"])
+        .success()
+        .await?;
+    ensure!(
+        announced.contains(&format!("registry.{DOMAIN}")),
+        "the ConfigMap of KEP-1755 does not name the registry:\n{announced}"
+    );
     let objects = objects().await?;
     let second = out
         .step("Running", "`cargo xtask up` again", async |_| {
