@@ -18,6 +18,7 @@ mod durability;
 mod ingress;
 mod lifecycle;
 mod object_storage;
+mod packaging;
 mod partial_pull;
 mod proxies;
 mod ready_registry;
@@ -108,6 +109,11 @@ pub fn all() -> Vec<Case> {
             machine Client,
             "artifacts go round oras and regctl, listed by their types",
             artifacts::artifacts_go_round
+        ),
+        case!(
+            machine Client,
+            "Helm 3 and Helm 4 push the operator's chart and pull it back",
+            packaging::the_chart_goes_round
         ),
         case!(
             machine Client,
@@ -298,6 +304,11 @@ pub fn all() -> Vec<Case> {
             Crash,
             "an upload goes on with the successor of a killed Pod",
             lifecycle::a_killed_pods_upload_goes_on_with_its_successor
+        ),
+        case!(
+            alone Cluster,
+            "the chart comes from a Registry, takes over from the manifests, is upgraded and removed",
+            packaging::the_chart_takes_over
         ),
         // Last: the longer the cluster has run, the more there is that could keep writing.
         case!(

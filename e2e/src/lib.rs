@@ -24,6 +24,7 @@ pub mod kubeconfig;
 pub mod local;
 pub mod output;
 pub mod packages;
+pub mod packaging;
 pub mod peers;
 pub mod provider;
 pub mod runner;

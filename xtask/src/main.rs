@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. `exec` and `kubectl` pass on the exit code of
 //! their command. Must not: hold logic that a test would need; that belongs to the `e2e` crate. Start at [`run`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,7 @@ use e2e::exec::Exec;
 use e2e::kind::Kind;
 use e2e::local::{Local, Programs, serve_if_asked};
 use e2e::output::{Hint, Output, Step};
+use e2e::packaging::{self, Image, Images};
 
 use provider::Provider;
 
@@ -75,6 +77,21 @@ enum Task {
     Features,
     /// Compiles both programs statically into `dist/`, for the Dockerfiles.
     Dist,
+    /// Writes what a release is installed with: `install.yaml`, the Helm chart as an archive, the bundle for OLM.
+    Package(Package),
+}
+
+#[derive(clap::Args)]
+struct Package {
+    /// The operator's image: `repository@sha256:…`, or `repository:tag`.
+    #[arg(long)]
+    operator_image: Image,
+    /// The server's image, for Registries that name none.
+    #[arg(long)]
+    registry_image: Image,
+    /// The folder to write into.
+    #[arg(long, default_value = "dist/release")]
+    output: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -159,7 +176,24 @@ async fn run(task: Task, out: &Output) -> Result<ExitCode> {
                 .await?;
             Ok(ExitCode::SUCCESS)
         }
+        Task::Package(package) => packages(package, out).await.map(|()| ExitCode::SUCCESS),
     }
+}
+
+async fn packages(asked: Package, out: &Output) -> Result<()> {
+    let images = Images {
+        operator: asked.operator_image,
+        registry: asked.registry_image,
+    };
+    let cache = Cache::open()?;
+    let write = async |step: Step| packaging::package(&images, &asked.output, &cache, &step).await;
+    let written = out
+        .step("Writing", "the manifest, the chart and the bundle", write)
+        .await?;
+    for path in [written.manifest, written.chart, written.bundle] {
+        out.say("Wrote", &path.display().to_string());
+    }
+    Ok(())
 }
 
 /// The cluster of that name, or what to do when there is none.
