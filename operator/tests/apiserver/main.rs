@@ -5,6 +5,7 @@
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
 mod cluster;
+mod gitops;
 mod installed;
 mod objects;
 mod operator;
@@ -12,5 +13,6 @@ mod ownership;
 mod quiet;
 mod references;
 mod rules;
+mod samples;
 mod scale;
 mod services;
