@@ -3,6 +3,7 @@
 //! Guarantees: only finished requests count. A request that still runs is counted later, and never twice. Start at
 //! [`Marker::now`] and [`Marker::writes_by`].
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,12 @@ pub struct Request {
     pub user_agent: String,
     /// The user who sent the request.
     pub user: User,
+    /// The user as whom it was sent, when that is another one.
+    #[serde(default)]
+    pub impersonated_user: Option<User>,
+    /// Notes of the API server, such as its decision about the right to the request.
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 /// The user who sent a request.
@@ -48,6 +55,19 @@ impl Request {
             self.verb.as_str(),
             "create" | "update" | "patch" | "delete" | "deletecollection"
         )
+    }
+
+    /// Whether the user had no right to the request.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        let decision = self.annotations.get("authorization.k8s.io/decision");
+        decision.is_some_and(|decision| decision == "forbid")
+    }
+
+    /// Whether the request is about a Lease, which its holder renews every few seconds.
+    #[must_use]
+    pub fn is_about_lease(&self) -> bool {
+        self.uri.starts_with("/apis/coordination.k8s.io/")
     }
 }
 
@@ -87,14 +107,15 @@ impl Marker {
         Ok(requests)
     }
 
-    /// The writes since this position by users or programs whose name contains `who`.
+    /// The writes since this position by users or programs whose name contains `who`, except to Leases.
     ///
     /// # Errors
     /// As [`Marker::requests`].
     pub fn writes_by(&self, who: &str) -> Result<Vec<Request>> {
         let mut requests = self.requests()?;
         requests.retain(|request| {
-            request.is_write() && (request.user.username.contains(who) || request.user_agent.contains(who))
+            let by_it = request.user.username.contains(who) || request.user_agent.contains(who);
+            request.is_write() && !request.is_about_lease() && by_it
         });
         Ok(requests)
     }

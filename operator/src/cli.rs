@@ -1,18 +1,11 @@
 //! The command line: run the controller, or print what is generated from the types.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod serve;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
-use tracing_subscriber::EnvFilter;
-
-use crate::driver;
-use crate::health::Health;
-use crate::settings::{Settings, VERSION};
+use clap::{Parser, Subcommand};
 
 /// Berth's operator.
 #[derive(Debug, Parser)]
@@ -25,30 +18,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the controller until SIGTERM or SIGINT.
-    Run(Run),
+    Run(serve::Run),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Print the reference page of the resource as Markdown.
     Reference,
-}
-
-#[derive(Debug, Args)]
-struct Run {
-    /// The server's image for Registries that name none.
-    #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value_t = Settings::default().registry_image)]
-    registry_image: String,
-    /// The only namespace to watch, for which a RoleBinding is enough; all namespaces when absent.
-    #[arg(long, env = "BERTH_NAMESPACE")]
-    namespace: Option<String>,
-    /// Address at which the operator answers the kubelet's probes.
-    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
-    health_address: SocketAddr,
-    /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not read.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// Log filter, such as `debug` or `operator=debug,kube=info`.
-    #[arg(long, env = "BERTH_LOG", default_value = "info")]
-    log: String,
 }
 
 /// Runs the command that the arguments name.
@@ -57,46 +31,11 @@ struct Run {
 /// The command failed; the causes are attached.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Run(arguments) => serve(arguments).await?,
+        Command::Run(arguments) => serve::serve(arguments).await?,
         Command::Crd => print(&crd_yaml()?)?,
         Command::Reference => print(&operator_api::reference_page())?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn serve(arguments: Run) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).context("cannot read --log")?;
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        // The innermost span names the Registry; a list of all spans would repeat it.
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let config = match &arguments.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot read the kubeconfig `{}`", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
-        }
-        None => Config::incluster().context("not in a Pod; name a kubeconfig with --kubeconfig")?,
-    };
-    let client = Client::try_from(config).context("cannot make a client for the API server")?;
-    let health = Health::default();
-    health.serve(arguments.health_address).await?;
-    let settings = Settings {
-        registry_image: arguments.registry_image,
-        namespace: arguments.namespace,
-    };
-    tracing::info!(
-        version = VERSION,
-        registry_image = settings.registry_image,
-        "starting"
-    );
-    driver::run(client, settings, health, stop_signal()?).await?;
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// The CustomResourceDefinition as it is in `crds/`.
@@ -118,25 +57,4 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
-}
-
-/// Ends at the first SIGTERM or SIGINT.
-///
-/// # Errors
-/// The signals cannot be watched.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (sender, receiver) = tokio::sync::watch::channel(());
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        drop(sender);
-    });
-    Ok(wait_for_close(receiver))
-}
-
-async fn wait_for_close(mut receiver: tokio::sync::watch::Receiver<()>) {
-    // No value is ever sent: an error means that the sender was dropped.
-    while receiver.changed().await.is_ok() {}
 }

@@ -20,6 +20,7 @@ pub mod findings;
 pub mod health;
 pub mod issue;
 pub mod issue_plan;
+pub mod leader;
 pub mod names;
 pub mod observe;
 mod ownership;

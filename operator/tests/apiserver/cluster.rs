@@ -66,6 +66,11 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// The administrator's configuration, for a client of a test's own.
+    pub(crate) async fn config(&self) -> Result<Config> {
+        config(&self.server).await
+    }
+
     /// A client that acts as another user.
     pub(crate) async fn impersonating(&self, user: &str) -> Result<Client> {
         let mut config = config(&self.server).await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, merge, registry, rolling_out, secret};
 
-fn config(path: &str) -> PathBuf {
+pub(crate) fn config(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(path)
 }
 

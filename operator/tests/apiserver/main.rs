@@ -7,12 +7,15 @@
 mod cluster;
 mod gitops;
 mod installed;
+mod leader;
 mod objects;
 mod operator;
 mod ownership;
+mod program;
 mod quiet;
 mod references;
 mod rules;
 mod samples;
 mod scale;
+mod scopes;
 mod services;

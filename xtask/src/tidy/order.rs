@@ -42,7 +42,7 @@ const OPERATOR: &[&[&str]] = &[
     &["operator/src/cli"],
     &["operator/src/driver"],
     &["operator/src/report"],
-    &["operator/src/error"],
+    &["operator/src/error", "operator/src/leader"],
     &["operator/src/apply", "operator/src/observe", "operator/src/probe"],
     &["operator/src/build"],
     &["operator/src/issue"],

@@ -1,0 +1,320 @@
+//! `operator run`: its arguments, and the controller with everything around it.
+//!
+//! Start at [`serve`].
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use clap::{ArgAction, Args};
+use futures_util::future::try_join_all;
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::{oneshot, watch};
+use tracing_subscriber::EnvFilter;
+
+use crate::driver;
+use crate::health::Health;
+use crate::leader::{self, Election, Fence};
+use crate::settings::{Settings, VERSION};
+
+/// Arguments of `operator run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The server's image for Registries that name none.
+    #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value_t = Settings::default().registry_image)]
+    registry_image: String,
+    /// The namespaces to watch, separated by commas, for which RoleBindings are enough; all namespaces when absent.
+    /// BERTH_NAMESPACE is read as well.
+    #[arg(long = "namespace", env = "BERTH_NAMESPACES", value_name = "NAMES")]
+    namespaces: Option<Namespaces>,
+    /// Address at which the operator answers the kubelet's probes.
+    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
+    health_address: SocketAddr,
+    /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not read.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Log filter, such as `debug` or `operator=debug,kube=info`.
+    #[arg(long, env = "BERTH_LOG", default_value = "info")]
+    log: String,
+    #[command(flatten)]
+    election: ElectionArguments,
+}
+
+/// Which replica works.
+#[derive(Debug, Args)]
+struct ElectionArguments {
+    /// Work only while this process holds a Lease, so that several replicas can run. `--leader-elect=false` is for a
+    /// single process that nothing else runs beside.
+    #[arg(
+        long,
+        env = "BERTH_LEADER_ELECT",
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    leader_elect: bool,
+    /// Name of the Lease.
+    #[arg(long, env = "BERTH_LEADER_ELECT_RESOURCE_NAME", default_value = "berth-operator", value_parser = object_name)]
+    leader_elect_resource_name: String,
+    /// Namespace of the Lease; the Pod's, or that of the kubeconfig's context, when absent.
+    #[arg(long, env = "BERTH_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace_name)]
+    leader_elect_resource_namespace: Option<String>,
+}
+
+impl ElectionArguments {
+    /// The election, `None` when there is to be none.
+    fn election(self, config: &Config) -> Option<Election> {
+        let namespace = self.leader_elect_resource_namespace;
+        self.leader_elect.then(|| Election {
+            namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
+            name: self.leader_elect_resource_name,
+            identity: identity(),
+            timing: leader::Timing::default(),
+        })
+    }
+}
+
+/// A name for this process in the Lease. The Pod's name says where it runs; a restarted container has the same one, so
+/// random digits are added.
+fn identity() -> String {
+    let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    format!(
+        "{}_{:016x}",
+        pod.as_deref().unwrap_or("operator"),
+        rand::random::<u64>()
+    )
+}
+
+/// Names of namespaces; none for all of them.
+#[derive(Clone, Debug, Default)]
+struct Namespaces(BTreeSet<String>);
+
+impl FromStr for Namespaces {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(Self(names.map(namespace_name).collect::<Result<_, _>>()?))
+    }
+}
+
+impl Namespaces {
+    /// From the arguments, or else from the variable for one namespace.
+    fn or_from_environment(named: Option<Self>) -> anyhow::Result<Self> {
+        const VARIABLE: &str = "BERTH_NAMESPACE";
+        match (named, std::env::var(VARIABLE)) {
+            (Some(named), _) => Ok(named),
+            (None, Ok(text)) => text.parse().map_err(anyhow::Error::msg).context(VARIABLE),
+            (None, Err(_)) => Ok(Self::default()),
+        }
+    }
+}
+
+/// A name that is safe in a path of the API.
+fn object_name(name: &str) -> Result<String, String> {
+    let letter_or_digit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let allowed = |c: char| letter_or_digit(c) || c == '-' || c == '.';
+    match name.len() <= 253
+        && name.chars().all(allowed)
+        && name.starts_with(letter_or_digit)
+        && name.ends_with(letter_or_digit)
+    {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "`{name}` is no name: up to 253 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends"
+        )),
+    }
+}
+
+fn namespace_name(name: &str) -> Result<String, String> {
+    match object_name(name) {
+        Ok(name) if name.len() <= 63 && !name.contains('.') => Ok(name),
+        _ => Err(format!(
+            "`{name}` is no namespace: up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
+        )),
+    }
+}
+
+/// Runs the controller until SIGTERM or SIGINT.
+pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log).context("cannot read --log")?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        // The innermost span names the Registry; a list of all spans would repeat it.
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let config = config(arguments.kubeconfig).await?;
+    let election = arguments.election.election(&config);
+    let fence = election
+        .as_ref()
+        .map_or_else(Fence::always_open, |_| Fence::closed());
+    let client = client(config, election.as_ref(), &fence)?;
+    let health = Health::default();
+    health.serve(arguments.health_address).await?;
+    let namespaces = Namespaces::or_from_environment(arguments.namespaces)?;
+    let settings = Settings {
+        registry_image: arguments.registry_image,
+        namespace: None,
+    };
+    tracing::info!(
+        version = VERSION,
+        registry_image = settings.registry_image,
+        namespaces = ?namespaces.0,
+        "starting"
+    );
+    let stop = stop_signal()?;
+    let Some(election) = election else {
+        return controllers(client, settings, namespaces, health, stop).await;
+    };
+    let waiting = health.clone();
+    let reconcile = |stop: oneshot::Receiver<()>| {
+        let stopped = async {
+            let _ = stop.await;
+        };
+        controllers(
+            client.clone(),
+            settings.clone(),
+            namespaces.clone(),
+            health.clone(),
+            stopped,
+        )
+    };
+    // A replica that waits is ready: a rolling update of the operator goes on after it.
+    let observed = move || waiting.set_ready();
+    leader::run(client.clone(), election, fence, observed, stop, reconcile).await
+}
+
+async fn config(kubeconfig: Option<PathBuf>) -> anyhow::Result<Config> {
+    let Some(path) = kubeconfig else {
+        return Config::incluster().context("not in a Pod; name a kubeconfig with --kubeconfig");
+    };
+    let kubeconfig = Kubeconfig::read_from(&path)
+        .with_context(|| format!("cannot read the kubeconfig `{}`", path.display()))?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// A client behind the fence, if there is an election.
+fn client(config: Config, election: Option<&Election>, fence: &Fence) -> anyhow::Result<Client> {
+    let what = "cannot make a client for the API server";
+    let Some(election) = election else {
+        return Client::try_from(config).context(what);
+    };
+    let builder = ClientBuilder::try_from(config).context(what)?;
+    Ok(builder.with_layer(&fence.layer(election.path())).build())
+}
+
+/// Runs one controller for all namespaces, or one for each that is named.
+async fn controllers(
+    client: Client,
+    settings: Settings,
+    namespaces: Namespaces,
+    health: Health,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    if namespaces.0.is_empty() {
+        return driver::run(client, settings, health, stop).await;
+    }
+    let (stopping, stopped) = watch::channel(());
+    let running = namespaces.0.into_iter().map(|namespace| {
+        let settings = Settings {
+            namespace: Some(namespace),
+            ..settings.clone()
+        };
+        driver::run(
+            client.clone(),
+            settings,
+            health.clone(),
+            wait_for_close(stopped.clone()),
+        )
+    });
+    let forward = async {
+        stop.await;
+        drop(stopping);
+        Ok(())
+    };
+    tokio::try_join!(try_join_all(running), forward).map(drop)
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals cannot be watched.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = tokio::sync::watch::channel(());
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        drop(sender);
+    });
+    Ok(wait_for_close(receiver))
+}
+
+async fn wait_for_close(mut receiver: tokio::sync::watch::Receiver<()>) {
+    // No value is ever sent: an error means that the sender was dropped.
+    while receiver.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[track_caller]
+    fn run(arguments: &[&str]) -> Result<Run, String> {
+        let all = ["operator"].iter().chain(arguments);
+        let parsed = Program::try_parse_from(all).map_err(|error| error.to_string())?;
+        Ok(parsed.run)
+    }
+
+    #[test]
+    fn namespaces_are_a_list_and_nothing_is_all_of_them() {
+        let names = |text: &str| run(&["--namespace", text]).map(|run| run.namespaces.unwrap().0);
+        let set = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(names("quay").unwrap(), set(&["quay"]));
+        assert_eq!(names("quay, pier,quay,").unwrap(), set(&["pier", "quay"]));
+        assert_eq!(names("").unwrap(), set(&[]));
+        for wrong in ["Quay", "a.b", "../secrets", "quay?x=1", "a-", "a b"] {
+            let error = names(wrong).unwrap_err();
+            assert!(error.contains(&format!("`{wrong}` is no namespace")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_election_is_held_unless_it_is_switched_off() {
+        let elects = |arguments: &[&str]| run(arguments).unwrap().election.leader_elect;
+        assert!(elects(&[]));
+        assert!(elects(&["--leader-elect"]));
+        assert!(elects(&["--leader-elect=true"]));
+        assert!(!elects(&["--leader-elect=false"]));
+        let error = run(&["--leader-elect-resource-name", "a/b"]).unwrap_err();
+        assert!(error.contains("`a/b` is no name"), "{error}");
+    }
+
+    #[test]
+    fn two_processes_never_have_the_same_name_in_the_lease() {
+        assert_ne!(identity(), identity());
+    }
+}
