@@ -130,13 +130,15 @@ async fn every_value_arrives_where_it_belongs() -> Result<()> {
                         "--registry-image=registry.example.com/berth/registry@sha256:{}",
                         digit("2")
                     ),
+                    "--namespace=team-a",
+                    "--leader-elect-resource-name=harbour-master",
                     "--log=operator=debug",
                 ]),
             ),
             (
                 "environment",
-                &container["env"],
-                json!([{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}]),
+                &container["env"][1],
+                json!({"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}),
             ),
             (
                 "memory",
@@ -149,6 +151,7 @@ async fn every_value_arrives_where_it_belongs() -> Result<()> {
                 json!([{"name": "pull"}]),
             ),
             ("account", &pod["spec"]["serviceAccountName"], json!("pilot")),
+            ("replicas", &deployment["spec"]["replicas"], json!(3)),
             (
                 "nodes",
                 &pod["spec"]["nodeSelector"],
@@ -212,14 +215,27 @@ async fn every_value_arrives_where_it_belongs() -> Result<()> {
             definition["metadata"]["annotations"]["helm.sh/resource-policy"].is_null(),
             "{tool:?}: crds.keep is false"
         );
-        for kind in ["ClusterRoleBinding"] {
-            let binding = one(&objects, kind, "harbour-master");
+        // With namespaces the rights are bound in each of them, and nowhere else.
+        assert!(
+            objects
+                .iter()
+                .all(|object| object["kind"] != "ClusterRoleBinding"),
+            "{tool:?}"
+        );
+        let lease = one(&objects, "Role", "harbour-master-leader-election");
+        assert_eq!(
+            lease["rules"][1]["resourceNames"],
+            json!(["harbour-master"]),
+            "{tool:?}"
+        );
+        for name in ["harbour-master", "harbour-master-leader-election"] {
+            let binding = one(&objects, "RoleBinding", name);
             assert_eq!(
                 binding["subjects"],
                 json!([{"kind": "ServiceAccount", "name": "pilot", "namespace": "berth-system"}]),
                 "{tool:?}"
             );
-            assert_eq!(binding["roleRef"]["name"], "harbour-master", "{tool:?}");
+            assert_eq!(binding["roleRef"]["name"], name, "{tool:?}");
         }
     }
     Ok(())
@@ -242,6 +258,8 @@ async fn what_others_make_is_left_to_them() -> Result<()> {
 async fn wrong_values_are_refused_with_their_name() -> Result<()> {
     let rows = [
         ("replicaz=2", "replicaz"),
+        ("replicas=-1", "replicas"),
+        ("namespaces={../secrets}", "namespaces"),
         ("image.digest=latest", "digest"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("crds.keep=perhaps", "keep"),
