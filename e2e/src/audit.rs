@@ -48,6 +48,14 @@ pub struct User {
 }
 
 impl Request {
+    /// Whether the request was made as `user`.
+    #[must_use]
+    pub fn impersonates(&self, user: &str) -> bool {
+        self.impersonated_user
+            .as_ref()
+            .is_some_and(|as_user| as_user.username == user)
+    }
+
     /// Whether the request could change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {

@@ -15,7 +15,7 @@ mod write;
 use kube::{Client, ResourceExt as _};
 
 use crate::certificate::is_issued;
-use crate::children::{Children, Desired, Live, Want, for_each_child};
+use crate::children::{Children, Desired, Found, Live, Want, for_each_child};
 use crate::findings::Rollout;
 use crate::names::Names;
 use crate::ownership::Lifetime;
@@ -79,7 +79,10 @@ async fn write_all(
             if $field {
                 live.$field = None;
             }
-            if failures.allow(stringify!($field)) {
+            let wanted = matches!(desired.$field, Want::Present(_) | Want::IfMissing(_));
+            if wanted && matches!(existing.$field, Found::Unreadable) {
+                failures.hold_up(stringify!($field));
+            } else if failures.allow(stringify!($field)) {
                 match writer.apply(Lifetime::$lifetime, desired.$field, &existing.$field).await {
                     Ok(Some(applied)) => live.$field = Some(applied),
                     Ok(None) => {}

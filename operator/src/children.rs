@@ -94,6 +94,8 @@ pub enum Found<K> {
     Ours(K),
     /// Somebody else's object.
     Foreign,
+    /// It could not be read. Nothing is written in its place.
+    Unreadable,
 }
 
 impl<K> Found<K> {
@@ -101,7 +103,7 @@ impl<K> Found<K> {
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(object) => Some(object),
-            Self::Absent | Self::Foreign => None,
+            Self::Absent | Self::Foreign | Self::Unreadable => None,
         }
     }
 }

@@ -2,23 +2,30 @@
 //!
 //! A reconcile starts when the Registry, one of its children, or a Secret, ConfigMap or claim that it names changes;
 //! when a certificate has to be renewed; and every ten minutes, in case a watch lost something. Two reconciles of one
-//! Registry never run at the same time. Must not: decide anything that a step decides.
+//! Registry never run at the same time; one that takes too long or fails holds up no other Registry. Must not: decide
+//! anything that a step decides.
 //! Start at [`reconcile`]; [`run`] connects it to the watches.
 
+mod registries;
 mod requeue;
 mod watch;
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use kube::core::DeserializeGuard;
-use kube::runtime::Controller;
-use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher;
-use kube::{Client, Resource as _};
-use operator_api::Registry;
+use std::time::Duration;
 
+use futures_util::{FutureExt as _, StreamExt as _};
+use kube::Client;
+use kube::core::PartialObjectMeta;
+use kube::runtime::applier;
+use kube::runtime::controller::{Action, Config, Error as ControllerError};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use operator_api::Registry;
+use tokio::task::AbortHandle;
+use tracing::Instrument as _;
+
+use crate::cache::Cache;
 use crate::error::{Error, Problems};
 use crate::fault::{Fault, chain};
 use crate::health::Health;
@@ -27,19 +34,29 @@ use crate::probe::FailingProbes;
 use crate::report::Outcome;
 use crate::settings::Settings;
 use crate::subject::Subject;
-use crate::{apply, build, issue, observe, probe, read, report, validate};
-use requeue::Retries;
+use crate::work_queue::WorkQueue;
+use crate::{apply, build, client, issue, observe, probe, read, report, validate};
+use registries::Registries;
+use requeue::{Polls, Retries};
 
 /// Reconciles that run at the same time, over all Registries.
 const CONCURRENCY: u16 = 8;
 /// Events within this time start one reconcile.
-const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// The longest time for one reconcile. Every request has a limit of its own, so only many slow ones come to this.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest time at the start in which reconciles wait for the watches. What is not listed by then is asked for.
+const LISTS: Duration = Duration::from_secs(20);
 
 struct Context {
     client: Client,
+    health: Health,
     settings: Settings,
     recorder: Recorder,
+    cache: Cache,
     retries: Retries,
+    polls: Polls,
     failing_probes: FailingProbes,
 }
 
@@ -52,6 +69,12 @@ enum Failure {
     /// The status could not be written.
     #[error("cannot write the status")]
     Report(#[from] report::Error),
+    /// The reconcile was given up, so that its worker is free for other Registries.
+    #[error("the reconcile did not end within {} s", DEADLINE.as_secs())]
+    Deadline,
+    /// A bug. It must not end the process, which other Registries need.
+    #[error("the reconcile panicked; please report this")]
+    Panicked,
 }
 
 impl Failure {
@@ -59,41 +82,72 @@ impl Failure {
         match self {
             Self::Reconcile(error) => error.fault(),
             Self::Report(error) => error.fault(),
+            Self::Deadline => Fault::Transient { retry_after: None },
+            Self::Panicked => Fault::Permanent,
         }
     }
 }
 
-/// Brings one Registry up to date.
-async fn reconcile(
-    registry: Arc<DeserializeGuard<Registry>>,
+/// Brings one Registry up to date, within [`DEADLINE`]. Giving up half-way is safe: each write stands alone, and the
+/// next reconcile compares again.
+async fn reconcile_in_time(
+    registry: Arc<PartialObjectMeta<Registry>>,
     context: Arc<Context>,
 ) -> Result<Action, Failure> {
+    let subject = Subject::of(&registry.metadata);
+    let task = async move {
+        // Ends with the task: one that blocks its thread counts as running, although its time is up.
+        let _running = context.health.reconciling();
+        reconcile(subject, &context).await
+    };
+    // A task of its own uses another core, and keeps a panic to itself.
+    let task = tokio::spawn(task.in_current_span());
+    let _abort = AbortOnDrop(task.abort_handle());
+    match tokio::time::timeout(DEADLINE, task).await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(_)) => Err(Failure::Panicked),
+        Err(_) => Err(Failure::Deadline),
+    }
+}
+
+/// Ends a task with its owner.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Brings one Registry up to date.
+async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failure> {
     let Context {
         client,
         recorder,
+        cache,
         retries,
+        polls,
         failing_probes,
         ..
-    } = &*context;
-    let subject = Subject::of(registry.meta());
-    let Some(registry) = read::registry(client, &subject).await.map_err(Error::from)? else {
-        retries.succeeded(&subject);
-        failing_probes.succeeded(&subject);
+    } = context;
+    let source = read::Source { client, cache };
+    let Some(registry) = read::registry(source, &subject).await.map_err(Error::from)? else {
+        context.forget(&subject);
         return Ok(Action::await_change());
     };
     let subject = Subject::of(&registry.metadata);
 
     // 1. Read: the objects that exist under the children's names, and those that the Registry names.
-    let facts = read::facts(client, &registry, &subject)
-        .await
-        .map_err(Error::from)?;
+    let (facts, unread) = read::facts(source, &registry, &subject).await;
     // 2. Validate (pure): the exact wishes of the spec, and everything that is wrong.
     let (validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
     let mut problems = Problems::default();
+    problems.extend(unread);
     problems.extend(invalid);
     // 3. Issue (pure, but for random numbers): secrets and certificates that are missing or due.
-    let stored = StoredSecrets::of(&facts.existing);
-    let issued = problems.collect(issue::secrets(&validated.issue, stored, facts.now));
+    // Nothing is made while a stored one cannot be read: it may be good.
+    let issued = StoredSecrets::of(&facts.existing)
+        .and_then(|stored| problems.collect(issue::secrets(&validated.issue, stored, facts.now)));
     // 4. Build (pure): the objects of all parts that are right.
     let desired = build::children(&validated, issued.as_ref());
     // 5. Apply: writes the differences.
@@ -122,7 +176,12 @@ async fn reconcile(
     let status = report::outcome(client, recorder, &registry, &subject, &outcome, facts.now).await?;
 
     let next_renewal = issued.as_ref().and_then(|issued| issued.next_renewal);
-    let next = requeue::next(&outcome, next_renewal, &status, facts.now);
+    if !requeue::is_polled(&outcome) {
+        polls.end(&subject);
+    }
+    let next = requeue::next(&outcome, next_renewal, &status, facts.now, || {
+        polls.next(&subject)
+    });
     if let Some(error) = problems.take_transient() {
         return Err(error.into());
     }
@@ -131,8 +190,8 @@ async fn reconcile(
 }
 
 /// Decides when a reconcile that failed is retried.
-fn retry(registry: Arc<DeserializeGuard<Registry>>, failure: &Failure, context: Arc<Context>) -> Action {
-    let subject = Subject::of(registry.meta());
+fn retry(registry: Arc<PartialObjectMeta<Registry>>, failure: &Failure, context: Arc<Context>) -> Action {
+    let subject = Subject::of(&registry.metadata);
     let fault = failure.fault();
     let registry = format!("{}/{}", subject.namespace, subject.name);
     if fault == Fault::Caller {
@@ -144,22 +203,39 @@ fn retry(registry: Arc<DeserializeGuard<Registry>>, failure: &Failure, context: 
     Action::requeue(delay)
 }
 
-/// Runs the controller until `stop` is done.
+impl Context {
+    /// Forgets what is remembered of a Registry that is gone.
+    fn forget(&self, subject: &Subject) {
+        self.retries.succeeded(subject);
+        self.polls.end(subject);
+        self.failing_probes.succeeded(subject);
+    }
+}
+
+/// Runs the controller until `stop` is done. While the API server cannot be reached, the definition is not installed or
+/// a right is missing, it waits for that.
 ///
 /// # Errors
-/// The definition is not installed, or the API server cannot be reached at all.
+/// None at present.
 pub async fn run(
     client: Client,
     settings: Settings,
     health: Health,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let scope = watch::Scope::new(&client, settings.namespace.as_deref());
-    // One stored Registry that cannot be parsed must not hold up the others.
-    let registries = scope.api::<DeserializeGuard<Registry>>();
-    watch::definition_is_installed(&registries).await?;
-    // Not `Store::wait_until_ready`: it wakes only the last of two tasks that wait, and the controller is one of them.
-    health.set_ready();
+    let cache = Cache::default();
+    let client = client::for_the_operator(&client, &health, &cache);
+    let asking = tokio::spawn(client::ask_when_quiet(client.clone(), health.clone()));
+    let _asking = AbortOnDrop(asking.abort_handle());
+    let (queue, items) = WorkQueue::new();
+    let (registries, store) = Registries::new();
+    let sinks = watch::Sinks {
+        cache: cache.clone(),
+        registries: Arc::new(registries),
+        queue,
+        health: health.clone(),
+    };
+    let _watches = watch::start(&client, &[settings.namespace.clone()], &sinks);
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),
         instance: None,
@@ -167,20 +243,36 @@ pub async fn run(
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
+        health,
         settings,
+        cache: cache.clone(),
         retries: Retries::default(),
+        polls: Polls::default(),
         failing_probes: FailingProbes::default(),
     });
-    let controller = Controller::new(registries, watcher::Config::default())
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
-    watch::children(controller, &scope)
-        .graceful_shutdown_on(stop)
-        .run(reconcile, retry, context)
+    // What the watches are about to list would otherwise be asked for, object by object.
+    let items = async move {
+        let _ = tokio::time::timeout(LISTS, cache.started()).await;
+        items
+    };
+    let requests = items.flatten_stream().take_until(stop).map(|item| {
+        let registry = ObjectRef::<PartialObjectMeta<Registry>>::new(&item.name);
+        Ok::<_, std::convert::Infallible>(registry.within(&item.namespace))
+    });
+    let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+    let reconcile = |registry, context| Box::pin(reconcile_in_time(registry, context));
+    applier(reconcile, retry, Arc::clone(&context), store, requests, config)
         .for_each(|result| {
-            if let Err(error) = result {
-                tracing::debug!(error = %chain(&error), "a reconcile did not end");
+            match result {
+                Err(ControllerError::ObjectNotFound(gone)) => context.forget(&Subject {
+                    namespace: gone.namespace.clone().unwrap_or_default(),
+                    name: gone.name.clone(),
+                    ..Default::default()
+                }),
+                Err(error) => tracing::debug!(error = %chain(&error), "a reconcile did not end"),
+                Ok(_) => {}
             }
-            async {}
+            std::future::ready(())
         })
         .await;
     Ok(())

@@ -39,7 +39,8 @@ impl Error {
         match self {
             Self::Validate(error) => error.hint(),
             Self::Apply(error) => error.hint(),
-            Self::Read(_) | Self::Issue(_) => None,
+            Self::Read(error) => error.hint(),
+            Self::Issue(_) => None,
         }
     }
 }

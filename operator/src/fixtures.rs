@@ -43,6 +43,7 @@ pub(crate) fn no_facts() -> Facts {
         existing: Children::<Existing>::default(),
         endpoints: Vec::new(),
         pods: Vec::new(),
+        unreadable: BTreeMap::new(),
     }
 }
 
@@ -109,7 +110,7 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn issued(&self) -> (ValidatedRegistry, Issued) {
         let validated = self.validate().unwrap();
-        let stored = StoredSecrets::of(&self.facts.existing);
+        let stored = StoredSecrets::of(&self.facts.existing).unwrap();
         let issued = issue::secrets(&validated.issue, stored, self.facts.now).unwrap();
         (validated, issued)
     }

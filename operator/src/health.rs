@@ -1,13 +1,13 @@
-//! The operator's own probes: `/livez` while the process runs, `/readyz` once the API server has listed the Registries.
+//! The operator's own probes: `/livez` while its reconciles go on, `/readyz` while the API server answers it.
 //!
 //! Guarantees: clients that open connections and send nothing keep no probe from being answered. Must not: depend on a
 //! step. Start at [`Health`].
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use http::{Request, Response, StatusCode};
@@ -16,7 +16,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 
 /// The most connections that are open at a time. The kubelet needs one.
@@ -26,31 +26,128 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// The delay after a connection that could not be accepted.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Whether the API server has listed the Registries. Shared by the controller, which sets it, and the probes.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    ready: Arc<AtomicBool>,
+/// The longest time without an answer of the API server in which the operator still counts as ready.
+const ANSWER: Duration = Duration::from_secs(30);
+/// A reconcile that runs for longer is stuck: it has a deadline, which only a blocked worker can miss.
+const STUCK: Duration = Duration::from_secs(120);
+
+/// What the probes tell. Shared by the driver, which fills it in, and the probes.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listed: AtomicBool,
+    last_answer: Mutex<Instant>,
+    /// The reconciles that run, by number: when each began.
+    running: Mutex<BTreeMap<u64, Instant>>,
+    next: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            listed: AtomicBool::new(false),
+            last_answer: Mutex::new(Instant::now()),
+            running: Mutex::default(),
+            next: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }))
+    }
+}
+
+/// A reconcile that runs. It ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Running {
+    health: Health,
+    number: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.health.0.running).remove(&self.number);
+        self.health.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Health {
-    /// The API server has listed the Registries.
+    /// The API server has listed the Registries, or another replica does the work.
     pub(crate) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+        self.0.listed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the API server has listed the Registries.
+    /// The API server has answered.
+    pub(crate) fn answered(&self) {
+        *lock(&self.0.last_answer) = Instant::now();
+    }
+
+    /// When the API server last answered, or the start.
+    #[cfg(test)]
+    pub(crate) fn last_answer(&self) -> Instant {
+        *lock(&self.0.last_answer)
+    }
+
+    /// The time since the API server last answered, or since the start.
+    pub(crate) fn since_last_answer(&self) -> Duration {
+        lock(&self.0.last_answer).elapsed()
+    }
+
+    /// A reconcile begins.
+    pub(crate) fn reconciling(&self) -> Running {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.0.running).insert(number, Instant::now());
+        Running {
+            health: self.clone(),
+            number,
+        }
+    }
+
+    /// The number of reconciles that have ended.
+    pub fn reconciles(&self) -> u64 {
+        self.0.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the operator can do its work: the API server has listed the Registries and still answers.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.readiness(Instant::now()).is_ok()
+    }
+
+    fn readiness(&self, now: Instant) -> Result<(), String> {
+        if !self.0.listed.load(Ordering::Relaxed) {
+            return Err("the API server has not listed the Registries yet".to_owned());
+        }
+        let quiet = now.saturating_duration_since(*lock(&self.0.last_answer));
+        if quiet > ANSWER {
+            return Err(format!(
+                "the API server has not answered for {} s",
+                quiet.as_secs()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the process works. A restart does not bring back an API server, so this is not about it.
+    fn liveness(&self, now: Instant) -> Result<(), String> {
+        let longest = lock(&self.0.running)
+            .values()
+            .min()
+            .map(|first| now.saturating_duration_since(*first));
+        match longest {
+            Some(longest) if longest > STUCK => {
+                Err(format!("a reconcile has been stuck for {} s", longest.as_secs()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Answers probes at `address` in the background, for as long as the process runs.
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn serve(&self, address: SocketAddr) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} for probes"))?;
+    pub fn serve(&self, address: SocketAddr) -> anyhow::Result<()> {
+        let listener = listen(address).with_context(|| format!("cannot listen on {address} for probes"))?;
         tokio::spawn(self.clone().answer_on(listener));
         Ok(())
     }
@@ -94,19 +191,55 @@ impl Health {
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let (status, text) = match request.uri().path() {
-            "/livez" => (StatusCode::OK, "ok\n"),
-            "/readyz" if self.is_ready() => (StatusCode::OK, "ok\n"),
-            "/readyz" => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the API server has not listed the Registries yet\n",
-            ),
-            _ => (StatusCode::NOT_FOUND, "only /livez and /readyz are here\n"),
+        let said = match request.uri().path() {
+            "/livez" => self.liveness(Instant::now()),
+            "/readyz" => self.readiness(Instant::now()),
+            _ => {
+                let text = "only /livez and /readyz are here";
+                return response(StatusCode::NOT_FOUND, text);
+            }
         };
-        let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-        *response.status_mut() = status;
-        response
+        match said {
+            Ok(()) => response(StatusCode::OK, "ok"),
+            Err(sentence) => response(StatusCode::SERVICE_UNAVAILABLE, &sentence),
+        }
     }
+}
+
+fn response(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+    *response.status_mut() = status;
+    response
+}
+
+/// Listens on `address`. `[::]` takes IPv4 too, whatever the node's default is; a node without IPv6 has `0.0.0.0` for
+/// it.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let bind = |address: SocketAddr| {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if address.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        }
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    };
+    match bind(address) {
+        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            // The first error says more when IPv4 does not help either.
+            bind(ipv4).map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each holder leaves a whole value behind, even one that panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -115,6 +248,48 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn an_api_server_that_no_longer_answers_makes_the_operator_unready_and_no_less_alive() {
+        let health = Health::default();
+        assert!(!health.is_ready(), "nothing is listed yet");
+        health.set_ready();
+        assert!(health.is_ready());
+        let later = Instant::now() + ANSWER + Duration::from_secs(1);
+        let sentence = "the API server has not answered for 31 s".to_owned();
+        assert_eq!(health.readiness(later), Err(sentence));
+        assert_eq!(health.liveness(later), Ok(()));
+        *lock(&health.0.last_answer) = later;
+        assert_eq!(health.readiness(later), Ok(()));
+    }
+
+    #[test]
+    fn a_reconcile_that_misses_its_deadline_makes_the_operator_count_as_dead() {
+        let health = Health::default();
+        let running = health.reconciling();
+        assert_eq!(health.liveness(Instant::now() + STUCK / 2), Ok(()));
+        let later = Instant::now() + STUCK + Duration::from_secs(1);
+        let sentence = "a reconcile has been stuck for 121 s".to_owned();
+        assert_eq!(health.liveness(later), Err(sentence));
+        drop(running);
+        assert_eq!(health.liveness(later), Ok(()));
+        assert_eq!(health.reconciles(), 1);
+    }
+
+    #[tokio::test]
+    async fn probes_are_answered_over_ipv4_and_ipv6() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let loopbacks = match listener.local_addr().unwrap() {
+            SocketAddr::V6(_) => vec!["127.0.0.1", "::1"],
+            SocketAddr::V4(_) => vec!["127.0.0.1"],
+        };
+        for loopback in loopbacks {
+            let address: IpAddr = loopback.parse().unwrap();
+            let connected = TcpStream::connect((address, port)).await;
+            assert!(connected.is_ok(), "{loopback}: {connected:?}");
+        }
+    }
 
     #[tokio::test]
     async fn connections_that_say_nothing_keep_no_probe_from_being_answered() {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::certificate::{self, KeyPair, key_pair};
-use crate::children::{Children, Existing};
+use crate::children::{Children, Existing, Found};
 use crate::issue_plan::{CertificatePlan, IssuePlan};
 use crate::secret_data::{HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY, text};
 use ca::Ca;
@@ -35,14 +35,18 @@ pub struct StoredSecrets<'a> {
 }
 
 impl<'a> StoredSecrets<'a> {
-    /// Picks the Secrets from the existing children.
-    pub fn of(existing: &'a Children<Existing>) -> Self {
-        Self {
-            http_secret: existing.http_secret.ours(),
-            ca_key: existing.ca_key.ours(),
-            server: existing.server_certificate.ours(),
-            edge: existing.edge_certificate.ours(),
-        }
+    /// Picks the Secrets from the existing children. `None` when one could not be read: a new one must not replace it.
+    pub fn of(existing: &'a Children<Existing>) -> Option<Self> {
+        let readable = |found: &'a Found<Secret>| match found {
+            Found::Unreadable => None,
+            Found::Absent | Found::Ours(_) | Found::Foreign => Some(found.ours()),
+        };
+        Some(Self {
+            http_secret: readable(&existing.http_secret)?,
+            ca_key: readable(&existing.ca_key)?,
+            server: readable(&existing.server_certificate)?,
+            edge: readable(&existing.edge_certificate)?,
+        })
     }
 }
 

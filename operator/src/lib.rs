@@ -9,9 +9,11 @@
 
 pub mod apply;
 pub mod build;
+pub mod cache;
 pub mod certificate;
 pub mod children;
 pub mod cli;
+pub mod client;
 pub mod conditions;
 pub mod driver;
 pub mod error;
@@ -34,6 +36,7 @@ pub mod secret_data;
 pub mod settings;
 pub mod subject;
 pub mod validate;
+pub mod work_queue;
 
 #[cfg(test)]
 mod fixtures;

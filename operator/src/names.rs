@@ -146,6 +146,12 @@ impl Names {
         self.with("upstream")
     }
 
+    /// Whether a child of this Registry may have this name. Those of a Registry with a longer name may too.
+    pub(crate) fn may_name(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.base);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
     fn with(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.base)
     }

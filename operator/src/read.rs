@@ -1,13 +1,14 @@
-//! First step: everything that a reconcile needs to know, fetched from the API server.
+//! First step: everything that a reconcile needs to know.
 //!
-//! Guarantees: reads only, and only objects of the Registry's namespace (and the storage class of its claim); each is
-//! fetched again, because a cache that lags behind the operator's writes would make it write twice; objects of
-//! somebody else are recognised here, so that no later step can take one for a child. Start at [`facts`].
+//! Guarantees: reads only, and only objects of the Registry's namespace (and the storage class of its claim). What the
+//! cache vouches for is not asked for again; the rest is, and the answer kept. An object that cannot be read is no end of
+//! the reconcile: it is told, and only what depends on it waits. Objects of somebody else are recognised here, so that
+//! no later step can take one for a child. Start at [`facts`].
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
@@ -20,12 +21,17 @@ use kube::{Api, Client, Resource};
 use operator_api::{REGISTRY_LABEL, Registry};
 use serde::de::DeserializeOwned;
 
-use crate::children::{Children, Existing, Found, for_each_child};
-use crate::fault::Fault;
+use crate::cache::{Cache, Cached};
+use crate::children::{ChildObject, Children, Existing, Found, for_each_child};
+use crate::fault::{Fault, chain, missing_right_hint};
 use crate::names::Names;
 use crate::ownership::Lifetime;
+use crate::quantity::millis;
 use crate::references::{Named, references};
 use crate::subject::Subject;
+
+/// The label by which an EndpointSlice names its Service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The objects of one moment.
 pub struct Facts {
@@ -47,6 +53,19 @@ pub struct Facts {
     pub endpoints: Vec<EndpointSlice>,
     /// The Pods, while not all of them are ready; otherwise they are not asked for.
     pub pods: Vec<Pod>,
+    /// Objects that the Registry names and that could not be read, by kind and name.
+    pub unreadable: BTreeMap<(&'static str, String), Unreadable>,
+}
+
+/// Why an object could not be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unreadable {
+    /// The party that must act.
+    pub fault: Fault,
+    /// The API server's words.
+    pub problem: String,
+    /// The next thing that a person can do.
+    pub hint: Option<String>,
 }
 
 /// Deliberately without contents, because it holds Secrets.
@@ -99,110 +118,258 @@ impl Error {
             Self::Unparsable { .. } => Fault::Caller,
         }
     }
-}
 
-/// The Registry as the API server has it now; `None` when it is gone or being deleted. The watch may lag behind the
-/// operator's last write: conditions computed from an old status would be written again.
-///
-/// # Errors
-/// The request failed, or the Registry cannot be parsed.
-pub async fn registry(client: &Client, subject: &Subject) -> Result<Option<Registry>, Error> {
-    let reader = Reader {
-        client,
-        namespace: &subject.namespace,
-    };
-    let found: Option<DeserializeGuard<Registry>> = reader.get(subject.name.clone()).await?;
-    match found {
-        Some(DeserializeGuard(Ok(registry))) => {
-            Ok(Some(registry).filter(|found| found.metadata.deletion_timestamp.is_none()))
+    /// The next thing that a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Get { source, .. } | Self::List { source, .. } => missing_right_hint(source),
+            Self::Unparsable { .. } => None,
         }
-        Some(DeserializeGuard(Err(invalid))) => Err(Error::Unparsable {
-            name: subject.name.clone(),
-            problem: invalid.error,
-        }),
-        None => Ok(None),
+    }
+
+    /// Whether the operator lacks a right, and the same one as `other` does.
+    fn is_same_missing_right(&self, other: &Self) -> bool {
+        let missing = |error: &Self| match error {
+            Self::Get { kind, source, .. } | Self::List { kind, source, .. } => {
+                missing_right_hint(source).map(|_| kind.clone())
+            }
+            Self::Unparsable { .. } => None,
+        };
+        missing(self).is_some_and(|kind| missing(other) == Some(kind))
     }
 }
 
-/// Fetches the objects that `registry` names and those under the names of its children.
+/// Where objects are read: the cache, and the API server for what the cache does not vouch for.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// The cache.
+    pub cache: &'a Cache,
+}
+
+/// The Registry as it is now, with the status that the operator wrote last; `None` when it is gone or being deleted.
 ///
 /// # Errors
-/// A request failed. An object that does not exist is no failure.
-pub async fn facts(client: &Client, registry: &Registry, subject: &Subject) -> Result<Facts, Error> {
+/// The request failed, or the Registry cannot be parsed.
+pub async fn registry(source: Source<'_>, subject: &Subject) -> Result<Option<Registry>, Error> {
+    let Source { client, cache } = source;
+    let unparsable = |problem: String| Error::Unparsable {
+        name: subject.name.clone(),
+        problem,
+    };
+    let known = cache.get::<Registry>(&subject.namespace, &subject.name);
+    let ticket = match known.map_err(|error| unparsable(error.to_string()))? {
+        Cached::Known(found) => return Ok(found.filter(is_wanted)),
+        Cached::Ask(ticket) => ticket,
+    };
+    let found: Option<DeserializeGuard<Registry>> =
+        get(client, &subject.namespace, subject.name.clone()).await?;
+    match found {
+        Some(DeserializeGuard(Ok(registry))) => {
+            cache.settle(ticket, Some(&registry));
+            Ok(Some(registry).filter(is_wanted))
+        }
+        Some(DeserializeGuard(Err(invalid))) => Err(unparsable(invalid.error)),
+        None => {
+            cache.settle(ticket, None::<&Registry>);
+            Ok(None)
+        }
+    }
+}
+
+fn is_wanted(registry: &Registry) -> bool {
+    registry.metadata.deletion_timestamp.is_none()
+}
+
+/// Reads the objects that `registry` names and those under the names of its children. Gives beside them what could not
+/// be read.
+pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -> (Facts, Vec<Error>) {
     let reader = Reader {
-        client,
+        source,
         namespace: &subject.namespace,
     };
+    let mut problems = Vec::new();
+    let mut unreadable = BTreeMap::new();
     let names = Names::of(&subject.name);
     let named = references(&registry.spec);
-    let claim = registry.spec.storage.persistent_volume_claim.as_ref();
-    let claim_name = claim.and_then(|claim| claim.claim_name.clone());
-    let (secrets, config_maps, named_claim, endpoints, existing) = futures_util::try_join!(
+    let template = registry.spec.storage.persistent_volume_claim.as_ref();
+    let claim_name = template.and_then(|claim| claim.claim_name.clone());
+    let (secrets, config_maps, claims, endpoints, children) = futures_util::join!(
         reader.all(named.secrets),
         reader.all(named.config_maps),
         reader.all(claim_name),
-        reader.labelled(format!("kubernetes.io/service-name={}", names.service())),
+        reader.endpoints(&names),
         reader.children(subject, &names),
-    )?;
-    Ok(Facts {
+    );
+    let secrets = readable(secrets, &mut unreadable);
+    let config_maps = readable(config_maps, &mut unreadable);
+    let named_claim = readable(claims, &mut unreadable).into_values().next().flatten();
+    let existing = without_problems(children, &mut problems);
+    let asked = template.and_then(|claim| Some(claim.template.as_ref()?.size.as_str()));
+    let (claim_can_grow, pods) = futures_util::join!(
+        reader.claim_can_grow(existing.claim.ours(), asked),
+        reader.unready_pods(existing.deployment.ours(), &names),
+    );
+    let facts = Facts {
         now: Timestamp::now(),
         named: Named::of(&registry.spec),
         secrets,
         config_maps,
-        named_claim: named_claim.into_values().next().flatten(),
-        claim_can_grow: reader.claim_can_grow(existing.claim.ours()).await?,
-        pods: reader.unready_pods(existing.deployment.ours(), &names).await?,
+        named_claim,
+        claim_can_grow: claim_can_grow
+            .map_err(|error| problems.push(error))
+            .unwrap_or_default(),
+        pods: pods.map_err(|error| problems.push(error)).unwrap_or_default(),
+        endpoints: endpoints
+            .map_err(|error| problems.push(error))
+            .unwrap_or_default(),
         existing,
-        endpoints,
-    })
+        unreadable,
+    };
+    (facts, problems)
 }
 
+/// Separates what could be read.
+fn readable<K: k8s_openapi::Resource>(
+    results: BTreeMap<String, Result<Option<K>, Error>>,
+    unreadable: &mut BTreeMap<(&'static str, String), Unreadable>,
+) -> BTreeMap<String, Option<K>> {
+    let mut found = BTreeMap::new();
+    for (name, result) in results {
+        match result {
+            Ok(object) => {
+                found.insert(name, object);
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error);
+                let why = Unreadable {
+                    fault: error.fault(),
+                    hint: error.hint(),
+                    problem: cause.map_or_else(|| error.to_string(), chain),
+                };
+                unreadable.insert((K::KIND, name), why);
+            }
+        }
+    }
+    found
+}
+
+#[derive(Clone, Copy)]
 struct Reader<'a> {
-    client: &'a Client,
+    source: Source<'a>,
     namespace: &'a str,
 }
 
 impl Reader<'_> {
-    async fn children(&self, subject: &Subject, names: &Names) -> Result<Children<Existing>, Error> {
+    /// The objects under the children's names, and those that could not be read.
+    async fn children(self, subject: &Subject, names: &Names) -> (Children<Existing>, Vec<Error>) {
+        let mut problems: Vec<Error> = Vec::new();
         macro_rules! get_all {
             ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {{
-                let ($($field,)*) = futures_util::try_join!($(self.get::<$kind>(names.$name()),)*)?;
-                Children { $($field: Found::of($field, Lifetime::$lifetime, subject),)* }
+                let ($($field,)*) = futures_util::join!($(self.child::<$kind>(names.$name()),)*);
+                Children {
+                    $($field: match $field {
+                        Ok(object) => Found::of(object, Lifetime::$lifetime, subject),
+                        Err(error) => {
+                            // One missing right is told once, however many objects of its kind there are.
+                            if !problems.iter().any(|told| told.is_same_missing_right(&error)) {
+                                problems.push(error);
+                            }
+                            Found::Unreadable
+                        }
+                    },)*
+                }
             }};
         }
-        Ok(for_each_child!(get_all))
+        let mut children: Children<Existing> = for_each_child!(get_all);
+        // The watches do not see objects without the operator's label. Where one was found, all are looked for, so that
+        // its owner is told of all at once.
+        macro_rules! ask_all {
+            ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {
+                if $(matches!(children.$field, Found::Foreign) ||)* false {
+                    $(if matches!(children.$field, Found::Absent) {
+                        match get::<$kind>(self.source.client, self.namespace, names.$name()).await {
+                            Ok(object) => children.$field = Found::of(object, Lifetime::$lifetime, subject),
+                            Err(error) => problems.push(error),
+                        }
+                    })*
+                }
+            };
+        }
+        for_each_child!(ask_all);
+        (children, problems)
     }
 
-    async fn get<K>(&self, name: String) -> Result<Option<K>, Error>
-    where
-        K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
-        api.get_opt(&name).await.map_err(|source| Error::Get {
-            kind: K::kind(&()).into_owned(),
-            name,
-            source: Box::new(source),
-        })
+    async fn child<K: ChildObject>(self, name: String) -> Result<Option<K>, Error> {
+        let known = self.source.cache.get::<K>(self.namespace, &name);
+        self.known_or_asked(name, known).await
     }
 
-    async fn all<K>(
-        &self,
+    async fn all<K: ChildObject>(
+        self,
         names: impl IntoIterator<Item = String>,
-    ) -> Result<BTreeMap<String, Option<K>>, Error>
-    where
-        K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        let requests = names
-            .into_iter()
-            .map(async |name| Ok((name.clone(), self.get(name).await?)));
-        Ok(try_join_all(requests).await?.into_iter().collect())
+    ) -> BTreeMap<String, Result<Option<K>, Error>> {
+        let requests = names.into_iter().map(async |name| {
+            let known = self.source.cache.named::<K>(self.namespace, &name);
+            (name.clone(), self.known_or_asked(name, known).await)
+        });
+        join_all(requests).await.into_iter().collect()
     }
 
-    async fn labelled<K>(&self, label: String) -> Result<Vec<K>, Error>
-    where
-        K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
+    async fn known_or_asked<K: ChildObject>(
+        self,
+        name: String,
+        known: Result<Cached<K>, serde_json::Error>,
+    ) -> Result<Option<K>, Error> {
+        let ticket = match known {
+            Ok(Cached::Known(found)) => return Ok(found),
+            Ok(Cached::Ask(ticket)) => Some(ticket),
+            // The request's own error is about the object as it is now.
+            Err(_) => None,
+        };
+        let found = get(self.source.client, self.namespace, name).await?;
+        if let Some(ticket) = ticket {
+            self.source.cache.settle(ticket, found.as_ref());
+        }
+        Ok(found)
+    }
+
+    async fn endpoints(self, names: &Names) -> Result<Vec<EndpointSlice>, Error> {
+        let service = names.service();
+        // EndpointSlices have the labels of their Service, and this one.
+        let of_service = |slice: &EndpointSlice| {
+            let labels = slice.metadata.labels.as_ref();
+            labels.and_then(|labels| labels.get(SERVICE_LABEL)) == Some(&service)
+        };
+        if let Some(slices) = self
+            .source
+            .cache
+            .labelled::<EndpointSlice>(self.namespace, names.label())
+        {
+            return Ok(slices.into_iter().filter(of_service).collect());
+        }
+        self.list(format!("{SERVICE_LABEL}={service}")).await
+    }
+
+    async fn unready_pods(self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
+        let wanted = deployment
+            .and_then(|deployment| deployment.spec.as_ref()?.replicas)
+            .unwrap_or(0);
+        let ready = deployment
+            .and_then(|deployment| deployment.status.as_ref()?.ready_replicas)
+            .unwrap_or(0);
+        if ready >= wanted {
+            return Ok(Vec::new());
+        }
+        if let Some(pods) = self.source.cache.labelled::<Pod>(self.namespace, names.label()) {
+            return Ok(pods);
+        }
+        self.list(format!("{REGISTRY_LABEL}={}", names.label())).await
+    }
+
+    async fn list<K: ChildObject>(self, label: String) -> Result<Vec<K>, Error> {
+        let api = Api::<K>::namespaced(self.source.client.clone(), self.namespace);
         match api.list(&ListParams::default().labels(&label)).await {
             Ok(list) => Ok(list.items),
             Err(source) => Err(Error::List {
@@ -213,27 +380,22 @@ impl Reader<'_> {
         }
     }
 
-    async fn unready_pods(&self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
-        let wanted = deployment
-            .and_then(|deployment| deployment.spec.as_ref()?.replicas)
-            .unwrap_or(0);
-        let ready = deployment
-            .and_then(|deployment| deployment.status.as_ref()?.ready_replicas)
-            .unwrap_or(0);
-        if ready >= wanted {
-            return Ok(Vec::new());
-        }
-        self.labelled(format!("{REGISTRY_LABEL}={}", names.label())).await
-    }
-
-    async fn claim_can_grow(&self, claim: Option<&PersistentVolumeClaim>) -> Result<Option<bool>, Error> {
-        let Some(name) = claim.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone()) else {
+    /// Whether the claim can grow to the size that is asked for. Not asked while it has that size.
+    async fn claim_can_grow(
+        self,
+        claim: Option<&PersistentVolumeClaim>,
+        asked: Option<&str>,
+    ) -> Result<Option<bool>, Error> {
+        let spec = claim.and_then(|claim| claim.spec.as_ref());
+        let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+        let held = requests.and_then(|requests| Some(requests.get("storage")?.0.as_str()));
+        let class = spec.and_then(|spec| spec.storage_class_name.clone());
+        let Some(name) =
+            class.filter(|name| !name.is_empty() && held.and_then(millis) != asked.and_then(millis))
+        else {
             return Ok(None);
         };
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let class: Option<StorageClass> = match cluster_object(self.client, name).await {
+        let class: Option<StorageClass> = match cluster_object(self.source.client, name).await {
             // With rights in one namespace only, classes cannot be read. The API server then refuses what cannot grow.
             Err(Error::Get { source, .. }) if is_forbidden(&source) => None,
             other => other?,
@@ -242,8 +404,25 @@ impl Reader<'_> {
     }
 }
 
+fn without_problems<T>((found, errors): (T, Vec<Error>), problems: &mut Vec<Error>) -> T {
+    problems.extend(errors);
+    found
+}
+
 fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
+async fn get<K>(client: &Client, namespace: &str, name: String) -> Result<Option<K>, Error>
+where
+    K: Clone + Debug + DeserializeOwned + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    api.get_opt(&name).await.map_err(|source| Error::Get {
+        kind: K::kind(&()).into_owned(),
+        name,
+        source: Box::new(source),
+    })
 }
 
 async fn cluster_object<K>(client: &Client, name: String) -> Result<Option<K>, Error>

@@ -1,7 +1,7 @@
 //! Errors of applying.
 
 use crate::children::ForeignObject;
-use crate::fault::Fault;
+use crate::fault::{Fault, missing_right_hint};
 
 /// An object that could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Foreign(foreign) => Some(foreign.hint()),
-            Self::Write { .. } | Self::Bug { .. } => None,
+            Self::Write { source, .. } => missing_right_hint(source),
+            Self::Bug { .. } => None,
         }
     }
 }

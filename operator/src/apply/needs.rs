@@ -50,6 +50,11 @@ impl Failures {
         self.add_harmless(error);
     }
 
+    /// Notes that the child could not be read, which is told already.
+    pub(super) fn hold_up(&mut self, child: &'static str) {
+        self.held_up.push(child);
+    }
+
     /// Notes a failure that holds up nothing.
     pub(super) fn add_harmless(&mut self, error: Error) {
         self.unanswered |= error.is_unanswered();

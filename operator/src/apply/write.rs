@@ -42,7 +42,7 @@ impl Writer<'_> {
             Want::Absent | Want::Unchanged => return Ok(None),
         };
         match found {
-            Found::Foreign => Ok(None),
+            Found::Foreign | Found::Unreadable => Ok(None),
             Found::Ours(_) if !may_change => Ok(None),
             Found::Ours(found) => self.update(want, found).await,
             Found::Absent if lifetime == Lifetime::CreatedOnce => self.create(lifetime, want).await.map(Some),
@@ -62,7 +62,9 @@ impl Writer<'_> {
             Ok(created) => Ok(created),
             Err(source) if is_conflict(&source) => match self.look::<K>(lifetime, &name).await? {
                 Found::Foreign => Err(ForeignObject::new::<K>(name).into()),
-                Found::Ours(_) | Found::Absent => Err(failed::<K>("create", &name, source)),
+                Found::Ours(_) | Found::Absent | Found::Unreadable => {
+                    Err(failed::<K>("create", &name, source))
+                }
             },
             Err(source) => Err(failed::<K>("create", &name, source)),
         }
@@ -87,7 +89,7 @@ impl Writer<'_> {
         };
         match self.look::<K>(lifetime, &name).await? {
             Found::Foreign => Err(ForeignObject::new::<K>(name).into()),
-            Found::Absent => Err(failed::<K>("create", &name, source)),
+            Found::Absent | Found::Unreadable => Err(failed::<K>("create", &name, source)),
             Found::Ours(found) if !may_change => Ok(found),
             Found::Ours(found) => Ok(self.update(want, &found).await?.unwrap_or(found)),
         }

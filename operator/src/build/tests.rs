@@ -237,7 +237,7 @@ fn what_is_wrong_holds_up_only_what_depends_on_it() {
     let fixture = Fixture::parse(&yaml);
     let (validated, problems) = fixture.parts();
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let stored = StoredSecrets::of(&fixture.facts.existing);
+    let stored = StoredSecrets::of(&fixture.facts.existing).unwrap();
     let issued = issue::secrets(&validated.issue, stored, fixture.facts.now).unwrap();
     let children = children(&validated, Some(&issued));
     assert!(matches!(children.server_certificate, Want::Present(_)));

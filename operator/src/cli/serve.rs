@@ -16,6 +16,8 @@ use kube::{Client, Config};
 use tokio::sync::{oneshot, watch};
 use tracing_subscriber::EnvFilter;
 
+use crate::cache::Cache;
+use crate::client::{DEFAULT_LOG, for_the_operator, with_connection_limits};
 use crate::driver;
 use crate::health::Health;
 use crate::leader::{self, Election, Fence};
@@ -31,14 +33,14 @@ pub(super) struct Run {
     /// BERTH_NAMESPACE is read as well.
     #[arg(long = "namespace", env = "BERTH_NAMESPACES", value_name = "NAMES")]
     namespaces: Option<Namespaces>,
-    /// Address at which the operator answers the kubelet's probes.
-    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
+    /// Address at which the operator answers the kubelet's probes; `[::]` takes IPv4 too.
+    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "[::]:8081")]
     health_address: SocketAddr,
     /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not read.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// Log filter, such as `debug` or `operator=debug,kube=info`.
-    #[arg(long, env = "BERTH_LOG", default_value = "info")]
+    #[arg(long, env = "BERTH_LOG", default_value = DEFAULT_LOG)]
     log: String,
     #[command(flatten)]
     election: ElectionArguments,
@@ -159,7 +161,7 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
         .map_or_else(Fence::always_open, |_| Fence::closed());
     let client = client(config, election.as_ref(), &fence)?;
     let health = Health::default();
-    health.serve(arguments.health_address).await?;
+    health.serve(arguments.health_address)?;
     let namespaces = Namespaces::or_from_environment(arguments.namespaces)?;
     let settings = Settings {
         registry_image: arguments.registry_image,
@@ -190,7 +192,9 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
     };
     // A replica that waits is ready: a rolling update of the operator goes on after it.
     let observed = move || waiting.set_ready();
-    leader::run(client.clone(), election, fence, observed, stop, reconcile).await
+    // The requests about the Lease show that the API server answers a replica that waits.
+    let electing = for_the_operator(&client, &health, &Cache::default());
+    leader::run(electing, election, fence, observed, stop, reconcile).await
 }
 
 async fn config(kubeconfig: Option<PathBuf>) -> anyhow::Result<Config> {
@@ -204,6 +208,7 @@ async fn config(kubeconfig: Option<PathBuf>) -> anyhow::Result<Config> {
 
 /// A client behind the fence, if there is an election.
 fn client(config: Config, election: Option<&Election>, fence: &Fence) -> anyhow::Result<Client> {
+    let config = with_connection_limits(config);
     let what = "cannot make a client for the API server";
     let Some(election) = election else {
         return Client::try_from(config).context(what);

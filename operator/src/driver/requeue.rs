@@ -1,6 +1,7 @@
-//! When the next reconcile comes: the delay after one that ended, and the growing delays of one that is retried.
+//! When the next reconcile comes: the delay after one that ended, and the growing delays of one that is retried, or that
+//! waits for something of which no watch tells.
 //!
-//! Start at [`next`] and [`Retries`].
+//! Start at [`next`], [`Retries`] and [`Polls`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,10 +27,11 @@ const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
 const WHILE_PROBE_FAILS: Duration = Duration::from_millis(500);
 /// When the probe has failed for long. Each reconcile sends the API server some twenty requests.
 const PROBE_FAILING_FOR_LONG: Duration = Duration::from_secs(5);
-/// While an object of somebody else is in the way, which no watch covers.
-const FOREIGN_OBJECT: Duration = Duration::from_secs(10);
-/// After the API server refused an object. No watch covers quotas, admission policies and the operator's own rights.
-const REFUSED: Duration = Duration::from_secs(30);
+/// The first delay while an object of somebody else is in the way, or the API server refuses something. No watch covers
+/// foreign objects, quotas, admission policies and the operator's own rights.
+const FIRST_POLL: Duration = Duration::from_secs(5);
+/// The longest of these delays.
+const LAST_POLL: Duration = Duration::from_secs(300);
 /// The first delay of a retry.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest delay of a retry.
@@ -77,12 +79,60 @@ impl Retries {
     }
 }
 
+/// How often in a row each Registry was looked at because no watch tells of what it waits for. A change of its spec
+/// starts the count again.
+#[derive(Default)]
+pub(super) struct Polls(Mutex<HashMap<(String, String), Poll>>);
+
+#[derive(Clone, Copy)]
+struct Poll {
+    generation: Option<i64>,
+    count: u32,
+}
+
+impl Polls {
+    /// Nothing has to be polled any more, or the Registry is gone.
+    pub(super) fn end(&self, subject: &Subject) {
+        self.lock().remove(&subject.key());
+    }
+
+    /// Counts, and gives the delay until the next look.
+    pub(super) fn next(&self, subject: &Subject) -> Duration {
+        let generation = subject.generation;
+        let first = Poll { generation, count: 0 };
+        let mut all = self.lock();
+        let poll = all.entry(subject.key()).or_insert(first);
+        if poll.generation != generation {
+            *poll = first;
+        }
+        let delay = FIRST_POLL.saturating_mul(1 << poll.count.min(10)).min(LAST_POLL);
+        poll.count = poll.count.saturating_add(1);
+        jittered(delay)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Poll>> {
+        // Each holder leaves a whole value behind, even one that panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the outcome waits for something of which no watch tells.
+pub(super) fn is_polled(outcome: &Outcome<'_>) -> bool {
+    match outcome {
+        Outcome::Failed { problems, .. } => problems
+            .iter()
+            .any(|error| after_problem(error, false) == Wait::Poll),
+        Outcome::Applied { .. } | Outcome::Paused { .. } => false,
+    }
+}
+
 /// When the next reconcile comes after `outcome` was reported: at the renewal of a certificate at the latest.
 pub(super) fn next(
     outcome: &Outcome<'_>,
     next_renewal: Option<Timestamp>,
     status: &RegistryStatus,
     now: Timestamp,
+    poll: impl FnOnce() -> Duration,
 ) -> Action {
     let usual = match outcome {
         Outcome::Paused { .. } => return Action::await_change(),
@@ -90,10 +140,13 @@ pub(super) fn next(
         Outcome::Failed { problems, .. } => {
             let stalled = status.conditions.iter();
             let stalled = stalled.filter(|c| c.type_ == STALLED).any(|c| c.status == "True");
-            problems
-                .iter()
-                .filter_map(|error| after_problem(error, stalled))
-                .min()
+            let waits = || problems.iter().map(|error| after_problem(error, stalled));
+            let polled = waits().any(|wait| wait == Wait::Poll).then(poll);
+            let fixed = waits().filter_map(|wait| match wait {
+                Wait::For(delay) => Some(jittered(delay)),
+                Wait::Change | Wait::Poll => None,
+            });
+            fixed.chain(polled).min()
         }
     };
     let renewal = next_renewal.map(|due| {
@@ -119,26 +172,33 @@ fn after_success(findings: &Findings) -> Duration {
     }
 }
 
-/// The delay when nobody acts on a problem that was reported. `None` when only a change of the Registry helps, or when
-/// the reconcile is retried anyway.
-fn after_problem(error: &Error, stalled: bool) -> Option<Duration> {
-    match error.fault() {
-        Fault::Caller | Fault::Transient { .. } => None,
-        Fault::Permanent => Some(jittered(RESYNC)),
-        Fault::Waiting => Some(while_waiting(error, stalled)),
-    }
+/// How a problem that was reported is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wait {
+    /// A change of the Registry or of an object that is watched starts a reconcile, or it is retried anyway.
+    Change,
+    /// A fixed delay.
+    For(Duration),
+    /// Growing delays.
+    Poll,
 }
 
-/// The delay while somebody has to create or correct an object.
-fn while_waiting(error: &Error, stalled: bool) -> Duration {
-    match (error, stalled) {
-        (Error::Validate(validate::Error::Foreign(_)) | Error::Apply(apply::Error::Foreign(_)), _) => {
-            jittered(FOREIGN_OBJECT)
-        }
+fn after_problem(error: &Error, stalled: bool) -> Wait {
+    let foreign = matches!(
+        error,
+        Error::Validate(validate::Error::Foreign(_)) | Error::Apply(apply::Error::Foreign(_))
+    );
+    match (error, error.fault()) {
+        (_, Fault::Transient { .. }) => Wait::Change,
+        (_, Fault::Permanent) => Wait::For(RESYNC),
+        (_, Fault::Waiting) if foreign => Wait::Poll,
+        // An admission policy that refuses an object may be changed, of which no watch tells.
+        (Error::Read(_) | Error::Issue(_) | Error::Apply(_), Fault::Waiting | Fault::Caller) => Wait::Poll,
+        (Error::Validate(validate::Error::Unreadable { .. }), Fault::Waiting | Fault::Caller) => Wait::Poll,
+        (Error::Validate(_), Fault::Caller) => Wait::Change,
         // A watch reports the missing object. This reconcile only turns Reconciling into Stalled.
-        (Error::Validate(_), false) => STALLED_AFTER + Duration::from_secs(1),
-        (Error::Validate(_), true) => jittered(RESYNC),
-        (Error::Read(_) | Error::Issue(_) | Error::Apply(_), _) => jittered(REFUSED),
+        (Error::Validate(_), Fault::Waiting) if stalled => Wait::For(RESYNC),
+        (Error::Validate(_), Fault::Waiting) => Wait::For(STALLED_AFTER + Duration::from_secs(1)),
     }
 }
 
@@ -209,14 +269,31 @@ mod tests {
         });
         assert_eq!(refused.fault(), Fault::Waiting);
         for stalled in [false, true] {
-            let pause = while_waiting(&refused, stalled);
-            assert!(pause < Duration::from_secs(60), "{pause:?}");
+            assert_eq!(after_problem(&refused, stalled), Wait::Poll);
         }
         let missing = Error::from(Invalid::ClaimMissing {
             name: "hold".to_owned(),
         });
-        assert!(while_waiting(&missing, false) > STALLED_AFTER, "a watch tells");
-        assert!(while_waiting(&missing, true) >= RESYNC);
+        assert!(matches!(after_problem(&missing, false), Wait::For(delay) if delay > STALLED_AFTER));
+        assert_eq!(after_problem(&missing, true), Wait::For(RESYNC));
+    }
+
+    #[test]
+    fn what_no_watch_tells_of_is_looked_for_soon_and_then_less_and_less_often() {
+        let (polls, harbour) = (Polls::default(), harbour());
+        let first = polls.next(&harbour);
+        assert!(first >= FIRST_POLL && first < FIRST_POLL * 2, "{first:?}");
+        assert!(polls.next(&harbour) > first);
+        let last = (0..20).fold(first, |_, _| polls.next(&harbour));
+        assert!(last >= LAST_POLL && last < LAST_POLL * 2, "{last:?}");
+        let changed = Subject {
+            generation: Some(2),
+            ..harbour.clone()
+        };
+        assert!(polls.next(&changed) < FIRST_POLL * 2, "the spec was changed");
+        polls.next(&changed);
+        polls.end(&changed);
+        assert!(polls.next(&changed) < FIRST_POLL * 2, "it was gone meanwhile");
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub fn of(error: &Error) -> &'static str {
             Invalid::ClaimTerminating { .. } => "ClaimTerminating",
             Invalid::StorageChanged { .. } => "StorageChanged",
             Invalid::StorageLost { .. } => "StorageLost",
+            Invalid::Unreadable { why, .. } => api(why.fault),
             Invalid::SecretMissing { .. } => "SecretNotFound",
             Invalid::ConfigMapMissing { .. } => "ConfigMapNotFound",
             Invalid::KeyMissing { .. } => "KeyNotFound",
@@ -55,11 +56,16 @@ pub fn of(error: &Error) -> &'static str {
             Invalid::Foreign(_) => FOREIGN_OBJECT,
         },
         Error::Apply(apply::Error::Foreign(_)) => FOREIGN_OBJECT,
-        Error::Read(_) | Error::Apply(_) => match error.fault() {
-            Fault::Transient { .. } => API_UNAVAILABLE,
-            Fault::Caller | Fault::Waiting => API_REFUSES,
-            Fault::Permanent => INTERNAL_ERROR,
-        },
+        Error::Read(_) | Error::Apply(_) => api(error.fault()),
         Error::Issue(_) => INTERNAL_ERROR,
+    }
+}
+
+/// The reason of a request that failed.
+fn api(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Transient { .. } => API_UNAVAILABLE,
+        Fault::Caller | Fault::Waiting => API_REFUSES,
+        Fault::Permanent => INTERNAL_ERROR,
     }
 }

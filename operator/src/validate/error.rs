@@ -5,6 +5,7 @@
 use crate::certificate::KeyPairError;
 use crate::children::ForeignObject;
 use crate::fault::Fault;
+use crate::read::Unreadable;
 
 /// Collects everything that is wrong or worth knowing while the parts of a Registry are checked.
 #[derive(Default)]
@@ -96,6 +97,18 @@ pub enum Error {
         /// The field that names it.
         field: &'static str,
     },
+    /// An object could not be read.
+    #[error("{kind} `{name}` of `{field}` cannot be read: {}", why.problem)]
+    Unreadable {
+        /// Its kind.
+        kind: &'static str,
+        /// The object.
+        name: String,
+        /// The field that names it.
+        field: &'static str,
+        /// Why.
+        why: Unreadable,
+    },
     /// A Secret or ConfigMap lacks a key.
     #[error("{kind} `{name}` of `{field}` has no key `{key}`")]
     KeyMissing {
@@ -183,6 +196,7 @@ impl Error {
             | Self::ConfigInvalid { .. }
             | Self::StorageLost { .. }
             | Self::StorageChanged { .. } => Fault::Caller,
+            Self::Unreadable { why, .. } => why.fault,
             Self::ClaimMissing { .. }
             | Self::ClaimTerminating { .. }
             | Self::SecretMissing { .. }
@@ -224,6 +238,7 @@ impl Error {
                 operator_api::CHANGE_STORAGE_ANNOTATION
             )),
             Self::SecretMissing { .. } | Self::ConfigMapMissing { .. } => Some("create it".to_owned()),
+            Self::Unreadable { why, .. } => why.hint.clone(),
             Self::KeyMissing { .. } => Some("add it".to_owned()),
             Self::SecretInvalid { .. } | Self::ConfigMapInvalid { .. } | Self::CertificateInvalid { .. } => {
                 Some("correct it; what was good before stays in use".to_owned())

@@ -78,6 +78,7 @@ pub(super) fn config_value(
 }
 
 pub(super) fn secret<'a>(name: &str, field: &'static str, facts: &'a Facts) -> Result<&'a Secret, Error> {
+    readable("Secret", name, field, facts)?;
     let found = facts.secrets.get(name).and_then(Option::as_ref);
     found.ok_or_else(|| Error::SecretMissing {
         name: name.to_owned(),
@@ -90,11 +91,30 @@ pub(super) fn config_map<'a>(
     field: &'static str,
     facts: &'a Facts,
 ) -> Result<&'a ConfigMap, Error> {
+    readable("ConfigMap", name, field, facts)?;
     let found = facts.config_maps.get(name).and_then(Option::as_ref);
     found.ok_or_else(|| Error::ConfigMapMissing {
         name: name.to_owned(),
         field,
     })
+}
+
+/// Checks that the object could be read, if it exists.
+pub(super) fn readable(
+    kind: &'static str,
+    name: &str,
+    field: &'static str,
+    facts: &Facts,
+) -> Result<(), Error> {
+    match facts.unreadable.get(&(kind, name.to_owned())) {
+        None => Ok(()),
+        Some(why) => Err(Error::Unreadable {
+            kind,
+            name: name.to_owned(),
+            field,
+            why: why.clone(),
+        }),
+    }
 }
 
 /// Checks that a value can be an environment variable's: one line of text.

@@ -7,6 +7,7 @@ use operator_api::{
 
 use super::backend::{Backend, MadeClaim, ObjectStore};
 use super::error::{Collector, Error};
+use super::lookup;
 use crate::children::Found;
 use crate::names::Names;
 use crate::quantity::millis;
@@ -29,7 +30,8 @@ pub(super) fn backend(
     } else if let Some(template) = claim.and_then(|claim| claim.template.as_ref()) {
         let mut notes = Vec::new();
         let there = facts.existing.claim.ours();
-        if !matches!(facts.existing.claim, Found::Foreign) {
+        // Of a claim that could not be read nothing is known.
+        if !matches!(facts.existing.claim, Found::Foreign | Found::Unreadable) {
             found.collect(content_is_there(registry, &names.claim(), there))?;
         }
         let claim = found.collect(made_claim(names.claim(), template, facts, &mut notes))?;
@@ -44,6 +46,8 @@ pub(super) fn backend(
     let Backend::Claim { name, .. } = backend else {
         return Some(backend);
     };
+    let field = "spec.storage.persistentVolumeClaim.claimName";
+    found.collect(lookup::readable("PersistentVolumeClaim", &name, field, facts))?;
     found.collect(content_is_there(registry, &name, facts.named_claim.as_ref()))?;
     found.collect(named_claim(name, facts))
 }

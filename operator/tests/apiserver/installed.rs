@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use e2e::audit::Marker;
 use e2e::wait::{Seen, wait_for};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding};
 use kube::Api;
@@ -29,8 +30,7 @@ fn finalizers(rule: &PolicyRule) -> bool {
 #[tokio::test]
 async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
     let cluster = Cluster::with_namespace("installed-role").await?;
-    let mut role: ClusterRole = yaml(&config("rbac/role.yaml"))?;
-    role.metadata.name = Some("installed-role".to_owned());
+    let role = operator_role("installed-role")?;
     for rule in role.rules.iter().flatten() {
         let has = |verb: &str| rule.verbs.iter().any(|has| has == verb);
         let unused = has("*") || has("deletecollection") || has("update") && !finalizers(rule);
@@ -51,15 +51,7 @@ async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
             "the operator deletes none of these: {rule:?}"
         );
     }
-    Api::<ClusterRole>::all(cluster.client.clone())
-        .create(&PostParams::default(), &role)
-        .await?;
-    let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": { "name": "installed-role" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "installed-role" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "harbourmaster" }],
-    }))?;
-    create(&cluster, &binding).await?;
+    grant(&cluster, &role, "harbourmaster").await?;
     let _operator = Operator::with_client(&cluster, cluster.impersonating("harbourmaster").await?);
     create(
         &cluster,
@@ -80,6 +72,56 @@ async fn the_role_is_enough_for_everything_the_operator_does() -> Result<()> {
     merge::<Registry>(&cluster, "harbour", json!({ "spec": { "ingress": null } })).await?;
     rolling_out(&cluster, "harbour").await?;
     crate::objects::gone::<k8s_openapi::api::networking::v1::Ingress>(&cluster, "harbour").await
+}
+
+/// The operator's role, under another name.
+pub(crate) fn operator_role(name: &str) -> Result<ClusterRole> {
+    let mut role: ClusterRole = yaml(&config("rbac/role.yaml"))?;
+    role.metadata.name = Some(name.to_owned());
+    Ok(role)
+}
+
+/// Creates `role` and binds it to `user` in the test's namespace.
+pub(crate) async fn grant(cluster: &Cluster, role: &ClusterRole, user: &str) -> Result<()> {
+    Api::<ClusterRole>::all(cluster.client.clone())
+        .create(&PostParams::default(), role)
+        .await?;
+    let name = role.metadata.name.clone();
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+    }))?;
+    create(cluster, &binding).await.map(drop)
+}
+
+#[tokio::test]
+async fn rights_that_are_granted_after_the_start_are_noticed() -> Result<()> {
+    let cluster = Cluster::with_namespace("installed-late").await?;
+    let before = Marker::now(&cluster.server.audit_log())?;
+    let operator = Operator::with_client(&cluster, cluster.impersonating("latecomer").await?);
+    create(
+        &cluster,
+        &registry("harbour", json!({ "storage": { "emptyDir": {} } })),
+    )
+    .await?;
+    wait_for("a refused list of Registries", DEADLINE, async || {
+        let requests = before.requests()?;
+        let refused = requests
+            .iter()
+            .any(|request| request.impersonates("latecomer") && request.uri.contains("/registries"));
+        Ok(if refused {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("{} requests", requests.len()))
+        })
+    })
+    .await?;
+    assert!(!operator.health.is_ready(), "it has not listed the Registries");
+    grant(&cluster, &operator_role("installed-late")?, "latecomer").await?;
+    rolling_out(&cluster, "harbour").await?;
+    assert!(operator.health.is_ready());
+    Ok(())
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod gitops;
+mod hanging;
 mod installed;
 mod leader;
 mod objects;
@@ -14,6 +15,7 @@ mod ownership;
 mod program;
 mod quiet;
 mod references;
+mod requests;
 mod rules;
 mod samples;
 mod scale;

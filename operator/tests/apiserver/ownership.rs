@@ -27,10 +27,15 @@ async fn a_new_object_is_never_merged_into_one_that_has_appeared_meanwhile() -> 
     let subject = Subject::of(&harbour.metadata);
     let settings = operator::Settings::default();
     // The steps of a reconcile, with a stranger who is quicker between reading and writing.
-    let facts = operator::read::facts(&cluster.client, &harbour, &subject).await?;
+    let source = operator::read::Source {
+        client: &cluster.client,
+        cache: &operator::cache::Cache::default(),
+    };
+    let (facts, unread) = operator::read::facts(source, &harbour, &subject).await;
+    assert!(unread.is_empty(), "{unread:?}");
     let (validated, problems) = operator::validate::registry(&harbour, &subject, &facts, &settings);
     assert!(problems.is_empty(), "{problems:?}");
-    let stored = StoredSecrets::of(&facts.existing);
+    let stored = StoredSecrets::of(&facts.existing).context("a Secret could not be read")?;
     let issued = operator::issue::secrets(&validated.issue, stored, facts.now)?;
     let desired = operator::build::children(&validated, Some(&issued));
     let service: Service = serde_json::from_value(json!({
