@@ -35,7 +35,7 @@ use crate::report::Outcome;
 use crate::settings::Settings;
 use crate::subject::Subject;
 use crate::work_queue::WorkQueue;
-use crate::{apply, build, client, issue, observe, probe, read, report, validate};
+use crate::{apply, build, client, issue, json_depth, observe, probe, read, report, validate};
 use registries::Registries;
 use requeue::{Polls, Retries};
 
@@ -131,9 +131,17 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
         ..
     } = context;
     let source = read::Source { client, cache };
-    let Some(registry) = read::registry(source, &subject).await.map_err(Error::from)? else {
-        context.forget(&subject);
-        return Ok(Action::await_change());
+    let registry = match read::registry(source, &subject).await {
+        Ok(Some(registry)) => registry,
+        Ok(None) => {
+            context.forget(&subject);
+            return Ok(Action::await_change());
+        }
+        Err(read::Error::Unparsable { .. }) => {
+            report::unparsable(client, recorder, &subject).await?;
+            return Ok(Action::await_change());
+        }
+        Err(error) => return Err(Error::from(error).into()),
     };
     let subject = Subject::of(&registry.metadata);
 
@@ -224,6 +232,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let cache = Cache::default();
+    // One object that is nested too deeply must not make the list of all unreadable.
+    let client = json_depth::with_limited_nesting(&client);
     let client = client::for_the_operator(&client, &health, &cache);
     let asking = tokio::spawn(client::ask_when_quiet(client.clone(), health.clone()));
     let _asking = AbortOnDrop(asking.abort_handle());

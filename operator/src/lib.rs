@@ -22,6 +22,7 @@ pub mod findings;
 pub mod health;
 pub mod issue;
 pub mod issue_plan;
+mod json_depth;
 pub mod leader;
 pub mod names;
 pub mod observe;

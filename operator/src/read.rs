@@ -18,7 +18,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
-use operator_api::{REGISTRY_LABEL, Registry};
+use operator_api::{REGISTRY_LABEL, Registry, is_object_name};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Cached};
@@ -194,7 +194,10 @@ pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -
     let names = Names::of(&subject.name);
     let named = references(&registry.spec);
     let template = registry.spec.storage.persistent_volume_claim.as_ref();
-    let claim_name = template.and_then(|claim| claim.claim_name.clone());
+    // Another name would be another request. `validate` tells it.
+    let claim_name = template
+        .and_then(|claim| claim.claim_name.clone())
+        .filter(|name| is_object_name(name));
     let (secrets, config_maps, claims, endpoints, children) = futures_util::join!(
         reader.all(named.secrets),
         reader.all(named.config_maps),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::Resource;
-use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec};
+use operator_api::{AzureCredentials, CaBundle, Cache, RegistrySpec, is_object_name};
 
 /// Names of Secrets and ConfigMaps in the Registry's namespace.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,8 +56,19 @@ impl Named {
     }
 }
 
-/// All names in `spec`.
+/// All names in `spec` that an object can have. No request is made for others: such a name would be another request.
+/// `validate` tells them.
 pub(crate) fn references(spec: &RegistrySpec) -> References {
+    let References {
+        mut secrets,
+        mut config_maps,
+    } = all(spec);
+    secrets.retain(|name| is_object_name(name));
+    config_maps.retain(|name| is_object_name(name));
+    References { secrets, config_maps }
+}
+
+fn all(spec: &RegistrySpec) -> References {
     let mut found = References::default();
     let mut secret = |name: &str| {
         found.secrets.insert(name.to_owned());

@@ -9,6 +9,7 @@ mod outcome;
 pub mod reason;
 mod sentence;
 mod status;
+mod unparsable;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -20,6 +21,7 @@ use serde_json::json;
 use crate::fault::Fault;
 use crate::subject::Subject;
 pub use outcome::{Outcome, STALLED_AFTER};
+pub use unparsable::unparsable;
 
 /// Field manager of the status. It is another one than that of the children, because each manager applies all of its
 /// fields.
@@ -28,6 +30,15 @@ pub const STATUS_MANAGER: &str = "berth-operator-status";
 /// The status could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The Registry could not be fetched.
+    #[error("cannot get Registry `{name}`")]
+    Get {
+        /// The Registry.
+        name: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// The API server refused it or did not answer.
     #[error("cannot patch the status of Registry `{name}`")]
     Patch {
@@ -43,7 +54,7 @@ impl Error {
     /// The party that must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Patch { source, .. } => Fault::of(source),
+            Self::Get { source, .. } | Self::Patch { source, .. } => Fault::of(source),
         }
     }
 }

@@ -7,7 +7,7 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{SecretKeyRef, duration};
+use crate::common::{SecretKeyRef, annotations, duration, labels, object_name};
 
 /// The server's HTTP settings.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -48,7 +48,17 @@ pub struct Http {
     validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'")
         .message("spec.service.nodePort needs spec.service.type NodePort or LoadBalancer"),
     validation = Rule::new("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'")
-        .message("spec.service.loadBalancerClass needs spec.service.type LoadBalancer")
+        .message("spec.service.loadBalancerClass needs spec.service.type LoadBalancer"),
+    validation = Rule::new("self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass)")
+        .message("spec.service.loadBalancerClass cannot be changed while spec.service.type is LoadBalancer: set another type first"),
+    validation = Rule::new("!has(self.externalTrafficPolicy) || self.type != 'ClusterIP'")
+        .message("spec.service.externalTrafficPolicy needs spec.service.type NodePort or LoadBalancer"),
+    validation = Rule::new("!has(self.loadBalancerSourceRanges) || self.type == 'LoadBalancer'")
+        .message("spec.service.loadBalancerSourceRanges needs spec.service.type LoadBalancer"),
+    validation = Rule::new("!has(self.ipFamilies) || self.ipFamilies.size() < 2 || has(self.ipFamilyPolicy) && self.ipFamilyPolicy != 'SingleStack'")
+        .message("spec.service.ipFamilies with two families needs spec.service.ipFamilyPolicy PreferDualStack or RequireDualStack"),
+    validation = Rule::new("!has(self.ipFamilies) || !has(oldSelf.ipFamilies) || self.ipFamilies[0] == oldSelf.ipFamilies[0]")
+        .message("the first of spec.service.ipFamilies cannot be changed: Kubernetes gives the Service its address from it")
 )]
 pub struct Service {
     /// How the Service is published.
@@ -64,15 +74,56 @@ pub struct Service {
     pub node_port: Option<i32>,
     /// Which load balancer implementation takes the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 317))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')")
+            .message("spec.service.loadBalancerClass must be a name, with a prefix if needed, such as example.com/internal")
+    )]
     pub load_balancer_class: Option<String>,
+    /// Networks whose clients the load balancer lets through; all when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(c, isCIDR(c))")
+            .message("spec.service.loadBalancerSourceRanges must hold networks such as 192.0.2.0/24")
+    )]
+    pub load_balancer_source_ranges: Vec<String>,
+    /// Whether requests from outside the cluster stay on the node they arrive at (`Local`, which keeps the client's
+    /// address) or go to any Pod (`Cluster`, Kubernetes' default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<TrafficPolicy>,
+    /// Whether requests from inside the cluster go to Pods of the same node only (`Local`) or to any Pod (`Cluster`,
+    /// Kubernetes' default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_traffic_policy: Option<TrafficPolicy>,
+    /// How many IP families the Service has; the cluster's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// IP families of the Service, the most important first; the cluster's default when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self.size() < 2 || self[0] != self[1]")
+            .message("spec.service.ipFamilies must not name a family twice")
+    )]
+    pub ip_families: Vec<IpFamily>,
     /// Annotations of the Service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "annotations")]
+    #[x_kube(
+        validation = Rule::new("self.all(k, !k.contains('snippet') && !k.contains('/config-') && !k.startsWith('zalando.org/skipper-'))")
+            .message("spec.service.annotations must not put text into the configuration of a proxy (*snippet*, */config-*, zalando.org/skipper-*): it would run in the Ingress controller")
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Further labels of the Service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "labels")]
+    #[x_kube(
+        validation = Rule::new("self.all(k, !k.startsWith('berth.dev/') && !k.startsWith('app.kubernetes.io/'))")
+            .message("spec.service.labels must not contain berth.dev/ and app.kubernetes.io/ keys: the operator sets them")
+    )]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -83,6 +134,11 @@ impl Default for Service {
             port: registry_port(),
             node_port: None,
             load_balancer_class: None,
+            load_balancer_source_ranges: Vec::new(),
+            external_traffic_policy: None,
+            internal_traffic_policy: None,
+            ip_family_policy: None,
+            ip_families: Vec::new(),
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
         }
@@ -116,19 +172,79 @@ impl ServiceType {
     }
 }
 
+/// Which Pods a request may go to.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum TrafficPolicy {
+    /// Any Pod.
+    Cluster,
+    /// Pods of the node the request arrives at, or comes from.
+    Local,
+}
+
+impl TrafficPolicy {
+    /// The value in Kubernetes' API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "Cluster",
+            Self::Local => "Local",
+        }
+    }
+}
+
+/// How many IP families a Service has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum IpFamilyPolicy {
+    /// One.
+    SingleStack,
+    /// Two where the cluster has two.
+    PreferDualStack,
+    /// Two.
+    RequireDualStack,
+}
+
+impl IpFamilyPolicy {
+    /// The value in Kubernetes' API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SingleStack => "SingleStack",
+            Self::PreferDualStack => "PreferDualStack",
+            Self::RequireDualStack => "RequireDualStack",
+        }
+    }
+}
+
+/// An IP family.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum IpFamily {
+    /// IPv4.
+    IPv4,
+    /// IPv6.
+    IPv6,
+}
+
+impl IpFamily {
+    /// The value in Kubernetes' API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IPv4 => "IPv4",
+            Self::IPv6 => "IPv6",
+        }
+    }
+}
+
 /// The Ingress. It carries what large uploads need: no limit on the body, no buffering, long timeouts.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.endsWith('-snippet') && !k.endsWith('-snippets'))")
-        .message("spec.ingress.annotations must not contain a *-snippet annotation: it would run configuration of the author's in the ingress controller"),
+    validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.contains('snippet') && !k.contains('/config-') && !k.startsWith('zalando.org/skipper-'))")
+        .message("spec.ingress.annotations must not put text into the configuration of a proxy (*snippet*, */config-*, zalando.org/skipper-*): it would run in the Ingress controller"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !(k in ['nginx.ingress.kubernetes.io/backend-protocol', 'nginx.ingress.kubernetes.io/ssl-passthrough', 'nginx.ingress.kubernetes.io/proxy-ssl-secret', 'nginx.ingress.kubernetes.io/proxy-ssl-verify', 'nginx.ingress.kubernetes.io/proxy-ssl-name', 'nginx.ingress.kubernetes.io/proxy-ssl-server-name']))")
         .message("spec.ingress.annotations must not say where TLS ends: set spec.ingress.tls.mode instead")
 )]
 pub struct Ingress {
     /// Class of the Ingress; the cluster's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub class_name: Option<String>,
     /// Host names the registry is published under, at least one. The first is the one `status.url` names.
     #[schemars(length(max = 32), inner(length(max = 253)))]
@@ -146,7 +262,7 @@ pub struct Ingress {
     pub hosts: Vec<String>,
     /// Further annotations of the Ingress; they win over those the operator sets for body size and timeouts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
     /// TLS of the Ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,7 +283,7 @@ pub struct IngressTls {
     /// A `kubernetes.io/tls` Secret with the certificate for the hosts. The operator makes one from the
     /// Registry's own CA when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub secret_name: Option<String>,
 }
 

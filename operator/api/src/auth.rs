@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::common::{data_key, object_name};
+
 /// Authentication of clients. Exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,11 +42,11 @@ pub struct Htpasswd {
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct HtpasswdSecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
     /// Key in the Secret's data.
     #[serde(default = "htpasswd_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub key: String,
 }
 

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{CaBundle, ObjectName};
+use crate::common::{CaBundle, ObjectName, data_key, object_name};
 
 /// The cache of descriptors. When absent, each server of a Registry on an object store caches them in memory, and servers
 /// on a volume do not cache them.
@@ -83,14 +83,14 @@ pub struct RedisCredentials {
 #[serde(rename_all = "camelCase")]
 pub struct RedisLogin {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
     /// Key with the user's name; Redis's default user when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub username_key: Option<String>,
     /// Key with the password.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub password_key: String,
 }
 

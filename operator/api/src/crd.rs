@@ -1,4 +1,7 @@
-//! The CustomResourceDefinition, generated from the types and cleaned.
+//! The CustomResourceDefinition, generated from the types and completed.
+
+mod bounds;
+mod embedded;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -8,9 +11,10 @@ use crate::Registry;
 
 /// The definition as it is applied to a cluster.
 ///
-/// Differs from the plain derive in three ways: nothing is nullable, so that the API server drops an explicit
-/// null before a union is counted; the descriptions of Kubernetes' own types are left out, because they are pages long
-/// and `kubectl explain pod` has them; and the object has Berth's labels.
+/// Differs from the plain derive in four ways: nothing is nullable, so that the API server drops an explicit
+/// null before a union is counted; each integer and each of Kubernetes' own types has the limits of its Rust type, so
+/// that every object the API server accepts can be parsed; the descriptions of Kubernetes' own types are short, because
+/// they are pages long and `kubectl explain pod` has them; and the object has Berth's labels.
 ///
 /// # Panics
 /// Never on a build that passes its tests: the derive's output is a JSON object of known shape.
@@ -25,13 +29,13 @@ pub fn crd() -> CustomResourceDefinition {
         "affinity",
         "topologySpreadConstraints",
     ] {
-        let own_description = pod[member]["description"].take();
-        drop_descriptions(&mut pod[member]);
-        pod[member]["description"] = own_description;
+        embedded::complete(&mut pod[member], member);
     }
-    drop_descriptions(&mut schema["properties"]["status"]["properties"]["conditions"]["items"]);
+    let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
+    embedded::complete(&mut conditions["items"], "conditions");
+    bounds::complete(schema);
     definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
-    serde_json::from_value(definition).expect("cleaning leaves a definition a definition")
+    serde_json::from_value(definition).expect("completing leaves a definition a definition")
 }
 
 /// Removes `nullable`, and the `null` that optional enums list beside their values.
@@ -52,19 +56,5 @@ fn drop_nulls(schema: &mut Value) {
     }
 }
 
-/// Removes every description, but no property of that name.
-fn drop_descriptions(schema: &mut Value) {
-    let Value::Object(members) = schema else { return };
-    if members
-        .get("description")
-        .is_some_and(|text| text.is_string() || text.is_null())
-    {
-        members.remove("description");
-    }
-    for (key, member) in members.iter_mut() {
-        match (key.as_str(), member) {
-            ("properties", Value::Object(properties)) => properties.values_mut().for_each(drop_descriptions),
-            (_, member) => drop_descriptions(member),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -25,10 +25,12 @@ mod status;
 mod storage;
 mod tls;
 
-pub use access::{Http, Ingress, IngressTls, IngressTlsMode, Service, ServiceType};
+pub use access::{
+    Http, Ingress, IngressTls, IngressTlsMode, IpFamily, IpFamilyPolicy, Service, ServiceType, TrafficPolicy,
+};
 pub use auth::{Anonymous, AnonymousAccess, Auth, Htpasswd, HtpasswdSecretKeyRef};
 pub use cache::{Cache, Redis, RedisCredentials, RedisLogin, RedisMode, RedisSentinel, RedisTls};
-pub use common::{CaBundle, KeyRef, ObjectName, SecretKeyRef};
+pub use common::{CaBundle, KeyRef, ObjectName, SecretKeyRef, is_object_name};
 pub use crd::crd;
 pub use kube::core::Duration;
 pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::common::{KEY_RULE, NAME_RULE};
 use crate::crd;
 
 /// `docs/reference/registry.md`: every field with its type, default, limits and rules.
@@ -16,7 +17,9 @@ pub fn reference_page() -> String {
     let mut page = String::from(
         "# Registry (`berth.dev/v1alpha1`)\n\n\
          Generated from the types in `operator/api` by `cargo run -p operator -- reference`; do not edit.\n\
-         Fields without a default may be left out unless they are marked required.\n",
+         Fields without a default may be left out unless they are marked required. The name of an object is made of\n\
+         lower-case letters, digits, dashes and dots, a key of a Secret or ConfigMap of letters, digits, dashes,\n\
+         underscores and dots; neither is longer than 253 characters.\n",
     );
     for (part, title) in [("spec", "## spec"), ("status", "## status")] {
         page.push_str(&format!("\n{title}\n"));
@@ -82,22 +85,31 @@ fn is_kubernetes(path: &str) -> bool {
     .contains(&path)
 }
 
-fn rules(page: &mut String, schema: &Value) {
-    for rule in schema["x-kubernetes-validations"]
-        .as_array()
+/// The sentences of a schema's rules, without those that the page's head says.
+fn sentences(schema: &Value) -> Vec<&str> {
+    let rules = schema["x-kubernetes-validations"].as_array();
+    let messages = rules
         .into_iter()
         .flatten()
-    {
-        let _ = write!(page, "\n- {}", rule["message"].as_str().unwrap_or_default());
+        .filter_map(|rule| rule["message"].as_str());
+    messages
+        .filter(|message| ![NAME_RULE, KEY_RULE].contains(message))
+        .collect()
+}
+
+fn rules(page: &mut String, schema: &Value) {
+    let sentences = sentences(schema);
+    for sentence in &sentences {
+        let _ = write!(page, "\n- {sentence}");
     }
-    if schema["x-kubernetes-validations"].is_array() {
+    if !sentences.is_empty() {
         page.push('\n');
     }
 }
 
 fn rules_of_leaf(page: &mut String, path: &str, member: &Value, inner: &Value) {
     if !std::ptr::eq(member, inner) || !member["properties"].is_object() {
-        if member["x-kubernetes-validations"].is_array() {
+        if !sentences(member).is_empty() {
             let _ = write!(page, "\nRules of `{path}`:\n");
         }
         rules(page, member);

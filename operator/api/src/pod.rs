@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration, Top
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::KeyRef;
+use crate::common::{KeyRef, annotations, labels, object_name};
 
 /// Settings of the Pods.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -15,7 +15,7 @@ use crate::common::KeyRef;
 pub struct Pod {
     /// Further labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "labels")]
     #[x_kube(
         validation = Rule::new("self.all(k, !k.startsWith('berth.dev/') && !k.startsWith('app.kubernetes.io/'))")
             .message("spec.pod.labels must not contain berth.dev/ and app.kubernetes.io/ keys: the operator sets them")
@@ -23,18 +23,24 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// Further annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "annotations")]
     #[x_kube(
         validation = Rule::new("self.all(k, !k.startsWith('berth.dev/'))")
-            .message("spec.pod.annotations must not contain berth.dev/ keys: the operator sets them")
+            .message("spec.pod.annotations must not contain berth.dev/ keys: the operator sets them"),
+        validation = Rule::new("self.all(k, !k.startsWith('container.apparmor.security.beta.kubernetes.io/') && !k.startsWith('seccomp.security.alpha.kubernetes.io/') && !k.startsWith('container.seccomp.security.alpha.kubernetes.io/'))")
+            .message("spec.pod.annotations must not set AppArmor or seccomp profiles: the operator sets the security context")
     )]
     pub annotations: BTreeMap<String, String>,
     /// Requests and limits of the server's container. When absent, the operator sets small requests and no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || !quantity(string(self.requests[k])).isGreaterThan(quantity(string(self.limits[k]))))")
+            .message("spec.pod.resources.requests must not be above spec.pod.resources.limits")
+    )]
     pub resources: Option<ResourceRequirements>,
     /// Labels a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "labels")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints the Pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -51,11 +57,11 @@ pub struct Pod {
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Priority class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub priority_class_name: Option<String>,
     /// Annotations of the ServiceAccount the Pods run as.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "annotations")]
     pub service_account_annotations: BTreeMap<String, String>,
     /// Further environment variables of the server's container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -87,9 +93,14 @@ pub struct Pod {
 pub struct EnvVar {
     /// Name of the variable.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')")
+            .message("spec.pod.env.name must be letters, digits, dots, dashes and underscores, and must not begin with a digit")
+    )]
     pub name: String,
     /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
     pub value: Option<String>,
     /// The source of its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +133,10 @@ pub struct EnvVarSource {
 pub struct Volume {
     /// Name of the volume.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("spec.pod.volumes.name must be lower-case letters, digits and dashes")
+    )]
     pub name: String,
     /// Absolute path it is mounted at.
     #[schemars(length(max = 253))]

@@ -140,10 +140,18 @@ pub struct Image {
     /// Repository, such as `registry.example.com/berth/registry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^(([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[[][0-9A-Fa-f:]+[]])(:[0-9]{1,5})?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*$')")
+            .message("spec.image.repository must be an image's name without tag and digest, such as registry.example.com/berth/registry")
+    )]
     pub repository: Option<String>,
     /// Tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_][A-Za-z0-9._-]*$')")
+            .message("spec.image.tag must be a tag: letters, digits, dots, dashes and underscores")
+    )]
     pub tag: Option<String>,
     /// Digest, such as `sha256:…`; it wins over the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ pub use azure::{Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, Azur
 pub use gcs::{Gcs, GcsCredentials, GcsKeyFile, GcsWorkloadIdentity};
 pub use s3::{S3, S3Credentials, S3Encryption, S3EncryptionType, S3Keys, S3WorkloadIdentity};
 
-use crate::common::quantity;
+use crate::common::{object_name, quantity};
 
 /// Storage of blobs, manifests and tags. Exactly one backend.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -57,7 +57,7 @@ pub struct Storage {
 pub struct PersistentVolumeClaim {
     /// A claim that exists in the Registry's namespace. It is never owned, resized or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub claim_name: Option<String>,
     /// A template for a claim. The claim outlives the Registry unless `retentionPolicy` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,7 @@ pub struct ClaimTemplate {
     pub size: String,
     /// Storage class; the cluster's default when absent. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub storage_class_name: Option<String>,
     /// Access modes of the volume. More than one replica needs `ReadWriteMany`. Cannot be changed.
     #[serde(default = "read_write_once")]

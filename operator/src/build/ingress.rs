@@ -1,7 +1,7 @@
 //! The Ingress, with the annotations that large uploads need.
 //!
-//! The annotations are those of ingress-nginx. Traefik's ingress-nginx provider reads those about TLS; for size,
-//! buffering and timeouts it has settings of its own.
+//! The annotations are those of ingress-nginx. Traefik's ingress-nginx provider reads those about TLS and, since 3.7, about
+//! size and buffering, with a limit of 1 MB when they are missing; for timeouts it has settings of its own.
 
 use std::collections::BTreeMap;
 
@@ -73,6 +73,8 @@ fn annotations(
             // nor a pulled layer when the client is slower than the server.
             ("proxy-request-buffering", "off"),
             ("proxy-buffering", "off"),
+            // A push that was sent to a second Pod would be applied twice, or answered with the second's error.
+            ("proxy-next-upstream", "off"),
             ("proxy-read-timeout", TIMEOUT_SECONDS),
             ("proxy-send-timeout", TIMEOUT_SECONDS),
         ]

@@ -34,3 +34,8 @@ fn owner(subject: &Subject) -> OwnerReference {
         block_owner_deletion: Some(true),
     }
 }
+
+/// A list, or nothing when it is empty: an empty list would be a field that the operator owns.
+pub(super) fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}

@@ -14,7 +14,7 @@ use kube::api::ObjectMeta;
 use operator_api::SecretKeyRef;
 use sha2::Sha256;
 
-use super::metadata::owned;
+use super::metadata::{owned, some};
 use super::ports::{PROBES_PORT, REGISTRY_PORT};
 use crate::issue::Issued;
 use crate::names::hex;
@@ -256,8 +256,4 @@ fn checksum(workload: &Workload, issued: &Issued) -> String {
         add(bytes);
     }
     hex(&mac.finalize().into_bytes()[..16])
-}
-
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
 }

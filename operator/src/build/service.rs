@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::metadata::owned;
+use super::metadata::{owned, some};
 use super::ports::REGISTRY_PORT;
 use crate::validate::ValidatedRegistry;
 
@@ -22,6 +22,21 @@ pub(super) fn service(registry: &ValidatedRegistry) -> Service {
             type_: Some(wishes.type_.as_str().to_owned()),
             selector: Some(registry.names.selector()),
             load_balancer_class: wishes.load_balancer_class.clone(),
+            load_balancer_source_ranges: some(wishes.load_balancer_source_ranges.clone()),
+            external_traffic_policy: wishes
+                .external_traffic_policy
+                .map(|policy| policy.as_str().to_owned()),
+            internal_traffic_policy: wishes
+                .internal_traffic_policy
+                .map(|policy| policy.as_str().to_owned()),
+            ip_family_policy: wishes.ip_family_policy.map(|policy| policy.as_str().to_owned()),
+            ip_families: some(
+                wishes
+                    .ip_families
+                    .iter()
+                    .map(|family| family.as_str().to_owned())
+                    .collect(),
+            ),
             ports: Some(vec![ServicePort {
                 name: Some(REGISTRY_PORT.to_owned()),
                 protocol: Some("TCP".to_owned()),

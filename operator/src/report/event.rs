@@ -10,7 +10,7 @@ use crate::conditions::READY;
 use crate::fault::chain;
 
 /// The longest note of an event, in characters. The API's limit is 1 KiB.
-const NOTE_MAX: usize = 1000;
+pub(super) const NOTE_MAX: usize = 1000;
 
 /// Logs and publishes the change from the Registry's status to `status`, when the reason of Ready is another one.
 pub(super) async fn publish(recorder: &Recorder, registry: &Registry, status: &RegistryStatus) {

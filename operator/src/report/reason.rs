@@ -31,6 +31,8 @@ pub const API_UNAVAILABLE: &str = "APIUnavailable";
 pub const API_REFUSES: &str = "APIRefuses";
 /// An object of somebody else has a name that a child needs.
 pub const FOREIGN_OBJECT: &str = "ForeignObject";
+/// The API server stores a Registry that this operator cannot parse.
+pub const UNPARSABLE: &str = "Unparsable";
 /// A bug.
 pub const INTERNAL_ERROR: &str = "InternalError";
 
@@ -40,6 +42,7 @@ pub fn of(error: &Error) -> &'static str {
         Error::Validate(invalid) => match invalid {
             Invalid::ConfigKeyOwned { .. } | Invalid::ConfigKeySecret { .. } => "ConfigKeyRefused",
             Invalid::ConfigInvalid { .. } => "ConfigInvalid",
+            Invalid::NameInvalid { .. } => "NameInvalid",
             Invalid::ClaimMissing { .. } => "ClaimNotFound",
             Invalid::ClaimTerminating { .. } => "ClaimTerminating",
             Invalid::StorageChanged { .. } => "StorageChanged",

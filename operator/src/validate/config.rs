@@ -23,6 +23,9 @@ use crate::subject::Subject;
 
 /// Drain timeout of a Registry that names none.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The deepest `spec.config`. The deepest key of the server has seven levels, and the API server's answers are shortened
+/// far below this (`json_depth`).
+const DEPTH_MAX: usize = 32;
 /// Stands for a value that an environment variable brings. It is Base64, as the keys of Azure are.
 const PLACEHOLDER: &str = "provided when the server starts";
 
@@ -37,6 +40,11 @@ pub(super) fn file(
 ) -> Option<ConfigFile> {
     let known = found.problems.len();
     let overlay = spec.config.clone().map(Value::Object);
+    if overlay.as_ref().is_some_and(|overlay| depth(overlay) > DEPTH_MAX) {
+        let problem = format!("it is nested more than {DEPTH_MAX} levels deep");
+        found.problems.push(Error::ConfigInvalid { problem });
+        return None;
+    }
     for path in overlay.iter().flat_map(leaves) {
         if found.collect(allowed(&path, spec)).is_some() && is_secret(&path) {
             found.problems.push(Error::ConfigKeySecret { path });
@@ -67,6 +75,16 @@ pub(super) fn file(
             false => ConfigHome::Secret,
         },
     })
+}
+
+/// The number of levels of a value; a scalar has one.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Object(members) => members.values().map(depth).max(),
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    };
+    1 + inner.unwrap_or(0)
 }
 
 /// The sections that typed fields set.

@@ -49,6 +49,19 @@ pub enum Error {
         /// The message of the server's own parser.
         problem: String,
     },
+    /// A name that no object can have.
+    #[error(
+        "`{field}` names a {kind} `{}`, and no object can have this name",
+        name.escape_debug()
+    )]
+    NameInvalid {
+        /// The kind of the object.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The field that names it.
+        field: &'static str,
+    },
     /// The claim of `claimName` does not exist.
     #[error(
         "PersistentVolumeClaim `{name}` of `spec.storage.persistentVolumeClaim.claimName` does not exist"
@@ -195,6 +208,7 @@ impl Error {
             | Self::ConfigKeySecret { .. }
             | Self::ConfigInvalid { .. }
             | Self::StorageLost { .. }
+            | Self::NameInvalid { .. }
             | Self::StorageChanged { .. } => Fault::Caller,
             Self::Unreadable { why, .. } => why.fault,
             Self::ClaimMissing { .. }
@@ -219,6 +233,9 @@ impl Error {
                 "put it into a Secret and name that in `spec.configFrom` with path `{path}`"
             )),
             Self::ConfigInvalid { .. } => None,
+            Self::NameInvalid { .. } => {
+                Some("use the object's own name: lower-case letters, digits, dashes and dots".to_owned())
+            }
             Self::ClaimMissing { .. } => Some("create it, or name another".to_owned()),
             Self::ClaimTerminating { .. } => Some(
                 "its content goes when the last Pod that uses it ends: copy it while the registry still serves, or wait \

@@ -2,6 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use operator_api::is_object_name;
 
 use super::error::Error;
 use crate::certificate::{Certificate, key_pair};
@@ -77,7 +78,21 @@ pub(super) fn config_value(
     })
 }
 
+/// Refuses a name that no object can have. The API server's rules do so as well, but not for a Registry that was
+/// stored before them.
+pub(super) fn check_name(kind: &'static str, name: &str, field: &'static str) -> Result<(), Error> {
+    if is_object_name(name) {
+        return Ok(());
+    }
+    Err(Error::NameInvalid {
+        kind,
+        name: name.to_owned(),
+        field,
+    })
+}
+
 pub(super) fn secret<'a>(name: &str, field: &'static str, facts: &'a Facts) -> Result<&'a Secret, Error> {
+    check_name("Secret", name, field)?;
     readable("Secret", name, field, facts)?;
     let found = facts.secrets.get(name).and_then(Option::as_ref);
     found.ok_or_else(|| Error::SecretMissing {
@@ -91,6 +106,7 @@ pub(super) fn config_map<'a>(
     field: &'static str,
     facts: &'a Facts,
 ) -> Result<&'a ConfigMap, Error> {
+    check_name("ConfigMap", name, field)?;
     readable("ConfigMap", name, field, facts)?;
     let found = facts.config_maps.get(name).and_then(Option::as_ref);
     found.ok_or_else(|| Error::ConfigMapMissing {

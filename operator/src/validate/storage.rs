@@ -83,6 +83,8 @@ fn content_is_there(
 
 /// A claim that the Registry names. It must exist and must not be being deleted.
 fn named_claim(name: String, facts: &Facts) -> Result<Backend, Error> {
+    let field = "spec.storage.persistentVolumeClaim.claimName";
+    lookup::check_name("PersistentVolumeClaim", &name, field)?;
     let Some(claim) = &facts.named_claim else {
         return Err(Error::ClaimMissing { name });
     };

@@ -548,3 +548,47 @@ fn everything_that_is_wrong_is_found_at_once() {
         "the claim does not depend on any of them"
     );
 }
+
+#[test]
+fn a_name_that_no_object_can_have_is_told_and_never_requested() {
+    let spec = "  tls: {secret: {name: 'tls/../tls'}}\n  \
+                http: {secretKeyRef: {name: 'my users', key: a}}\n  \
+                pod: {volumes: [{name: a, mountPath: /a, configMap: {name: 'maps?x=1#a'}}]}\n";
+    let mut fixture = Fixture::parse(&least(spec));
+    fixture.registry.spec.storage = serde_json::from_value(json!({
+        "persistentVolumeClaim": { "claimName": "../secrets/users" },
+    }))
+    .unwrap();
+    let named = crate::references::references(&fixture.registry.spec);
+    assert!(
+        named.secrets.is_empty() && named.config_maps.is_empty(),
+        "{named:?}"
+    );
+    let (validated, problems) = fixture.parts();
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "`spec.storage.persistentVolumeClaim.claimName` names a PersistentVolumeClaim `../secrets/users`, and no object can \
+             have this name",
+            "`spec.http.secretKeyRef` names a Secret `my users`, and no object can have this name",
+            "`spec.pod.volumes` names a ConfigMap `maps?x=1#a`, and no object can have this name",
+            "`spec.tls.secret` names a Secret `tls/../tls`, and no object can have this name",
+        ]
+    );
+    assert!(validated.workload.is_none() && !validated.issue.http_secret);
+}
+
+#[test]
+fn a_configuration_that_is_nested_too_deeply_is_refused() {
+    let mut value = json!(1);
+    for _ in 0..40 {
+        value = json!({ "a": value });
+    }
+    let mut fixture = Fixture::parse(&least(""));
+    fixture.registry.spec.config = value.as_object().cloned();
+    check_refused(
+        &fixture,
+        "the server would refuse `spec.config`: it is nested more than 32 levels deep",
+    );
+}

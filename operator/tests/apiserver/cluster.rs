@@ -34,20 +34,23 @@ impl Cluster {
         // A client of this test's runtime: one made on another test's runtime ends with it.
         let client = client(&server).await?;
         if fresh {
-            install(&client).await?;
+            install(&client, &operator_api::crd()).await?;
         }
         drop(shared);
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        Api::<Namespace>::all(client.clone())
-            .create(&PostParams::default(), &namespace)
-            .await
-            .with_context(|| format!("cannot make namespace `{name}`"))?;
+        make_namespace(&client, name).await?;
+        Ok(Self {
+            server,
+            client,
+            namespace: name.to_owned(),
+        })
+    }
+
+    /// Starts a server of this test's own, with another definition than today's.
+    pub(crate) async fn with_definition(name: &str, definition: &CustomResourceDefinition) -> Result<Self> {
+        let server = Arc::new(ApiServer::start().await?);
+        let client = client(&server).await?;
+        install(&client, definition).await?;
+        make_namespace(&client, name).await?;
         Ok(Self {
             server,
             client,
@@ -89,10 +92,25 @@ async fn config(server: &ApiServer) -> Result<Config> {
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
-async fn install(client: &Client) -> Result<()> {
+async fn make_namespace(client: &Client, name: &str) -> Result<()> {
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    Api::<Namespace>::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .with_context(|| format!("cannot make namespace `{name}`"))?;
+    Ok(())
+}
+
+async fn install(client: &Client, definition: &CustomResourceDefinition) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     definitions
-        .create(&PostParams::default(), &operator_api::crd())
+        .create(&PostParams::default(), definition)
         .await
         .context("cannot install the definition")?;
     let established = await_condition(definitions, "registries.berth.dev", is_crd_established());

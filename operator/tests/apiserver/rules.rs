@@ -251,7 +251,29 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             ingress(
                 json!({"hosts": ["a.example"], "annotations": {"nginx.ingress.kubernetes.io/server-snippet": "x"}}),
             ),
-            "spec.ingress.annotations must not contain a *-snippet annotation",
+            "spec.ingress.annotations must not put text into the configuration of a proxy",
+        ),
+        (
+            "haproxy's snippet by another name",
+            ingress(
+                json!({"hosts": ["a.example"], "annotations": {"haproxy-ingress.github.io/config-backend": "x"}}),
+            ),
+            "spec.ingress.annotations must not put text into the configuration of a proxy",
+        ),
+        (
+            "F5's snippets",
+            ingress(json!({"hosts": ["a.example"], "annotations": {"nginx.org/location-snippets": "x"}})),
+            "spec.ingress.annotations must not put text into the configuration of a proxy",
+        ),
+        (
+            "skipper's filters",
+            ingress(json!({"hosts": ["a.example"], "annotations": {"zalando.org/skipper-filter": "x"}})),
+            "spec.ingress.annotations must not put text into the configuration of a proxy",
+        ),
+        (
+            "a snippet on the Service",
+            json!({"service": {"annotations": {"haproxy-ingress.github.io/config-backend": "x"}}}),
+            "spec.service.annotations must not put text into the configuration of a proxy",
         ),
         (
             "TLS by annotation",
@@ -374,6 +396,131 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "volume with our name",
             json!({"pod": {"volumes": [{"name": "data", "mountPath": "/a", "secret": {"name": "s"}}]}}),
             "spec.pod.volumes must not be named",
+        ),
+        (
+            "Secret's name with a query",
+            json!({"auth": {"htpasswd": {"secretKeyRef": {"name": "users?x=1#a"}}}}),
+            "spec.auth.htpasswd.secretKeyRef.name: Invalid value: \"string\": must be the name of an object",
+        ),
+        (
+            "Secret's name with a path",
+            json!({"tls": {"secret": {"name": "users/../users"}}}),
+            "spec.tls.secret.name: Invalid value: \"string\": must be the name of an object",
+        ),
+        (
+            "Secret's name with a space",
+            ingress(json!({"hosts": ["a.example"], "tls": {"secretName": "my users"}})),
+            "spec.ingress.tls.secretName: Invalid value: \"string\": must be the name of an object",
+        ),
+        (
+            "claim's name with a path",
+            json!({"storage": {"persistentVolumeClaim": {"claimName": "../secrets/a"}}}),
+            "spec.storage.persistentVolumeClaim.claimName: Invalid value: \"string\": must be the name of an object",
+        ),
+        (
+            "key with a slash",
+            json!({"auth": {"htpasswd": {"secretKeyRef": {"name": "a", "key": "a/b"}}}}),
+            "spec.auth.htpasswd.secretKeyRef.key: Invalid value: \"string\": must be a key of a Secret or ConfigMap",
+        ),
+        (
+            "pull secret in upper case",
+            json!({"image": {"pullSecrets": [{"name": "A"}]}}),
+            "spec.image.pullSecrets[0].name: Invalid value: \"string\": must be the name of an object",
+        ),
+        (
+            "image with a tag in its name",
+            json!({"image": {"repository": "example.com/registry:1"}}),
+            "spec.image.repository must be an image's name without tag and digest",
+        ),
+        (
+            "tag that is none",
+            json!({"image": {"tag": "a/b"}}),
+            "spec.image.tag must be a tag",
+        ),
+        (
+            "quantity that is none",
+            json!({"pod": {"resources": {"limits": {"cpu": "lots"}}}}),
+            "spec.pod.resources.limits.cpu: Invalid value: \"lots\": spec.pod.resources.limits.cpu in body should match",
+        ),
+        (
+            "negative quantity",
+            json!({"pod": {"resources": {"requests": {"cpu": "-1"}}}}),
+            "spec.pod.resources.requests.cpu in body should match",
+        ),
+        (
+            "request above the limit",
+            json!({"pod": {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}}}),
+            "spec.pod.resources.requests must not be above spec.pod.resources.limits",
+        ),
+        (
+            "weight that no scheduler takes",
+            json!({"pod": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3_000_000_000_u64, "preference": {}}]}}}}),
+            "weight in body should be less than or equal to 100",
+        ),
+        (
+            "skew that no integer holds",
+            json!({"pod": {"topologySpreadConstraints": [{"maxSkew": 3_000_000_000_u64, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}}),
+            "maxSkew in body should be less than or equal to 2147483647",
+        ),
+        (
+            "operator that is none",
+            json!({"pod": {"tolerations": [{"key": "a", "operator": "Perhaps"}]}}),
+            "spec.pod.tolerations[0].operator: Unsupported value: \"Perhaps\"",
+        ),
+        (
+            "label value with a space",
+            json!({"pod": {"nodeSelector": {"disk": "very big"}}}),
+            "spec.pod.nodeSelector.disk in body should match",
+        ),
+        (
+            "profile by annotation",
+            json!({"pod": {"annotations": {"container.apparmor.security.beta.kubernetes.io/registry": "unconfined"}}}),
+            "spec.pod.annotations must not set AppArmor or seccomp profiles",
+        ),
+        (
+            "variable's name with an equals sign",
+            json!({"pod": {"env": [{"name": "A=B", "value": "x"}]}}),
+            "spec.pod.env.name must be letters, digits, dots, dashes and underscores",
+        ),
+        (
+            "volume's name in upper case",
+            json!({"pod": {"volumes": [{"name": "A", "mountPath": "/a", "secret": {"name": "s"}}]}}),
+            "spec.pod.volumes.name must be lower-case letters, digits and dashes",
+        ),
+        (
+            "our label on the Service",
+            json!({"service": {"labels": {"berth.dev/registry": "x"}}}),
+            "spec.service.labels must not contain berth.dev/",
+        ),
+        (
+            "class of a load balancer with a space",
+            json!({"service": {"type": "LoadBalancer", "loadBalancerClass": "a b"}}),
+            "spec.service.loadBalancerClass must be a name",
+        ),
+        (
+            "source ranges without a load balancer",
+            json!({"service": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}}),
+            "spec.service.loadBalancerSourceRanges needs spec.service.type LoadBalancer",
+        ),
+        (
+            "source range that is no network",
+            json!({"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.1"]}}),
+            "spec.service.loadBalancerSourceRanges must hold networks",
+        ),
+        (
+            "external policy inside the cluster",
+            json!({"service": {"externalTrafficPolicy": "Local"}}),
+            "spec.service.externalTrafficPolicy needs spec.service.type NodePort or LoadBalancer",
+        ),
+        (
+            "two families on one stack",
+            json!({"service": {"ipFamilies": ["IPv4", "IPv6"]}}),
+            "spec.service.ipFamilies with two families needs spec.service.ipFamilyPolicy",
+        ),
+        (
+            "a family twice",
+            json!({"service": {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv4"]}}),
+            "spec.service.ipFamilies must not name a family twice",
         ),
         (
             "our label",

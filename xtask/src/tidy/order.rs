@@ -60,6 +60,7 @@ const OPERATOR: &[&[&str]] = &[
         "operator/src/findings",
         "operator/src/health",
         "operator/src/issue_plan",
+        "operator/src/json_depth",
         "operator/src/pod_layout",
         "operator/src/quantity",
         "operator/src/references",

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{CaBundle, SecretKeyRef, prefix};
+use crate::common::{CaBundle, SecretKeyRef, data_key, object_name, prefix};
 
 /// A container of Azure Blob Storage.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -71,10 +71,10 @@ pub struct AzureCredentials {
 #[serde(rename_all = "camelCase")]
 pub struct AzureSharedKey {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
     /// Key with the account's key.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub account_key_key: String,
 }
 

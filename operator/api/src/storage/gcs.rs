@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::prefix;
+use crate::common::{data_key, object_name, prefix};
 
 /// A bucket of Google Cloud Storage.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -48,10 +48,10 @@ pub struct GcsCredentials {
 #[serde(rename_all = "camelCase")]
 pub struct GcsKeyFile {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
     /// Key with the file, JSON as Google makes it.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub key_file_key: String,
 }
 

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{CaBundle, prefix};
+use crate::common::{CaBundle, data_key, object_name, prefix};
 
 /// A bucket of Amazon S3, or of a store with the same protocol.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -88,19 +88,19 @@ pub struct S3Credentials {
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct S3Keys {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "object_name")]
     pub name: String,
     /// Key with the access key's id.
     #[serde(rename = "accessKeyIDKey")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub access_key_id_key: String,
     /// Key with the secret access key.
     #[serde(rename = "secretAccessKeyKey")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub secret_access_key_key: String,
     /// Key with the session token of temporary keys.
     #[serde(default, rename = "sessionTokenKey", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "data_key")]
     pub session_token_key: Option<String>,
 }
 
