@@ -19,7 +19,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// The one that was asked for; else that of the running cluster of this name; else kind where docker can pull its
+    /// The provider that was asked for; else that of the running cluster of this name; else kind where docker can pull its
     /// image.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::tools::{differences, kustomized, one, program, released_images};
 
 const SERVICE_VERSION: &str = "manifests/berth-operator.clusterserviceversion.yaml";
 
-/// What the validation says; it ends with 0 whatever it finds.
+/// The output of the validation, which ends with 0 whatever it finds.
 async fn complaints(bundle: &Path) -> Result<String> {
     let done = Exec::new(program(Tool::OperatorVerify).await?)
         .args(["manifests", "--object_validate"])

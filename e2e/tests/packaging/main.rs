@@ -1,4 +1,4 @@
-//! What a team installs the operator with: the manifest of a release, the Helm chart, the bundle for OLM, and the
+//! Everything a team installs the operator with: the manifest of a release, the Helm chart, the bundle for OLM, and the
 //! configuration of a kind cluster.
 //!
 //! The programs are the real ones, compiled by the suite. Helm installs on a real API server without nodes, so no

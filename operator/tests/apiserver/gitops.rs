@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::operator::{Operator, create, htpasswd, merge, registry, rolling_out};
 
-/// What the two tools make of an object.
+/// The health of an object to the two tools.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {

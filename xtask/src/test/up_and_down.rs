@@ -57,7 +57,9 @@ async fn snapshot(cache: &Cache) -> Result<Snapshot> {
 async fn up_twice(out: &Output) -> Result<()> {
     let first = out
         .step("Running", "`cargo xtask up`", async |_| {
-            xtask(&["up", "--name", NAME])?.success().await
+            xtask(&["up", "--cluster", "local", "--name", NAME])?
+                .success()
+                .await
         })
         .await?;
     for word in ["URL ", "User ", "Password ", "pushed ", "pulled ", "Try next"] {
@@ -74,7 +76,9 @@ async fn up_twice(out: &Output) -> Result<()> {
     let objects = objects().await?;
     let second = out
         .step("Running", "`cargo xtask up` again", async |_| {
-            xtask(&["up", "--name", NAME])?.success().await
+            xtask(&["up", "--cluster", "local", "--name", NAME])?
+                .success()
+                .await
         })
         .await?;
     ensure!(second == first, "`up` printed\n{first}\nthen\n{second}");
