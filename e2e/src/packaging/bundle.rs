@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Images, VERSION};
@@ -15,6 +15,9 @@ use crate::images::checkout;
 
 /// The account that the operator's Pods have.
 const ACCOUNT: &str = "berth-operator";
+
+/// Resources of the operator's rules that are in no namespace.
+const CLUSTER_WIDE: [&str; 1] = ["storageclasses"];
 
 /// Writes the bundle's folder: `manifests/`, `metadata/` and a Dockerfile.
 ///
@@ -84,6 +87,9 @@ fn service_version(mut base: Value, objects: &[Value], images: &Images) -> Resul
     container["image"] = images.operator.to_string().into();
     let mut env = container["env"].as_array().cloned().unwrap_or_default();
     env.push(json!({"name": "BERTH_REGISTRY_IMAGE", "value": images.registry.to_string()}));
+    // OLM writes the namespaces of the OperatorGroup into this annotation, and nothing when it is meant for all.
+    let namespaces = json!({"fieldRef": {"fieldPath": "metadata.annotations['olm.targetNamespaces']"}});
+    env.push(json!({"name": "BERTH_NAMESPACES", "valueFrom": namespaces}));
     container["env"] = env.into();
 
     base["metadata"]["name"] = format!("berth-operator.v{VERSION}").into();
@@ -103,11 +109,15 @@ fn service_version(mut base: Value, objects: &[Value], images: &Images) -> Resul
         {"name": "operator", "image": images.operator.to_string()},
         {"name": "registry", "image": images.registry.to_string()},
     ]);
+    // OLM binds `permissions` in each namespace of the OperatorGroup and in that of the operator, or in the whole cluster
+    // when the OperatorGroup is meant for all; `clusterPermissions` always in the whole cluster.
+    let (cluster, namespaced): (Vec<Value>, Vec<Value>) =
+        rules(objects)?.into_iter().partition(is_cluster_wide);
     spec["install"] = json!({
         "strategy": "deployment",
         "spec": {
-            "clusterPermissions": rights(objects, "ClusterRoleBinding")?,
-            "permissions": rights(objects, "RoleBinding")?,
+            "clusterPermissions": [{"serviceAccountName": ACCOUNT, "rules": cluster}],
+            "permissions": [{"serviceAccountName": ACCOUNT, "rules": namespaced}],
             "deployments": [{
                 "name": ACCOUNT,
                 "label": deployment["metadata"]["labels"],
@@ -118,40 +128,39 @@ fn service_version(mut base: Value, objects: &[Value], images: &Images) -> Resul
     Ok(base)
 }
 
-/// The rules of each role that a binding of this kind gives the operator's account.
-fn rights(objects: &[Value], binding: &str) -> Result<Vec<Value>> {
+/// The rules of all roles that are bound to the operator's account.
+fn rules(objects: &[Value]) -> Result<Vec<Value>> {
     let mut rules = Vec::new();
-    for bound in objects.iter().filter(|object| object["kind"] == binding) {
+    for bound in objects {
+        if !matches!(bound["kind"].as_str(), Some("ClusterRoleBinding" | "RoleBinding")) {
+            continue;
+        }
         let subjects = bound["subjects"]
             .as_array()
             .context("a binding without subjects")?;
-        if !subjects
-            .iter()
-            .any(|subject| subject["kind"] == "ServiceAccount" && subject["name"] == ACCOUNT)
-        {
-            bail!(
-                "`{}` binds somebody else than the operator",
-                text(bound, "/metadata/name")?
-            );
-        }
+        ensure!(
+            subjects
+                .iter()
+                .all(|subject| subject["kind"] == "ServiceAccount" && subject["name"] == ACCOUNT),
+            "`{}` binds somebody else than the operator",
+            text(bound, "/metadata/name")?
+        );
         let role = one(
             objects,
             text(bound, "/roleRef/kind")?,
             text(bound, "/roleRef/name")?,
         )?;
-        rules.extend(
-            role["rules"]
-                .as_array()
-                .context("a role without rules")?
-                .iter()
-                .cloned(),
-        );
+        rules.extend(role["rules"].as_array().context("a role without rules")?.clone());
     }
-    Ok(if rules.is_empty() {
-        Vec::new()
-    } else {
-        vec![json!({"serviceAccountName": ACCOUNT, "rules": rules})]
-    })
+    Ok(rules)
+}
+
+/// Whether the rule is about objects that are in no namespace.
+fn is_cluster_wide(rule: &Value) -> bool {
+    let resources = rule["resources"].as_array().into_iter().flatten();
+    resources
+        .filter_map(Value::as_str)
+        .all(|resource| CLUSTER_WIDE.contains(&resource))
 }
 
 fn sample() -> Result<Value> {

@@ -60,10 +60,26 @@ async fn the_bundle_gives_the_rights_and_the_deployment_of_kustomize() -> Result
     let version = yaml(&bundle.join(SERVICE_VERSION))?;
     assert_eq!(version["spec"]["version"], VERSION);
     let install = &version["spec"]["install"]["spec"];
-    assert_eq!(
-        install["clusterPermissions"][0]["rules"],
-        one(&objects, "ClusterRole", "berth-operator")["rules"]
+    let role = one(&objects, "ClusterRole", "berth-operator")["rules"]
+        .as_array()
+        .cloned();
+    let election = one(&objects, "Role", "berth-operator-leader-election")["rules"]
+        .as_array()
+        .cloned();
+    let (cluster, namespaced) = (
+        &install["clusterPermissions"][0]["rules"],
+        &install["permissions"][0]["rules"],
     );
+    for rule in role.iter().chain(&election).flatten() {
+        // Rights outside of the namespaces that OLM was asked for are as few as can be.
+        let is_cluster_wide = rule["resources"] == serde_json::json!(["storageclasses"]);
+        let there = |rules: &Value| rules.as_array().is_some_and(|rules| rules.contains(rule));
+        assert_eq!(
+            (there(cluster), there(namespaced)),
+            (is_cluster_wide, !is_cluster_wide),
+            "{rule}"
+        );
+    }
     let deployment = one(&objects, "Deployment", "berth-operator");
     let pod = &install["deployments"][0]["spec"]["template"]["spec"];
     assert_eq!(
@@ -71,6 +87,15 @@ async fn the_bundle_gives_the_rights_and_the_deployment_of_kustomize() -> Result
         deployment["spec"]["template"]["spec"]["securityContext"]
     );
     assert_eq!(pod["containers"][0]["image"], images.operator.to_string());
+    let follows = serde_json::json!({
+        "name": "BERTH_NAMESPACES",
+        "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['olm.targetNamespaces']"}},
+    });
+    let variables = pod["containers"][0]["env"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert!(variables.contains(&follows), "{variables:?}");
     let definition = yaml(&bundle.join("manifests/registries.berth.dev_customresourcedefinition.yaml"))?;
     let expected = one(&objects, "CustomResourceDefinition", "registries.berth.dev");
     assert_eq!(differences(expected, &definition), Vec::<String>::new());
