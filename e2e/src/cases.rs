@@ -15,6 +15,7 @@ mod conformance;
 mod data_compatibility;
 mod docker_run;
 mod durability;
+mod gitops;
 mod ingress;
 mod lifecycle;
 mod object_storage;
@@ -254,6 +255,11 @@ pub fn all() -> Vec<Case> {
             Cluster,
             "a missing bucket or wrong keys are named in the status, and followed when mended",
             object_storage::a_store_that_refuses_is_told_and_followed
+        ),
+        case!(
+            Cluster,
+            "Flux and Argo CD call a Registry healthy exactly when a push works",
+            gitops::healthy_exactly_when_a_push_works
         ),
         case!(
             Cluster,

@@ -27,6 +27,7 @@ pub mod packages;
 pub mod packaging;
 pub mod peers;
 pub mod provider;
+pub mod resource_health;
 pub mod runner;
 pub mod sample;
 pub mod stores;

@@ -3,30 +3,16 @@
 //! The objects are read from the API server. States that a running operator reaches here are its own; those that need
 //! Pods are written into the status as the operator writes them.
 
-use anyhow::{Context as _, Result};
-use e2e::cache::Cache;
-use e2e::exec::Exec;
-use e2e::images::checkout;
-use e2e::tools::Tool;
+use anyhow::Result;
+use e2e::resource_health::ResourceHealth;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use operator_api::Registry;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::operator::{Operator, create, htpasswd, merge, registry, rolling_out};
-
-/// The health of an object to the two tools.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Health {
-    kstatus: String,
-    kstatus_message: String,
-    argo: String,
-    argo_message: String,
-}
 
 /// The objects as they are stored, without what the types leave out.
 fn registries(cluster: &Cluster) -> Api<DynamicObject> {
@@ -34,22 +20,15 @@ fn registries(cluster: &Cluster) -> Api<DynamicObject> {
     Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
 }
 
-async fn health(object: &DynamicObject) -> Result<Health> {
-    let program = Tool::ResourceHealth
-        .path(&Cache::open()?, |what| eprintln!("{what}"))
-        .await?;
-    let answer = Exec::new(program)
-        .arg(checkout().join("config/argocd/health.lua"))
-        .stdin(serde_json::to_string(&[object])?)
-        .success()
-        .await?;
-    let mut all: Vec<Health> = serde_json::from_str(&answer)?;
-    all.pop().context("one object has one health")
-}
-
-async fn check(cluster: &Cluster, name: &str, what: &str, kstatus: &str, argo: &str) -> Result<Health> {
+async fn check(
+    cluster: &Cluster,
+    name: &str,
+    what: &str,
+    kstatus: &str,
+    argo: &str,
+) -> Result<ResourceHealth> {
     let object = registries(cluster).get(name).await?;
-    let got = health(&object).await?;
+    let got = ResourceHealth::of(&object).await?;
     assert_eq!(
         (got.kstatus.as_str(), got.argo.as_str()),
         (kstatus, argo),
@@ -63,7 +42,7 @@ async fn check(cluster: &Cluster, name: &str, what: &str, kstatus: &str, argo: &
 async fn what_a_running_operator_reports_is_read_right() -> Result<()> {
     let cluster = Cluster::with_namespace("gitops-live").await?;
     create(&cluster, &registry("harbour", json!({}))).await?;
-    let fresh = health(&registries(&cluster).get("harbour").await?).await?;
+    let fresh = ResourceHealth::of(&registries(&cluster).get("harbour").await?).await?;
     assert_eq!(fresh.argo, "Progressing", "before the first reconcile: {fresh:?}");
 
     let operator = Operator::start(&cluster);
