@@ -1,6 +1,6 @@
 //! A real API server without nodes, on loopback, for tests that need the real admission, validation and watches.
 //!
-//! Guarantees: each server has its own ports, certificates and data in a temporary folder. Both processes end, with
+//! Guarantees: each server has its own ports, certificates and data in a temporary folder. All processes end, with
 //! their process groups, when the value is dropped. Every request is in the audit log. Must not: be used where a Pod
 //! has to run, because nothing schedules or starts Pods. Start at [`ApiServer::start`].
 
@@ -24,14 +24,15 @@ use crate::{kubeconfig, ports};
 /// Time from the start of etcd to `/readyz`, on a machine that is busy compiling.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
-/// etcd and kube-apiserver; both end when this is dropped.
+/// etcd and kube-apiserver, and controllers where they were asked for; all end when this is dropped.
 pub struct ApiServer {
-    // The API server is dropped before etcd, so that it does not log a lost etcd. The folder is dropped last.
+    // Each is dropped before the one it talks to, so that none logs a lost connection. The folder is dropped last.
+    controllers: Option<Group>,
     _apiserver: Group,
     _etcd: Group,
     plane: ControlPlane,
     client: kube::Client,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl ApiServer {
@@ -69,12 +70,38 @@ impl ApiServer {
         .await
         .with_context(|| format!("the API server's log ends with:\n{}", apiserver.log_tail()))?;
         Ok(Self {
+            controllers: None,
             _apiserver: apiserver,
             _etcd: etcd,
             plane,
             client,
-            _dir: dir,
+            dir,
         })
+    }
+
+    /// Starts some controllers of kube-controller-manager, such as `garbage-collector-controller`.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub async fn start_controllers(&mut self, names: &[&str]) -> Result<()> {
+        let program = Tool::Kubernetes
+            .path(&Cache::open()?, |what| eprintln!("{what}"))
+            .await?;
+        let kubeconfig = self.kubeconfig();
+        let args = vec![
+            "kube-controller-manager".to_owned(),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--controllers={}", names.join(",")),
+            format!("--service-account-private-key-file={}", self.plane.file("sa.key")),
+            format!("--root-ca-file={}", self.plane.file("ca.crt")),
+            format!("--cert-dir={}", self.dir.path().join("pki").display()),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", ports::free()?.port()),
+            "--leader-elect=false".to_owned(),
+        ];
+        let log = self.dir.path().join("controllers.log");
+        self.controllers = Some(Group::start(&program, &args, log)?);
+        Ok(())
     }
 
     /// A client with administrator rights.
