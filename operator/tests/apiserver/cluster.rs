@@ -45,6 +45,20 @@ impl Cluster {
         })
     }
 
+    /// A namespace on a server of this test's own with some controllers, for a test that would disturb others.
+    pub(crate) async fn of_its_own(name: &str, controllers: &[&str]) -> Result<Self> {
+        let mut server = ApiServer::start().await?;
+        server.start_controllers(controllers).await?;
+        let client = client(&server).await?;
+        install(&client, &operator_api::crd()).await?;
+        make_namespace(&client, name).await?;
+        Ok(Self {
+            server: Arc::new(server),
+            client,
+            namespace: name.to_owned(),
+        })
+    }
+
     /// Starts a server of this test's own, with another definition than today's.
     pub(crate) async fn with_definition(name: &str, definition: &CustomResourceDefinition) -> Result<Self> {
         let server = Arc::new(ApiServer::start().await?);
@@ -107,7 +121,8 @@ async fn make_namespace(client: &Client, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn install(client: &Client, definition: &CustomResourceDefinition) -> Result<()> {
+/// Installs the definition and waits until it can be used.
+pub(crate) async fn install(client: &Client, definition: &CustomResourceDefinition) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     definitions
         .create(&PostParams::default(), definition)

@@ -5,21 +5,30 @@
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
 mod cluster;
+mod crash;
+mod faults;
 mod gitops;
 mod hanging;
 mod installed;
 mod leader;
+mod names;
 mod objects;
 mod operator;
 mod ownership;
 mod policies;
 mod program;
+mod put_back;
 mod quiet;
 mod references;
+mod relay;
+mod removed;
 mod requests;
 mod rules;
 mod samples;
 mod scale;
 mod scopes;
 mod services;
+mod snapshot;
+mod still;
 mod stored;
+mod storms;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
+use crate::relay::Relay;
 
 /// Generous: the machine may be compiling.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -54,6 +55,17 @@ impl Operator {
             stop: Some(stop),
             task: tokio::spawn(running),
         }
+    }
+
+    /// With a relay between it and the API server.
+    pub(crate) async fn behind(cluster: &Cluster, relay: &Relay) -> Result<Self> {
+        let config = operator::client::with_connection_limits(relay.config()?);
+        Ok(Self::with_client(cluster, Client::try_from(config)?))
+    }
+
+    /// Stops it in the middle of whatever it does.
+    pub(crate) fn abort(&self) {
+        self.task.abort();
     }
 
     /// Stops it and waits until it has stopped.
