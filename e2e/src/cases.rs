@@ -253,6 +253,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
+            "a failed rollout leaves the replicas that serve, and one that restarts serves again",
+            object_storage::a_failed_rollout_leaves_the_replicas_that_serve
+        ),
+        case!(
+            Cluster,
             "a missing bucket or wrong keys are named in the status, and followed when mended",
             object_storage::a_store_that_refuses_is_told_and_followed
         ),

@@ -12,7 +12,9 @@ mod error;
 mod needs;
 mod write;
 
-use kube::{Client, ResourceExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::ObjectMeta;
+use kube::{Client, ResourceExt};
 
 use crate::certificate::is_issued;
 use crate::children::{Children, Desired, Found, Live, Want, for_each_child};
@@ -101,7 +103,29 @@ async fn write_all(
         };
     }
     for_each_child!(apply_all);
+    if failures.errors.is_empty() {
+        let removed = remove_obsolete(writer, facts, live).await;
+        removed.unwrap_or_else(|error| failures.add_harmless(error));
+    }
     failures.errors
+}
+
+/// Deletes immutable objects that nothing used when they were read, and that the Deployment does not use now.
+async fn remove_obsolete(writer: &Writer<'_>, facts: &Facts, live: &Children<Live>) -> Result<(), Error> {
+    let now = [
+        live.config.as_ref().map(ResourceExt::name_any),
+        live.inputs.as_ref().map(ResourceExt::name_any),
+    ];
+    let unused = |meta: &&ObjectMeta| !now.contains(&meta.name);
+    for meta in facts.obsolete.config_maps.iter().filter(unused) {
+        tracing::info!(kind = "ConfigMap", name = meta.name, "deleting what no Pod uses");
+        writer.delete_object::<ConfigMap>(meta).await?;
+    }
+    for meta in facts.obsolete.secrets.iter().filter(unused) {
+        tracing::info!(kind = "Secret", name = meta.name, "deleting what no Pod uses");
+        writer.delete_object::<Secret>(meta).await?;
+    }
+    Ok(())
 }
 
 /// The objects that the spec names, and certificates that somebody applied over ours.

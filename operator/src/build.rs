@@ -7,18 +7,23 @@
 
 mod certificates;
 mod claim;
-mod config;
 mod deployment;
 mod ingress;
+mod inputs;
+mod live;
 mod metadata;
 mod pod;
 mod ports;
 mod service;
+mod sources;
+
+use kube::ResourceExt;
 
 use crate::children::{Children, Desired, Want};
 use crate::issue::Issued;
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::IngressPart;
+use sources::Sources;
 
 /// The objects of `registry`. They all stay as they are when the Registry is paused or nothing could be issued.
 pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Children<Desired> {
@@ -26,6 +31,18 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         return Children::unchanged();
     };
     let workload = registry.workload.as_ref();
+    let config = known(workload, |workload| inputs::config(registry, workload));
+    let inputs = known(workload, |workload| {
+        Some(inputs::inputs(registry, workload, issued))
+    });
+    let deployment = known(workload, |workload| {
+        let sources = Sources {
+            config: config.object().map(ResourceExt::name_any),
+            inputs: inputs.object()?.name_any(),
+            live: registry.names.live(),
+        };
+        Some(deployment::deployment(registry, workload, &sources))
+    });
     let children = Children {
         http_secret: certificates::http_secret(registry, issued),
         ca_key: certificates::ca_key(registry, issued),
@@ -34,15 +51,14 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         edge_certificate: certificates::edge(registry, issued),
         upstream_ca: certificates::upstream_ca(registry, issued),
         service_account: Want::Present(pod::service_account(registry)),
-        config_map: known(workload, |workload| config::config_map(registry, workload)),
-        config_secret: known(workload, |workload| config::config_secret(registry, workload)),
+        live: live::live(registry, issued),
+        config,
+        inputs,
         claim: known(registry.storage.as_ref(), |storage| {
             claim::claim(registry, storage)
         }),
         service: Want::Present(service::service(registry)),
-        deployment: known(workload, |workload| {
-            Some(deployment::deployment(registry, workload, issued))
-        }),
+        deployment,
         ingress: match (&registry.ingress, &registry.tls) {
             (IngressPart::NotWanted, _) => Want::Absent,
             (IngressPart::Right(ingress), Some(tls)) => {

@@ -48,6 +48,8 @@ pub struct Certificate {
     pub not_before: Timestamp,
     /// When it expires.
     pub not_after: Timestamp,
+    /// Whether it may sign others.
+    pub is_ca: bool,
     subject: Vec<u8>,
     issuer: Vec<u8>,
     key_identifier: Option<Vec<u8>>,
@@ -66,6 +68,9 @@ pub enum KeyPairError {
     /// Both can be read, but the key belongs to another certificate.
     #[error("the key is not the certificate's")]
     Mismatch,
+    /// The certificate must not sign others.
+    #[error("the certificate is not a CA's")]
+    NotACa,
 }
 
 impl Certificate {
@@ -130,6 +135,7 @@ impl Certificate {
             ip_addresses,
             not_before: moment(certificate.validity().not_before.timestamp())?,
             not_after: moment(certificate.validity().not_after.timestamp())?,
+            is_ca: certificate.is_ca(),
             subject: certificate.subject().as_raw().to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
             key_identifier,
@@ -176,6 +182,13 @@ pub(crate) fn only_certificates(pem: &str) -> String {
     text
 }
 
+/// The certificates of a PEM text, one by one.
+pub(crate) fn blocks(pem: &str) -> Vec<String> {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let all = only_certificates(pem);
+    all.split_inclusive(END).map(str::to_owned).collect()
+}
+
 /// Checks that a server can serve with this certificate and key, and gives the certificate's fields.
 ///
 /// # Errors
@@ -205,6 +218,23 @@ pub(crate) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
     Ok(KeyPair {
         certificate,
         key,
+        not_after: parsed.not_after,
+    })
+}
+
+/// Checks that a CA can sign with this certificate and key.
+///
+/// # Errors
+/// The certificate or the key cannot be read, they do not belong together, or the certificate is not a CA's.
+pub(crate) fn signer(certificate: &str, key: &str) -> Result<KeyPair, KeyPairError> {
+    let parsed = key_pair(certificate.as_bytes(), key.as_bytes())?;
+    if !parsed.is_ca {
+        return Err(KeyPairError::NotACa);
+    }
+    rcgen::KeyPair::from_pem(key).map_err(|_| KeyPairError::Key)?;
+    Ok(KeyPair {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
         not_after: parsed.not_after,
     })
 }

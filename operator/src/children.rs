@@ -27,7 +27,7 @@ macro_rules! for_each_child {
             /// Secret that signs the state of uploads.
             http_secret: Secret, CreatedOnce, http_secret;
             /// The CA with its private key. No Pod mounts it.
-            ca_key: Secret, CreatedOnce, ca_key;
+            ca_key: Secret, Renewed, ca_key;
             /// The CAs that clients must trust.
             ca_bundle: ConfigMap, UntilRolledOut, ca_bundle;
             /// The CA with which the Ingress verifies the server.
@@ -37,12 +37,14 @@ macro_rules! for_each_child {
             /// The Ingress's certificate.
             edge_certificate: Secret, UntilRolledOut, edge_certificate;
             // Then everything that a Pod needs to start, and the Deployment after it.
+            /// The users and the certificate, which the server reads again while it runs.
+            live: Secret, UntilRolledOut, live;
             /// ServiceAccount of the Pods.
             service_account: ServiceAccount, UntilRolledOut, service_account;
             /// `config.yml`, when no value in it is secret.
-            config_map: ConfigMap, UntilRolledOut, config;
-            /// `config.yml`, when a value in it is secret.
-            config_secret: Secret, UntilRolledOut, config;
+            config: ConfigMap, Immutable, config;
+            /// Everything secret that the server reads when it starts.
+            inputs: Secret, Immutable, inputs;
             /// The claim made from the template.
             claim: PersistentVolumeClaim, Lasting, claim;
             /// Service.
@@ -63,7 +65,7 @@ pub trait Stage {
     type Of<K>;
 }
 
-/// After `read`: the object under each name.
+/// After `read`: the object under each name; of immutable ones, the object that the Deployment uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Existing;
 impl Stage for Existing {
@@ -133,6 +135,14 @@ pub enum Want<K> {
 }
 
 impl<K> Want<K> {
+    /// The object that should exist, if one is asked for.
+    pub(crate) fn object(&self) -> Option<&K> {
+        match self {
+            Self::Present(object) | Self::IfMissing(object) => Some(object),
+            Self::Absent | Self::Unchanged => None,
+        }
+    }
+
     /// Creates the object where it is missing, and neither changes nor deletes it.
     fn only_if_missing(self) -> Self {
         match self {
@@ -195,16 +205,14 @@ macro_rules! define {
             }
 
             /// The wanted state while the Deployment must stay as it is. Its running Pods do not know of changes, so
-            /// the objects that lead to them and the public CAs are only created where they are missing, and their
-            /// configuration stays. Certificates are renewed. Nothing is deleted.
+            /// the objects that lead to them are only created where they are missing, and their configuration stays.
+            /// Certificates and their CAs are renewed. Nothing is deleted.
             pub(crate) fn keep_deployment(self) -> Self {
                 let all = Self { $($field: self.$field.never_delete(),)* };
                 Self {
-                    ca_bundle: all.ca_bundle.only_if_missing(),
-                    upstream_ca: all.upstream_ca.only_if_missing(),
                     service_account: all.service_account.only_if_missing(),
-                    config_map: Want::Unchanged,
-                    config_secret: Want::Unchanged,
+                    config: Want::Unchanged,
+                    inputs: Want::Unchanged,
                     service: all.service.only_if_missing(),
                     deployment: Want::Unchanged,
                     ingress: all.ingress.only_if_missing(),
@@ -226,7 +234,7 @@ macro_rules! define {
                     Want::Present(_) | Want::IfMissing(_) => true,
                     Want::Absent => false,
                     Want::Unchanged => {
-                        !matches!(Lifetime::$lifetime, Lifetime::CreatedOnce | Lifetime::Lasting)
+                        !Lifetime::$lifetime.outlives_the_registry()
                             && !named.holds::<$kind>(&names.$name())
                     }
                 };

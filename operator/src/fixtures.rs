@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::children::{Children, Existing};
 use crate::issue::{self, Issued, StoredSecrets};
-use crate::read::Facts;
+use crate::read::{Facts, Obsolete};
 use crate::references::Named;
 use crate::settings::Settings;
 use crate::subject::Subject;
@@ -44,6 +44,7 @@ pub(crate) fn no_facts() -> Facts {
         endpoints: Vec::new(),
         pods: Vec::new(),
         unreadable: BTreeMap::new(),
+        obsolete: Obsolete::default(),
     }
 }
 

@@ -1,22 +1,27 @@
 //! Third step: the HTTP secret, the CA and the certificates that the operator makes.
 //!
 //! Guarantees: a stored secret that is still good is returned byte for byte, so nothing is made twice; a certificate is
-//! made again only when its names change, its expiry comes near or its CA is another one. The CA's private key is in
+//! made again only when its names change, its expiry comes near or its CA is another one; a CA is published before it
+//! signs. The CA's private key is in
 //! memory only during this step and the next two. Must not: talk to the API server; show a key in an error or in Debug
 //! output.
 //! Start at [`secrets`]. `validate` decides what is made: [`IssuePlan`].
 
 mod ca;
+pub mod rotation;
+pub mod trust;
 
 use base64::Engine as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
-use crate::certificate::{self, KeyPair, key_pair};
+use crate::certificate::{KeyPair, key_pair};
 use crate::children::{Children, Existing, Found};
 use crate::issue_plan::{CertificatePlan, IssuePlan};
 use crate::secret_data::{HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY, text};
 use ca::Ca;
+pub use rotation::CaSet;
+pub use trust::Trust;
 
 /// Random bytes of a generated HTTP secret, before they are written as Base64.
 const HTTP_SECRET_BYTES: usize = 32;
@@ -28,6 +33,8 @@ pub struct StoredSecrets<'a> {
     pub http_secret: Option<&'a Secret>,
     /// The CA.
     pub ca_key: Option<&'a Secret>,
+    /// The published CAs.
+    pub ca_bundle: Option<&'a ConfigMap>,
     /// The server's certificate.
     pub server: Option<&'a Secret>,
     /// The Ingress's certificate.
@@ -44,6 +51,7 @@ impl<'a> StoredSecrets<'a> {
         Some(Self {
             http_secret: readable(&existing.http_secret)?,
             ca_key: readable(&existing.ca_key)?,
+            ca_bundle: existing.ca_bundle.ours(),
             server: readable(&existing.server_certificate)?,
             edge: readable(&existing.edge_certificate)?,
         })
@@ -55,13 +63,15 @@ impl<'a> StoredSecrets<'a> {
 pub struct Issued {
     /// The HTTP secret.
     pub http_secret: Option<String>,
-    /// The CA; `None` when there is none and nothing has to be signed.
-    pub ca: Option<KeyPair>,
+    /// The Registry's own CAs; `None` when there is none, or a CA of the author's signs.
+    pub cas: Option<CaSet>,
+    /// The CAs to publish.
+    pub trust: Trust,
     /// The server's certificate.
     pub server: Option<KeyPair>,
     /// The Ingress's certificate.
     pub edge: Option<KeyPair>,
-    /// When the first certificate has to be renewed.
+    /// When the first certificate or CA has to be renewed.
     pub next_renewal: Option<Timestamp>,
 }
 
@@ -94,22 +104,41 @@ pub fn secrets(plan: &IssuePlan, stored: StoredSecrets<'_>, now: Timestamp) -> R
     let http_secret = plan
         .http_secret
         .then(|| text(stored.http_secret, HTTP_SECRET_KEY).unwrap_or_else(random_text));
-    let stored_ca = stored.ca_key.and_then(|secret| certificate::ca(secret).ok());
+    let own = stored.ca_key.and_then(CaSet::stored);
     if plan.server.is_none() && plan.edge.is_none() {
+        let trust = trust::trust(plan.provided_ca.as_deref(), stored.ca_bundle, now);
         return Ok(Issued {
             http_secret,
-            ca: stored_ca,
+            cas: own.filter(|_| plan.provided_signer.is_none()),
+            next_renewal: trust.next_end,
+            trust,
             ..Default::default()
         });
     }
-    let ca = match stored_ca {
-        Some(pair) => Ca::load(pair),
-        None => Ca::make(&plan.ca_name, now),
-    }
-    .map_err(|source| Error::Certificate {
+    let failed = |source| Error::Certificate {
         names: plan.ca_name.clone(),
         source,
-    })?;
+    };
+    let leaf = plan.longest();
+    let cas = match &plan.provided_signer {
+        Some(_) => None,
+        None => Some(rotation::cas(plan, own, leaf, now).map_err(failed)?),
+    };
+    let current = cas.as_ref().map(|cas| &cas.current);
+    let Some(signer) = plan.provided_signer.as_ref().or(current) else {
+        return Ok(Issued::default());
+    };
+    let next = cas.as_ref().and_then(|cas| cas.next.as_ref());
+    let trust = trust::trust(
+        [Some(signer), next.map(|next| &next.pair)]
+            .into_iter()
+            .flatten()
+            .map(|pair| pair.certificate.as_str())
+            .chain(plan.provided_ca.as_deref()),
+        stored.ca_bundle,
+        now,
+    );
+    let ca = Ca::load(signer.clone()).map_err(failed)?;
     let sign = |plan: &Option<CertificatePlan>, stored: Option<&Secret>| {
         plan.as_ref()
             .map(|plan| certificate_of(&ca, plan, stored, now))
@@ -117,17 +146,20 @@ pub fn secrets(plan: &IssuePlan, stored: StoredSecrets<'_>, now: Timestamp) -> R
     };
     let server = sign(&plan.server, stored.server)?;
     let edge = sign(&plan.edge, stored.edge)?;
-    let ca = ca.into_pair();
     let renewals = [(&plan.server, &server), (&plan.edge, &edge)];
+    let next_renewal = renewals
+        .into_iter()
+        .filter_map(|(plan, pair)| renewal(plan.as_ref()?, pair.as_ref()?, signer))
+        .chain(cas.as_ref().map(|cas| cas.due(leaf)))
+        .chain(trust.next_end)
+        .min();
     Ok(Issued {
-        next_renewal: renewals
-            .into_iter()
-            .filter_map(|(plan, pair)| renewal(plan.as_ref()?, pair.as_ref()?, &ca))
-            .min(),
         http_secret,
-        ca: Some(ca),
+        cas,
+        trust,
         server,
         edge,
+        next_renewal,
     })
 }
 

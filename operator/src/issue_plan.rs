@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
+use crate::certificate::KeyPair;
+
 /// The longest default of [`CertificatePlan::renew_before`]: 30 days.
 const RENEW_BEFORE_MAX: SignedDuration = SignedDuration::from_hours(720);
 
@@ -20,6 +22,20 @@ pub struct IssuePlan {
     pub edge: Option<CertificatePlan>,
     /// Common name of the CA, for when it has to be made.
     pub ca_name: String,
+    /// A CA of the author's, which signs in place of the Registry's own.
+    pub provided_signer: Option<KeyPair>,
+    /// The last request to renew the CA.
+    pub renew_ca: Option<String>,
+    /// CAs of a certificate that the author provides, which are published too.
+    pub provided_ca: Option<String>,
+}
+
+impl IssuePlan {
+    /// How long the longest certificate is valid.
+    pub(crate) fn longest(&self) -> SignedDuration {
+        let plans = self.server.iter().chain(&self.edge);
+        plans.map(|plan| plan.duration).max().unwrap_or_default()
+    }
 }
 
 /// The contents of a certificate.

@@ -1,9 +1,10 @@
 //! Names and labels of a Registry's objects: the only file that makes them.
 //!
 //! Guarantees: every name is a DNS-1035 label of at most 63 bytes, so that it can name a Service and be a label's
-//! value; two Registries of one namespace never share a name, because a name that had to be changed carries a hash
-//! of the whole name, and no suffix contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except
-//! `-ca-key`, for which no suffix `-key` exists. Names never change: volumes and people's scripts depend on them.
+//! value, but for those of immutable ConfigMaps and Secrets, which end in a hash of their content; two Registries of one
+//! namespace never share a name, because a name that had to be changed carries a hash of the whole name, and no suffix
+//! contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except `-ca-key`, for which no suffix `-key`
+//! exists, and hashes, which are no suffixes. Names never change: volumes and people's scripts depend on them.
 //! Start at [`Names::of`].
 
 use std::collections::BTreeMap;
@@ -106,9 +107,20 @@ impl Names {
         self.base.clone()
     }
 
-    /// ConfigMap, or Secret, with `config.yml`.
+    /// ConfigMap with `config.yml`. Each content has an object of its own: see [`revision`].
     pub fn config(&self) -> String {
         self.with("config")
+    }
+
+    /// Secret with everything secret that the server reads when it starts. Each content has an object of its own: see
+    /// [`revision`].
+    pub fn inputs(&self) -> String {
+        self.with("inputs")
+    }
+
+    /// Secret with the users and the certificate, which the server reads again while it runs.
+    pub fn live(&self) -> String {
+        self.with("live")
     }
 
     /// Claim made from the template.
@@ -157,6 +169,22 @@ impl Names {
     }
 }
 
+/// Name of the immutable object with one content.
+pub(crate) fn revision(name: &str, hash: &str) -> String {
+    format!("{name}-{}", &hash[..HASH_DIGITS.min(hash.len())])
+}
+
+/// Whether an object with this name is one of the immutable objects called `name`.
+pub(crate) fn is_revision(name: &str, of: &str) -> bool {
+    let hash = of.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    hash.is_some_and(|hash| {
+        hash.len() == HASH_DIGITS
+            && hash
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -199,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn an_immutable_object_is_known_by_the_hash_at_the_end_of_its_name() {
+        let hash = hex(&Sha256::digest(b"content"));
+        let name = revision("harbour-config", &hash);
+        assert_eq!(name, format!("harbour-config-{}", &hash[..10]));
+        assert!(is_revision("harbour-config", &name));
+        for other in [
+            "harbour-config",
+            "harbour-config-tls",
+            "harbour-inputs-0123456789",
+            "harbour-config-012345678G",
+        ] {
+            assert!(!is_revision("harbour-config", other), "{other}");
+        }
+    }
+
+    #[test]
     fn every_name_fits_a_label_and_none_ends_in_a_dash() {
         let dashes = format!("a{}z", "-".repeat(251));
         let dots = format!("{}.{}", "9".repeat(126), "b".repeat(126));
@@ -206,7 +250,7 @@ mod tests {
             let names = Names::of(registry);
             for name in [
                 names.deployment(),
-                names.config(),
+                names.live(),
                 names.claim(),
                 names.http_secret(),
                 names.ca_key(),

@@ -18,14 +18,27 @@ use crate::subject::Subject;
 pub(crate) enum Lifetime {
     /// Random, and known to clients or Pods: created once, never overwritten, never deleted. Recognised by its labels.
     CreatedOnce,
+    /// Random, and known to clients: created once, changed only when it is renewed and only as it was read, never deleted.
+    /// Recognised by its labels.
+    Renewed,
     /// Holds content: kept up to date, never deleted. Recognised by its labels.
     Lasting,
     /// Can be built again: deleted when it is no longer wanted and no Pod of an earlier rollout can still use it.
     /// Recognised by its controller, or without one by its labels.
     UntilRolledOut,
+    /// Its content is part of its name: created, never changed, and deleted when no Pod can use it any more. Recognised
+    /// like those that can be built again.
+    Immutable,
     /// Can be built again, and no Pod uses it: deleted as soon as it is no longer wanted. Recognised by its
     /// controller, or without one by its labels.
     UntilUnwanted,
+}
+
+impl Lifetime {
+    /// Whether the object stays when its Registry is deleted, so that its labels alone say whose it is.
+    pub(crate) fn outlives_the_registry(self) -> bool {
+        matches!(self, Self::CreatedOnce | Self::Renewed | Self::Lasting)
+    }
 }
 
 /// Whether an object with this metadata is a child of `subject`.
@@ -34,8 +47,8 @@ pub(crate) fn is_ours(metadata: &ObjectMeta, lifetime: Lifetime, subject: &Subje
     let labelled = label(REGISTRY_LABEL) == Some(Names::of(&subject.name).label())
         && label(MANAGED_BY.0) == Some(MANAGED_BY.1);
     match lifetime {
-        Lifetime::CreatedOnce | Lifetime::Lasting => labelled,
-        Lifetime::UntilRolledOut | Lifetime::UntilUnwanted => {
+        Lifetime::CreatedOnce | Lifetime::Renewed | Lifetime::Lasting => labelled,
+        Lifetime::UntilRolledOut | Lifetime::UntilUnwanted | Lifetime::Immutable => {
             let mut owners = metadata.owner_references.iter().flatten();
             match owners.find(|owner| owner.controller == Some(true)) {
                 None => labelled,

@@ -30,3 +30,12 @@ pub(crate) const READINESS_FAILURES: i32 = 2;
 pub(crate) const DRAIN_DELAY_SECONDS: u32 = 8;
 /// Seconds between the end of the drain and the kill: [`DRAIN_DELAY_SECONDS`], and some for the server to exit.
 pub(crate) const GRACE_BEYOND_DRAIN_SECONDS: u64 = 15;
+
+/// Variable with the secret that signs upload states.
+pub(crate) const HTTP_SECRET_VARIABLE: &str = "REGISTRY_HTTP_SECRET";
+/// Variables with earlier secrets, each followed by its number.
+pub(crate) const PREVIOUS_SECRETS_VARIABLE: &str = "REGISTRY_HTTP_PREVIOUSSECRETS_";
+/// Volume with the server's certificate.
+pub(crate) const TLS_VOLUME: &str = "tls";
+/// Volume with the file of users.
+pub(crate) const HTPASSWD_VOLUME: &str = "htpasswd";

@@ -5,6 +5,8 @@
 //! the reconcile: it is told, and only what depends on it waits. Objects of somebody else are recognised here, so that
 //! no later step can take one for a child. Start at [`facts`].
 
+mod obsolete;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -15,17 +17,21 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::ListParams;
+use kube::api::{ListParams, ObjectMeta};
 use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use operator_api::{REGISTRY_LABEL, Registry, is_object_name};
 use serde::de::DeserializeOwned;
 
+pub(crate) use obsolete::Obsolete;
+
 use crate::cache::{Cache, Cached};
 use crate::children::{ChildObject, Children, Existing, Found, for_each_child};
 use crate::fault::{Fault, chain, missing_right_hint};
+use crate::findings::Rollout;
 use crate::names::Names;
 use crate::ownership::Lifetime;
+use crate::pod_references::PodReferences;
 use crate::quantity::millis;
 use crate::references::{Named, references};
 use crate::subject::Subject;
@@ -53,6 +59,8 @@ pub struct Facts {
     pub endpoints: Vec<EndpointSlice>,
     /// The Pods, while not all of them are ready; otherwise they are not asked for.
     pub pods: Vec<Pod>,
+    /// Immutable objects that no Pod and no Deployment uses any more.
+    pub(crate) obsolete: Obsolete,
     /// Objects that the Registry names and that could not be read, by kind and name.
     pub unreadable: BTreeMap<(&'static str, String), Unreadable>,
 }
@@ -210,13 +218,15 @@ pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -
     let named_claim = readable(claims, &mut unreadable).into_values().next().flatten();
     let existing = without_problems(children, &mut problems);
     let asked = template.and_then(|claim| Some(claim.template.as_ref()?.size.as_str()));
-    let (claim_can_grow, pods) = futures_util::join!(
+    let (obsolete, claim_can_grow, pods) = futures_util::join!(
+        reader.obsolete(existing.deployment.ours(), subject, &names),
         reader.claim_can_grow(existing.claim.ours(), asked),
         reader.unready_pods(existing.deployment.ours(), &names),
     );
     let facts = Facts {
         now: Timestamp::now(),
         named: Named::of(&registry.spec),
+        obsolete,
         secrets,
         config_maps,
         named_claim,
@@ -268,9 +278,17 @@ impl Reader<'_> {
     /// The objects under the children's names, and those that could not be read.
     async fn children(self, subject: &Subject, names: &Names) -> (Children<Existing>, Vec<Error>) {
         let mut problems: Vec<Error> = Vec::new();
+        // It says which of the immutable objects are in use. When it cannot be read, that is told below.
+        let deployment = self
+            .child::<Deployment>(names.deployment())
+            .await
+            .unwrap_or_default();
+        let used = obsolete::used_by(deployment.as_ref());
         macro_rules! get_all {
             ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {{
-                let ($($field,)*) = futures_util::join!($(self.child::<$kind>(names.$name()),)*);
+                let ($($field,)*) = futures_util::join!($(
+                    self.in_use::<$kind>(Lifetime::$lifetime, names.$name(), &used),
+                )*);
                 Children {
                     $($field: match $field {
                         Ok(object) => Found::of(object, Lifetime::$lifetime, subject),
@@ -291,7 +309,7 @@ impl Reader<'_> {
         macro_rules! ask_all {
             ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {
                 if $(matches!(children.$field, Found::Foreign) ||)* false {
-                    $(if matches!(children.$field, Found::Absent) {
+                    $(if Lifetime::$lifetime != Lifetime::Immutable && matches!(children.$field, Found::Absent) {
                         match get::<$kind>(self.source.client, self.namespace, names.$name()).await {
                             Ok(object) => children.$field = Found::of(object, Lifetime::$lifetime, subject),
                             Err(error) => problems.push(error),
@@ -302,6 +320,55 @@ impl Reader<'_> {
         }
         for_each_child!(ask_all);
         (children, problems)
+    }
+
+    /// The child with this name; of an immutable one, the object of that name that the Deployment uses.
+    async fn in_use<K: ChildObject>(
+        self,
+        lifetime: Lifetime,
+        name: String,
+        used: &PodReferences,
+    ) -> Result<Option<K>, Error> {
+        let name = match lifetime == Lifetime::Immutable {
+            true => used.revision::<K>(&name),
+            false => Some(name),
+        };
+        match name {
+            Some(name) => self.child(name).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The immutable objects that nothing uses after a rollout. When one of the requests fails there are none.
+    async fn obsolete(self, deployment: Option<&Deployment>, subject: &Subject, names: &Names) -> Obsolete {
+        let Some(deployment) = deployment.filter(|found| Rollout::of(found) == Rollout::Complete) else {
+            return Obsolete::default();
+        };
+        let read = async {
+            let (config_maps, secrets) =
+                futures_util::try_join!(self.metadata::<ConfigMap>(names), self.metadata::<Secret>(names))?;
+            let candidates = obsolete::candidates(config_maps, secrets, deployment, subject, names);
+            if candidates.is_empty() {
+                return Ok(candidates);
+            }
+            // Asked for, because a cache that lags behind might not know a Pod.
+            let label = || format!("{REGISTRY_LABEL}={}", names.label());
+            let (sets, pods) = futures_util::try_join!(self.list(label()), self.list(label()))?;
+            Ok(candidates.unused(sets, pods))
+        };
+        read.await.unwrap_or_else(|error: Error| {
+            tracing::warn!(registry = subject.name, error = %chain(&error), "cannot tell which earlier configuration is unused");
+            Obsolete::default()
+        })
+    }
+
+    /// The metadata of the Registry's objects of kind `K`.
+    async fn metadata<K: ChildObject>(self, names: &Names) -> Result<Vec<ObjectMeta>, Error> {
+        let objects = match self.source.cache.labelled::<K>(self.namespace, names.label()) {
+            Some(objects) => objects,
+            None => self.list(format!("{REGISTRY_LABEL}={}", names.label())).await?,
+        };
+        Ok(objects.iter().map(|object| object.meta().clone()).collect())
     }
 
     async fn child<K: ChildObject>(self, name: String) -> Result<Option<K>, Error> {

@@ -79,6 +79,10 @@ fn all(spec: &RegistrySpec) -> References {
     if let Some(tls) = spec.tls.as_ref().and_then(|tls| tls.secret.as_ref()) {
         secret(&tls.name);
     }
+    let self_signed = spec.tls.as_ref().and_then(|tls| tls.self_signed.as_ref());
+    if let Some(ca) = self_signed.and_then(|wishes| wishes.ca_secret.as_ref()) {
+        secret(&ca.name);
+    }
     if let Some(http) = &spec.http {
         for reference in http.secret_key_ref.iter().chain(&http.previous_secret_key_refs) {
             secret(&reference.name);

@@ -7,6 +7,10 @@ use k8s_openapi::api::core::v1::Secret;
 pub const HTTP_SECRET_KEY: &str = "secret";
 /// Key of a CA's certificate in Secrets and ConfigMaps.
 pub const CA_CERTIFICATE: &str = "ca.crt";
+/// Key of the certificate of the CA that will sign next.
+pub const NEXT_CA_CERTIFICATE: &str = "next.crt";
+/// Key of the private key of the CA that will sign next.
+pub const NEXT_CA_KEY: &str = "next.key";
 /// Key of a certificate in a `kubernetes.io/tls` Secret.
 pub const TLS_CERTIFICATE: &str = "tls.crt";
 /// Key of a private key in a `kubernetes.io/tls` Secret.

@@ -16,18 +16,21 @@ pub mod registry;
 mod services;
 mod storage;
 
-use operator_api::{PullPolicy, Registry, RegistrySpec, SecretKeyRef};
+use std::collections::BTreeMap;
+
+use operator_api::{PullPolicy, RENEW_CA_ANNOTATION, Registry, RegistrySpec};
 
 pub use error::Error;
 pub use registry::ValidatedRegistry;
 
+use crate::input_keys::MAX_BYTES;
 use crate::names::Names;
 use crate::read::Facts;
 use crate::settings::{Settings, VERSION};
 use crate::subject::Subject;
 use error::Collector;
 use provided::Provided;
-use registry::{HttpSecret, Inputs, Scheme, ServerTls, Workload};
+use registry::{ConfigFile, Inputs, Scheme, ServerTls, Workload};
 
 /// Checks `registry` against the `facts`. Gives the parts that are right, and everything that is wrong.
 pub fn registry(
@@ -41,13 +44,18 @@ pub fn registry(
     let mut found = Collector::default();
 
     let storage = storage::backend(registry, &names, facts, &mut found);
+    let users = provided::users(spec, facts, &mut found);
     let provided = Provided::check(spec, facts, &mut found);
     let services = services::check(spec, facts, &mut found);
     let service_host = names.service_host(&subject.namespace);
     let tls = provided::server_tls(spec, facts, &service_host, &mut found);
     let ingress = ingress::ingress(spec, &names, facts, &mut found);
+    let users_are_wrong = users.is_none() && spec.auth.htpasswd.is_some();
+    let live = provided::live(spec, users, tls.as_ref(), facts);
     ingress::note_unverified(spec, tls.as_ref(), &ingress, facts, &service_host, &mut found);
-    let (issue, unusable) = plan::issue(spec, subject, &names, facts, &mut found);
+    let annotations = registry.metadata.annotations.as_ref();
+    let annotation = annotations.and_then(|all| all.get(RENEW_CA_ANNOTATION));
+    let (issue, unusable) = plan::issue(spec, subject, &names, annotation, facts, &mut found);
     let config = config::file(
         spec,
         subject,
@@ -60,12 +68,11 @@ pub fn registry(
     let certificate_is_missing = (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued);
     let workload = match (&storage, provided, services, &tls, config) {
         (Some(storage), Some(provided), Some(services), Some(tls), Some(config))
-            if !unusable.http_secret && !certificate_is_missing =>
+            if !unusable.http_secret && !certificate_is_missing && !users_are_wrong =>
         {
             let mut inputs = provided.inputs;
             inputs.extend(services.inputs);
-            let http = spec.http.clone().unwrap_or_default();
-            Some(Workload {
+            found.collect(sizes(&inputs, &config)).map(|()| Workload {
                 image: image(spec, settings),
                 pull_policy: spec
                     .image
@@ -82,23 +89,24 @@ pub fn registry(
                 storage: storage.clone(),
                 tls: tls.clone(),
                 config,
-                htpasswd: spec.auth.htpasswd.as_ref().map(|htpasswd| SecretKeyRef {
-                    name: htpasswd.secret_key_ref.name.clone(),
-                    key: htpasswd.secret_key_ref.key.clone(),
-                }),
-                http_secret: http
-                    .secret_key_ref
-                    .map_or(HttpSecret::Generated, HttpSecret::Provided),
-                previous_http_secrets: http.previous_secret_key_refs,
+                htpasswd: spec.auth.htpasswd.is_some(),
+                previous_http_secrets: spec
+                    .http
+                    .as_ref()
+                    .map_or(0, |http| http.previous_secret_key_refs.len()),
                 drain_timeout: config::drain_timeout(spec),
                 pod: spec.pod.clone().unwrap_or_default(),
+                volumes: provided.volumes,
                 supplies: services.supplies,
                 inputs: Inputs(inputs),
             })
         }
         _ => None,
     };
-    let Collector { notes, problems } = found;
+    let Collector { notes, mut problems } = found;
+    if facts.existing.inputs.ours().is_some() {
+        problems.iter_mut().for_each(Error::keeps_what_was_good);
+    }
     let validated = ValidatedRegistry {
         subject: subject.clone(),
         names,
@@ -118,12 +126,22 @@ pub fn registry(
         unusable,
         provided_ca: provided::ca(spec, facts),
         tls,
+        live,
         storage,
         ingress,
         workload,
         notes,
     };
     (validated, problems)
+}
+
+/// Refuses more than the objects with the configuration and the inputs can hold.
+fn sizes(inputs: &BTreeMap<String, Vec<u8>>, config: &ConfigFile) -> Result<(), Error> {
+    let bytes = inputs.values().map(Vec::len).sum::<usize>() + config.yaml.len();
+    match bytes > MAX_BYTES {
+        true => Err(Error::InputsTooLarge { bytes }),
+        false => Ok(()),
+    }
 }
 
 fn scheme(spec: &RegistrySpec) -> Scheme {

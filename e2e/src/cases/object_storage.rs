@@ -72,6 +72,42 @@ pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'
     Ok(())
 }
 
+/// Keys that the store refuses are rolled out: the replicas that serve go on, and one that is killed meanwhile comes back
+/// with the keys that it was started with.
+pub(super) async fn a_failed_rollout_leaves_the_replicas_that_serve(context: &Context<'_>) -> Result<()> {
+    let namespace = context.namespace().await?;
+    let store = Store::start(context, &namespace).await?;
+    store.same_keys_as_its_own("papers").await?;
+    let mut storage = store.storage(PREFIX);
+    storage["s3"]["credentials"]["secret"]["name"] = json!("papers");
+    let mut registry = Registry::new(context.cluster, &namespace, "steady")
+        .with("/storage", storage)
+        .with("/replicas", json!(REPLICAS));
+    registry.apply(context.cluster).await?;
+    registry.ready(context.cluster).await?;
+    let target = ReadyRegistry::of(context, registry).await?;
+    let clients = context.clients();
+    clients
+        .login(&target.registry.host, USER, &target.registry.password)
+        .await?;
+    store.keys("papers", "somebody", "else").await?;
+    wait_for("a Pod with the new keys", ROLL_LIMIT, async || {
+        let (all, ready) = (target.server_pods().await?.len(), pods(&target).await?.len());
+        Ok(if all > REPLICAS && ready == REPLICAS {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("{ready} of {all} Pods are ready"))
+        })
+    })
+    .await?;
+    kill_one(&target).await?;
+    let image = target.sample("hold/sample").await?;
+    let digest = clients.push(&image).await?;
+    same("the image", &digest, &clients.pull(&image).await?)?;
+    store.same_keys_as_its_own("papers").await?;
+    target.registry.ready(context.cluster).await.map(drop)
+}
+
 /// A second Registry on the first one's folder does not serve, and its status names the owner of the folder; the
 /// first goes on. In a folder of its own the second serves. Deleted and applied again, the first is still the owner.
 pub(super) async fn a_second_registry_on_the_same_folder_is_refused(context: &Context<'_>) -> Result<()> {

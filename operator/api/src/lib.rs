@@ -35,7 +35,7 @@ pub use crd::crd;
 pub use kube::core::Duration;
 pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};
 pub use page::reference_page;
-pub use pod::{EnvVar, EnvVarSource, Pod, Volume};
+pub use pod::{EnvVar, EnvVarSource, Pod, PodSecurityContext, Volume};
 pub use registry::{Image, Mode, PullPolicy, Registry, RegistrySpec};
 pub use status::{Endpoint, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
 pub use storage::{
@@ -61,6 +61,11 @@ pub const CHANGE_STORAGE_ANNOTATION: &str = "berth.dev/change-storage-to";
 /// A claim that was deleted is not made again in silence, and one that was replaced is not used in silence: clients would
 /// see an empty registry. The annotation may be removed afterwards.
 pub const ACCEPT_EMPTY_STORAGE_ANNOTATION: &str = "berth.dev/accept-empty-storage";
+
+/// Annotation that asks for a new CA: any text that it did not have before, such as a date.
+///
+/// The new CA is published beside the old one at once, and signs ten minutes later. The old one stays published for 30 days.
+pub const RENEW_CA_ANNOTATION: &str = "berth.dev/renew-ca";
 
 /// Label with the name of the `Registry`, on every object that the operator makes for it.
 ///

@@ -1,5 +1,5 @@
 //! Settings of the Pods. A Registry's author is not the cluster's administrator: there is no way to
-//! change the security context or the command, and volumes are only of types PodSecurity `restricted` allows.
+//! change the command or to run as root, and volumes are only of types PodSecurity `restricted` allows.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,10 @@ pub struct Pod {
             .message("spec.pod.resources.requests must not be above spec.pod.resources.limits")
     )]
     pub resources: Option<ResourceRequirements>,
+    /// User and groups of the server's process; 65532 for each when the whole field is absent. When it is there, only what it
+    /// has is set: `{}` leaves all of them to the cluster, as OpenShift's `restricted-v2` needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_context: Option<PodSecurityContext>,
     /// Labels a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
@@ -81,6 +85,24 @@ pub struct Pod {
             .message("spec.pod.volumes must not be named config, credentials, data, tls, htpasswd or tmp: the operator uses these names")
     )]
     pub volumes: Vec<Volume>,
+}
+
+/// User and groups of the server's process. It never runs as root.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContext {
+    /// User; the cluster's choice when absent. The server's image names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_user: Option<i64>,
+    /// Group; the cluster's choice when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_group: Option<i64>,
+    /// Group that gets the files of the volume; the cluster's choice when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub fs_group: Option<i64>,
 }
 
 /// An environment variable with a value or a source.

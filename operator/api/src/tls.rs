@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use kube::core::Duration;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{duration, object_name};
+use crate::common::{ObjectName, duration, object_name};
 
 /// The server's own certificate.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -49,6 +49,10 @@ pub struct Disabled {}
         .message("spec.tls.selfSigned.renewBefore must be at least 30m shorter than spec.tls.selfSigned.duration (8760h when absent): a certificate is used in between")
 )]
 pub struct SelfSigned {
+    /// A `kubernetes.io/tls` Secret with a CA of yours, which signs in place of the Registry's own. While it changes, the old
+    /// and the new CA are both published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<ObjectName>,
     /// Further DNS names to put into the certificate; a leading `*.` is allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]

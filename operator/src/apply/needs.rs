@@ -10,15 +10,10 @@ pub(super) fn needs(child: &str) -> &'static [&'static str] {
         // Clients, and the Ingress controller, must trust a CA before they are shown a certificate that it signed.
         "ca_bundle" | "upstream_ca" => &["ca_key"],
         "server_certificate" | "edge_certificate" => &["ca_key", "ca_bundle", "upstream_ca"],
+        "live" => &["server_certificate"],
+        "inputs" => &["http_secret"],
         // Pods that cannot start as they should are not started.
-        "deployment" => &[
-            "http_secret",
-            "server_certificate",
-            "service_account",
-            "config_map",
-            "config_secret",
-            "claim",
-        ],
+        "deployment" => &["live", "service_account", "config", "inputs", "claim"],
         // An Ingress without its Service or its certificate would show clients an error page.
         "ingress" => &["edge_certificate", "upstream_ca", "service"],
         _ => &[],
@@ -99,6 +94,7 @@ mod tests {
         for (child, allowed) in [
             ("ca_bundle", false),
             ("server_certificate", false),
+            ("live", false),
             ("service_account", true),
             ("service", true),
             ("deployment", false),

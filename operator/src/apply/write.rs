@@ -1,6 +1,6 @@
 //! Single writes, each only when it is needed.
 
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -11,6 +11,7 @@ use crate::children::{ChildObject, ForeignObject, Found, Want};
 use crate::names::{Names, hex};
 use crate::ownership::{Lifetime, is_controlled_by, is_registry};
 use crate::references::Named;
+use crate::secret_data::{NEXT_CA_CERTIFICATE, NEXT_CA_KEY};
 use crate::subject::Subject;
 
 /// Field manager of everything but the status.
@@ -41,13 +42,46 @@ impl Writer<'_> {
             Want::IfMissing(object) => (object, false),
             Want::Absent | Want::Unchanged => return Ok(None),
         };
+        if lifetime == Lifetime::Immutable {
+            return self.apply_immutable(want, found).await;
+        }
         match found {
             Found::Foreign | Found::Unreadable => Ok(None),
             Found::Ours(_) if !may_change => Ok(None),
+            Found::Ours(found) if lifetime == Lifetime::Renewed => self.renew(want, found).await,
             Found::Ours(found) => self.update(want, found).await,
-            Found::Absent if lifetime == Lifetime::CreatedOnce => self.create(lifetime, want).await.map(Some),
+            Found::Absent if matches!(lifetime, Lifetime::CreatedOnce | Lifetime::Renewed) => {
+                self.create(lifetime, want).await.map(Some)
+            }
             Found::Absent => self.apply_new(lifetime, want, may_change).await.map(Some),
         }
+    }
+
+    /// Makes sure that there is an object with this name, and so with this content.
+    async fn apply_immutable<K: ChildObject>(&self, want: K, found: &Found<K>) -> Result<Option<K>, Error> {
+        match found.ours().filter(|found| found.name_any() == want.name_any()) {
+            Some(found) => self.keep_immutable(want, found).await,
+            None => self.apply_new(Lifetime::Immutable, want, true).await.map(Some),
+        }
+    }
+
+    /// Puts back the metadata of an immutable object. One with other content was not made by the operator, and is replaced.
+    async fn keep_immutable<K: ChildObject>(&self, want: K, found: &K) -> Result<Option<K>, Error> {
+        let name = want.name_any();
+        let (wanted, live) = (as_json(&want, &name)?, as_json(found, &name)?);
+        if ["data", "immutable"]
+            .iter()
+            .all(|field| wanted[field] == live[field])
+        {
+            return self.update(want, found).await;
+        }
+        tracing::info!(kind = %K::kind(&()), name, "replacing other content");
+        self.delete(found).await?;
+        let body = intent(&want, &name)?;
+        let created = self
+            .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &body)
+            .await;
+        created.map(Some)
     }
 
     /// Creates the object. Unlike with apply, only one of two operators that find none can win, and the other one starts
@@ -91,6 +125,10 @@ impl Writer<'_> {
             Found::Foreign => Err(ForeignObject::new::<K>(name).into()),
             Found::Absent | Found::Unreadable => Err(failed::<K>("create", &name, source)),
             Found::Ours(found) if !may_change => Ok(found),
+            Found::Ours(found) if lifetime == Lifetime::Immutable => {
+                let kept = self.keep_immutable(want, &found).await?;
+                Ok(kept.unwrap_or(found))
+            }
             Found::Ours(found) => Ok(self.update(want, &found).await?.unwrap_or(found)),
         }
     }
@@ -100,6 +138,24 @@ impl Writer<'_> {
         let found = self.api::<K>().get_opt(name).await;
         let found = found.map_err(|source| failed::<K>("get", name, source))?;
         Ok(Found::of(found, lifetime, self.subject))
+    }
+
+    /// Applies an object with other content than it has, as it was read: of two operators that renew it, one starts again.
+    async fn renew<K: ChildObject>(&self, want: K, found: &K) -> Result<Option<K>, Error> {
+        let name = want.name_any();
+        let mut body = as_json(&want, &name)?;
+        let live = as_json(found, &name)?;
+        let has_too_much = [NEXT_CA_CERTIFICATE, NEXT_CA_KEY]
+            .iter()
+            .any(|key| live["data"].get(key).is_some() && body["data"].get(key).is_none());
+        if !has_too_much && satisfies(&body["data"], &live["data"]) {
+            return Ok(None);
+        }
+        tracing::info!(kind = %K::kind(&()), name, "renewing");
+        body["metadata"]["uid"] = json!(found.meta().uid);
+        body["metadata"]["resourceVersion"] = json!(found.meta().resource_version);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        self.patch(&name, &params, &body).await.map(Some)
     }
 
     /// Applies the object unless the API server has it already.
@@ -145,7 +201,7 @@ impl Writer<'_> {
             return self.release(lifetime, found).await;
         }
         let allowed = match lifetime {
-            Lifetime::CreatedOnce | Lifetime::Lasting => false,
+            Lifetime::CreatedOnce | Lifetime::Renewed | Lifetime::Lasting | Lifetime::Immutable => false,
             Lifetime::UntilRolledOut => rolled_out,
             Lifetime::UntilUnwanted => true,
         };
@@ -153,11 +209,20 @@ impl Writer<'_> {
         if !allowed || !is_controlled_by(found.meta(), &self.subject.uid) {
             return Ok(());
         }
-        let name = found.name_any();
-        tracing::info!(kind = %K::kind(&()), name, "deleting what is no longer asked for");
+        tracing::info!(kind = %K::kind(&()), name = found.name_any(), "deleting what is no longer asked for");
+        self.delete(found).await
+    }
+
+    async fn delete<K: ChildObject>(&self, found: &K) -> Result<(), Error> {
+        self.delete_object::<K>(found.meta()).await
+    }
+
+    /// Deletes an object as it was read. One that has changed or was replaced meanwhile stays.
+    pub(super) async fn delete_object<K: ChildObject>(&self, meta: &ObjectMeta) -> Result<(), Error> {
+        let name = meta.name.clone().unwrap_or_default();
         let same_object = Preconditions {
-            uid: found.meta().uid.clone(),
-            resource_version: found.meta().resource_version.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
         };
         let params = DeleteParams::background().preconditions(same_object);
         match self.api::<K>().delete(&name, &params).await {
@@ -175,7 +240,7 @@ impl Writer<'_> {
         let (ours, others): (Vec<_>, Vec<_>) = owners
             .into_iter()
             .partition(|owner| owner.uid == self.subject.uid || is_registry(owner, self.subject));
-        let keeps_labels = matches!(lifetime, Lifetime::CreatedOnce | Lifetime::Lasting);
+        let keeps_labels = lifetime.outlives_the_registry();
         if ours.is_empty() && keeps_labels {
             return Ok(());
         }
@@ -231,9 +296,9 @@ fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
         body["spec"]["strategy"]["rollingUpdate"] = Value::Null;
     }
     let mut hashed = body.clone();
-    // Contents of Secrets and ConfigMaps are compared directly: a hash of a password would help to guess it.
-    if let Some(members) = hashed.as_object_mut() {
-        members.remove("data");
+    // Of the contents of Secrets and ConfigMaps only the keys: a hash of a password would help to guess it.
+    if let Some(data) = hashed.get_mut("data").and_then(Value::as_object_mut) {
+        data.values_mut().for_each(|value| *value = Value::Null);
     }
     let hash = hex(&Sha256::digest(hashed.to_string().as_bytes())[..16]);
     body["metadata"]["annotations"][INTENT_ANNOTATION] = Value::String(hash);

@@ -9,10 +9,14 @@ use kube::api::ObjectMeta;
 use operator_api::IngressTlsMode;
 
 use super::metadata::{lasting, owned};
-use crate::certificate::{ISSUED_ANNOTATION, KeyPair, fingerprint, only_certificates};
+use crate::certificate::{ISSUED_ANNOTATION, KeyPair, fingerprint};
 use crate::children::Want;
 use crate::issue::Issued;
-use crate::secret_data::{CA_CERTIFICATE, HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY};
+use crate::issue::rotation::{NEXT_CA_SIGNS_FROM, RENEWAL_ANSWERED};
+use crate::issue::trust::PUBLISHED_ANNOTATION;
+use crate::secret_data::{
+    CA_CERTIFICATE, HTTP_SECRET_KEY, NEXT_CA_CERTIFICATE, NEXT_CA_KEY, TLS_CERTIFICATE, TLS_KEY,
+};
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::{IngressPart, ServerTls};
 
@@ -28,18 +32,25 @@ pub(super) fn http_secret(registry: &ValidatedRegistry, issued: &Issued) -> Want
         .into()
 }
 
-/// The CA with its private key.
+/// The CAs with their private keys.
 pub(super) fn ca_key(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
-    if registry.unusable.ca {
+    let Some(cas) = issued.cas.clone().filter(|_| !registry.unusable.ca) else {
         return Want::Unchanged;
+    };
+    let mut metadata = lasting(registry, registry.names.ca_key());
+    let mut annotations = BTreeMap::new();
+    if let Some(answered) = cas.answered {
+        annotations.insert(RENEWAL_ANSWERED.to_owned(), answered);
     }
-    let metadata = lasting(registry, registry.names.ca_key());
-    let ca = issued.ca.clone();
-    ca.map(|ca| {
-        let entries = [(CA_CERTIFICATE, ca.certificate), (TLS_KEY, ca.key)];
-        secret(metadata, "Opaque", entries)
-    })
-    .into()
+    let current = cas.current;
+    let mut entries = vec![(CA_CERTIFICATE, current.certificate), (TLS_KEY, current.key)];
+    if let Some(next) = cas.next {
+        annotations.insert(NEXT_CA_SIGNS_FROM.to_owned(), next.signs_from.to_string());
+        entries.push((NEXT_CA_CERTIFICATE, next.pair.certificate));
+        entries.push((NEXT_CA_KEY, next.pair.key));
+    }
+    metadata.annotations = (!annotations.is_empty()).then_some(annotations);
+    Want::Present(secret(metadata, "Opaque", entries))
 }
 
 /// The server's certificate.
@@ -64,32 +75,28 @@ pub(super) fn edge(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret
     )
 }
 
-/// The CAs that clients must trust: the Registry's own, where it signed a certificate, and a provided one.
+/// The CAs that clients must trust.
 pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Want<ConfigMap> {
     if registry.unusable.ca || registry.tls.is_none() {
         return Want::Unchanged;
     }
-    let signs = issued.server.is_some() || issued.edge.is_some();
-    let own = issued
-        .ca
-        .as_ref()
-        .filter(|_| signs)
-        .map(|ca| ca.certificate.as_str());
-    let bundle = [own, registry.provided_ca.as_deref()]
-        .into_iter()
-        .flatten()
-        .map(only_certificates)
-        .collect::<String>();
-    (!bundle.is_empty())
-        .then(|| ConfigMap {
-            metadata: owned(registry, registry.names.ca_bundle()),
-            data: Some(BTreeMap::from([(CA_CERTIFICATE.to_owned(), bundle)])),
-            ..Default::default()
+    let trust = &issued.trust;
+    (!trust.certificates.is_empty())
+        .then(|| {
+            let mut metadata = owned(registry, registry.names.ca_bundle());
+            let published = (PUBLISHED_ANNOTATION.to_owned(), trust.published.clone());
+            metadata.annotations = Some(BTreeMap::from([published]));
+            let bundle = (CA_CERTIFICATE.to_owned(), trust.certificates.clone());
+            ConfigMap {
+                metadata,
+                data: Some(BTreeMap::from([bundle])),
+                ..Default::default()
+            }
         })
         .into()
 }
 
-/// The CA that the Ingress controller must trust. Controllers read it from a Secret, but nothing in it is secret: they
+/// The CAs that the Ingress controller must trust. Controllers read them from a Secret, but nothing in it is secret: they
 /// would show a key in the same Secret to the server as a client certificate.
 pub(super) fn upstream_ca(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
     let ingress = match &registry.ingress {
@@ -103,16 +110,17 @@ pub(super) fn upstream_ca(registry: &ValidatedRegistry, issued: &Issued) -> Want
     if ingress.mode != IngressTlsMode::Reencrypt {
         return Want::Absent;
     }
-    let ca = match tls {
-        ServerTls::Issued => issued.ca.as_ref().map(|ca| &ca.certificate),
-        ServerTls::Provided {
+    match tls {
+        ServerTls::Issued
+        | ServerTls::Provided {
             verify_as: Some(_), ..
-        } => registry.provided_ca.as_ref(),
-        ServerTls::Provided { verify_as: None, .. } | ServerTls::Disabled => None,
-    };
+        } => {}
+        ServerTls::Provided { verify_as: None, .. } | ServerTls::Disabled => return Want::Absent,
+    }
     let metadata = owned(registry, registry.names.upstream_ca());
-    ca.map(|ca| secret(metadata, "Opaque", [(CA_CERTIFICATE, only_certificates(ca))]))
-        .into()
+    // As soon as it is published: the server may show its certificate a minute later.
+    let certificates = issued.trust.certificates.clone();
+    Want::Present(secret(metadata, "Opaque", [(CA_CERTIFICATE, certificates)]))
 }
 
 fn certificate(
@@ -125,13 +133,13 @@ fn certificate(
     if registry.unusable.ca || replaced {
         return Want::Unchanged;
     }
-    let (Some(pair), Some(ca)) = (pair, &issued.ca) else {
+    let Some(pair) = pair else {
         return Want::Absent;
     };
     let entries = [
         (TLS_CERTIFICATE, pair.certificate.clone()),
         (TLS_KEY, pair.key.clone()),
-        (CA_CERTIFICATE, ca.certificate.clone()),
+        (CA_CERTIFICATE, issued.trust.certificates.clone()),
     ];
     let mut metadata = owned(registry, name);
     let note = (ISSUED_ANNOTATION.to_owned(), fingerprint(&pair.certificate));
@@ -139,12 +147,17 @@ fn certificate(
     Want::Present(secret(metadata, "kubernetes.io/tls", entries))
 }
 
-fn secret<const N: usize>(metadata: ObjectMeta, type_: &str, entries: [(&str, String); N]) -> Secret {
+fn secret<'a>(
+    metadata: ObjectMeta,
+    type_: &str,
+    entries: impl IntoIterator<Item = (&'a str, String)>,
+) -> Secret {
+    let entries = entries.into_iter();
     let data = entries.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
     Secret {
         metadata,
         type_: Some(type_.to_owned()),
-        data: Some(BTreeMap::from(data)),
+        data: Some(data.collect()),
         ..Default::default()
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata::owned;
 use super::pod;
-use crate::issue::Issued;
+use super::sources::Sources;
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::Workload;
 
@@ -14,7 +14,7 @@ use crate::validate::registry::Workload;
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
 /// The Deployment.
-pub(super) fn deployment(registry: &ValidatedRegistry, workload: &Workload, issued: &Issued) -> Deployment {
+pub(super) fn deployment(registry: &ValidatedRegistry, workload: &Workload, sources: &Sources) -> Deployment {
     Deployment {
         metadata: owned(registry, registry.names.deployment()),
         spec: Some(DeploymentSpec {
@@ -26,7 +26,7 @@ pub(super) fn deployment(registry: &ValidatedRegistry, workload: &Workload, issu
             strategy: Some(strategy(workload)),
             progress_deadline_seconds: Some(PROGRESS_DEADLINE_SECONDS),
             revision_history_limit: Some(3),
-            template: pod::template(registry, workload, issued),
+            template: pod::template(registry, workload, sources),
             ..Default::default()
         }),
         status: None,

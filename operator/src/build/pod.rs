@@ -2,35 +2,33 @@
 
 mod volumes;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapKeySelector, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecurityContext, ServiceAccount,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecretKeySelector, SecurityContext, ServiceAccount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
-use operator_api::SecretKeyRef;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::metadata::{owned, some};
 use super::ports::{PROBES_PORT, REGISTRY_PORT};
-use crate::issue::Issued;
+use super::sources::Sources;
+use crate::input_keys;
 use crate::names::hex;
 use crate::pod_layout::{
-    CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, PROBE_PORT, READINESS_FAILURES,
-    READINESS_PERIOD_SECONDS, SERVER_PORT,
+    CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, HTTP_SECRET_VARIABLE, PREVIOUS_SECRETS_VARIABLE,
+    PROBE_PORT, READINESS_FAILURES, READINESS_PERIOD_SECONDS, SERVER_PORT,
 };
-use crate::secret_data::HTTP_SECRET_KEY;
 use crate::validate::ValidatedRegistry;
-use crate::validate::registry::{HttpSecret, Workload};
+use crate::validate::registry::Workload;
 
 /// User and group of the server's process. The image's own user is root.
 const USER: i64 = 65532;
-/// Annotation that changes with each input the server does not read again by itself, so that the Pods are replaced
-/// once.
-const CHECKSUM_ANNOTATION: &str = "berth.dev/inputs";
+/// Annotation that changes with the annotations of the ServiceAccount, where the Pods' identity follows from them, so that
+/// the Pods are replaced once.
+const SERVICE_ACCOUNT_ANNOTATION: &str = "berth.dev/service-account";
 
 /// The ServiceAccount of the Pods. No token is mounted.
 pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
@@ -44,11 +42,12 @@ pub(super) fn service_account(registry: &ValidatedRegistry) -> ServiceAccount {
     }
 }
 
-/// The Deployment's template for Pods.
+/// The Deployment's template for Pods. It changes with everything that the server reads only when it starts, because the
+/// names of `sources` do.
 pub(super) fn template(
     registry: &ValidatedRegistry,
     workload: &Workload,
-    issued: &Issued,
+    sources: &Sources,
 ) -> PodTemplateSpec {
     let pod = &workload.pod;
     let mut all_labels = pod.labels.clone();
@@ -56,12 +55,22 @@ pub(super) fn template(
     all_labels.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     all_labels.extend(registry.names.labels());
     let mut annotations = pod.annotations.clone();
-    annotations.insert(CHECKSUM_ANNOTATION.to_owned(), checksum(workload, issued));
+    if workload.supplies.identity_of_service_account {
+        annotations.insert(
+            SERVICE_ACCOUNT_ANNOTATION.to_owned(),
+            service_account_hash(registry),
+        );
+    }
+    let ids = pod.security_context.unwrap_or(operator_api::PodSecurityContext {
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+    });
     let grace = workload.drain_timeout.as_secs() + GRACE_BEYOND_DRAIN_SECONDS;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(all_labels),
-            annotations: Some(annotations),
+            annotations: (!annotations.is_empty()).then_some(annotations),
             ..Default::default()
         }),
         spec: Some(PodSpec {
@@ -72,9 +81,9 @@ pub(super) fn template(
             termination_grace_period_seconds: i64::try_from(grace).ok(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
-                run_as_user: Some(USER),
-                run_as_group: Some(USER),
-                fs_group: Some(USER),
+                run_as_user: ids.run_as_user,
+                run_as_group: ids.run_as_group,
+                fs_group: ids.fs_group,
                 // Changing the owner of millions of files at every start would take hours.
                 fs_group_change_policy: Some("OnRootMismatch".to_owned()),
                 seccomp_profile: Some(SeccompProfile {
@@ -95,14 +104,14 @@ pub(super) fn template(
             affinity: pod.affinity.clone(),
             topology_spread_constraints: some(pod.topology_spread_constraints.clone()),
             priority_class_name: pod.priority_class_name.clone(),
-            containers: vec![container(registry, workload)],
-            volumes: Some(volumes::volumes(registry, workload)),
+            containers: vec![container(workload, sources)],
+            volumes: Some(volumes::volumes(workload, sources)),
             ..Default::default()
         }),
     }
 }
 
-fn container(registry: &ValidatedRegistry, workload: &Workload) -> Container {
+fn container(workload: &Workload, sources: &Sources) -> Container {
     let port = |name: &str, number: u16| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number.into(),
@@ -114,7 +123,7 @@ fn container(registry: &ValidatedRegistry, workload: &Workload) -> Container {
         image: Some(workload.image.clone()),
         image_pull_policy: Some(workload.pull_policy.as_str().to_owned()),
         args: Some(vec!["serve".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        env: Some(environment(registry, workload)),
+        env: Some(environment(workload, &sources.inputs)),
         ports: Some(vec![
             port(REGISTRY_PORT, SERVER_PORT),
             port(PROBES_PORT, PROBE_PORT),
@@ -170,37 +179,30 @@ fn modest_requests() -> ResourceRequirements {
     }
 }
 
-fn environment(registry: &ValidatedRegistry, workload: &Workload) -> Vec<EnvVar> {
-    let from_secret = |variable: String, reference: &SecretKeyRef| EnvVar {
-        name: variable,
+/// The variables of the server. `inputs` is the name of the Secret with the inputs.
+fn environment(workload: &Workload, inputs: &str) -> Vec<EnvVar> {
+    let from_input = |variable: &str| EnvVar {
+        name: variable.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
-                name: reference.name.clone(),
-                key: reference.key.clone(),
+                name: inputs.to_owned(),
+                key: input_keys::variable(variable),
                 optional: None,
             }),
             ..Default::default()
         }),
     };
-    let current = match &workload.http_secret {
-        HttpSecret::Generated => SecretKeyRef {
-            name: registry.names.http_secret(),
-            key: HTTP_SECRET_KEY.to_owned(),
-        },
-        HttpSecret::Provided(reference) => reference.clone(),
-    };
-    let mut variables = vec![from_secret("REGISTRY_HTTP_SECRET".to_owned(), &current)];
-    for (at, reference) in workload.previous_http_secrets.iter().enumerate() {
-        variables.push(from_secret(
-            format!("REGISTRY_HTTP_PREVIOUSSECRETS_{at}"),
-            reference,
-        ));
-    }
+    let mut variables = vec![from_input(HTTP_SECRET_VARIABLE)];
+    let previous = 0..workload.previous_http_secrets;
+    variables.extend(previous.map(|at| from_input(&format!("{PREVIOUS_SECRETS_VARIABLE}{at}"))));
     let supplies = &workload.supplies;
-    for (variable, reference) in &supplies.secret_variables {
-        variables.push(from_secret((*variable).to_owned(), reference));
-    }
+    variables.extend(
+        supplies
+            .secret_variables
+            .iter()
+            .map(|variable| from_input(variable)),
+    );
     // The author's variables win over those that a cloud's client libraries read. A name may occur only once.
     let free = |name: &str| workload.pod.env.iter().all(|variable| variable.name != name);
     for (variable, value) in supplies.variables.iter().filter(|(name, _)| free(name)) {
@@ -211,49 +213,24 @@ fn environment(registry: &ValidatedRegistry, workload: &Workload) -> Vec<EnvVar>
         });
     }
     for variable in &workload.pod.env {
-        variables.push(EnvVar {
-            name: variable.name.clone(),
-            value: variable.value.clone(),
-            value_from: variable.value_from.as_ref().map(|source| EnvVarSource {
-                secret_key_ref: source.secret_key_ref.as_ref().map(|reference| SecretKeySelector {
-                    name: reference.name.clone(),
-                    key: reference.key.clone(),
-                    optional: None,
-                }),
-                config_map_key_ref: source.config_map_key_ref.as_ref().map(|reference| {
-                    ConfigMapKeySelector {
-                        name: reference.name.clone(),
-                        key: reference.key.clone(),
-                        optional: None,
-                    }
-                }),
-                ..Default::default()
-            }),
+        variables.push(match &variable.value_from {
+            Some(_) => from_input(&variable.name),
+            None => EnvVar {
+                name: variable.name.clone(),
+                value: variable.value.clone(),
+                value_from: None,
+            },
         });
     }
     variables
 }
 
-/// A checksum of the inputs, keyed with the HTTP secret: people who may not read Secrets can read the annotation, and
-/// could try passwords against a plain hash.
-fn checksum(workload: &Workload, issued: &Issued) -> String {
-    let generated = issued.http_secret.as_deref().unwrap_or_default();
-    let mut key = generated.as_bytes().to_vec();
-    workload
-        .inputs
-        .0
+/// A hash of the ServiceAccount's annotations.
+fn service_account_hash(registry: &ValidatedRegistry) -> String {
+    let annotations = &registry.service_account_annotations;
+    let text = annotations
         .iter()
-        .filter(|(name, _)| name.starts_with("http/"))
-        .for_each(|(_, bytes)| key.extend(bytes));
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of every length");
-    let mut add = |bytes: &[u8]| {
-        mac.update(&(bytes.len() as u64).to_le_bytes());
-        mac.update(bytes);
-    };
-    add(workload.config.yaml.as_bytes());
-    for (name, bytes) in &workload.inputs.0 {
-        add(name.as_bytes());
-        add(bytes);
-    }
-    hex(&mac.finalize().into_bytes()[..16])
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .collect::<String>();
+    hex(&Sha256::digest(text.as_bytes())[..16])
 }

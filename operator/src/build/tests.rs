@@ -11,8 +11,9 @@ fn documents(yaml: &str) -> String {
     let (validated, issued) = Fixture::parse(yaml).issued();
     let Children {
         service_account,
-        config_map,
-        config_secret,
+        config,
+        inputs,
+        live,
         http_secret,
         ca_key,
         ca_bundle,
@@ -27,15 +28,16 @@ fn documents(yaml: &str) -> String {
     let mut bundle = wanted(ca_bundle);
     if bundle["data"]["ca.crt"].is_string() {
         bundle["data"]["ca.crt"] = json!("<certificates>");
+        bundle["metadata"]["annotations"]["berth.dev/published-cas"] = json!("<fingerprints>");
     }
-    let mut deployment = wanted(deployment);
-    let checksum = &mut deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/inputs"];
-    assert_eq!(checksum.as_str().map(str::len), Some(32));
-    *checksum = json!("<checksum>");
-    [
+    let hashed = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+    let (config, inputs) = (wanted(config), masked(inputs));
+    let names: Vec<_> = [&config, &inputs].into_iter().filter_map(hashed).collect();
+    let text = [
         wanted(service_account),
-        wanted(config_map),
-        masked(config_secret),
+        config,
+        inputs,
+        masked(live),
         masked(http_secret),
         masked(ca_key),
         bundle,
@@ -44,14 +46,19 @@ fn documents(yaml: &str) -> String {
         masked(upstream_ca),
         wanted(claim),
         wanted(service),
-        deployment,
+        wanted(deployment),
         wanted(ingress),
     ]
     .iter()
     .filter(|object| !object.is_null())
     .map(|object| serde_saphyr::to_string(object).unwrap())
     .collect::<Vec<_>>()
-    .join("---\n")
+    .join("---\n");
+    // The content of Secrets, and so its hash, is random.
+    names.iter().fold(text, |text, name| {
+        let (name_without, _) = name.rsplit_once('-').unwrap();
+        text.replace(name, &format!("{name_without}-<hash>"))
+    })
 }
 
 /// The object as JSON; null when it is not wanted.
@@ -144,9 +151,10 @@ fn nothing_is_built_with_nulls_or_empty_lists() {
     }
 }
 
-fn checksum(fixture: &Fixture, issued: &Issued) -> String {
+/// The Deployment's template for Pods: when it changes, the Pods are replaced.
+fn template(fixture: &Fixture, issued: &Issued) -> Value {
     let deployment = wanted(children(&fixture.validate().unwrap(), Some(issued)).deployment);
-    deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/inputs"].to_string()
+    deployment["spec"]["template"].clone()
 }
 
 #[test]
@@ -154,10 +162,10 @@ fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
     let everything = include_str!("../fixtures/everything.yaml");
     let fixture = Fixture::parse(everything);
     let (_, issued) = fixture.issued();
-    let before = checksum(&fixture, &issued);
+    let before = template(&fixture, &issued);
     let change = |from: &str, to: &str| {
         assert!(everything.contains(from), "{from}");
-        checksum(&Fixture::parse(&everything.replace(from, to)), &issued)
+        template(&Fixture::parse(&everything.replace(from, to)), &issued)
     };
     assert_eq!(change("replicas: 3", "replicas: 4"), before);
     assert_eq!(change("duration: 2160h", "duration: 4320h"), before);
@@ -176,7 +184,7 @@ fn only_what_the_server_does_not_follow_by_itself_replaces_the_pods() {
         Fixture::parse(&without),
         Fixture::parse(&without.replace("alice:", "bob:")),
     );
-    assert_eq!(checksum(&alice, &issued), checksum(&bob, &issued));
+    assert_eq!(template(&alice, &issued), template(&bob, &issued));
 }
 
 #[test]
@@ -184,10 +192,10 @@ fn a_changed_key_of_a_store_password_or_ca_replaces_the_pods() {
     let bucket = include_str!("../fixtures/bucket.yaml");
     let fixture = Fixture::parse(bucket);
     let (_, issued) = fixture.issued();
-    let before = checksum(&fixture, &issued);
+    let before = template(&fixture, &issued);
     let change = |from: &str, to: &str| {
         assert!(bucket.contains(from), "{from}");
-        checksum(&Fixture::parse(&bucket.replace(from, to)), &issued)
+        template(&Fixture::parse(&bucket.replace(from, to)), &issued)
     };
     for (from, to) in [
         ("AKIAEXAMPLE", "AKIAANOTHER"),
@@ -212,7 +220,7 @@ fn annotations_of_the_service_account_replace_the_pods_only_where_they_say_who_t
     let both = |yaml: &str| {
         let (one, other) = (annotated(yaml, "mate"), annotated(yaml, "bosun"));
         let (_, issued) = one.issued();
-        (checksum(&one, &issued), checksum(&other, &issued))
+        (template(&one, &issued), template(&other, &issued))
     };
     let (one, other) = both(include_str!("../fixtures/role.yaml"));
     assert_ne!(one, other);
@@ -225,7 +233,7 @@ fn a_generated_secret_that_is_made_anew_replaces_the_pods() {
     let fixture = Fixture::parse(&least(""));
     let (_, one) = fixture.issued();
     let (_, other) = fixture.issued();
-    assert_ne!(checksum(&fixture, &one), checksum(&fixture, &other));
+    assert_ne!(template(&fixture, &one), template(&fixture, &other));
 }
 
 #[test]
@@ -246,9 +254,10 @@ fn what_is_wrong_holds_up_only_what_depends_on_it() {
     assert!(matches!(children.claim, Want::Present(_)));
     assert!(matches!(children.service, Want::IfMissing(_)));
     assert!(matches!(children.ingress, Want::IfMissing(_)));
-    assert!(matches!(children.ca_bundle, Want::IfMissing(_)));
-    assert!(matches!(children.config_map, Want::Unchanged));
-    assert!(matches!(children.config_secret, Want::Unchanged));
+    assert!(matches!(children.ca_bundle, Want::Present(_)));
+    assert!(matches!(children.live, Want::Present(_)));
+    assert!(matches!(children.config, Want::Unchanged));
+    assert!(matches!(children.inputs, Want::Unchanged));
     assert!(matches!(children.deployment, Want::Unchanged));
 }
 
@@ -260,4 +269,21 @@ fn a_paused_registry_keeps_what_it_has() {
     assert!(matches!(children.ca_key, Want::Unchanged));
     assert!(matches!(children.service, Want::Unchanged));
     assert!(matches!(children.deployment, Want::Unchanged));
+}
+
+#[test]
+fn user_and_groups_are_the_operators_the_authors_or_the_clusters() {
+    let context = |spec: &str| {
+        let fixture = Fixture::parse(&least(spec));
+        let (_, issued) = fixture.issued();
+        let template = template(&fixture, &issued);
+        let context = &template["spec"]["securityContext"];
+        assert_eq!(context["runAsNonRoot"], true, "{spec}");
+        ["runAsUser", "runAsGroup", "fsGroup"].map(|id| context[id].as_i64())
+    };
+    assert_eq!(context(""), [Some(65532); 3]);
+    // The range of a namespace on OpenShift decides.
+    assert_eq!(context("  pod: {securityContext: {}}\n"), [None; 3]);
+    let own = "  pod: {securityContext: {runAsUser: 1000, fsGroup: 2000}}\n";
+    assert_eq!(context(own), [Some(1000), None, Some(2000)]);
 }

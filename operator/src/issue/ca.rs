@@ -12,7 +12,7 @@ use crate::issue_plan::CertificatePlan;
 
 /// A certificate is valid from this long before it was made, because clocks differ.
 pub(super) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
-/// Ten years. A CA is not renewed yet: clients would have to trust the old and the new one for a while.
+/// Ten years. `rotation` makes the next CA in time.
 const CA_DURATION: SignedDuration = SignedDuration::from_hours(87_600);
 
 /// A CA that can sign.

@@ -48,6 +48,7 @@ pub fn of(error: &Error) -> &'static str {
             Invalid::StorageChanged { .. } => "StorageChanged",
             Invalid::StorageLost { .. } => "StorageLost",
             Invalid::Unreadable { why, .. } => api(why.fault),
+            Invalid::InputsTooLarge { .. } => "InputsTooLarge",
             Invalid::SecretMissing { .. } => "SecretNotFound",
             Invalid::ConfigMapMissing { .. } => "ConfigMapNotFound",
             Invalid::KeyMissing { .. } => "KeyNotFound",

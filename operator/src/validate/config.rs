@@ -182,7 +182,7 @@ fn parsed(sections: &Value) -> Result<Tree, Error> {
 /// Asks the server's own parser. Values that environment variables bring are replaced by a placeholder.
 fn check(tree: &Tree, supplies: &Supplies) -> Result<Vec<Warning>, Error> {
     let variables = supplies.secret_variables.iter();
-    let variables = variables.map(|(variable, _)| ((*variable).to_owned(), PLACEHOLDER.to_owned()));
+    let variables = variables.map(|variable| ((*variable).to_owned(), PLACEHOLDER.to_owned()));
     match registry_config::load(&tree.to_yaml(), variables) {
         Ok(loaded) => Ok(loaded.warnings),
         Err(errors) => {

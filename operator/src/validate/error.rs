@@ -5,7 +5,11 @@
 use crate::certificate::KeyPairError;
 use crate::children::ForeignObject;
 use crate::fault::Fault;
+use crate::input_keys::MAX_BYTES;
 use crate::read::Unreadable;
+
+/// The field with the Secret that the Ingress, and no Pod, reads.
+pub(super) const INGRESS_CERTIFICATE: &str = "spec.ingress.tls.secretName";
 
 /// Collects everything that is wrong or worth knowing while the parts of a Registry are checked.
 #[derive(Default)]
@@ -134,6 +138,12 @@ pub enum Error {
         /// The field that names it.
         field: &'static str,
     },
+    /// More configuration and secrets than one object can hold.
+    #[error("the configuration and everything the Pods start with have {bytes} bytes")]
+    InputsTooLarge {
+        /// Their size.
+        bytes: usize,
+    },
     /// The value of a Secret's key cannot be used.
     #[error("key `{key}` of Secret `{name}` of `{field}` {problem}")]
     SecretInvalid {
@@ -145,6 +155,8 @@ pub enum Error {
         field: &'static str,
         /// The problem with the value, as the rest of the sentence.
         problem: &'static str,
+        /// Whether Pods go on, and start again, with what was good before.
+        kept: bool,
     },
     /// The value of a ConfigMap's key cannot be used.
     #[error("key `{key}` of ConfigMap `{name}` of `{field}` {problem}")]
@@ -157,6 +169,8 @@ pub enum Error {
         field: &'static str,
         /// The problem with the value, as the rest of the sentence.
         problem: &'static str,
+        /// Whether Pods go on, and start again, with what was good before.
+        kept: bool,
     },
     /// A certificate and key that cannot be used.
     #[error("Secret `{name}` of `{field}` cannot be used: {problem}")]
@@ -167,6 +181,8 @@ pub enum Error {
         field: &'static str,
         /// The problem.
         problem: KeyPairError,
+        /// Whether Pods go on, and start again, with what was good before.
+        kept: bool,
     },
     /// A generated secret that somebody changed. It is not overwritten, because clients or Pods know it.
     #[error("Secret `{name}`, which the operator made, was changed and cannot be used any more: {problem}")]
@@ -198,6 +214,17 @@ impl Error {
             key: key.to_owned(),
             field,
             problem,
+            kept: false,
+        }
+    }
+
+    /// Notes that Pods have a copy of what was good before. The Ingress has none of its certificate.
+    pub(super) fn keeps_what_was_good(&mut self) {
+        if let Self::SecretInvalid { field, kept, .. }
+        | Self::ConfigMapInvalid { field, kept, .. }
+        | Self::CertificateInvalid { field, kept, .. } = self
+        {
+            *kept = *field != INGRESS_CERTIFICATE;
         }
     }
 
@@ -216,6 +243,7 @@ impl Error {
             | Self::SecretMissing { .. }
             | Self::ConfigMapMissing { .. }
             | Self::KeyMissing { .. }
+            | Self::InputsTooLarge { .. }
             | Self::SecretInvalid { .. }
             | Self::ConfigMapInvalid { .. }
             | Self::CertificateInvalid { .. }
@@ -257,9 +285,16 @@ impl Error {
             Self::SecretMissing { .. } | Self::ConfigMapMissing { .. } => Some("create it".to_owned()),
             Self::Unreadable { why, .. } => why.hint.clone(),
             Self::KeyMissing { .. } => Some("add it".to_owned()),
-            Self::SecretInvalid { .. } | Self::ConfigMapInvalid { .. } | Self::CertificateInvalid { .. } => {
-                Some("correct it; what was good before stays in use".to_owned())
-            }
+            Self::SecretInvalid { kept, .. }
+            | Self::ConfigMapInvalid { kept, .. }
+            | Self::CertificateInvalid { kept, .. } => Some(match kept {
+                true => "correct it; what was good before stays in use".to_owned(),
+                false => "correct it".to_owned(),
+            }),
+            Self::InputsTooLarge { .. } => Some(format!(
+                "the limit is {MAX_BYTES} bytes; make `spec.config` or the Secrets and ConfigMaps that the Registry names \
+                 smaller"
+            )),
             Self::GeneratedSecretSpoilt { price, .. } => Some(format!(
                 "restore it, or delete it to have a new one made, {price}"
             )),

@@ -2,7 +2,7 @@
 
 use operator_api::{IngressTlsMode, RegistrySpec};
 
-use super::error::Collector;
+use super::error::{Collector, INGRESS_CERTIFICATE};
 use super::lookup;
 use super::provided;
 use super::registry::{IngressPart, ServerTls, ValidatedIngress};
@@ -24,8 +24,10 @@ pub(super) fn ingress(
     let certificate = match (mode, tls.secret_name) {
         (IngressTlsMode::Passthrough, _) => None,
         (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, Some(name)) => {
-            let field = "spec.ingress.tls.secretName";
-            if found.collect(lookup::tls_secret(&name, field, facts)).is_none() {
+            if found
+                .collect(lookup::tls_secret(&name, INGRESS_CERTIFICATE, facts))
+                .is_none()
+            {
                 return IngressPart::Wrong;
             }
             Some(name)

@@ -21,6 +21,7 @@ pub(super) fn tls_secret(
         name: name.to_owned(),
         field,
         problem,
+        kept: false,
     })?;
     let ca = secret(name, field, facts)?
         .data
@@ -32,6 +33,7 @@ pub(super) fn tls_secret(
             key: CA_CERTIFICATE.to_owned(),
             field,
             problem: "is not a PEM certificate",
+            kept: false,
         })?;
     }
     Ok((parsed, ca.is_some()))

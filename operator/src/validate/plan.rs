@@ -8,31 +8,45 @@ use kube::ResourceExt as _;
 use operator_api::{IngressTlsMode, RegistrySpec, SelfSigned};
 
 use super::error::{Collector, Error};
-use super::ingress;
 use super::registry::Unusable;
-use crate::certificate;
+use super::{ingress, lookup, provided};
+use crate::certificate::{self, KeyPair};
 use crate::children::{ForeignObject, Found};
 use crate::issue_plan::{CertificatePlan, IssuePlan};
 use crate::names::Names;
 use crate::read::Facts;
-use crate::secret_data::{HTTP_SECRET_KEY, HTTP_SECRET_MIN, text};
+use crate::secret_data::{HTTP_SECRET_KEY, HTTP_SECRET_MIN, TLS_CERTIFICATE, TLS_KEY, text};
 use crate::subject::Subject;
 
 /// How long a certificate is valid when the spec does not say: a year.
 const CERTIFICATE_DURATION: SignedDuration = SignedDuration::from_hours(8760);
+
+/// How long before its end a CA of the author's is told: 30 days.
+const CA_ENDS_SOON: SignedDuration = SignedDuration::from_hours(720);
 
 /// The secrets to issue, without those that must be left as they are because the existing one cannot be used.
 pub(super) fn issue(
     spec: &RegistrySpec,
     subject: &Subject,
     names: &Names,
+    annotation: Option<&String>,
     facts: &Facts,
     found: &mut Collector,
 ) -> (IssuePlan, Unusable) {
     let mut plan = wanted(spec, subject, names);
+    plan.renew_ca = annotation.cloned();
+    plan.provided_ca = provided::ca(spec, facts);
     let mut unusable = Unusable::default();
     if plan.server.is_some() || plan.edge.is_some() {
-        unusable.ca = found.collect(usable_ca(facts, names)).is_none();
+        let self_signed = spec.tls.as_ref().and_then(|tls| tls.self_signed.as_ref());
+        match self_signed.and_then(|wishes| wishes.ca_secret.as_ref()) {
+            Some(reference) => {
+                plan.provided_signer = found.collect(provided_signer(&reference.name, facts));
+                unusable.ca = plan.provided_signer.is_none();
+                note_end(&reference.name, plan.provided_signer.as_ref(), facts, found);
+            }
+            None => unusable.ca = found.collect(usable_ca(facts, names)).is_none(),
+        }
     }
     if plan.http_secret {
         unusable.http_secret = found.collect(usable_http_secret(facts, names)).is_none();
@@ -103,8 +117,39 @@ fn wanted(spec: &RegistrySpec, subject: &Subject, names: &Names) -> IssuePlan {
             .is_none_or(|http| http.secret_key_ref.is_none()),
         server,
         edge: edge.map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before)),
+        provided_signer: None,
+        renew_ca: None,
+        provided_ca: None,
         ca_name: format!("Berth registry {}/{}", subject.namespace, subject.name),
     }
+}
+
+/// A CA of the author's.
+fn provided_signer(name: &str, facts: &Facts) -> Result<KeyPair, Error> {
+    let field = "spec.tls.selfSigned.caSecret";
+    let entry = |key| {
+        let bytes = lookup::value(name, key, field, facts)?;
+        let text = std::str::from_utf8(bytes);
+        text.map_err(|_| Error::secret_invalid(name, key, field, "is not text"))
+    };
+    let (certificate, key) = (entry(TLS_CERTIFICATE)?, entry(TLS_KEY)?);
+    certificate::signer(certificate, key).map_err(|problem| Error::CertificateInvalid {
+        name: name.to_owned(),
+        field,
+        problem,
+        kept: false,
+    })
+}
+
+/// Notes that certificates are cut short by their CA.
+fn note_end(name: &str, signer: Option<&KeyPair>, facts: &Facts, found: &mut Collector) {
+    let Some(signer) = signer.filter(|signer| signer.not_after - CA_ENDS_SOON < facts.now) else {
+        return;
+    };
+    let day = signer.not_after.strftime("%Y-%m-%d");
+    found.note(format!(
+        "The CA of Secret `{name}` ends on {day}, and no certificate that it signs lasts longer; renew it"
+    ));
 }
 
 /// Refuses a CA that somebody changed: a new one would lock every client out.

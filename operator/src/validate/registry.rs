@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operator_api::{Ingress, IngressTlsMode, KeyRef, Pod, PullPolicy, SecretKeyRef, Service};
+use operator_api::{Ingress, IngressTlsMode, Pod, PullPolicy, Service};
 
 use super::backend::Backend;
 use crate::issue_plan::IssuePlan;
@@ -38,6 +38,8 @@ pub struct ValidatedRegistry {
     pub provided_ca: Option<String>,
     /// The server's certificate.
     pub tls: Option<ServerTls>,
+    /// The users and a provided certificate, which the server reads again while it runs.
+    pub live: LiveFiles,
     /// The storage of the content.
     pub storage: Option<Backend>,
     /// The Ingress.
@@ -97,23 +99,64 @@ pub struct Workload {
     pub tls: ServerTls,
     /// The server's `config.yml`.
     pub config: ConfigFile,
-    /// The Secret and key with the users.
-    pub htpasswd: Option<SecretKeyRef>,
-    /// The secret that signs upload states.
-    pub http_secret: HttpSecret,
-    /// Secrets that signed upload states before.
-    pub previous_http_secrets: Vec<SecretKeyRef>,
+    /// Whether users have passwords.
+    pub htpasswd: bool,
+    /// Number of secrets that signed upload states before.
+    pub previous_http_secrets: usize,
     /// How long running requests may go on when a Pod is stopped.
     pub drain_timeout: Duration,
     /// Settings of the Pods.
     pub pod: Pod,
+    /// Volumes of the Pods that the author asks for.
+    pub volumes: Vec<PodVolume>,
     /// Variables and files for the object store and the cache.
     pub supplies: Supplies,
     /// Inputs that the server does not read again by itself.
     pub inputs: Inputs,
 }
 
-/// Contents of Secrets and ConfigMaps, each under a name of its own. When one changes the Pods are replaced once.
+/// A volume that the author asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PodVolume {
+    /// Its name.
+    pub name: String,
+    /// The path where it is mounted.
+    pub mount_path: String,
+    /// The source of its files.
+    pub source: VolumeSource,
+}
+
+/// The source of a volume's files.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum VolumeSource {
+    /// Keys of the inputs, each with the name of its file.
+    Inputs(Vec<(String, String)>),
+    /// A Secret of the author's that is too large to copy.
+    Secret(String),
+    /// A ConfigMap of the author's that is too large to copy.
+    ConfigMap(String),
+}
+
+/// The part of the live Secret that does not have to be issued.
+#[derive(Clone, Default)]
+pub struct LiveFiles {
+    /// Files that stay: the last good content of a part that is wrong, and what Pods of an earlier rollout may still read.
+    pub kept: BTreeMap<String, Vec<u8>>,
+    /// The users.
+    pub users: Option<Vec<u8>>,
+    /// A certificate of the author's, and its key.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Deliberately without contents.
+impl std::fmt::Debug for LiveFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveFiles").finish_non_exhaustive()
+    }
+}
+
+/// Contents of Secrets and ConfigMaps, by their keys in the Secret with the inputs. When one changes the Pods are
+/// replaced once.
 #[derive(Clone, Default)]
 pub struct Inputs(pub BTreeMap<String, Vec<u8>>);
 
@@ -167,15 +210,6 @@ pub enum ServerTls {
     },
 }
 
-/// The secret that signs upload states.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum HttpSecret {
-    /// Made by the operator.
-    Generated,
-    /// In a Secret of the user's.
-    Provided(SecretKeyRef),
-}
-
 /// The part of a Registry about its Ingress.
 #[derive(Clone, Debug)]
 pub enum IngressPart {
@@ -208,42 +242,32 @@ pub struct ValidatedIngress {
     pub certificate: Option<String>,
 }
 
-/// Variables and files of the Pods in addition to `config.yml`. It names Secrets and never holds their contents.
+/// Variables and files of the Pods in addition to `config.yml`. Their contents are in [`Inputs`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Supplies {
-    /// Environment variables whose values are in Secrets.
-    pub secret_variables: Vec<(&'static str, SecretKeyRef)>,
+    /// Environment variables whose values are inputs.
+    pub secret_variables: Vec<&'static str>,
     /// Environment variables with plain values.
     pub variables: Vec<(&'static str, String)>,
     /// Files, by name.
     pub files: Vec<(&'static str, FileSource)>,
     /// Labels that a cloud's webhook looks for.
     pub labels: Vec<(&'static str, &'static str)>,
+    /// Whether the Pods' identity follows from their ServiceAccount, at which a cloud's webhook looks only when a Pod is
+    /// created.
+    pub identity_of_service_account: bool,
 }
 
 /// The source of a Pod's file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FileSource {
-    /// A key of a Secret.
-    Secret(KeyRef),
-    /// A key of a ConfigMap.
-    ConfigMap(KeyRef),
+    /// An input.
+    Input,
     /// A token of the Pods' ServiceAccount, which the kubelet renews.
     Token {
         /// The service that accepts the token.
         audience: String,
     },
-}
-
-impl ServerTls {
-    /// Name of the Secret with the certificate, if there is one.
-    pub fn secret(&self, names: &Names) -> Option<String> {
-        match self {
-            Self::Disabled => None,
-            Self::Issued => Some(names.server_certificate()),
-            Self::Provided { secret, .. } => Some(secret.clone()),
-        }
-    }
 }
 
 impl ValidatedRegistry {

@@ -59,14 +59,9 @@ pub(super) fn check(spec: &RegistrySpec, facts: &Facts, found: &mut Collector) -
         config["storage"]["cache"]["blobdescriptor"] = json!("redis");
     }
     let ServiceNeeds {
-        supplies, mut inputs, ..
+        mut supplies, inputs, ..
     } = needs;
-    if uses_workload_identity(storage) {
-        // A cloud's webhook looks at the ServiceAccount only when a Pod is created.
-        let annotations = spec.pod.as_ref().map(|pod| &pod.service_account_annotations);
-        let text = json!(annotations).to_string();
-        inputs.insert("service/serviceaccount".to_owned(), text.into_bytes());
-    }
+    supplies.identity_of_service_account = uses_workload_identity(storage);
     Some(Services {
         config,
         supplies,

@@ -53,10 +53,11 @@ fn certificate(names: &[&str]) -> (KeyPair, String) {
         server: Some(server),
         edge: None,
         ca_name: "somebody".to_owned(),
+        ..Default::default()
     };
     let now = crate::fixtures::NOW.parse().unwrap();
     let issued = issue(&plan, StoredSecrets::default(), now).unwrap();
-    (issued.server.unwrap(), issued.ca.unwrap().certificate)
+    (issued.server.unwrap(), issued.cas.unwrap().current.certificate)
 }
 
 fn provide(fixture: &mut Fixture, name: &str, entries: &[(&str, &str)]) {
@@ -93,7 +94,7 @@ fn what_is_named_must_be_there_and_hold_what_it_must() {
     check_refused(
         &change("current: 0123456789abcdef", "current: short"),
         "key `current` of Secret `signing` of `spec.http.secretKeyRef` is shorter than 16 bytes and could be guessed; \
-         correct it; what was good before stays in use",
+         correct it",
     );
     for not_bcrypt in [
         "alice:{SHA}x",
@@ -106,7 +107,7 @@ fn what_is_named_must_be_there_and_hold_what_it_must() {
         check_refused(
             &change(line, not_bcrypt),
             "key `list` of Secret `crew` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash of a \
-             cost from 4 to 16, as `htpasswd -B` writes them; correct it; what was good before stays in use",
+             cost from 4 to 16, as `htpasswd -B` writes them; correct it",
         );
     }
 }
@@ -131,7 +132,7 @@ fn a_value_of_a_secret_that_the_server_refuses_is_never_quoted() {
     check_refused(
         &fixture,
         "key `before` of Secret `signing` of `spec.configFrom` is refused by the server at its path in `config.yml`; \
-         correct it; what was good before stays in use",
+         correct it",
     );
 }
 
@@ -171,8 +172,7 @@ fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
     provide(&mut mismatched, "papers", &[files[0], ("tls.key", &other.key)]);
     check_refused(
         &mismatched,
-        "Secret `papers` of `spec.tls.secret` cannot be used: the key is not the certificate's; correct it; what was good \
-         before stays in use",
+        "Secret `papers` of `spec.tls.secret` cannot be used: the key is not the certificate's; correct it",
     );
 }
 
@@ -418,7 +418,6 @@ fn a_users_object_is_only_in_the_way_where_the_registry_needs_its_name() {
     provide(&mut fixture, "harbour-edge", &files);
     fixture.facts.existing.server_certificate = users(&fixture, "harbour-tls", Lifetime::UntilRolledOut);
     fixture.facts.existing.edge_certificate = users(&fixture, "harbour-edge", Lifetime::UntilRolledOut);
-    fixture.facts.existing.config_secret = users(&fixture, "harbour-config", Lifetime::UntilRolledOut);
     fixture.facts.existing.ca_key = users(&fixture, "harbour-ca-key", Lifetime::CreatedOnce);
     assert_eq!(foreign(&fixture), Vec::<String>::new());
     let mut fixture = Fixture::parse(&least("  ingress: {hosts: [a.example]}\n"));
@@ -506,7 +505,11 @@ fn nothing_of_a_secret_is_in_a_debug_output_or_published() {
         "{bundle}"
     );
     let upstream = upstream.data.unwrap();
-    assert_eq!(upstream["ca.crt"].0, ca.as_bytes());
+    let upstream = String::from_utf8_lossy(&upstream["ca.crt"].0);
+    assert_eq!(
+        *upstream, *bundle,
+        "a certificate may be shown before its CA is trusted"
+    );
 }
 
 #[test]
@@ -591,4 +594,70 @@ fn a_configuration_that_is_nested_too_deeply_is_refused() {
         &fixture,
         "the server would refuse `spec.config`: it is nested more than 32 levels deep",
     );
+}
+
+#[test]
+fn what_was_good_before_is_said_to_stay_in_use_only_when_pods_have_a_copy_of_it() {
+    let spec = "  ingress: {hosts: [a.example], tls: {secretName: papers}}\n";
+    let yaml = least(spec).replace(
+        "{anonymous: {access: PullPush}}",
+        "{htpasswd: {secretKeyRef: {name: crew, key: list}}}",
+    );
+    let mut fixture = Fixture::parse(&yaml);
+    provide(&mut fixture, "crew", &[("list", "garbage")]);
+    provide(
+        &mut fixture,
+        "papers",
+        &[("tls.crt", "garbage"), ("tls.key", "garbage")],
+    );
+    let hints = |fixture: &Fixture| -> Vec<String> {
+        let (_, problems) = fixture.parts();
+        problems.iter().map(|problem| problem.hint().unwrap()).collect()
+    };
+    assert_eq!(hints(&fixture), ["correct it", "correct it"]);
+    fixture.facts.existing.inputs = Found::Ours(Secret::default());
+    let kept = "correct it; what was good before stays in use";
+    // Users first, then the Ingress's certificate, of which no Pod has a copy.
+    let mut hints = hints(&fixture);
+    hints.sort();
+    assert_eq!(hints, ["correct it", kept]);
+}
+
+#[test]
+fn the_last_good_users_and_what_old_pods_read_stay_in_the_live_secret() {
+    let stored = |keys: &[&str]| -> Secret {
+        let data = keys.iter().map(|key| ((*key).to_owned(), json!("Z29vZA==")));
+        let data: serde_json::Map<String, Value> = data.collect();
+        serde_json::from_value(json!({ "metadata": { "name": "harbour-live" }, "data": data })).unwrap()
+    };
+    let kept = |fixture: &Fixture| -> Vec<String> {
+        let (validated, _) = fixture.parts();
+        validated.live.kept.keys().cloned().collect()
+    };
+    let users = least("").replace(
+        "{anonymous: {access: PullPush}}",
+        "{htpasswd: {secretKeyRef: {name: crew, key: list}}}",
+    );
+    let all = ["htpasswd", "tls.crt", "tls.key"];
+    let mut fixture = Fixture::parse(&users);
+    fixture.facts.existing.live = Found::Ours(stored(&all));
+    assert_eq!(kept(&fixture), all, "the users are missing");
+
+    let mut fixture = Fixture::parse(&least("  tls: {disabled: {}}\n"));
+    fixture.facts.existing.live = Found::Ours(stored(&all));
+    assert_eq!(kept(&fixture), all, "no rollout is known to be complete");
+    let deployment = |volumes: Value| {
+        let pod = json!({ "spec": { "containers": [], "volumes": volumes } });
+        let object = json!({
+            "spec": { "replicas": 1, "selector": {}, "template": pod },
+            "status": { "replicas": 1, "updatedReplicas": 1 },
+        });
+        Found::Ours(serde_json::from_value(object).unwrap())
+    };
+    fixture.facts.existing.deployment = deployment(json!([{ "name": "tls" }, { "name": "htpasswd" }]));
+    assert_eq!(kept(&fixture), all, "Pods mount them");
+    fixture.facts.existing.deployment = deployment(json!([{ "name": "tls" }]));
+    assert_eq!(kept(&fixture), ["tls.crt", "tls.key"]);
+    fixture.facts.existing.deployment = deployment(json!([]));
+    assert_eq!(kept(&fixture), Vec::<String>::new());
 }

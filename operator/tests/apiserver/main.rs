@@ -4,6 +4,7 @@
 //! Nothing here needs a Pod to run: on a server without a kubelet a Deployment never becomes available, and no test
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
+mod ca;
 mod cluster;
 mod crash;
 mod faults;
@@ -23,6 +24,7 @@ mod references;
 mod relay;
 mod removed;
 mod requests;
+mod revisions;
 mod rules;
 mod samples;
 mod scale;

@@ -113,8 +113,8 @@ async fn a_deleted_child_comes_back() -> Result<()> {
         Service "harbour",
         ServiceAccount "harbour",
         Ingress "harbour",
-        ConfigMap "harbour-config",
         ConfigMap "harbour-ca",
+        Secret "harbour-live",
         Secret "harbour-tls",
         Secret "harbour-edge",
         Secret "harbour-upstream",
@@ -150,11 +150,11 @@ async fn drift_in_our_fields_is_put_back_and_other_fields_are_left_alone() -> Re
         "mine"
     );
     assert_eq!(deployment.spec.and_then(|spec| spec.min_ready_seconds), Some(7));
-    let meddling = json!({ "data": { "config.yml": "version: 0.1\n", "more": "x" } });
-    merge::<ConfigMap>(&cluster, "harbour-config", meddling).await?;
-    object(&cluster, "harbour-config", "is put back", |found: &ConfigMap| {
+    let meddling = json!({ "data": { "ca.crt": "none", "more": "x" } });
+    merge::<ConfigMap>(&cluster, "harbour-ca", meddling).await?;
+    object(&cluster, "harbour-ca", "is put back", |found: &ConfigMap| {
         let data = found.data.as_ref()?;
-        (data.len() == 1 || data["config.yml"].contains("filesystem")).then_some(())
+        data["ca.crt"].contains("BEGIN CERTIFICATE").then_some(())
     })
     .await?;
     Ok(())
@@ -340,18 +340,18 @@ async fn a_paused_registry_is_left_as_it_is() -> Result<()> {
     )
     .await?;
     reason(&cluster, "harbour", "Paused").await?;
-    let config = cluster
-        .api::<ConfigMap>()
-        .get("harbour-config")
+    let before = cluster
+        .api::<Deployment>()
+        .get("harbour")
         .await?
-        .data
-        .unwrap_or_default();
+        .metadata
+        .generation;
     merge::<Registry>(&cluster, "harbour", json!({ "spec": { "paused": false } })).await?;
     object(
         &cluster,
-        "harbour-config",
+        "harbour",
         "follows after the pause",
-        |found: &ConfigMap| (found.data.as_ref()? != &config).then_some(()),
+        |found: &Deployment| (found.metadata.generation > before).then_some(()),
     )
     .await
 }

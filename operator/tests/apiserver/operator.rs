@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use e2e::wait::{Seen, wait_for};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -208,4 +209,48 @@ pub(crate) async fn rolling_out(cluster: &Cluster, name: &str) -> Result<[Condit
         if claimed { "VolumePending" } else { "RollingOut" },
     )
     .await
+}
+
+/// The ConfigMap with `config.yml` that the Deployment uses.
+pub(crate) async fn config(cluster: &Cluster, name: &str) -> Result<ConfigMap> {
+    let pod = pod(cluster, name).await?;
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes
+        .find(|volume| volume.name == "config")
+        .context("no configuration")?;
+    let source = volume
+        .config_map
+        .as_ref()
+        .context("the configuration is no ConfigMap")?;
+    Ok(cluster.api().get(&source.name).await?)
+}
+
+/// The Secret with the inputs that the Deployment uses.
+pub(crate) async fn inputs(cluster: &Cluster, name: &str) -> Result<Secret> {
+    let pod = pod(cluster, name).await?;
+    let mut variables = pod
+        .containers
+        .iter()
+        .flat_map(|container| container.env.iter().flatten());
+    let from = variables.find_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+    Ok(cluster.api().get(&from.context("no inputs")?.name).await?)
+}
+
+async fn pod(cluster: &Cluster, name: &str) -> Result<PodSpec> {
+    let deployment = cluster.api::<Deployment>().get(name).await?;
+    let spec = deployment.spec.context("no spec")?.template.spec;
+    spec.context("no Pods")
+}
+
+/// Says of a Deployment what its controller would say after a rollout.
+pub(crate) async fn rolled_out(cluster: &Cluster, name: &str) -> Result<()> {
+    let api = cluster.api::<Deployment>();
+    let generation = api.get(name).await?.metadata.generation;
+    let status = json!({ "status": {
+        "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+        "conditions": [{ "type": "Available", "status": "True" }],
+    } });
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
+        .await?;
+    Ok(())
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::objects::gone;
-use crate::operator::{Operator, create, merge, object, reason, registry, rolling_out};
+use crate::operator::{Operator, create, merge, object, reason, registry, rolled_out, rolling_out};
 
 #[tokio::test]
 async fn a_new_object_is_never_merged_into_one_that_has_appeared_meanwhile() -> Result<()> {
@@ -61,7 +61,7 @@ async fn a_new_object_is_never_merged_into_one_that_has_appeared_meanwhile() -> 
     assert_eq!(after.metadata.resource_version, service.metadata.resource_version);
     let after = cluster.api::<ConfigMap>().get("harbour-ca").await?;
     assert_eq!(after.metadata.resource_version, bundle.metadata.resource_version);
-    // What does not depend on them was made all the same, and what does was not.
+    // The independent children were made all the same, and those that depend on them were not.
     cluster.api::<ServiceAccount>().get("harbour").await?;
     cluster.api::<PersistentVolumeClaim>().get("harbour-data").await?;
     assert!(
@@ -110,19 +110,6 @@ async fn an_object_that_the_spec_names_is_released_and_never_deleted() -> Result
     Ok(())
 }
 
-/// Says of a Deployment what its controller would say after a rollout.
-async fn rolled_out(cluster: &Cluster, name: &str) -> Result<()> {
-    let api = cluster.api::<Deployment>();
-    let generation = api.get(name).await?.metadata.generation;
-    let status = json!({ "status": {
-        "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-        "conditions": [{ "type": "Available", "status": "True" }],
-    } });
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
-        .await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_claim_that_the_spec_names_is_no_longer_deleted_with_the_registry() -> Result<()> {
     let cluster = Cluster::with_namespace("ownership-claim").await?;
@@ -158,7 +145,7 @@ async fn children_without_an_owner_are_taken_back_and_those_of_another_owner_are
     create(&cluster, &registry("harbour", spec.clone())).await?;
     rolling_out(&cluster, "harbour").await?;
     operator.stop().await?;
-    // What `kubectl delete --cascade=orphan` leaves; nothing collects garbage here.
+    // The same as `kubectl delete --cascade=orphan` leaves; nothing collects garbage here.
     macro_rules! own {
         ($owners:expr; $($kind:ident $name:literal),* $(,)?) => {$(
             let patch = json!({ "metadata": { "ownerReferences": $owners } });

@@ -126,6 +126,10 @@ fn naming(secret: &str) -> Vec<(&'static str, Value)> {
             json!({ "tls": { "secret": { "name": secret } } }),
         ),
         (
+            "tls.selfSigned.caSecret.name",
+            json!({ "tls": { "selfSigned": { "caSecret": { "name": secret } } } }),
+        ),
+        (
             "http.secretKeyRef.name",
             json!({ "http": { "secretKeyRef": reference } }),
         ),

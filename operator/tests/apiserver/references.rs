@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::DeleteParams;
 use operator_api::Registry;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::operator::{
-    Operator, USERS, create, htpasswd, merge, object, reason, registry, rolling_out, secret,
+    Operator, USERS, config, create, htpasswd, inputs, merge, object, reason, registry, rolling_out, secret,
 };
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
         (
             "SecretInvalid",
             "Key `htpasswd` of Secret `users` of `spec.auth.htpasswd.secretKeyRef` holds no user with a bcrypt hash of \
-             a cost from 4 to 16, as `htpasswd -B` writes them; correct it; what was good before stays in use",
+             a cost from 4 to 16, as `htpasswd -B` writes them; correct it",
             ("htpasswd", USERS),
         ),
     ];
@@ -230,8 +230,7 @@ async fn a_certificate_that_does_not_fit_its_key_is_named() -> Result<()> {
     let [ready, ..] = reason(&cluster, "harbour", "CertificateInvalid").await?;
     assert_eq!(
         ready.message,
-        "Secret `certificate` of `spec.tls.secret` cannot be used: the certificate is not a PEM certificate; correct it; \
-         what was good before stays in use"
+        "Secret `certificate` of `spec.tls.secret` cannot be used: the certificate is not a PEM certificate; correct it"
     );
     Ok(())
 }
@@ -334,12 +333,7 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
         "{}",
         ready.message
     );
-    let file = cluster
-        .api::<ConfigMap>()
-        .get("harbour-config")
-        .await?
-        .data
-        .unwrap_or_default();
+    let file = config(&cluster, "harbour").await?.data.unwrap_or_default();
     assert!(
         file["config.yml"].contains("maxentries: 7"),
         "{}",
@@ -357,19 +351,11 @@ async fn a_configuration_with_secret_values_lives_in_a_secret() -> Result<()> {
         json!([{ "path": "redis.sentinelpassword", "secretKeyRef": { "name": "cache", "key": "password" } }]);
     create(&cluster, &registry("harbour", json!({ "configFrom": from }))).await?;
     rolling_out(&cluster, "harbour").await?;
-    let file = cluster
-        .api::<Secret>()
-        .get("harbour-config")
-        .await?
-        .data
-        .unwrap_or_default();
+    let file = inputs(&cluster, "harbour").await?.data.unwrap_or_default();
     assert!(String::from_utf8_lossy(&file["config.yml"].0).contains("hunter2"));
     assert!(
-        cluster
-            .api::<ConfigMap>()
-            .get_opt("harbour-config")
-            .await?
-            .is_none()
+        config(&cluster, "harbour").await.is_err(),
+        "it is in a ConfigMap too"
     );
     let status = serde_json::to_string(&cluster.api::<Registry>().get("harbour").await?.status)?;
     assert!(!status.contains("hunter2"));

@@ -1,45 +1,52 @@
 //! The volumes of the Pods and where they are mounted.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath,
-    PersistentVolumeClaimVolumeSource, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
-    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource,
+    ProjectedVolumeSource, SecretProjection, SecretVolumeSource, ServiceAccountTokenProjection, Volume,
+    VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use operator_api::{KeyRef, Medium};
+use operator_api::Medium;
 
+use crate::build::sources::Sources;
+use crate::input_keys::{self, USERS};
 use crate::pod_layout::{
-    CONFIG_FOLDER, CREDENTIALS_FOLDER, DATA_FOLDER, HTPASSWD_FILE, HTPASSWD_FOLDER, TLS_FOLDER,
+    CONFIG_FILE, CONFIG_FOLDER, CREDENTIALS_FOLDER, DATA_FOLDER, HTPASSWD_FILE, HTPASSWD_FOLDER,
+    HTPASSWD_VOLUME, TLS_FOLDER, TLS_VOLUME,
 };
-use crate::validate::ValidatedRegistry;
+use crate::secret_data::{TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::backend::Backend;
-use crate::validate::registry::{ConfigHome, FileSource, ServerTls, Workload};
+use crate::validate::registry::{FileSource, ServerTls, VolumeSource, Workload};
 
 /// Lifetime of a token. The kubelet renews it after four fifths of this.
 const TOKEN_SECONDS: i64 = 3600;
 
 /// The volumes.
-pub(super) fn volumes(registry: &ValidatedRegistry, workload: &Workload) -> Vec<Volume> {
+pub(super) fn volumes(workload: &Workload, sources: &Sources) -> Vec<Volume> {
     let volume = |name: &str| Volume {
         name: name.to_owned(),
         ..Default::default()
     };
-    let secret = |name: &str| SecretVolumeSource {
-        secret_name: Some(name.to_owned()),
-        ..Default::default()
+    let secret = |name: &str, items: Option<Vec<KeyToPath>>| {
+        Some(SecretVolumeSource {
+            secret_name: Some(name.to_owned()),
+            items,
+            ..Default::default()
+        })
     };
-    let config_map = |name: &str| ConfigMapVolumeSource {
-        name: name.to_owned(),
-        ..Default::default()
+    let config_map = |name: &str| {
+        Some(ConfigMapVolumeSource {
+            name: name.to_owned(),
+            ..Default::default()
+        })
     };
-    let config = registry.names.config();
-    let mut volumes = vec![match workload.config.home {
-        ConfigHome::Secret => Volume {
-            secret: Some(secret(&config)),
+    let mut volumes = vec![match &sources.config {
+        Some(config) => Volume {
+            config_map: config_map(config),
             ..volume("config")
         },
-        ConfigHome::ConfigMap => Volume {
-            config_map: Some(config_map(&config)),
+        None => Volume {
+            secret: secret(&sources.inputs, Some(vec![item(CONFIG_FILE, CONFIG_FILE)])),
             ..volume("config")
         },
     }];
@@ -66,55 +73,50 @@ pub(super) fn volumes(registry: &ValidatedRegistry, workload: &Workload) -> Vec<
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..volume("tmp")
     });
-    if let Some(certificate) = workload.tls.secret(&registry.names) {
-        // Only the keys that the server reads: other keys of a provided Secret stay out of the Pod.
-        let items = ["tls.crt", "tls.key"].map(|key| KeyToPath {
-            key: key.to_owned(),
-            path: key.to_owned(),
-            mode: None,
-        });
-        let source = SecretVolumeSource {
-            items: Some(items.into()),
-            ..secret(&certificate)
-        };
+    if workload.tls != ServerTls::Disabled {
+        let items = [TLS_CERTIFICATE, TLS_KEY].map(|key| item(key, key));
         volumes.push(Volume {
-            secret: Some(source),
-            ..volume("tls")
+            secret: secret(&sources.live, Some(items.into())),
+            ..volume(TLS_VOLUME)
         });
     }
-    if let Some(reference) = &workload.htpasswd {
-        let item = KeyToPath {
-            key: reference.key.clone(),
-            path: HTPASSWD_FILE.to_owned(),
-            mode: None,
-        };
-        let source = SecretVolumeSource {
-            items: Some(vec![item]),
-            ..secret(&reference.name)
-        };
+    if workload.htpasswd {
         volumes.push(Volume {
-            secret: Some(source),
-            ..volume("htpasswd")
+            secret: secret(&sources.live, Some(vec![item(USERS, HTPASSWD_FILE)])),
+            ..volume(HTPASSWD_VOLUME)
         });
     }
     if !workload.supplies.files.is_empty() {
-        let sources = workload.supplies.files.iter();
+        let files = workload.supplies.files.iter();
         volumes.push(Volume {
             projected: Some(ProjectedVolumeSource {
-                sources: Some(sources.map(|(file, source)| projection(file, source)).collect()),
+                sources: Some(
+                    files
+                        .map(|(file, source)| projection(file, source, &sources.inputs))
+                        .collect(),
+                ),
                 default_mode: None,
             }),
             ..volume("credentials")
         });
     }
-    for wish in &workload.pod.volumes {
-        volumes.push(Volume {
-            secret: wish.secret.as_ref().map(|reference| secret(&reference.name)),
-            config_map: wish
-                .config_map
-                .as_ref()
-                .map(|reference| config_map(&reference.name)),
-            ..volume(&wish.name)
+    for wish in &workload.volumes {
+        volumes.push(match &wish.source {
+            VolumeSource::Inputs(files) => Volume {
+                secret: secret(
+                    &sources.inputs,
+                    Some(files.iter().map(|(key, file)| item(key, file)).collect()),
+                ),
+                ..volume(&wish.name)
+            },
+            VolumeSource::Secret(name) => Volume {
+                secret: secret(name, None),
+                ..volume(&wish.name)
+            },
+            VolumeSource::ConfigMap(name) => Volume {
+                config_map: config_map(name),
+                ..volume(&wish.name)
+            },
         });
     }
     volumes
@@ -138,17 +140,16 @@ pub(super) fn mounts(workload: &Workload) -> Vec<VolumeMount> {
     mounts.push(mount("tmp", "/tmp"));
     if workload.tls != ServerTls::Disabled {
         // Without subPath, because a file mounted by subPath never changes.
-        mounts.push(read_only("tls", TLS_FOLDER));
+        mounts.push(read_only(TLS_VOLUME, TLS_FOLDER));
     }
-    if workload.htpasswd.is_some() {
-        mounts.push(read_only("htpasswd", HTPASSWD_FOLDER));
+    if workload.htpasswd {
+        mounts.push(read_only(HTPASSWD_VOLUME, HTPASSWD_FOLDER));
     }
     if !workload.supplies.files.is_empty() {
         mounts.push(read_only("credentials", CREDENTIALS_FOLDER));
     }
     mounts.extend(
         workload
-            .pod
             .volumes
             .iter()
             .map(|volume| read_only(&volume.name, &volume.mount_path)),
@@ -157,27 +158,12 @@ pub(super) fn mounts(workload: &Workload) -> Vec<VolumeMount> {
 }
 
 /// One file in the folder of credentials.
-fn projection(file: &str, source: &FileSource) -> VolumeProjection {
-    let items = |reference: &KeyRef| {
-        Some(vec![KeyToPath {
-            key: reference.key.clone(),
-            path: file.to_owned(),
-            mode: None,
-        }])
-    };
+fn projection(file: &str, source: &FileSource, inputs: &str) -> VolumeProjection {
     match source {
-        FileSource::Secret(reference) => VolumeProjection {
+        FileSource::Input => VolumeProjection {
             secret: Some(SecretProjection {
-                name: reference.name.clone(),
-                items: items(reference),
-                optional: None,
-            }),
-            ..Default::default()
-        },
-        FileSource::ConfigMap(reference) => VolumeProjection {
-            config_map: Some(ConfigMapProjection {
-                name: reference.name.clone(),
-                items: items(reference),
+                name: inputs.to_owned(),
+                items: Some(vec![item(&input_keys::file(file), file)]),
                 optional: None,
             }),
             ..Default::default()
@@ -190,5 +176,14 @@ fn projection(file: &str, source: &FileSource) -> VolumeProjection {
             }),
             ..Default::default()
         },
+    }
+}
+
+/// A key of a Secret as a file.
+fn item(key: &str, file: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: file.to_owned(),
+        mode: None,
     }
 }

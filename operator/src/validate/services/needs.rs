@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use operator_api::{CaBundle, KeyRef, SecretKeyRef};
+use operator_api::{CaBundle, KeyRef};
 use serde_json::Value;
 
 use crate::certificate::Certificate;
+use crate::input_keys;
 use crate::pod_layout::{CREDENTIALS_FOLDER, TOKEN_FILE};
 use crate::read::Facts;
 use crate::validate::error::Error;
@@ -16,7 +17,7 @@ use crate::validate::registry::{FileSource, Supplies};
 pub(super) struct ServiceNeeds<'a> {
     pub(super) facts: &'a Facts,
     pub(super) supplies: Supplies,
-    /// Contents that the server does not read again by itself.
+    /// Contents that the server does not read again by itself, by their keys in the Secret with the inputs.
     pub(super) inputs: BTreeMap<String, Vec<u8>>,
 }
 
@@ -29,12 +30,9 @@ impl ServiceNeeds<'_> {
         key: &str,
         field: &'static str,
     ) -> Result<(), Error> {
-        self.secret(name, key, field, one_line)?;
-        let reference = SecretKeyRef {
-            name: name.to_owned(),
-            key: key.to_owned(),
-        };
-        self.supplies.secret_variables.push((variable, reference));
+        let bytes = self.secret(name, key, field, one_line)?;
+        self.inputs.insert(input_keys::variable(variable), bytes);
+        self.supplies.secret_variables.push(variable);
         Ok(())
     }
 
@@ -52,9 +50,8 @@ impl ServiceNeeds<'_> {
         field: &'static str,
         check: fn(&[u8]) -> Result<(), &'static str>,
     ) -> Result<String, Error> {
-        self.secret(name, key, field, check)?;
-        let source = FileSource::Secret(key_ref(name, key));
-        Ok(self.supply(file, source))
+        let bytes = self.secret(name, key, field, check)?;
+        Ok(self.input_file(file, bytes))
     }
 
     /// A file with CAs to trust. Gives its path.
@@ -77,10 +74,15 @@ impl ServiceNeeds<'_> {
             key: key.clone(),
             field,
             problem,
+            kept: false,
         })?;
-        self.inputs
-            .insert(format!("service/configmap/{name}/{key}"), bytes);
-        Ok(self.supply(file, FileSource::ConfigMap(key_ref(name, key))))
+        Ok(self.input_file(file, bytes))
+    }
+
+    /// A file with this content. Gives its path.
+    pub(super) fn input_file(&mut self, file: &'static str, bytes: Vec<u8>) -> String {
+        self.inputs.insert(input_keys::file(file), bytes);
+        self.supply(file, FileSource::Input)
     }
 
     /// A file with a token. Gives its path.
@@ -95,24 +97,15 @@ impl ServiceNeeds<'_> {
     }
 
     fn secret(
-        &mut self,
+        &self,
         name: &str,
         key: &str,
         field: &'static str,
         check: fn(&[u8]) -> Result<(), &'static str>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<u8>, Error> {
         let bytes = lookup::value(name, key, field, self.facts)?;
         check(bytes).map_err(|problem| Error::secret_invalid(name, key, field, problem))?;
-        self.inputs
-            .insert(format!("service/secret/{name}/{key}"), bytes.to_vec());
-        Ok(())
-    }
-}
-
-pub(super) fn key_ref(name: &str, key: &str) -> KeyRef {
-    KeyRef {
-        name: name.to_owned(),
-        key: key.to_owned(),
+        Ok(bytes.to_vec())
     }
 }
 

@@ -3,12 +3,10 @@
 use operator_api::{Redis, RedisMode};
 use serde_json::{Value, json};
 
-use super::needs::{ServiceNeeds, key_ref};
-use crate::pod_layout::CREDENTIALS_FOLDER;
+use super::needs::ServiceNeeds;
 use crate::secret_data::{TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::error::Error;
 use crate::validate::lookup;
-use crate::validate::registry::FileSource;
 
 /// The well-known CAs in the server's image. The server speaks TLS to Redis when it is told which CAs to trust.
 const SYSTEM_CAS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -45,11 +43,7 @@ pub(super) fn section(redis: &Redis, needs: &mut ServiceNeeds<'_>) -> Result<Val
             ("key", KEY_FILE, TLS_KEY),
         ] {
             let bytes = lookup::value(&secret.name, key, field, needs.facts)?;
-            let input = format!("service/secret/{}/{key}", secret.name);
-            needs.inputs.insert(input, bytes.to_vec());
-            let source = FileSource::Secret(key_ref(&secret.name, key));
-            needs.supplies.files.push((file, source));
-            section["tls"][member] = format!("{CREDENTIALS_FOLDER}/{file}").into();
+            section["tls"][member] = needs.input_file(file, bytes.to_vec()).into();
         }
     }
     Ok(section)

@@ -25,9 +25,10 @@ fn certificate() -> (KeyPair, String) {
         )),
         edge: None,
         ca_name: "somebody".to_owned(),
+        ..Default::default()
     };
     let issued = issue(&plan, StoredSecrets::default(), NOW.parse().unwrap()).unwrap();
-    (issued.server.unwrap(), issued.ca.unwrap().certificate)
+    (issued.server.unwrap(), issued.cas.unwrap().current.certificate)
 }
 
 /// A Registry with this storage, and perhaps a cache, and the Secrets and ConfigMaps that tests name.
@@ -94,26 +95,29 @@ fn shown(storage: &str, cache: &str) -> String {
         variables,
         files,
         labels,
+        identity_of_service_account,
     } = services.supplies;
     let mut text = serde_saphyr::to_string(&services.config).unwrap();
-    for (variable, reference) in secret_variables {
-        text += &format!("{variable} <- {}/{}\n", reference.name, reference.key);
+    for variable in secret_variables {
+        text += &format!("{variable} <- input\n");
     }
     for (variable, value) in variables {
         text += &format!("{variable} = {value}\n");
     }
     for (file, source) in files {
         text += &match source {
-            FileSource::Secret(from) => format!("{file} <- Secret {}/{}\n", from.name, from.key),
-            FileSource::ConfigMap(from) => format!("{file} <- ConfigMap {}/{}\n", from.name, from.key),
+            FileSource::Input => format!("{file} <- input\n"),
             FileSource::Token { audience } => format!("{file} <- token for {audience}\n"),
         };
     }
     for (key, value) in labels {
         text += &format!("label {key}: {value}\n");
     }
+    if identity_of_service_account {
+        text += "identity of the ServiceAccount\n";
+    }
     let inputs: Vec<_> = services.inputs.into_keys().collect();
-    text + &format!("replaces the Pods: {inputs:?}\n")
+    text + &format!("inputs: {inputs:?}\n")
 }
 
 #[test]
