@@ -67,7 +67,9 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
             (IngressPart::Wrong, _) | (IngressPart::Right(_), None) => Want::Unchanged,
         },
     };
+    let pods_lag_behind = registry.overlap.is_some_and(|overlap| overlap.since.is_none());
     match workload {
+        Some(_) if pods_lag_behind => children.keep_access(),
         Some(_) => children,
         None => children.keep_deployment(),
     }

@@ -220,6 +220,20 @@ macro_rules! define {
                 }
             }
 
+            /// The wanted state until the Pods answer what the Service and the Ingress will lead to. These stay as they are, and
+            /// nothing that they use is deleted.
+            pub(crate) fn keep_access(self) -> Self {
+                Self {
+                    ca_bundle: self.ca_bundle.never_delete(),
+                    upstream_ca: self.upstream_ca.never_delete(),
+                    edge_certificate: self.edge_certificate.never_delete(),
+                    server_certificate: self.server_certificate.never_delete(),
+                    service: self.service.only_if_missing(),
+                    ingress: self.ingress.only_if_missing(),
+                    ..self
+                }
+            }
+
             /// The objects of somebody else that stand where something has to be applied, now or once the rest of the
             /// spec is right. Generated secrets and claims are only looked at when they are asked for: `validate` has
             /// told the others.

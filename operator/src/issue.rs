@@ -71,7 +71,7 @@ pub struct Issued {
     pub server: Option<KeyPair>,
     /// The Ingress's certificate.
     pub edge: Option<KeyPair>,
-    /// When the first certificate or CA has to be renewed.
+    /// When the first certificate or CA has to be renewed, or a move between plain HTTP and TLS goes on.
     pub next_renewal: Option<Timestamp>,
 }
 
@@ -110,7 +110,7 @@ pub fn secrets(plan: &IssuePlan, stored: StoredSecrets<'_>, now: Timestamp) -> R
         return Ok(Issued {
             http_secret,
             cas: own.filter(|_| plan.provided_signer.is_none()),
-            next_renewal: trust.next_end,
+            next_renewal: trust.next_end.into_iter().chain(plan.next_change).min(),
             trust,
             ..Default::default()
         });
@@ -152,6 +152,7 @@ pub fn secrets(plan: &IssuePlan, stored: StoredSecrets<'_>, now: Timestamp) -> R
         .filter_map(|(plan, pair)| renewal(plan.as_ref()?, pair.as_ref()?, signer))
         .chain(cas.as_ref().map(|cas| cas.due(leaf)))
         .chain(trust.next_end)
+        .chain(plan.next_change)
         .min();
     Ok(Issued {
         http_secret,

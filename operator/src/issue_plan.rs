@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::certificate::KeyPair;
 
@@ -24,6 +24,8 @@ pub struct IssuePlan {
     pub ca_name: String,
     /// A CA of the author's, which signs in place of the Registry's own.
     pub provided_signer: Option<KeyPair>,
+    /// When something other than a certificate has to change.
+    pub next_change: Option<Timestamp>,
     /// The last request to renew the CA.
     pub renew_ca: Option<String>,
     /// CAs of a certificate that the author provides, which are published too.

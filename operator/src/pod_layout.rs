@@ -39,3 +39,7 @@ pub(crate) const PREVIOUS_SECRETS_VARIABLE: &str = "REGISTRY_HTTP_PREVIOUSSECRET
 pub(crate) const TLS_VOLUME: &str = "tls";
 /// Volume with the file of users.
 pub(crate) const HTPASSWD_VOLUME: &str = "htpasswd";
+/// Annotation of Pods that answer plain HTTP and TLS on one port while a Registry moves from one to the other.
+pub(crate) const BOTH_ANNOTATION: &str = "berth.dev/plain-http-and-tls";
+/// Annotation of the Service: since when it, and the Ingress, lead to the other one during such a move.
+pub(crate) const OVERLAP_SINCE_ANNOTATION: &str = "berth.dev/tls-overlap-since";

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod ingress;
 mod lookup;
+mod overlap;
 mod plan;
 mod provided;
 pub mod registry;
@@ -55,10 +56,13 @@ pub fn registry(
     ingress::note_unverified(spec, tls.as_ref(), &ingress, facts, &service_host, &mut found);
     let annotations = registry.metadata.annotations.as_ref();
     let annotation = annotations.and_then(|all| all.get(RENEW_CA_ANNOTATION));
-    let (issue, unusable) = plan::issue(spec, subject, &names, annotation, facts, &mut found);
+    let (mut issue, unusable) = plan::issue(spec, subject, &names, annotation, facts, &mut found);
+    let overlap = overlap::overlap(spec, storage.as_ref(), facts);
+    issue.next_change = overlap.and_then(|overlap| overlap.ends);
     let config = config::file(
         spec,
         subject,
+        overlap.is_some(),
         storage.as_ref(),
         services.as_ref(),
         facts,
@@ -89,6 +93,7 @@ pub fn registry(
                 storage: storage.clone(),
                 tls: tls.clone(),
                 config,
+                both: overlap.is_some(),
                 htpasswd: spec.auth.htpasswd.is_some(),
                 previous_http_secrets: spec
                     .http
@@ -111,7 +116,8 @@ pub fn registry(
         subject: subject.clone(),
         names,
         paused: spec.paused,
-        scheme: scheme(spec),
+        scheme: overlap.map_or(Scheme::of(spec), |overlap| overlap.published),
+        overlap,
         service: spec.service.clone().unwrap_or_default(),
         service_account_annotations: spec
             .pod
@@ -141,13 +147,6 @@ fn sizes(inputs: &BTreeMap<String, Vec<u8>>, config: &ConfigFile) -> Result<(), 
     match bytes > MAX_BYTES {
         true => Err(Error::InputsTooLarge { bytes }),
         false => Ok(()),
-    }
-}
-
-fn scheme(spec: &RegistrySpec) -> Scheme {
-    match &spec.tls {
-        Some(tls) if tls.disabled.is_some() => Scheme::Http,
-        _ => Scheme::Https,
     }
 }
 

@@ -18,8 +18,8 @@ use super::sources::Sources;
 use crate::input_keys;
 use crate::names::hex;
 use crate::pod_layout::{
-    CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, HTTP_SECRET_VARIABLE, PREVIOUS_SECRETS_VARIABLE,
-    PROBE_PORT, READINESS_FAILURES, READINESS_PERIOD_SECONDS, SERVER_PORT,
+    BOTH_ANNOTATION, CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, HTTP_SECRET_VARIABLE,
+    PREVIOUS_SECRETS_VARIABLE, PROBE_PORT, READINESS_FAILURES, READINESS_PERIOD_SECONDS, SERVER_PORT,
 };
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::Workload;
@@ -60,6 +60,9 @@ pub(super) fn template(
             SERVICE_ACCOUNT_ANNOTATION.to_owned(),
             service_account_hash(registry),
         );
+    }
+    if workload.both {
+        annotations.insert(BOTH_ANNOTATION.to_owned(), "true".to_owned());
     }
     let ids = pod.security_context.unwrap_or(operator_api::PodSecurityContext {
         run_as_user: Some(USER),

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata::{owned, some};
 use super::ports::REGISTRY_PORT;
+use crate::pod_layout::OVERLAP_SINCE_ANNOTATION;
 use crate::validate::ValidatedRegistry;
 
 /// The Service.
@@ -15,7 +16,11 @@ pub(super) fn service(registry: &ValidatedRegistry) -> Service {
     // The operator's own labels win: it finds its objects by them.
     labels.extend(metadata.labels.take().unwrap_or_default());
     metadata.labels = Some(labels);
-    metadata.annotations = (!wishes.annotations.is_empty()).then(|| wishes.annotations.clone());
+    let mut annotations = wishes.annotations.clone();
+    if let Some(since) = registry.overlap.and_then(|overlap| overlap.since) {
+        annotations.insert(OVERLAP_SINCE_ANNOTATION.to_owned(), since.to_string());
+    }
+    metadata.annotations = (!annotations.is_empty()).then_some(annotations);
     Service {
         metadata,
         spec: Some(ServiceSpec {

@@ -29,10 +29,11 @@ const DEPTH_MAX: usize = 32;
 /// Stands for a value that an environment variable brings. It is Base64, as the keys of Azure are.
 const PLACEHOLDER: &str = "provided when the server starts";
 
-/// The file; `None` when a key is refused or the storage or a service is wrong.
+/// The file, for a server that answers plain HTTP and TLS when `both` is set; `None` when a key is refused or the storage or a service is wrong.
 pub(super) fn file(
     spec: &RegistrySpec,
     subject: &Subject,
+    both: bool,
     storage: Option<&Backend>,
     services: Option<&Services>,
     facts: &Facts,
@@ -57,7 +58,7 @@ pub(super) fn file(
     if found.problems.len() > known {
         return None;
     }
-    let mut tree = typed(spec, subject, storage).to_tree();
+    let mut tree = typed(spec, subject, both, storage).to_tree();
     tree.merge(&found.collect(parsed(&services.config))?);
     if let Some(overlay) = &overlay {
         tree.merge(&found.collect(parsed(overlay))?);
@@ -88,7 +89,7 @@ fn depth(value: &Value) -> usize {
 }
 
 /// The sections that typed fields set.
-fn typed(spec: &RegistrySpec, subject: &Subject, storage: &Backend) -> Config {
+fn typed(spec: &RegistrySpec, subject: &Subject, both: bool, storage: &Backend) -> Config {
     let log = spec.log.clone().unwrap_or_default();
     let mut config = Config::default();
     config.log.level = Some(match log.level {
@@ -134,7 +135,10 @@ fn typed(spec: &RegistrySpec, subject: &Subject, storage: &Backend) -> Config {
         .flat_map(|http| http.trusted_proxies.iter().cloned())
         .collect::<Vec<_>>();
     config.http.trustedproxies = (!proxies.is_empty()).then_some(proxies);
-    if spec.tls.as_ref().is_none_or(|tls| tls.disabled.is_none()) {
+    if both {
+        config.http.tls.allowplaintext = Some(true);
+    }
+    if both || spec.tls.as_ref().is_none_or(|tls| tls.disabled.is_none()) {
         config.http.tls.certificate = Some(format!("{TLS_FOLDER}/tls.crt"));
         config.http.tls.key = Some(format!("{TLS_FOLDER}/tls.key"));
     }
@@ -270,7 +274,12 @@ const OWNED: [(&str, &str); 25] = [
     ("http.debug.addr", "no field: the probes use it"),
 ];
 /// The part of `http.tls` that only the operator may set. Authors may set the rest, such as the lowest version.
-const OWNED_TLS: [&str; 3] = ["http.tls.certificate", "http.tls.key", "http.tls.letsencrypt"];
+const OWNED_TLS: [&str; 4] = [
+    "http.tls.allowplaintext",
+    "http.tls.certificate",
+    "http.tls.key",
+    "http.tls.letsencrypt",
+];
 /// Members of `storage`, other than the driver, that authors may set.
 const STORAGE_FREE: [&str; 3] = ["cache", "maintenance", "tag"];
 /// Keys of the driver in use that authors may set: they say how it works, not where the content is or who may see it.
@@ -383,6 +392,7 @@ mod tests {
             "storage.maintenance.Owner",
             "http.debug",
             "http.debug.addr",
+            "http.tls.allowplaintext",
             "redis",
             "redis.addrs[0]",
             "redis.tls.rootcas[0]",

@@ -119,6 +119,7 @@ fn wanted(spec: &RegistrySpec, subject: &Subject, names: &Names) -> IssuePlan {
         edge: edge.map(|_| CertificatePlan::new(hosts().collect(), BTreeSet::new(), duration, renew_before)),
         provided_signer: None,
         renew_ca: None,
+        next_change: None,
         provided_ca: None,
         ca_name: format!("Berth registry {}/{}", subject.namespace, subject.name),
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operator_api::{Ingress, IngressTlsMode, Pod, PullPolicy, Service};
+use operator_api::{Ingress, IngressTlsMode, Pod, PullPolicy, RegistrySpec, Service};
 
 use super::backend::Backend;
 use crate::issue_plan::IssuePlan;
@@ -22,8 +22,10 @@ pub struct ValidatedRegistry {
     pub names: Names,
     /// Whether nothing may be changed.
     pub paused: bool,
-    /// Whether the server speaks TLS.
+    /// Whether clients speak TLS to the server.
     pub scheme: Scheme,
+    /// The move between plain HTTP and TLS, while there is one.
+    pub overlap: Option<Overlap>,
     /// The Service.
     pub service: Service,
     /// Annotations of the Pods' ServiceAccount.
@@ -50,6 +52,17 @@ pub struct ValidatedRegistry {
     pub notes: Vec<String>,
 }
 
+/// A move between plain HTTP and TLS: the Pods answer both.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Overlap {
+    /// The scheme that the Service and the Ingress lead to.
+    pub published: Scheme,
+    /// When they changed; `None` when they have not.
+    pub since: Option<jiff::Timestamp>,
+    /// When every proxy has followed.
+    pub ends: Option<jiff::Timestamp>,
+}
+
 /// The protocol that the server speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
@@ -60,6 +73,14 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// The protocol that the spec asks for.
+    pub(super) fn of(spec: &RegistrySpec) -> Self {
+        match &spec.tls {
+            Some(tls) if tls.disabled.is_some() => Self::Http,
+            _ => Self::Https,
+        }
+    }
+
     /// The scheme of a URL.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,6 +120,8 @@ pub struct Workload {
     pub tls: ServerTls,
     /// The server's `config.yml`.
     pub config: ConfigFile,
+    /// Whether the server answers plain HTTP and TLS.
+    pub both: bool,
     /// Whether users have passwords.
     pub htpasswd: bool,
     /// Number of secrets that signed upload states before.
@@ -268,6 +291,13 @@ pub enum FileSource {
         /// The service that accepts the token.
         audience: String,
     },
+}
+
+impl Workload {
+    /// Whether the Pods read a certificate.
+    pub fn has_certificate(&self) -> bool {
+        self.both || self.tls != ServerTls::Disabled
+    }
 }
 
 impl ValidatedRegistry {

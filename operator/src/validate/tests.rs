@@ -661,3 +661,12 @@ fn the_last_good_users_and_what_old_pods_read_stay_in_the_live_secret() {
     fixture.facts.existing.deployment = deployment(json!([]));
     assert_eq!(kept(&fixture), Vec::<String>::new());
 }
+
+#[test]
+fn an_unknown_key_inside_the_configuration_is_named_wherever_it_stands() {
+    let config = "  config: {catalog: {maxentrees: 5}, health: {file: [{file: /a, intervall: 3s}]}}\n";
+    let notes = Fixture::parse(&least(config)).validate().unwrap().notes.join(" ");
+    for key in ["maxentrees", "intervall"] {
+        assert!(notes.contains(key), "`{key}` is not named: {notes}");
+    }
+}

@@ -16,7 +16,7 @@ use crate::pod_layout::{
 };
 use crate::secret_data::{TLS_CERTIFICATE, TLS_KEY};
 use crate::validate::backend::Backend;
-use crate::validate::registry::{FileSource, ServerTls, VolumeSource, Workload};
+use crate::validate::registry::{FileSource, VolumeSource, Workload};
 
 /// Lifetime of a token. The kubelet renews it after four fifths of this.
 const TOKEN_SECONDS: i64 = 3600;
@@ -73,7 +73,7 @@ pub(super) fn volumes(workload: &Workload, sources: &Sources) -> Vec<Volume> {
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..volume("tmp")
     });
-    if workload.tls != ServerTls::Disabled {
+    if workload.has_certificate() {
         let items = [TLS_CERTIFICATE, TLS_KEY].map(|key| item(key, key));
         volumes.push(Volume {
             secret: secret(&sources.live, Some(items.into())),
@@ -138,7 +138,7 @@ pub(super) fn mounts(workload: &Workload) -> Vec<VolumeMount> {
         mounts.push(mount("data", DATA_FOLDER));
     }
     mounts.push(mount("tmp", "/tmp"));
-    if workload.tls != ServerTls::Disabled {
+    if workload.has_certificate() {
         // Without subPath, because a file mounted by subPath never changes.
         mounts.push(read_only(TLS_VOLUME, TLS_FOLDER));
     }
