@@ -122,15 +122,16 @@ impl Registry {
             .with_context(|| format!("cannot apply Registry `{}`", self.name))
     }
 
-    /// Waits for Ready and gives the Registry's status.
+    /// Waits until the Registry is Ready and as asked, which GitOps tools call Current, and gives its status.
     ///
     /// # Errors
-    /// It is not Ready in time; the error quotes its conditions.
+    /// It is not in time; the error quotes its conditions.
     pub async fn ready(&self, cluster: &Cluster) -> Result<Value> {
         let what = format!("Registry `{}/{}` to be Ready", self.namespace, self.name);
         self.await_status(cluster, &what, |object| {
-            let ready = condition(object, "Ready");
-            if ready["status"] == "True" && ready["observedGeneration"] == json!(object.metadata.generation) {
+            let is = |kind: &str| condition(object, kind)["status"] == "True";
+            let current = object.data["status"]["observedGeneration"] == json!(object.metadata.generation);
+            if current && is("Ready") && !is("Reconciling") && !is("Stalled") {
                 Ok(Seen::Done(object.data["status"].clone()))
             } else {
                 Ok(Seen::NotYet(conditions(object)))
@@ -257,6 +258,18 @@ pub fn condition(object: &DynamicObject, kind: &str) -> Value {
     all.into_iter()
         .find(|condition| condition["type"] == kind)
         .unwrap_or(Value::Null)
+}
+
+/// The sentence about what keeps a Registry from being as asked; `null` when nothing does.
+#[must_use]
+pub fn told(object: &DynamicObject) -> Value {
+    let active = ["Stalled", "Reconciling"].map(|kind| condition(object, kind));
+    let mut active = active
+        .into_iter()
+        .filter(|condition| condition["status"] == "True");
+    active
+        .next()
+        .map_or(Value::Null, |condition| condition["message"].clone())
 }
 
 /// All conditions of an object on one line, for messages.

@@ -98,7 +98,8 @@ impl Certificate {
         Err(KeyPairError::Certificate)
     }
 
-    fn from_der(der: &[u8]) -> Result<Self, KeyPairError> {
+    /// Reads a certificate in DER.
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, KeyPairError> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| KeyPairError::Certificate)?;
         let moment = |seconds: i64| Timestamp::from_second(seconds).map_err(|_| KeyPairError::Certificate);
         let mut dns_names = BTreeSet::new();

@@ -1,8 +1,14 @@
 //! Types of the Registry's conditions, the only place that spells them.
 
-/// Clients can use the registry.
+/// Clients are served now.
 pub const READY: &str = "Ready";
-/// The operator is still working towards the spec.
+/// Something is not yet as asked.
 pub const RECONCILING: &str = "Reconciling";
 /// The operator cannot go on until a person acts.
 pub const STALLED: &str = "Stalled";
+/// The Service leads to a ready Pod.
+pub const AVAILABLE: &str = "Available";
+/// The certificates that clients see are valid and cover the host names.
+pub const CERTIFICATE_VALID: &str = "CertificateValid";
+/// The storage is there and can be reached.
+pub const STORAGE_HEALTHY: &str = "StorageHealthy";

@@ -1,7 +1,7 @@
 //! The controller: what starts a reconcile, its eight steps in order, and when the next one comes.
 //!
 //! A reconcile starts when the Registry, one of its children, or a Secret, ConfigMap or claim that it names changes;
-//! when a certificate has to be renewed; and every ten minutes, in case a watch lost something. Two reconciles of one
+//! when a probe is answered otherwise than before; when a certificate has to be renewed; and every ten minutes, in case a watch lost something. Two reconciles of one
 //! Registry never run at the same time; one that takes too long or fails holds up no other Registry. Must not: decide
 //! anything that a step decides.
 //! Start at [`reconcile`]; [`run`] connects it to the watches.
@@ -30,7 +30,7 @@ use crate::error::{Error, Problems};
 use crate::fault::{Fault, chain};
 use crate::health::Health;
 use crate::issue::StoredSecrets;
-use crate::probe::FailingProbes;
+use crate::probe::Prober;
 use crate::report::Outcome;
 use crate::settings::Settings;
 use crate::subject::Subject;
@@ -57,7 +57,8 @@ struct Context {
     cache: Cache,
     retries: Retries,
     polls: Polls,
-    failing_probes: FailingProbes,
+    prober: Prober,
+    registries: Arc<Registries>,
 }
 
 /// A reconcile that is retried.
@@ -127,7 +128,8 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
         cache,
         retries,
         polls,
-        failing_probes,
+        prober,
+        registries,
         ..
     } = context;
     let source = read::Source { client, cache };
@@ -148,7 +150,8 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
     // 1. Read: the objects that exist under the children's names, and those that the Registry names.
     let (facts, unread) = read::facts(source, &registry, &subject).await;
     // 2. Validate (pure): the exact wishes of the spec, and everything that is wrong.
-    let (validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
+    let (mut validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
+    validated.notes.extend(registries.notes_about_hosts(&subject));
     let mut problems = Problems::default();
     problems.extend(unread);
     problems.extend(invalid);
@@ -161,18 +164,14 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
     // 5. Apply: writes the differences.
     let applied = apply::children(client, &subject, desired, &facts).await;
     problems.extend(applied.problems);
+    // Nothing is reported about a Registry that goes with its namespace.
+    if problems.namespace_is_ending() {
+        return Ok(Action::await_change());
+    }
     // 6. Observe (pure): reads the state of the registry off the live objects.
     let findings = observe::findings(&applied.children, &facts);
-    // 7. Probe: asks the registry itself, until it is reported as Ready.
-    let findings = probe::findings(
-        failing_probes,
-        &registry,
-        &validated,
-        &applied.children,
-        &facts,
-        findings,
-    )
-    .await;
+    // 7. Probe: what the registry and its addresses answered in the background.
+    let findings = probe::findings(prober, &registry, &validated, &applied.children, &facts, findings);
     // 8. Report: the status and an event. What passes by itself is only reported when it lasts.
     if problems.all_transient()
         && !retries.persistent(&subject)
@@ -180,7 +179,12 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
     {
         return Err(error.into());
     }
-    let outcome = Outcome::of(&validated, issued.as_ref(), &findings, &problems);
+    let outcome = Outcome {
+        registry: &validated,
+        issued: issued.as_ref(),
+        findings: &findings,
+        problems: &problems,
+    };
     let status = report::outcome(client, recorder, &registry, &subject, &outcome, facts.now).await?;
 
     let next_renewal = issued.as_ref().and_then(|issued| issued.next_renewal);
@@ -216,7 +220,7 @@ impl Context {
     fn forget(&self, subject: &Subject) {
         self.retries.succeeded(subject);
         self.polls.end(subject);
-        self.failing_probes.succeeded(subject);
+        self.prober.forget(subject);
     }
 }
 
@@ -239,9 +243,11 @@ pub async fn run(
     let _asking = AbortOnDrop(asking.abort_handle());
     let (queue, items) = WorkQueue::new();
     let (registries, store) = Registries::new();
+    let registries = Arc::new(registries);
+    let prober = Prober::new(client.clone(), queue.clone());
     let sinks = watch::Sinks {
         cache: cache.clone(),
-        registries: Arc::new(registries),
+        registries: Arc::clone(&registries),
         queue,
         health: health.clone(),
     };
@@ -258,7 +264,8 @@ pub async fn run(
         cache: cache.clone(),
         retries: Retries::default(),
         polls: Polls::default(),
-        failing_probes: FailingProbes::default(),
+        prober,
+        registries,
     });
     // What the watches are about to list would otherwise be asked for, object by object.
     let items = async move {

@@ -3,7 +3,7 @@
 //! A reconcile goes on after an error wherever the rest does not depend on it, so there may be several:
 //! [`Problems`].
 
-use crate::fault::Fault;
+use crate::fault::{Fault, namespace_is_ending};
 use crate::{apply, issue, read, validate};
 
 /// One thing that went wrong.
@@ -31,6 +31,14 @@ impl Error {
             Self::Validate(error) => error.fault(),
             Self::Issue(_) => Fault::Permanent,
             Self::Apply(error) => error.fault(),
+        }
+    }
+
+    /// Whether the Registry's namespace is being deleted. The Registry goes with it.
+    fn namespace_is_ending(&self) -> bool {
+        match self {
+            Self::Apply(apply::Error::Write { source, .. }) => namespace_is_ending(source),
+            Self::Apply(_) | Self::Read(_) | Self::Validate(_) | Self::Issue(_) => false,
         }
     }
 
@@ -80,6 +88,11 @@ impl Problems {
     /// Whether there are problems and all of them pass by themselves.
     pub fn all_transient(&self) -> bool {
         matches!(self.first().map(Error::fault), Some(Fault::Transient { .. }))
+    }
+
+    /// Whether the Registry's namespace is being deleted.
+    pub fn namespace_is_ending(&self) -> bool {
+        self.0.iter().any(Error::namespace_is_ending)
     }
 
     /// Removes a problem that passes by itself, if there is one.

@@ -1,14 +1,15 @@
-//! The state of the running registry. `observe` and `probe` fill it in, `probe`, `report` and the driver read it.
+//! The state of the running registry. `observe` and `probe` fill it in, `report` and the driver read it.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use operator_api::{Endpoint, EndpointState, EndpointType};
 
 /// The state of the running registry.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// How far the Deployment's rollout is.
     pub rollout: Rollout,
-    /// Whether the Deployment calls itself available.
-    pub available: bool,
+    /// Number of Pods that are asked for.
+    pub wanted: i32,
     /// Number of Pods.
     pub replicas: i32,
     /// Number of ready Pods.
@@ -17,16 +18,18 @@ pub struct Findings {
     pub reachable: bool,
     /// Why a Pod is not ready.
     pub pod_problem: Option<PodProblem>,
-    /// Why clients do not reach the registry although Kubernetes calls it ready. Only asked before Ready is reported.
-    pub probe_failure: Option<ProbeFailure>,
-    /// Whether the probe has failed for longer than proxies need to learn of a new Pod.
-    pub probe_failing_for_long: bool,
+    /// The addresses at which clients look, the preferred one first.
+    pub endpoints: Vec<Endpoint>,
     /// Name and phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
     /// UID of the claim, once its volume was bound.
     pub claim_uid: Option<String>,
+    /// Why no volume could be made for the claim.
+    pub claim_problem: Option<String>,
     /// Capacity of the volume.
     pub capacity: Option<String>,
+    /// Image of the Pods that the Deployment makes.
+    pub image: Option<String>,
 }
 
 /// How far a rollout is.
@@ -96,6 +99,8 @@ pub enum PodProblem {
     Crashing {
         /// The Pod.
         pod: String,
+        /// The container.
+        container: String,
         /// Its last exit code.
         exit_code: Option<i32>,
         /// The error with which the server exited, when its log has one.
@@ -112,37 +117,76 @@ pub enum PodProblem {
     Container {
         /// The Pod.
         pod: String,
+        /// The container.
+        container: String,
         /// The kubelet's reason.
         reason: String,
     },
 }
 
-/// Why a client would not reach the registry at one of its addresses.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ProbeFailure {
-    /// Nothing answers there, or the operator's network does not lead there.
-    Unreachable(String),
-    /// Something answers, but not the registry.
-    WrongAnswer(String),
+/// Reasons of an [`Endpoint`] that is not verified.
+pub mod endpoint_reason {
+    /// Nothing answers.
+    pub const NO_ANSWER: &str = "NoAnswer";
+    /// Something answers that is no registry.
+    pub const WRONG_ANSWER: &str = "WrongAnswer";
+    /// Another Registry answers.
+    pub const OTHER_REGISTRY: &str = "OtherRegistry";
+    /// No Ingress controller has taken the Ingress.
+    pub const NOT_PUBLISHED: &str = "NotPublished";
+    /// The certificate is for other names.
+    pub const HOST_NOT_COVERED: &str = "HostNotCovered";
+    /// The certificate has expired or is not valid yet.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
 }
 
-impl ProbeFailure {
-    /// The sentence for the status.
-    pub fn sentence(&self) -> &str {
-        match self {
-            Self::Unreachable(sentence) | Self::WrongAnswer(sentence) => sentence,
-        }
-    }
+/// Whether an endpoint's reason is about its certificate.
+pub fn is_about_the_certificate(endpoint: &Endpoint) -> bool {
+    let reason = endpoint.reason.as_deref();
+    reason == Some(endpoint_reason::HOST_NOT_COVERED) || reason == Some(endpoint_reason::CERTIFICATE_EXPIRED)
 }
 
 impl Findings {
-    /// Whether Kubernetes calls everything ready and the probe, when it was made, succeeded.
-    pub fn serving(&self) -> bool {
-        self.up() && self.probe_failure.is_none()
+    /// Whether a ready Pod stands behind the Service.
+    pub fn available(&self) -> bool {
+        self.ready_replicas > 0 && self.reachable
     }
 
-    /// Whether Kubernetes calls everything ready.
-    pub fn up(&self) -> bool {
-        self.rollout == Rollout::Complete && self.available && self.ready_replicas > 0 && self.reachable
+    /// Whether every Pod has the newest template and is ready.
+    pub fn rolled_out(&self) -> bool {
+        self.rollout == Rollout::Complete && self.ready_replicas >= self.wanted
+    }
+
+    /// The address that clients use: one that was verified, or that nobody may ask.
+    pub fn url(&self) -> Option<&str> {
+        let is_published = |endpoint: &&Endpoint| {
+            matches!(endpoint.state, EndpointState::Verified | EndpointState::NotProbed)
+        };
+        self.endpoints
+            .iter()
+            .find(is_published)
+            .map(|endpoint| endpoint.url.as_str())
+    }
+
+    /// The first address whose first answer is still awaited.
+    pub fn pending_endpoint(&self) -> Option<&Endpoint> {
+        // A load balancer's own address is for clients that no other address was made for.
+        let mut endpoints = self
+            .endpoints
+            .iter()
+            .filter(|e| e.type_ != EndpointType::LoadBalancer);
+        endpoints.find(|endpoint| endpoint.state == EndpointState::Pending)
+    }
+
+    /// The first address that does not do what the spec promises. The certificate need not cover the addresses of the
+    /// Service and its load balancer, for which nobody asked by name.
+    pub fn failed_endpoint(&self) -> Option<&Endpoint> {
+        let is_promised = |endpoint: &Endpoint| match endpoint.type_ {
+            EndpointType::Public | EndpointType::Ingress => true,
+            EndpointType::LoadBalancer => false,
+            EndpointType::Service => !is_about_the_certificate(endpoint),
+        };
+        let mut failed = self.endpoints.iter().filter(|e| e.state == EndpointState::Failed);
+        failed.find(|endpoint| is_promised(endpoint))
     }
 }

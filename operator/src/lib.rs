@@ -20,6 +20,7 @@ pub mod error;
 pub mod fault;
 pub mod findings;
 pub mod health;
+mod hosts;
 mod input_keys;
 pub mod issue;
 pub mod issue_plan;

@@ -1,5 +1,9 @@
 //! Ports, folders and files inside the server's Pods: `validate` writes them into `config.yml`, `build` into the Pods.
 
+/// Name of the server's container.
+pub(crate) const CONTAINER: &str = "registry";
+/// Header of every answer, by which the operator tells this Registry's servers from others.
+pub(crate) const IDENTITY_HEADER: &str = "Berth-Registry-Id";
 /// Port on which the server listens.
 pub(crate) const SERVER_PORT: u16 = 5000;
 /// Port of the probes. No Service leads there.

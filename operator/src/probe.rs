@@ -1,69 +1,111 @@
-//! Seventh step: whether the registry answers where clients will look for it, asked before Ready is reported.
+//! Seventh step: what the registry itself and its addresses answered when they were asked last.
 //!
 //! Kubernetes calls a Pod ready before every proxy knows it: kube-proxy and Ingress controllers follow a moment later,
-//! and a push in that moment fails. So `/v2/` is requested through the Service's address and through the Ingress's, as
-//! a client would. When a Pod is not ready, its own probe is asked for the reason. Guarantees: requests carry no
-//! credentials and have a time limit. Must not: probe again once Ready is reported; a proxy that fails later is a
-//! matter for monitoring.
-//! Start at [`findings`].
+//! and a push in that moment fails. So `/v2/` is requested at every address, as a client would. When a Pod is not ready,
+//! its own probe is asked for the reason; when a claim is not bound, its events are read. Guarantees: the step never
+//! waits, because the questions are asked by tasks in the background, which start a reconcile when an answer changes;
+//! requests carry no credentials and have a time limit. Must not: decide what is Ready, which `report` does.
+//! Start at [`findings`]; [`Prober`] has the tasks.
 
 mod address;
-mod failing;
+mod ask;
+mod claim;
+mod prober;
 mod readyz;
+mod record;
 mod request;
 
-use std::time::Instant;
-
-use operator_api::Registry;
+use operator_api::{Endpoint, EndpointState, Probe, Registry};
 
 use crate::children::{Children, Live};
 use crate::conditions::READY;
-use crate::findings::{Findings, ProbeFailure};
+use crate::findings::Findings;
 use crate::read::Facts;
 use crate::validate::ValidatedRegistry;
-pub use failing::FailingProbes;
+use address::Address;
+pub use prober::Prober;
+use prober::Questions;
+use record::Answer;
 
-/// Adds to `findings` what a probe shows.
-///
-/// An address that the operator cannot reach at all (a network policy, an operator outside the cluster) must not keep
-/// Ready away for ever, so an unreachable address counts for a while only. A wrong answer counts always: clients get it
-/// too.
-pub async fn findings(
-    failing: &FailingProbes,
+/// Adds to `findings` what was answered last, and sees to it that the right questions are asked from now on.
+pub fn findings(
+    prober: &Prober,
     registry: &Registry,
     validated: &ValidatedRegistry,
     children: &Children<Live>,
     facts: &Facts,
     mut findings: Findings,
 ) -> Findings {
-    let subject = &validated.subject;
-    // The status of a paused Registry, or of one with problems, is not about the probe.
-    if validated.paused || validated.workload.is_none() {
-        failing.succeeded(subject);
-        return findings;
+    let addresses = address::addresses(validated, children);
+    let probed = registry.spec.probe == Probe::Enabled;
+    let questions = Questions {
+        // Without a ready Pod there is nothing to learn, and what was known before a loss of all Pods is forgotten.
+        addresses: match probed && findings.available() {
+            true => addresses.clone(),
+            false => Vec::new(),
+        },
+        unready_pods: match findings.pod_problem {
+            None if !findings.rolled_out() => readyz::unready(&facts.pods),
+            _ => Vec::new(),
+        },
+        unbound_claim: findings.unbound_claim.as_ref().map(|(name, _)| name.clone()),
+    };
+    let answers = prober.ask(&validated.subject, questions);
+    if findings.pod_problem.is_none() {
+        findings.pod_problem.clone_from(&answers.pod_problem);
     }
-    if !findings.up() || reported_ready(registry) {
-        failing.succeeded(subject);
-        if !findings.up() && findings.pod_problem.is_none() {
-            findings.pod_problem = readyz::reason(&facts.pods).await;
+    findings.claim_problem.clone_from(&answers.claim_problem);
+    let known = Known::of(registry, findings.available());
+    let endpoint = |address: Address| {
+        let answer = answers.addresses.get(&address).unwrap_or(&Answer::Unknown);
+        match probed {
+            true => known.endpoint(&address, answer),
+            false => address.endpoint(EndpointState::NotProbed, None),
         }
-        return findings;
-    }
-    let Some(failure) = address::first_failure(validated, children).await else {
-        failing.succeeded(subject);
-        return findings;
     };
-    findings.probe_failing_for_long = failing.for_long(subject, Instant::now());
-    findings.probe_failure = match failure {
-        ProbeFailure::Unreachable(_) if findings.probe_failing_for_long => None,
-        failure => Some(failure),
-    };
+    findings.endpoints = addresses.into_iter().map(endpoint).collect();
     findings
 }
 
-/// Whether the status says Ready for the current spec.
-fn reported_ready(registry: &Registry) -> bool {
-    let conditions = registry.status.iter().flat_map(|status| &status.conditions);
-    let mut ready = conditions.filter(|condition| condition.type_ == READY);
-    ready.any(|c| c.status == "True" && c.observed_generation == registry.metadata.generation)
+/// The status before this reconcile.
+struct Known<'a> {
+    endpoints: &'a [Endpoint],
+    /// Whether a state holds until there is another answer.
+    holds: bool,
 }
+
+impl<'a> Known<'a> {
+    fn of(registry: &'a Registry, available: bool) -> Self {
+        let status = registry.status.as_ref();
+        let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+        let ready = conditions.any(|c| c.type_ == READY && c.status == "True");
+        Self {
+            endpoints: status.map_or(&[], |status| &status.endpoints),
+            // Proxies may not know the Pods of a registry that has not served until now: it has to be asked again.
+            holds: ready || !available,
+        }
+    }
+
+    /// The address with its state. A failure counts when it has lasted. Until then, and while there is no answer (an
+    /// operator that has just started, a registry without Pods), the state stays as it was.
+    fn endpoint(&self, address: &Address, answer: &Answer) -> Endpoint {
+        let mut known = self.endpoints.iter();
+        let known = known.find(|known| known.url == address.url && known.type_ == address.type_);
+        let known = known.filter(|_| self.holds).cloned();
+        match answer {
+            Answer::Verified => address.endpoint(EndpointState::Verified, None),
+            Answer::Failing {
+                failure,
+                lasting: true,
+            } => address.endpoint(failure.state, Some(failure)),
+            Answer::Failing {
+                failure,
+                lasting: false,
+            } => known.unwrap_or_else(|| address.endpoint(EndpointState::Pending, Some(failure))),
+            Answer::Unknown => known.unwrap_or_else(|| address.endpoint(EndpointState::Pending, None)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

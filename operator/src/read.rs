@@ -57,7 +57,7 @@ pub struct Facts {
     pub existing: Children<Existing>,
     /// Endpoints of the Service.
     pub endpoints: Vec<EndpointSlice>,
-    /// The Pods, while not all of them are ready; otherwise they are not asked for.
+    /// The Pods, while not all of them are new and ready; otherwise they are not asked for.
     pub pods: Vec<Pod>,
     /// Immutable objects that no Pod and no Deployment uses any more.
     pub(crate) obsolete: Obsolete,
@@ -423,13 +423,18 @@ impl Reader<'_> {
     }
 
     async fn unready_pods(self, deployment: Option<&Deployment>, names: &Names) -> Result<Vec<Pod>, Error> {
-        let wanted = deployment
-            .and_then(|deployment| deployment.spec.as_ref()?.replicas)
-            .unwrap_or(0);
-        let ready = deployment
-            .and_then(|deployment| deployment.status.as_ref()?.ready_replicas)
-            .unwrap_or(0);
-        if ready >= wanted {
+        let ready = deployment.is_none_or(|deployment| {
+            let wanted = deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0);
+            let status = deployment.status.as_ref();
+            let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+            // A new Pod that crashes stands beside enough old ones that are ready.
+            ready >= wanted && Rollout::of(deployment) == Rollout::Complete
+        });
+        if ready {
             return Ok(Vec::new());
         }
         if let Some(pods) = self.source.cache.labelled::<Pod>(self.namespace, names.label()) {

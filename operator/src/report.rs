@@ -1,15 +1,18 @@
-//! Eighth step: the status, and an event when its reason changes.
+//! Eighth step: the status, and events about what has changed.
 //!
 //! Guarantees: a status that is the same is not written again; nothing of a Secret is in a status or an event. Must
-//! not: decide what is ready, which `observe` and `probe` do.
-//! Start at [`outcome()`]; `status.rs` has the conditions, `sentence.rs` their sentences, `reason.rs` their reasons.
+//! not: look at anything, which `observe` and `probe` do.
+//! Start at [`outcome()`]; `verdict.rs` judges, `conditions.rs` makes conditions of the verdict, `sentence.rs` has their
+//! sentences, `reason.rs` their reasons.
 
+mod conditions;
 mod event;
 mod outcome;
 pub mod reason;
 mod sentence;
 mod status;
 mod unparsable;
+mod verdict;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -59,8 +62,7 @@ impl Error {
     }
 }
 
-/// Writes the status after a reconcile, and publishes an event when the reason of Ready is another one than before.
-/// Gives the status.
+/// Writes the status after a reconcile, and publishes events about what it says newly. Gives the status.
 ///
 /// # Errors
 /// The API server refused the status or did not answer.
@@ -72,9 +74,9 @@ pub async fn outcome(
     outcome: &Outcome<'_>,
     now: Timestamp,
 ) -> Result<RegistryStatus, Error> {
-    let status = status::status(registry, outcome, now);
+    let (status, verdict) = status::status(registry, outcome, now);
     if write(client, registry, subject, &status).await? {
-        event::publish(recorder, registry, &status).await;
+        event::publish(recorder, registry, &status, &verdict, outcome).await;
     }
     Ok(status)
 }

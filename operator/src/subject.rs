@@ -1,6 +1,7 @@
 //! Which Registry a reconcile is about.
 
 use kube::api::ObjectMeta;
+use sha2::{Digest as _, Sha256};
 
 /// The identity of one Registry object.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -29,5 +30,14 @@ impl Subject {
     /// Namespace and name, the key of what is remembered between reconciles.
     pub fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
+    }
+
+    /// The value by which the Registry's servers identify themselves in each answer. Clients see it, so it tells
+    /// nothing of names or of the UID itself.
+    pub(crate) fn identity(&self) -> String {
+        let hash = Sha256::digest(format!("berth.dev/registry-id {}", self.uid));
+        hash[..8]
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::ready_registry::{ReadyRegistry, same};
 use crate::exec::Exec;
-use crate::fixture::{self, Registry, USER, condition, conditions};
+use crate::fixture::{self, Registry, USER, condition, conditions, told};
 use crate::protocol::{digest, noise};
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
@@ -278,7 +278,7 @@ pub(super) async fn a_missing_secret_is_named_and_followed(context: &Context<'_>
                 &format!("the status to name a Secret that is {state}"),
                 |object| {
                     let (ready, reconciling) = (condition(object, "Ready"), condition(object, "Reconciling"));
-                    let named = ready["message"]
+                    let named = told(object)
                         .as_str()
                         .is_some_and(|text| text.contains(users) && text.contains(word));
                     let right = ready["status"] == "False"

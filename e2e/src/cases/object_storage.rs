@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::lifecycle::is_ready;
 use super::ready_registry::{ReadyRegistry, same};
-use crate::fixture::{Registry, USER, condition, conditions};
+use crate::fixture::{Registry, USER, condition, conditions, told};
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 use pushers::{Pushed, push_during};
@@ -188,7 +188,8 @@ async fn refused(context: &Context<'_>, registry: &Registry, words: &[&str]) -> 
     registry
         .await_status(context.cluster, &what, |object| {
             let ready = condition(object, "Ready");
-            let message = ready["message"].as_str().unwrap_or_default();
+            let message = told(object);
+            let message = message.as_str().unwrap_or_default();
             let said = ready["status"] == "False" && words.iter().all(|word| message.contains(word));
             Ok(if said {
                 Seen::Done(message.to_owned())

@@ -11,10 +11,10 @@ use crate::Registry;
 
 /// The definition as it is applied to a cluster.
 ///
-/// Differs from the plain derive in four ways: nothing is nullable, so that the API server drops an explicit
+/// Differs from the plain derive in five ways: nothing is nullable, so that the API server drops an explicit
 /// null before a union is counted; each integer and each of Kubernetes' own types has the limits of its Rust type, so
 /// that every object the API server accepts can be parsed; the descriptions of Kubernetes' own types are short, because
-/// they are pages long and `kubectl explain pod` has them; and the object has Berth's labels.
+/// they are pages long and `kubectl explain pod` has them; the status has a default; and the object has Berth's labels.
 ///
 /// # Panics
 /// Never on a build that passes its tests: the derive's output is a JSON object of known shape.
@@ -34,8 +34,24 @@ pub fn crd() -> CustomResourceDefinition {
     let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
     embedded::complete(&mut conditions["items"], "conditions");
     bounds::complete(schema);
+    schema["properties"]["status"]["default"] = status_before_the_first_reconcile();
     definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
     serde_json::from_value(definition).expect("completing leaves a definition a definition")
+}
+
+/// The status until the operator has written one. Without it, tools that judge by the conditions take a Registry that
+/// nobody has looked at yet for one that is up to date.
+fn status_before_the_first_reconcile() -> Value {
+    serde_json::json!({
+        "observedGeneration": -1,
+        "conditions": [{
+            "type": "Ready",
+            "status": "Unknown",
+            "reason": "Pending",
+            "message": "Waiting for the operator",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }],
+    })
 }
 
 /// Removes `nullable`, and the `null` that optional enums list beside their values.

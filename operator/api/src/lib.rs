@@ -36,8 +36,8 @@ pub use kube::core::Duration;
 pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};
 pub use page::reference_page;
 pub use pod::{EnvVar, EnvVarSource, Pod, PodSecurityContext, Volume};
-pub use registry::{Image, Mode, PullPolicy, Registry, RegistrySpec};
-pub use status::{Endpoint, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
+pub use registry::{Image, Mode, Probe, PullPolicy, Registry, RegistrySpec};
+pub use status::{Endpoint, EndpointState, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
 pub use storage::{
     AccessMode, Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, AzureWorkloadIdentity,
     ClaimTemplate, Deletion, EmptyDir, Gcs, GcsCredentials, GcsKeyFile, GcsWorkloadIdentity, Medium,

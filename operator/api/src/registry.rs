@@ -47,6 +47,26 @@ use crate::tls::Tls;
     printcolumn(name = "Storage", type_ = "string", json_path = ".status.storage.backend"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Image", type_ = "string", priority = 1, json_path = ".status.image"),
+    printcolumn(
+        name = "Certificate-Ends",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.tls.notAfter"
+    ),
+    printcolumn(
+        name = "Capacity",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.storage.capacity"
+    ),
+    // The first condition with a message: Stalled, else Reconciling, else Ready. The status lists them in this order.
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.message!="")].message"#
+    ),
     doc = "A container registry."
 )]
 #[serde(rename_all = "camelCase")]
@@ -98,6 +118,10 @@ pub struct RegistrySpec {
             .message("spec.publicURL must be http:// or https:// and a host, with a port if needed, such as https://registry.example.com")
     )]
     pub public_url: Option<String>,
+    /// Whether the operator requests `/v2/` at the addresses before it publishes one in `status.url`. `Disabled` is for
+    /// addresses at which the operator does not get the registry's own answer, such as behind a login page.
+    #[serde(default)]
+    pub probe: Probe,
     /// The server's logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
@@ -121,6 +145,16 @@ pub struct RegistrySpec {
 
 fn one() -> i32 {
     1
+}
+
+/// Whether the operator requests the addresses before it publishes one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Probe {
+    /// Only an address at which this Registry answered is published.
+    #[default]
+    Enabled,
+    /// The first address is published unasked.
+    Disabled,
 }
 
 /// Whether clients may change anything.

@@ -12,15 +12,19 @@ pub struct RegistryStatus {
     /// The generation this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: clients can use the registry. `Reconciling`: the operator is still working towards the spec.
-    /// `Stalled`: it cannot go on without a person.
+    /// `Ready`: clients are served now, also while a change is rolled out or refused. `Reconciling`: something is not
+    /// yet as asked; its message says what. `Stalled`: a person must act; its message says how. `Available`: the
+    /// Service leads to a ready Pod. `CertificateValid`: the certificates that clients see are valid and cover the
+    /// host names; absent without TLS. `StorageHealthy`: the volume is there, or the servers reach the object store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The address for clients: `publicURL`, else the Ingress's first host, else the Service.
+    /// The address for clients: the first of `endpoints` at which this Registry answered under a certificate that
+    /// covers the host. Absent until one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Every address the registry answers at.
+    /// Every address at which clients may look for the registry, the preferred one first: `spec.publicURL`, the
+    /// Ingress's hosts, the load balancer, the Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub endpoints: Vec<Endpoint>,
@@ -35,7 +39,13 @@ pub struct RegistryStatus {
     pub selector: Option<String>,
     /// Version of the operator that wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub operator_version: Option<String>,
+    /// The server's image, of the last rollout that was completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Since when the operator has waited for what `Reconciling` or `Stalled` names. After five minutes it is `Stalled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
     /// State of the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
@@ -52,17 +62,44 @@ pub struct Endpoint {
     pub type_: EndpointType,
     /// The address.
     pub url: String,
+    /// The state of the address, by the operator's requests.
+    #[serde(default)]
+    pub state: EndpointState,
+    /// Why the address is not verified, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why the address is not verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Kind of an address.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum EndpointType {
     /// The address in `spec.publicURL`.
     Public,
     /// The Ingress.
     Ingress,
+    /// The load balancer of the Service.
+    LoadBalancer,
     /// The Service, inside the cluster.
     Service,
+}
+
+/// The state of an address, by the operator's requests.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum EndpointState {
+    /// No request has been answered yet.
+    #[default]
+    Pending,
+    /// This Registry answered, under a certificate that covers the host.
+    Verified,
+    /// Something else answers, or the certificate does not cover the host or has expired.
+    Failed,
+    /// The operator's requests do not get there; clients' requests may.
+    Unreachable,
+    /// `spec.probe` is `Disabled`.
+    NotProbed,
 }
 
 /// State of the storage.

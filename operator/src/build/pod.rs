@@ -18,7 +18,7 @@ use super::sources::Sources;
 use crate::input_keys;
 use crate::names::hex;
 use crate::pod_layout::{
-    BOTH_ANNOTATION, CONFIG_FILE, CONFIG_FOLDER, GRACE_BEYOND_DRAIN_SECONDS, HTTP_SECRET_VARIABLE,
+    BOTH_ANNOTATION, CONFIG_FILE, CONFIG_FOLDER, CONTAINER, GRACE_BEYOND_DRAIN_SECONDS, HTTP_SECRET_VARIABLE,
     PREVIOUS_SECRETS_VARIABLE, PROBE_PORT, READINESS_FAILURES, READINESS_PERIOD_SECONDS, SERVER_PORT,
 };
 use crate::validate::ValidatedRegistry;
@@ -122,7 +122,7 @@ fn container(workload: &Workload, sources: &Sources) -> Container {
         ..Default::default()
     };
     Container {
-        name: "registry".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(workload.image.clone()),
         image_pull_policy: Some(workload.pull_policy.as_str().to_owned()),
         args: Some(vec!["serve".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),

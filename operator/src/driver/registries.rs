@@ -12,8 +12,10 @@ use kube::runtime::reflector::{Store, store};
 use kube::runtime::watcher::Event;
 use operator_api::{REGISTRY_LABEL, Registry};
 
+use crate::hosts;
 use crate::names::Names;
 use crate::references::{References, references};
+use crate::subject::Subject;
 
 /// Namespace and name.
 type Key = (String, String);
@@ -24,6 +26,8 @@ pub(super) struct Registries(Mutex<State>);
 struct State {
     all: BTreeMap<Key, Known>,
     writer: Writer<PartialObjectMeta<Registry>>,
+    /// The Registries that claim a host.
+    by_host: BTreeMap<String, BTreeSet<Key>>,
     /// By namespace of the watch, the Registries of a list that is being read.
     lists: BTreeMap<Option<String>, BTreeSet<Key>>,
 }
@@ -33,6 +37,7 @@ struct Known {
     names: Names,
     references: References,
     claim: Option<String>,
+    hosts: BTreeSet<String>,
 }
 
 /// The kinds of objects that a spec names.
@@ -53,13 +58,14 @@ impl Registries {
         let state = State {
             all: BTreeMap::new(),
             writer,
+            by_host: BTreeMap::new(),
             lists: BTreeMap::new(),
         };
         (Self(Mutex::new(state)), reader)
     }
 
-    /// Takes an event of the watch on Registries. Gives the Registries to reconcile and, after a list, those that are
-    /// gone.
+    /// Takes an event of the watch on Registries. Gives the Registries to reconcile: the one that it is about; after a
+    /// list those that are gone; and others whose host is claimed or given up.
     pub(super) fn event(&self, watched: &Option<String>, event: &Event<DynamicObject>) -> Vec<Key> {
         let mut state = self.lock();
         match event {
@@ -68,30 +74,36 @@ impl Registries {
                 Vec::new()
             }
             Event::InitApply(object) => {
-                let key = state.applied(object);
                 if let Some(seen) = state.lists.get_mut(watched) {
-                    seen.insert(key.clone());
+                    seen.insert(key_of(&object.metadata));
                 }
-                vec![key]
+                state.applied(object)
             }
-            Event::Apply(object) => vec![state.applied(object)],
-            Event::Delete(object) => {
-                let key = key_of(&object.metadata);
-                state.deleted(&key);
-                vec![key]
-            }
+            Event::Apply(object) => state.applied(object),
+            Event::Delete(object) => state.deleted(&key_of(&object.metadata)),
             Event::InitDone => {
                 let seen = state.lists.remove(watched).unwrap_or_default();
                 let known = state.all.keys().filter(|key| {
                     watched.as_ref().is_none_or(|namespace| *namespace == key.0) && !seen.contains(*key)
                 });
                 let gone: Vec<Key> = known.cloned().collect();
-                for key in &gone {
-                    state.deleted(key);
-                }
-                gone
+                gone.iter().flat_map(|key| state.deleted(key)).collect()
             }
         }
+    }
+
+    /// Notes about hosts that other Registries claim too.
+    pub(super) fn notes_about_hosts(&self, subject: &Subject) -> Vec<String> {
+        let state = self.lock();
+        let key = subject.key();
+        let hosts = state.all.get(&key).into_iter().flat_map(|known| &known.hosts);
+        let notes = hosts.flat_map(|host| {
+            let all = state.by_host.get(host).into_iter().flatten();
+            let others = all.filter(|other| **other != key);
+            others.map(|other| hosts::note(host, subject, other))
+        });
+        // Those of another namespace are not told apart.
+        notes.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The Registries that an object belongs to: its label or its owner says so, or it has the name of a child. The
@@ -146,7 +158,8 @@ impl Registries {
 }
 
 impl State {
-    fn applied(&mut self, object: &DynamicObject) -> Key {
+    /// Gives the Registry, and others whose host it claims or gives up.
+    fn applied(&mut self, object: &DynamicObject) -> Vec<Key> {
         let key = key_of(&object.metadata);
         // A Registry that cannot be parsed names nothing; its reconcile tells why.
         let parsed = object.clone().try_parse::<Registry>().ok();
@@ -154,7 +167,13 @@ impl State {
             let claim = registry.spec.storage.persistent_volume_claim.as_ref()?;
             claim.claim_name.clone()
         });
+        let hosts = parsed
+            .as_ref()
+            .map(|registry| hosts::claimed(&registry.spec))
+            .unwrap_or_default();
+        let others = self.claims(&key, &hosts);
         let known = Known {
+            hosts,
             names: Names::of(&key.1),
             references: parsed
                 .map(|registry| references(&registry.spec))
@@ -164,13 +183,40 @@ impl State {
         self.all.insert(key.clone(), known);
         self.writer
             .apply_watcher_event(&Event::Apply(identity(&key, &object.metadata)));
-        key
+        std::iter::once(key).chain(others).collect()
     }
 
-    fn deleted(&mut self, key: &Key) {
+    /// Gives the Registry, and others whose host it gives up.
+    fn deleted(&mut self, key: &Key) -> Vec<Key> {
+        let others = self.claims(key, &BTreeSet::new());
         self.all.remove(key);
         let gone = identity(key, &ObjectMeta::default());
         self.writer.apply_watcher_event(&Event::Delete(gone));
+        std::iter::once(key.clone()).chain(others).collect()
+    }
+
+    /// Remembers the hosts of a Registry. Gives the other Registries that share one which is new or given up.
+    fn claims(&mut self, key: &Key, hosts: &BTreeSet<String>) -> BTreeSet<Key> {
+        let before = self
+            .all
+            .get(key)
+            .map(|known| known.hosts.clone())
+            .unwrap_or_default();
+        let mut others = BTreeSet::new();
+        for host in hosts.symmetric_difference(&before) {
+            let claiming = self.by_host.entry(host.clone()).or_default();
+            others.extend(claiming.iter().cloned());
+            if hosts.contains(host) {
+                claiming.insert(key.clone());
+            } else {
+                claiming.remove(key);
+            }
+            if claiming.is_empty() {
+                self.by_host.remove(host);
+            }
+        }
+        others.remove(key);
+        others
     }
 }
 
@@ -282,5 +328,37 @@ mod tests {
                 .naming(Named::Secret, &metadata("users", json!({})))
                 .is_empty()
         );
+    }
+
+    /// A Registry with this host.
+    fn at(name: &str, host: &str) -> DynamicObject {
+        let mut object = object("quay", name, "users");
+        object.data["spec"]["ingress"] = json!({ "hosts": [host] });
+        object
+    }
+
+    #[test]
+    fn the_others_are_reconciled_when_a_host_is_claimed_and_when_it_is_given_up() {
+        let (registries, _) = Registries::new();
+        let apply = |object| registries.event(&None, &Event::Apply(object));
+        let notes = |name: &str| {
+            registries.notes_about_hosts(&Subject {
+                namespace: "quay".to_owned(),
+                name: name.to_owned(),
+                ..Default::default()
+            })
+        };
+        let both = |first: &str, second: &str| [key(first), key(second)].concat();
+        assert_eq!(apply(at("harbour", "a.example")), key("harbour"));
+        assert!(notes("harbour").is_empty());
+        assert_eq!(apply(at("pier", "a.example")), both("pier", "harbour"));
+        assert_eq!(apply(at("pier", "a.example")), key("pier"), "nothing has changed");
+        assert_eq!(notes("harbour").len(), 1);
+        assert_eq!(apply(at("pier", "b.example")), both("pier", "harbour"));
+        assert!(notes("harbour").is_empty());
+        apply(at("pier", "a.example"));
+        let deleted = registries.event(&None, &Event::Delete(at("pier", "a.example")));
+        assert_eq!(deleted, both("pier", "harbour"));
+        assert!(notes("harbour").is_empty());
     }
 }

@@ -23,10 +23,6 @@ use crate::{apply, validate};
 const RESYNC: Duration = Duration::from_secs(600);
 /// While Pods start, in case a watch lost something.
 const WHILE_ROLLING_OUT: Duration = Duration::from_secs(30);
-/// While proxies do not know the Pods yet.
-const WHILE_PROBE_FAILS: Duration = Duration::from_millis(500);
-/// When the probe has failed for long. Each reconcile sends the API server some twenty requests.
-const PROBE_FAILING_FOR_LONG: Duration = Duration::from_secs(5);
 /// The first delay while an object of somebody else is in the way, or the API server refuses something. No watch covers
 /// foreign objects, quotas, admission policies and the operator's own rights.
 const FIRST_POLL: Duration = Duration::from_secs(5);
@@ -118,15 +114,12 @@ impl Polls {
 
 /// Whether the outcome waits for something of which no watch tells.
 pub(super) fn is_polled(outcome: &Outcome<'_>) -> bool {
-    match outcome {
-        Outcome::Failed { problems, .. } => problems
-            .iter()
-            .any(|error| after_problem(error, false) == Wait::Poll),
-        Outcome::Applied { .. } | Outcome::Paused { .. } => false,
-    }
+    let polled = |error| after_problem(error) == Wait::Poll;
+    !outcome.registry.paused && outcome.problems.iter().any(polled)
 }
 
-/// When the next reconcile comes after `outcome` was reported: at the renewal of a certificate at the latest.
+/// When the next reconcile comes after `outcome` was reported: at the renewal or the end of a certificate, or when what
+/// is waited for has been waited for too long, at the latest.
 pub(super) fn next(
     outcome: &Outcome<'_>,
     next_renewal: Option<Timestamp>,
@@ -134,13 +127,13 @@ pub(super) fn next(
     now: Timestamp,
     poll: impl FnOnce() -> Duration,
 ) -> Action {
-    let usual = match outcome {
-        Outcome::Paused { .. } => return Action::await_change(),
-        Outcome::Applied { findings, .. } => Some(jittered(after_success(findings))),
-        Outcome::Failed { problems, .. } => {
-            let stalled = status.conditions.iter();
-            let stalled = stalled.filter(|c| c.type_ == STALLED).any(|c| c.status == "True");
-            let waits = || problems.iter().map(|error| after_problem(error, stalled));
+    if outcome.registry.paused {
+        return Action::await_change();
+    }
+    let usual = match outcome.is_applied() {
+        true => Some(jittered(after_success(outcome.findings))),
+        false => {
+            let waits = || outcome.problems.iter().map(after_problem);
             let polled = waits().any(|wait| wait == Wait::Poll).then(poll);
             let fixed = waits().filter_map(|wait| match wait {
                 Wait::For(delay) => Some(jittered(delay)),
@@ -149,26 +142,38 @@ pub(super) fn next(
             fixed.chain(polled).min()
         }
     };
-    let renewal = next_renewal.map(|due| {
-        let delay = Duration::try_from(due.duration_since(now)).unwrap_or(FIRST_RETRY);
-        delay.max(FIRST_RETRY)
+    let due = next_renewal.into_iter().chain(due(status, now));
+    let due = due.map(|moment| {
+        // The status has whole seconds.
+        let delay = Duration::try_from(moment.duration_since(now)).unwrap_or_default();
+        delay + Duration::from_secs(1)
     });
-    match usual.into_iter().chain(renewal).min() {
+    match usual.into_iter().chain(due).min() {
         Some(delay) => Action::requeue(delay),
         None => Action::await_change(),
     }
 }
 
-/// The delay when everything was applied.
+/// The moments at which the status changes although nothing else does.
+fn due(status: &RegistryStatus, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let mut conditions = status.conditions.iter();
+    let stalled = conditions.any(|c| c.type_ == STALLED && c.status == "True");
+    let since = status.waiting_since.as_ref().filter(|_| !stalled);
+    let tls = status.tls.as_ref();
+    let expires = tls.and_then(|tls| tls.not_after.as_ref()).map(|end| end.0);
+    // A certificate that has expired is in the status already.
+    let both = [
+        since.map(|since| since.0 + STALLED_AFTER),
+        expires.filter(|end| *end > now),
+    ];
+    both.into_iter().flatten()
+}
+
+/// The delay when everything was applied. An answer to a probe starts a reconcile of its own.
 fn after_success(findings: &Findings) -> Duration {
-    match (findings.up(), &findings.probe_failure) {
-        (true, Some(_)) if findings.probe_failing_for_long => PROBE_FAILING_FOR_LONG,
-        (true, Some(_)) => WHILE_PROBE_FAILS,
-        (true, None) => RESYNC,
-        (false, _) if findings.rollout == Rollout::Stuck => RESYNC,
-        // No replica is asked for.
-        (false, _) if findings.rollout == Rollout::Complete && findings.replicas == 0 => RESYNC,
-        (false, _) => WHILE_ROLLING_OUT,
+    match findings.rollout == Rollout::Stuck || findings.rolled_out() {
+        true => RESYNC,
+        false => WHILE_ROLLING_OUT,
     }
 }
 
@@ -183,7 +188,7 @@ enum Wait {
     Poll,
 }
 
-fn after_problem(error: &Error, stalled: bool) -> Wait {
+fn after_problem(error: &Error) -> Wait {
     let foreign = matches!(
         error,
         Error::Validate(validate::Error::Foreign(_)) | Error::Apply(apply::Error::Foreign(_))
@@ -196,9 +201,8 @@ fn after_problem(error: &Error, stalled: bool) -> Wait {
         (Error::Read(_) | Error::Issue(_) | Error::Apply(_), Fault::Waiting | Fault::Caller) => Wait::Poll,
         (Error::Validate(validate::Error::Unreadable { .. }), Fault::Waiting | Fault::Caller) => Wait::Poll,
         (Error::Validate(_), Fault::Caller) => Wait::Change,
-        // A watch reports the missing object. This reconcile only turns Reconciling into Stalled.
-        (Error::Validate(_), Fault::Waiting) if stalled => Wait::For(RESYNC),
-        (Error::Validate(_), Fault::Waiting) => Wait::For(STALLED_AFTER + Duration::from_secs(1)),
+        // A watch reports the missing object.
+        (Error::Validate(_), Fault::Waiting) => Wait::For(RESYNC),
     }
 }
 
@@ -210,7 +214,6 @@ fn jittered(delay: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::ProbeFailure;
     use crate::validate::Error as Invalid;
 
     fn harbour() -> Subject {
@@ -237,21 +240,27 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_never_answers_as_the_registry_is_not_asked_twice_a_second_for_ever() {
-        let pause = |probe_failing_for_long| {
-            let findings = Findings {
-                rollout: Rollout::Complete,
-                available: true,
-                ready_replicas: 1,
-                reachable: true,
-                probe_failure: Some(ProbeFailure::WrongAnswer("a portal".to_owned())),
-                probe_failing_for_long,
-                ..Default::default()
-            };
-            after_success(&findings)
+    fn a_wait_that_becomes_too_long_and_a_certificate_that_ends_change_the_status_by_themselves() {
+        let now: Timestamp = crate::fixtures::NOW.parse().unwrap();
+        let status = |stalled: &str| -> RegistryStatus {
+            serde_json::from_value(serde_json::json!({
+                "waitingSince": now,
+                "tls": { "notAfter": now + Duration::from_secs(9) },
+                "conditions": [{
+                    "type": "Stalled", "status": stalled, "reason": "A", "message": "", "lastTransitionTime": now,
+                }],
+            }))
+            .unwrap()
         };
-        assert_eq!(pause(false), WHILE_PROBE_FAILS);
-        assert_eq!(pause(true), PROBE_FAILING_FOR_LONG);
+        let after = |moment: &str, seconds: u64| -> Vec<i64> {
+            let at = now + Duration::from_secs(seconds);
+            due(&status(moment), at)
+                .map(|due| due.duration_since(now).as_secs())
+                .collect()
+        };
+        assert_eq!(after("False", 0), [300, 9]);
+        assert_eq!(after("True", 0), [9]);
+        assert_eq!(after("True", 9), Vec::<i64>::new());
     }
 
     #[test]
@@ -268,14 +277,11 @@ mod tests {
             source: Box::new(kube::Error::Api(Box::new(status))),
         });
         assert_eq!(refused.fault(), Fault::Waiting);
-        for stalled in [false, true] {
-            assert_eq!(after_problem(&refused, stalled), Wait::Poll);
-        }
+        assert_eq!(after_problem(&refused), Wait::Poll);
         let missing = Error::from(Invalid::ClaimMissing {
             name: "hold".to_owned(),
         });
-        assert!(matches!(after_problem(&missing, false), Wait::For(delay) if delay > STALLED_AFTER));
-        assert_eq!(after_problem(&missing, true), Wait::For(RESYNC));
+        assert_eq!(after_problem(&missing), Wait::For(RESYNC));
     }
 
     #[test]

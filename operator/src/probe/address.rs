@@ -1,210 +1,280 @@
-//! The addresses at which clients look for the registry, and what answers there. Start at [`first_failure`].
+//! The addresses at which clients look for the registry, as the live objects publish them. Start at [`addresses`].
 
-use http::StatusCode;
-use http::header::HOST;
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
-use tokio::net::lookup_host;
+use operator_api::{Endpoint, EndpointState, EndpointType};
+use reqwest::Url;
 
-use super::request::{TIMEOUT, client};
+use super::record::Failure;
 use crate::children::{Children, Live};
-use crate::findings::ProbeFailure;
 use crate::validate::ValidatedRegistry;
-use crate::validate::registry::Scheme;
 
-/// Header by which every registry is recognised.
-const API_VERSION: &str = "docker-distribution-api-version";
+/// Addresses of a load balancer or an Ingress that are asked. The others belong to the same proxies.
+const TARGETS_MAX: usize = 4;
 
 /// An address at which clients look.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Address {
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Address {
+    pub(super) type_: EndpointType,
+    /// The address as clients write it.
+    pub(super) url: String,
     /// The component at the address, as the subject of a sentence.
-    subject: String,
-    /// IP address or host name to connect to.
-    connect_to: String,
-    port: u16,
-    /// Host of the request and of the TLS handshake.
-    host: String,
-    scheme: Scheme,
+    pub(super) subject: String,
+    /// IP addresses or host names to connect to. Without one, the host's own name is looked up.
+    pub(super) targets: Vec<String>,
+    /// The object that should publish targets and does not.
+    pub(super) unpublished: Option<String>,
+    /// The value of the identity header in this Registry's answers.
+    pub(super) identity: String,
 }
 
-/// The failure of the first address at which the registry does not answer.
-pub(super) async fn first_failure(
-    registry: &ValidatedRegistry,
-    children: &Children<Live>,
-) -> Option<ProbeFailure> {
-    for address in addresses(registry, children) {
-        if let Err(failure) = address.probe().await {
-            return Some(failure);
+impl Address {
+    /// The status about the address.
+    pub(super) fn endpoint(&self, state: EndpointState, failure: Option<&Failure>) -> Endpoint {
+        Endpoint {
+            type_: self.type_,
+            url: self.url.clone(),
+            state,
+            reason: failure.map(|failure| failure.reason.to_owned()),
+            message: failure.map(|failure| failure.message.clone()),
         }
     }
-    None
 }
 
-/// The Service's address, and each address that the Ingress controller has published.
-fn addresses(registry: &ValidatedRegistry, children: &Children<Live>) -> Vec<Address> {
-    let mut addresses = Vec::new();
-    let service = children.service.as_ref();
-    let cluster_ip = service.and_then(|service| service.spec.as_ref()?.cluster_ip.clone());
-    if let (Some(connect_to), Ok(port)) = (
-        cluster_ip.filter(|address| address != "None"),
-        u16::try_from(registry.service.port),
-    ) {
-        addresses.push(Address {
-            subject: format!("Service `{}`", registry.names.service()),
-            connect_to,
-            port,
-            host: registry.service_host(),
-            scheme: registry.scheme,
+/// Every address, the preferred one first. Each URL stands there once, because the API server refuses a status that
+/// names an address twice.
+pub(super) fn addresses(registry: &ValidatedRegistry, children: &Children<Live>) -> Vec<Address> {
+    let publishers = Publishers { registry, children };
+    let mut all = Vec::new();
+    all.extend(registry.public_url.as_deref().map(|url| publishers.public(url)));
+    all.extend(publishers.ingress());
+    all.extend(publishers.load_balancer());
+    all.extend(publishers.service());
+    let mut seen = BTreeSet::new();
+    all.retain(|address| seen.insert(address.url.clone()));
+    all
+}
+
+/// The objects that publish the registry.
+struct Publishers<'a> {
+    registry: &'a ValidatedRegistry,
+    children: &'a Children<Live>,
+}
+
+impl Publishers<'_> {
+    fn address(&self, type_: EndpointType, url: String, subject: String, targets: Vec<String>) -> Address {
+        Address {
+            type_,
+            url,
+            subject,
+            targets,
+            unpublished: None,
+            identity: self.registry.subject.identity(),
+        }
+    }
+
+    /// The address in `spec.publicURL`. Where it is also that of the Ingress or the Service, it is asked there: clients
+    /// may know its name from another DNS than the operator's.
+    fn public(&self, url: &str) -> Address {
+        let others = self.ingress().into_iter().chain(self.service());
+        let same = others.into_iter().find(|other| other.url == url);
+        match same {
+            Some(other) => Address {
+                type_: EndpointType::Public,
+                ..other
+            },
+            None => self.address(
+                EndpointType::Public,
+                url.to_owned(),
+                format!("`{url}` of `spec.publicURL`"),
+                Vec::new(),
+            ),
+        }
+    }
+
+    fn ingress(&self) -> Vec<Address> {
+        let Some(ingress) = &self.children.ingress else {
+            return Vec::new();
+        };
+        let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+        let hosts = rules.filter_map(|rule| rule.host.clone());
+        let targets = published_by_ingress(ingress);
+        let class = ingress
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.ingress_class_name.clone());
+        let unpublished = targets.is_empty().then(|| {
+            let name = self.registry.names.ingress();
+            match class {
+                Some(class) => format!("Ingress `{name}` of class `{class}`"),
+                None => format!("Ingress `{name}` of the cluster's default class"),
+            }
         });
+        let address = |host: String| Address {
+            unpublished: unpublished.clone(),
+            ..self.address(
+                EndpointType::Ingress,
+                format!("https://{host}"),
+                "The Ingress controller".to_owned(),
+                targets.clone(),
+            )
+        };
+        hosts.map(address).collect()
     }
-    let ingress = registry.ingress.right();
-    let host = ingress.and_then(|ingress| ingress.spec.hosts.first());
-    if let (Some(host), Some(ingress)) = (host, &children.ingress) {
-        addresses.extend(published(ingress).into_iter().map(|connect_to| Address {
-            subject: format!("The Ingress controller at {connect_to}"),
-            connect_to,
-            port: 443,
-            host: host.clone(),
-            scheme: Scheme::Https,
-        }));
+
+    fn load_balancer(&self) -> Vec<Address> {
+        let Some(service) = &self.children.service else {
+            return Vec::new();
+        };
+        let status = service
+            .status
+            .as_ref()
+            .and_then(|status| status.load_balancer.as_ref());
+        let entries = status
+            .and_then(|balancer| balancer.ingress.as_ref())
+            .into_iter()
+            .flatten();
+        let hosts = entries.filter_map(|entry| entry.ip.clone().or_else(|| entry.hostname.clone()));
+        let subject = format!("The load balancer of Service `{}`", self.registry.names.service());
+        let address = |host: String| {
+            let url = self.url(&host, service);
+            self.address(EndpointType::LoadBalancer, url, subject.clone(), Vec::new())
+        };
+        hosts.take(TARGETS_MAX).map(address).collect()
     }
-    addresses
+
+    fn service(&self) -> Option<Address> {
+        let service = self.children.service.as_ref()?;
+        let cluster_ip = service.spec.as_ref()?.cluster_ip.clone();
+        Some(
+            self.address(
+                EndpointType::Service,
+                self.url(&self.registry.service_host(), service),
+                format!("Service `{}`", self.registry.names.service()),
+                cluster_ip
+                    .into_iter()
+                    .filter(|address| address != "None")
+                    .collect(),
+            ),
+        )
+    }
+
+    /// The URL of a host that leads to the Service's port.
+    fn url(&self, host: &str, service: &Service) -> String {
+        let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+        let live = ports.into_iter().flatten().find(|port| {
+            let protocol = port.app_protocol.as_deref();
+            protocol == Some("http") || protocol == Some("https")
+        });
+        let scheme = live.and_then(|port| port.app_protocol.as_deref());
+        let scheme = scheme.unwrap_or(self.registry.scheme.as_str());
+        let port = live.map_or(self.registry.service.port, |port| port.port);
+        match host.contains(':') {
+            true => format!("{scheme}://[{host}]:{port}"),
+            false => format!("{scheme}://{host}:{port}"),
+        }
+    }
 }
 
-fn published(ingress: &Ingress) -> Vec<String> {
+fn published_by_ingress(ingress: &Ingress) -> Vec<String> {
     let status = ingress
         .status
         .as_ref()
         .and_then(|status| status.load_balancer.as_ref());
-    let published = status.and_then(|balancer| balancer.ingress.as_ref());
-    published
+    let entries = status
+        .and_then(|balancer| balancer.ingress.as_ref())
         .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ip.clone().or_else(|| entry.hostname.clone()))
-        .collect()
+        .flatten();
+    let addresses = entries.filter_map(|entry| entry.ip.clone().or_else(|| entry.hostname.clone()));
+    addresses.take(TARGETS_MAX).collect()
 }
 
-impl Address {
-    async fn probe(&self) -> Result<(), ProbeFailure> {
-        let unreachable = || ProbeFailure::Unreachable(format!("{} does not answer yet", self.subject));
-        let answer = tokio::time::timeout(TIMEOUT, self.request()).await;
-        let answer = answer.ok().flatten().ok_or_else(unreachable)?;
-        let is_registry = answer.headers().contains_key(API_VERSION);
-        if is_registry && [StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&answer.status()) {
-            return Ok(());
-        }
-        Err(ProbeFailure::WrongAnswer(format!(
-            "{} answers {} for `{}` instead of the registry",
-            self.subject,
-            answer.status().as_u16(),
-            self.host
-        )))
-    }
-
-    /// The answer to a request for `/v2/`; `None` when there is none.
-    async fn request(&self) -> Option<reqwest::Response> {
-        let mut resolved = lookup_host((self.connect_to.as_str(), self.port)).await.ok()?;
-        let client = client(Some((&self.host, resolved.next()?))).ok()?;
-        let url = format!("{}://{}:{}/v2/", self.scheme.as_str(), self.host, self.port);
-        client.get(url).header(HOST, &self.host).send().await.ok()
-    }
+/// Host without brackets, and port of an address.
+pub(super) fn host_and_port(url: &Url) -> Option<(String, u16)> {
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), url.port_or_known_default()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
-
     use super::*;
     use crate::children::{Existing, Want};
-    use crate::fixtures::{answer_once, least};
+    use crate::fixtures::{Fixture, least};
 
-    async fn answering(answer: &'static str) -> Address {
-        let request = "GET /v2/ HTTP/1.1\r\nhost: harbour.example\r\n";
-        let port = answer_once(request, answer.to_owned()).await;
-        Address {
-            subject: "The proxy".to_owned(),
-            connect_to: "127.0.0.1".to_owned(),
-            port,
-            host: "harbour.example".to_owned(),
-            scheme: Scheme::Http,
-        }
+    /// The live objects of a Registry, with what other controllers write into their status.
+    fn live(registry: &ValidatedRegistry, issued: &crate::issue::Issued, ingress: &str) -> Children<Live> {
+        let desired = crate::build::children(registry, Some(issued));
+        let (Want::Present(service), Want::Present(found)) = (desired.service, desired.ingress) else {
+            panic!("no Service or no Ingress")
+        };
+        let mut service = serde_json::json!(service);
+        service["spec"]["clusterIP"] = "10.96.0.9".into();
+        service["status"]["loadBalancer"]["ingress"] = serde_json::json!([{"ip": "2001:db8::5"}]);
+        let mut found = serde_json::json!(found);
+        found["status"]["loadBalancer"]["ingress"] = serde_json::from_str(ingress).unwrap();
+        let mut children = Children::<Existing>::default().live();
+        children.service = serde_json::from_value(service).unwrap();
+        children.ingress = serde_json::from_value(found).unwrap();
+        children
     }
 
-    #[tokio::test]
-    async fn a_challenge_of_the_registry_is_an_answer() {
-        let address = answering(
-            "HTTP/1.1 401 Unauthorized\r\ndocker-distribution-api-version: registry/2.0\r\ncontent-length: 0\r\n\r\n",
-        );
-        assert_eq!(address.await.probe().await, Ok(()));
+    #[track_caller]
+    fn check(spec: &str, ingress: &str, expected: &[&str]) {
+        let (registry, issued) = Fixture::parse(&least(spec)).issued();
+        let shown: Vec<_> = addresses(&registry, &live(&registry, &issued, ingress))
+            .into_iter()
+            .map(|address| {
+                format!(
+                    "{:?} {} at {}",
+                    address.type_,
+                    address.url,
+                    address.targets.join(" and ")
+                )
+            })
+            .collect();
+        assert_eq!(shown, expected);
     }
 
-    #[tokio::test]
-    async fn a_proxy_that_does_not_know_the_registry_is_something_else() {
-        let address = answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
-        let sentence = "The proxy answers 404 for `harbour.example` instead of the registry";
-        assert_eq!(
-            address.await.probe().await,
-            Err(ProbeFailure::WrongAnswer(sentence.to_owned()))
-        );
-        let login = answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
-        assert!(matches!(
-            login.await.probe().await,
-            Err(ProbeFailure::WrongAnswer(_))
-        ));
-    }
-
-    #[tokio::test]
-    async fn a_closed_port_is_unreachable() {
-        let mut address = answering("").await;
-        address.port = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let sentence = "The proxy does not answer yet";
-        assert_eq!(
-            address.probe().await,
-            Err(ProbeFailure::Unreachable(sentence.to_owned()))
+    #[test]
+    fn every_host_is_asked_at_every_address_that_the_ingress_controller_has_published() {
+        check(
+            "  ingress: {hosts: [harbour.example, pier.example]}\n",
+            r#"[{"ip": "192.0.2.1"}, {"hostname": "lb.example"}]"#,
+            &[
+                "Ingress https://harbour.example at 192.0.2.1 and lb.example",
+                "Ingress https://pier.example at 192.0.2.1 and lb.example",
+                "LoadBalancer https://[2001:db8::5]:5000 at ",
+                "Service https://harbour.quay.svc:5000 at 10.96.0.9",
+            ],
         );
     }
 
     #[test]
-    fn the_service_and_every_published_address_of_the_ingress_are_asked() {
-        let yaml = least("  ingress: {hosts: [harbour.example, pier.example]}\n");
-        let (registry, issued) = crate::fixtures::Fixture::parse(&yaml).issued();
-        let desired = crate::build::children(&registry, Some(&issued));
-        let Want::Present(service) = desired.service else {
-            panic!("no Service")
-        };
-        let Want::Present(ingress) = desired.ingress else {
-            panic!("no Ingress")
-        };
-        let mut service = serde_json::json!(service);
-        service["spec"]["clusterIP"] = "10.96.0.9".into();
-        let mut ingress = serde_json::json!(ingress);
-        ingress["status"]["loadBalancer"]["ingress"] =
-            serde_json::json!([{"ip": "192.0.2.1"}, {"hostname": "lb.example"}]);
-        let mut children = Children::<Existing>::default().live();
-        children.service = serde_json::from_value(service).unwrap();
-        children.ingress = serde_json::from_value(ingress).unwrap();
-        let asked: Vec<_> = addresses(&registry, &children)
-            .into_iter()
-            .map(|address| {
-                let scheme = address.scheme.as_str();
-                format!(
-                    "{}:{} {} {scheme}",
-                    address.connect_to, address.port, address.host
-                )
-            })
-            .collect();
+    fn a_public_address_that_is_also_another_stands_there_once_and_is_asked_where_that_one_is() {
+        check(
+            "  publicURL: https://pier.example\n  ingress: {hosts: [harbour.example, pier.example]}\n",
+            r#"[{"ip": "192.0.2.1"}]"#,
+            &[
+                "Public https://pier.example at 192.0.2.1",
+                "Ingress https://harbour.example at 192.0.2.1",
+                "LoadBalancer https://[2001:db8::5]:5000 at ",
+                "Service https://harbour.quay.svc:5000 at 10.96.0.9",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_ingress_that_no_controller_has_taken_is_named_with_its_class() {
+        let (registry, issued) = Fixture::parse(&least(
+            "  ingress: {hosts: [harbour.example], className: ngnix}\n",
+        ))
+        .issued();
+        let all = addresses(&registry, &live(&registry, &issued, "[]"));
         assert_eq!(
-            asked,
-            [
-                "10.96.0.9:5000 harbour.quay.svc https",
-                "192.0.2.1:443 harbour.example https",
-                "lb.example:443 harbour.example https",
-            ]
+            all[0].unpublished.as_deref(),
+            Some("Ingress `harbour` of class `ngnix`")
         );
     }
 }

@@ -1,40 +1,47 @@
 //! Why a running Pod is not ready. Its server answers `/readyz` with the reason, which the kubelet does not pass on.
 //!
-//! Start at [`reason`].
+//! Start at [`unready`] and [`reason`].
 
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::request::client;
 use crate::findings::PodProblem;
-use crate::pod_layout::PROBE_PORT;
+use crate::pod_layout::{CONTAINER, PROBE_PORT};
 
 /// The longest answer that is read, in bytes. The sentences about all checks of a server are shorter.
 const ANSWER_MAX: usize = 4096;
 /// The longest message that is reported, in characters.
 const MESSAGE_MAX: usize = 500;
 
-/// Asks the first Pod that runs and is not ready. `None` when there is none, or when it cannot be reached.
-pub(super) async fn reason(pods: &[Pod]) -> Option<PodProblem> {
-    let (pod, address) = pods.iter().find_map(running_and_unready)?;
-    let message = ask(address, PROBE_PORT).await?;
-    Some(PodProblem::Unready {
-        pod: pod.to_owned(),
-        message,
-    })
+/// The Pods that run and are not ready, by name and address.
+pub(super) fn unready(pods: &[Pod]) -> Vec<(String, String)> {
+    pods.iter().filter_map(running_and_unready).collect()
 }
 
-/// Name and address of a Pod whose container runs, that is not ready, and that is not being deleted.
-fn running_and_unready(pod: &Pod) -> Option<(&str, &str)> {
+/// Asks the first Pod that gives a reason. `None` when there is none, or when none can be reached.
+pub(super) async fn reason(pods: &[(String, String)]) -> Option<PodProblem> {
+    for (pod, address) in pods {
+        if let Some(message) = ask(address, PROBE_PORT).await {
+            return Some(PodProblem::Unready {
+                pod: pod.clone(),
+                message,
+            });
+        }
+    }
+    None
+}
+
+/// Name and address of a Pod whose server runs, that is not ready, and that is not being deleted.
+fn running_and_unready(pod: &Pod) -> Option<(String, String)> {
     let status = pod.status.as_ref()?;
-    let running =
-        status.container_statuses.iter().flatten().any(|container| {
-            !container.ready && container.state.as_ref().is_some_and(|s| s.running.is_some())
-        });
-    if !running || pod.metadata.deletion_timestamp.is_some() {
+    let mut containers = status.container_statuses.iter().flatten();
+    let server = containers.find(|container| container.name == CONTAINER)?;
+    let runs = server.state.as_ref().is_some_and(|state| state.running.is_some());
+    if server.ready || !runs || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    Some((pod.metadata.name.as_deref()?, status.pod_ip.as_deref()?))
+    Some((pod.metadata.name.clone()?, status.pod_ip.clone()?))
 }
 
 /// The server's message. Without an answer there is none; Ready says all the same that the Pod is not ready.

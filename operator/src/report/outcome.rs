@@ -11,55 +11,21 @@ use crate::validate::ValidatedRegistry;
 pub const STALLED_AFTER: Duration = Duration::from_secs(300);
 
 /// The outcome of a reconcile.
-pub enum Outcome<'a> {
-    /// Every object is as it should be.
-    Applied {
-        /// The validated Registry.
-        registry: &'a ValidatedRegistry,
-        /// Its issued secrets.
-        issued: &'a Issued,
-        /// The state of the running registry.
-        findings: &'a Findings,
-    },
-    /// Something went wrong.
-    Failed {
-        /// The problems.
-        problems: &'a Problems,
-        /// The state of the running registry.
-        findings: &'a Findings,
-    },
-    /// `spec.paused`.
-    Paused {
-        /// The state of the running registry.
-        findings: &'a Findings,
-    },
+#[derive(Clone, Copy)]
+pub struct Outcome<'a> {
+    /// The parts of the Registry that are right.
+    pub registry: &'a ValidatedRegistry,
+    /// Its issued secrets; `None` when they could not be issued.
+    pub issued: Option<&'a Issued>,
+    /// The state of the running registry.
+    pub findings: &'a Findings,
+    /// Everything that went wrong.
+    pub problems: &'a Problems,
 }
 
-impl<'a> Outcome<'a> {
-    /// The outcome of the steps from `validate` to `probe`. Without problems everything was issued.
-    pub fn of(
-        registry: &'a ValidatedRegistry,
-        issued: Option<&'a Issued>,
-        findings: &'a Findings,
-        problems: &'a Problems,
-    ) -> Self {
-        match issued {
-            _ if registry.paused => Self::Paused { findings },
-            Some(issued) if problems.first().is_none() => Self::Applied {
-                registry,
-                issued,
-                findings,
-            },
-            _ => Self::Failed { problems, findings },
-        }
-    }
-
-    /// The state of the running registry.
-    pub fn findings(&self) -> &'a Findings {
-        match self {
-            Self::Applied { findings, .. } | Self::Failed { findings, .. } | Self::Paused { findings } => {
-                findings
-            }
-        }
+impl Outcome<'_> {
+    /// Whether every object is as it should be.
+    pub fn is_applied(&self) -> bool {
+        !self.registry.paused && self.problems.first().is_none()
     }
 }

@@ -118,9 +118,9 @@ fn status(object: &DynamicObject, sentence: &str, now: Timestamp) -> Option<Valu
     };
     let unknown = "The operator cannot tell whether clients are served";
     let told = [
-        condition(READY, "Unknown", reason::UNPARSABLE, unknown),
-        condition(RECONCILING, "False", reason::SETTLED, "Nothing is being changed"),
         condition(STALLED, "True", reason::UNPARSABLE, sentence),
+        condition(RECONCILING, "False", reason::SETTLED, ""),
+        condition(READY, "Unknown", reason::UNPARSABLE, unknown),
     ];
     let others = conditions
         .iter()
@@ -176,8 +176,8 @@ mod tests {
         assert_eq!(told["observedGeneration"], 4);
         let conditions = told["conditions"].as_array().unwrap();
         assert!(conditions.contains(&other), "{told}");
-        assert_eq!(conditions[2]["type"], "Stalled");
-        assert_eq!(conditions[2]["message"], "no");
+        assert_eq!(conditions[0]["type"], "Stalled");
+        assert_eq!(conditions[0]["message"], "no");
         assert_eq!(status(&registry(told), "no", now), None, "it is told already");
     }
 }

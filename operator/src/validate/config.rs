@@ -16,7 +16,8 @@ use super::lookup;
 use super::registry::{ConfigFile, ConfigHome, Supplies};
 use super::services::Services;
 use crate::pod_layout::{
-    DATA_FOLDER, DRAIN_DELAY_SECONDS, HTPASSWD_FILE, HTPASSWD_FOLDER, PROBE_PORT, SERVER_PORT, TLS_FOLDER,
+    DATA_FOLDER, DRAIN_DELAY_SECONDS, HTPASSWD_FILE, HTPASSWD_FOLDER, IDENTITY_HEADER, PROBE_PORT,
+    SERVER_PORT, TLS_FOLDER,
 };
 use crate::read::Facts;
 use crate::subject::Subject;
@@ -126,9 +127,12 @@ fn typed(spec: &RegistrySpec, subject: &Subject, both: bool, storage: &Backend) 
     config.http.draindelay = storage
         .shared()
         .then_some(GoDuration::from_secs(DRAIN_DELAY_SECONDS));
-    config.http.headers = [("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()])]
-        .into_iter()
-        .collect();
+    config.http.headers = [
+        ("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()]),
+        (IDENTITY_HEADER.to_owned(), vec![subject.identity()]),
+    ]
+    .into_iter()
+    .collect();
     let proxies = spec
         .http
         .iter()
@@ -234,7 +238,7 @@ fn leaves(value: &Value) -> Vec<String> {
 }
 
 /// Keys that only the operator may set, with the field to use instead.
-const OWNED: [(&str, &str); 25] = [
+const OWNED: [(&str, &str); 26] = [
     ("version", "no field: there is only one version"),
     ("log.level", "`spec.log.level`"),
     ("loglevel", "`spec.log.level`"),
@@ -272,6 +276,10 @@ const OWNED: [(&str, &str); 25] = [
     ("http.draintimeout", "`spec.http.drainTimeout`"),
     ("http.trustedproxies", "`spec.http.trustedProxies`"),
     ("http.debug.addr", "no field: the probes use it"),
+    (
+        "http.headers.berth-registry-id",
+        "no field: the operator recognises the Registry by it",
+    ),
 ];
 /// The part of `http.tls` that only the operator may set. Authors may set the rest, such as the lowest version.
 const OWNED_TLS: [&str; 4] = [
@@ -381,6 +389,7 @@ mod tests {
         for path in [
             "http.secret",
             "http.secret.x",
+            "http.headers.Berth-Registry-ID",
             "http",
             "auth.token.realm",
             "log",

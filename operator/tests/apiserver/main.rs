@@ -31,6 +31,7 @@ mod scale;
 mod scopes;
 mod services;
 mod snapshot;
+mod status;
 mod still;
 mod stored;
 mod storms;

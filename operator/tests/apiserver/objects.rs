@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use operator_api::Registry;
+use operator_api::{EndpointState, Registry};
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::operator::{
-    Operator, USERS, create, htpasswd, merge, object, reason, registry, rolling_out, secret,
+    Operator, USERS, create, htpasswd, merge, object, reason, registry, rolling_out, secret, told,
 };
 
 #[tokio::test]
@@ -21,20 +21,27 @@ async fn the_first_reconcile_reports_all_conditions_with_the_generation_they_are
     let cluster = Cluster::with_namespace("objects-conditions").await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({}))).await?;
-    let [ready, reconciling, stalled] = rolling_out(&cluster, "harbour").await?;
-    let seen = [&ready, &reconciling, &stalled].map(|c| (c.status.as_str(), c.observed_generation));
-    assert_eq!(seen, [("False", Some(1)), ("True", Some(1)), ("False", Some(1))]);
-    assert_eq!(ready.message, "PersistentVolumeClaim `harbour-data` is Pending");
+    let seen = rolling_out(&cluster, "harbour").await?;
+    let [ready, reconciling, stalled] = &seen;
+    let states = [ready, reconciling, stalled].map(|c| (c.status.as_str(), c.observed_generation));
+    assert_eq!(
+        states,
+        [("False", Some(1)), ("True", Some(1)), ("False", Some(1))]
+    );
+    assert_eq!(told(&seen), "PersistentVolumeClaim `harbour-data` is Pending");
     let status = cluster
         .api::<Registry>()
         .get("harbour")
         .await?
         .status
         .unwrap_or_default();
-    assert_eq!(
-        status.url.as_deref(),
-        Some("https://harbour.objects-conditions.svc:5000")
-    );
+    let endpoint = status
+        .endpoints
+        .first()
+        .map(|endpoint| (endpoint.url.as_str(), endpoint.state));
+    let address = "https://harbour.objects-conditions.svc:5000";
+    assert_eq!(endpoint, Some((address, EndpointState::Pending)));
+    assert_eq!(status.url, None, "nobody has answered there");
     assert_eq!(status.selector.as_deref(), Some("berth.dev/registry=harbour"));
     assert_eq!(
         status.tls.and_then(|tls| tls.ca_config_map).as_deref(),
@@ -252,9 +259,10 @@ async fn other_storage_needs_its_name_in_the_annotation_and_then_the_strategy_fo
 
     let other = json!({ "spec": { "storage": { "persistentVolumeClaim": null, "emptyDir": {} } } });
     merge::<Registry>(&cluster, "harbour", other).await?;
-    let [ready, _, stalled] = reason(&cluster, "harbour", "StorageChanged").await?;
+    let seen = reason(&cluster, "harbour", "StorageChanged").await?;
+    let [_, _, stalled] = &seen;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "The storage changed from `persistentVolumeClaim/harbour-data` to `emptyDir`, which would show clients an empty \
          registry; copy the content, then confirm with the annotation `berth.dev/change-storage-to: emptyDir`, or change \
          the storage back"

@@ -171,6 +171,13 @@ where
     .await
 }
 
+/// The sentence about what keeps a Registry from being as asked; that of Ready when nothing does.
+pub(crate) fn told(conditions: &[Condition; 3]) -> &str {
+    let [ready, reconciling, stalled] = conditions;
+    let mut active = [stalled, reconciling].into_iter().filter(|c| c.status == "True");
+    &active.next().unwrap_or(ready).message
+}
+
 /// Waits until the Registry's status says `reason`, and returns its conditions in the order Ready, Reconciling, Stalled.
 pub(crate) async fn reason(cluster: &Cluster, name: &str, reason: &str) -> Result<[Condition; 3]> {
     object(
@@ -185,7 +192,8 @@ pub(crate) async fn reason(cluster: &Cluster, name: &str, reason: &str) -> Resul
                 condition("Reconciling")?,
                 condition("Stalled")?,
             ];
-            let current = status.observed_generation == registry.metadata.generation;
+            // Nobody applies the spec of a paused Registry.
+            let current = reason == "Paused" || status.observed_generation == registry.metadata.generation;
             (current && all[0].reason == reason).then_some(all)
         },
     )

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::operator::{
     Operator, USERS, config, create, htpasswd, inputs, merge, object, reason, registry, rolling_out, secret,
+    told,
 };
 
 #[tokio::test]
@@ -41,8 +42,9 @@ async fn users_that_are_missing_lack_their_key_or_are_garbage_are_named_and_foll
         ),
     ];
     for (expected, sentence, next) in steps {
-        let [ready, reconciling, stalled] = reason(&cluster, "harbour", expected).await?;
-        assert_eq!(ready.message, sentence);
+        let seen = reason(&cluster, "harbour", expected).await?;
+        let [ready, reconciling, stalled] = &seen;
+        assert_eq!(told(&seen), sentence);
         let statuses = [&ready, &reconciling, &stalled].map(|c| c.status.as_str());
         assert_eq!(statuses, ["False", "True", "False"], "{expected}");
         assert!(
@@ -163,9 +165,10 @@ async fn everything_that_is_wrong_is_told_at_once() -> Result<()> {
         "storage": { "persistentVolumeClaim": { "claimName": "hold" } },
     });
     create(&cluster, &registry("harbour", changes)).await?;
-    let [ready, reconciling, _] = reason(&cluster, "harbour", "ClaimNotFound").await?;
+    let seen = reason(&cluster, "harbour", "ClaimNotFound").await?;
+    let [_, reconciling, _] = &seen;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "PersistentVolumeClaim `hold` of `spec.storage.persistentVolumeClaim.claimName` does not exist; create it, or name \
          another. Secret `users` of `spec.auth.htpasswd.secretKeyRef` does not exist; create it. Secret `papers` of \
          `spec.tls.secret` does not exist; create it"
@@ -173,9 +176,10 @@ async fn everything_that_is_wrong_is_told_at_once() -> Result<()> {
     assert_eq!(reconciling.status, "True");
     let config = json!({ "spec": { "config": { "http": { "secret": "x" } } } });
     merge::<Registry>(&cluster, "harbour", config).await?;
-    let [ready, _, stalled] = reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let seen = reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let [_, _, stalled] = &seen;
     let first = "`spec.config` must not set `http.secret`; use `spec.http.secretKeyRef`. PersistentVolumeClaim `hold`";
-    assert!(ready.message.starts_with(first), "{}", ready.message);
+    assert!(told(&seen).starts_with(first), "{}", told(&seen));
     assert_eq!(stalled.status, "True", "only the author can help");
     Ok(())
 }
@@ -205,8 +209,8 @@ async fn a_rotated_signing_secret_replaces_the_pods_once() -> Result<()> {
     .await?;
     assert_eq!(changed, before.map(|generation| generation + 1));
     replace(&cluster, "signing", &[("current", "short")]).await?;
-    let [ready, ..] = reason(&cluster, "harbour", "SecretInvalid").await?;
-    assert!(!ready.message.contains("short "), "{}", ready.message);
+    let seen = reason(&cluster, "harbour", "SecretInvalid").await?;
+    assert!(!told(&seen).contains("short "), "{}", told(&seen));
     assert_eq!(
         cluster
             .api::<Deployment>()
@@ -227,9 +231,9 @@ async fn a_certificate_that_does_not_fit_its_key_is_named() -> Result<()> {
     let _operator = Operator::start(&cluster);
     let tls = json!({ "secret": { "name": "certificate" } });
     create(&cluster, &registry("harbour", json!({ "tls": tls }))).await?;
-    let [ready, ..] = reason(&cluster, "harbour", "CertificateInvalid").await?;
+    let seen = reason(&cluster, "harbour", "CertificateInvalid").await?;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "Secret `certificate` of `spec.tls.secret` cannot be used: the certificate is not a PEM certificate; correct it"
     );
     Ok(())
@@ -245,9 +249,9 @@ async fn a_strangers_object_is_named_and_never_touched() -> Result<()> {
     let before = create(&cluster, &service).await?;
     let _operator = Operator::start(&cluster);
     create(&cluster, &registry("harbour", json!({}))).await?;
-    let [ready, ..] = reason(&cluster, "harbour", "ForeignObject").await?;
+    let seen = reason(&cluster, "harbour", "ForeignObject").await?;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "Service `harbour` exists and does not belong to this Registry; delete or rename it, or rename the Registry"
     );
     let after = cluster.api::<Service>().get("harbour").await?;
@@ -294,9 +298,10 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
         ),
     )
     .await?;
-    let [ready, _, stalled] = reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let seen = reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let [_, _, stalled] = &seen;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "`spec.config` must not set `auth.silly.realm`; use `spec.auth`"
     );
     assert_eq!(stalled.status, "True", "only the author can help");
@@ -309,8 +314,9 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
         "harbour",
         "the second sentence",
         |registry: &Registry| {
-            let ready = registry.status.as_ref()?.conditions.first()?;
-            ready.message.contains("redis").then(|| ready.message.clone())
+            let mut conditions = registry.status.as_ref()?.conditions.iter();
+            let told = conditions.find(|c| c.message.contains("redis"))?;
+            Some(told.message.clone())
         },
     )
     .await?;
@@ -320,11 +326,11 @@ async fn configuration_keys_that_are_ours_or_secret_are_refused_with_the_field_t
          `spec.configFrom` with path `redis.sentinelpassword`"
     );
     set(json!({ "redis": null, "catalog": { "maxentries": "many" } })).await?;
-    let [ready, ..] = reason(&cluster, "harbour", "ConfigInvalid").await?;
+    let seen = reason(&cluster, "harbour", "ConfigInvalid").await?;
     assert!(
-        ready.message.contains("`catalog.maxentries`") && ready.message.contains("`many`"),
+        told(&seen).contains("`catalog.maxentries`") && told(&seen).contains("`many`"),
         "{}",
-        ready.message
+        told(&seen)
     );
     set(json!({ "catalog": { "maxentries": 7 }, "misspelt": 1 })).await?;
     let [ready, ..] = rolling_out(&cluster, "harbour").await?;

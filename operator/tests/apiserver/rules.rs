@@ -642,6 +642,7 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
             "replicas": 1,
             "paused": false,
             "mode": "ReadWrite",
+            "probe": "Enabled",
             "storage": {
                 "persistentVolumeClaim": { "template": {
                     "size": "5Gi", "accessModes": ["ReadWriteOnce"], "retentionPolicy": "Retain",

@@ -6,7 +6,7 @@ use operator_api::Registry;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::operator::{Operator, config, create, merge, object, reason, registry, rolling_out, secret};
+use crate::operator::{Operator, config, create, merge, object, reason, registry, rolling_out, secret, told};
 use crate::references::replace;
 use crate::rules::{check_accepted, check_refused};
 
@@ -412,8 +412,9 @@ async fn keys_of_a_store_that_are_missing_or_wrong_are_named_and_followed_when_m
         ),
     ];
     for (expected, sentence, next) in steps {
-        let [ready, reconciling, stalled] = reason(&cluster, "harbour", expected).await?;
-        assert_eq!(ready.message, sentence);
+        let seen = reason(&cluster, "harbour", expected).await?;
+        let [ready, reconciling, stalled] = &seen;
+        assert_eq!(told(&seen), sentence);
         let statuses = [&ready, &reconciling, &stalled].map(|c| c.status.as_str());
         assert_eq!(statuses, ["False", "True", "False"], "{expected}");
         assert!(
@@ -474,9 +475,10 @@ async fn another_bucket_is_only_taken_when_the_annotation_names_it() -> Result<(
     let before = generation(&cluster).await?;
     let moved = json!({ "spec": { "storage": { "s3": { "prefix": "deck" } } } });
     merge::<Registry>(&cluster, "harbour", moved).await?;
-    let [ready, _, stalled] = reason(&cluster, "harbour", "StorageChanged").await?;
+    let seen = reason(&cluster, "harbour", "StorageChanged").await?;
+    let [_, _, stalled] = &seen;
     assert_eq!(
-        ready.message,
+        told(&seen),
         "The storage changed from `s3/cargo` to `s3/cargo/deck`, which would show clients an empty registry; copy the \
          content, then confirm with the annotation `berth.dev/change-storage-to: s3/cargo/deck`, or change the storage back"
     );

@@ -43,7 +43,12 @@ const OPERATOR: &[&[&str]] = &[
     &["operator/src/driver"],
     &["operator/src/report"],
     &["operator/src/error", "operator/src/leader"],
-    &["operator/src/apply", "operator/src/observe", "operator/src/probe"],
+    &[
+        "operator/src/apply",
+        "operator/src/hosts",
+        "operator/src/observe",
+        "operator/src/probe",
+    ],
     &["operator/src/build"],
     &["operator/src/issue"],
     &["operator/src/validate"],

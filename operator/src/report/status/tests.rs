@@ -1,15 +1,22 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use operator_api::{Endpoint, EndpointType};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{EndpointState, Findings, Outcome, Registry, RegistryStatus, Timestamp};
 use crate::children::{Children, Existing};
+use crate::conditions::{CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY};
 use crate::error::Problems;
+use crate::findings::endpoint_reason;
 use crate::fixtures::no_facts;
 use crate::fixtures::{Fixture, NOW, least};
+use crate::issue::Issued;
 use crate::observe;
+use crate::report::STALLED_AFTER;
+use crate::report::verdict::{condition, told};
 use crate::validate;
+use crate::validate::ValidatedRegistry;
 
 /// The findings about these objects.
 fn look(
@@ -27,9 +34,9 @@ fn look(
     observe::findings(&children, &facts)
 }
 
-fn problems(error: validate::Error) -> Problems {
+fn problems(errors: Vec<validate::Error>) -> Problems {
     let mut problems = Problems::default();
-    problems.extend([error]);
+    problems.extend(errors);
     problems
 }
 
@@ -63,13 +70,37 @@ fn endpoints(ready: bool) -> Vec<EndpointSlice> {
     ]
 }
 
-/// Ready, Reconciling, Stalled as letters, reason and sentence.
+/// Ready, Reconciling, Stalled as letters, reason of Ready, and the sentence that is told.
 fn shown(status: &RegistryStatus) -> String {
-    let letters: String = status.conditions.iter().map(|c| &c.status[..1]).collect();
-    format!(
-        "{letters} {}: {}",
-        status.conditions[0].reason, status.conditions[0].message
-    )
+    let found = [READY, RECONCILING, STALLED].map(|kind| condition(status, kind).unwrap());
+    let letters: String = found.iter().map(|c| &c.status[..1]).collect();
+    let message = told(status).map_or(&found[0].message, |told| &told.message);
+    format!("{letters} {}: {message}", found[0].reason)
+}
+
+/// The status without its verdict.
+fn status(registry: &Registry, outcome: &Outcome<'_>, now: Timestamp) -> RegistryStatus {
+    super::status(registry, outcome, now).0
+}
+
+/// The outcome when everything was applied.
+fn applied<'a>(
+    registry: &'a ValidatedRegistry,
+    issued: &'a Issued,
+    findings: &'a Findings,
+    none: &'a Problems,
+) -> Outcome<'a> {
+    Outcome {
+        registry,
+        issued: Some(issued),
+        findings,
+        problems: none,
+    }
+}
+
+/// A registry that serves with two replicas.
+fn serving() -> Findings {
+    look(Some(&deployment(rolled_out())), None, &endpoints(true), &[])
 }
 
 fn two_replicas() -> Fixture {
@@ -81,16 +112,13 @@ fn check_applied(deployment_status: Value, endpoints: &[EndpointSlice], expected
     let fixture = two_replicas();
     let (registry, issued) = fixture.issued();
     let findings = look(Some(&deployment(deployment_status)), None, endpoints, &[]);
-    let outcome = Outcome::Applied {
-        registry: &registry,
-        issued: &issued,
-        findings: &findings,
-    };
+    let none = Problems::default();
+    let outcome = applied(&registry, &issued, &findings, &none);
     assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
 }
 
 #[test]
-fn ready_needs_the_newest_pods_their_availability_and_an_endpoint() {
+fn ready_is_what_clients_have_and_reconciling_what_the_rollout_lacks() {
     check_applied(
         rolled_out(),
         &endpoints(true),
@@ -101,18 +129,292 @@ fn ready_needs_the_newest_pods_their_availability_and_an_endpoint() {
         status[member] = value;
         status
     };
-    let rolling = "FTF RollingOut: 2 of 2 replicas are ready";
+    // A changed log level: the old Pods serve until the new ones do.
+    let rolling = "TTF RollingOut: 2 of 2 replicas are ready, and not all have the newest configuration";
     check_applied(changed("observedGeneration", json!(1)), &endpoints(true), rolling);
     check_applied(changed("updatedReplicas", json!(1)), &endpoints(true), rolling);
     check_applied(changed("replicas", json!(3)), &endpoints(true), rolling);
-    let unavailable = json!([{ "type": "Available", "status": "False" }]);
-    check_applied(changed("conditions", unavailable), &endpoints(true), rolling);
+    // One Pod is moved to another node.
+    check_applied(
+        changed("readyReplicas", json!(1)),
+        &endpoints(true),
+        "TTF RollingOut: 1 of 2 replicas are ready",
+    );
     let nowhere = "FTF NoReadyReplica: Service `harbour` does not lead to a ready replica yet";
     check_applied(rolled_out(), &endpoints(false), nowhere);
     check_applied(rolled_out(), &[], nowhere);
     let none = "FTF NoReadyReplica: None of 2 replicas is ready";
     check_applied(changed("readyReplicas", json!(0)), &endpoints(true), none);
     check_applied(Value::Null, &[], "FTF RollingOut: 0 of 2 replicas are ready");
+}
+
+#[test]
+fn a_registry_that_serves_stays_ready_when_its_changed_spec_is_refused() {
+    let fixture = Fixture::parse(&least("  config: {http: {secret: x}}\n"));
+    let (parts, found) = fixture.parts();
+    let outcome = Outcome {
+        registry: &parts,
+        issued: None,
+        findings: &serving(),
+        problems: &problems(found),
+    };
+    let status = status(&fixture.registry, &outcome, at(0));
+    let ready = condition(&status, READY).unwrap();
+    assert_eq!(
+        (
+            ready.status.as_str(),
+            ready.reason.as_str(),
+            ready.message.as_str()
+        ),
+        ("True", "ConfigKeyRefused", "Serving with 2 of 2 replicas")
+    );
+    assert_eq!(condition(&status, STALLED).unwrap().status, "True");
+}
+
+#[test]
+fn the_cause_is_told_once() {
+    let fixture = Fixture::parse(&least("  config: {http: {secret: x}}\n"));
+    let (parts, found) = fixture.parts();
+    let outcome = Outcome {
+        registry: &parts,
+        issued: None,
+        findings: &Findings::default(),
+        problems: &problems(found),
+    };
+    let status = status(&fixture.registry, &outcome, at(0));
+    let with_cause = status
+        .conditions
+        .iter()
+        .filter(|c| c.message.contains("`spec.config`"));
+    assert_eq!(with_cause.count(), 1, "{:?}", status.conditions);
+    let ready = condition(&status, READY).unwrap();
+    assert_eq!(ready.message, "Not serving; condition Stalled says why");
+}
+
+#[test]
+fn a_paused_registry_does_not_claim_that_its_spec_was_applied() {
+    let mut fixture = Fixture::parse(&least("  paused: true\n"));
+    fixture.registry.status = serde_json::from_value(json!({ "observedGeneration": 2 })).unwrap();
+    let (registry, issued) = fixture.issued();
+    let (none, findings) = (Problems::default(), serving());
+    let status = status(
+        &fixture.registry,
+        &applied(&registry, &issued, &findings, &none),
+        at(0),
+    );
+    assert_eq!(status.observed_generation, Some(2), "the spec's generation is 3");
+    assert_eq!(shown(&status), "TFF Paused: Serving with 2 of 2 replicas");
+}
+
+/// The status after these addresses were asked, `seconds` after the status before.
+fn after(fixture: &mut Fixture, findings: &Findings, seconds: i64) -> RegistryStatus {
+    let (registry, issued) = fixture.issued();
+    let none = Problems::default();
+    let outcome = applied(&registry, &issued, findings, &none);
+    let status = status(&fixture.registry, &outcome, at(seconds));
+    fixture.registry.status = Some(status.clone());
+    status
+}
+
+fn address(type_: EndpointType, url: &str, state: EndpointState, reason: Option<&str>) -> Endpoint {
+    Endpoint {
+        type_,
+        url: url.to_owned(),
+        state,
+        reason: reason.map(str::to_owned),
+        message: reason.map(|_| format!("Something is at {url}")),
+    }
+}
+
+#[test]
+fn a_url_is_published_when_it_was_verified_and_its_failure_does_not_end_the_service() {
+    use EndpointState::{Failed, Pending, Verified};
+    let mut fixture = two_replicas();
+    let mut findings = serving();
+    let mut seen = |state, reason, seconds| {
+        findings.endpoints = vec![
+            address(EndpointType::Ingress, "https://a.example", state, reason),
+            address(
+                EndpointType::Service,
+                "https://harbour.quay.svc:5000",
+                Verified,
+                None,
+            ),
+        ];
+        let status = after(&mut fixture, &findings, seconds);
+        format!(
+            "{} at {}",
+            shown(&status),
+            status.url.as_deref().unwrap_or("no address")
+        )
+    };
+    let wrong = Some(endpoint_reason::WRONG_ANSWER);
+    let way_out =
+        "lead the address to the registry, or set `spec.probe` to Disabled if clients get another answer";
+    assert_eq!(
+        seen(Pending, wrong, 0),
+        "FTF NotAnswering: Something is at https://a.example at https://harbour.quay.svc:5000"
+    );
+    let failed = format!(
+        "AddressNotVerified: Something is at https://a.example; {way_out} at https://harbour.quay.svc:5000"
+    );
+    assert_eq!(seen(Failed, wrong, 30), format!("TTF {failed}"));
+    assert_eq!(seen(Failed, wrong, 329), format!("TTF {failed}"));
+    assert_eq!(seen(Failed, wrong, 330), format!("TFT {failed}"));
+    assert_eq!(
+        seen(Verified, None, 400),
+        "TFF Serving: Serving with 2 of 2 replicas at https://a.example"
+    );
+    assert_eq!(
+        seen(Pending, None, 500),
+        "TTF NotAnswering: `https://a.example` is being asked at https://a.example"
+    );
+}
+
+#[test]
+fn a_certificate_for_other_names_is_told_and_counts_where_a_name_was_promised() {
+    let covered = Some(endpoint_reason::HOST_NOT_COVERED);
+    for (type_, letters) in [(EndpointType::Service, "TFF"), (EndpointType::Public, "TTF")] {
+        let mut fixture = two_replicas();
+        let mut findings = serving();
+        findings.endpoints = vec![address(
+            type_,
+            "https://a.example",
+            EndpointState::Failed,
+            covered,
+        )];
+        let status = after(&mut fixture, &findings, 0);
+        let valid = condition(&status, CERTIFICATE_VALID).unwrap();
+        assert_eq!(
+            (
+                valid.status.as_str(),
+                valid.reason.as_str(),
+                valid.message.as_str()
+            ),
+            ("False", "HostNotCovered", "Something is at https://a.example")
+        );
+        assert!(shown(&status).starts_with(letters), "{}", shown(&status));
+        assert_eq!(status.url, None);
+    }
+}
+
+#[test]
+fn an_expired_certificate_never_says_serving() {
+    let mut fixture = two_replicas();
+    let findings = serving();
+    let status = after(&mut fixture, &findings, 0);
+    let end = status.tls.unwrap().not_after.unwrap().0;
+    let (registry, issued) = fixture.issued();
+    let none = Problems::default();
+    let outcome = applied(&registry, &issued, &findings, &none);
+    for (moment, letters) in [
+        (end - jiff::SignedDuration::from_secs(1), "TFF Serving: "),
+        (
+            end,
+            "FFT CertificateExpired: The server's certificate expired at ",
+        ),
+    ] {
+        let status = super::status(&fixture.registry, &outcome, moment).0;
+        assert!(shown(&status).starts_with(letters), "{}", shown(&status));
+    }
+    // Nor when it could not be renewed because of another problem.
+    let outcome = Outcome {
+        issued: None,
+        ..outcome
+    };
+    let status = super::status(&fixture.registry, &outcome, end).0;
+    assert!(
+        shown(&status).starts_with("FFT CertificateExpired: "),
+        "{}",
+        shown(&status)
+    );
+    assert_eq!(
+        condition(&status, CERTIFICATE_VALID).unwrap().reason,
+        "CertificateExpired"
+    );
+}
+
+#[test]
+fn a_volume_that_cannot_be_made_is_told_with_the_way_out() {
+    let claim = serde_json::from_value(json!({ "metadata": { "name": "harbour-data" } })).unwrap();
+    let mut fixture = two_replicas();
+    let mut findings = look(Some(&deployment(Value::Null)), Some(&claim), &[], &[]);
+    findings.claim_problem = Some("storageclass.storage.k8s.io \"fats\" not found".to_owned());
+    let status = after(&mut fixture, &findings, 0);
+    assert_eq!(
+        shown(&status),
+        "FTF VolumePending: No volume is made for PersistentVolumeClaim `harbour-data`: storageclass.storage.k8s.io \"fats\" \
+         not found; correct the storage class, or delete the claim and name another in \
+         `spec.storage.persistentVolumeClaim.template.storageClassName`"
+    );
+    let storage = condition(&status, STORAGE_HEALTHY).unwrap();
+    assert_eq!(
+        (storage.status.as_str(), storage.reason.as_str()),
+        ("False", "ProvisioningFailed")
+    );
+}
+
+#[test]
+fn a_rollout_that_crashes_beside_enough_old_pods_is_told() {
+    let mut rolling = rolled_out();
+    (rolling["updatedReplicas"], rolling["replicas"]) = (json!(1), json!(3));
+    let crashing = json!({
+        "metadata": { "name": "harbour-2" },
+        "status": { "containerStatuses": [{
+            "name": "registry", "image": "a", "imageID": "", "ready": false, "restartCount": 3,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 2, "message": "error: Permission denied\n" } },
+        }] },
+    });
+    let pod = serde_json::from_value(crashing).unwrap();
+    let findings = look(Some(&deployment(rolling)), None, &endpoints(true), &[pod]);
+    assert_eq!(
+        shown(&after(&mut two_replicas(), &findings, 0)),
+        "TTF RollingOut: 2 of 2 replicas are ready, and not all have the newest configuration: the server is in \
+         CrashLoopBackOff: Permission denied; the volume's files must belong to the Pod's group (`fsGroup`, which NFS and \
+         host paths ignore): give them to it with `chown -R` on the volume"
+    );
+}
+
+#[test]
+fn what_the_api_server_refuses_of_the_pods_is_said_in_the_fields_of_the_registry() {
+    let refusal = kube::core::Status {
+        code: 422,
+        message: "Deployment.apps \"harbour\" is invalid: spec.template.spec.containers[0].resources.requests: Invalid \
+                  value: \"2\": must be less than or equal to cpu limit of 1"
+            .to_owned(),
+        reason: "Invalid".to_owned(),
+        ..Default::default()
+    };
+    let mut problems = Problems::default();
+    problems.extend([crate::apply::Error::Write {
+        verb: "apply",
+        kind: "Deployment".to_owned(),
+        name: "harbour".to_owned(),
+        source: Box::new(kube::Error::Api(Box::new(refusal))),
+    }]);
+    let sentence = crate::report::sentence::failure(&problems);
+    assert!(
+        sentence.contains(" spec.pod.resources.requests: Invalid value"),
+        "{sentence}"
+    );
+    assert!(!sentence.contains("spec.template"), "{sentence}");
+}
+
+#[test]
+fn the_time_of_a_transition_moves_only_with_a_transition() {
+    let mut fixture = two_replicas();
+    let rolling = look(Some(&deployment(Value::Null)), None, &[], &[]);
+    let first = after(&mut fixture, &rolling, 0);
+    let mut no_claim = rolling.clone();
+    no_claim.unbound_claim = Some(("harbour-data".to_owned(), "Pending".to_owned()));
+    let second = after(&mut fixture, &no_claim, 60);
+    let (before, now) = (
+        condition(&first, RECONCILING).unwrap(),
+        condition(&second, RECONCILING).unwrap(),
+    );
+    assert_ne!(before.reason, now.reason);
+    assert_eq!(before.last_transition_time, now.last_transition_time);
 }
 
 #[test]
@@ -135,12 +437,15 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
         "{anonymous: {access: PullPush}}",
         "{htpasswd: {secretKeyRef: {name: crew, key: htpasswd}}}",
     ));
-    let error = problems(fixture.validate().unwrap_err());
+    let (parts, found) = fixture.parts();
+    let error = problems(found);
     let findings = Findings::default();
     let mut pass = |seconds: i64| {
-        let outcome = Outcome::Failed {
-            problems: &error,
+        let outcome = Outcome {
+            registry: &parts,
+            issued: None,
             findings: &findings,
+            problems: &error,
         };
         let status = status(&fixture.registry, &outcome, at(seconds));
         fixture.registry.status = Some(status.clone());
@@ -154,9 +459,11 @@ fn what_is_missing_is_waited_for_and_stalls_after_minutes_and_not_before() {
     assert_eq!(shown(&pass(limit)), format!("FFT {sentence}"));
     assert_eq!(shown(&pass(10 * limit)), format!("FFT {sentence}"));
     fixture.registry.metadata.generation = Some(4);
-    let outcome = Outcome::Failed {
-        problems: &error,
+    let outcome = Outcome {
+        registry: &parts,
+        issued: None,
         findings: &findings,
+        problems: &error,
     };
     let changed = status(&fixture.registry, &outcome, at(11 * limit));
     assert_eq!(
@@ -171,11 +478,8 @@ fn a_status_that_says_the_same_is_the_same_at_any_time() {
     let mut fixture = two_replicas();
     let (registry, issued) = fixture.issued();
     let findings = look(Some(&deployment(rolled_out())), None, &endpoints(true), &[]);
-    let outcome = Outcome::Applied {
-        registry: &registry,
-        issued: &issued,
-        findings: &findings,
-    };
+    let none = Problems::default();
+    let outcome = applied(&registry, &issued, &findings, &none);
     let first = status(&fixture.registry, &outcome, at(0));
     fixture.registry.status = Some(first.clone());
     assert_eq!(status(&fixture.registry, &outcome, at(1_000_000)), first);
@@ -186,11 +490,8 @@ fn a_status_reads_back_as_it_was_written() {
     let fixture = Fixture::parse(include_str!("../../fixtures/everything.yaml"));
     let (registry, issued) = fixture.issued();
     let findings = look(None, None, &[], &[]);
-    let outcome = Outcome::Applied {
-        registry: &registry,
-        issued: &issued,
-        findings: &findings,
-    };
+    let none = Problems::default();
+    let outcome = applied(&registry, &issued, &findings, &none);
     let written = status(&fixture.registry, &outcome, at(0));
     let read: RegistryStatus = serde_json::from_value(json!(written)).unwrap();
     assert_eq!(
@@ -203,14 +504,16 @@ fn a_status_reads_back_as_it_was_written() {
 #[test]
 fn errors_that_only_the_author_can_mend_stall_at_once() {
     let fixture = Fixture::parse(&least("  config: {http: {secret: x}}\n"));
-    let error = fixture.validate().unwrap_err();
+    let (parts, found) = fixture.parts();
     assert!(
-        matches!(error, validate::Error::ConfigKeyOwned { .. }),
-        "{error:?}"
+        matches!(found[..], [validate::Error::ConfigKeyOwned { .. }]),
+        "{found:?}"
     );
-    let outcome = Outcome::Failed {
-        problems: &problems(error),
+    let outcome = Outcome {
+        registry: &parts,
+        issued: None,
         findings: &Findings::default(),
+        problems: &problems(found),
     };
     let expected =
         "FFT ConfigKeyRefused: `spec.config` must not set `http.secret`; use `spec.http.secretKeyRef`";
@@ -240,11 +543,11 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
         ),
         (
             waiting("CrashLoopBackOff"),
-            "the server is in CrashLoopBackOff with exit code 2; see why with `kubectl logs --previous harbour-1`",
+            "the server is in CrashLoopBackOff with exit code 2; see why with `kubectl logs --previous harbour-1 -c registry`",
         ),
         (
             waiting("CreateContainerConfigError"),
-            "the container of Pod `harbour-1` cannot be made (CreateContainerConfigError); see why with `kubectl describe pod harbour-1`",
+            "container `registry` of Pod `harbour-1` cannot be made (CreateContainerConfigError); see why with `kubectl describe pod harbour-1`",
         ),
         (
             unschedulable,
@@ -257,11 +560,8 @@ fn what_keeps_a_pod_from_being_ready_is_said_with_the_way_out() {
         let pod =
             serde_json::from_value(json!({ "metadata": { "name": "harbour-1" }, "status": pod })).unwrap();
         let findings = look(Some(&deployment(Value::Null)), None, &[], &[pod]);
-        let outcome = Outcome::Applied {
-            registry: &registry,
-            issued: &issued,
-            findings: &findings,
-        };
+        let none = Problems::default();
+        let outcome = applied(&registry, &issued, &findings, &none);
         let expected = format!("FTF RollingOut: 0 of 2 replicas are ready: {cause}");
         assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
     }
@@ -280,7 +580,7 @@ fn what_a_server_says_of_itself_is_passed_on() {
     }] });
     let pod =
         serde_json::from_value(json!({ "metadata": { "name": "harbour-1" }, "status": crashed })).unwrap();
-    let crashing = look(None, None, &[], &[pod]);
+    let crashing = look(Some(&deployment(Value::Null)), None, &[], &[pod]);
     let mut gone = rolled_out();
     gone["readyReplicas"] = json!(0);
     let mut unready = look(Some(&deployment(gone)), None, &endpoints(false), &[]);
@@ -299,42 +599,9 @@ fn what_a_server_says_of_itself_is_passed_on() {
              bucket",
         ),
     ] {
-        let outcome = Outcome::Applied {
-            registry: &registry,
-            issued: &issued,
-            findings: &findings,
-        };
+        let none = Problems::default();
+        let outcome = applied(&registry, &issued, &findings, &none);
         assert_eq!(shown(&status(&fixture.registry, &outcome, at(0))), expected);
-    }
-}
-
-#[test]
-fn an_address_stands_in_the_status_once_whatever_stands_between() {
-    let spec = |url: &str| format!("  publicURL: {url}\n  ingress: {{hosts: [a.example, b.example]}}\n");
-    for (public, others) in [
-        (
-            "https://b.example",
-            vec!["https://a.example", "https://harbour.quay.svc:5000"],
-        ),
-        (
-            "https://harbour.quay.svc:5000",
-            vec!["https://a.example", "https://b.example"],
-        ),
-    ] {
-        let fixture = Fixture::parse(&least(&spec(public)));
-        let (registry, issued) = fixture.issued();
-        let outcome = Outcome::Applied {
-            registry: &registry,
-            issued: &issued,
-            findings: &Findings::default(),
-        };
-        let status = status(&fixture.registry, &outcome, at(0));
-        let urls: Vec<_> = status
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.url.as_str())
-            .collect();
-        assert_eq!(urls, [&[public], others.as_slice()].concat());
     }
 }
 
@@ -352,10 +619,13 @@ fn waiting_for_another_thing_of_the_same_kind_starts_the_clock_again() {
         ("crew", 3 * limit, "FTF"),
     ] {
         let wanted = Fixture::parse(&yaml.replace("crew", name));
-        let error = problems(wanted.validate().unwrap_err());
-        let outcome = Outcome::Failed {
-            problems: &error,
+        let (parts, found) = wanted.parts();
+        let error = problems(found);
+        let outcome = Outcome {
+            registry: &parts,
+            issued: None,
             findings: &Findings::default(),
+            problems: &error,
         };
         let status = status(&fixture.registry, &outcome, at(seconds));
         let got = shown(&status);
