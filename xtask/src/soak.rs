@@ -23,19 +23,59 @@ const DEADLINE: Duration = Duration::from_secs(4 * 3600);
 struct Soak {
     name: &'static str,
     packages: &'static [&'static str],
+    /// The argument of `cargo test` for the kind of test.
+    target: &'static [&'static str],
     /// A filter that matches the names of the tests.
     filter: &'static str,
     variable: &'static str,
     value: &'static str,
 }
 
-const SOAKS: [Soak; 1] = [Soak {
-    name: "200,000 texts that are almost right through each parser",
-    packages: &["registry-oci", "registry-config", "registry-server"],
-    filter: "mutated",
-    variable: "PROPTEST_CASES",
-    value: "200000",
-}];
+const SOAKS: [Soak; 5] = [
+    Soak {
+        name: "200,000 texts that are almost right through each parser",
+        packages: &["registry-oci", "registry-config", "registry-server"],
+        target: &["--lib"],
+        filter: "mutated",
+        variable: "PROPTEST_CASES",
+        value: "200000",
+    },
+    Soak {
+        name: "an operator that dies at every one of its writes",
+        packages: &["operator"],
+        target: APISERVER,
+        filter: "crash::",
+        variable: sample::VARIABLE,
+        value: "all",
+    },
+    Soak {
+        name: "a change of every field of every child, put back",
+        packages: &["operator"],
+        target: APISERVER,
+        filter: "put_back::every_field",
+        variable: sample::VARIABLE,
+        value: "all",
+    },
+    Soak {
+        name: "1,000 Registries without a write for ten minutes",
+        packages: &["operator"],
+        target: APISERVER,
+        filter: "still::",
+        variable: "BERTH_QUIET",
+        value: "1000/600",
+    },
+    Soak {
+        name: "an API server that is away for ten minutes",
+        packages: &["operator"],
+        target: APISERVER,
+        filter: "faults::what_happens_while",
+        variable: "BERTH_API_SERVER_AWAY",
+        value: "600",
+    },
+];
+
+/// The operator's tests on a real API server.
+const APISERVER: &[&str] = &["--test", "apiserver"];
 
 /// A case of the suite that takes its amount of work from the environment.
 struct CaseSoak {
@@ -102,7 +142,9 @@ impl CaseSoak {
 pub(crate) async fn soak(out: &Output) -> Result<ExitCode> {
     let mut total = Counts::default();
     for soak in &SOAKS {
-        let mut command = Exec::new(cargo()).args(["test", "--locked", "--no-fail-fast", "--lib"]);
+        let mut command = Exec::new(cargo())
+            .args(["test", "--locked", "--no-fail-fast"])
+            .args(soak.target);
         for package in soak.packages {
             command = command.args(["--package", package]);
         }

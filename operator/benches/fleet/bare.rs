@@ -69,7 +69,7 @@ fn applied(mut object: Value) -> Value {
     if let Some(members) = object.as_object_mut() {
         members.remove("status");
     }
-    if let Some(meta) = object["metadata"].as_object_mut() {
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for member in [
             "creationTimestamp",
             "finalizers",
@@ -83,7 +83,7 @@ fn applied(mut object: Value) -> Value {
             meta.remove(member);
         }
     }
-    if let Some(spec) = object["spec"].as_object_mut() {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         for member in ["clusterIP", "clusterIPs"] {
             spec.remove(member);
         }

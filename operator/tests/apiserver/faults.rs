@@ -164,11 +164,11 @@ async fn faults_at_random_change_nothing_in_the_end() -> Result<()> {
     fleet(&cluster).await?;
     // The faults go on until so many requests were sent, and then the operator has to recover from the last ones.
     e2e::wait::wait_for(
-        "80 requests among faults",
+        "60 requests among faults",
         crate::operator::DEADLINE,
         async || {
             let calls = relay.calls().len();
-            Ok(if calls >= 80 {
+            Ok(if calls >= 60 {
                 e2e::wait::Seen::Done(())
             } else {
                 e2e::wait::Seen::NotYet(format!("{calls} requests"))
