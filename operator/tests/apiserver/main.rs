@@ -7,6 +7,7 @@
 mod ca;
 mod cluster;
 mod crash;
+mod docs;
 mod faults;
 mod gitops;
 mod hanging;
