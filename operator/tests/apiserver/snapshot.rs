@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use e2e::wait::{Seen, wait_for};
 use futures_util::future::try_join_all;
 use kube::api::{DynamicObject, ListParams};
@@ -62,17 +62,21 @@ impl Snapshot {
             objects.extend(list.items.into_iter().map(|object| (kind.kind.clone(), object)));
         }
         let random = random_texts(&objects);
-        let mut all = BTreeMap::new();
+        let mut alike: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
         for (kind, object) in objects {
             let text = serde_json::to_string(&object)?;
             let mut value: Value = serde_json::from_str(&normal(&text, &cluster.namespace, &random))?;
             forget(&mut value);
             let name = normal(&object.name_any(), &cluster.namespace, &random);
-            let key = format!("{kind}/{name}");
-            if all.insert(key.clone(), value).is_some() {
-                bail!("two objects look alike: {key}");
-            }
+            let versions = alike.entry(format!("{kind}/{name}")).or_default();
+            versions.insert(value.to_string(), value);
         }
+        // Several versions of an object with a hash in its name, in the order of their texts.
+        let numbered = alike.into_iter().flat_map(|(key, versions)| {
+            let values = versions.into_values().enumerate();
+            values.map(move |(at, value)| (format!("{key} {}", at + 1), value))
+        });
+        let all = numbered.collect();
         Ok(Self(all))
     }
 
