@@ -1,4 +1,4 @@
-//! What the watches and the operator's own writes have told of the API server's objects.
+//! The API server's objects, as the watches and the operator's own writes have told of them.
 //!
 //! Guarantees: an answer is never older than what the operator has written itself, and an older event never replaces a
 //! newer object: resource versions are compared as numbers (etcd counts them, and Kubernetes promises it since 1.35).
@@ -7,12 +7,13 @@
 //! JSON without `managedFields`; of objects without the operator's label only those that a Registry names.
 //! Must not: send a request. Start at [`Cache`].
 
+mod entry;
 mod named;
 mod objects;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kube::Resource;
 use kube::core::DynamicObject;
@@ -20,13 +21,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use entry::{Json, Key, Said, key_of, version_of};
 use named::NamedObjects;
 use objects::Objects;
-
-/// After a watch has failed for so long, its objects are read from the API server.
-const TRUSTED_WITHOUT_WATCH: Duration = Duration::from_secs(30);
-/// A watch that has not failed for so long works again: a try ends within 15 s, and the next comes 5 s later.
-const WORKS_AGAIN: Duration = Duration::from_secs(25);
 
 /// A kind, as the API server's paths spell it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,9 +43,6 @@ impl Kind {
         }
     }
 }
-
-/// One object: its namespace and name.
-pub(crate) type Key = (String, String);
 
 /// The answer to a question for one object.
 #[derive(Debug)]
@@ -98,44 +92,6 @@ impl State {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-}
-
-/// The state of one watch.
-#[derive(Debug, Default)]
-struct Watch {
-    /// Whether its first list has ended.
-    listed: bool,
-    /// When it failed for the first time in a row, and for the last.
-    failing: Option<(Instant, Instant)>,
-    /// Whether its first list has ended or failed.
-    started: bool,
-}
-
-impl Watch {
-    fn is_trusted(&self, now: Instant) -> bool {
-        let works = |(first, last): (Instant, Instant)| {
-            now.saturating_duration_since(first) < TRUSTED_WITHOUT_WATCH
-                || now.saturating_duration_since(last) > WORKS_AGAIN
-        };
-        self.listed && self.failing.is_none_or(works)
-    }
-
-    /// It has failed. Says whether it has never listed or failed before.
-    fn fail(&mut self, now: Instant) -> bool {
-        let first = match self.failing {
-            Some((first, last)) if now.saturating_duration_since(last) <= WORKS_AGAIN => first,
-            _ => now,
-        };
-        self.failing = Some((first, now));
-        !std::mem::replace(&mut self.started, true)
-    }
-
-    /// Its list has ended. Says whether it has never listed or failed before.
-    fn list_ends(&mut self) -> bool {
-        self.listed = true;
-        self.failing = None;
-        !std::mem::replace(&mut self.started, true)
     }
 }
 
@@ -290,6 +246,20 @@ impl Cache {
         }
     }
 
+    /// The kinds that may not be watched, with the API server's words. Until that is granted they are asked for.
+    pub fn refused_watches(&self) -> BTreeMap<Kind, String> {
+        let state = self.lock();
+        let whole = state.objects.iter().flat_map(|(kind, objects)| {
+            let refused = objects.watches().filter_map(|watch| watch.refused.clone());
+            refused.map(move |words| (kind.clone(), words))
+        });
+        let named = state.named.iter().flat_map(|(kind, named)| {
+            let refused = named.watches().filter_map(|watch| watch.refused.clone());
+            refused.map(move |words| (kind.clone(), words))
+        });
+        whole.chain(named).collect()
+    }
+
     /// Memory of all objects, in bytes of JSON.
     pub fn bytes(&self) -> usize {
         let state = self.lock();
@@ -347,8 +317,8 @@ impl Cache {
         }
     }
 
-    /// A watch has failed. It is tried again.
-    pub(crate) fn watch_failed(&self, watch: &WatchOf, named: bool) {
+    /// A watch has failed. It is tried again. `refused` has the API server's words when a right is missing.
+    pub(crate) fn watch_failed(&self, watch: &WatchOf, named: bool, refused: Option<String>) {
         let mut state = self.lock();
         let failed = match named {
             true => state
@@ -361,7 +331,7 @@ impl Cache {
                 .map(|kind| kind.watch(&watch.namespace)),
         };
         let Some(Some(failed)) = failed else { return };
-        let first = failed.fail(Instant::now());
+        let first = failed.fail(refused, Instant::now());
         drop(state);
         self.count_start(first);
     }
@@ -371,51 +341,6 @@ impl Cache {
             self.started.send_modify(|count| *count += 1);
         }
     }
-}
-
-/// An object as JSON.
-#[derive(Debug)]
-struct Json {
-    version: u64,
-    label: Option<String>,
-    bytes: Box<[u8]>,
-}
-
-impl Json {
-    /// `None` for an object that has no number as its version.
-    fn of(object: &impl Serialize, metadata: &kube::api::ObjectMeta) -> Option<Self> {
-        let version = version_of(metadata)?;
-        let labels = metadata.labels.as_ref();
-        let label = labels.and_then(|labels| labels.get(operator_api::REGISTRY_LABEL));
-        let mut value = serde_json::to_value(object).ok()?;
-        if let Some(metadata) = value
-            .get_mut("metadata")
-            .and_then(|metadata| metadata.as_object_mut())
-        {
-            metadata.remove("managedFields");
-        }
-        Some(Self {
-            version,
-            label: label.cloned(),
-            bytes: serde_json::to_vec(&value).ok()?.into_boxed_slice(),
-        })
-    }
-}
-
-fn version_of(metadata: &kube::api::ObjectMeta) -> Option<u64> {
-    metadata.resource_version.as_ref()?.parse().ok()
-}
-
-fn key_of(metadata: &kube::api::ObjectMeta) -> Key {
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    (namespace, metadata.name.clone().unwrap_or_default())
-}
-
-/// What a store says about an object: it is known, with its JSON or absent, or the API server has to be asked, with a
-/// number when the answer can be kept.
-enum Said {
-    Known(Option<Box<[u8]>>),
-    Ask(Option<u64>),
 }
 
 fn parsed<K: DeserializeOwned>(

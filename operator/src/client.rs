@@ -6,24 +6,24 @@
 //! a request, because only a reconcile knows whether it is still wanted.
 //! Start at [`with_connection_limits`] and [`for_the_operator`].
 
+mod limited_body;
 mod write_through;
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use kube::client::Body;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 use kube::{Client, Config};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::cache::Cache;
 use crate::health::Health;
+pub use limited_body::NoAnswer;
+use limited_body::{Failure, LimitedBody};
 
 /// Time limit for the start of an answer, and for each further part of it.
 pub const REQUEST: Duration = Duration::from_secs(15);
@@ -32,18 +32,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// After so long without an answer the API server is asked for its health.
 const QUIET: Duration = Duration::from_secs(10);
 /// The delay after a question for its health that was not answered.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+const NEXT_QUESTION: Duration = Duration::from_secs(2);
 
-/// What is logged unless the command line says otherwise: the operator's own lines. kube's watches log each failure in
+/// The log filter unless the command line says otherwise: the operator's own lines. kube's watches log each failure in
 /// full, which may be 12 KB, and its client each answer above 499, which the operator logs with what it was about.
 pub const DEFAULT_LOG: &str = "info,kube_runtime::watcher=off,kube_client::client=off";
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// An answer that did not come.
-#[derive(Debug, thiserror::Error)]
-#[error("the API server did not answer within {} s", .0.as_secs())]
-pub struct NoAnswer(Duration);
 
 /// Bounds what a client does with its connections.
 #[must_use]
@@ -86,11 +79,7 @@ async fn send(
         health.answered();
     }
     let delay = retry_after(&answer);
-    let limited = answer.map(|body| LimitedBody {
-        body,
-        limit: (!watch).then(|| (limit, Box::pin(sleep(limit)))),
-        health,
-    });
+    let limited = answer.map(|body| LimitedBody::new(body, (!watch).then_some(limit), health));
     match (delay, written) {
         (Some(seconds), _) => with_retry_after(limited, seconds).await,
         (None, Some(ticket)) => write_through::settle(&cache, ticket, deletes, limited).await,
@@ -140,56 +129,8 @@ async fn with_retry_after(
     });
     details.retry_after_seconds = details.retry_after_seconds.max(seconds);
     head.headers.remove(CONTENT_LENGTH);
-    let body = LimitedBody {
-        body: Body::from(serde_json::to_vec(&status)?),
-        limit: None,
-        health,
-    };
+    let body = LimitedBody::whole(serde_json::to_vec(&status)?, health);
     Ok(Response::from_parts(head, body))
-}
-
-/// The body of an answer, each part of which must come within [`REQUEST`].
-struct LimitedBody {
-    body: Body,
-    /// `None` for a watch.
-    limit: Option<(Duration, Pin<Box<Sleep>>)>,
-    health: Health,
-}
-
-impl HttpBody for LimitedBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let this = &mut *self;
-        let frame = Pin::new(&mut this.body).poll_frame(context);
-        match (&frame, &mut this.limit) {
-            (Poll::Ready(Some(Ok(_))), limit) => {
-                this.health.answered();
-                if let Some((limit, end)) = limit {
-                    end.as_mut().reset(Instant::now() + *limit);
-                }
-            }
-            (Poll::Pending, Some((limit, end))) => {
-                if end.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Some(Err(NoAnswer(*limit).into())));
-                }
-            }
-            _ => {}
-        }
-        frame.map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// Asks the API server for its health whenever it has not answered for [`QUIET`], for ever. Without Registries, and
@@ -206,7 +147,7 @@ pub async fn ask_when_quiet(client: Client, health: Health) {
             tracing::debug!(%error, "the API server does not say that it is ready");
         }
         if health.since_last_answer() >= QUIET {
-            sleep(ASK_AGAIN).await;
+            sleep(NEXT_QUESTION).await;
         }
     }
 }

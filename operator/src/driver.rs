@@ -267,7 +267,7 @@ pub async fn run(
         prober,
         registries,
     });
-    // What the watches are about to list would otherwise be asked for, object by object.
+    // Without this, each object that the watches are about to list would be asked for.
     let items = async move {
         let _ = tokio::time::timeout(LISTS, cache.started()).await;
         items

@@ -77,16 +77,15 @@ pub(crate) fn is_missing_right(status: &kube::core::Status) -> bool {
     status.code == 403 && status.message.contains(" cannot ") && status.message.contains("resource \"")
 }
 
+/// The way out when a right is missing.
+pub(crate) const GRANT_THE_ROLE: &str = "bind the ClusterRole `berth-operator` of this version (`config/rbac/role.yaml`) to the operator's account";
+
 /// The way out when a right is missing. The API server's message names its verb and resource.
 pub(crate) fn missing_right_hint(error: &kube::Error) -> Option<String> {
     let kube::Error::Api(status) = error else {
         return None;
     };
-    is_missing_right(status).then(|| {
-        "grant it: bind the ClusterRole `berth-operator` of this version (`config/rbac/role.yaml`) to the operator's \
-         account"
-            .to_owned()
-    })
+    is_missing_right(status).then(|| GRANT_THE_ROLE.to_owned())
 }
 
 /// An error and its causes on one line, joined by colons.

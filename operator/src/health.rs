@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A reconcile that runs for longer is stuck: it has a deadline, which only a blocked worker can miss.
 const STUCK: Duration = Duration::from_secs(120);
 
-/// What the probes tell. Shared by the driver, which fills it in, and the probes.
+/// The answers of the probes. Shared by the driver, which fills it in, and the probes.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Inner>);
 

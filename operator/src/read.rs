@@ -27,7 +27,7 @@ pub(crate) use obsolete::Obsolete;
 
 use crate::cache::{Cache, Cached};
 use crate::children::{ChildObject, Children, Existing, Found, for_each_child};
-use crate::fault::{Fault, chain, missing_right_hint};
+use crate::fault::{Fault, GRANT_THE_ROLE, chain, missing_right_hint};
 use crate::findings::Rollout;
 use crate::names::Names;
 use crate::ownership::Lifetime;
@@ -108,6 +108,14 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The operator may not watch a kind: changes are noticed late, and each reconcile sends requests.
+    #[error("cannot watch {plural}: {words}")]
+    Watch {
+        /// The plural of the kind.
+        plural: String,
+        /// The API server's words.
+        words: String,
+    },
     /// The API server stores a Registry that this version of the operator cannot parse.
     #[error("cannot parse Registry `{name}`: {problem}")]
     Unparsable {
@@ -123,6 +131,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Get { source, .. } | Self::List { source, .. } => Fault::of(source),
+            Self::Watch { .. } => Fault::Waiting,
             Self::Unparsable { .. } => Fault::Caller,
         }
     }
@@ -131,6 +140,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Get { source, .. } | Self::List { source, .. } => missing_right_hint(source),
+            Self::Watch { .. } => Some(GRANT_THE_ROLE.to_owned()),
             Self::Unparsable { .. } => None,
         }
     }
@@ -141,7 +151,7 @@ impl Error {
             Self::Get { kind, source, .. } | Self::List { kind, source, .. } => {
                 missing_right_hint(source).map(|_| kind.clone())
             }
-            Self::Unparsable { .. } => None,
+            Self::Watch { .. } | Self::Unparsable { .. } => None,
         };
         missing(self).is_some_and(|kind| missing(other) == Some(kind))
     }
@@ -223,6 +233,18 @@ pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -
         reader.claim_can_grow(existing.claim.ours(), asked),
         reader.unready_pods(existing.deployment.ours(), &names),
     );
+    let refused = source.cache.refused_watches().into_iter();
+    problems.extend(refused.map(|(kind, words)| Error::Watch {
+        plural: kind.plural,
+        words,
+    }));
+    let existing = match existing.claim {
+        Found::Absent if had_claim(registry) => Children {
+            claim: reader.claim_without_label(subject, &names, &mut problems).await,
+            ..existing
+        },
+        _ => existing,
+    };
     let facts = Facts {
         now: Timestamp::now(),
         named: Named::of(&registry.spec),
@@ -241,6 +263,15 @@ pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -
         unreadable,
     };
     (facts, problems)
+}
+
+/// Whether the Registry's content was on a claim.
+fn had_claim(registry: &Registry) -> bool {
+    let storage = registry
+        .status
+        .as_ref()
+        .and_then(|status| status.storage.as_ref());
+    storage.is_some_and(|storage| storage.claim_uid.is_some())
 }
 
 /// Separates what could be read.
@@ -403,6 +434,22 @@ impl Reader<'_> {
             self.source.cache.settle(ticket, found.as_ref());
         }
         Ok(found)
+    }
+
+    /// The claim, asked for although the watch does not see it: nobody is told of lost content because of a label.
+    async fn claim_without_label(
+        self,
+        subject: &Subject,
+        names: &Names,
+        problems: &mut Vec<Error>,
+    ) -> Found<PersistentVolumeClaim> {
+        match get(self.source.client, self.namespace, names.claim()).await {
+            Ok(claim) => Found::of(claim, Lifetime::Lasting, subject),
+            Err(error) => {
+                problems.push(error);
+                Found::Unreadable
+            }
+        }
     }
 
     async fn endpoints(self, names: &Names) -> Result<Vec<EndpointSlice>, Error> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kube::api::ObjectMeta;
 
-use super::{Json, Key, Said, Watch, key_of, version_of};
+use super::entry::{Json, Key, Said, Watch, key_of, version_of};
 
 /// The named objects of one kind.
 #[derive(Debug, Default)]
@@ -28,6 +28,10 @@ enum Entry {
 impl NamedObjects {
     pub(super) fn announce(&mut self, namespace: Option<String>) {
         self.watches.insert(namespace, Watch::default());
+    }
+
+    pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.watches.values()
     }
 
     pub(super) fn watch(&mut self, namespace: &Option<String>) -> Option<&mut Watch> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kube::core::DynamicObject;
 
-use super::{Json, Key, Said, Watch, key_of, version_of};
+use super::entry::{Json, Key, Said, Watch, key_of, version_of};
 
 /// The objects of one kind.
 #[derive(Debug, Default)]
@@ -43,6 +43,10 @@ impl Objects {
     pub(super) fn announce(&mut self, namespace: Option<String>, labelled: bool) {
         self.labelled = labelled;
         self.watches.insert(namespace, Watch::default());
+    }
+
+    pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.watches.values()
     }
 
     pub(super) fn watch(&mut self, namespace: &Option<String>) -> Option<&mut Watch> {

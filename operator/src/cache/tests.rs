@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
+use super::entry::Watch;
 use super::*;
 
 fn map(name: &str, version: u64, value: &str) -> ConfigMap {
@@ -123,17 +126,31 @@ fn a_watch_that_fails_for_long_is_not_trusted_until_it_works_again() {
     watch.list_ends();
     assert!(watch.is_trusted(start));
     // One failure from which it goes on without a new list.
-    watch.fail(start);
+    watch.fail(None, start);
     assert!(watch.is_trusted(after(1)) && watch.is_trusted(after(100)));
     for seconds in (100..160).step_by(4) {
-        watch.fail(after(seconds));
+        watch.fail(None, after(seconds));
     }
     assert!(watch.is_trusted(after(110)) && !watch.is_trusted(after(160)));
     assert!(watch.is_trusted(after(200)), "it has not failed again");
-    watch.fail(after(160));
+    watch.fail(None, after(160));
     assert!(!watch.is_trusted(after(161)));
     watch.list_ends();
     assert!(watch.is_trusted(after(161)));
+}
+
+#[test]
+fn a_kind_that_may_not_be_watched_is_told_until_it_is_listed() {
+    let maps = Maps::announced();
+    let words = "configmaps is forbidden".to_owned();
+    maps.cache.watch_failed(&maps.watch, false, Some(words.clone()));
+    let refused = maps.cache.refused_watches();
+    assert_eq!(
+        refused.into_iter().collect::<Vec<_>>(),
+        [(Kind::of::<ConfigMap>(), words)]
+    );
+    maps.list(&[]);
+    assert!(maps.cache.refused_watches().is_empty());
 }
 
 #[test]
@@ -240,8 +257,8 @@ async fn a_start_waits_for_every_watch_to_list_or_to_fail() {
     let started = maps.cache.started();
     tokio::pin!(started);
     assert!(futures_util::poll!(&mut started).is_pending());
-    maps.cache.watch_failed(&secrets, true);
-    maps.cache.watch_failed(&secrets, true);
+    maps.cache.watch_failed(&secrets, true, None);
+    maps.cache.watch_failed(&secrets, true, None);
     started.await;
 }
 

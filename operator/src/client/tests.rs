@@ -1,4 +1,5 @@
 use http_body_util::{Empty, StreamBody};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{ListParams, WatchParams};

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use kube::core::DynamicObject;
 
-use super::{Failure, LimitedBody};
+use super::limited_body::{Failure, LimitedBody};
 use crate::cache::{Cache, Kind, Ticket};
 
 /// Tells the cache that this request will write an object, if it will. Gives the request back.
@@ -60,11 +60,7 @@ pub(super) async fn settle(
     {
         cache.written(ticket, &object);
     }
-    let body = LimitedBody {
-        body: Body::from(bytes),
-        limit: None,
-        health,
-    };
+    let body = LimitedBody::whole(bytes, health);
     Ok(Response::from_parts(head, body))
 }
 

@@ -142,6 +142,11 @@ impl Registries {
         )
     }
 
+    /// All Registries.
+    pub(super) fn all(&self) -> Vec<Key> {
+        self.lock().all.keys().cloned().collect()
+    }
+
     fn matching(&self, namespace: &str, belongs: impl Fn(&str, &Known) -> bool) -> Vec<Key> {
         let state = self.lock();
         let first = (namespace.to_owned(), String::new());

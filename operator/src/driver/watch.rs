@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use super::registries::{Named, Registries};
 use crate::cache::{Cache, Kind, WatchOf};
 use crate::children::for_each_child;
-use crate::fault::{chain, is_missing_right};
+use crate::fault::{GRANT_THE_ROLE, chain, is_missing_right};
 use crate::health::Health;
 use crate::work_queue::WorkQueue;
 
@@ -38,7 +38,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A failure that stays the same is logged again after so long.
-const LOG_AGAIN: Duration = Duration::from_secs(300);
+const REPEAT_LOG: Duration = Duration::from_secs(300);
 
 /// The parts of the operator that the watches fill.
 #[derive(Clone)]
@@ -47,6 +47,15 @@ pub(super) struct Sinks {
     pub(super) registries: Arc<Registries>,
     pub(super) queue: WorkQueue,
     pub(super) health: Health,
+}
+
+impl Sinks {
+    /// Starts a reconcile of every Registry: each may have waited for the watch that works again.
+    fn queue_all(&self) {
+        for (namespace, name) in self.registries.all() {
+            self.queue.add(&namespace, &name);
+        }
+    }
 }
 
 /// Starts every watch in each of `namespaces`; `None` is all namespaces. They end when the result is dropped.
@@ -59,7 +68,7 @@ pub(super) fn start(client: &Client, namespaces: &[Option<String>], sinks: &Sink
             sinks,
         };
         scope.registries(&mut tasks);
-        for resource in labelled_kinds() {
+        for resource in labelled_resources() {
             scope.labelled(&mut tasks, &resource);
         }
         scope.named::<Secret>(&mut tasks, Named::Secret);
@@ -70,7 +79,7 @@ pub(super) fn start(client: &Client, namespaces: &[Option<String>], sinks: &Sink
 }
 
 /// The kinds of all children, and of what their controllers make with the same labels.
-fn labelled_kinds() -> Vec<ApiResource> {
+fn labelled_resources() -> Vec<ApiResource> {
     let mut kinds: Vec<ApiResource> = Vec::new();
     let mut add = |resource: ApiResource| {
         if !kinds.contains(&resource) {
@@ -114,12 +123,13 @@ impl Scope<'_> {
             }
         };
         let (cache, of) = (self.sinks.cache.clone(), watch.clone());
-        let on_failure = move || cache.watch_failed(&of, false);
+        let on_failure = move |refused| cache.watch_failed(&of, false, refused);
         let config = watcher::Config::default();
         tasks.spawn(follow(
             self.dynamic(&resource),
             config,
             watch,
+            self.sinks.clone(),
             on_event,
             on_failure,
         ));
@@ -139,12 +149,13 @@ impl Scope<'_> {
             }
         };
         let (cache, of) = (self.sinks.cache.clone(), watch.clone());
-        let on_failure = move || cache.watch_failed(&of, false);
+        let on_failure = move |refused| cache.watch_failed(&of, false, refused);
         let config = watcher::Config::default().labels(REGISTRY_LABEL);
         tasks.spawn(follow(
             self.dynamic(resource),
             config,
             watch,
+            self.sinks.clone(),
             on_event,
             on_failure,
         ));
@@ -180,13 +191,20 @@ impl Scope<'_> {
             }
         };
         let (cache, of) = (self.sinks.cache.clone(), watch.clone());
-        let on_failure = move || cache.watch_failed(&of, true);
+        let on_failure = move |refused| cache.watch_failed(&of, true, refused);
         let api: Api<PartialObjectMeta<K>> = match self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
         let config = watcher::Config::default();
-        tasks.spawn(follow(api, config, watch, on_event, on_failure));
+        tasks.spawn(follow(
+            api,
+            config,
+            watch,
+            self.sinks.clone(),
+            on_event,
+            on_failure,
+        ));
     }
 
     fn watch_of(&self, resource: &ApiResource) -> WatchOf {
@@ -212,8 +230,9 @@ async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     watch: WatchOf,
+    sinks: Sinks,
     on_event: impl Fn(&Event<K>) + Send,
-    on_failure: impl Fn() + Send,
+    on_failure: impl Fn(Option<String>) + Send,
 ) where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -223,13 +242,14 @@ async fn follow<K>(
         match event {
             Ok(event) => {
                 // Every list begins with `Init`, also one that will fail.
-                if !matches!(event, Event::Init) {
-                    failures.end();
-                }
+                let works_after_failures = !matches!(event, Event::Init) && failures.end();
                 on_event(&event);
+                if works_after_failures {
+                    sinks.queue_all();
+                }
             }
             Err(error) => {
-                on_failure();
+                on_failure(refused(&error));
                 tokio::time::sleep(failures.next(&error)).await;
             }
         }
@@ -252,15 +272,18 @@ impl Failures {
         }
     }
 
-    fn end(&mut self) {
+    /// The watch works. Says whether it has failed before.
+    fn end(&mut self) -> bool {
         self.delay = RETRY_FIRST;
-        if self.logged.take().is_some() {
+        let failed = self.logged.take().is_some();
+        if failed {
             tracing::info!(
                 kind = self.watch.kind.plural,
                 namespace = self.watch.namespace,
                 "a watch works again"
             );
         }
+        failed
     }
 
     fn next(&mut self, error: &watcher::Error) -> Duration {
@@ -274,7 +297,7 @@ impl Failures {
 
     fn log(&mut self, error: &watcher::Error) {
         let text = message(error);
-        let again = |(logged, at): &(String, Instant)| *logged == text && at.elapsed() < LOG_AGAIN;
+        let again = |(logged, at): &(String, Instant)| *logged == text && at.elapsed() < REPEAT_LOG;
         if self.logged.as_ref().is_some_and(again) {
             return;
         }
@@ -286,6 +309,12 @@ impl Failures {
         );
         self.logged = Some((text, Instant::now()));
     }
+}
+
+/// The API server's words when the right to a watch is missing.
+fn refused(error: &watcher::Error) -> Option<String> {
+    let status = api_status(error).filter(|status| is_missing_right(status))?;
+    Some(status.message.clone())
 }
 
 /// Whether the place where the watch went on is too old. The next list is not.
@@ -323,7 +352,7 @@ fn message(error: &watcher::Error) -> String {
 fn hint(watch: &WatchOf, error: &watcher::Error) -> Option<&'static str> {
     let status = api_status(error)?;
     if is_missing_right(status) {
-        return Some("bind the ClusterRole `berth-operator` of this version (`config/rbac/role.yaml`)");
+        return Some(GRANT_THE_ROLE);
     }
     let missing = status.code == 404 && watch.kind.plural == "registries";
     missing.then_some("install the definition (`kubectl apply -k config/crd`)")
@@ -384,7 +413,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_the_table_is_watched_once() {
-        let kinds = labelled_kinds();
+        let kinds = labelled_resources();
         let all: Vec<&str> = kinds.iter().map(|kind| kind.kind.as_str()).collect();
         for kind in [
             "Secret",

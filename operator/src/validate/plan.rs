@@ -156,7 +156,7 @@ fn note_end(name: &str, signer: Option<&KeyPair>, facts: &Facts, found: &mut Col
 /// Refuses a CA that somebody changed: a new one would lock every client out.
 fn usable_ca(facts: &Facts, names: &Names) -> Result<(), Error> {
     let secret = match &facts.existing.ca_key {
-        // What cannot be read is neither judged nor replaced.
+        // A Secret that cannot be read is neither judged nor replaced.
         Found::Absent | Found::Unreadable => return Ok(()),
         Found::Foreign => return Err(ForeignObject::new::<Secret>(names.ca_key()).into()),
         Found::Ours(secret) => secret,
@@ -173,7 +173,7 @@ fn usable_ca(facts: &Facts, names: &Names) -> Result<(), Error> {
 /// Refuses an HTTP secret that somebody changed: a new one would end running uploads.
 fn usable_http_secret(facts: &Facts, names: &Names) -> Result<(), Error> {
     let secret = match &facts.existing.http_secret {
-        // What cannot be read is neither judged nor replaced.
+        // A Secret that cannot be read is neither judged nor replaced.
         Found::Absent | Found::Unreadable => return Ok(()),
         Found::Foreign => return Err(ForeignObject::new::<Secret>(names.http_secret()).into()),
         Found::Ours(secret) => secret,

@@ -78,7 +78,7 @@ impl Relay {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, server, generation.clone()));
+                connections.spawn(forward(client, server, generation.clone()));
             }
         });
         Ok(Self {
@@ -103,7 +103,7 @@ impl Relay {
     }
 }
 
-async fn pass(mut client: TcpStream, server: SocketAddr, mut generation: watch::Receiver<u64>) {
+async fn forward(mut client: TcpStream, server: SocketAddr, mut generation: watch::Receiver<u64>) {
     let born = *generation.borrow_and_update();
     if born == u64::MAX {
         let _healed = generation.changed().await;

@@ -26,6 +26,7 @@ mod relay;
 mod removed;
 mod requests;
 mod revisions;
+mod rights;
 mod rules;
 mod samples;
 mod scale;
