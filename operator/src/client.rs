@@ -75,11 +75,13 @@ async fn send(
     let answer = timeout(limit, client.send(request))
         .await
         .map_err(|_| NoAnswer(limit))??;
-    if is_progress(answer.status()) {
+    let progress = is_progress(answer.status());
+    if progress {
         health.answered();
     }
     let delay = retry_after(&answer);
-    let limited = answer.map(|body| LimitedBody::new(body, (!watch).then_some(limit), health));
+    let limited =
+        answer.map(|body| LimitedBody::new(body, (!watch).then_some(limit), progress.then_some(health)));
     match (delay, written) {
         (Some(seconds), _) => with_retry_after(limited, seconds).await,
         (None, Some(ticket)) => write_through::settle(&cache, ticket, deletes, limited).await,
@@ -113,7 +115,6 @@ async fn with_retry_after(
     seconds: u32,
 ) -> Result<Response<LimitedBody>, Failure> {
     let (mut head, body) = answer.into_parts();
-    let health = body.health.clone();
     let text = body.collect().await?.to_bytes();
     let mut status = serde_json::from_slice::<Status>(&text).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(&text);
@@ -129,7 +130,7 @@ async fn with_retry_after(
     });
     details.retry_after_seconds = details.retry_after_seconds.max(seconds);
     head.headers.remove(CONTENT_LENGTH);
-    let body = LimitedBody::whole(serde_json::to_vec(&status)?, health);
+    let body = LimitedBody::whole(serde_json::to_vec(&status)?);
     Ok(Response::from_parts(head, body))
 }
 

@@ -22,12 +22,13 @@ pub(super) struct LimitedBody {
     body: Body,
     /// `None` for a watch.
     limit: Option<(Duration, Pin<Box<Sleep>>)>,
-    pub(super) health: Health,
+    /// Told of each part, when the answer shows that the API server does its work.
+    health: Option<Health>,
 }
 
 impl LimitedBody {
     /// A body each part of which must come within `limit`, if there is one.
-    pub(super) fn new(body: Body, limit: Option<Duration>, health: Health) -> Self {
+    pub(super) fn new(body: Body, limit: Option<Duration>, health: Option<Health>) -> Self {
         Self {
             body,
             limit: limit.map(|limit| (limit, Box::pin(sleep(limit)))),
@@ -36,8 +37,8 @@ impl LimitedBody {
     }
 
     /// A body that has come already.
-    pub(super) fn whole(bytes: impl Into<Body>, health: Health) -> Self {
-        Self::new(bytes.into(), None, health)
+    pub(super) fn whole(bytes: impl Into<Body>) -> Self {
+        Self::new(bytes.into(), None, None)
     }
 }
 
@@ -53,7 +54,9 @@ impl HttpBody for LimitedBody {
         let frame = Pin::new(&mut this.body).poll_frame(context);
         match (&frame, &mut this.limit) {
             (Poll::Ready(Some(Ok(_))), limit) => {
-                this.health.answered();
+                if let Some(health) = &this.health {
+                    health.answered();
+                }
                 if let Some((limit, end)) = limit {
                     end.as_mut().reset(Instant::now() + *limit);
                 }

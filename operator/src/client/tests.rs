@@ -104,8 +104,10 @@ async fn only_an_answer_that_shows_work_is_progress() {
     ] {
         let health = Health::default();
         let started = health.last_answer();
-        let answer =
-            move |_| async move { Ok(Response::builder().status(status).body(Empty::<Bytes>::new())?) };
+        let answer = move |_| async move {
+            let body = http_body_util::Full::new(Bytes::from("{}"));
+            Ok(Response::builder().status(status).body(body)?)
+        };
         let _ = maps(client(answer, &health)).get("harbour").await;
         assert_eq!(health.last_answer() > started, progress, "{status}");
     }

@@ -53,14 +53,13 @@ pub(super) async fn settle(
         return Ok(answer);
     }
     let (head, body) = answer.into_parts();
-    let health = body.health.clone();
     let bytes = body.collect().await?.to_bytes();
     if let Ok(object) = serde_json::from_slice::<DynamicObject>(&bytes)
         && object.types.as_ref().is_some_and(|types| is_whole(&types.kind))
     {
         cache.written(ticket, &object);
     }
-    let body = LimitedBody::whole(bytes, health);
+    let body = LimitedBody::whole(bytes);
     Ok(Response::from_parts(head, body))
 }
 
