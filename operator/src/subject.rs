@@ -36,8 +36,9 @@ impl Subject {
     /// nothing of names or of the UID itself.
     pub(crate) fn identity(&self) -> String {
         let hash = Sha256::digest(format!("berth.dev/registry-id {}", self.uid));
+        // Begins with a letter, so that no writer of YAML puts some of these texts into quotes.
         hash[..8]
             .iter()
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+            .fold("r-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
     }
 }

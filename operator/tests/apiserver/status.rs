@@ -222,10 +222,10 @@ async fn identity(cluster: &Cluster) -> Result<String> {
     let rest = found.next().context("no config.yml names an identity")?;
     let is_identity = |word: &&str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
     let mut words = rest.split(|c: char| !c.is_ascii_alphanumeric());
-    Ok(words
+    let number = words
         .find(is_identity)
-        .context("the identity is no hexadecimal number")?
-        .to_owned())
+        .context("the identity holds no hexadecimal number")?;
+    Ok(format!("r-{number}"))
 }
 
 #[tokio::test]
