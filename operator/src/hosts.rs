@@ -13,21 +13,21 @@ use crate::subject::Subject;
 pub(crate) fn claimed(spec: &RegistrySpec) -> BTreeSet<String> {
     let ingress = spec.ingress.iter().flat_map(|ingress| &ingress.hosts);
     let mut all: BTreeSet<String> = ingress.map(|host| format!("{host}:443")).collect();
-    all.extend(spec.public_url.as_deref().and_then(authority));
+    all.extend(spec.public_url.as_deref().and_then(host_and_port));
     all
 }
 
 /// Host and port of a URL.
-fn authority(url: &str) -> Option<String> {
+fn host_and_port(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.trim_end_matches('/').to_ascii_lowercase();
-    let has_port = authority
+    let host_and_port = rest.trim_end_matches('/').to_ascii_lowercase();
+    let has_port = host_and_port
         .rsplit_once(':')
         .is_some_and(|(_, port)| !port.ends_with(']'));
     Some(match (has_port, scheme) {
-        (true, _) => authority,
-        (false, "http") => format!("{authority}:80"),
-        (false, _) => format!("{authority}:443"),
+        (true, _) => host_and_port,
+        (false, "http") => format!("{host_and_port}:80"),
+        (false, _) => format!("{host_and_port}:443"),
     })
 }
 

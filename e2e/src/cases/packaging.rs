@@ -123,7 +123,7 @@ pub(super) async fn the_chart_takes_over(context: &Context<'_>) -> Result<()> {
     let target = ReadyRegistry::ready(context, "charts", |registry| registry).await?;
     let result = from_registry(context, &target).await;
     // The cases that follow need the operator, whatever became of the chart.
-    let helm = Helm::of(Tool::Helm4, &context.dir).await?;
+    let helm = Helm::of(Tool::Helm4, context.dir).await?;
     helm.on(context.cluster)
         .args([
             "uninstall",
@@ -142,11 +142,11 @@ async fn from_registry(context: &Context<'_>, target: &ReadyRegistry<'_>) -> Res
     let cluster = context.cluster;
     let host = &target.registry.host;
     let (helm3, helm4) = (
-        Helm::of(Tool::Helm3, &context.dir).await?,
-        Helm::of(Tool::Helm4, &context.dir).await?,
+        Helm::of(Tool::Helm3, context.dir).await?,
+        Helm::of(Tool::Helm4, context.dir).await?,
     );
     let ca = format!("--ca-file={}", target.ca_file.display());
-    let archive = package_chart(&helm4.program, None, &context.dir).await?;
+    let archive = package_chart(&helm4.program, None, context.dir).await?;
     for helm in [&helm3, &helm4] {
         helm.on(cluster)
             .args([

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, object, registry, rolling_out, secret};
-use crate::snapshot::{Kinds, Snapshot};
+use crate::snapshot::{ApiResources, Snapshot};
 use fields::Field;
 
 /// A child, and the requests for its kind.
@@ -31,7 +31,7 @@ struct Child {
 
 impl Child {
     /// All children of a Registry.
-    async fn all(cluster: &Cluster, kinds: &Kinds, registry: &str) -> Result<Vec<Self>> {
+    async fn all(cluster: &Cluster, kinds: &ApiResources, registry: &str) -> Result<Vec<Self>> {
         let label = ListParams::default().labels(&format!("berth.dev/registry={registry}"));
         let mut children = Vec::new();
         for kind in kinds.iter() {
@@ -59,7 +59,7 @@ impl std::fmt::Display for Child {
     }
 }
 
-async fn harbour(cluster: &Cluster) -> Result<(Operator, Kinds)> {
+async fn harbour(cluster: &Cluster) -> Result<(Operator, ApiResources)> {
     let operator = Operator::start(cluster);
     create(cluster, &secret("users", &[("htpasswd", USERS)])).await?;
     let spec = json!({
@@ -75,7 +75,7 @@ async fn harbour(cluster: &Cluster) -> Result<(Operator, Kinds)> {
     });
     create(cluster, &registry("harbour", spec)).await?;
     rolling_out(cluster, "harbour").await?;
-    Ok((operator, Kinds::of(cluster).await?))
+    Ok((operator, ApiResources::of(cluster).await?))
 }
 
 /// Whether deleting this child loses something that nobody can make again. Other tests say what happens then.

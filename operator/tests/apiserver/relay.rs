@@ -34,7 +34,7 @@ pub(crate) use random::Seed;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Failure>;
 
-/// What happens to a request instead of being answered.
+/// The handling of a request that replaces its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
     /// The API server is not asked; the answer is this status, with `Retry-After` in seconds.

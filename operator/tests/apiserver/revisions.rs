@@ -132,6 +132,13 @@ async fn a_changed_configuration_leaves_what_running_pods_were_started_with() ->
         cluster.api::<ConfigMap>().get_opt(&name).await?.is_some(),
         "a Pod still uses it"
     );
+    everything_is_there(&cluster).await?;
+
+    cluster
+        .api::<Pod>()
+        .delete("old", &kube::api::DeleteParams::default().grace_period(0))
+        .await?;
+    crate::objects::gone::<ConfigMap>(&cluster, &name).await?;
     everything_is_there(&cluster).await
 }
 

@@ -25,9 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(180);
 const PASSING: [&str; 4] = ["Event", "Lease", "Endpoints", "EndpointSlice"];
 
 /// The kinds of a namespace.
-pub(crate) struct Kinds(Vec<ApiResource>);
+pub(crate) struct ApiResources(Vec<ApiResource>);
 
-impl Kinds {
+impl ApiResources {
     /// Asks the API server.
     pub(crate) async fn of(cluster: &Cluster) -> Result<Self> {
         let discovery = Discovery::new(cluster.client.clone()).run().await?;
@@ -51,7 +51,7 @@ pub(crate) struct Snapshot(BTreeMap<String, Value>);
 
 impl Snapshot {
     /// All objects of the cluster's namespace.
-    pub(crate) async fn of(cluster: &Cluster, kinds: &Kinds) -> Result<Self> {
+    pub(crate) async fn of(cluster: &Cluster, kinds: &ApiResources) -> Result<Self> {
         let lists = kinds.0.iter().map(async |kind| {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(cluster.client.clone(), &cluster.namespace, kind);
@@ -81,7 +81,7 @@ impl Snapshot {
     }
 
     /// Waits until the namespace has the same objects.
-    pub(crate) async fn reached(&self, cluster: &Cluster, kinds: &Kinds) -> Result<()> {
+    pub(crate) async fn reached(&self, cluster: &Cluster, kinds: &ApiResources) -> Result<()> {
         let what = format!("the objects of an undisturbed run in `{}`", cluster.namespace);
         wait_for(&what, DEADLINE, async || {
             let now = Self::of(cluster, kinds).await?;

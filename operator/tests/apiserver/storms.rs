@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::crash::quiet;
 use crate::operator::{Operator, USERS, create, htpasswd, merge, registry, secret};
 use crate::relay::Relay;
-use crate::snapshot::{Kinds, Snapshot};
+use crate::snapshot::{ApiResources, Snapshot};
 
 const FLEET: [&str; 3] = ["harbour", "pier", "quay"];
 /// How often the other writer writes each object, so that its writes lie between those of a reconcile.
@@ -75,7 +75,7 @@ impl Two {
     }
 }
 
-async fn undisturbed(name: &str) -> Result<(Kinds, Snapshot)> {
+async fn undisturbed(name: &str) -> Result<(ApiResources, Snapshot)> {
     let cluster = Cluster::with_namespace(name).await?;
     let relay = Relay::start(cluster.config().await?).await?;
     let operator = Operator::behind(&cluster, &relay).await?;
@@ -83,7 +83,7 @@ async fn undisturbed(name: &str) -> Result<(Kinds, Snapshot)> {
     quiet(&relay).await?;
     changes(&cluster).await?;
     quiet(&relay).await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let objects = Snapshot::of(&cluster, &kinds).await?;
     operator.stop().await?;
     eprintln!("one operator made {} writes", relay.writes());
