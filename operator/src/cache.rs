@@ -292,7 +292,6 @@ impl Cache {
                 let first = objects.list_ends(&watch.namespace, number);
                 drop(state);
                 self.count_start(first);
-                return;
             }
         }
     }

@@ -251,7 +251,7 @@ pub async fn run(
         queue,
         health: health.clone(),
     };
-    let _watches = watch::start(&client, &[settings.namespace.clone()], &sinks);
+    let _watches = watch::start(&client, std::slice::from_ref(&settings.namespace), &sinks);
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),
         instance: None,

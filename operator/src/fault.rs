@@ -47,7 +47,7 @@ impl Fault {
             // The object itself: it does not fit the kind's schema, breaks a rule of the kind, or is too large.
             400 | 405 | 406 | 413 | 415 | 422 => Self::Caller,
             // A namespace that is being deleted, a quota, an admission policy, a right: a person has to change these.
-            402 | 403 | 404 => Self::Waiting,
+            402..=404 => Self::Waiting,
             // 401: the token is being renewed. 409: the watch brings the newer object, and the next reconcile starts
             // from it. 410: what was asked for is too old, and the next list is not.
             401 | 408 | 409 | 410 | 425 | 429 | 500..=599 => Self::Transient {

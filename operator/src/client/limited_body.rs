@@ -62,9 +62,8 @@ impl HttpBody for LimitedBody {
                 }
             }
             (Poll::Pending, Some((limit, end))) => {
-                if end.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Some(Err(NoAnswer(*limit).into())));
-                }
+                let over = end.as_mut().poll(context);
+                return over.map(|()| Some(Err(NoAnswer(*limit).into())));
             }
             _ => {}
         }

@@ -320,13 +320,13 @@ fn refused(error: &watcher::Error) -> Option<String> {
 /// Whether the place where the watch went on is too old. The next list is not.
 fn expired(error: &watcher::Error) -> bool {
     let status = match error {
-        watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::WatchError(status) => Some(&**status),
         _ => api_status(error),
     };
     status.is_some_and(|status| status.code == 410)
 }
 
-fn api_status(error: &watcher::Error) -> Option<&Box<kube::core::Status>> {
+fn api_status(error: &watcher::Error) -> Option<&kube::core::Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))

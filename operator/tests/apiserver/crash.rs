@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::objects::gone;
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, merge, registry, secret};
 use crate::relay::{Fault, Relay};
-use crate::snapshot::{Kinds, Snapshot};
+use crate::snapshot::{ApiResources, Snapshot};
 
 /// Runs at the same time.
 const AT_ONCE: usize = 3;
@@ -99,7 +99,7 @@ struct Undisturbed {
 }
 
 /// A change in a namespace of its own, with nothing in its way.
-async fn undisturbed(change: Change, namespace: &str, kinds: &Kinds) -> Result<Undisturbed> {
+async fn undisturbed(change: Change, namespace: &str, kinds: &ApiResources) -> Result<Undisturbed> {
     let cluster = Cluster::with_namespace(namespace).await?;
     if change != Change::Creation {
         let relay = Relay::start(cluster.config().await?).await?;
@@ -141,7 +141,7 @@ async fn disturbed(
     change: Change,
     fault: Fault,
     write: usize,
-    kinds: &Kinds,
+    kinds: &ApiResources,
     [start, end]: [&Snapshot; 2],
 ) -> Result<bool> {
     let name = format!("crash-{change:?}-{fault:?}-{write}").to_lowercase();
@@ -193,7 +193,7 @@ async fn sweep(change: Change) -> Result<()> {
     let sample = Sample::of_this_run()?;
     let name = format!("crash-{change:?}").to_lowercase();
     let cluster = Cluster::with_namespace(&name).await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let (start, end) = (format!("{name}-start"), format!("{name}-end"));
     let start = undisturbed(Change::Creation, &start, &kinds)
         .await
@@ -243,7 +243,7 @@ async fn an_operator_that_dies_at_any_write_of_a_rotation_leaves_nothing_half_do
 #[tokio::test]
 async fn a_registry_that_is_deleted_needs_no_write_of_the_operator() -> Result<()> {
     let cluster = Cluster::with_namespace("crash-deletion").await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let deleted = undisturbed(Change::Deletion, "crash-deletion-none", &kinds).await?;
     assert_eq!(
         deleted.writes, 0,

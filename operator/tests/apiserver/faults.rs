@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::crash::quiet;
 use crate::operator::{Operator, USERS, create, htpasswd, merge, registry, rolling_out, secret};
-use crate::relay::{Call, Fault, Relay, Seed, Verb};
-use crate::snapshot::{Kinds, Snapshot};
+use crate::relay::{Call, Fault, Relay, Rule, Seed, Verb};
+use crate::snapshot::{ApiResources, Snapshot};
 
 /// The seconds for which the API server is away; `cargo xtask soak` takes 600.
 const AWAY: &str = "BERTH_API_SERVER_AWAY";
@@ -41,9 +41,9 @@ async fn changes(cluster: &Cluster) -> Result<()> {
 }
 
 /// The objects of a creation and of the changes after it, without faults.
-async fn undisturbed(name: &str) -> Result<(Kinds, [Snapshot; 2])> {
+async fn undisturbed(name: &str) -> Result<(ApiResources, [Snapshot; 2])> {
     let cluster = Cluster::with_namespace(name).await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let relay = Relay::start(cluster.config().await?).await?;
     let operator = Operator::behind(&cluster, &relay).await?;
     fleet(&cluster).await?;
@@ -90,10 +90,7 @@ async fn generated(cluster: &Cluster) -> Result<Vec<Option<String>>> {
 
 /// Each third request of the first sixty, which reach into every step of a reconcile. Refusals are fewer: after each
 /// one the next try is later, up to minutes.
-fn often(
-    fault: Fault,
-    hits: fn(&Call) -> bool,
-) -> impl Fn() -> Box<dyn FnMut(&Call) -> Option<Fault> + Send> {
+fn often(fault: Fault, hits: fn(&Call) -> bool) -> impl Fn() -> Rule {
     move || {
         let mut seen = 0;
         Box::new(move |call| {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cluster::{self, Cluster};
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, object, registry, rolling_out, secret};
-use crate::snapshot::{Kinds, Snapshot};
+use crate::snapshot::{ApiResources, Snapshot};
 
 /// The controllers that delete.
 const DELETING: [&str; 2] = ["garbage-collector-controller", "namespace-controller"];
@@ -54,7 +54,7 @@ async fn a_definition_that_is_removed_and_comes_back_leaves_nothing_stuck() -> R
     let cluster = Cluster::of_its_own("removed-definition", &DELETING).await?;
     let operator = Operator::start(&cluster);
     harbour(&cluster).await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let before = Snapshot::of(&cluster, &kinds).await?;
     let once = async || {
         cluster
@@ -99,7 +99,7 @@ async fn namespace_goes(name: &str, with_operator: bool) -> Result<()> {
     let cluster = Cluster::of_its_own(name, &DELETING).await?;
     let first = Operator::start(&cluster);
     harbour(&cluster).await?;
-    let kinds = Kinds::of(&cluster).await?;
+    let kinds = ApiResources::of(&cluster).await?;
     let before = Snapshot::of(&cluster, &kinds).await?;
     let running = match with_operator {
         true => Some(first),
