@@ -234,6 +234,14 @@ macro_rules! define {
                 }
             }
 
+            /// Whether an object has to be made that is not there.
+            pub(crate) fn makes_objects(&self, existing: &Children<Existing>) -> bool {
+                false $(|| matches!(
+                    (&self.$field, &existing.$field),
+                    (Want::Present(_) | Want::IfMissing(_), Found::Absent)
+                ))*
+            }
+
             /// The objects of somebody else that stand where something has to be applied, now or once the rest of the
             /// spec is right. Generated secrets and claims are only looked at when they are asked for: `validate` has
             /// told the others.

@@ -161,6 +161,11 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
         .and_then(|stored| problems.collect(issue::secrets(&validated.issue, stored, facts.now)));
     // 4. Build (pure): the objects of all parts that are right.
     let desired = build::children(&validated, issued.as_ref());
+    // A child may be missing because the Registry is gone and the watch has not told yet. An object that is made then
+    // would stay for ever where the definition is gone too: the garbage collector no longer finds its owner.
+    if desired.makes_objects(&facts.existing) && read::is_gone(client, &subject).await.map_err(Error::from)? {
+        return Ok(Action::await_change());
+    }
     // 5. Apply: writes the differences.
     let applied = apply::children(client, &subject, desired, &facts).await;
     problems.extend(applied.problems);

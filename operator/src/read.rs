@@ -196,6 +196,23 @@ pub async fn registry(source: Source<'_>, subject: &Subject) -> Result<Option<Re
     }
 }
 
+/// Whether this very Registry is gone or being deleted, as the API server has it.
+///
+/// # Errors
+/// The request failed.
+pub async fn is_gone(client: &Client, subject: &Subject) -> Result<bool, Error> {
+    let api = Api::<Registry>::namespaced(client.clone(), &subject.namespace);
+    let found = api.get_metadata_opt(&subject.name).await;
+    let found = found.map_err(|source| Error::Get {
+        kind: Registry::kind(&()).into_owned(),
+        name: subject.name.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(found.is_none_or(|found| {
+        found.metadata.uid.as_ref() != Some(&subject.uid) || found.metadata.deletion_timestamp.is_some()
+    }))
+}
+
 fn is_wanted(registry: &Registry) -> bool {
     registry.metadata.deletion_timestamp.is_none()
 }

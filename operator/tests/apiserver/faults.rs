@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use e2e::sample::Sample;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::DeleteParams;
@@ -57,21 +58,21 @@ async fn undisturbed(name: &str) -> Result<(ApiResources, [Snapshot; 2])> {
 }
 
 /// A creation and the changes after it, with faults by a rule.
-async fn disturbed<R>(name: &str, rule: impl Fn() -> R) -> Result<()>
-where
-    R: FnMut(&Call) -> Option<Fault> + Send + 'static,
-{
-    let (kinds, [created, changed]) = undisturbed(&format!("{name}-none")).await?;
+async fn disturbed(
+    name: &str,
+    (kinds, [created, changed]): &(ApiResources, [Snapshot; 2]),
+    rule: impl Fn() -> Rule,
+) -> Result<()> {
     let cluster = Cluster::with_namespace(name).await?;
     let relay = Relay::start(cluster.config().await?).await?;
     relay.rule(rule());
     let operator = Operator::behind(&cluster, &relay).await?;
     fleet(&cluster).await?;
-    created.reached(&cluster, &kinds).await.context("creating")?;
+    created.reached(&cluster, kinds).await.context("creating")?;
     let made = generated(&cluster).await?;
     relay.rule(rule());
     changes(&cluster).await?;
-    changed.reached(&cluster, &kinds).await.context("changing")?;
+    changed.reached(&cluster, kinds).await.context("changing")?;
     assert_eq!(generated(&cluster).await?, made, "a secret was made twice");
     operator.stop().await
 }
@@ -111,42 +112,65 @@ fn no_watch(call: &Call) -> bool {
     call.verb != Verb::Watch
 }
 
-macro_rules! converges {
-    ($($name:ident: $namespace:literal, $fault:expr, $hits:expr;)*) => {$(
-        #[tokio::test]
-        async fn $name() -> Result<()> {
-            disturbed($namespace, often($fault, $hits)).await
-        }
-    )*};
+/// A fault, the requests that it hits, and the namespace of its run.
+type Disturbance = (&'static str, Fault, fn(&Call) -> bool);
+
+const DISTURBANCES: [Disturbance; 13] = [
+    // Refused requests.
+    ("fault-403", Fault::Answer(StatusCode::FORBIDDEN, None), no_watch),
+    (
+        "fault-409",
+        Fault::Answer(StatusCode::CONFLICT, None),
+        Call::is_write,
+    ),
+    // No time now.
+    (
+        "fault-429",
+        Fault::Answer(StatusCode::TOO_MANY_REQUESTS, Some(1)),
+        no_watch,
+    ),
+    (
+        "fault-500",
+        Fault::Answer(StatusCode::INTERNAL_SERVER_ERROR, None),
+        no_watch,
+    ),
+    // The write is made, and its answer is lost.
+    ("fault-lost", Fault::LostAnswer, Call::is_write),
+    ("fault-cut", Fault::CutBody, no_watch),
+    ("fault-stale", Fault::StaleAnswer, Call::is_read),
+    // Watches whose events are merged or lost, that end in the middle, or are refused.
+    ("fault-merged", Fault::MergedEvents, is_watch),
+    ("fault-410", Fault::LostEvents, is_watch),
+    ("fault-cut-watch", Fault::CutBody, is_watch),
+    ("fault-410-watch", Fault::Answer(StatusCode::GONE, None), is_watch),
+    // Requests that are never answered.
+    ("fault-never", Fault::NoAnswer, |call| {
+        call.is_write() && call.write <= 12
+    }),
+    ("fault-never-watch", Fault::NoAnswer, |call| {
+        is_watch(call) && call.number < 12
+    }),
+];
+
+fn is_watch(call: &Call) -> bool {
+    call.verb == Verb::Watch
 }
 
-converges! {
-    refused_requests_hold_up_nothing_for_good:
-        "fault-403", Fault::Answer(StatusCode::FORBIDDEN, None), no_watch;
-    conflicts_are_tried_again:
-        "fault-409", Fault::Answer(StatusCode::CONFLICT, None), Call::is_write;
-    requests_that_the_api_server_has_no_time_for_come_later:
-        "fault-429", Fault::Answer(StatusCode::TOO_MANY_REQUESTS, Some(1)), no_watch;
-    errors_of_the_api_server_pass:
-        "fault-500", Fault::Answer(StatusCode::INTERNAL_SERVER_ERROR, None), no_watch;
-    a_write_whose_answer_is_lost_is_not_made_twice:
-        "fault-lost", Fault::LostAnswer, Call::is_write;
-    answers_that_end_in_the_middle_are_no_answers:
-        "fault-cut", Fault::CutBody, no_watch;
-    old_answers_mislead_only_for_a_moment:
-        "fault-stale", Fault::StaleAnswer, Call::is_read;
-    events_that_are_merged_are_enough:
-        "fault-merged", Fault::MergedEvents, |call| call.verb == Verb::Watch;
-    events_that_are_lost_are_made_up_for:
-        "fault-410", Fault::LostEvents, |call| call.verb == Verb::Watch;
-    watches_that_end_in_the_middle_go_on:
-        "fault-cut-watch", Fault::CutBody, |call| call.verb == Verb::Watch;
-    watches_that_are_refused_are_tried_again:
-        "fault-410-watch", Fault::Answer(StatusCode::GONE, None), |call| call.verb == Verb::Watch;
-    writes_that_are_never_answered_block_nothing:
-        "fault-never", Fault::NoAnswer, |call| call.is_write() && call.write <= 12;
-    a_watch_that_never_answers_is_noticed:
-        "fault-never-watch", Fault::NoAnswer, |call| call.verb == Verb::Watch && call.number < 12;
+/// The runs are side by side, because they mostly wait for time limits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_delays_and_changes_nothing_in_the_end() -> Result<()> {
+    let sample = Sample::of_this_run()?;
+    eprintln!("faults: {sample}");
+    let expected = undisturbed("fault-none").await?;
+    let taken = DISTURBANCES.iter().enumerate().filter(|(at, _)| sample.has(*at));
+    let runs = taken.map(|(_, (namespace, fault, hits))| {
+        let expected = &expected;
+        async move {
+            let run = disturbed(namespace, expected, often(*fault, *hits)).await;
+            run.with_context(|| format!("{namespace}: {fault:?}"))
+        }
+    });
+    futures_util::future::try_join_all(runs).await.map(drop)
 }
 
 #[tokio::test]

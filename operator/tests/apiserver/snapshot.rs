@@ -4,6 +4,7 @@
 //! and generated secrets are replaced by what they are; nothing else is left out. Start at [`Snapshot::of`].
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -133,38 +134,47 @@ impl Snapshot {
     }
 }
 
-/// The values of generated secrets as they stand in Secrets, which other objects repeat.
+/// The values of generated secrets as they stand in Secrets, which other objects repeat. An immutable copy may hold an
+/// earlier one.
 fn random_texts(objects: &[(String, DynamicObject)]) -> Vec<String> {
-    let secrets = objects
-        .iter()
-        .filter(|(kind, object)| kind == "Secret" && object.name_any().ends_with("-http"));
-    let values = secrets.flat_map(|(_, secret)| secret.data["data"].as_object().cloned().unwrap_or_default());
+    let secrets = objects.iter().filter(|(kind, _)| kind == "Secret");
+    let values = secrets.flat_map(|(_, secret)| {
+        let generated = secret.name_any().ends_with("-http");
+        let data = secret.data["data"].as_object().cloned().unwrap_or_default();
+        data.into_iter()
+            .filter(move |(key, _)| generated || key.contains("REGISTRY_HTTP_SECRET"))
+    });
     values
         .filter_map(|(_, value)| Some(value.as_str()?.to_owned()))
         .collect()
 }
 
-fn normal(text: &str, namespace: &str, random: &[String]) -> String {
-    let mut text = text.replace(namespace, "<namespace>");
-    for value in random {
-        text = text.replace(value, "<random>");
-    }
-    for (pattern, replacement) in [
+/// Texts that differ between any two runs, and their replacements.
+static PATTERNS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
+    [
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uid>"),
         (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "<time>"),
         (r"\b10\.96\.[0-9]+\.[0-9]+", "<address>"),
         // Base64 of `-----BEGIN`, and the PEM text itself.
         (r#"LS0tLS1CRUdJTi[A-Za-z0-9+/=]*"#, "<pem>"),
         (r#"-----BEGIN [^"]*-----END [A-Z ]*-----(\\n)?"#, "<pem>"),
-    ] {
-        text = Regex::new(pattern)
-            .expect("the pattern is right")
-            .replace_all(&text, replacement)
-            .into_owned();
+    ]
+    .map(|(pattern, replacement)| (Regex::new(pattern).expect("the pattern is right"), replacement))
+});
+
+/// Hashes, which have letters and digits; a number or a word is none.
+static HASH: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\b[0-9a-f]{10,64}\b").expect("the pattern is right"));
+
+fn normal(text: &str, namespace: &str, random: &[String]) -> String {
+    let mut text = text.replace(namespace, "<namespace>");
+    for value in random {
+        text = text.replace(value, "<random>");
     }
-    // Hashes, which have letters and digits; a number or a word is none.
-    let hash = Regex::new(r"\b[0-9a-f]{10,64}\b").expect("the pattern is right");
-    let replaced = hash.replace_all(&text, |found: &Captures<'_>| {
+    for (pattern, replacement) in PATTERNS.iter() {
+        text = pattern.replace_all(&text, *replacement).into_owned();
+    }
+    let replaced = HASH.replace_all(&text, |found: &Captures<'_>| {
         let digits = found[0].bytes().any(|byte| byte.is_ascii_digit());
         if digits {
             "<hash>".to_owned()

@@ -92,7 +92,7 @@ fn merge(window: &[Bytes]) -> Bytes {
     let mut text = String::new();
     for (_, was_new, mut event) in order {
         match (was_new, event["type"].as_str()) {
-            (true, Some("DELETED")) => continue,
+            // An API server never hides a deletion: a client may know the object from its own write.
             (true, Some("MODIFIED")) => event["type"] = json!("ADDED"),
             (false, Some("ADDED")) => event["type"] = json!("MODIFIED"),
             _ => {}
@@ -129,5 +129,13 @@ fn of_each_object_the_last_event_is_left() {
         })
         .map(|line| line.replace('"', ""))
         .collect();
-    assert_eq!(seen, ["ADDED new 2", "MODIFIED replaced 6", "DELETED gone 8"]);
+    assert_eq!(
+        seen,
+        [
+            "ADDED new 2",
+            "DELETED short 4",
+            "MODIFIED replaced 6",
+            "DELETED gone 8"
+        ]
+    );
 }
