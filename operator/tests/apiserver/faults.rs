@@ -89,8 +89,8 @@ async fn generated(cluster: &Cluster) -> Result<Vec<Option<String>>> {
     Ok(all)
 }
 
-/// Each third request of the first sixty, which reach into every step of a reconcile. Refusals are fewer: after each
-/// one the next try is later, up to minutes.
+/// Each third request of the first fifteen. More would all hit one Registry, whose next try is later after each one, up
+/// to minutes.
 fn often(fault: Fault, hits: fn(&Call) -> bool) -> impl Fn() -> Rule {
     move || {
         let mut seen = 0;
@@ -99,11 +99,7 @@ fn often(fault: Fault, hits: fn(&Call) -> bool) -> impl Fn() -> Rule {
                 return None;
             }
             seen += 1;
-            let last = match fault {
-                Fault::Answer(StatusCode::FORBIDDEN, _) => 9,
-                _ => 60,
-            };
-            (seen <= last && seen % 3 == 0).then_some(fault)
+            (seen <= 15 && seen % 3 == 0).then_some(fault)
         })
     }
 }
