@@ -4,13 +4,15 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::wait::{Seen, wait_for};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::{Api, Resource as _};
+use operator_api::Registry;
 use serde_json::json;
 
 use crate::cluster::{self, Cluster};
+use crate::objects;
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, object, registry, rolling_out, secret};
 use crate::snapshot::{ApiResources, Snapshot};
 
@@ -49,6 +51,24 @@ where
     .await
 }
 
+/// Waits until the garbage collector deletes with Registries. It looks for new kinds every half minute, and objects whose
+/// owner's kind it never knew stay.
+async fn the_collector_knows_registries(cluster: &Cluster) -> Result<()> {
+    let owner = create(cluster, &registry("pilot", json!({ "paused": true }))).await?;
+    let owned = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some("pilot-owned".to_owned()),
+            owner_references: owner.owner_ref(&()).map(|owner| vec![owner]),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    create(cluster, &owned).await?;
+    let registries = cluster.api::<Registry>();
+    registries.delete("pilot", &DeleteParams::default()).await?;
+    objects::gone::<ConfigMap>(cluster, "pilot-owned").await
+}
+
 #[tokio::test]
 async fn a_definition_that_is_removed_and_comes_back_leaves_nothing_stuck() -> Result<()> {
     let cluster = Cluster::of_its_own("removed-definition", &DELETING).await?;
@@ -64,6 +84,7 @@ async fn a_definition_that_is_removed_and_comes_back_leaves_nothing_stuck() -> R
             .map(|secret| secret.data)
     };
     let made = once().await?;
+    the_collector_knows_registries(&cluster).await?;
 
     gone::<CustomResourceDefinition>(&cluster, "registries.berth.dev").await?;
     wait_for("the children to go", DEADLINE, async || {
