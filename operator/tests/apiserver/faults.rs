@@ -21,9 +21,10 @@ use crate::snapshot::{ApiResources, Snapshot};
 const AWAY: &str = "BERTH_API_SERVER_AWAY";
 
 /// Names of Registries that need each kind of child.
-const FLEET: [&str; 3] = ["harbour", "pier", "quay"];
+pub(crate) const FLEET: [&str; 3] = ["harbour", "pier", "quay"];
 
-async fn fleet(cluster: &Cluster) -> Result<()> {
+/// Makes them, and the users that they name.
+pub(crate) async fn fleet(cluster: &Cluster) -> Result<()> {
     create(cluster, &secret("users", &[("htpasswd", USERS)])).await?;
     for name in FLEET {
         let spec = json!({ "auth": htpasswd(), "ingress": { "hosts": [format!("{name}.example")] } });

@@ -13,23 +13,14 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::crash::quiet;
-use crate::operator::{Operator, USERS, create, htpasswd, merge, registry, secret};
+use crate::faults::{FLEET, fleet};
+use crate::operator::{Operator, merge};
 use crate::relay::Relay;
 use crate::snapshot::{ApiResources, Snapshot};
 
-const FLEET: [&str; 3] = ["harbour", "pier", "quay"];
 /// How often the other writer writes each object, so that its writes lie between those of a reconcile.
 const ROUNDS: usize = 60;
 const PAUSE: Duration = Duration::from_millis(40);
-
-async fn fleet(cluster: &Cluster) -> Result<()> {
-    create(cluster, &secret("users", &[("htpasswd", USERS)])).await?;
-    for name in FLEET {
-        let spec = json!({ "auth": htpasswd(), "ingress": { "hosts": [format!("{name}.example")] } });
-        create(cluster, &registry(name, spec)).await?;
-    }
-    Ok(())
-}
 
 async fn changes(cluster: &Cluster) -> Result<()> {
     for name in FLEET {
