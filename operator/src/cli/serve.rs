@@ -10,18 +10,22 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::{ArgAction, Args};
 use futures_util::future::try_join_all;
-use kube::client::ClientBuilder;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::{oneshot, watch};
-use tracing_subscriber::EnvFilter;
+use tower::Layer as _;
 
 use crate::cache::Cache;
 use crate::client::{DEFAULT_LOG, for_the_operator, with_connection_limits};
-use crate::driver;
 use crate::health::Health;
 use crate::leader::{self, Election, Fence};
+use crate::metrics::{self, Metrics};
 use crate::settings::{Settings, VERSION};
+use crate::telemetry::Telemetry;
+use crate::{debug, driver, http_server, log};
 
 /// Arguments of `operator run`.
 #[derive(Debug, Args)]
@@ -36,12 +40,21 @@ pub(super) struct Run {
     /// Address at which the operator answers the kubelet's probes; `[::]` takes IPv4 too.
     #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "[::]:8081")]
     health_address: SocketAddr,
+    /// Address of the metrics, at `/metrics`; `off` for none.
+    #[arg(long, env = "BERTH_METRICS_ADDRESS", default_value = "[::]:8080")]
+    metrics_address: ListenAddress,
+    /// Loopback address of `/debug/reconciles` and `/debug/log`; `off` for none.
+    #[arg(long, env = "BERTH_DEBUG_ADDRESS", default_value = "127.0.0.1:8082")]
+    debug_address: ListenAddress,
     /// A kubeconfig; the Pod's service account when absent. KUBECONFIG and `~/.kube/config` are not read.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// Log filter, such as `debug` or `operator=debug,kube=info`.
     #[arg(long, env = "BERTH_LOG", default_value = DEFAULT_LOG)]
     log: String,
+    /// Form of the log's lines.
+    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum, default_value_t = log::Format::Json)]
+    log_format: log::Format,
     #[command(flatten)]
     election: ElectionArguments,
 }
@@ -91,6 +104,24 @@ fn identity() -> String {
         pod.as_deref().unwrap_or("operator"),
         rand::random::<u64>()
     )
+}
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug)]
+struct ListenAddress(Option<SocketAddr>);
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address = text.parse();
+        address.map(|address| Self(Some(address))).map_err(|_| {
+            format!("`{text}` is no address with a port, such as [::]:8080 or 127.0.0.1:8080, nor `off`")
+        })
+    }
 }
 
 /// Names of namespaces; none for all of them.
@@ -145,21 +176,20 @@ fn namespace_name(name: &str) -> Result<String, String> {
 
 /// Runs the controller until SIGTERM or SIGINT.
 pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).context("cannot read --log")?;
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        // The innermost span names the Registry; a list of all spans would repeat it.
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = log::start(arguments.log_format, &arguments.log)?;
     let config = config(arguments.kubeconfig).await?;
     let election = arguments.election.election(&config);
     let fence = election
         .as_ref()
         .map_or_else(Fence::always_open, |_| Fence::closed());
-    let client = client(config, election.as_ref(), &fence)?;
+    let telemetry = Telemetry::default();
+    let client = client(config, election.as_ref(), &fence, &telemetry.metrics)?;
+    if let Some(address) = arguments.metrics_address.0 {
+        serve_metrics(address, telemetry.metrics.clone(), fence.clone()).await?;
+    }
+    if let Some(address) = arguments.debug_address.0 {
+        debug::serve(address, telemetry.recent.clone(), filter).await?;
+    }
     let health = Health::default();
     health.serve(arguments.health_address)?;
     let namespaces = Namespaces::or_from_environment(arguments.namespaces)?;
@@ -206,15 +236,43 @@ async fn config(kubeconfig: Option<PathBuf>) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
-/// A client behind the fence, if there is an election.
-fn client(config: Config, election: Option<&Election>, fence: &Fence) -> anyhow::Result<Client> {
-    let config = with_connection_limits(config);
-    let what = "cannot make a client for the API server";
-    let Some(election) = election else {
-        return Client::try_from(config).context(what);
+/// A client whose requests are counted, behind the fence if there is an election.
+fn client(
+    config: Config,
+    election: Option<&Election>,
+    fence: &Fence,
+    metrics: &Metrics,
+) -> anyhow::Result<Client> {
+    let client = Client::try_from(with_connection_limits(config))
+        .context("cannot make a client for the API server")?;
+    let namespace = client.default_namespace().to_owned();
+    let send = tower::service_fn(move |request| {
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    let count = metrics.request_layer();
+    Ok(match election {
+        Some(election) => Client::new(count.layer(fence.layer(election.path()).layer(send)), namespace),
+        None => Client::new(count.layer(send), namespace),
+    })
+}
+
+/// Answers scrapes in the background.
+async fn serve_metrics(address: SocketAddr, metrics: Metrics, fence: Fence) -> anyhow::Result<()> {
+    let answer = move |request: Request<Incoming>| {
+        let is_metrics = request.uri().path() == "/metrics";
+        let text = is_metrics.then(|| metrics.text(fence.is_open()));
+        async move {
+            let Some(text) = text else {
+                return http_server::answer(StatusCode::NOT_FOUND, "only /metrics is here");
+            };
+            let mut answer = http_server::answer(StatusCode::OK, text);
+            let type_ = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            answer.headers_mut().insert(CONTENT_TYPE, type_);
+            answer
+        }
     };
-    let builder = ClientBuilder::try_from(config).context(what)?;
-    Ok(builder.with_layer(&fence.layer(election.path())).build())
+    http_server::serve(address, "metrics", answer).await.map(drop)
 }
 
 /// Runs one controller for all namespaces, or one for each that is named.

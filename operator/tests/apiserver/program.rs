@@ -44,6 +44,7 @@ impl Program {
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(env!("CARGO_BIN_EXE_operator"))
             .args(["run", "--health-address", "127.0.0.1:0"])
+            .args(["--metrics-address", "off", "--debug-address", "off"])
             .args(arguments)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
