@@ -1,6 +1,7 @@
 //! The command line: run the controller, or print what is generated from the types.
 
 mod serve;
+mod values;
 
 use std::process::ExitCode;
 

@@ -22,11 +22,7 @@ const FILTER_MAX: usize = 4096;
 ///
 /// # Errors
 /// The address is not a loopback address, or cannot be listened on.
-pub async fn serve(
-    address: SocketAddr,
-    recent: RecentReconciles,
-    filter: LogFilter,
-) -> anyhow::Result<SocketAddr> {
+pub fn serve(address: SocketAddr, recent: RecentReconciles, filter: LogFilter) -> anyhow::Result<SocketAddr> {
     anyhow::ensure!(
         address.ip().is_loopback(),
         "--debug-address must be a loopback address, such as 127.0.0.1:8082, because it has no login; got {address}"
@@ -35,7 +31,6 @@ pub async fn serve(
         let (recent, filter) = (recent.clone(), filter.clone());
         async move { respond(request, &recent, &filter).await }
     })
-    .await
 }
 
 async fn respond(request: Request<Incoming>, recent: &RecentReconciles, filter: &LogFilter) -> Answer {

@@ -26,6 +26,7 @@ use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 
 use crate::cache::Cache;
+use crate::conditions::READY;
 use crate::error::{Error, Problems};
 use crate::fault::{Fault, chain};
 use crate::health::Health;
@@ -34,6 +35,7 @@ use crate::probe::Prober;
 use crate::report::Outcome;
 use crate::settings::Settings;
 use crate::subject::Subject;
+use crate::telemetry::Telemetry;
 use crate::work_queue::WorkQueue;
 use crate::{apply, build, client, issue, json_depth, observe, probe, read, report, validate};
 use registries::Registries;
@@ -59,9 +61,37 @@ struct Context {
     polls: Polls,
     prober: Prober,
     registries: Arc<Registries>,
+    telemetry: Telemetry,
 }
 
-/// A reconcile that is retried.
+/// The end of a reconcile.
+struct Ended {
+    /// The reason of Ready.
+    reason: String,
+    /// The delay until the next one, when not only a change starts one.
+    next: Option<Duration>,
+}
+
+impl Ended {
+    /// Only a change starts another one.
+    fn until_changed(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            next: None,
+        }
+    }
+}
+
+/// A reconcile that failed, and the delay until it is retried. Without one only a change of the Registry starts another.
+#[derive(Debug, thiserror::Error)]
+#[error("a reconcile failed")]
+struct Failed {
+    #[source]
+    failure: Failure,
+    retry_in: Option<Duration>,
+}
+
+/// The cause of a reconcile's failure.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     /// A step before the report failed.
@@ -87,6 +117,16 @@ impl Failure {
             Self::Panicked => Fault::Permanent,
         }
     }
+
+    /// The reason in metrics and in the list of recent reconciles.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Reconcile(error) => report::reason::of(error),
+            Self::Report(_) => "StatusNotWritten",
+            Self::Deadline => "DeadlineExceeded",
+            Self::Panicked => report::reason::INTERNAL_ERROR,
+        }
+    }
 }
 
 /// Brings one Registry up to date, within [`DEADLINE`]. Giving up half-way is safe: each write stands alone, and the
@@ -94,20 +134,36 @@ impl Failure {
 async fn reconcile_in_time(
     registry: Arc<PartialObjectMeta<Registry>>,
     context: Arc<Context>,
-) -> Result<Action, Failure> {
+) -> Result<Action, Failed> {
     let subject = Subject::of(&registry.metadata);
-    let task = async move {
-        // Ends with the task: one that blocks its thread counts as running, although its time is up.
-        let _running = context.health.reconciling();
-        reconcile(subject, &context).await
+    let running = context.telemetry.begin(&subject);
+    let span = running.span.clone();
+    let task = {
+        let (subject, context) = (subject.clone(), Arc::clone(&context));
+        async move {
+            // Ends with the task: one that blocks its thread counts as running, although its time is up.
+            let _running = context.health.reconciling();
+            reconcile(subject, &context).await
+        }
     };
     // A task of its own uses another core, and keeps a panic to itself.
-    let task = tokio::spawn(task.in_current_span());
+    let task = tokio::spawn(task.instrument(span.clone()));
     let _abort = AbortOnDrop(task.abort_handle());
-    match tokio::time::timeout(DEADLINE, task).await {
+    let ended = match tokio::time::timeout(DEADLINE, task).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(_)) => Err(Failure::Panicked),
         Err(_) => Err(Failure::Deadline),
+    };
+    match ended {
+        Ok(Ended { reason, next }) => {
+            running.end(true, &reason, next);
+            Ok(next.map_or_else(Action::await_change, Action::requeue))
+        }
+        Err(failure) => {
+            let retry_in = span.in_scope(|| retry_delay(&subject, &failure, &context));
+            running.end(false, failure.reason(), retry_in);
+            Err(Failed { failure, retry_in })
+        }
     }
 }
 
@@ -120,8 +176,17 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Takes the Registries out of the metrics with its owner.
+struct ForgetOnDrop(Telemetry);
+
+impl Drop for ForgetOnDrop {
+    fn drop(&mut self) {
+        self.0.metrics.forget_all();
+    }
+}
+
 /// Brings one Registry up to date.
-async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failure> {
+async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure> {
     let Context {
         client,
         recorder,
@@ -137,11 +202,11 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
         Ok(Some(registry)) => registry,
         Ok(None) => {
             context.forget(&subject);
-            return Ok(Action::await_change());
+            return Ok(Ended::until_changed("Deleted"));
         }
         Err(read::Error::Unparsable { .. }) => {
             report::unparsable(client, recorder, &subject).await?;
-            return Ok(Action::await_change());
+            return Ok(Ended::until_changed(report::reason::UNPARSABLE));
         }
         Err(error) => return Err(Error::from(error).into()),
     };
@@ -164,14 +229,14 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
     // A child may be missing because the Registry is gone and the watch has not told yet. An object that is made then
     // would stay for ever where the definition is gone too: the garbage collector no longer finds its owner.
     if desired.makes_objects(&facts.existing) && read::is_gone(client, &subject).await.map_err(Error::from)? {
-        return Ok(Action::await_change());
+        return Ok(Ended::until_changed("Deleted"));
     }
     // 5. Apply: writes the differences.
     let applied = apply::children(client, &subject, desired, &facts).await;
     problems.extend(applied.problems);
     // Nothing is reported about a Registry that goes with its namespace.
     if problems.namespace_is_ending() {
-        return Ok(Action::await_change());
+        return Ok(Ended::until_changed("NamespaceEnding"));
     }
     // 6. Observe (pure): reads the state of the registry off the live objects.
     let findings = observe::findings(&applied.children, &facts);
@@ -192,6 +257,7 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
     };
     let status = report::outcome(client, recorder, &registry, &subject, &outcome, facts.now).await?;
 
+    context.telemetry.metrics.set_status(&subject.key(), &status);
     let next_renewal = issued.as_ref().and_then(|issued| issued.next_renewal);
     if !requeue::is_polled(&outcome) {
         polls.end(&subject);
@@ -203,21 +269,24 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Action, Failur
         return Err(error.into());
     }
     retries.succeeded(&subject);
-    Ok(next)
+    let mut conditions = status.conditions.into_iter();
+    let ready = conditions.find(|condition| condition.type_ == READY);
+    Ok(Ended {
+        reason: ready.map(|ready| ready.reason).unwrap_or_default(),
+        next,
+    })
 }
 
-/// Decides when a reconcile that failed is retried.
-fn retry(registry: Arc<PartialObjectMeta<Registry>>, failure: &Failure, context: Arc<Context>) -> Action {
-    let subject = Subject::of(&registry.metadata);
+/// Logs a failure and decides when the reconcile is retried; `None` when the Registry has to change first.
+fn retry_delay(subject: &Subject, failure: &Failure, context: &Context) -> Option<Duration> {
     let fault = failure.fault();
-    let registry = format!("{}/{}", subject.namespace, subject.name);
     if fault == Fault::Caller {
-        tracing::warn!(registry, error = %chain(failure), "a reconcile failed and is retried when the Registry changes");
-        return Action::await_change();
+        tracing::warn!(error = %chain(failure), "a reconcile failed and is retried when the Registry changes");
+        return None;
     }
-    let delay = context.retries.next(&subject, fault);
-    tracing::warn!(registry, error = %chain(failure), retry_in_seconds = delay.as_secs_f32(), "a reconcile failed");
-    Action::requeue(delay)
+    let delay = context.retries.next(subject, fault);
+    tracing::warn!(error = %chain(failure), retry_in_seconds = delay.as_secs_f32(), "a reconcile failed");
+    Some(delay)
 }
 
 impl Context {
@@ -226,6 +295,7 @@ impl Context {
         self.retries.succeeded(subject);
         self.polls.end(subject);
         self.prober.forget(subject);
+        self.telemetry.metrics.forget(&subject.key());
     }
 }
 
@@ -238,6 +308,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     health: Health,
+    telemetry: Telemetry,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let cache = Cache::default();
@@ -271,18 +342,25 @@ pub async fn run(
         polls: Polls::default(),
         prober,
         registries,
+        telemetry: telemetry.clone(),
     });
+    // Another replica tells about the Registries from then on.
+    let _forget = ForgetOnDrop(telemetry.clone());
     // Without this, each object that the watches are about to list would be asked for.
     let items = async move {
         let _ = tokio::time::timeout(LISTS, cache.started()).await;
         items
     };
-    let requests = items.flatten_stream().take_until(stop).map(|item| {
+    let requests = items.flatten_stream().take_until(stop).map(move |item| {
+        telemetry.metrics.queued(&item.namespace, &item.name);
         let registry = ObjectRef::<PartialObjectMeta<Registry>>::new(&item.name);
         Ok::<_, std::convert::Infallible>(registry.within(&item.namespace))
     });
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     let reconcile = |registry, context| Box::pin(reconcile_in_time(registry, context));
+    let retry = |_: Arc<PartialObjectMeta<Registry>>, failed: &Failed, _: Arc<Context>| {
+        failed.retry_in.map_or_else(Action::await_change, Action::requeue)
+    };
     applier(reconcile, retry, Arc::clone(&context), store, requests, config)
         .for_each(|result| {
             match result {

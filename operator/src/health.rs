@@ -1,30 +1,17 @@
 //! The operator's own probes: `/livez` while its reconciles go on, `/readyz` while the API server answers it.
 //!
-//! Guarantees: clients that open connections and send nothing keep no probe from being answered. Must not: depend on a
-//! step. Start at [`Health`].
+//! Must not: depend on a step. Start at [`Health`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::task::AbortHandle;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 
-/// The most connections that are open at a time. The kubelet needs one.
-const CONNECTIONS_MAX: usize = 64;
-/// Time limit for a request's headers.
-const REQUEST: Duration = Duration::from_secs(10);
-/// The delay after a connection that could not be accepted.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(250);
+use crate::http_server::{self, Answer, answer};
 
 /// The longest time without an answer of the API server in which the operator still counts as ready.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -147,93 +134,24 @@ impl Health {
     /// # Errors
     /// The address cannot be listened on.
     pub fn serve(&self, address: SocketAddr) -> anyhow::Result<()> {
-        let listener = listen(address).with_context(|| format!("cannot listen on {address} for probes"))?;
-        tokio::spawn(self.clone().answer_on(listener));
-        Ok(())
+        let health = self.clone();
+        let answer = move |request: Request<Incoming>| std::future::ready(health.answer(&request));
+        http_server::serve(address, "probes", answer).map(drop)
     }
 
-    async fn answer_on(self, listener: TcpListener) {
-        let mut answering: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            // Clients that open connections and send nothing lose the oldest one.
-            if answering.len() >= CONNECTIONS_MAX
-                && let Some(oldest) = answering.pop_front()
-            {
-                oldest.abort();
-            }
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                // The failure is one client's, or the process has no file descriptor left. In the second case accepting
-                // again at once would only use up the CPU.
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept a connection of a probe");
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                    continue;
-                }
-            };
-            let health = self.clone();
-            let task = tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let response = health.answer(&request);
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(REQUEST)
-                    .keep_alive(false)
-                    .serve_connection(TokioIo::new(stream), answer);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection of a probe broke");
-                }
-            });
-            answering.push_back(task.abort_handle());
-        }
-    }
-
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
         let said = match request.uri().path() {
             "/livez" => self.liveness(Instant::now()),
             "/readyz" => self.readiness(Instant::now()),
             _ => {
                 let text = "only /livez and /readyz are here";
-                return response(StatusCode::NOT_FOUND, text);
+                return answer(StatusCode::NOT_FOUND, text);
             }
         };
         match said {
-            Ok(()) => response(StatusCode::OK, "ok"),
-            Err(sentence) => response(StatusCode::SERVICE_UNAVAILABLE, &sentence),
+            Ok(()) => answer(StatusCode::OK, "ok"),
+            Err(sentence) => answer(StatusCode::SERVICE_UNAVAILABLE, sentence),
         }
-    }
-}
-
-fn response(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
-    *response.status_mut() = status;
-    response
-}
-
-/// Listens on `address`. `[::]` takes IPv4 too, whatever the node's default is; a node without IPv6 has `0.0.0.0` for
-/// it.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let bind = |address: SocketAddr| {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        if address.is_ipv6() {
-            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-        }
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(1024)
-    };
-    match bind(address) {
-        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            // The first error says more when IPv4 does not help either.
-            bind(ipv4).map_err(|_| error)
-        }
-        other => other,
     }
 }
 
@@ -244,9 +162,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
-
     use super::*;
 
     #[test]
@@ -274,42 +189,5 @@ mod tests {
         drop(running);
         assert_eq!(health.liveness(later), Ok(()));
         assert_eq!(health.reconciles(), 1);
-    }
-
-    #[tokio::test]
-    async fn probes_are_answered_over_ipv4_and_ipv6() {
-        let listener = listen("[::]:0".parse().unwrap()).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let loopbacks = match listener.local_addr().unwrap() {
-            SocketAddr::V6(_) => vec!["127.0.0.1", "::1"],
-            SocketAddr::V4(_) => vec!["127.0.0.1"],
-        };
-        for loopback in loopbacks {
-            let address: IpAddr = loopback.parse().unwrap();
-            let connected = TcpStream::connect((address, port)).await;
-            assert!(connected.is_ok(), "{loopback}: {connected:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_that_say_nothing_keep_no_probe_from_being_answered() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(Health::default().answer_on(listener));
-        let mut silent = Vec::new();
-        for _ in 0..2 * CONNECTIONS_MAX {
-            silent.push(TcpStream::connect(address).await.unwrap());
-        }
-        let mut probe = TcpStream::connect(address).await.unwrap();
-        probe
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = String::new();
-        probe.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        // The oldest one is gone, whether it reads that as an end or as a reset.
-        assert!(matches!(silent[0].read(&mut [0; 1]).await, Ok(0) | Err(_)));
-        serving.abort();
     }
 }

@@ -41,11 +41,10 @@ pub(crate) fn answer(status: StatusCode, text: impl Into<String>) -> Answer {
 }
 
 /// Answers requests at `address` in the background, for as long as the process runs. Gives the address with its port.
-/// `[::]` takes IPv4 as well; where there is no IPv6, `0.0.0.0` is taken instead.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve<F>(
+pub fn serve<F>(
     address: SocketAddr,
     purpose: &'static str,
     answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -53,30 +52,36 @@ pub async fn serve<F>(
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    let listener = bind(address).with_context(|| format!("cannot listen on {address} for {purpose}"))?;
+    let listener = listen(address).with_context(|| format!("cannot listen on {address} for {purpose}"))?;
     let bound = listener.local_addr().context("a listener without an address")?;
+    tracing::info!(purpose, address = %bound, "listening");
     tokio::spawn(answer_on(listener, Arc::new(answer)));
     Ok(bound)
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    match listen(address) {
-        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+/// Listens on `address`. `[::]` takes IPv4 too, whatever the node's default is; a node without IPv6 has `0.0.0.0` for
+/// it.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let bind = |address: SocketAddr| {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if address.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        }
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    };
+    match bind(address) {
+        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            // The first error says more when IPv4 does not help either.
+            bind(ipv4).map_err(|_| error)
         }
         other => other,
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        // Linux lets `[::]` take IPv4 too, unless `net.ipv6.bindv6only` is set.
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(128)
 }
 
 async fn answer_on<F>(
@@ -119,5 +124,53 @@ async fn answer_on<F>(
             }
         });
         answering.push_back(task.abort_handle());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_answered_over_ipv4_and_ipv6() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let loopbacks = match listener.local_addr().unwrap() {
+            SocketAddr::V6(_) => vec!["127.0.0.1", "::1"],
+            SocketAddr::V4(_) => vec!["127.0.0.1"],
+        };
+        for loopback in loopbacks {
+            let address: IpAddr = loopback.parse().unwrap();
+            let connected = TcpStream::connect((address, port)).await;
+            assert!(connected.is_ok(), "{loopback}: {connected:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_keep_no_other_from_being_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(answer_on(
+            listener,
+            Arc::new(async |_| answer(StatusCode::OK, "ok")),
+        ));
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        // The oldest one is gone, whether it reads that as an end or as a reset.
+        assert!(matches!(silent[0].read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        serving.abort();
     }
 }

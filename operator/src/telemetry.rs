@@ -1,4 +1,4 @@
-//! What is told of each reconcile: its span in the log, its metrics, and its entry among the recent ones.
+//! The record of each reconcile: its span in the log, its metrics, and its entry among the recent ones.
 //!
 //! Guarantees: every reconcile that begins is told to have ended, also one that is given up half-way. Must not: know a step.
 //! Start at [`Telemetry`].

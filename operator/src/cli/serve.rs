@@ -2,10 +2,8 @@
 //!
 //! Start at [`serve`].
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::{ArgAction, Args};
@@ -18,6 +16,7 @@ use kube::{Client, Config};
 use tokio::sync::{oneshot, watch};
 use tower::Layer as _;
 
+use super::values::{ListenAddress, Namespaces, namespace_name, object_name};
 use crate::cache::Cache;
 use crate::client::{DEFAULT_LOG, for_the_operator, with_connection_limits};
 use crate::health::Health;
@@ -106,74 +105,6 @@ fn identity() -> String {
     )
 }
 
-/// An address to listen on, or none.
-#[derive(Clone, Copy, Debug)]
-struct ListenAddress(Option<SocketAddr>);
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let address = text.parse();
-        address.map(|address| Self(Some(address))).map_err(|_| {
-            format!("`{text}` is no address with a port, such as [::]:8080 or 127.0.0.1:8080, nor `off`")
-        })
-    }
-}
-
-/// Names of namespaces; none for all of them.
-#[derive(Clone, Debug, Default)]
-struct Namespaces(BTreeSet<String>);
-
-impl FromStr for Namespaces {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        Ok(Self(names.map(namespace_name).collect::<Result<_, _>>()?))
-    }
-}
-
-impl Namespaces {
-    /// From the arguments, or else from the variable for one namespace.
-    fn or_from_environment(named: Option<Self>) -> anyhow::Result<Self> {
-        const VARIABLE: &str = "BERTH_NAMESPACE";
-        match (named, std::env::var(VARIABLE)) {
-            (Some(named), _) => Ok(named),
-            (None, Ok(text)) => text.parse().map_err(anyhow::Error::msg).context(VARIABLE),
-            (None, Err(_)) => Ok(Self::default()),
-        }
-    }
-}
-
-/// A name that is safe in a path of the API.
-fn object_name(name: &str) -> Result<String, String> {
-    let letter_or_digit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let allowed = |c: char| letter_or_digit(c) || c == '-' || c == '.';
-    match name.len() <= 253
-        && name.chars().all(allowed)
-        && name.starts_with(letter_or_digit)
-        && name.ends_with(letter_or_digit)
-    {
-        true => Ok(name.to_owned()),
-        false => Err(format!(
-            "`{name}` is no name: up to 253 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends"
-        )),
-    }
-}
-
-fn namespace_name(name: &str) -> Result<String, String> {
-    match object_name(name) {
-        Ok(name) if name.len() <= 63 && !name.contains('.') => Ok(name),
-        _ => Err(format!(
-            "`{name}` is no namespace: up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
-        )),
-    }
-}
-
 /// Runs the controller until SIGTERM or SIGINT.
 pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
     let filter = log::start(arguments.log_format, &arguments.log)?;
@@ -185,10 +116,10 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
     let telemetry = Telemetry::default();
     let client = client(config, election.as_ref(), &fence, &telemetry.metrics)?;
     if let Some(address) = arguments.metrics_address.0 {
-        serve_metrics(address, telemetry.metrics.clone(), fence.clone()).await?;
+        serve_metrics(address, telemetry.metrics.clone(), fence.clone())?;
     }
     if let Some(address) = arguments.debug_address.0 {
-        debug::serve(address, telemetry.recent.clone(), filter).await?;
+        debug::serve(address, telemetry.recent.clone(), filter)?;
     }
     let health = Health::default();
     health.serve(arguments.health_address)?;
@@ -205,7 +136,7 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
     );
     let stop = stop_signal()?;
     let Some(election) = election else {
-        return controllers(client, settings, namespaces, health, stop).await;
+        return controllers(client, settings, namespaces, health, telemetry, stop).await;
     };
     let waiting = health.clone();
     let reconcile = |stop: oneshot::Receiver<()>| {
@@ -217,6 +148,7 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
             settings.clone(),
             namespaces.clone(),
             health.clone(),
+            telemetry.clone(),
             stopped,
         )
     };
@@ -258,7 +190,7 @@ fn client(
 }
 
 /// Answers scrapes in the background.
-async fn serve_metrics(address: SocketAddr, metrics: Metrics, fence: Fence) -> anyhow::Result<()> {
+fn serve_metrics(address: SocketAddr, metrics: Metrics, fence: Fence) -> anyhow::Result<()> {
     let answer = move |request: Request<Incoming>| {
         let is_metrics = request.uri().path() == "/metrics";
         let text = is_metrics.then(|| metrics.text(fence.is_open()));
@@ -272,7 +204,7 @@ async fn serve_metrics(address: SocketAddr, metrics: Metrics, fence: Fence) -> a
             answer
         }
     };
-    http_server::serve(address, "metrics", answer).await.map(drop)
+    http_server::serve(address, "metrics", answer).map(drop)
 }
 
 /// Runs one controller for all namespaces, or one for each that is named.
@@ -281,10 +213,11 @@ async fn controllers(
     settings: Settings,
     namespaces: Namespaces,
     health: Health,
+    telemetry: Telemetry,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     if namespaces.0.is_empty() {
-        return driver::run(client, settings, health, stop).await;
+        return driver::run(client, settings, health, telemetry, stop).await;
     }
     let (stopping, stopped) = watch::channel(());
     let running = namespaces.0.into_iter().map(|namespace| {
@@ -296,6 +229,7 @@ async fn controllers(
             client.clone(),
             settings,
             health.clone(),
+            telemetry.clone(),
             wait_for_close(stopped.clone()),
         )
     });
@@ -330,6 +264,8 @@ async fn wait_for_close(mut receiver: tokio::sync::watch::Receiver<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser as _;
 
     use super::*;

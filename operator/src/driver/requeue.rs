@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use operator_api::RegistryStatus;
 
 use crate::conditions::STALLED;
@@ -118,7 +117,7 @@ pub(super) fn is_polled(outcome: &Outcome<'_>) -> bool {
     !outcome.registry.paused && outcome.problems.iter().any(polled)
 }
 
-/// When the next reconcile comes after `outcome` was reported: at the renewal or the end of a certificate, or when what
+/// The delay until the next reconcile after `outcome` was reported, `None` when only a change starts one: at the renewal or the end of a certificate, or when what
 /// is waited for has been waited for too long, at the latest.
 pub(super) fn next(
     outcome: &Outcome<'_>,
@@ -126,9 +125,9 @@ pub(super) fn next(
     status: &RegistryStatus,
     now: Timestamp,
     poll: impl FnOnce() -> Duration,
-) -> Action {
+) -> Option<Duration> {
     if outcome.registry.paused {
-        return Action::await_change();
+        return None;
     }
     let usual = match outcome.is_applied() {
         true => Some(jittered(after_success(outcome.findings))),
@@ -148,10 +147,7 @@ pub(super) fn next(
         let delay = Duration::try_from(moment.duration_since(now)).unwrap_or_default();
         delay + Duration::from_secs(1)
     });
-    match usual.into_iter().chain(due).min() {
-        Some(delay) => Action::requeue(delay),
-        None => Action::await_change(),
-    }
+    usual.into_iter().chain(due).min()
 }
 
 /// The moments at which the status changes although nothing else does.

@@ -76,7 +76,13 @@ impl Replica {
                 let stopped = async {
                     let _ = stop.await;
                 };
-                operator::driver::run(controllers.clone(), settings.clone(), Default::default(), stopped)
+                operator::driver::run(
+                    controllers.clone(),
+                    settings.clone(),
+                    Default::default(),
+                    Default::default(),
+                    stopped,
+                )
             },
         );
         Ok(Self {

@@ -37,3 +37,4 @@ mod status;
 mod still;
 mod stored;
 mod storms;
+mod telemetry;

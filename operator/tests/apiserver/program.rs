@@ -44,7 +44,12 @@ impl Program {
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(env!("CARGO_BIN_EXE_operator"))
             .args(["run", "--health-address", "127.0.0.1:0"])
-            .args(["--metrics-address", "off", "--debug-address", "off"])
+            .args([
+                "--metrics-address",
+                "127.0.0.1:0",
+                "--debug-address",
+                "127.0.0.1:0",
+            ])
             .args(arguments)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
@@ -60,6 +65,17 @@ impl Program {
     pub(crate) fn log(&self) -> Result<String> {
         let path: PathBuf = self.folder.path().join("log");
         std::fs::read_to_string(path).context("cannot read the log")
+    }
+
+    /// The addresses of `metrics` and `support`, which it logs.
+    pub(crate) fn address(&self, purpose: &str) -> Result<String> {
+        let log = self.log()?;
+        let mut lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = lines.find(|line| line["purpose"] == purpose);
+        let address = line.and_then(|line| line["address"].as_str().map(str::to_owned));
+        address.with_context(|| format!("no address of {purpose} in the log:\n{log}"))
     }
 
     /// SIGTERM, as the kubelet sends it.
