@@ -5,6 +5,7 @@
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
 mod ca;
+mod backup;
 mod cluster;
 mod crash;
 mod docs;
