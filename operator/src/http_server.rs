@@ -155,7 +155,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(answer_on(
             listener,
-            Arc::new(async |_| answer(StatusCode::OK, "ok")),
+            Arc::new(|_| std::future::ready(answer(StatusCode::OK, "ok"))),
         ));
         let mut silent = Vec::new();
         for _ in 0..2 * CONNECTIONS_MAX {

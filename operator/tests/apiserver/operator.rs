@@ -13,7 +13,6 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use operator::Settings;
 use operator::health::Health;
-use operator::telemetry::Telemetry;
 use operator_api::Registry;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -31,7 +30,6 @@ pub(crate) const USERS: &str = "alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2
 /// Stops when it is dropped.
 pub(crate) struct Operator {
     pub(crate) health: Health,
-    pub(crate) telemetry: Telemetry,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<()>>,
 }
@@ -51,11 +49,10 @@ impl Operator {
         let until = async {
             let _ = stopped.await;
         };
-        let (health, telemetry) = (Health::default(), Telemetry::default());
-        let running = operator::driver::run(client, settings, health.clone(), telemetry.clone(), until);
+        let health = Health::default();
+        let running = operator::driver::run(client, settings, health.clone(), Default::default(), until);
         Self {
             health,
-            telemetry,
             stop: Some(stop),
             task: tokio::spawn(running),
         }
