@@ -59,7 +59,12 @@ pub(crate) async fn up(name: &str, asked: Option<Provider>, out: &Output) -> Res
         fixture::install_operator(&cluster).await
     })
     .await
-    .map_err(|error| Hint::on(error, kubectl("logs -n berth-system deploy/berth-operator")))?;
+    .map_err(|error| {
+        Hint::on(
+            error,
+            kubectl("logs -n berth-system -l app.kubernetes.io/name=berth-operator --tail=50"),
+        )
+    })?;
     let describe = kubectl(&format!("describe registry,pod -n {NAMESPACE}"));
     let mut registry = Registry::new(&cluster, NAMESPACE, "registry")
         .with("/storage/persistentVolumeClaim/template/size", json!("5Gi"));
