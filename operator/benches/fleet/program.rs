@@ -30,7 +30,14 @@ impl Program {
         content["contexts"][0]["context"]["namespace"] = json!(FLEET);
         std::fs::write(&kubeconfig, content.to_string())?;
         let child = Command::new(env!("CARGO_BIN_EXE_operator"))
-            .args(["run", "--health-address", "127.0.0.1:0", "--kubeconfig"])
+            .args(["run", "--health-address", "127.0.0.1:0"])
+            .args([
+                "--metrics-address",
+                "off",
+                "--debug-address",
+                "off",
+                "--kubeconfig",
+            ])
             .arg(&kubeconfig)
             .env("POD_NAME", pod)
             .stdout(Stdio::null())
