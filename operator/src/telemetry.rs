@@ -57,7 +57,7 @@ pub(crate) struct RunningReconcile {
 }
 
 impl RunningReconcile {
-    /// It ended with `reason`: that of Ready, or of the error. The next one comes after `next`, if it has a time.
+    /// Ends it with `reason`: that of Ready, or of the error. The next one comes after `next`, if it has a time.
     pub(crate) fn end(mut self, success: bool, reason: &str, next: Option<Duration>) {
         self.ended = true;
         let duration = self.since.elapsed();

@@ -1,4 +1,4 @@
-//! What the running program tells: a scrape, the recent reconciles, and its log, whose filter is changed meanwhile.
+//! Scrapes of the running program, its recent reconciles, and its log, whose filter is changed meanwhile.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::wait::{Seen, wait_for};
