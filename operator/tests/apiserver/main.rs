@@ -4,8 +4,8 @@
 //! Nothing here needs a Pod to run: on a server without a kubelet a Deployment never becomes available, and no test
 //! pretends otherwise. The server is shared by the tests that run at the same time; each has a namespace of its own.
 
-mod ca;
 mod backup;
+mod ca;
 mod cluster;
 mod crash;
 mod docs;

@@ -62,8 +62,6 @@ const OPERATOR: &[&[&str]] = &[
         "operator/src/input_keys",
         "operator/src/pod_references",
     ],
-    &["operator/src/names", "operator/src/subject"],
-    &["operator/src/certificate"],
     &[
         "operator/src/health",
         "operator/src/metrics",
@@ -76,7 +74,6 @@ const OPERATOR: &[&[&str]] = &[
         "operator/src/fault",
         "operator/src/findings",
         "operator/src/http_server",
-        "operator/src/issue_plan",
         "operator/src/json_depth",
         "operator/src/log",
         "operator/src/pod_layout",
