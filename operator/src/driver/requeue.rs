@@ -117,8 +117,8 @@ pub(super) fn is_polled(outcome: &Outcome<'_>) -> bool {
     !outcome.registry.paused && outcome.problems.iter().any(polled)
 }
 
-/// The delay until the next reconcile after `outcome` was reported, `None` when only a change starts one: at the renewal or the end of a certificate, or when what
-/// is waited for has been waited for too long, at the latest.
+/// The delay until the next reconcile after `outcome` was reported: until the renewal or the end of a certificate, or until
+/// what is waited for has been waited for too long, at the latest. `None` when only a change starts one.
 pub(super) fn next(
     outcome: &Outcome<'_>,
     next_renewal: Option<Timestamp>,
