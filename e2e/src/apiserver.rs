@@ -42,7 +42,7 @@ impl ApiServer {
     /// # Errors
     /// The program cannot be built, or a process ends early or is not ready in time; the error quotes its log.
     pub async fn start() -> Result<Self> {
-        let program = Tool::Kubernetes
+        let program = Tool::kubernetes()?
             .path(&Cache::open()?, |what| eprintln!("{what}"))
             .await?;
         let dir = tempfile::Builder::new()
@@ -84,7 +84,7 @@ impl ApiServer {
     /// # Errors
     /// The program cannot be started.
     pub async fn start_controllers(&mut self, names: &[&str]) -> Result<()> {
-        let program = Tool::Kubernetes
+        let program = Tool::kubernetes()?
             .path(&Cache::open()?, |what| eprintln!("{what}"))
             .await?;
         let kubeconfig = self.kubeconfig();

@@ -31,7 +31,7 @@ impl ClientPrograms {
     /// # Errors
     /// As [`Tool::path`].
     pub async fn compiled(cache: &Cache, step: &Step) -> Result<Self> {
-        let kubernetes = Tool::Kubernetes.path(cache, |what| step.note(what)).await?;
+        let kubernetes = Tool::kubernetes()?.path(cache, |what| step.note(what)).await?;
         let crane = Tool::Crane.path(cache, |what| step.note(what)).await?;
         Ok(Self::new(&kubernetes, &crane))
     }

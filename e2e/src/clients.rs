@@ -16,6 +16,16 @@ use crate::provider::Cluster;
 pub struct Clients<'a> {
     cluster: &'a Cluster,
     home: PathBuf,
+    release: DockerRelease,
+}
+
+/// Which docker is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DockerRelease {
+    /// That of today.
+    Current,
+    /// Debian's, 20.10.
+    Debian,
 }
 
 impl<'a> Clients<'a> {
@@ -25,14 +35,30 @@ impl<'a> Clients<'a> {
         Self {
             cluster,
             home: home.to_owned(),
+            release: DockerRelease::Debian,
         }
     }
 
-    /// Debian's docker 20.10.
+    /// The same clients with docker of today. A local cluster has its command and engine; elsewhere docker is what this
+    /// machine has.
+    #[must_use]
+    pub fn with_current_docker(self) -> Self {
+        Self {
+            release: DockerRelease::Current,
+            ..self
+        }
+    }
+
+    /// Debian's docker 20.10, or that of [`Clients::with_current_docker`].
     #[must_use]
     pub fn docker(&self) -> Exec {
+        let current = match (self.release, self.cluster) {
+            (DockerRelease::Current, Cluster::Local(local)) => local.current_docker(&self.home),
+            _ => None,
+        };
         // Another docker program may come earlier in the search path.
-        self.here(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", &self.home))
+        let other = || self.here(Exec::new("/usr/bin/docker").env("DOCKER_CONFIG", &self.home));
+        current.unwrap_or_else(other)
     }
 
     /// Gives docker the suite's own small images, [`local::BUSYBOX_IMAGE`] among them.

@@ -17,6 +17,9 @@ const SERVICE_ADDRESS: &str = "10.96.0.1";
 /// The addresses of Services.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
+/// Images as volumes, which the oldest release has and does not switch on.
+pub(crate) const FEATURE: &str = "ImageVolume";
+
 /// One line for each request, without bodies.
 pub(crate) const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
@@ -122,7 +125,7 @@ impl ControlPlane {
     }
 
     pub(crate) fn apiserver(&self) -> Vec<String> {
-        vec![
+        let mut args = vec![
             "kube-apiserver".into(),
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
             format!("--bind-address={}", self.address),
@@ -139,6 +142,7 @@ impl ControlPlane {
             "--authorization-mode=Node,RBAC".into(),
             "--enable-admission-plugins=NodeRestriction".into(),
             "--allow-privileged=true".into(),
+            format!("--feature-gates={FEATURE}=true"),
             // No DNS server knows the node's name.
             "--kubelet-preferred-address-types=InternalIP".into(),
             format!("--kubelet-client-certificate={}", self.file("admin.crt")),
@@ -150,7 +154,12 @@ impl ControlPlane {
             format!("--audit-log-path={}", self.audit_log().display()),
             // A single log file without rotation, because a reader remembers its position in it.
             "--audit-log-maxsize=4096".into(),
-        ]
+        ];
+        if self.address.is_loopback() {
+            // The endpoint of the Service `kubernetes` may not be on loopback; no Pod asks for it.
+            args.push("--endpoint-reconciler-type=none".into());
+        }
+        args
     }
 
     fn pki(&self, name: &str) -> PathBuf {

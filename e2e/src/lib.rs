@@ -35,6 +35,7 @@ pub mod strace;
 pub mod suite;
 pub mod tmpfs;
 pub mod tools;
+mod versions;
 pub mod wait;
 
 mod control_plane;

@@ -1,7 +1,7 @@
 //! A real single-node Kubernetes on one Debian machine that cannot pull images.
 //!
-//! etcd, the control plane, kubelet, kube-proxy, containerd, dockerd, CoreDNS, Traefik and local-path-provisioner run
-//! as processes in their own mount, network and PID namespaces, joined to the host by one veth pair. All their data
+//! etcd, the control plane, kubelet, kube-proxy, containerd, dockerd (for the suite also that of today), CoreDNS, Traefik
+//! and local-path-provisioner run as processes in their own mount, network and PID namespaces, joined to the host by one veth pair. All their data
 //! is in `<cache>/clusters/<name>/`. CoreDNS, Traefik and the provisioner are processes and not Pods: no image has to
 //! be pulled for them, and the cluster is usable seconds earlier.
 //!
@@ -339,11 +339,7 @@ impl Local {
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
-        let path = format!(
-            "{}:{}",
-            tools.display(),
-            std::env::var("PATH").unwrap_or_default()
-        );
+        let path = format!("{}:{}", tools.display(), plan::search_path(&self.plan.state));
         let here = std::env::current_dir().context("the present folder is gone")?;
         let command = Exec::new(program)
             .args(args)
@@ -354,14 +350,24 @@ impl Local {
         Ok(self.exec(command))
     }
 
+    /// docker's command of today, for the engine of today, with its logins in `home`; nothing if the cluster has none.
+    #[must_use]
+    pub fn current_docker(&self, home: &Path) -> Option<Exec> {
+        let docker = self.programs.current_docker.as_ref()?;
+        let docker = Exec::new(&docker.command)
+            .env("DOCKER_HOST", format!("unix://{}", plan::CURRENT_DOCKER_SOCKET))
+            .env("DOCKER_CONFIG", home);
+        Some(self.exec(docker))
+    }
+
     /// The path of a file of the cluster's namespaces, for reading and writing from the host.
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.identity.pid))
     }
 
-    /// The command, run inside the namespaces: with docker, and with the cluster's hosts, names and routes. Folders
-    /// outside `/etc`, `/run`, `/var/lib` and `/var/log` are the host's own.
+    /// The command, run inside the namespaces: with docker and `ctr`, and with the cluster's hosts, names and routes.
+    /// Folders outside `/etc`, `/run`, `/var/lib` and `/var/log` are the host's own.
     #[must_use]
     pub fn exec(&self, command: Exec) -> Exec {
         let enter = [
@@ -373,7 +379,8 @@ impl Local {
             "--",
         ]
         .map(str::to_owned);
-        command.within(Exec::new("nsenter").args(enter))
+        let nsenter = Exec::new("nsenter").args(enter);
+        command.within(nsenter.env("PATH", plan::search_path(&self.plan.state)))
     }
 
     /// Imports an image archive (`docker save`, OCI layout) into the kubelet's containerd.

@@ -24,7 +24,7 @@ pub struct Package {
 pub const PACKAGES: [Package; 23] = [
     Package {
         name: "containerd",
-        purpose: "runs the Pods",
+        purpose: "runs containers for Debian's docker",
         file: "/usr/bin/containerd",
     },
     Package {

@@ -17,7 +17,7 @@ use crate::output::{Hint, Output, Step};
 use crate::provider::{Cluster, Existing};
 use crate::runner::{Case, Group, Summary};
 use crate::tools::Tool;
-use crate::{cases, dist, fixture, images, runner};
+use crate::{cases, dist, fixture, images, runner, versions};
 
 /// The suite's own local cluster; `cargo xtask up` has another, so that both can run.
 pub const LOCAL_NAME: &str = "berth-e2e";
@@ -40,14 +40,29 @@ pub async fn build(out: &Output) -> Result<()> {
 /// One cannot be built.
 pub async fn build_tools(out: &Output) -> Result<()> {
     let cache = Cache::open()?;
-    let build = async |step: Step| {
-        for tool in Tool::ALL {
-            tool.path(&cache, |what| step.note(what)).await?;
+    for tool in Tool::ALL {
+        if tool.is_built(&cache).await? {
+            continue;
         }
-        Ok(())
-    };
-    out.step("Building", "the programs that the cases run", build)
-        .await
+        let build = async |step: Step| tool.path(&cache, |what| step.note(what)).await;
+        out.step("Building", tool.name(), build).await?;
+    }
+    Ok(())
+}
+
+/// Runs the cases that need a cluster and whose sentence contains `only` (all, without it) against a fresh local one. The
+/// caller has installed the packages and called [`build`].
+///
+/// # Errors
+/// The cluster cannot be provided.
+pub async fn local_cluster(only: Option<&str>, out: &Output) -> Result<Summary> {
+    versions::tell_of_programs(out).await?;
+    let cases = cases::all();
+    let deselected = cases.iter().filter(|case| !case.needs_cluster()).count();
+    Ok(on_local_cluster(&cases, only, out).await?.and(Summary {
+        deselected,
+        ..Summary::default()
+    }))
 }
 
 /// Runs the cases whose sentence contains `only` (all, without it): those that need no cluster, then the others against
@@ -69,6 +84,7 @@ pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
         }
         Ok(()) | Err(_) => {}
     }
+    versions::tell_of_programs(out).await?;
     let summary = runner::run_on_machine(&cases, only, &reports(), out).await?;
     if needs_cluster {
         return Ok(summary.and(on_local_cluster(&cases, only, out).await?));
@@ -88,7 +104,8 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
         .context("another run of the suite is under way on this machine")?;
     let programs = out
         .step("Building", "the cluster's programs", async |step| {
-            Programs::provide(&cache, &step).await
+            let programs = Programs::provide(&cache, &step).await?;
+            programs.with_current_docker(&cache, &step).await
         })
         .await?;
     // An interrupted run may have left a cluster, which would be in the snapshot.
@@ -151,6 +168,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
 /// # Errors
 /// The cluster cannot be provided.
 pub async fn kind(only: Option<&str>, out: &Output) -> Result<Summary> {
+    versions::tell_of_programs(out).await?;
     let cache = Cache::open()?;
     let _alone = cache
         .try_lock("suite")?
@@ -202,6 +220,7 @@ async fn install_and_run(
         fixture::install_operator(cluster).await
     })
     .await?;
+    versions::tell_of_cluster(cluster, out).await?;
     runner::run(cluster, cases, only, &reports(), out).await
 }
 

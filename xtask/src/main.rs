@@ -53,7 +53,7 @@ enum Task {
         /// Only end-to-end cases whose name contains this text, and no other tests.
         #[arg(long)]
         only: Option<String>,
-        /// How the cluster is made. With `kind`, only the cases that need a cluster are run.
+        /// Only the cases that need a cluster, on one that is made like this.
         #[arg(long)]
         cluster: Option<Provider>,
         /// Check formatting and lints as well.

@@ -12,7 +12,7 @@ use e2e::cases::attacks;
 use e2e::exec::Exec;
 use e2e::images::checkout;
 use e2e::output::{Output, Timed, seconds};
-use e2e::sample;
+use e2e::{sample, tools};
 
 use super::test::{Counts, cargo, count, failures};
 
@@ -31,7 +31,7 @@ struct Soak {
     value: &'static str,
 }
 
-const SOAKS: [Soak; 5] = [
+const SOAKS: [Soak; 6] = [
     Soak {
         name: "200,000 texts that are almost right through each parser",
         packages: &["registry-oci", "registry-config", "registry-server"],
@@ -72,52 +72,67 @@ const SOAKS: [Soak; 5] = [
         variable: "BERTH_API_SERVER_AWAY",
         value: "600",
     },
+    Soak {
+        name: "the operator with the oldest Kubernetes",
+        packages: &["operator"],
+        target: APISERVER,
+        filter: "",
+        variable: tools::KUBERNETES,
+        value: "oldest",
+    },
 ];
 
 /// The operator's tests on a real API server.
 const APISERVER: &[&str] = &["--test", "apiserver"];
 
-/// A case of the suite that takes its amount of work from the environment.
+/// Cases of the suite that take their amount of work, or the cluster's release, from the environment.
 struct CaseSoak {
     name: &'static str,
-    /// A text that only this case's name contains.
-    case: &'static str,
+    /// The arguments of `cargo xtask test` that choose them.
+    args: [&'static str; 2],
     variable: &'static str,
     value: &'static str,
 }
 
-const CASES: [CaseSoak; 4] = [
+const CASES: [CaseSoak; 5] = [
     CaseSoak {
         name: "6 GiB to a bucket, more than one request copies",
-        case: "a large layer goes to a bucket",
+        args: ["--only", "a large layer goes to a bucket"],
         variable: "BERTH_LARGE_LAYER_MIB",
         value: "6144",
     },
     CaseSoak {
         name: "every attack with the numbers seen in the wild",
-        case: "nobody holds the server up",
+        args: ["--only", "nobody holds the server up"],
         variable: attacks::VARIABLE,
         value: "long",
     },
     CaseSoak {
         name: "a kill before every call that changes the store",
-        case: "a kill at any system call",
+        args: ["--only", "a kill at any system call"],
         variable: sample::VARIABLE,
         value: "all",
     },
     CaseSoak {
         name: "a loss of power at every moment",
-        case: "a loss of power at any moment",
+        args: ["--only", "a loss of power at any moment"],
         variable: sample::VARIABLE,
         value: "all",
+    },
+    CaseSoak {
+        name: "every case that needs a cluster, with the oldest Kubernetes",
+        args: ["--cluster", "local"],
+        variable: tools::KUBERNETES,
+        value: "oldest",
     },
 ];
 
 impl CaseSoak {
-    /// Runs the case in a suite of its own and prints its notes. Gives whether it passed.
+    /// Runs the cases in a suite of their own and prints its notes. Gives whether they passed.
     async fn run(&self, out: &Output) -> Result<bool> {
         let command = Exec::new(std::env::current_exe()?)
-            .args(["test", "--only", self.case])
+            .arg("test")
+            .args(self.args)
             .env(self.variable, self.value)
             .dir(checkout())
             .deadline(DEADLINE);

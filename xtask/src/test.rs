@@ -32,7 +32,7 @@ const UP_AND_DOWN: &str = "up, run twice, changes nothing, and down leaves no tr
 pub(crate) struct Selection {
     /// Only cases whose sentence contains this, and no other tests.
     pub(crate) only: Option<String>,
-    /// How the cluster is made; a local one when absent. With kind, only the cases that need a cluster are run.
+    /// Only the cases that need a cluster, on one that is made like this.
     pub(crate) cluster: Option<Provider>,
     /// Whether formatting and lints are checked too.
     pub(crate) lints: bool,
@@ -55,8 +55,8 @@ impl Run {
 
 pub(crate) async fn test(selection: &Selection, out: &Output) -> Result<ExitCode> {
     let mut run = Run::default();
-    if selection.cluster == Some(Provider::Kind) {
-        run.cases = on_kind(selection.only.as_deref(), out).await;
+    if let Some(provider) = selection.cluster {
+        run.cases = on_cluster(provider, selection.only.as_deref(), out).await;
         return Ok(finish(&run, out));
     }
     // First: some of the workspace's own tests compare with Debian's programs.
@@ -81,17 +81,24 @@ fn finish(run: &Run, out: &Output) -> ExitCode {
     }
 }
 
-/// The cases that need a cluster, on one of kind.
-async fn on_kind(only: Option<&str>, out: &Output) -> Summary {
-    let all = async || {
-        packages::install_for_kind(out).await?;
-        suite::build(out).await?;
-        suite::kind(only, out).await
+/// The cases that need a cluster, and nothing else.
+async fn on_cluster(provider: Provider, only: Option<&str>, out: &Output) -> Summary {
+    let all = async || match provider {
+        Provider::Kind => {
+            packages::install_for_kind(out).await?;
+            suite::build(out).await?;
+            suite::kind(only, out).await
+        }
+        Provider::Local => {
+            packages::install(out).await?;
+            suite::build(out).await?;
+            suite::local_cluster(only, out).await
+        }
     };
     all().await.unwrap_or_else(|error| {
         out.error(&error);
         let mut summary = Summary::default();
-        summary.fail("the kind cluster", &error);
+        summary.fail("the cluster", &error);
         summary
     })
 }

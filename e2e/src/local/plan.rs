@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Programs;
-use crate::control_plane::{ControlPlane, SERVICE_RANGE};
+use crate::control_plane::{ControlPlane, FEATURE, SERVICE_RANGE};
 use crate::pki::write_secret;
 
 /// The node's name.
@@ -26,6 +27,15 @@ pub const DOMAIN: &str = "berth.test";
 pub(crate) const PAUSE_IMAGE: &str = "berth.test/pause:1";
 /// A shell for helper Pods.
 pub const BUSYBOX_IMAGE: &str = "berth.test/busybox:1";
+
+/// The folder of the state with links to programs that others look up by their names.
+const PROGRAMS: &str = "bin";
+
+/// The folders of programs inside a cluster's namespaces.
+pub(super) fn search_path(state: &Path) -> String {
+    let inherited = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{inherited}", state.join(PROGRAMS).display())
+}
 
 /// All that the first process has to know.
 #[derive(Debug, Deserialize, Serialize)]
@@ -153,6 +163,7 @@ impl Draft<'_> {
             env: vec![("KUBECONFIG".to_owned(), admin.clone())],
             ready,
         };
+        self.link_programs()?;
         write_secret(&self.state.join("containerd.toml"), &self.containerd())?;
         write_secret(&self.state.join("kubelet.yaml"), &self.kubelet())?;
         write_secret(&self.state.join("kube-proxy.yaml"), &kube_proxy(&admin))?;
@@ -160,14 +171,18 @@ impl Draft<'_> {
         write_secret(&self.state.join("docker.json"), "{}")?;
         write_secret(&self.state.join("local-path.json"), &self.local_path())?;
         write_secret(&self.state.join("helper-pod.yaml"), HELPER_POD)?;
-        Ok(vec![
+        let mut components = vec![
             kubernetes("etcd", self.plane.etcd(), Ready::Port(2379)),
-            other(
-                "containerd",
-                Path::new("containerd"),
-                vec!["--config".into(), self.in_state("containerd.toml")],
-                Ready::Socket(CONTAINERD_SOCKET.into()),
-            ),
+            Component {
+                // It looks for its shim in the folders of PATH.
+                env: vec![("PATH".to_owned(), search_path(self.state))],
+                ..other(
+                    "containerd",
+                    &self.programs.containerd,
+                    vec!["--config".into(), self.in_state("containerd.toml")],
+                    Ready::Socket(CONTAINERD_SOCKET.into()),
+                )
+            },
             kubernetes("kube-apiserver", self.plane.apiserver(), Ready::ApiServer),
             kubernetes(
                 "kube-controller-manager",
@@ -216,7 +231,35 @@ impl Draft<'_> {
                 self.local_path_args(&admin),
                 Ready::Started,
             ),
-        ])
+        ];
+        if let Some(docker) = &self.programs.current_docker {
+            let ready = Ready::Socket(CURRENT_DOCKER_SOCKET.into());
+            components.push(other(
+                "dockerd-current",
+                &docker.engine,
+                self.current_dockerd(),
+                ready,
+            ));
+        }
+        Ok(components)
+    }
+
+    /// Links to the programs that others look up by their names.
+    fn link_programs(&self) -> Result<()> {
+        let folder = self.state.join(PROGRAMS);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        for (name, program) in [
+            ("containerd-shim-runc-v2", &self.programs.containerd_shim),
+            ("ctr", &self.programs.ctr),
+        ] {
+            let link = folder.join(name);
+            match fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => symlink(program, &link),
+            }
+            .with_context(|| format!("cannot link `{}`", link.display()))?;
+        }
+        Ok(())
     }
 
     fn controller_manager(&self, admin: &str) -> Vec<String> {
@@ -258,6 +301,7 @@ impl Draft<'_> {
              cgroupDriver: cgroupfs\n\
              cgroupRoot: {cgroup}\n\
              failCgroupV1: false\n\
+             featureGates: {{{FEATURE}: true}}\n\
              containerRuntimeEndpoint: unix://{CONTAINERD_SOCKET}\n\
              clusterDNS: [{address}]\n\
              clusterDomain: cluster.local\n\
@@ -282,18 +326,19 @@ impl Draft<'_> {
 
     fn containerd(&self) -> String {
         format!(
-            "version = 2\n\
+            "version = 3\n\
              root = \"{root}\"\n\
              state = \"/run/containerd\"\n\
              [grpc]\n\
              address = \"{CONTAINERD_SOCKET}\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\"]\n\
-             sandbox_image = \"{PAUSE_IMAGE}\"\n\
+             [plugins.\"io.containerd.cri.v1.images\".pinned_images]\n\
+             sandbox = \"{PAUSE_IMAGE}\"\n\
+             [plugins.\"io.containerd.cri.v1.runtime\"]\n\
              restrict_oom_score_adj = true\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
-             bin_dir = \"/usr/lib/cni\"\n\
+             [plugins.\"io.containerd.cri.v1.runtime\".cni]\n\
+             bin_dirs = [\"/usr/lib/cni\"]\n\
              conf_dir = \"/etc/cni/net.d\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".registry]\n\
+             [plugins.\"io.containerd.cri.v1.images\".registry]\n\
              config_path = \"/etc/containerd/certs.d\"\n",
             root = self.in_state("containerd"),
         )
@@ -308,6 +353,31 @@ impl Draft<'_> {
             format!("--containerd={CONTAINERD_SOCKET}"),
             format!("--cgroup-parent={}/docker", cgroup(self.name)),
         ]
+    }
+
+    /// The engine of today keeps its images in the kubelet's containerd, under a name of its own. It has no network, because
+    /// only one engine can own docker's rules for packets.
+    fn current_dockerd(&self) -> Vec<String> {
+        let mut args = vec![
+            format!("--config-file={}", self.in_state("docker.json")),
+            format!("--data-root={}", self.in_state("docker-current")),
+            "--exec-root=/run/docker-current".into(),
+            "--pidfile=/run/docker-current.pid".into(),
+            format!("--host=unix://{CURRENT_DOCKER_SOCKET}"),
+            format!("--containerd={CONTAINERD_SOCKET}"),
+            format!("--cgroup-parent={}/docker-current", cgroup(self.name)),
+        ];
+        let fixed = [
+            "--containerd-namespace=docker-current",
+            "--containerd-plugins-namespace=docker-current-plugins",
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-forward=false",
+            "--ip-masq=false",
+        ];
+        args.extend(fixed.map(str::to_owned));
+        args
     }
 
     /// Three zones: Services, the test domain, and the names of the private hosts file. Nothing is forwarded, so an
@@ -355,6 +425,9 @@ impl Draft<'_> {
 }
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// The socket of docker's engine of today.
+pub(super) const CURRENT_DOCKER_SOCKET: &str = "/run/docker-current.sock";
 
 /// The namespace of the provisioner's helper Pods.
 const STORAGE_NAMESPACE: &str = "local-path-storage";
