@@ -14,8 +14,10 @@ mod clients;
 mod conformance;
 mod data_compatibility;
 mod docker_run;
+mod docker_today;
 mod durability;
 mod gitops;
+mod image_volume;
 mod ingress;
 mod lifecycle;
 mod object_storage;
@@ -80,6 +82,16 @@ pub fn all() -> Vec<Case> {
             Client,
             "docker pushes and a kubelet runs what was pushed",
             basics::docker_pushes_and_a_kubelet_runs
+        ),
+        case!(
+            Client,
+            "docker of today pushes and pulls with a password over TLS",
+            docker_today::pushes_and_pulls
+        ),
+        case!(
+            Client,
+            "a Pod mounts an image of a Registry as a volume",
+            image_volume::a_pod_mounts_an_image
         ),
         case!(
             Client,
