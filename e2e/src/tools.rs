@@ -51,7 +51,7 @@ pub enum Tool {
     Kind,
     /// etcd, the five Kubernetes components and kubectl in one program.
     Kubernetes,
-    /// The same of the oldest release of Kubernetes that is supported; only long runs build it.
+    /// The same of the oldest release that is tested; only long runs build it.
     KubernetesOldest,
     /// kustomize, for the manifest of a release.
     Kustomize,
