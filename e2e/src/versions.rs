@@ -40,8 +40,9 @@ pub(crate) async fn tell_of_programs(out: &Output) -> Result<()> {
         .output()
         .await
         .context("cannot ask dpkg for versions")?;
-    // A package that is missing is no error: some are not needed with every cluster, and their absence is seen here.
-    let lines: Vec<String> = installed.stdout.lines().map(str::to_owned).collect();
+    // A package that is missing is no error, and has no version: its program may come from elsewhere.
+    let lines = installed.stdout.lines().filter(|line| !line.ends_with(' '));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
     tell("Installed", &lines, out);
     Ok(())
 }

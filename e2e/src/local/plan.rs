@@ -207,6 +207,18 @@ impl Draft<'_> {
                 ],
                 Ready::Started,
             ),
+        ];
+        // Before the other engine: this one has no network, and removes the other's bridge when it starts.
+        if let Some(docker) = &self.programs.current_docker {
+            let ready = Ready::Socket(CURRENT_DOCKER_SOCKET.into());
+            components.push(other(
+                "dockerd-current",
+                &docker.engine,
+                self.current_dockerd(),
+                ready,
+            ));
+        }
+        components.extend([
             other(
                 "dockerd",
                 Path::new("dockerd"),
@@ -231,16 +243,7 @@ impl Draft<'_> {
                 self.local_path_args(&admin),
                 Ready::Started,
             ),
-        ];
-        if let Some(docker) = &self.programs.current_docker {
-            let ready = Ready::Socket(CURRENT_DOCKER_SOCKET.into());
-            components.push(other(
-                "dockerd-current",
-                &docker.engine,
-                self.current_dockerd(),
-                ready,
-            ));
-        }
+        ]);
         Ok(components)
     }
 
