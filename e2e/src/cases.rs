@@ -8,6 +8,7 @@ use crate::runner::Case;
 
 mod artifacts;
 pub mod attacks;
+mod backup;
 mod basics;
 mod bounded_pull;
 mod clients;
@@ -16,16 +17,21 @@ mod data_compatibility;
 mod docker_run;
 mod docker_today;
 mod durability;
+mod flux;
 mod gitops;
 mod image_volume;
 mod ingress;
+mod life;
 mod lifecycle;
+mod node_program;
 mod object_storage;
 mod packaging;
 mod partial_pull;
 mod proxies;
 mod ready_registry;
+mod rollout;
 mod server;
+mod status;
 mod stores;
 
 /// All cases.
@@ -265,6 +271,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
+            "with a volume for one node a change is a gap of seconds, and clients that retry do not notice it",
+            rollout::one_volume_for_one_node_means_a_gap
+        ),
+        case!(
+            Cluster,
             "a failed rollout leaves the replicas that serve, and one that restarts serves again",
             object_storage::a_failed_rollout_leaves_the_replicas_that_serve
         ),
@@ -280,8 +291,28 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
+            "Flux applies a Registry that an artifact in another one holds, and waits until a push works",
+            flux::applied_from_an_artifact
+        ),
+        case!(
+            Cluster,
+            "three replicas stay Ready while a Pod is replaced, a change is rolled out and another is refused",
+            status::ready_stays_true_while_clients_are_served
+        ),
+        case!(
+            Cluster,
             "deleted and applied again a Registry is the same",
             lifecycle::a_reapplied_registry_is_the_same
+        ),
+        case!(
+            Cluster,
+            "a Registry comes back from a VolumeSnapshot of its claim, with the same CA and HTTP secret",
+            backup::restored_from_a_snapshot
+        ),
+        case!(
+            Cluster,
+            "kubectl tells a Registry's life, from its birth to its deletion",
+            life::told_by_kubectl
         ),
         case!(
             Cluster,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// The number of output lines that an error quotes.
 const QUOTED_LINES: usize = 25;
@@ -276,6 +276,26 @@ impl Exec {
         Ok(status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    }
+
+    /// Starts it with both streams appended to a file. Its standard input is open until the child is dropped, which kills it.
+    ///
+    /// # Errors
+    /// It cannot be started, or the file cannot be opened.
+    pub fn started(&self, log: &Path) -> Result<Child> {
+        let output = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("cannot open `{}`", log.display()))?;
+        let errors = output.try_clone().context("cannot share a log file")?;
+        self.command()
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.line()))
     }
 
     /// Waits for the end of the command, at most until the deadline.

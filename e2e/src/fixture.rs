@@ -99,13 +99,22 @@ impl Registry {
     /// # Errors
     /// The API server refuses an object; its sentence is in the error.
     pub async fn apply(&mut self, cluster: &Cluster) -> Result<()> {
+        self.apply_users(cluster).await?;
+        self.apply_object(cluster).await
+    }
+
+    /// Applies users and pull secret. When they already exist, this fixture takes their password.
+    ///
+    /// # Errors
+    /// The API server refuses an object; its sentence is in the error.
+    pub async fn apply_users(&mut self, cluster: &Cluster) -> Result<()> {
         let client = cluster.client().await?;
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.namespace);
         match self.known_password(&secrets).await? {
             Some(password) => self.password = password,
             None => self.create_users(&secrets).await?,
         }
-        self.apply_object(cluster).await
+        Ok(())
     }
 
     /// Applies only the Registry.

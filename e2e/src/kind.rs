@@ -229,6 +229,23 @@ impl Kind {
         command.within(Exec::new("docker").args(["exec", "--interactive", &node_of(&self.name)]))
     }
 
+    /// Copies a program into the node and gives its path there.
+    ///
+    /// # Errors
+    /// docker refuses.
+    pub async fn copy_to_node(&self, program: &Path) -> Result<PathBuf> {
+        let name = program.file_name().context("a program has a name")?;
+        let inside = Path::new("/usr/local/bin").join(name);
+        let place = format!("{}:{}", node_of(&self.name), inside.display());
+        Exec::new("docker")
+            .arg("cp")
+            .arg(program)
+            .arg(place)
+            .success()
+            .await?;
+        Ok(inside)
+    }
+
     /// Copies an image from docker to the node's containerd.
     ///
     /// # Errors

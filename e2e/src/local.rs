@@ -271,6 +271,12 @@ impl Local {
         &self.plan.kubeconfig
     }
 
+    /// The kubelet's folder.
+    #[must_use]
+    pub fn kubelet_folder(&self) -> PathBuf {
+        self.plan.state.join("kubelet")
+    }
+
     /// A client with administrator rights.
     ///
     /// # Errors

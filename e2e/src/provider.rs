@@ -122,6 +122,30 @@ impl Cluster {
         }
     }
 
+    /// The kubelet's own folder, and a kubeconfig, as commands of [`Cluster::kubelet_node`] see them.
+    ///
+    /// # Errors
+    /// The nodes are somebody else's.
+    pub fn kubelet_files(&self) -> Result<(PathBuf, PathBuf)> {
+        match self {
+            Cluster::Existing(_) => bail!("the kubelets of an existing cluster are somebody else's"),
+            Cluster::Kind(_) => Ok(("/var/lib/kubelet".into(), "/etc/kubernetes/admin.conf".into())),
+            Cluster::Local(local) => Ok((local.kubelet_folder(), local.kubeconfig().to_owned())),
+        }
+    }
+
+    /// Puts a static program where commands of [`Cluster::kubelet_node`] see it, and gives its path there.
+    ///
+    /// # Errors
+    /// It cannot be copied, or the nodes are somebody else's.
+    pub async fn onto_kubelet_node(&self, program: &Path) -> Result<PathBuf> {
+        match self {
+            Cluster::Existing(_) => bail!("nothing can be put onto the nodes of an existing cluster"),
+            Cluster::Kind(kind) => kind.copy_to_node(program).await,
+            Cluster::Local(_) => Ok(program.to_owned()),
+        }
+    }
+
     /// The path of a file that commands of [`Cluster::node`] see, for reading and writing from here.
     #[must_use]
     pub fn inside(&self, path: &str) -> PathBuf {

@@ -70,10 +70,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// Whether its sentence contains `only`; without it every case is meant.
+    /// Whether the selection `only` means it.
     #[must_use]
     pub fn is_meant(&self, only: Option<&str>) -> bool {
-        only.is_none_or(|only| self.name.contains(only))
+        is_meant(self.name, only)
     }
 
     /// Whether it needs a cluster.
@@ -84,6 +84,12 @@ impl Case {
             Run::OnCluster(_) => true,
         }
     }
+}
+
+/// Whether a sentence contains `only`, or one of its parts between bars (`|`); without it every sentence is meant.
+#[must_use]
+pub fn is_meant(sentence: &str, only: Option<&str>) -> bool {
+    only.is_none_or(|only| only.split('|').any(|part| sentence.contains(part)))
 }
 
 /// The function of a case, by the surroundings it needs.
@@ -391,6 +397,18 @@ fn slug(sentence: &str, longest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selection_names_parts_of_several_sentences() {
+        for (only, meant) in [
+            (None, true),
+            (Some("docker"), true),
+            (Some("kind|docker"), true),
+            (Some("kind|helm"), false),
+        ] {
+            assert_eq!(is_meant("docker pushes", only), meant, "{only:?}");
+        }
+    }
 
     #[test]
     fn a_sentence_becomes_a_label() {

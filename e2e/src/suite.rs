@@ -72,8 +72,7 @@ pub async fn local_cluster(only: Option<&str>, out: &Output) -> Result<Summary> 
 /// The cluster cannot be provided.
 pub async fn local(only: Option<&str>, out: &Output) -> Result<Summary> {
     let cases = cases::all();
-    let is_meant = |name: &str| only.is_none_or(|only| name.contains(only));
-    let needs_cluster = is_meant(NO_TRACE)
+    let needs_cluster = runner::is_meant(NO_TRACE, only)
         || cases
             .iter()
             .any(|case| case.needs_cluster() && case.is_meant(only));
@@ -139,7 +138,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
         .await;
     let mut summary = result?;
     stopped?;
-    if only.is_some_and(|only| !NO_TRACE.contains(only)) {
+    if !runner::is_meant(NO_TRACE, only) {
         summary.deselected += 1;
         return Ok(summary);
     }

@@ -31,6 +31,12 @@ pub enum Tool {
     ContainerdShim,
     /// The cluster's DNS server.
     CoreDns,
+    /// A CSI driver whose volumes are folders of one node.
+    CsiFolder,
+    /// The CSI sidecar that makes volumes.
+    CsiProvisioner,
+    /// The CSI sidecar that takes snapshots.
+    CsiSnapshotter,
     /// A registry client that shows digests as they are, which docker does not.
     Crane,
     /// containerd's own client.
@@ -55,6 +61,8 @@ pub enum Tool {
     KubernetesOldest,
     /// kustomize, for the manifest of a release.
     Kustomize,
+    /// Flux's controller that applies what a source holds.
+    KustomizeController,
     /// The provisioner that makes volumes from folders of the node.
     LocalPathProvisioner,
     /// The checks of bundles for OLM.
@@ -65,6 +73,10 @@ pub enum Tool {
     Regctl,
     /// Health of objects as Flux and Argo CD see it.
     ResourceHealth,
+    /// The controller of VolumeSnapshots.
+    SnapshotController,
+    /// Flux's controller that fetches sources.
+    SourceController,
     /// The Ingress controller.
     Traefik,
     /// An S3 server over a folder that checks signatures.
@@ -73,7 +85,7 @@ pub enum Tool {
 
 impl Tool {
     /// All tools of an ordinary run. Those that most cases wait for come first.
-    pub const ALL: [Tool; 22] = [
+    pub const ALL: [Tool; 28] = [
         Tool::Distribution,
         Tool::Crane,
         Tool::Regctl,
@@ -96,6 +108,12 @@ impl Tool {
         Tool::OperatorVerify,
         Tool::ResourceHealth,
         Tool::Kind,
+        Tool::KustomizeController,
+        Tool::SourceController,
+        Tool::SnapshotController,
+        Tool::CsiFolder,
+        Tool::CsiProvisioner,
+        Tool::CsiSnapshotter,
     ];
 
     /// Kubernetes in the release that [`KUBERNETES`] names.
@@ -119,6 +137,9 @@ impl Tool {
             Tool::ContainerdShim => "containerd-shim-runc-v2",
             Tool::CoreDns => "coredns",
             Tool::Crane => "crane",
+            Tool::CsiFolder => "csi-folder",
+            Tool::CsiProvisioner => "csi-provisioner",
+            Tool::CsiSnapshotter => "csi-snapshotter",
             Tool::Ctr => "ctr",
             Tool::Distribution => "distribution",
             Tool::Docker => "docker",
@@ -130,11 +151,14 @@ impl Tool {
             Tool::Kubernetes => "kubernetes",
             Tool::KubernetesOldest => "kubernetes-oldest",
             Tool::Kustomize => "kustomize",
+            Tool::KustomizeController => "kustomize-controller",
             Tool::LocalPathProvisioner => "local-path-provisioner",
             Tool::OperatorVerify => "operator-verify",
             Tool::Oras => "oras",
             Tool::Regctl => "regctl",
             Tool::ResourceHealth => "resource-health",
+            Tool::SnapshotController => "snapshot-controller",
+            Tool::SourceController => "source-controller",
             Tool::Traefik => "traefik",
             Tool::VersityGw => "versitygw",
         }
@@ -159,6 +183,8 @@ impl Tool {
             Tool::ContainerdShim => "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
             Tool::CoreDns => "github.com/coredns/coredns",
             Tool::Crane => "github.com/google/go-containerregistry/cmd/crane",
+            Tool::CsiProvisioner => "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+            Tool::CsiSnapshotter => "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter",
             Tool::Ctr => "github.com/containerd/containerd/v2/cmd/ctr",
             Tool::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Tool::Docker => "github.com/docker/cli/cmd/docker",
@@ -167,12 +193,17 @@ impl Tool {
             Tool::Helm3 => "helm.sh/helm/v3/cmd/helm",
             Tool::Helm4 => "helm.sh/helm/v4/cmd/helm",
             Tool::Kind => "sigs.k8s.io/kind",
-            Tool::Kubernetes | Tool::KubernetesOldest | Tool::ResourceHealth => ".",
+            Tool::CsiFolder | Tool::Kubernetes | Tool::KubernetesOldest | Tool::ResourceHealth => ".",
             Tool::Kustomize => "sigs.k8s.io/kustomize/kustomize/v5",
+            Tool::KustomizeController => "github.com/fluxcd/kustomize-controller",
             Tool::LocalPathProvisioner => "github.com/rancher/local-path-provisioner",
             Tool::OperatorVerify => "github.com/operator-framework/api/cmd/operator-verify",
             Tool::Oras => "oras.land/oras/cmd/oras",
             Tool::Regctl => "github.com/regclient/regclient/cmd/regctl",
+            Tool::SnapshotController => {
+                "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller"
+            }
+            Tool::SourceController => "github.com/fluxcd/source-controller",
             Tool::Traefik => "github.com/traefik/traefik/v3/cmd/traefik",
             Tool::VersityGw => "github.com/versity/versitygw/cmd/versitygw",
         }
@@ -184,6 +215,7 @@ impl Tool {
             Tool::Conformance
             | Tool::ContainerdShim
             | Tool::Crane
+            | Tool::CsiFolder
             | Tool::Ctr
             | Tool::Docker
             | Tool::Kind
@@ -192,7 +224,7 @@ impl Tool {
             | Tool::Oras
             | Tool::Regctl
             | Tool::ResourceHealth => 1,
-            Tool::CoreDns => 4,
+            Tool::CoreDns | Tool::CsiProvisioner | Tool::CsiSnapshotter | Tool::SnapshotController => 4,
             Tool::Containerd
             | Tool::Distribution
             | Tool::Dockerd
@@ -201,8 +233,8 @@ impl Tool {
             | Tool::LocalPathProvisioner
             | Tool::VersityGw => 2,
             Tool::FakeGcsServer => 3,
-            Tool::Kubernetes | Tool::KubernetesOldest => 8,
-            Tool::Traefik => 10,
+            Tool::Kubernetes | Tool::KubernetesOldest | Tool::KustomizeController => 8,
+            Tool::SourceController | Tool::Traefik => 10,
         }
     }
 
@@ -272,6 +304,24 @@ impl Tool {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tools")
             .join(self.module())
+    }
+
+    /// The folder of a Go module that this program is made from, downloaded when it is not there yet: for the definitions
+    /// of the objects that the program works with.
+    ///
+    /// # Errors
+    /// Go is missing, or the module cannot be downloaded.
+    pub async fn dependency_folder(self, module: &str) -> Result<PathBuf> {
+        let told = Exec::new("go")
+            .args(["mod", "download", "-json", module])
+            .dir(self.module_folder())
+            .env("GOFLAGS", "")
+            .success()
+            .await
+            .with_context(|| format!("cannot download `{module}`"))?;
+        let told: serde_json::Value = serde_json::from_str(&told).context("go tells no JSON")?;
+        let folder = told["Dir"].as_str().context("go tells no folder")?;
+        Ok(PathBuf::from(folder))
     }
 
     /// Whether the cache has it.
@@ -421,7 +471,7 @@ mod tests {
     #[test]
     fn every_program_that_is_not_written_here_has_a_release() {
         for tool in Tool::ALL.into_iter().chain([Tool::KubernetesOldest]) {
-            let own = tool == Tool::ResourceHealth;
+            let own = [Tool::CsiFolder, Tool::ResourceHealth].contains(&tool);
             assert_eq!(tool.release().unwrap().is_none(), own, "{}", tool.name());
         }
     }

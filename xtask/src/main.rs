@@ -50,7 +50,7 @@ enum Task {
     Down(Named),
     /// Runs the whole test suite.
     Test {
-        /// Only end-to-end cases whose name contains this text, and no other tests.
+        /// Only end-to-end cases whose name contains this text, or one of several between bars (`|`), and no other tests.
         #[arg(long)]
         only: Option<String>,
         /// Only the cases that need a cluster, on one that is made like this.

@@ -1,8 +1,8 @@
 //! A Registry of several replicas on a bucket, with the store in the cluster too. Pushes do not fail while replicas
 //! come and go.
 
-mod pushers;
-mod store;
+pub(super) mod pushers;
+pub(super) mod store;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -18,14 +18,14 @@ const PUSHES_MIN: usize = 2;
 
 /// An image that was acknowledged.
 #[derive(Clone, Debug)]
-pub(super) struct Pushed {
-    pub(super) repository: String,
-    pub(super) tag: String,
-    pub(super) digest: String,
+pub(in crate::cases) struct Pushed {
+    pub(in crate::cases) repository: String,
+    pub(in crate::cases) tag: String,
+    pub(in crate::cases) digest: String,
 }
 
 impl Pushed {
-    pub(super) fn reference(&self) -> String {
+    pub(in crate::cases) fn reference(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
 }
@@ -35,7 +35,7 @@ impl Pushed {
 ///
 /// # Errors
 /// A push failed, or `event` did.
-pub(super) async fn push_during(
+pub(in crate::cases) async fn push_during(
     target: &ReadyRegistry<'_>,
     name: &str,
     retries: u32,

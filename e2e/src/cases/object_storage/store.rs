@@ -18,7 +18,7 @@ use crate::tools::Tool;
 use crate::wait::{Seen, wait_for};
 
 /// The only bucket.
-pub(super) const BUCKET: &str = "cargo";
+pub(in crate::cases) const BUCKET: &str = "cargo";
 const NAME: &str = "hold";
 const PORT: u16 = 7070;
 const USER: &str = "fleet";
@@ -27,7 +27,7 @@ const REGION: &str = "north-1";
 const FOLDER: &str = "/data";
 
 /// A running store with an empty bucket.
-pub(super) struct Store<'a> {
+pub(in crate::cases) struct Store<'a> {
     context: &'a Context<'a>,
     namespace: String,
     /// The secret key of [`USER`].
@@ -36,7 +36,7 @@ pub(super) struct Store<'a> {
 
 impl<'a> Store<'a> {
     /// Starts a store in the namespace and waits until it answers.
-    pub(super) async fn start(context: &'a Context<'a>, namespace: &str) -> Result<Self> {
+    pub(in crate::cases) async fn start(context: &'a Context<'a>, namespace: &str) -> Result<Self> {
         let secret: [u8; 16] = rand::random();
         let store = Self {
             context,
@@ -82,12 +82,12 @@ impl<'a> Store<'a> {
     }
 
     /// Its name and port inside the cluster.
-    pub(super) fn host(&self) -> String {
+    pub(in crate::cases) fn host(&self) -> String {
         format!("{}:{PORT}", self.name())
     }
 
     /// `spec.storage` of a Registry in a folder of the bucket.
-    pub(super) fn storage(&self, prefix: &str) -> Value {
+    pub(in crate::cases) fn storage(&self, prefix: &str) -> Value {
         json!({"s3": {
             "bucket": BUCKET,
             "region": REGION,
@@ -99,7 +99,7 @@ impl<'a> Store<'a> {
     }
 
     /// Creates or replaces a Secret with keys.
-    pub(super) async fn keys(&self, secret: &str, id: &str, key: &str) -> Result<()> {
+    pub(in crate::cases) async fn keys(&self, secret: &str, id: &str, key: &str) -> Result<()> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret},
             "stringData": {"id": id, "key": key}});
         self.kubectl()
@@ -111,12 +111,12 @@ impl<'a> Store<'a> {
     }
 
     /// Writes the keys that the store accepts into a Secret of [`Self::keys`].
-    pub(super) async fn same_keys_as_its_own(&self, secret: &str) -> Result<()> {
+    pub(in crate::cases) async fn same_keys_as_its_own(&self, secret: &str) -> Result<()> {
         self.keys(secret, USER, &self.secret).await
     }
 
     /// Checks that everything in the bucket is below that folder.
-    pub(super) async fn holds_nothing_but(&self, prefix: &str) -> Result<()> {
+    pub(in crate::cases) async fn holds_nothing_but(&self, prefix: &str) -> Result<()> {
         // The store's own files begin with a dot.
         let mut above = format!("{FOLDER}/{BUCKET}");
         for name in prefix.split('/') {
