@@ -10,6 +10,7 @@
 mod compare;
 mod error;
 mod needs;
+mod optional;
 mod write;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -26,6 +27,7 @@ use crate::references::Named;
 use crate::subject::Subject;
 pub use error::Error;
 use needs::Failures;
+pub use optional::optional;
 pub use write::FIELD_MANAGER;
 use write::Writer;
 
@@ -85,7 +87,8 @@ async fn write_all(
             if wanted && matches!(existing.$field, Found::Unreadable) {
                 failures.hold_up(stringify!($field));
             } else if failures.allow(stringify!($field)) {
-                match writer.apply(Lifetime::$lifetime, desired.$field, &existing.$field).await {
+                // On the heap: together they are too large for a thread's stack.
+                match Box::pin(writer.apply(Lifetime::$lifetime, desired.$field, &existing.$field)).await {
                     Ok(Some(applied)) => live.$field = Some(applied),
                     Ok(None) => {}
                     // The content can be used although its claim could not be changed.
@@ -97,7 +100,8 @@ async fn write_all(
             })*
             let rolled_out = live.deployment.as_ref().map(Rollout::of) == Some(Rollout::Complete);
             $(if $field && failures.may_go_on() {
-                let removed = writer.remove(Lifetime::$lifetime, rolled_out, existing.$field.ours(), &kept).await;
+                let removed = writer.remove(Lifetime::$lifetime, rolled_out, existing.$field.ours(), &kept);
+                let removed = Box::pin(removed).await;
                 removed.unwrap_or_else(|error| failures.add_harmless(error));
             })*
         };

@@ -5,13 +5,17 @@
 //! per kind. Must not: look at the cluster, or decide whether something is allowed, which `validate` has done.
 //! Start at [`children`].
 
+mod autoscaler;
 mod certificates;
 mod claim;
 mod deployment;
+mod disruption_budget;
 mod ingress;
 mod inputs;
 mod live;
 mod metadata;
+mod network_policy;
+mod optional;
 mod pod;
 mod ports;
 mod service;
@@ -19,8 +23,11 @@ mod sources;
 
 use kube::ResourceExt;
 
+use kube::api::DynamicObject;
+
 use crate::children::{Children, Desired, Want};
 use crate::issue::Issued;
+use crate::optional::OptionalKind;
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::IngressPart;
 use sources::Sources;
@@ -50,6 +57,7 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         server_certificate: certificates::server(registry, issued),
         edge_certificate: certificates::edge(registry, issued),
         upstream_ca: certificates::upstream_ca(registry, issued),
+        network_policy: network_policy::network_policy(registry).into(),
         service_account: Want::Present(pod::service_account(registry)),
         live: live::live(registry, issued),
         config,
@@ -59,6 +67,10 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         }),
         service: Want::Present(service::service(registry)),
         deployment,
+        disruption_budget: known(workload, |workload| {
+            disruption_budget::disruption_budget(registry, workload)
+        }),
+        autoscaler: known(workload, |workload| autoscaler::autoscaler(registry, workload)),
         ingress: match (&registry.ingress, &registry.tls) {
             (IngressPart::NotWanted, _) => Want::Absent,
             (IngressPart::Right(ingress), Some(tls)) => {
@@ -73,6 +85,11 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         Some(_) => children,
         None => children.keep_deployment(),
     }
+}
+
+/// The objects of kinds that a cluster may not have; `None` while they stay as they are.
+pub fn optional(registry: &ValidatedRegistry) -> Option<Vec<(OptionalKind, DynamicObject)>> {
+    (!registry.paused).then(|| optional::objects(registry))
 }
 
 /// A child that is built from one part of the Registry: unchanged when that part is wrong.

@@ -5,8 +5,10 @@
 //! Start at [`for_each_child`].
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::Serialize;
@@ -36,6 +38,9 @@ macro_rules! for_each_child {
             server_certificate: Secret, UntilRolledOut, server_certificate;
             /// The Ingress's certificate.
             edge_certificate: Secret, UntilRolledOut, edge_certificate;
+            // Before the first Pod, so that no connection gets through that the policy forbids.
+            /// NetworkPolicy.
+            network_policy: NetworkPolicy, UntilUnwanted, network_policy;
             // Then everything that a Pod needs to start, and the Deployment after it.
             /// The users and the certificate, which the server reads again while it runs.
             live: Secret, UntilRolledOut, live;
@@ -51,6 +56,10 @@ macro_rules! for_each_child {
             service: Service, UntilRolledOut, service;
             /// Deployment.
             deployment: Deployment, UntilRolledOut, deployment;
+            /// PodDisruptionBudget.
+            disruption_budget: PodDisruptionBudget, UntilUnwanted, disruption_budget;
+            /// HorizontalPodAutoscaler.
+            autoscaler: HorizontalPodAutoscaler, UntilUnwanted, autoscaler;
             // The Ingress last: its controller looks for the Service and the Secrets at once.
             /// Ingress.
             ingress: Ingress, UntilUnwanted, ingress;

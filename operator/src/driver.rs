@@ -6,8 +6,10 @@
 //! anything that a step decides.
 //! Start at [`reconcile`]; [`run`] connects it to the watches.
 
+mod optional;
 mod registries;
 mod requeue;
+mod upgrades;
 mod watch;
 
 use std::sync::Arc;
@@ -38,8 +40,10 @@ use crate::subject::Subject;
 use crate::telemetry::Telemetry;
 use crate::work_queue::WorkQueue;
 use crate::{apply, build, client, issue, json_depth, observe, probe, read, report, validate};
+use optional::OptionalKinds;
 use registries::Registries;
 use requeue::{Polls, Retries};
+use upgrades::Upgrades;
 
 /// Reconciles that run at the same time, over all Registries.
 const CONCURRENCY: u16 = 8;
@@ -50,6 +54,10 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The longest time at the start in which reconciles wait for the watches. What is not listed by then is asked for.
 const LISTS: Duration = Duration::from_secs(20);
+
+/// The note of a Registry that waits.
+const WAITING_FOR_UPGRADE: &str = "The Pods stay as they are until fewer other Registries are being moved to this version \
+                                   of the operator";
 
 struct Context {
     client: Client,
@@ -62,6 +70,8 @@ struct Context {
     prober: Prober,
     registries: Arc<Registries>,
     telemetry: Telemetry,
+    optional: OptionalKinds,
+    upgrades: Upgrades,
 }
 
 /// The end of a reconcile.
@@ -195,6 +205,8 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
         polls,
         prober,
         registries,
+        optional,
+        upgrades,
         ..
     } = context;
     let source = read::Source { client, cache };
@@ -213,7 +225,8 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
     let subject = Subject::of(&registry.metadata);
 
     // 1. Read: the objects that exist under the children's names, and those that the Registry names.
-    let (facts, unread) = read::facts(source, &registry, &subject).await;
+    let found = optional.objects(&subject);
+    let (facts, unread) = read::facts(source, &registry, &subject, found).await;
     // 2. Validate (pure): the exact wishes of the spec, and everything that is wrong.
     let (mut validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
     validated.notes.extend(registries.notes_about_hosts(&subject));
@@ -226,20 +239,35 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
         .and_then(|stored| problems.collect(issue::secrets(&validated.issue, stored, facts.now)));
     // 4. Build (pure): the objects of all parts that are right.
     let desired = build::children(&validated, issued.as_ref());
+    let optional_objects = build::optional(&validated);
+    let deployment = facts.existing.deployment.ours();
+    let desired = match desired.deployment.object() {
+        Some(_) if !upgrades.may_start(&subject, deployment) => {
+            validated.notes.push(WAITING_FOR_UPGRADE.to_owned());
+            desired.keep_deployment()
+        }
+        _ => desired,
+    };
     // A child may be missing because the Registry is gone and the watch has not told yet. An object that is made then
     // would stay for ever where the definition is gone too: the garbage collector no longer finds its owner.
-    if desired.makes_objects(&facts.existing) && read::is_gone(client, &subject).await.map_err(Error::from)? {
+    let makes_objects =
+        desired.makes_objects(&facts.existing) || facts.optional.lacks_any(optional_objects.as_deref());
+    if makes_objects && read::is_gone(client, &subject).await.map_err(Error::from)? {
         return Ok(Ended::until_changed("Deleted"));
     }
     // 5. Apply: writes the differences.
     let applied = apply::children(client, &subject, desired, &facts).await;
     problems.extend(applied.problems);
+    if let Some(wanted) = optional_objects {
+        problems.extend(apply::optional(client, &subject, wanted, &facts.optional).await);
+    }
     // Nothing is reported about a Registry that goes with its namespace.
     if problems.namespace_is_ending() {
         return Ok(Ended::until_changed("NamespaceEnding"));
     }
     // 6. Observe (pure): reads the state of the registry off the live objects.
     let findings = observe::findings(&applied.children, &facts);
+    upgrades.observed(&subject, &findings.rollout);
     // 7. Probe: what the registry and its addresses answered in the background.
     let findings = probe::findings(prober, &registry, &validated, &applied.children, &facts, findings);
     // 8. Report: the status and an event. What passes by itself is only reported when it lasts.
@@ -296,6 +324,7 @@ impl Context {
         self.polls.end(subject);
         self.prober.forget(subject);
         self.telemetry.metrics.forget(&subject.key());
+        self.upgrades.ended(subject);
     }
 }
 
@@ -328,6 +357,8 @@ pub async fn run(
         health: health.clone(),
     };
     let _watches = watch::start(&client, std::slice::from_ref(&settings.namespace), &sinks);
+    let (optional, _optional) = OptionalKinds::follow(&client, settings.namespace.as_deref(), &sinks);
+    let upgrades = Upgrades::new(settings.max_concurrent_upgrades, sinks.queue.clone());
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),
         instance: None,
@@ -343,6 +374,8 @@ pub async fn run(
         prober,
         registries,
         telemetry: telemetry.clone(),
+        optional,
+        upgrades,
     });
     // Another replica tells about the Registries from then on.
     let _forget = ForgetOnDrop(telemetry.clone());

@@ -40,6 +40,7 @@ pub(crate) fn no_facts() -> Facts {
         config_maps: BTreeMap::new(),
         named_claim: None,
         claim_can_grow: None,
+        optional: crate::optional::OptionalObjects::default(),
         existing: Children::<Existing>::default(),
         endpoints: Vec::new(),
         pods: Vec::new(),
@@ -93,7 +94,7 @@ impl Fixture {
     pub(crate) fn parts(&self) -> (ValidatedRegistry, Vec<validate::Error>) {
         let settings = Settings {
             registry_image: "images.invalid:5000/berth/registry:9.9".to_owned(),
-            namespace: None,
+            ..Settings::default()
         };
         validate::registry(&self.registry, &self.subject(), &self.facts, &settings)
     }

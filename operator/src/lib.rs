@@ -32,6 +32,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod observe;
+pub mod optional;
 mod ownership;
 mod pod_layout;
 mod pod_references;

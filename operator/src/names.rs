@@ -102,6 +102,26 @@ impl Names {
         self.base.clone()
     }
 
+    /// PodDisruptionBudget.
+    pub fn disruption_budget(&self) -> String {
+        self.base.clone()
+    }
+
+    /// HorizontalPodAutoscaler.
+    pub fn autoscaler(&self) -> String {
+        self.base.clone()
+    }
+
+    /// Objects of kinds that a cluster may not have.
+    pub fn optional(&self) -> String {
+        self.base.clone()
+    }
+
+    /// NetworkPolicy.
+    pub fn network_policy(&self) -> String {
+        self.base.clone()
+    }
+
     /// ServiceAccount.
     pub fn service_account(&self) -> String {
         self.base.clone()

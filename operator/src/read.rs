@@ -13,9 +13,11 @@ use std::fmt::Debug;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{ListParams, ObjectMeta};
 use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
@@ -30,6 +32,7 @@ use crate::children::{ChildObject, Children, Existing, Found, for_each_child};
 use crate::fault::{Fault, GRANT_THE_ROLE, chain, missing_right_hint};
 use crate::findings::Rollout;
 use crate::names::Names;
+use crate::optional::OptionalObjects;
 use crate::ownership::Lifetime;
 use crate::pod_references::PodReferences;
 use crate::quantity::millis;
@@ -53,6 +56,8 @@ pub struct Facts {
     pub named_claim: Option<PersistentVolumeClaim>,
     /// Whether the storage class of the claim made from the template lets it grow; `None` without a class or a claim.
     pub claim_can_grow: Option<bool>,
+    /// The objects of kinds that a cluster may not have.
+    pub optional: OptionalObjects,
     /// The objects under the names of the Registry's children.
     pub existing: Children<Existing>,
     /// Endpoints of the Service.
@@ -219,7 +224,12 @@ fn is_wanted(registry: &Registry) -> bool {
 
 /// Reads the objects that `registry` names and those under the names of its children. Gives beside them what could not
 /// be read.
-pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -> (Facts, Vec<Error>) {
+pub async fn facts(
+    source: Source<'_>,
+    registry: &Registry,
+    subject: &Subject,
+    optional: OptionalObjects,
+) -> (Facts, Vec<Error>) {
     let reader = Reader {
         source,
         namespace: &subject.namespace,
@@ -276,6 +286,7 @@ pub async fn facts(source: Source<'_>, registry: &Registry, subject: &Subject) -
         endpoints: endpoints
             .map_err(|error| problems.push(error))
             .unwrap_or_default(),
+        optional,
         existing,
         unreadable,
     };
@@ -334,8 +345,9 @@ impl Reader<'_> {
         let used = obsolete::used_by(deployment.as_ref());
         macro_rules! get_all {
             ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {{
+                // On the heap: together they are too large for a thread's stack.
                 let ($($field,)*) = futures_util::join!($(
-                    self.in_use::<$kind>(Lifetime::$lifetime, names.$name(), &used),
+                    Box::pin(self.in_use::<$kind>(Lifetime::$lifetime, names.$name(), &used)),
                 )*);
                 Children {
                     $($field: match $field {
@@ -358,7 +370,7 @@ impl Reader<'_> {
             ($($(#[$doc:meta])* $field:ident: $kind:ty, $lifetime:ident, $name:ident;)*) => {
                 if $(matches!(children.$field, Found::Foreign) ||)* false {
                     $(if Lifetime::$lifetime != Lifetime::Immutable && matches!(children.$field, Found::Absent) {
-                        match get::<$kind>(self.source.client, self.namespace, names.$name()).await {
+                        match Box::pin(get::<$kind>(self.source.client, self.namespace, names.$name())).await {
                             Ok(object) => children.$field = Found::of(object, Lifetime::$lifetime, subject),
                             Err(error) => problems.push(error),
                         }

@@ -19,13 +19,15 @@ mod storage;
 
 use std::collections::BTreeMap;
 
-use operator_api::{PullPolicy, RENEW_CA_ANNOTATION, Registry, RegistrySpec};
+use operator_api::{Monitor, PullPolicy, RENEW_CA_ANNOTATION, Registry, RegistrySpec, UpgradePolicy};
 
 pub use error::Error;
 pub use registry::ValidatedRegistry;
 
 use crate::input_keys::MAX_BYTES;
 use crate::names::Names;
+use crate::optional::OptionalKind;
+use crate::pod_layout::CONTAINER;
 use crate::read::Facts;
 use crate::settings::{Settings, VERSION};
 use crate::subject::Subject;
@@ -69,6 +71,7 @@ pub fn registry(
         &mut found,
     );
 
+    note_absent_kinds(spec, facts, &mut found);
     let certificate_is_missing = (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued);
     let workload = match (&storage, provided, services, &tls, config) {
         (Some(storage), Some(provided), Some(services), Some(tls), Some(config))
@@ -77,7 +80,7 @@ pub fn registry(
             let mut inputs = provided.inputs;
             inputs.extend(services.inputs);
             found.collect(sizes(&inputs, &config)).map(|()| Workload {
-                image: image(spec, settings),
+                image: image(spec, settings, running_image(facts)),
                 pull_policy: spec
                     .image
                     .as_ref()
@@ -89,7 +92,7 @@ pub fn registry(
                     .flat_map(|image| &image.pull_secrets)
                     .map(|secret| secret.name.clone())
                     .collect(),
-                replicas: storage::replicas(spec.replicas, storage, &mut found),
+                replicas: storage::replicas(spec, storage, facts, &mut found),
                 storage: storage.clone(),
                 tls: tls.clone(),
                 config,
@@ -119,6 +122,9 @@ pub fn registry(
         scheme: overlap.map_or(Scheme::of(spec), |overlap| overlap.published),
         overlap,
         service: spec.service.clone().unwrap_or_default(),
+        metrics: spec.metrics.clone(),
+        http_route: spec.http_route.clone(),
+        network_policy: spec.network_policy.clone(),
         service_account_annotations: spec
             .pod
             .as_ref()
@@ -150,11 +156,67 @@ fn sizes(inputs: &BTreeMap<String, Vec<u8>>, config: &ConfigFile) -> Result<(), 
     }
 }
 
-fn image(spec: &RegistrySpec, settings: &Settings) -> String {
-    let Some(image) = &spec.image else {
-        return settings.registry_image.clone();
-    };
+/// Notes which objects are asked for and cannot be made, because the cluster does not have their kinds.
+fn note_absent_kinds(spec: &RegistrySpec, facts: &Facts, found: &mut Collector) {
+    let monitor = spec
+        .metrics
+        .as_ref()
+        .is_some_and(|metrics| metrics.pod_monitor == Monitor::Enabled);
+    let route = spec.http_route.is_some();
+    let verified = route && Scheme::of(spec) == Scheme::Https;
+    for (asked, field, kind) in [
+        (monitor, "spec.metrics.podMonitor", OptionalKind::PodMonitor),
+        (route, "spec.httpRoute", OptionalKind::HttpRoute),
+        (verified, "spec.httpRoute", OptionalKind::BackendTlsPolicy),
+    ] {
+        if asked && !facts.optional.has_kind(kind) {
+            let resource = kind.resource();
+            found.note(format!(
+                "The cluster does not have the kind {} ({}) that `{field}` needs, or the operator no right to it; the object is \
+                 made as soon as that changes",
+                resource.kind, resource.api_version
+            ));
+        }
+    }
+}
+
+/// The image that the Deployment runs.
+fn running_image(facts: &Facts) -> Option<&str> {
+    let pod = facts
+        .existing
+        .deployment
+        .ours()?
+        .spec
+        .as_ref()?
+        .template
+        .spec
+        .as_ref()?;
+    let mut containers = pod.containers.iter();
+    containers
+        .find(|container| container.name == CONTAINER)?
+        .image
+        .as_deref()
+}
+
+/// The image to run: the spec's, else the operator's. With the policy Manual, a tag that comes from the operator is only
+/// used for the first Pods.
+fn image(spec: &RegistrySpec, settings: &Settings, running: Option<&str>) -> String {
+    let image = spec.image.clone().unwrap_or_default();
     let (default, suffix) = split_image(&settings.registry_image);
+    if spec.upgrade_policy == UpgradePolicy::Manual
+        && image.tag.is_none()
+        && image.digest.is_none()
+        && let Some(running) = running
+        && image
+            .repository
+            .as_deref()
+            .is_none_or(|repository| split_image(running).0 == repository)
+    {
+        return running.to_owned();
+    }
+    if spec.image.is_none() {
+        return settings.registry_image.clone();
+    }
     let repository = image.repository.as_deref().unwrap_or(default);
     match (&image.digest, &image.tag) {
         (Some(digest), _) => format!("{repository}@{digest}"),

@@ -50,3 +50,39 @@ fn the_operators_image_is_that_of_this_version() {
     let wanted = format!("newTag: {}", operator::VERSION);
     assert!(text.contains(&wanted), "expected: {wanted}\ngot: {text}");
 }
+
+/// The text of every file below a folder.
+fn texts(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.push_str(&texts(&path));
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            all.push_str(&text);
+        }
+    }
+    all
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_the_server_has() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let asked = texts(&root.join("config/monitoring"));
+    let server = texts(&root.join("registry-server/src"));
+    let words = asked.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    let metrics: std::collections::BTreeSet<&str> = words
+        .filter(|word| word.starts_with("registry_") || word.starts_with("process_"))
+        .collect();
+    assert!(metrics.len() > 8, "{metrics:?}");
+    for metric in metrics {
+        let name = ["_total", "_bucket", "_sum"]
+            .iter()
+            .find_map(|suffix| metric.strip_suffix(suffix))
+            .unwrap_or(metric);
+        assert!(
+            server.contains(&format!("\"{name}\"")),
+            "the server has no metric `{metric}`"
+        );
+    }
+}

@@ -21,8 +21,7 @@ pub struct Http {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub previous_secret_key_refs: Vec<SecretKeyRef>,
-    /// How long running requests may go on when a Pod is stopped; 60s when absent. The Pod's grace period is this
-    /// plus 15 seconds.
+    /// How long running requests may go on when a Pod is stopped. The Pod's grace period is this plus 15 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration")]
     #[x_kube(

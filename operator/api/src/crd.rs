@@ -11,7 +11,7 @@ use crate::Registry;
 
 /// The definition as it is applied to a cluster.
 ///
-/// Differs from the plain derive in five ways: nothing is nullable, so that the API server drops an explicit
+/// Differs from the plain derive in six ways: all defaults are in it; nothing is nullable, so that the API server drops an explicit
 /// null before a union is counted; each integer and each of Kubernetes' own types has the limits of its Rust type, so
 /// that every object the API server accepts can be parsed; the descriptions of Kubernetes' own types are short, because
 /// they are pages long and `kubectl explain pod` has them; the status has a default; and the object has Berth's labels.
@@ -31,10 +31,15 @@ pub fn crd() -> CustomResourceDefinition {
     ] {
         embedded::complete(&mut pod[member], member);
     }
+    let policy = &mut schema["properties"]["spec"]["properties"]["networkPolicy"]["properties"];
+    for member in ["from", "metricsFrom"] {
+        embedded::complete(&mut policy[member], member);
+    }
     let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
     embedded::complete(&mut conditions["items"], "conditions");
     bounds::complete(schema);
     schema["properties"]["status"]["default"] = status_before_the_first_reconcile();
+    set_defaults(&mut schema["properties"]["spec"]["properties"]);
     definition["metadata"]["labels"] = serde_json::json!({ "app.kubernetes.io/part-of": "berth" });
     serde_json::from_value(definition).expect("completing leaves a definition a definition")
 }
@@ -52,6 +57,24 @@ fn status_before_the_first_reconcile() -> Value {
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],
     })
+}
+
+/// Sets the defaults that a type leaves to the operator, so that `kubectl explain` and `kubectl get` show them. The API
+/// server fills in the members of an empty object. A union has no default: together with the member that its author
+/// chooses it would be two.
+fn set_defaults(spec: &mut Value) {
+    for member in ["http", "log", "service"] {
+        spec[member]["default"] = serde_json::json!({});
+    }
+    for (path, default) in [
+        ("/http/properties/drainTimeout", "60s"),
+        ("/image/properties/pullPolicy", "IfNotPresent"),
+        ("/tls/properties/selfSigned/properties/duration", "8760h"),
+    ] {
+        if let Some(member) = spec.pointer_mut(path) {
+            member["default"] = serde_json::json!(default);
+        }
+    }
 }
 
 /// Removes `nullable`, and the `null` that optional enums list beside their values.

@@ -17,10 +17,14 @@ mod auth;
 mod cache;
 mod common;
 mod crd;
+mod gateway;
+mod metrics;
+mod network;
 mod overlay;
 mod page;
 mod pod;
 mod registry;
+mod scaling;
 mod status;
 mod storage;
 mod tls;
@@ -32,11 +36,15 @@ pub use auth::{Anonymous, AnonymousAccess, Auth, Htpasswd, HtpasswdSecretKeyRef}
 pub use cache::{Cache, Redis, RedisCredentials, RedisLogin, RedisMode, RedisSentinel, RedisTls};
 pub use common::{CaBundle, KeyRef, ObjectName, SecretKeyRef, is_object_name};
 pub use crd::crd;
+pub use gateway::{HttpRoute, ParentKind, ParentRef};
 pub use kube::core::Duration;
+pub use metrics::{Metrics, Monitor};
+pub use network::NetworkPolicy;
 pub use overlay::{AccessLog, ConfigFrom, Log, LogFormat, LogLevel};
 pub use page::reference_page;
 pub use pod::{EnvVar, EnvVarSource, Pod, PodSecurityContext, Volume};
 pub use registry::{Image, Mode, Probe, PullPolicy, Registry, RegistrySpec};
+pub use scaling::{Autoscaling, DisruptionBudget, UpgradePolicy};
 pub use status::{Endpoint, EndpointState, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
 pub use storage::{
     AccessMode, Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, AzureWorkloadIdentity,
@@ -66,6 +74,12 @@ pub const ACCEPT_EMPTY_STORAGE_ANNOTATION: &str = "berth.dev/accept-empty-storag
 ///
 /// The new CA is published beside the old one at once, and signs ten minutes later. The old one stays published for 30 days.
 pub const RENEW_CA_ANNOTATION: &str = "berth.dev/renew-ca";
+
+/// Annotation of a Deployment with the version of the operator that has described its Pods.
+pub const OPERATOR_VERSION_ANNOTATION: &str = "berth.dev/operator-version";
+
+/// Annotation of a `Registry` by which tools ask for a reconcile. Its value is then in `status.lastHandledReconcileAt`.
+pub const RECONCILE_REQUEST_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
 
 /// Label with the name of the `Registry`, on every object that the operator makes for it.
 ///

@@ -8,6 +8,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{KeyRef, annotations, labels, object_name};
+use crate::scaling::DisruptionBudget;
 
 /// Settings of the Pods.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -54,11 +55,15 @@ pub struct Pod {
     /// Rules for the nodes on which the Pods run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// Rules for the spread of the Pods over the cluster.
+    /// Rules for the spread of the Pods over the cluster. When absent, several Pods are spread over nodes and zones where
+    /// that is possible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["topologyKey".into(), "whenUnsatisfiable".into()]))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Whether the Pods are protected from being evicted at the same time.
+    #[serde(default)]
+    pub disruption_budget: DisruptionBudget,
     /// Priority class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "object_name")]

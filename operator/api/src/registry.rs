@@ -9,8 +9,12 @@ use crate::access::{Http, Ingress, Service};
 use crate::auth::Auth;
 use crate::cache::Cache;
 use crate::common::ObjectName;
+use crate::gateway::HttpRoute;
+use crate::metrics::Metrics;
+use crate::network::NetworkPolicy;
 use crate::overlay::{ConfigFrom, Log, raw};
 use crate::pod::Pod;
+use crate::scaling::{Autoscaling, UpgradePolicy};
 use crate::status::RegistryStatus;
 use crate::storage::Storage;
 use crate::tls::Tls;
@@ -75,6 +79,10 @@ use crate::tls::Tls;
         .message("spec.replicas must be at most 1 with spec.storage.emptyDir: every replica would have content of its own"),
     validation = Rule::new("self.replicas <= 1 || !has(self.storage.persistentVolumeClaim) || !has(self.storage.persistentVolumeClaim.template) || 'ReadWriteMany' in self.storage.persistentVolumeClaim.template.accessModes")
         .message("spec.replicas must be at most 1 unless spec.storage.persistentVolumeClaim.template.accessModes contains ReadWriteMany: the volume can be mounted by one replica only"),
+    validation = Rule::new("!has(self.autoscaling) || !has(self.storage.emptyDir)")
+        .message("spec.autoscaling needs storage that Pods can share, not spec.storage.emptyDir"),
+    validation = Rule::new("!has(self.autoscaling) || !has(self.storage.persistentVolumeClaim) || !has(self.storage.persistentVolumeClaim.template) || 'ReadWriteMany' in self.storage.persistentVolumeClaim.template.accessModes")
+        .message("spec.autoscaling needs a volume that Pods can share: spec.storage.persistentVolumeClaim.template.accessModes must contain ReadWriteMany"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.tls) || !has(self.ingress.tls.mode) || self.ingress.tls.mode == 'Edge' || !has(self.tls) || !has(self.tls.disabled)")
         .message("spec.ingress.tls.mode Reencrypt and Passthrough need a server with TLS, but spec.tls.disabled is set"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.tls) || !has(self.ingress.tls.mode) || self.ingress.tls.mode != 'Edge' || (has(self.tls) && has(self.tls.disabled))")
@@ -84,10 +92,17 @@ pub struct RegistrySpec {
     /// The server's image; the one of the operator's version when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-    /// Number of server Pods.
+    /// Number of server Pods. `0` stops the registry and keeps everything else. With `autoscaling` only `0` counts.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
+    /// Number of server Pods by load, for storage that several Pods can share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Whether an upgrade of the operator changes the server's image. An image that `image` names with a tag or digest
+    /// is never changed.
+    #[serde(default)]
+    pub upgrade_policy: UpgradePolicy,
     /// Whether the operator leaves everything as it is. A paused Registry keeps serving.
     #[serde(default)]
     pub paused: bool,
@@ -107,6 +122,15 @@ pub struct RegistrySpec {
     /// The Service in front of the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// The server's metrics; off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    /// A route of the Gateway API; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRoute>,
+    /// A NetworkPolicy; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
     /// An Ingress; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
@@ -195,7 +219,7 @@ pub struct Image {
             .message("spec.image.digest must be sha256: or sha512: and lower-case hexadecimal digits")
     )]
     pub digest: Option<String>,
-    /// When the kubelet pulls it; `IfNotPresent` when absent.
+    /// When the kubelet pulls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
     /// Secrets of type `kubernetes.io/dockerconfigjson` to pull it with.

@@ -37,6 +37,9 @@ pub struct RegistryStatus {
     /// Label selector of the Pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// The value of the annotation `reconcile.fluxcd.io/requestedAt` that was last reconciled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
     /// Version of the operator that wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,

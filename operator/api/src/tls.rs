@@ -71,7 +71,7 @@ pub struct SelfSigned {
             .message("spec.tls.selfSigned.ipAddresses must hold IP addresses such as 192.0.2.10")
     )]
     pub ip_addresses: Vec<String>,
-    /// How long a certificate is valid; 8760h (a year) when absent.
+    /// How long a certificate is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration")]
     pub duration: Option<Duration>,

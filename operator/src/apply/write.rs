@@ -16,12 +16,14 @@ use crate::subject::Subject;
 
 /// Field manager of everything but the status.
 pub const FIELD_MANAGER: &str = "berth-operator";
+/// Field manager of a Deployment's replicas while an autoscaler sets them.
+const REPLICAS_MANAGER: &str = "berth-operator-replicas";
 /// Annotation with a hash of what was last applied. Comparing fields alone would not notice a field that is no longer
 /// asked for.
 const INTENT_ANNOTATION: &str = "berth.dev/intent";
 /// Version that no object has: etcd counts from 2. The API server creates an object that is applied with it, and
 /// answers 409 when there is one.
-const NO_VERSION: &str = "1";
+pub(super) const NO_VERSION: &str = "1";
 
 /// Writes the children of one Registry.
 pub(super) struct Writer<'a> {
@@ -167,12 +169,37 @@ impl Writer<'_> {
             return Ok(None);
         }
         tracing::info!(kind = %K::kind(&()), name, differs = %difference(&body, &live), "applying");
+        self.keep_replicas::<K>(&body, &live, &name).await?;
         // With the UID, an object that has replaced the one that was read is not overwritten.
         if let Some(uid) = &found.meta().uid {
             body["metadata"]["uid"] = Value::String(uid.clone());
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         self.patch(&name, &params, &body).await.map(Some)
+    }
+
+    /// Keeps the number of Pods when the operator no longer sets it. Applying without a field that only the operator
+    /// owns would set it to its default, one Pod, until the autoscaler looks again. So another field manager takes
+    /// it over first, as Kubernetes' documentation of server-side apply advises.
+    async fn keep_replicas<K: ChildObject>(
+        &self,
+        body: &Value,
+        live: &Value,
+        name: &str,
+    ) -> Result<(), Error> {
+        let replicas = &live["spec"]["replicas"];
+        if K::kind(&()) != "Deployment" || !body["spec"]["replicas"].is_null() || replicas.is_null() {
+            return Ok(());
+        }
+        let keep = serde_json::json!({
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            // Not when the autoscaler has set another number meanwhile.
+            "metadata": { "name": name, "resourceVersion": live["metadata"]["resourceVersion"] },
+            "spec": { "replicas": replicas },
+        });
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        self.patch::<K>(name, &params, &keep).await.map(drop)
     }
 
     async fn patch<K: ChildObject>(
@@ -274,7 +301,7 @@ impl Writer<'_> {
 }
 
 /// Whether the API server has another object than the request expects.
-fn is_conflict(error: &kube::Error) -> bool {
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
@@ -295,6 +322,12 @@ fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
     if body["spec"]["strategy"]["type"] == "Recreate" {
         body["spec"]["strategy"]["rollingUpdate"] = Value::Null;
     }
+    add_hash(&mut body);
+    Ok(body)
+}
+
+/// Adds the hash of a body to its annotations.
+pub(super) fn add_hash(body: &mut Value) {
     let mut hashed = body.clone();
     // Of the contents of Secrets and ConfigMaps only the keys: a hash of a password would help to guess it.
     if let Some(data) = hashed.get_mut("data").and_then(Value::as_object_mut) {
@@ -302,7 +335,6 @@ fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
     }
     let hash = hex(&Sha256::digest(hashed.to_string().as_bytes())[..16]);
     body["metadata"]["annotations"][INTENT_ANNOTATION] = Value::String(hash);
-    Ok(body)
 }
 
 fn as_json<K: ChildObject>(object: &K, name: &str) -> Result<Value, Error> {

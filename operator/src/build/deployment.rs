@@ -4,9 +4,12 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use operator_api::OPERATOR_VERSION_ANNOTATION;
+
 use super::metadata::owned;
 use super::pod;
 use super::sources::Sources;
+use crate::settings::VERSION;
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::Workload;
 
@@ -15,10 +18,13 @@ const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
 /// The Deployment.
 pub(super) fn deployment(registry: &ValidatedRegistry, workload: &Workload, sources: &Sources) -> Deployment {
+    let mut metadata = owned(registry, registry.names.deployment());
+    let version = (OPERATOR_VERSION_ANNOTATION.to_owned(), VERSION.to_owned());
+    metadata.annotations = Some([version].into());
     Deployment {
-        metadata: owned(registry, registry.names.deployment()),
+        metadata,
         spec: Some(DeploymentSpec {
-            replicas: Some(workload.replicas),
+            replicas: workload.replicas.asked(),
             selector: LabelSelector {
                 match_labels: Some(registry.names.selector()),
                 ..Default::default()

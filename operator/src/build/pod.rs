@@ -5,9 +5,10 @@ mod volumes;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecretKeySelector, SecurityContext, ServiceAccount,
+    SecretKeySelector, SecurityContext, ServiceAccount, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use sha2::{Digest as _, Sha256};
@@ -105,13 +106,36 @@ pub(super) fn template(
             node_selector: (!pod.node_selector.is_empty()).then(|| pod.node_selector.clone()),
             tolerations: some(pod.tolerations.clone()),
             affinity: pod.affinity.clone(),
-            topology_spread_constraints: some(pod.topology_spread_constraints.clone()),
+            topology_spread_constraints: some(spread(registry, workload)),
             priority_class_name: pod.priority_class_name.clone(),
             containers: vec![container(workload, sources)],
             volumes: Some(volumes::volumes(workload, sources)),
             ..Default::default()
         }),
     }
+}
+
+/// The rules of the spec; several Pods are otherwise spread over nodes and zones, where that is possible.
+fn spread(registry: &ValidatedRegistry, workload: &Workload) -> Vec<TopologySpreadConstraint> {
+    let own = &workload.pod.topology_spread_constraints;
+    if !own.is_empty() || workload.replicas.most() < 2 {
+        return own.clone();
+    }
+    let constraint = |topology_key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: topology_key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(registry.names.selector()),
+            ..Default::default()
+        }),
+        // Pods of an older template are about to go and do not count.
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..Default::default()
+    };
+    ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        .map(constraint)
+        .into()
 }
 
 fn container(workload: &Workload, sources: &Sources) -> Container {

@@ -10,6 +10,7 @@ use crate::issue::{self, StoredSecrets};
 fn documents(yaml: &str) -> String {
     let (validated, issued) = Fixture::parse(yaml).issued();
     let Children {
+        network_policy,
         service_account,
         config,
         inputs,
@@ -23,6 +24,8 @@ fn documents(yaml: &str) -> String {
         claim,
         service,
         deployment,
+        disruption_budget,
+        autoscaler,
         ingress,
     } = children(&validated, Some(&issued));
     let mut bundle = wanted(ca_bundle);
@@ -47,6 +50,9 @@ fn documents(yaml: &str) -> String {
         wanted(claim),
         wanted(service),
         wanted(deployment),
+        wanted(disruption_budget),
+        wanted(autoscaler),
+        wanted(network_policy),
         wanted(ingress),
     ]
     .iter()
@@ -118,6 +124,11 @@ fn a_registry_on_a_bucket_becomes() {
         assert!(!documents.contains(secret), "{documents}");
     }
     insta::assert_snapshot!(documents);
+}
+
+#[test]
+fn a_registry_that_is_scaled_and_closed_off_becomes() {
+    insta::assert_snapshot!(documents(include_str!("../fixtures/scaled.yaml")));
 }
 
 #[test]

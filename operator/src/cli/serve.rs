@@ -22,7 +22,7 @@ use crate::client::{DEFAULT_LOG, for_the_operator, with_connection_limits};
 use crate::health::Health;
 use crate::leader::{self, Election, Fence};
 use crate::metrics::{self, Metrics};
-use crate::settings::{Settings, VERSION};
+use crate::settings::{MAX_CONCURRENT_UPGRADES, Settings, VERSION};
 use crate::telemetry::Telemetry;
 use crate::{debug, driver, http_server, log};
 
@@ -32,6 +32,10 @@ pub(super) struct Run {
     /// The server's image for Registries that name none.
     #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value_t = Settings::default().registry_image)]
     registry_image: String,
+    /// Registries whose Pods may be replaced at the same time because the operator has another version: in the cluster, or in
+    /// each namespace that is named.
+    #[arg(long, env = "BERTH_MAX_CONCURRENT_UPGRADES", default_value_t = MAX_CONCURRENT_UPGRADES)]
+    max_concurrent_upgrades: usize,
     /// The namespaces to watch, separated by commas, for which RoleBindings are enough; all namespaces when absent.
     /// BERTH_NAMESPACE is read as well.
     #[arg(long = "namespace", env = "BERTH_NAMESPACES", value_name = "NAMES")]
@@ -127,6 +131,7 @@ pub(super) async fn serve(arguments: Run) -> anyhow::Result<()> {
     let settings = Settings {
         registry_image: arguments.registry_image,
         namespace: None,
+        max_concurrent_upgrades: arguments.max_concurrent_upgrades,
     };
     tracing::info!(
         version = VERSION,

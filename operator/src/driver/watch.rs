@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -31,7 +33,7 @@ use crate::work_queue::WorkQueue;
 
 /// The API server ends a watch after so many seconds, and kube ends one on which nothing came for five more. A longer
 /// time would leave a dead connection unnoticed for longer.
-const WATCH_SECONDS: u32 = 50;
+pub(super) const WATCH_SECONDS: u32 = 50;
 /// The first delay after a failure.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest delay after a failure. Rights that are granted and definitions that are installed later are noticed

@@ -7,7 +7,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::Selector;
-use operator_api::{EndpointState, Registry, RegistryStatus, StorageStatus, TlsStatus};
+use operator_api::{
+    EndpointState, RECONCILE_REQUEST_ANNOTATION, Registry, RegistryStatus, StorageStatus, TlsStatus,
+};
 
 use super::conditions::conditions;
 use super::outcome::Outcome;
@@ -29,6 +31,9 @@ pub(super) fn status(
     if !outcome.registry.paused {
         status.observed_generation = registry.metadata.generation;
     }
+    let annotations = registry.metadata.annotations.as_ref();
+    status.last_handled_reconcile_at =
+        annotations.and_then(|all| all.get(RECONCILE_REQUEST_ANNOTATION).cloned());
     status.replicas = Some(findings.replicas);
     status.ready_replicas = Some(findings.ready_replicas);
     status.operator_version = Some(VERSION.to_owned());

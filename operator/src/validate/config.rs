@@ -147,6 +147,7 @@ fn typed(spec: &RegistrySpec, subject: &Subject, both: bool, storage: &Backend) 
         config.http.tls.key = Some(format!("{TLS_FOLDER}/tls.key"));
     }
     config.http.debug.addr = Some(format!(":{PROBE_PORT}"));
+    config.http.debug.prometheus.enabled = spec.metrics.as_ref().map(|_| true);
     config.health.storagedriver.enabled = Some(true);
     config.health.storagedriver.threshold = Some(3);
     config

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operator_api::{Ingress, IngressTlsMode, Pod, PullPolicy, RegistrySpec, Service};
+use operator_api::{
+    Autoscaling, HttpRoute, Ingress, IngressTlsMode, Metrics, NetworkPolicy, Pod, PullPolicy, RegistrySpec,
+    Service,
+};
 
 use super::backend::Backend;
 use crate::issue_plan::IssuePlan;
@@ -28,6 +31,12 @@ pub struct ValidatedRegistry {
     pub overlap: Option<Overlap>,
     /// The Service.
     pub service: Service,
+    /// The server's metrics, where they are asked for.
+    pub metrics: Option<Metrics>,
+    /// The route of the Gateway API, where one is asked for.
+    pub http_route: Option<HttpRoute>,
+    /// The NetworkPolicy, where one is asked for.
+    pub network_policy: Option<NetworkPolicy>,
     /// Annotations of the Pods' ServiceAccount.
     pub service_account_annotations: BTreeMap<String, String>,
     /// The address that clients use, where it cannot be derived.
@@ -113,7 +122,7 @@ pub struct Workload {
     /// Secrets to pull it with.
     pub pull_secrets: Vec<String>,
     /// Replicas to run. When they are fewer than asked for, a note says why.
-    pub replicas: i32,
+    pub replicas: Replicas,
     /// The storage of the content.
     pub storage: Backend,
     /// The server's certificate.
@@ -136,6 +145,47 @@ pub struct Workload {
     pub supplies: Supplies,
     /// Inputs that the server does not read again by itself.
     pub inputs: Inputs,
+}
+
+/// The number of Pods.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Replicas {
+    /// As the spec says.
+    Fixed(i32),
+    /// By load: the HorizontalPodAutoscaler sets them.
+    Scaled {
+        /// Its limits.
+        autoscaling: Autoscaling,
+        /// Whether there are Pods. An autoscaler leaves a Deployment without replicas alone.
+        started: bool,
+    },
+}
+
+impl Replicas {
+    /// The number that the Deployment is applied with; `None` leaves it to the autoscaler.
+    pub fn asked(&self) -> Option<i32> {
+        match self {
+            Self::Fixed(replicas) => Some(*replicas),
+            Self::Scaled { started: true, .. } => None,
+            Self::Scaled { autoscaling, .. } => Some(autoscaling.min_replicas),
+        }
+    }
+
+    /// The smallest number.
+    pub fn least(&self) -> i32 {
+        match self {
+            Self::Fixed(replicas) => *replicas,
+            Self::Scaled { autoscaling, .. } => autoscaling.min_replicas,
+        }
+    }
+
+    /// The largest number.
+    pub fn most(&self) -> i32 {
+        match self {
+            Self::Fixed(replicas) => *replicas,
+            Self::Scaled { autoscaling, .. } => autoscaling.max_replicas,
+        }
+    }
 }
 
 /// A volume that the author asks for.

@@ -2,12 +2,14 @@
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use operator_api::{
-    ACCEPT_EMPTY_STORAGE_ANNOTATION, AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, Registry, Storage,
+    ACCEPT_EMPTY_STORAGE_ANNOTATION, AccessMode, CHANGE_STORAGE_ANNOTATION, ClaimTemplate, Registry,
+    RegistrySpec, Storage,
 };
 
 use super::backend::{Backend, MadeClaim, ObjectStore};
 use super::error::{Collector, Error};
 use super::lookup;
+use super::registry::Replicas;
 use crate::children::Found;
 use crate::names::Names;
 use crate::quantity::millis;
@@ -131,16 +133,33 @@ fn host_and_port(url: &str) -> &str {
     host.strip_suffix(usual).unwrap_or(host)
 }
 
-/// The number of replicas that the storage allows.
-pub(super) fn replicas(asked: i32, storage: &Backend, found: &mut Collector) -> i32 {
+/// The number of replicas that the storage allows. `0` stops the registry also with an autoscaler.
+pub(super) fn replicas(
+    spec: &RegistrySpec,
+    storage: &Backend,
+    facts: &Facts,
+    found: &mut Collector,
+) -> Replicas {
+    let asked = match &spec.autoscaling {
+        Some(autoscaling) if spec.replicas > 0 && storage.shared() => {
+            let deployment = facts.existing.deployment.ours();
+            let current = deployment.and_then(|deployment| deployment.spec.as_ref()?.replicas);
+            return Replicas::Scaled {
+                started: current.is_some_and(|current| current > 0),
+                autoscaling: autoscaling.clone(),
+            };
+        }
+        Some(autoscaling) if spec.replicas > 0 => autoscaling.max_replicas,
+        _ => spec.replicas,
+    };
     if asked <= 1 || storage.shared() {
-        return asked;
+        return Replicas::Fixed(asked);
     }
     let claim = storage.claim_name().unwrap_or_default();
     found.note(format!(
         "One replica runs instead of {asked}, because PersistentVolumeClaim `{claim}` is not ReadWriteMany"
     ));
-    1
+    Replicas::Fixed(1)
 }
 
 /// Refuses other storage than the status has, unless the annotation names it.

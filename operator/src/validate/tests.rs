@@ -7,6 +7,7 @@ use operator_api::{RegistryStatus, StorageStatus};
 use serde_json::{Value, json};
 
 use super::backend::Backend;
+use super::registry::Replicas;
 use super::*;
 use crate::certificate::KeyPair;
 use crate::children::{Found, Want};
@@ -198,7 +199,7 @@ fn an_existing_claim_must_be_there_and_to_stay() {
     let yaml = include_str!("../fixtures/plain.yaml");
     let mut fixture = Fixture::parse(yaml);
     let validated = fixture.validate().unwrap();
-    assert_eq!(validated.workload.unwrap().replicas, 1);
+    assert_eq!(validated.workload.unwrap().replicas, Replicas::Fixed(1));
     let note = "One replica runs instead of 2, because PersistentVolumeClaim `hold` is not ReadWriteMany";
     assert_eq!(validated.notes, [note]);
     fixture
@@ -223,7 +224,10 @@ fn an_existing_claim_must_be_there_and_to_stay() {
     );
     let shared =
         Fixture::parse(&yaml.replace("accessModes: [ReadWriteOnce]", "accessModes: [ReadWriteMany]"));
-    assert_eq!(shared.validate().unwrap().workload.unwrap().replicas, 2);
+    assert_eq!(
+        shared.validate().unwrap().workload.unwrap().replicas,
+        Replicas::Fixed(2)
+    );
 }
 
 fn made_claim(request: &str) -> PersistentVolumeClaim {
@@ -445,9 +449,9 @@ fn an_image_pinned_by_its_digest_stays_one_image() {
     ] {
         let settings = Settings {
             registry_image: default.clone(),
-            namespace: None,
+            ..Settings::default()
         };
-        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry.spec, &settings);
+        let image = |spec: &str| super::image(&Fixture::parse(&least(spec)).registry.spec, &settings, None);
         assert_eq!(image(""), default);
         assert_eq!(
             image("  image: {tag: edge}\n"),
@@ -669,4 +673,57 @@ fn an_unknown_key_inside_the_configuration_is_named_wherever_it_stands() {
     for key in ["maxentrees", "intervall"] {
         assert!(notes.contains(key), "`{key}` is not named: {notes}");
     }
+}
+
+#[test]
+fn with_the_policy_manual_the_pods_keep_the_image_they_run() {
+    let image = |spec: &str, running: Option<&str>| {
+        let mut fixture = Fixture::parse(&least(spec));
+        if let Some(running) = running {
+            let container = json!({ "name": "registry", "image": running });
+            let deployment =
+                json!({ "spec": { "selector": {}, "template": { "spec": { "containers": [container] } } } });
+            fixture.facts.existing.deployment = Found::Ours(serde_json::from_value(deployment).unwrap());
+        }
+        fixture.validate().unwrap().workload.unwrap().image
+    };
+    let manual = "  upgradePolicy: Manual\n";
+    let old = Some("images.invalid:5000/berth/registry:8.0");
+    assert_eq!(image("", old), "images.invalid:5000/berth/registry:9.9");
+    assert_eq!(image(manual, old), old.unwrap());
+    assert_eq!(image(manual, None), "images.invalid:5000/berth/registry:9.9");
+    let named = format!("{manual}  image: {{tag: '8.1'}}\n");
+    assert_eq!(image(&named, old), "images.invalid:5000/berth/registry:8.1");
+    let moved = format!("{manual}  image: {{repository: elsewhere.invalid/registry}}\n");
+    assert_eq!(image(&moved, old), "elsewhere.invalid/registry:9.9");
+}
+
+#[test]
+fn an_autoscaler_sets_the_replicas_and_zero_replicas_stop_it() {
+    let replicas = |spec: &str, current: Option<i32>| {
+        let shared = spec.replace(
+            "STORAGE",
+            "storage: {s3: {bucket: b, region: r, credentials: {workloadIdentity: {}}}}",
+        );
+        let yaml = least("").replace(
+            "storage: {persistentVolumeClaim: {template: {size: 5Gi}}}",
+            &shared,
+        );
+        let mut fixture = Fixture::parse(&yaml);
+        if current.is_some() {
+            let deployment = json!({ "spec": { "replicas": current, "selector": {}, "template": {} } });
+            fixture.facts.existing.deployment = Found::Ours(serde_json::from_value(deployment).unwrap());
+        }
+        fixture.validate().unwrap().workload.unwrap().replicas
+    };
+    let scaled = "STORAGE\n  autoscaling: {minReplicas: 2, maxReplicas: 5}";
+    assert_eq!(replicas(scaled, None).asked(), Some(2), "the first Pods");
+    assert_eq!(replicas(scaled, Some(4)).asked(), None);
+    assert_eq!(
+        replicas(scaled, Some(0)).asked(),
+        Some(2),
+        "an autoscaler never starts the first Pod"
+    );
+    let stopped = format!("{scaled}\n  replicas: 0");
+    assert_eq!(replicas(&stopped, Some(4)).asked(), Some(0));
 }

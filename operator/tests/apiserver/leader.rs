@@ -61,6 +61,7 @@ impl Replica {
         let settings = operator::Settings {
             registry_image: "registry.invalid/berth/registry:test".to_owned(),
             namespace: Some(cluster.namespace.clone()),
+            ..operator::Settings::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let controllers = client.clone();

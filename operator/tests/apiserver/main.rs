@@ -7,6 +7,7 @@
 mod backup;
 mod ca;
 mod cluster;
+mod cluster_kinds;
 mod crash;
 mod docs;
 mod faults;

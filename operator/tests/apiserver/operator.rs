@@ -41,11 +41,21 @@ impl Operator {
 
     /// With another client than that of the test, which may do everything.
     pub(crate) fn with_client(cluster: &Cluster, client: Client) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let settings = Settings {
+        Self::with_settings(client, Self::settings(cluster))
+    }
+
+    /// The settings of every test's operator.
+    pub(crate) fn settings(cluster: &Cluster) -> Settings {
+        Settings {
             registry_image: "registry.invalid/berth/registry:test".to_owned(),
             namespace: Some(cluster.namespace.clone()),
-        };
+            ..Settings::default()
+        }
+    }
+
+    /// With other settings than those of every test.
+    pub(crate) fn with_settings(client: Client, settings: Settings) -> Self {
+        let (stop, stopped) = oneshot::channel();
         let until = async {
             let _ = stopped.await;
         };

@@ -31,7 +31,13 @@ async fn a_new_object_is_never_merged_into_one_that_has_appeared_meanwhile() -> 
         client: &cluster.client,
         cache: &operator::cache::Cache::default(),
     };
-    let (facts, unread) = operator::read::facts(source, &harbour, &subject).await;
+    let (facts, unread) = operator::read::facts(
+        source,
+        &harbour,
+        &subject,
+        operator::optional::OptionalObjects::default(),
+    )
+    .await;
     assert!(unread.is_empty(), "{unread:?}");
     let (validated, problems) = operator::validate::registry(&harbour, &subject, &facts, &settings);
     assert!(problems.is_empty(), "{problems:?}");

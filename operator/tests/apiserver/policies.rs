@@ -317,6 +317,21 @@ async fn an_administrator_can_forbid_images_secrets_annotations_and_exposure() -
             json!({ "ingress": { "hosts": ["www.bank.example"] } }),
             Some("spec.ingress.hosts names a host outside"),
         ),
+        (
+            "a route for a foreign host",
+            json!({ "httpRoute": { "parentRefs": [{ "name": "gate" }], "hostnames": ["www.bank.example"] } }),
+            Some("spec.httpRoute.hostnames must name hosts"),
+        ),
+        (
+            "a route for every host of the Gateway",
+            json!({ "httpRoute": { "parentRefs": [{ "name": "gate" }] } }),
+            Some("spec.httpRoute.hostnames must name hosts"),
+        ),
+        (
+            "a route for an allowed host",
+            json!({ "httpRoute": { "parentRefs": [{ "name": "gate" }], "hostnames": ["a.quay.example"] } }),
+            None,
+        ),
     ];
     rows.extend(further.map(|(name, spec, expected)| (name.to_owned(), spec, expected)));
     for (name, spec, expected) in rows {

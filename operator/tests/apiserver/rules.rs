@@ -523,6 +523,46 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.service.ipFamilies must not name a family twice",
         ),
         (
+            "autoscaler on emptyDir",
+            json!({"autoscaling": {"maxReplicas": 3}, "storage": {"emptyDir": {}}}),
+            "spec.autoscaling needs storage that Pods can share, not spec.storage.emptyDir",
+        ),
+        (
+            "autoscaler on ReadWriteOnce",
+            json!({"autoscaling": {"maxReplicas": 3}}),
+            "spec.autoscaling needs a volume that Pods can share",
+        ),
+        (
+            "autoscaler upside down",
+            json!({"autoscaling": {"minReplicas": 4, "maxReplicas": 3}, "storage": {"persistentVolumeClaim": {"template": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}}}}),
+            "spec.autoscaling.minReplicas must not be above spec.autoscaling.maxReplicas",
+        ),
+        (
+            "policy for a network that is none",
+            json!({"networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}),
+            "must be a network such as 10.0.0.0/8",
+        ),
+        (
+            "route without a parent",
+            json!({"httpRoute": {"parentRefs": []}}),
+            "spec.httpRoute.parentRefs must name at least one Gateway",
+        ),
+        (
+            "route for a host with a port",
+            json!({"httpRoute": {"parentRefs": [{"name": "gate"}], "hostnames": ["a.example:443"]}}),
+            "spec.httpRoute.hostnames must hold lower-case host names without a port",
+        ),
+        (
+            "interval that is none",
+            json!({"metrics": {"interval": "often"}}),
+            "spec.metrics.interval must be a whole number of seconds, minutes or hours",
+        ),
+        (
+            "our label on the monitor",
+            json!({"metrics": {"labels": {"berth.dev/registry": "x"}}}),
+            "spec.metrics.labels must not contain berth.dev/",
+        ),
+        (
             "our label",
             json!({"pod": {"labels": {"berth.dev/registry": "x"}}}),
             "spec.pod.labels must not contain berth.dev/",
@@ -642,8 +682,12 @@ async fn specs_that_work_are_accepted_and_an_explicit_null_counts_as_absent() ->
         json!({
             "replicas": 1,
             "paused": false,
+            "upgradePolicy": "Automatic",
             "mode": "ReadWrite",
             "probe": "Enabled",
+            "http": { "drainTimeout": "60s" },
+            "service": { "type": "ClusterIP", "port": 5000 },
+            "log": { "level": "Info", "format": "Text", "accessLog": "Enabled" },
             "storage": {
                 "persistentVolumeClaim": { "template": {
                     "size": "5Gi", "accessModes": ["ReadWriteOnce"], "retentionPolicy": "Retain",

@@ -76,6 +76,7 @@ const OPERATOR: &[&[&str]] = &[
         "operator/src/http_server",
         "operator/src/json_depth",
         "operator/src/log",
+        "operator/src/optional",
         "operator/src/pod_layout",
         "operator/src/quantity",
         "operator/src/recent",

@@ -97,6 +97,8 @@ fn strings(path: &[String], members: &Map<String, Value>) -> Value {
         }
         Some("operator") if parent("matchFields") => json!({ "enum": ["In", "NotIn"] }),
         Some("operator") => json!({ "enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] }),
+        Some("cidr") => cidr(),
+        Some("[]") if path.iter().any(|name| name == "except") => cidr(),
         Some("effect") => json!({ "enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"] }),
         Some("whenUnsatisfiable") => json!({ "enum": ["DoNotSchedule", "ScheduleAnyway"] }),
         Some("nodeAffinityPolicy" | "nodeTaintsPolicy") => json!({ "enum": ["Honor", "Ignore"] }),
@@ -117,6 +119,13 @@ fn strings(path: &[String], members: &Map<String, Value>) -> Value {
         Some("{}") => json!({ "maxLength": 63, "pattern": LABEL_VALUE }),
         _ => json!({ "maxLength": LABEL_KEY_MAX, "pattern": LABEL_KEY }),
     }
+}
+
+fn cidr() -> Value {
+    json!({
+        "maxLength": 49,
+        "x-kubernetes-validations": [{ "rule": "isCIDR(self)", "message": "must be a network such as 10.0.0.0/8" }],
+    })
 }
 
 /// Leaves the first sentences of a description, so that `kubectl explain` says what a field is.

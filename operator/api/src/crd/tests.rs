@@ -196,3 +196,21 @@ fn every_field_is_described() {
         missing.join("\n")
     );
 }
+
+#[test]
+fn defaults_are_in_the_schema() {
+    let schema = schema();
+    let spec = &schema["properties"]["spec"]["properties"];
+    for (path, expected) in [
+        ("/replicas", json!(1)),
+        ("/service", json!({})),
+        ("/service/properties/port", json!(5000)),
+        ("/log/properties/level", json!("Info")),
+        ("/http/properties/drainTimeout", json!("60s")),
+        ("/image/properties/pullPolicy", json!("IfNotPresent")),
+        ("/tls/properties/selfSigned/properties/duration", json!("8760h")),
+    ] {
+        let got = spec.pointer(path).map(|field| &field["default"]);
+        assert_eq!(got, Some(&expected), "{path}");
+    }
+}
