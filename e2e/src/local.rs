@@ -136,7 +136,7 @@ impl Local {
         local.node_is_ready().await?;
         step.note("first images and objects");
         local
-            .load_archive(images::archive()?)
+            .load_archive(images::archive(images::Reader::Kubelet)?)
             .await
             .context("cannot load the first images")?;
         local
@@ -500,12 +500,12 @@ pub fn save_logs(cache: &Cache, name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An archive that holds [`BUSYBOX_IMAGE`], for docker and containerd. Its bytes are always the same.
+/// An archive that holds [`BUSYBOX_IMAGE`], for docker. Its bytes are always the same.
 ///
 /// # Errors
 /// busybox is not installed.
 pub fn first_images() -> Result<Vec<u8>> {
-    images::archive()
+    images::archive(images::Reader::Docker)
 }
 
 /// Starts the first process, which outlives this one.

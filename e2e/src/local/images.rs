@@ -57,13 +57,23 @@ const APPLETS: [&str; 39] = [
     "wc",
 ];
 
+/// The reader of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// docker, from which the cases push.
+    Docker,
+    /// The kubelet's containerd. Its images have another digest: since 1.35 a kubelet that has pulled an image with a
+    /// login wants one from every Pod that uses an image of this digest, also under a name that was loaded.
+    Kubelet,
+}
+
 /// An archive as `docker load` and `ctr images import` read it, with both images in it.
-pub(crate) fn archive() -> Result<Vec<u8>> {
+pub(crate) fn archive(reader: Reader) -> Result<Vec<u8>> {
     let layer = layer().context("cannot make the layer of the first images")?;
     let diff = format!("sha256:{}", hex(&layer));
-    let shell = config(&diff, &["/bin/sh"]);
+    let shell = config(&diff, &["/bin/sh"], reader);
     // A pause container only has to stay; nothing calls it.
-    let pause = config(&diff, &["/bin/busybox", "sleep", "2147483647"]);
+    let pause = config(&diff, &["/bin/busybox", "sleep", "2147483647"], reader);
     let entry = |tag: &str, config: &[u8]| json!({"Config": format!("{}.json", hex(config)), "RepoTags": [tag], "Layers": ["layer.tar"]});
     let manifest = json!([entry(BUSYBOX_IMAGE, &shell), entry(PAUSE_IMAGE, &pause)]).to_string();
     let mut archive = tar::Builder::new(Vec::new());
@@ -78,11 +88,15 @@ pub(crate) fn archive() -> Result<Vec<u8>> {
     archive.into_inner().context("cannot finish an archive in memory")
 }
 
-fn config(diff: &str, command: &[&str]) -> Vec<u8> {
+fn config(diff: &str, command: &[&str], reader: Reader) -> Vec<u8> {
+    let labels = match reader {
+        Reader::Docker => json!({}),
+        Reader::Kubelet => json!({"berth.test/loaded-by": "suite"}),
+    };
     json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
-        "config": {"Cmd": command, "Env": ["PATH=/bin"]},
+        "config": {"Cmd": command, "Env": ["PATH=/bin"], "Labels": labels},
         "rootfs": {"type": "layers", "diff_ids": [diff]},
     })
     .to_string()
@@ -151,8 +165,8 @@ mod tests {
 
     #[test]
     fn the_archive_names_both_images_and_is_the_same_every_time() {
-        let bytes = archive().unwrap();
-        assert_eq!(bytes, archive().unwrap());
+        let bytes = archive(Reader::Kubelet).unwrap();
+        assert_eq!(bytes, archive(Reader::Kubelet).unwrap());
         let mut read = tar::Archive::new(bytes.as_slice());
         let manifest = read
             .entries()
@@ -163,5 +177,12 @@ mod tests {
         let manifest: serde_json::Value = serde_json::from_reader(manifest).unwrap();
         assert_eq!(manifest[0]["RepoTags"][0], "berth.test/busybox:1");
         assert_eq!(manifest[1]["RepoTags"][0], "berth.test/pause:1");
+    }
+
+    #[test]
+    fn an_image_that_a_case_pushes_has_another_digest_than_that_of_the_node() {
+        let [pushed, loaded] =
+            [Reader::Docker, Reader::Kubelet].map(|reader| hex(&config("sha256:a", &["/bin/sh"], reader)));
+        assert_ne!(pushed, loaded);
     }
 }
