@@ -33,6 +33,7 @@ mod rollout;
 mod server;
 mod status;
 mod stores;
+mod verified;
 
 /// All cases.
 #[must_use]
@@ -68,6 +69,11 @@ pub fn all() -> Vec<Case> {
             Cluster,
             "a push right after Ready succeeds, 20 times",
             lifecycle::a_push_right_after_ready_succeeds
+        ),
+        case!(
+            Cluster,
+            "an artifact is really pushed and pulled when somebody asks",
+            verified::an_artifact_is_pushed_and_pulled_when_somebody_asks
         ),
         case!(
             Cluster,

@@ -12,3 +12,5 @@ pub const AVAILABLE: &str = "Available";
 pub const CERTIFICATE_VALID: &str = "CertificateValid";
 /// The storage is there and can be reached.
 pub const STORAGE_HEALTHY: &str = "StorageHealthy";
+/// An artifact was pushed to the published address and pulled.
+pub const VERIFIED: &str = "Verified";

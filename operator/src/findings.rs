@@ -1,5 +1,6 @@
 //! The state of the running registry. `observe` and `probe` fill it in, `report` and the driver read it.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use operator_api::{Endpoint, EndpointState, EndpointType};
 
@@ -30,6 +31,40 @@ pub struct Findings {
     pub capacity: Option<String>,
     /// Image of the Pods that the Deployment makes.
     pub image: Option<String>,
+    /// The verification by a push and a pull; `None` when nobody asks for one.
+    pub verification: Option<Verification>,
+}
+
+/// The verification by a push and a pull.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verification {
+    /// It worked.
+    Verified {
+        /// The address.
+        url: String,
+        /// A hash of what was served.
+        served: String,
+        /// When it worked.
+        time: Timestamp,
+    },
+    /// It did not.
+    Failed {
+        /// The address.
+        url: String,
+        /// The reason of the condition.
+        reason: &'static str,
+        /// The cause and the way out.
+        message: String,
+    },
+    /// Nothing can be said yet.
+    Waiting {
+        /// The reason of the condition.
+        reason: &'static str,
+        /// The thing that is waited for.
+        message: String,
+    },
+    /// A failure is in the status already, and the next result is awaited.
+    AsBefore,
 }
 
 /// How far a rollout is.
@@ -159,13 +194,15 @@ impl Findings {
 
     /// The address that clients use: one that was verified, or that nobody may ask.
     pub fn url(&self) -> Option<&str> {
+        self.published().map(|endpoint| endpoint.url.as_str())
+    }
+
+    /// The endpoint with the address that clients use.
+    pub fn published(&self) -> Option<&Endpoint> {
         let is_published = |endpoint: &&Endpoint| {
             matches!(endpoint.state, EndpointState::Verified | EndpointState::NotProbed)
         };
-        self.endpoints
-            .iter()
-            .find(is_published)
-            .map(|endpoint| endpoint.url.as_str())
+        self.endpoints.iter().find(is_published)
     }
 
     /// The first address whose first answer is still awaited.

@@ -47,6 +47,7 @@ pub mod settings;
 pub mod subject;
 pub mod telemetry;
 pub mod validate;
+pub mod verify_plan;
 pub mod work_queue;
 
 #[cfg(test)]

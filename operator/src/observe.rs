@@ -51,6 +51,7 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
             let mut containers = template.containers.iter();
             containers.find(|c| c.name == CONTAINER)?.image.clone()
         }),
+        verification: None,
     }
 }
 

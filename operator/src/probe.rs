@@ -2,18 +2,22 @@
 //!
 //! Kubernetes calls a Pod ready before every proxy knows it: kube-proxy and Ingress controllers follow a moment later,
 //! and a push in that moment fails. So `/v2/` is requested at every address, as a client would. When a Pod is not ready,
-//! its own probe is asked for the reason; when a claim is not bound, its events are read. Guarantees: the step never
+//! its own probe is asked for the reason; when a claim is not bound, its events are read. Where a person asks for it, an
+//! artifact is pushed and pulled. Guarantees: the step never
 //! waits, because the questions are asked by tasks in the background, which start a reconcile when an answer changes;
-//! requests carry no credentials and have a time limit. Must not: decide what is Ready, which `report` does.
+//! requests have a time limit and, but for those that push and pull, no credentials. Must not: decide what is Ready, which `report` does.
 //! Start at [`findings`]; [`Prober`] has the tasks.
 
 mod address;
 mod ask;
 mod claim;
 mod prober;
+mod push;
 mod readyz;
 mod record;
 mod request;
+mod verification;
+mod verifier;
 
 use operator_api::{Endpoint, EndpointState, Probe, Registry};
 
@@ -63,7 +67,10 @@ pub fn findings(
             false => address.endpoint(EndpointState::NotProbed, None),
         }
     };
-    findings.endpoints = addresses.into_iter().map(endpoint).collect();
+    findings.endpoints = addresses.iter().cloned().map(endpoint).collect();
+    let verifier = prober.verifier();
+    findings.verification =
+        verification::verification(verifier, registry, validated, children, &addresses, &findings);
     findings
 }
 

@@ -83,6 +83,9 @@ fn all(spec: &RegistrySpec) -> References {
     if let Some(ca) = self_signed.and_then(|wishes| wishes.ca_secret.as_ref()) {
         secret(&ca.name);
     }
+    if let Some(login) = spec.verify.as_ref().and_then(|verify| verify.secret.as_ref()) {
+        secret(&login.name);
+    }
     if let Some(http) = &spec.http {
         for reference in http.secret_key_ref.iter().chain(&http.previous_secret_key_refs) {
             secret(&reference.name);

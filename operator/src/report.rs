@@ -13,6 +13,7 @@ mod sentence;
 mod status;
 mod unparsable;
 mod verdict;
+mod verification;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};

@@ -16,6 +16,7 @@ mod provided;
 pub mod registry;
 mod services;
 mod storage;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -143,6 +144,7 @@ pub fn registry(
         ingress,
         workload,
         notes,
+        verify: verify::plan(spec, annotations, facts),
     };
     (validated, problems)
 }

@@ -28,6 +28,7 @@ mod scaling;
 mod status;
 mod storage;
 mod tls;
+mod verify;
 
 pub use access::{
     Http, Ingress, IngressTls, IngressTlsMode, IpFamily, IpFamilyPolicy, Service, ServiceType, TrafficPolicy,
@@ -45,7 +46,9 @@ pub use page::reference_page;
 pub use pod::{EnvVar, EnvVarSource, Pod, PodSecurityContext, Volume};
 pub use registry::{Image, Mode, Probe, PullPolicy, Registry, RegistrySpec};
 pub use scaling::{Autoscaling, DisruptionBudget, UpgradePolicy};
-pub use status::{Endpoint, EndpointState, EndpointType, RegistryStatus, StorageStatus, TlsStatus};
+pub use status::{
+    Endpoint, EndpointState, EndpointType, RegistryStatus, StorageStatus, TlsStatus, VerificationStatus,
+};
 pub use storage::{
     AccessMode, Azure, AzureClientSecret, AzureCredentials, AzureSharedKey, AzureWorkloadIdentity,
     ClaimTemplate, Deletion, EmptyDir, Gcs, GcsCredentials, GcsKeyFile, GcsWorkloadIdentity, Medium,
@@ -53,6 +56,7 @@ pub use storage::{
     S3Keys, S3WorkloadIdentity, Storage,
 };
 pub use tls::{Disabled, SelfSigned, Tls, TlsSecret};
+pub use verify::{Verify, VerifyPolicy};
 
 /// The API group of every Berth kind.
 pub const GROUP: &str = "berth.dev";
@@ -80,6 +84,11 @@ pub const OPERATOR_VERSION_ANNOTATION: &str = "berth.dev/operator-version";
 
 /// Annotation of a `Registry` by which tools ask for a reconcile. Its value is then in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUEST_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Annotation that asks for a verification by a push and a pull: any text that it did not have before, such as a date.
+///
+/// The condition `Verified` has the result, and `status.verification.lastHandledRequest` the text that it answers.
+pub const VERIFY_ANNOTATION: &str = "berth.dev/verify";
 
 /// Label with the name of the `Registry`, on every object that the operator makes for it.
 ///

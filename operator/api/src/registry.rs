@@ -18,6 +18,7 @@ use crate::scaling::{Autoscaling, UpgradePolicy};
 use crate::status::RegistryStatus;
 use crate::storage::Storage;
 use crate::tls::Tls;
+use crate::verify::Verify;
 
 /// A container registry: its storage, who may use it, and how it is reached.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -146,6 +147,9 @@ pub struct RegistrySpec {
     /// addresses at which the operator does not get the registry's own answer, such as behind a login page.
     #[serde(default)]
     pub probe: Probe,
+    /// The verification by a push and a pull; with the annotation `berth.dev/verify` alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// The server's logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,

@@ -16,6 +16,7 @@ pub struct RegistryStatus {
     /// yet as asked; its message says what. `Stalled`: a person must act; its message says how. `Available`: the
     /// Service leads to a ready Pod. `CertificateValid`: the certificates that clients see are valid and cover the
     /// host names; absent without TLS. `StorageHealthy`: the volume is there, or the servers reach the object store.
+    /// `Verified`: an artifact was pushed to `url` and pulled; absent while nobody asks for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -55,6 +56,27 @@ pub struct RegistryStatus {
     /// State of the server's certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsStatus>,
+    /// The latest verification by a push and a pull.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
+}
+
+/// The latest verification by a push and a pull. The condition `Verified` has its result.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationStatus {
+    /// The value of the annotation `berth.dev/verify` that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_request: Option<String>,
+    /// The address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// When it succeeded; absent when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// A hash of what was served: image, configuration, address and certificate; absent when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<String>,
 }
 
 /// An address.

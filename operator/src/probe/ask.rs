@@ -89,41 +89,8 @@ impl<'a> Request<'a> {
         // reqwest writes the Host header from the URL, as other clients do.
         let answer = client.get(self.url.clone()).send().await;
         let answer = answer.map_err(|_| unreachable(subject))?;
-        self.recognise(&answer, subject)?;
+        recognise(&answer, self.address, subject, &self.host)?;
         self.check_certificate(&answer, subject, now)
-    }
-
-    /// Whether this Registry answered.
-    fn recognise(&self, answer: &Response, subject: &str) -> Result<(), Failure> {
-        let failed = |reason, message| {
-            Err(Failure {
-                state: EndpointState::Failed,
-                reason,
-                message,
-            })
-        };
-        let is_registry = answer.headers().contains_key(API_VERSION);
-        if !is_registry || ![StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&answer.status()) {
-            let message = format!(
-                "{subject} answers {} for `{}` instead of the registry",
-                answer.status().as_u16(),
-                self.host
-            );
-            return failed(why::WRONG_ANSWER, message);
-        }
-        let identity = answer.headers().get(IDENTITY_HEADER);
-        let is_this = match identity {
-            Some(identity) => identity.as_bytes() == self.address.identity.as_bytes(),
-            // The Service leads to no other Pods. Those of an earlier version do not send the header.
-            None => self.address.type_ == EndpointType::Service,
-        };
-        match is_this {
-            true => Ok(()),
-            false => failed(
-                why::OTHER_REGISTRY,
-                format!("{subject} leads to another registry for `{}`", self.host),
-            ),
-        }
     }
 
     /// Whether clients that trust the CA accept the certificate.
@@ -164,5 +131,43 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether this Registry answered a request for `/v2/`.
+pub(super) fn recognise(
+    answer: &Response,
+    address: &Address,
+    subject: &str,
+    host: &str,
+) -> Result<(), Failure> {
+    let failed = |reason, message| {
+        Err(Failure {
+            state: EndpointState::Failed,
+            reason,
+            message,
+        })
+    };
+    let is_registry = answer.headers().contains_key(API_VERSION);
+    if !is_registry || ![StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&answer.status()) {
+        let message = format!(
+            "{subject} answers {} for `{}` instead of the registry",
+            answer.status().as_u16(),
+            host
+        );
+        return failed(why::WRONG_ANSWER, message);
+    }
+    let identity = answer.headers().get(IDENTITY_HEADER);
+    let is_this = match identity {
+        Some(identity) => identity.as_bytes() == address.identity.as_bytes(),
+        // The Service leads to no other Pods. Those of an earlier version do not send the header.
+        None => address.type_ == EndpointType::Service,
+    };
+    match is_this {
+        true => Ok(()),
+        false => failed(
+            why::OTHER_REGISTRY,
+            format!("{subject} leads to another registry for `{}`", host),
+        ),
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

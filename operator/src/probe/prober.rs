@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::address::Address;
 use super::ask::ask;
 use super::record::{Answer, Failure, Record};
+use super::verifier::Verifier;
 use super::{claim, readyz};
 use crate::findings::PodProblem;
 use crate::subject::Subject;
@@ -78,6 +79,7 @@ impl Answers {
 #[derive(Debug)]
 pub struct Prober {
     shared: Arc<Shared>,
+    verifier: Verifier,
 }
 
 struct Shared {
@@ -121,6 +123,7 @@ impl Prober {
     /// Nothing is asked yet. `client` reads events.
     pub fn new(client: Client, queue: WorkQueue) -> Self {
         Self {
+            verifier: Verifier::new(queue.clone()),
             shared: Arc::new(Shared {
                 client,
                 queue,
@@ -133,6 +136,12 @@ impl Prober {
     /// The Registry is gone.
     pub fn forget(&self, subject: &Subject) {
         self.shared.all().remove(&subject.key());
+        self.verifier.end(subject);
+    }
+
+    /// The tasks that push and pull.
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// The latest answers to `questions`, which are asked from now on instead of earlier ones. Answers of an address

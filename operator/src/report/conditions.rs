@@ -10,7 +10,10 @@ use operator_api::RegistryStatus;
 use super::outcome::Outcome;
 use super::reason as why;
 use super::verdict::{Urgency, Verdict, condition};
-use crate::conditions::{AVAILABLE, CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY};
+use super::verification;
+use crate::conditions::{
+    AVAILABLE, CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY, VERIFIED,
+};
 use crate::findings::{Findings, PodProblem, is_about_the_certificate};
 
 /// A condition before it has its times.
@@ -18,7 +21,7 @@ struct State {
     kind: &'static str,
     /// `None` for Unknown.
     holds: Option<bool>,
-    reason: &'static str,
+    reason: String,
     message: String,
 }
 
@@ -26,13 +29,13 @@ impl State {
     fn new(
         kind: &'static str,
         holds: impl Into<Option<bool>>,
-        reason: &'static str,
+        reason: impl Into<String>,
         message: String,
     ) -> Self {
         Self {
             kind,
             holds: holds.into(),
-            reason,
+            reason: reason.into(),
             message,
         }
     }
@@ -60,6 +63,8 @@ pub(super) fn conditions(
     ];
     states.extend(certificate(status, now));
     states.push(storage(verdict, outcome.findings));
+    let verified = verification::condition(outcome.registry, outcome.findings.verification.as_ref(), known);
+    states.extend(verified.map(|(holds, reason, message)| State::new(VERIFIED, holds, reason, message)));
     let finished = states.into_iter().map(|state| {
         let status_text = match state.holds {
             Some(true) => "True",
@@ -71,7 +76,7 @@ pub(super) fn conditions(
         Condition {
             type_: state.kind.to_owned(),
             status: status_text.to_owned(),
-            reason: state.reason.to_owned(),
+            reason: state.reason,
             message: state.message,
             observed_generation: status.observed_generation,
             // The API server stores whole seconds: a fraction would differ from what is read back.

@@ -10,7 +10,7 @@ use operator_api::{Registry, RegistryStatus};
 use super::outcome::Outcome;
 use super::verdict::{Urgency, Verdict, condition, told};
 use super::{reason, sentence};
-use crate::conditions::READY;
+use crate::conditions::{READY, VERIFIED};
 use crate::fault::{chain, namespace_is_ending};
 
 /// The longest note of an event, in characters. The API's limit is 1 KiB.
@@ -28,6 +28,7 @@ pub(super) async fn publish(
     let known = registry.status.as_ref().unwrap_or(&none);
     let events = of_reason(known, status, verdict)
         .into_iter()
+        .chain(of_verification(known, status))
         .chain(of_causes(known, outcome));
     for event in events {
         tracing::info!(
@@ -72,6 +73,14 @@ fn of_reason(known: &RegistryStatus, status: &RegistryStatus, verdict: &Verdict)
         None => &now.message,
     };
     Some(event(is_bad, verdict.reason(), note))
+}
+
+/// A push and a pull worked, or did not.
+fn of_verification(known: &RegistryStatus, status: &RegistryStatus) -> Option<Event> {
+    let now = condition(status, VERIFIED).filter(|now| now.status != "Unknown")?;
+    let before = condition(known, VERIFIED);
+    let is_same = before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
+    (!is_same).then(|| event(now.status == "False", &now.reason, &now.message))
 }
 
 /// Causes that the status did not name before.

@@ -46,6 +46,8 @@ pub const UNKNOWN: &str = "Unknown";
 pub const VOLUME_LOST: &str = "VolumeLost";
 /// No volume can be made for the claim.
 pub const PROVISIONING_FAILED: &str = "ProvisioningFailed";
+/// Verified is True.
+pub const PUSHED_AND_PULLED: &str = "PushedAndPulled";
 /// The API server does not answer, or asks to try again later.
 pub const API_UNAVAILABLE: &str = "APIUnavailable";
 /// The API server refuses an object.

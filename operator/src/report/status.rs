@@ -14,6 +14,7 @@ use operator_api::{
 use super::conditions::conditions;
 use super::outcome::Outcome;
 use super::verdict::Verdict;
+use super::verification;
 use crate::findings::Findings;
 use crate::settings::VERSION;
 use crate::validate::registry::ServerTls;
@@ -49,6 +50,8 @@ pub(super) fn status(
         status.selector = Some(Selector::from_iter(outcome.registry.names.selector()).to_string());
         status.storage = storage(outcome);
     }
+    status.verification =
+        verification::latest(outcome.registry, findings.verification.as_ref(), &known);
     let ends = status
         .tls
         .as_ref()

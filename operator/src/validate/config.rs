@@ -169,7 +169,7 @@ fn set_secret(tree: &mut Tree, from: &ConfigFrom, supplies: &Supplies, facts: &F
 }
 
 /// Whether the server refuses every change.
-fn read_only(spec: &RegistrySpec) -> bool {
+pub(super) fn read_only(spec: &RegistrySpec) -> bool {
     let anonymous = spec.auth.anonymous.as_ref();
     spec.mode == Mode::ReadOnly || anonymous.is_some_and(|a| a.access == AnonymousAccess::Pull)
 }

@@ -15,6 +15,7 @@ use super::backend::Backend;
 use crate::issue_plan::IssuePlan;
 use crate::names::Names;
 use crate::subject::Subject;
+use crate::verify_plan::VerifyPlan;
 
 /// A Registry with every default filled in.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub struct ValidatedRegistry {
     pub workload: Option<Workload>,
     /// Sentences about what a person should know although the registry works.
     pub notes: Vec<String>,
+    /// The verification by a push and a pull.
+    pub verify: VerifyPlan,
 }
 
 /// A move between plain HTTP and TLS: the Pods answer both.

@@ -83,6 +83,7 @@ const OPERATOR: &[&[&str]] = &[
         "operator/src/references",
         "operator/src/secret_data",
         "operator/src/settings",
+        "operator/src/verify_plan",
         "operator/src/work_queue",
     ],
     &["operator/src/lib"],
