@@ -1,5 +1,6 @@
-//! The command line: run the controller, or print what is generated from the types.
+//! The command line: run the controller, remove what outlives a Registry, or print what is generated from the types.
 
+mod purge;
 mod serve;
 mod values;
 
@@ -20,6 +21,8 @@ pub struct Arguments {
 enum Command {
     /// Run the controller until SIGTERM or SIGINT.
     Run(serve::Run),
+    /// List what outlives a Registry that was deleted, and remove it with `--yes`.
+    Purge(purge::Purge),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Print the reference page of the resource as Markdown.
@@ -33,6 +36,7 @@ enum Command {
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => serve::serve(arguments).await?,
+        Command::Purge(arguments) => return purge::purge(arguments).await,
         Command::Crd => print(&crd_yaml()?)?,
         Command::Reference => print(&operator_api::reference_page())?,
     }

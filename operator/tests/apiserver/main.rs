@@ -21,6 +21,7 @@ mod operator;
 mod ownership;
 mod policies;
 mod program;
+mod purge;
 mod put_back;
 mod quiet;
 mod references;
