@@ -29,10 +29,29 @@ pub struct Findings {
     pub claim_problem: Option<String>,
     /// Capacity of the volume.
     pub capacity: Option<String>,
+    /// The claim's volume is smaller than asked for.
+    pub resize: Option<Resize>,
+    /// The used share of the file system with the content, in whole percent; `None` while no Pod has told.
+    pub used_percent: Option<i32>,
     /// Image of the Pods that the Deployment makes.
     pub image: Option<String>,
     /// The verification by a push and a pull; `None` when nobody asks for one.
     pub verification: Option<Verification>,
+}
+
+/// A volume that is being grown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resize {
+    /// The claim.
+    pub claim: String,
+    /// Its capacity.
+    pub from: String,
+    /// The size that it asks for.
+    pub to: String,
+    /// Whether the rest is done when a Pod mounts the volume.
+    pub at_mount: bool,
+    /// Why it does not grow.
+    pub problem: Option<String>,
 }
 
 /// The verification by a push and a pull.

@@ -3,6 +3,7 @@
 //! Guarantees: pure; nothing counts as ready that a client could not use. Must not: write a sentence, which `report`
 //! does. Start at [`findings`].
 
+mod claims;
 mod pods;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
@@ -46,6 +47,8 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         unbound_claim,
         claim_uid,
         claim_problem: None,
+        resize: claim.and_then(claims::resize),
+        used_percent: None,
         capacity,
         image: template.and_then(|template| {
             let mut containers = template.containers.iter();

@@ -3,7 +3,7 @@
 //! Kubernetes calls a Pod ready before every proxy knows it: kube-proxy and Ingress controllers follow a moment later,
 //! and a push in that moment fails. So `/v2/` is requested at every address, as a client would. When a Pod is not ready,
 //! its own probe is asked for the reason; when a claim is not bound, its events are read. Where a person asks for it, an
-//! artifact is pushed and pulled. Guarantees: the step never
+//! artifact is pushed and pulled. A Pod is asked how full its file system is. Guarantees: the step never
 //! waits, because the questions are asked by tasks in the background, which start a reconcile when an answer changes;
 //! requests have a time limit and, but for those that push and pull, no credentials. Must not: decide what is Ready, which `report` does.
 //! Start at [`findings`]; [`Prober`] has the tasks.
@@ -16,6 +16,7 @@ mod push;
 mod readyz;
 mod record;
 mod request;
+mod usage;
 mod verification;
 mod verifier;
 
@@ -53,12 +54,14 @@ pub fn findings(
             _ => Vec::new(),
         },
         unbound_claim: findings.unbound_claim.as_ref().map(|(name, _)| name.clone()),
+        file_system_at: usage::address(validated, facts),
     };
     let answers = prober.ask(&validated.subject, questions);
     if findings.pod_problem.is_none() {
         findings.pod_problem.clone_from(&answers.pod_problem);
     }
     findings.claim_problem.clone_from(&answers.claim_problem);
+    findings.used_percent = answers.used_percent;
     let known = Known::of(registry, findings.available());
     let endpoint = |address: Address| {
         let answer = answers.addresses.get(&address).unwrap_or(&Answer::Unknown);

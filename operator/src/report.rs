@@ -11,6 +11,7 @@ mod outcome;
 pub mod reason;
 mod sentence;
 mod status;
+mod storage;
 mod unparsable;
 mod verdict;
 mod verification;

@@ -46,4 +46,4 @@ pub use object::{S3Credentials, S3Encryption, S3Options};
 pub use reclaim::{Condition, Reclaim};
 pub use store_health::StoreHealth;
 pub use timed::Timed;
-pub use types::{Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Swept};
+pub use types::{Durability, Entry, EntryKind, Listing, Metadata, Mode, ReadRange, Space, Swept};

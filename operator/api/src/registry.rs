@@ -65,6 +65,12 @@ use crate::verify::Verify;
         priority = 1,
         json_path = ".status.storage.capacity"
     ),
+    printcolumn(
+        name = "Used-Percent",
+        type_ = "integer",
+        priority = 1,
+        json_path = ".status.storage.usedPercent"
+    ),
     // The first condition with a message: Stalled, else Reconciling, else Ready. The status lists them in this order.
     printcolumn(
         name = "Message",

@@ -148,6 +148,10 @@ pub struct StorageStatus {
     /// Capacity of the bound volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,
+    /// How full the file system with the content is, in percent and in steps of 5; absent with an object store. From 90
+    /// on `StorageHealthy` is False.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_percent: Option<i32>,
 }
 
 /// State of the server's certificate.

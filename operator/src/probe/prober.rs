@@ -19,8 +19,9 @@ use super::address::Address;
 use super::ask::ask;
 use super::record::{Answer, Failure, Record};
 use super::verifier::Verifier;
-use super::{claim, readyz};
+use super::{claim, readyz, usage};
 use crate::findings::PodProblem;
+use crate::pod_layout::PROBE_PORT;
 use crate::subject::Subject;
 use crate::work_queue::WorkQueue;
 
@@ -46,6 +47,8 @@ pub(super) struct Questions {
     pub(super) unready_pods: Vec<(String, String)>,
     /// The claim that is not bound.
     pub(super) unbound_claim: Option<String>,
+    /// The address of a ready Pod that has the content on a file system.
+    pub(super) file_system_at: Option<String>,
 }
 
 impl Questions {
@@ -67,6 +70,8 @@ pub(super) struct Answers {
     pub(super) addresses: HashMap<Address, Answer>,
     pub(super) pod_problem: Option<PodProblem>,
     pub(super) claim_problem: Option<String>,
+    /// The used share of the file system, in whole percent.
+    pub(super) used_percent: Option<i32>,
 }
 
 impl Answers {
@@ -161,12 +166,16 @@ impl Prober {
                 .map(|(address, record)| (address.clone(), record.clone()))
                 .collect()
         });
+        let used_before = known
+            .filter(|_| questions.file_system_at.is_some())
+            .and_then(|asked| asked.answers.used_percent);
         all.remove(&subject.key());
         if questions.is_empty() {
             return Answers::default();
         }
         let answers = Answers {
             addresses: answers_of(&records),
+            used_percent: used_before,
             ..Answers::default()
         };
         let task = tokio::spawn(Arc::clone(&self.shared).keep_asking(subject.key(), questions.clone()));
@@ -233,7 +242,11 @@ impl Shared {
         let _slot = self.slots.acquire().await.ok()?;
         let requests = questions.addresses.iter();
         let requests = requests.map(async |address| (address, ask(address, Timestamp::now()).await));
-        let results = join_all(requests).await;
+        let usage = async {
+            let pod = questions.file_system_at.as_deref()?;
+            usage::used_percent(pod, PROBE_PORT).await
+        };
+        let (results, used_percent) = futures_util::join!(join_all(requests), usage);
         let pod_problem = readyz::reason(&questions.unready_pods).await;
         let claim_problem = match &questions.unbound_claim {
             Some(claim) => claim::provisioning_failure(&self.client, &key.0, claim).await,
@@ -241,7 +254,7 @@ impl Shared {
         };
         let mut all = self.all();
         let asked = all.get_mut(key).filter(|asked| asked.questions == *questions)?;
-        Some(asked.take(results, pod_problem, claim_problem))
+        Some(asked.take(results, pod_problem, claim_problem, used_percent))
     }
 }
 
@@ -251,6 +264,7 @@ impl Asked {
         results: Vec<(&Address, Result<(), Failure>)>,
         pod_problem: Option<PodProblem>,
         claim_problem: Option<String>,
+        used_percent: Option<i32>,
     ) -> Change {
         for (address, result) in results {
             self.records
@@ -264,6 +278,7 @@ impl Asked {
             // A Pod between two restarts says nothing, and an event ends after an hour. The cause is the same.
             pod_problem: pod_problem.or_else(|| before.pod_problem.clone()),
             claim_problem: claim_problem.or_else(|| before.claim_problem.clone()),
+            used_percent: used_percent.or(before.used_percent),
         };
         let is_new = answers != before;
         self.answers = answers;

@@ -17,6 +17,7 @@ use tokio::net::lookup_host;
 
 use super::address::{Address, host_and_port};
 use super::ask::recognise;
+use super::request::body;
 use crate::fault::chain;
 use crate::verify_plan::{Credentials, Hindrance};
 use artifact::{Artifact, Blob, MANIFEST_TYPE};
@@ -198,7 +199,7 @@ impl<'a> Session<'a> {
         if answer.status() != StatusCode::OK {
             return Err(self.wrong_status(PULL, answer.status()));
         }
-        match body(answer).await {
+        match body(answer, BODY_MAX).await {
             Some(bytes) if bytes == pushed.bytes => Ok(()),
             _ => Err(self.failed(PULL, "gives other content than was pushed")),
         }
@@ -315,18 +316,6 @@ fn client(host: &str, resolved: SocketAddr, cas: &str) -> Result<Client, reqwest
         .tls_certs_merge(Certificate::from_pem_bundle(cas.as_bytes())?)
         .resolve(host, resolved)
         .build()
-}
-
-/// A body that is not longer than the artifact's parts can be.
-async fn body(mut answer: Response) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.ok()? {
-        body.extend(chunk);
-        if body.len() > BODY_MAX {
-            return None;
-        }
-    }
-    Some(body)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::request::client;
+use super::request::{body, client, pod_url};
 use crate::findings::PodProblem;
 use crate::pod_layout::{CONTAINER, PROBE_PORT};
 
@@ -46,22 +46,12 @@ fn running_and_unready(pod: &Pod) -> Option<(String, String)> {
 
 /// The server's message. Without an answer there is none; Ready says all the same that the Pod is not ready.
 async fn ask(address: &str, port: u16) -> Option<String> {
-    let host = match address.contains(':') {
-        true => format!("[{address}]"),
-        false => address.to_owned(),
-    };
-    let request = client(None).ok()?.get(format!("http://{host}:{port}/readyz"));
-    let mut answer = request.send().await.ok()?;
+    let request = client(None).ok()?.get(pod_url(address, port, "/readyz"));
+    let answer = request.send().await.ok()?;
     if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.ok()? {
-        body.extend(chunk);
-        if body.len() > ANSWER_MAX {
-            return None;
-        }
-    }
+    let body = body(answer, ANSWER_MAX).await?;
     let text = String::from_utf8_lossy(&body);
     let message = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
     (!message.is_empty()).then(|| message.chars().take(MESSAGE_MAX).collect())

@@ -10,7 +10,7 @@ use operator_api::RegistryStatus;
 use super::outcome::Outcome;
 use super::reason as why;
 use super::verdict::{Urgency, Verdict, condition};
-use super::verification;
+use super::{storage, verification};
 use crate::conditions::{
     AVAILABLE, CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY, VERIFIED,
 };
@@ -62,7 +62,7 @@ pub(super) fn conditions(
         available(outcome.findings),
     ];
     states.extend(certificate(status, now));
-    states.push(storage(verdict, outcome.findings));
+    states.push(storage_healthy(verdict, outcome, status));
     let verified = verification::condition(outcome.registry, outcome.findings.verification.as_ref(), known);
     states.extend(verified.map(|(holds, reason, message)| State::new(VERIFIED, holds, reason, message)));
     let finished = states.into_iter().map(|state| {
@@ -145,7 +145,8 @@ fn certificate(status: &RegistryStatus, now: Timestamp) -> Option<State> {
 }
 
 /// Whether the content is there.
-fn storage(verdict: &Verdict, findings: &Findings) -> State {
+fn storage_healthy(verdict: &Verdict, outcome: &Outcome<'_>, status: &RegistryStatus) -> State {
+    let findings = outcome.findings;
     let unhealthy = |reason, message| State::new(STORAGE_HEALTHY, false, reason, message);
     let told = verdict.reason();
     if ["StorageLost", "ClaimNotFound", "ClaimTerminating"].contains(&told) {
@@ -163,7 +164,11 @@ fn storage(verdict: &Verdict, findings: &Findings) -> State {
         Some(PodProblem::Unready { message, .. }) if message.contains("storage") => {
             unhealthy(why::STORAGE_UNAVAILABLE, String::new())
         }
-        _ if findings.ready_replicas > 0 => State::new(STORAGE_HEALTHY, true, why::HEALTHY, String::new()),
+        _ if findings.ready_replicas > 0 => {
+            let backend = outcome.registry.storage.as_ref();
+            let (healthy, reason, message) = storage::room(status.storage.as_ref(), backend, findings);
+            State::new(STORAGE_HEALTHY, healthy, reason, message)
+        }
         _ => State::new(STORAGE_HEALTHY, None, why::UNKNOWN, String::new()),
     }
 }

@@ -10,7 +10,7 @@ use operator_api::{Registry, RegistryStatus};
 use super::outcome::Outcome;
 use super::verdict::{Urgency, Verdict, condition, told};
 use super::{reason, sentence};
-use crate::conditions::{READY, VERIFIED};
+use crate::conditions::{READY, STORAGE_HEALTHY, VERIFIED};
 use crate::fault::{chain, namespace_is_ending};
 
 /// The longest note of an event, in characters. The API's limit is 1 KiB.
@@ -29,6 +29,7 @@ pub(super) async fn publish(
     let events = of_reason(known, status, verdict)
         .into_iter()
         .chain(of_verification(known, status))
+        .chain(of_storage(known, status))
         .chain(of_causes(known, outcome));
     for event in events {
         tracing::info!(
@@ -81,6 +82,15 @@ fn of_verification(known: &RegistryStatus, status: &RegistryStatus) -> Option<Ev
     let before = condition(known, VERIFIED);
     let is_same = before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
     (!is_same).then(|| event(now.status == "False", &now.reason, &now.message))
+}
+
+/// There is little room left, or a volume is being grown.
+fn of_storage(known: &RegistryStatus, status: &RegistryStatus) -> Option<Event> {
+    let told = [reason::NEARLY_FULL, reason::RESIZE_PENDING, reason::RESIZE_FAILED];
+    let now = condition(status, STORAGE_HEALTHY).filter(|now| told.contains(&now.reason.as_str()))?;
+    let before = condition(known, STORAGE_HEALTHY);
+    let is_same = before.is_some_and(|before| before.reason == now.reason);
+    (!is_same).then(|| event(now.reason != reason::RESIZE_PENDING, &now.reason, &now.message))
 }
 
 /// Causes that the status did not name before.

@@ -40,6 +40,12 @@ pub const READY_REPLICA: &str = "ReadyReplica";
 pub const HEALTHY: &str = "Healthy";
 /// StorageHealthy is False: a server cannot use the storage.
 pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
+/// StorageHealthy is False: there is little room left.
+pub const NEARLY_FULL: &str = "NearlyFull";
+/// The volume is being grown.
+pub const RESIZE_PENDING: &str = "ResizePending";
+/// The volume cannot be grown.
+pub const RESIZE_FAILED: &str = "ResizeFailed";
 /// No server has told yet.
 pub const UNKNOWN: &str = "Unknown";
 /// The volume of the claim is gone.

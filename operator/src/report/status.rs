@@ -7,14 +7,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::Selector;
-use operator_api::{
-    EndpointState, RECONCILE_REQUEST_ANNOTATION, Registry, RegistryStatus, StorageStatus, TlsStatus,
-};
+use operator_api::{EndpointState, RECONCILE_REQUEST_ANNOTATION, Registry, RegistryStatus, TlsStatus};
 
 use super::conditions::conditions;
 use super::outcome::Outcome;
 use super::verdict::Verdict;
-use super::verification;
+use super::{storage, verification};
 use crate::findings::Findings;
 use crate::settings::VERSION;
 use crate::validate::registry::ServerTls;
@@ -48,10 +46,9 @@ pub(super) fn status(
     status.url = url(findings, &known);
     if outcome.is_applied() {
         status.selector = Some(Selector::from_iter(outcome.registry.names.selector()).to_string());
-        status.storage = storage(outcome);
+        status.storage = storage::status(outcome, known.storage.as_ref());
     }
-    status.verification =
-        verification::latest(outcome.registry, findings.verification.as_ref(), &known);
+    status.verification = verification::latest(outcome.registry, findings.verification.as_ref(), &known);
     let ends = status
         .tls
         .as_ref()
@@ -98,17 +95,6 @@ fn tls(outcome: &Outcome<'_>, known: &RegistryStatus) -> Option<TlsStatus> {
         not_after,
     };
     (tls != TlsStatus::default()).then_some(tls)
-}
-
-fn storage(outcome: &Outcome<'_>) -> Option<StorageStatus> {
-    let storage = outcome.registry.storage.as_ref()?;
-    Some(StorageStatus {
-        backend: Some(storage.kind().to_owned()),
-        claim_name: storage.claim_name().map(str::to_owned),
-        claim_uid: outcome.findings.claim_uid.clone(),
-        location: storage.location().map(str::to_owned),
-        capacity: outcome.findings.capacity.clone(),
-    })
 }
 
 #[cfg(test)]

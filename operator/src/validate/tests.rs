@@ -278,6 +278,7 @@ fn storage_is_only_changed_when_the_annotation_names_the_new_one() {
                 claim_uid: None,
                 location: None,
                 capacity: None,
+                used_percent: None,
             }),
             ..Default::default()
         })

@@ -131,7 +131,9 @@ async fn serve(found: &FoundConfig, log: &telemetry::Log, open_files: Option<u64
         tls: opened.tls,
         open_files,
     };
-    let servers = Servers::start(config, log, &health, front, opened.probes, metrics);
+    let driver = opened.driver;
+    let probes = opened.probes.map(|listener| (listener, driver));
+    let servers = Servers::start(config, log, &health, front, probes, metrics);
 
     let signal = tokio::select! {
         signal = stop_signals.next() => signal,

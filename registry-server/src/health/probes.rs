@@ -1,6 +1,6 @@
 //! The endpoints of `http.debug.addr`.
 //!
-//! Anybody may read `/livez`, `/readyz`, `/debug/health` and the metrics, since probes and scrapers come from other machines.
+//! Anybody may read `/livez`, `/readyz`, `/debug/health`, `/debug/storage` and the metrics, since probes and scrapers come from other machines.
 //! Endpoints that change the server or show its internals answer the same machine alone. Distribution shows its internals to
 //! everybody who reaches the address.
 
@@ -13,6 +13,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::Health;
+use crate::storage::Driver;
 use crate::telemetry::metrics::{self, Metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -22,6 +23,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub struct Probes {
     health: Health,
     metrics: Option<(String, Arc<Metrics>)>,
+    storage: Option<Arc<dyn Driver>>,
 }
 
 impl Probes {
@@ -30,6 +32,7 @@ impl Probes {
         Self {
             health,
             metrics: None,
+            storage: None,
         }
     }
 
@@ -38,6 +41,15 @@ impl Probes {
     pub fn with_metrics(self, path: String, metrics: Arc<Metrics>) -> Self {
         Self {
             metrics: Some((path, metrics)),
+            ..self
+        }
+    }
+
+    /// The same with the size of this store's file system.
+    #[must_use]
+    pub fn with_storage(self, driver: Arc<dyn Driver>) -> Self {
+        Self {
+            storage: Some(driver),
             ..self
         }
     }
@@ -54,6 +66,12 @@ impl Probes {
                 // The task panicked, which is logged; or the runtime ends.
                 Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "no metrics\n".to_owned()),
             };
+        }
+        if let Some(driver) = &self.storage
+            && request.uri().path() == "/debug/storage"
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            return storage(driver.as_ref()).await;
         }
         self.probe(&request, peer)
     }
@@ -123,6 +141,21 @@ impl Probes {
             }
             _ => answer(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".to_owned()),
         }
+    }
+}
+
+/// The driver, and the size of its file system where it has one.
+async fn storage(driver: &dyn Driver) -> Response<Full<Bytes>> {
+    let mut found = serde_json::json!({ "driver": driver.name() });
+    match driver.space().await {
+        Ok(None) => json(StatusCode::OK, &found),
+        Ok(Some(space)) => {
+            found["capacityBytes"] = space.capacity.into();
+            found["availableBytes"] = space.available.into();
+            json(StatusCode::OK, &found)
+        }
+        // The driver has noted the cause, which `/readyz` tells.
+        Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, &found),
     }
 }
 

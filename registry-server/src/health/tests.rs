@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{Check, Health, Probes};
-use crate::storage::{self, Driver, InMemory, StoreHealth};
+use crate::storage::{self, Driver, Filesystem, FilesystemOptions, InMemory, StoreHealth};
 
 const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40000));
 const STRANGER: Option<SocketAddr> = Some(SocketAddr::new(
@@ -316,4 +316,30 @@ async fn a_page_of_a_browser_cannot_take_the_server_down() {
     }
     assert_eq!(down(&[("host", "anything")], None).await, 200);
     assert_eq!(down(&[("host", "localhost")], STRANGER).await, 403);
+}
+
+#[tokio::test]
+async fn the_size_of_the_file_system_is_told_where_the_store_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = FilesystemOptions::default();
+    let stores: [Arc<dyn Driver>; 2] = [
+        Arc::new(Filesystem::new(folder.path(), &options).unwrap()),
+        Arc::new(InMemory::default()),
+    ];
+    for store in stores {
+        let probes = Probes::new(Health::default()).with_storage(Arc::clone(&store));
+        let request = Request::get("/debug/storage").body(()).unwrap();
+        let response = probes.respond(request, STRANGER).await;
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(told["driver"], store.name());
+        match store.name() {
+            "filesystem" => {
+                let (all, free) = (told["capacityBytes"].as_u64(), told["availableBytes"].as_u64());
+                assert!(all > Some(0) && free <= all, "{told}");
+            }
+            _ => assert!(told.get("capacityBytes").is_none(), "{told}"),
+        }
+    }
 }

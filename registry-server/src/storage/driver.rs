@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{
     Content, Durability, Error, LargeWrite, Listing, Metadata, Mode, OptionalExtension as _, ReadRange,
-    Reclaim, StorageKey, Swept,
+    Reclaim, Space, StorageKey, Swept,
 };
 
 /// A store of named objects: a folder, memory, a bucket.
@@ -132,6 +132,14 @@ pub trait Driver: Reclaim + fmt::Debug + 'static {
     /// # Errors
     /// The store's own.
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error>;
+
+    /// The size of the store's file system; `None` for a store that has none of its own.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn space(&self) -> Result<Option<Space>, Error> {
+        Ok(None)
+    }
 
     /// How this store takes an object that is too big to be put in one step.
     fn large_write(&self) -> LargeWrite<'_>;

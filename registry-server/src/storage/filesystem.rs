@@ -41,6 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use rustix::fs::statvfs;
 use tokio::sync::Semaphore;
 
 use capabilities::Capabilities;
@@ -51,7 +52,7 @@ use system_calls::{System, SystemCalls};
 
 use super::{
     Append, Condition, Content, Driver, Durability, Error, LargeWrite, Listing, Metadata, Mode, ReadRange,
-    Reclaim, Staged, StorageKey, StoreHealth, Swept, Writer,
+    Reclaim, Space, Staged, StorageKey, StoreHealth, Swept, Writer,
 };
 
 /// How a [`Filesystem`] behaves.
@@ -223,6 +224,23 @@ impl Driver for Filesystem {
     async fn list(&self, prefix: &StorageKey) -> Result<Listing, Error> {
         let entries = self.folder.run("list", prefix, listing::list).await?;
         Ok(stream::iter(entries).map(Ok).boxed())
+    }
+
+    async fn space(&self) -> Result<Option<Space>, Error> {
+        const ACTION: &str = "stat";
+        let root = StorageKey::parse("docker")?;
+        self.folder
+            .run(ACTION, &root, |folder, key| {
+                let found = statvfs(&folder.root).map_err(|error| Error::io(ACTION, key, error.into()))?;
+                let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+                // Without what only root may write, as `df` shows it.
+                let used = found.f_blocks.saturating_sub(found.f_bfree);
+                Ok(Some(Space {
+                    capacity: bytes(used.saturating_add(found.f_bavail)),
+                    available: bytes(found.f_bavail),
+                }))
+            })
+            .await
     }
 
     fn large_write(&self) -> LargeWrite<'_> {

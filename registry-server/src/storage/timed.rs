@@ -19,7 +19,8 @@ use prometheus_client::registry::Registry;
 
 use super::{
     Append, Condition, Content, Driver, Durability, Entry, Error, Expected, LargeWrite, Listing, Metadata,
-    Mode, Multipart, ObjectVersion, ReadRange, Reclaim, Staged, StorageKey, Swept, UnfinishedUpload, Writer,
+    Mode, Multipart, ObjectVersion, ReadRange, Reclaim, Space, Staged, StorageKey, Swept, UnfinishedUpload,
+    Writer,
 };
 use crate::telemetry::metrics::BUCKETS;
 
@@ -153,6 +154,10 @@ impl Driver for Timed {
     async fn stat_all(&self, keys: &[StorageKey]) -> Result<Vec<Option<Metadata>>, Error> {
         let _span = Span::of(&self.stat);
         self.inner.stat_all(keys).await
+    }
+
+    async fn space(&self) -> Result<Option<Space>, Error> {
+        self.inner.space().await
     }
 
     fn large_write(&self) -> LargeWrite<'_> {

@@ -36,6 +36,15 @@ pub struct Metadata {
     pub modified: SystemTime,
 }
 
+/// The size of a store's file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are used, by whomever, and that can be written.
+    pub capacity: u64,
+    /// Bytes that this process can still write.
+    pub available: u64,
+}
+
 /// The part of an object that is read; the forms of an HTTP range (RFC 9110, section 14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadRange {

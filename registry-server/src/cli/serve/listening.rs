@@ -18,6 +18,7 @@ use crate::health::{Health, Probes};
 use crate::http::App;
 use crate::http::server::{ConnectionInfo, ConnectionMetrics, Listener, Protocols, Server, Stop};
 use crate::http::tls::Tls;
+use crate::storage::Driver;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Metrics;
 
@@ -46,7 +47,7 @@ impl Servers {
         log: &Log,
         health: &Health,
         front: Front,
-        probes: Option<Listener>,
+        probes: Option<(Listener, Arc<dyn Driver>)>,
         mut metrics: Option<MetricsRegistry>,
     ) -> Self {
         let http = &config.http;
@@ -74,8 +75,7 @@ impl Servers {
         let main = Server::new(front.listener, protocols, limits, answer).with_metrics(connection_metrics);
         let main = tokio::spawn(main.run(stop_main.clone(), http.drain()));
         let stop_probes = Stop::default();
-        let probes =
-            probes.map(|listener| start_probes(listener, http, health, metrics, stop_probes.clone()));
+        let probes = probes.map(|probes| start_probes(probes, http, health, metrics, stop_probes.clone()));
         Self {
             main,
             stop_main,
@@ -113,13 +113,13 @@ impl Servers {
 }
 
 fn start_probes(
-    listener: Listener,
+    (listener, driver): (Listener, Arc<dyn Driver>),
     http: &Http,
     health: &Health,
     metrics: Option<MetricsRegistry>,
     stop: Stop,
 ) -> JoinHandle<usize> {
-    let mut probes = Probes::new(health.clone());
+    let mut probes = Probes::new(health.clone()).with_storage(driver);
     if let Some(metrics) = metrics {
         probes = probes.with_metrics(http.debug.prometheus.path(), Arc::new(Metrics::new(metrics)));
     }
