@@ -21,6 +21,8 @@ pub struct Findings {
     pub pod_problem: Option<PodProblem>,
     /// The addresses at which clients look, the preferred one first.
     pub endpoints: Vec<Endpoint>,
+    /// The port on every node that leads to the registry.
+    pub node_port: Option<i32>,
     /// Name and phase of the claim while it is not bound.
     pub unbound_claim: Option<(String, String)>,
     /// UID of the claim, once its volume was bound.

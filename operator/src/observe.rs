@@ -7,7 +7,7 @@ mod claims;
 mod pods;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use k8s_openapi::api::core::v1::PersistentVolumeClaimStatus;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::children::{Children, Live};
@@ -44,6 +44,7 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         reachable: has_ready_endpoint(&facts.endpoints),
         pod_problem: refused(status).or_else(|| pods::first_problem(&facts.pods)),
         endpoints: Vec::new(),
+        node_port: children.service.as_ref().and_then(node_port),
         unbound_claim,
         claim_uid,
         claim_problem: None,
@@ -67,6 +68,12 @@ fn has_ready_endpoint(slices: &[EndpointSlice]) -> bool {
     })
 }
 
+/// The port on every node. A headless Service or one for the cluster alone has none.
+fn node_port(service: &Service) -> Option<i32> {
+    let mut ports = service.spec.as_ref()?.ports.iter().flatten();
+    ports.find_map(|port| port.node_port.filter(|port| *port != 0))
+}
+
 fn refused(status: Option<&DeploymentStatus>) -> Option<PodProblem> {
     let failure = status?
         .conditions
@@ -74,4 +81,25 @@ fn refused(status: Option<&DeploymentStatus>) -> Option<PodProblem> {
         .iter()
         .find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
     Some(PodProblem::Refused(failure.message.clone().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_port_on_every_node_is_told_once_kubernetes_has_chosen_it() {
+        let service = |ports| serde_json::from_value(json!({ "spec": { "ports": ports } })).unwrap();
+        assert_eq!(node_port(&service(json!([{ "port": 5000 }]))), None);
+        assert_eq!(
+            node_port(&service(json!([{ "port": 5000, "nodePort": 0 }]))),
+            None
+        );
+        assert_eq!(
+            node_port(&service(json!([{ "port": 5000, "nodePort": 30500 }]))),
+            Some(30500)
+        );
+    }
 }

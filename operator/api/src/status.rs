@@ -29,6 +29,9 @@ pub struct RegistryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub endpoints: Vec<Endpoint>,
+    /// The port on every node that leads to the registry, with `spec.service.type` NodePort or LoadBalancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<i32>,
     /// Number of Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

@@ -35,6 +35,7 @@ pub(super) fn status(
         annotations.and_then(|all| all.get(RECONCILE_REQUEST_ANNOTATION).cloned());
     status.replicas = Some(findings.replicas);
     status.ready_replicas = Some(findings.ready_replicas);
+    status.node_port = findings.node_port;
     status.operator_version = Some(VERSION.to_owned());
     status.tls = tls(outcome, &known);
     if findings.rolled_out() {
