@@ -54,6 +54,7 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
         http_secret: certificates::http_secret(registry, issued),
         ca_key: certificates::ca_key(registry, issued),
         ca_bundle: certificates::ca_bundle(registry, issued),
+        ca_secret: certificates::ca_secret(registry, issued),
         server_certificate: certificates::server(registry, issued),
         edge_certificate: certificates::edge(registry, issued),
         upstream_ca: certificates::upstream_ca(registry, issued),

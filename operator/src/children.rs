@@ -32,6 +32,8 @@ macro_rules! for_each_child {
             ca_key: Secret, Renewed, ca_key;
             /// The CAs that clients must trust.
             ca_bundle: ConfigMap, UntilRolledOut, ca_bundle;
+            /// The same CAs for programs that read them from a Secret.
+            ca_secret: Secret, UntilRolledOut, ca_secret;
             /// The CA with which the Ingress verifies the server.
             upstream_ca: Secret, UntilRolledOut, upstream_ca;
             /// The server's certificate.
@@ -234,6 +236,7 @@ macro_rules! define {
             pub(crate) fn keep_access(self) -> Self {
                 Self {
                     ca_bundle: self.ca_bundle.never_delete(),
+                    ca_secret: self.ca_secret.never_delete(),
                     upstream_ca: self.upstream_ca.never_delete(),
                     edge_certificate: self.edge_certificate.never_delete(),
                     server_certificate: self.server_certificate.never_delete(),

@@ -163,6 +163,12 @@ impl Names {
         self.with("ca")
     }
 
+    /// Secret with the CAs that clients must trust. It has not the name of the ConfigMap, because authors give that name to a
+    /// Secret with a CA of their own.
+    pub fn ca_secret(&self) -> String {
+        self.with("cabundle")
+    }
+
     /// Secret with the server's certificate.
     pub fn server_certificate(&self) -> String {
         self.with("tls")
@@ -275,6 +281,7 @@ mod tests {
                 names.http_secret(),
                 names.ca_key(),
                 names.ca_bundle(),
+                names.ca_secret(),
                 names.server_certificate(),
                 names.edge_certificate(),
                 names.upstream_ca(),

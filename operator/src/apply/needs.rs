@@ -8,7 +8,7 @@ use super::error::Error;
 pub(super) fn needs(child: &str) -> &'static [&'static str] {
     match child {
         // Clients, and the Ingress controller, must trust a CA before they are shown a certificate that it signed.
-        "ca_bundle" | "upstream_ca" => &["ca_key"],
+        "ca_bundle" | "ca_secret" | "upstream_ca" => &["ca_key"],
         "server_certificate" | "edge_certificate" => &["ca_key", "ca_bundle", "upstream_ca"],
         "live" => &["server_certificate"],
         "inputs" => &["http_secret"],

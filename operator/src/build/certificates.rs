@@ -96,6 +96,18 @@ pub(super) fn ca_bundle(registry: &ValidatedRegistry, issued: &Issued) -> Want<C
         .into()
 }
 
+/// The CAs that clients must trust, as a Secret: Ingress controllers and mounts may want one. Nothing in it is secret.
+pub(super) fn ca_secret(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {
+    if registry.unusable.ca || registry.tls.is_none() {
+        return Want::Unchanged;
+    }
+    let certificates = issued.trust.certificates.clone();
+    let metadata = owned(registry, registry.names.ca_secret());
+    (!certificates.is_empty())
+        .then(|| secret(metadata, "Opaque", [(CA_CERTIFICATE, certificates)]))
+        .into()
+}
+
 /// The CAs that the Ingress controller must trust. Controllers read them from a Secret, but nothing in it is secret: they
 /// would show a key in the same Secret to the server as a client certificate.
 pub(super) fn upstream_ca(registry: &ValidatedRegistry, issued: &Issued) -> Want<Secret> {

@@ -121,6 +121,7 @@ async fn a_deleted_child_comes_back() -> Result<()> {
         ServiceAccount "harbour",
         Ingress "harbour",
         ConfigMap "harbour-ca",
+        Secret "harbour-cabundle",
         Secret "harbour-live",
         Secret "harbour-tls",
         Secret "harbour-edge",

@@ -160,7 +160,7 @@ async fn children_without_an_owner_are_taken_back_and_those_of_another_owner_are
     }
     own!(Value::Null;
         Deployment "harbour", Service "harbour", ServiceAccount "harbour", Ingress "harbour", ConfigMap "harbour-ca",
-        Secret "harbour-tls", Secret "harbour-edge", Secret "harbour-upstream",
+        Secret "harbour-cabundle", Secret "harbour-tls", Secret "harbour-edge", Secret "harbour-upstream",
     );
     cluster
         .api::<Registry>()
@@ -182,7 +182,7 @@ async fn children_without_an_owner_are_taken_back_and_those_of_another_owner_are
     }
     owned!(
         Deployment "harbour", Service "harbour", ServiceAccount "harbour", Ingress "harbour", ConfigMap "harbour-ca",
-        Secret "harbour-tls", Secret "harbour-edge", Secret "harbour-upstream",
+        Secret "harbour-cabundle", Secret "harbour-tls", Secret "harbour-edge", Secret "harbour-upstream",
     );
     operator.stop().await?;
 
