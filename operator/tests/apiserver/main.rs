@@ -41,3 +41,4 @@ mod still;
 mod stored;
 mod storms;
 mod telemetry;
+mod verified;

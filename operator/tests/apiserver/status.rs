@@ -22,7 +22,7 @@ use crate::cluster::Cluster;
 use crate::operator::{DEADLINE, Operator, create, merge, object, reason, registry, rolling_out, told};
 
 /// A registry without a volume.
-fn on_a_folder(changes: Value) -> Registry {
+pub(crate) fn on_a_folder(changes: Value) -> Registry {
     let mut spec = json!({ "storage": { "emptyDir": {} } });
     for (member, value) in changes.as_object().expect("changes are an object") {
         spec[member] = value.clone();
@@ -31,7 +31,7 @@ fn on_a_folder(changes: Value) -> Registry {
 }
 
 /// Writes what Kubernetes' controllers would when so many Pods of the Deployment's newest template are ready.
-async fn pods_are_ready(cluster: &Cluster, name: &str, ready: i32) -> Result<()> {
+pub(crate) async fn pods_are_ready(cluster: &Cluster, name: &str, ready: i32) -> Result<()> {
     let generation = cluster.api::<Deployment>().get(name).await?.metadata.generation;
     let wanted = cluster
         .api::<Deployment>()
@@ -205,7 +205,7 @@ impl Proxy {
 }
 
 /// The identity that the operator gave to the Registry's servers.
-async fn identity(cluster: &Cluster) -> Result<String> {
+pub(crate) async fn identity(cluster: &Cluster) -> Result<String> {
     let maps = cluster
         .api::<ConfigMap>()
         .list(&ListParams::default())
