@@ -288,6 +288,7 @@ mod tests {
                 { "type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": at },
             ],
             "tls": { "notAfter": at },
+            "storage": { "usedPercent": 85 },
         }));
         metrics.set_status(&key(), &status.unwrap());
         let answer = tower::service_fn(|_: http::Request<()>| async { Ok::<_, ()>(http::Response::new(())) });

@@ -22,17 +22,21 @@ struct State {
     conditions: BTreeMap<String, bool>,
     /// Seconds since 1970.
     certificate_end: Option<i64>,
+    /// From 0 to 1, in steps.
+    storage_used: Option<f64>,
 }
 
 impl Registries {
     pub(super) fn set(&self, key: &Key, status: &RegistryStatus) {
         let conditions = status.conditions.iter();
         let end = status.tls.as_ref().and_then(|tls| tls.not_after.as_ref());
+        let used = status.storage.as_ref().and_then(|storage| storage.used_percent);
         let state = State {
             conditions: conditions
                 .map(|condition| (condition.type_.clone(), condition.status == "True"))
                 .collect(),
             certificate_end: end.map(|end| end.0.as_second()),
+            storage_used: used.map(|percent| f64::from(percent) / 100.0),
         };
         self.lock().insert(key.clone(), state);
     }
@@ -79,6 +83,18 @@ impl Collector for Registries {
                 ConstGauge::new(end).encode(ends.encode_family(&labels)?)?;
             }
         }
+        let mut used = encoder.encode_descriptor(
+            "berth_registry_storage_used_ratio",
+            "How full the file system with the content is, from 0 to 1 in steps of 0.05",
+            None,
+            MetricType::Gauge,
+        )?;
+        for ((namespace, name), state) in &*all {
+            if let Some(share) = state.storage_used {
+                let labels = [("namespace", namespace), ("name", name)];
+                ConstGauge::new(share).encode(used.encode_family(&labels)?)?;
+            }
+        }
         Ok(())
     }
 }
@@ -100,6 +116,7 @@ mod tests {
                 { "type": "Stalled", "status": "False", "reason": "Unhindered", "message": "", "lastTransitionTime": at },
             ],
             "tls": { "notAfter": at },
+            "storage": { "usedPercent": 85 },
         }))
         .unwrap();
         metrics.set_status(&key("harbour"), &status);
@@ -108,6 +125,7 @@ mod tests {
             "berth_registry_condition{namespace=\"quay\",name=\"harbour\",type=\"Ready\"} 1",
             "berth_registry_condition{namespace=\"quay\",name=\"harbour\",type=\"Stalled\"} 0",
             "berth_registry_certificate_expiry_timestamp_seconds{namespace=\"quay\",name=\"harbour\"} 1772366400",
+            "berth_registry_storage_used_ratio{namespace=\"quay\",name=\"harbour\"} 0.85",
         ] {
             assert!(text.contains(line), "no line `{line}` in:\n{text}");
         }
