@@ -417,7 +417,7 @@ impl Reader<'_> {
             Ok(candidates.unused(sets, pods))
         };
         read.await.unwrap_or_else(|error: Error| {
-            tracing::warn!(registry = subject.name, error = %chain(&error), "cannot tell which earlier configuration is unused");
+            tracing::warn!(registry = subject.name, error = %chain(&error), "earlier configurations stay for now, because it is unknown whether a Pod uses them");
             Obsolete::default()
         })
     }

@@ -50,6 +50,13 @@ pub(super) fn expired(registry: &ValidatedRegistry, end: Timestamp) -> String {
     }
 }
 
+/// A claim without a volume, of which nothing more is known.
+pub(super) fn unbound(claim: &str, phase: &str) -> String {
+    format!(
+        "PersistentVolumeClaim `{claim}` is {phase}; see what it waits for with `kubectl describe persistentvolumeclaim {claim}`"
+    )
+}
+
 /// No volume can be made.
 pub(super) fn unprovisioned(claim: &str, problem: &str) -> String {
     format!(

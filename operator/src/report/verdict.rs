@@ -186,7 +186,7 @@ fn of_findings(
             return cause(why::VOLUME_PENDING, Urgency::Waiting { exact: false }, sentence);
         }
         if findings.pod_problem.is_none() {
-            let sentence = format!("PersistentVolumeClaim `{claim}` is {phase}");
+            let sentence = sentence::unbound(claim, phase);
             return cause(why::VOLUME_PENDING, Urgency::Passing, sentence);
         }
     }
@@ -213,7 +213,8 @@ fn of_findings(
     }
     if let Some(endpoint) = findings.pending_endpoint() {
         let message = endpoint.message.clone();
-        let sentence = message.unwrap_or_else(|| format!("`{}` is being asked", endpoint.url));
+        let sentence =
+            message.unwrap_or_else(|| format!("The first answer of `{}` is awaited", endpoint.url));
         return cause(why::NOT_ANSWERING, Urgency::Passing, sentence);
     }
     None

@@ -28,7 +28,11 @@ async fn the_first_reconcile_reports_all_conditions_with_the_generation_they_are
         states,
         [("False", Some(1)), ("True", Some(1)), ("False", Some(1))]
     );
-    assert_eq!(told(&seen), "PersistentVolumeClaim `harbour-data` is Pending");
+    assert_eq!(
+        told(&seen),
+        "PersistentVolumeClaim `harbour-data` is Pending; see what it waits for with `kubectl describe \
+         persistentvolumeclaim harbour-data`"
+    );
     let status = cluster
         .api::<Registry>()
         .get("harbour")

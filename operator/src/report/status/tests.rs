@@ -267,7 +267,7 @@ fn a_url_is_published_when_it_was_verified_and_its_failure_does_not_end_the_serv
     );
     assert_eq!(
         seen(Pending, None, 500),
-        "TTF NotAnswering: `https://a.example` is being asked at https://a.example"
+        "TTF NotAnswering: The first answer of `https://a.example` is awaited at https://a.example"
     );
 }
 
