@@ -130,6 +130,10 @@ fn naming(secret: &str) -> Vec<(&'static str, Value)> {
             json!({ "tls": { "selfSigned": { "caSecret": { "name": secret } } } }),
         ),
         (
+            "verify.secret.name",
+            json!({ "verify": { "secret": { "name": secret } } }),
+        ),
+        (
             "http.secretKeyRef.name",
             json!({ "http": { "secretKeyRef": reference } }),
         ),
