@@ -318,6 +318,11 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.publicURL must be http:// or https:// and a host",
         ),
         (
+            "repository for a verification that is none",
+            json!({"verify": {"repository": "Ops/verify"}}),
+            "spec.verify.repository must be the name of a repository",
+        ),
+        (
             "digest that is none",
             json!({"image": {"digest": "sha256:abc"}}),
             "spec.image.digest must be sha256: or sha512:",
