@@ -21,7 +21,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::settings::VERSION;
-use registries::Registries;
+use registries::{Key, Registries};
 pub use requests::RequestLayer;
 
 /// The content type of [`Metrics::text`].
@@ -31,9 +31,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0,
 ];
-
-/// Namespace and name of a Registry.
-type Key = (String, String);
 
 /// All metrics. Clones share them.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use kube::{Api, Client, Config, Resource};
 use operator_api::Registry;
 use serde::de::DeserializeOwned;
 
-use super::print;
+use super::output::print;
 use super::values::{namespace_name, object_name};
 use crate::names::Names;
 use crate::ownership::{Lifetime, is_ours};

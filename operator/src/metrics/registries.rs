@@ -10,7 +10,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::Key;
+/// Namespace and name of a Registry.
+pub(super) type Key = (String, String);
 
 /// The state of each Registry. Clones share it.
 #[derive(Clone, Debug, Default)]
