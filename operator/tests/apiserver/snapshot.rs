@@ -207,4 +207,8 @@ fn forget(object: &mut Value) {
             port.remove("nodePort");
         }
     }
+    // Kubernetes chooses it, and the status repeats it.
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("nodePort");
+    }
 }
