@@ -229,7 +229,9 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
     let (facts, unread) = read::facts(source, &registry, &subject, found).await;
     // 2. Validate (pure): the exact wishes of the spec, and everything that is wrong.
     let (mut validated, invalid) = validate::registry(&registry, &subject, &facts, &context.settings);
-    validated.notes.extend(registries.notes_about_hosts(&subject));
+    let shared_hosts = registries.notes_about_hosts(&subject);
+    validated.shares_a_host = !shared_hosts.is_empty();
+    validated.notes.extend(shared_hosts);
     let mut problems = Problems::default();
     problems.extend(unread);
     problems.extend(invalid);

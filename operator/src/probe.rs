@@ -53,6 +53,7 @@ pub fn findings(
             None if !findings.rolled_out() => readyz::unready(&facts.pods),
             _ => Vec::new(),
         },
+        shares_a_host: validated.shares_a_host,
         unbound_claim: findings.unbound_claim.as_ref().map(|(name, _)| name.clone()),
         file_system_at: usage::address(validated, facts),
     };

@@ -145,6 +145,7 @@ pub fn registry(
         workload,
         notes,
         verify: verify::plan(spec, annotations, facts),
+        shares_a_host: false,
     };
     (validated, problems)
 }

@@ -25,7 +25,11 @@ pub(super) async fn ask(address: &Address, now: Timestamp) -> Result<(), Failure
     if address.targets.is_empty() {
         let resolved = request.resolve(&request.host).await;
         return match (resolved, &address.unpublished) {
-            (Some(target), _) => request.ask(target, &address.subject, now).await,
+            (Some(target), None) => request.ask(target, &address.subject, now).await,
+            (Some(target), Some(ingress)) => {
+                let asked = request.ask(target, &address.subject, now).await;
+                asked.map_err(|failure| with_unpublished(failure, ingress))
+            }
             (None, Some(ingress)) => Err(Failure {
                 state: EndpointState::Failed,
                 reason: why::NOT_PUBLISHED,
@@ -49,6 +53,18 @@ pub(super) async fn ask(address: &Address, now: Timestamp) -> Result<(), Failure
         request.ask(resolved, &subject, now).await?;
     }
     Ok(())
+}
+
+/// A controller that does not have the Ingress answers with an error of its own, where DNS leads every host to it.
+fn with_unpublished(failure: Failure, ingress: &str) -> Failure {
+    match failure.reason {
+        why::WRONG_ANSWER => Failure {
+            reason: why::NOT_PUBLISHED,
+            message: format!("{}: none has published an address for {ingress}", failure.message),
+            ..failure
+        },
+        _ => failure,
+    }
 }
 
 fn unreachable(subject: &str) -> Failure {

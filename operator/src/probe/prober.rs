@@ -33,8 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const GROWTH: f64 = 1.5;
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(300);
-/// The longest pause while Pods are not ready or a claim is not bound.
-const LAST_PAUSE_UNREADY: Duration = Duration::from_secs(30);
+/// The longest pause while Pods are not ready, a claim is not bound, or another Registry claims a host.
+const LAST_PAUSE_UNSETTLED: Duration = Duration::from_secs(30);
 
 /// Namespace and name of a Registry.
 type Key = (String, String);
@@ -45,6 +45,8 @@ pub(super) struct Questions {
     pub(super) addresses: Vec<Address>,
     /// Pods that run and are not ready, by name and address.
     pub(super) unready_pods: Vec<(String, String)>,
+    /// Whether another Registry claims a host, so that an address may lead there at any time.
+    pub(super) shares_a_host: bool,
     /// The claim that is not bound.
     pub(super) unbound_claim: Option<String>,
     /// The address of a ready Pod that has the content on a file system.
@@ -53,13 +55,13 @@ pub(super) struct Questions {
 
 impl Questions {
     fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.addresses.is_empty() && self.unready_pods.is_empty() && self.unbound_claim.is_none()
     }
 
     fn longest_pause(&self) -> Duration {
-        match self.unready_pods.is_empty() && self.unbound_claim.is_none() {
+        match self.unready_pods.is_empty() && self.unbound_claim.is_none() && !self.shares_a_host {
             true => LAST_PAUSE,
-            false => LAST_PAUSE_UNREADY,
+            false => LAST_PAUSE_UNSETTLED,
         }
     }
 }
@@ -303,6 +305,21 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_another_registry_claims_is_asked_more_often() {
+        let alone = Questions::default();
+        let shared = Questions {
+            shares_a_host: true,
+            ..Questions::default()
+        };
+        assert_eq!(alone.longest_pause(), LAST_PAUSE);
+        assert_eq!(shared.longest_pause(), LAST_PAUSE_UNSETTLED);
+        assert!(
+            shared.is_empty(),
+            "a claim of another Registry alone is no question"
+        );
+    }
 
     #[test]
     fn pauses_grow_from_half_a_second_to_five_minutes() {

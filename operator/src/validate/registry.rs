@@ -62,6 +62,8 @@ pub struct ValidatedRegistry {
     pub notes: Vec<String>,
     /// The verification by a push and a pull.
     pub verify: VerifyPlan,
+    /// Whether another Registry claims one of its hosts.
+    pub shares_a_host: bool,
 }
 
 /// A move between plain HTTP and TLS: the Pods answer both.

@@ -101,6 +101,23 @@ async fn an_ingress_that_nobody_took_is_named_where_dns_does_not_know_the_host()
 }
 
 #[tokio::test]
+async fn an_ingress_that_nobody_took_is_named_where_another_controller_answers_for_the_host() {
+    let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let port = answer_once("GET /v2/ HTTP/1.1\r\n", answer).await;
+    let address = Address {
+        targets: Vec::new(),
+        unpublished: Some("Ingress `harbour` of class `ngnix`".to_owned()),
+        ..at(EndpointType::Ingress, "127.0.0.1", port, "http")
+    };
+    let expected = "The proxy answers 404 for `127.0.0.1` instead of the registry: none has published an address for Ingress \
+                    `harbour` of class `ngnix`";
+    assert_eq!(
+        reason(ask(&address, Timestamp::now()).await),
+        Some((why::NOT_PUBLISHED, expected.to_owned()))
+    );
+}
+
+#[tokio::test]
 async fn an_ipv6_address_is_in_brackets_in_the_host_header() {
     let listener = TcpListener::bind("[::1]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
