@@ -1,5 +1,7 @@
 //! Ports, folders and files inside the server's Pods: `validate` writes them into `config.yml`, `build` into the Pods.
 
+use k8s_openapi::api::apps::v1::Deployment;
+
 /// Name of the server's container.
 pub(crate) const CONTAINER: &str = "registry";
 /// Header of every answer, by which the operator tells this Registry's servers from others.
@@ -47,3 +49,10 @@ pub(crate) const HTPASSWD_VOLUME: &str = "htpasswd";
 pub(crate) const BOTH_ANNOTATION: &str = "berth.dev/plain-http-and-tls";
 /// Annotation of the Service: since when it, and the Ingress, lead to the other one during such a move.
 pub(crate) const OVERLAP_SINCE_ANNOTATION: &str = "berth.dev/tls-overlap-since";
+
+/// Whether the Pods of the newest template answer plain HTTP and TLS.
+pub(crate) fn answers_both(deployment: &Deployment) -> bool {
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let annotations = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
+    annotations.is_some_and(|all| all.contains_key(BOTH_ANNOTATION))
+}

@@ -34,6 +34,7 @@ use crate::findings::Rollout;
 use crate::names::Names;
 use crate::optional::OptionalObjects;
 use crate::ownership::Lifetime;
+use crate::pod_layout::answers_both;
 use crate::pod_references::PodReferences;
 use crate::quantity::millis;
 use crate::references::{Named, references};
@@ -508,7 +509,8 @@ impl Reader<'_> {
             let status = deployment.status.as_ref();
             let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
             // A new Pod that crashes stands beside enough old ones that are ready.
-            ready >= wanted && Rollout::of(deployment) == Rollout::Complete
+            // While Pods answer plain HTTP and TLS, earlier ones that are ending answer one of both.
+            ready >= wanted && Rollout::of(deployment) == Rollout::Complete && !answers_both(deployment)
         });
         if ready {
             return Ok(Vec::new());

@@ -1,17 +1,19 @@
 //! The move between plain HTTP and TLS, without a moment in which a client or a proxy finds the wrong one.
 //!
-//! It has three parts: the Pods are replaced by ones that answer both; then the Service and the Ingress change; and when
+//! It has three parts: the Pods are replaced by ones that answer both; when the last of the earlier ones has ended, because a
+//! proxy may send it requests until then, the Service and the Ingress change; and when
 //! every proxy has followed, the Pods are replaced by ones that answer what the spec asks for. Where Pods are not replaced
 //! one by one there is an interruption anyway, and the move is made at once. Start at [`overlap`].
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use operator_api::RegistrySpec;
 
 use super::backend::Backend;
 use super::registry::{Overlap, Scheme};
 use crate::findings::Rollout;
-use crate::pod_layout::{BOTH_ANNOTATION, OVERLAP_SINCE_ANNOTATION, TLS_VOLUME};
+use crate::pod_layout::{OVERLAP_SINCE_ANNOTATION, TLS_VOLUME, answers_both};
 use crate::read::Facts;
 use crate::secret_data::TLS_CERTIFICATE;
 
@@ -33,9 +35,10 @@ pub(super) fn overlap(spec: &RegistrySpec, storage: Option<&Backend>, facts: &Fa
     if !both && speaks(deployment) == target {
         return None;
     }
-    if !both || Rollout::of(deployment) != Rollout::Complete {
-        // A move whose second part has begun goes on with it, whatever replaces the Pods meanwhile.
-        let since = since(facts).filter(|_| both);
+    // A move whose second part has begun goes on with it, whatever replaces the Pods meanwhile.
+    let since = since(facts).filter(|_| both);
+    let earlier_pods_answer = since.is_none() && facts.pods.iter().any(|pod| is_ending(pod, facts.now));
+    if !both || Rollout::of(deployment) != Rollout::Complete || earlier_pods_answer {
         return Some(Overlap {
             published: if since.is_some() {
                 target
@@ -46,7 +49,7 @@ pub(super) fn overlap(spec: &RegistrySpec, storage: Option<&Backend>, facts: &Fa
             ends: None,
         });
     }
-    let since = since(facts).unwrap_or(whole_seconds(facts.now));
+    let since = since.unwrap_or(whole_seconds(facts.now));
     let ends = since + PROXIES_FOLLOW;
     (facts.now < ends).then_some(Overlap {
         published: target,
@@ -55,11 +58,10 @@ pub(super) fn overlap(spec: &RegistrySpec, storage: Option<&Backend>, facts: &Fa
     })
 }
 
-/// Whether the Pods of the newest template answer plain HTTP and TLS.
-fn answers_both(deployment: &Deployment) -> bool {
-    let template = deployment.spec.as_ref().map(|spec| &spec.template);
-    let annotations = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
-    annotations.is_some_and(|all| all.contains_key(BOTH_ANNOTATION))
+/// Whether the Pod has been told to end and still has time for that. One on a node that is lost never ends.
+fn is_ending(pod: &Pod, now: Timestamp) -> bool {
+    let end = pod.metadata.deletion_timestamp.as_ref();
+    end.is_some_and(|end| now < end.0)
 }
 
 fn speaks(deployment: &Deployment) -> Scheme {
@@ -120,6 +122,7 @@ mod tests {
     use super::*;
     use crate::children::Found;
     use crate::fixtures::{Fixture, least};
+    use crate::pod_layout::BOTH_ANNOTATION;
 
     /// A Registry whose Pods and Service are as given; `target` is its `spec.tls`.
     fn moving(target: &str, both: bool, volumes: Value, rolled_out: bool, service: Value) -> Fixture {
@@ -206,6 +209,36 @@ mod tests {
             let after = if to == Scheme::Https { tls() } else { json!([]) };
             check(&moving(target, false, after, false, service(new, None)), None);
         }
+    }
+
+    #[test]
+    fn the_ingress_changes_when_the_last_of_the_earlier_pods_has_ended() {
+        let mut fixture = moving(
+            "  tls: {disabled: {}}\n",
+            true,
+            json!([{ "name": "tls" }]),
+            true,
+            service("https", None),
+        );
+        let ending = |at: &str| {
+            let pod = json!({ "metadata": { "name": "earlier", "deletionTimestamp": at } });
+            vec![serde_json::from_value(pod).unwrap()]
+        };
+        fixture.facts.pods = ending("2026-03-01T12:00:30Z");
+        check(&fixture, Some((Scheme::Https, false, false)));
+        // One on a node that is lost holds nothing up.
+        fixture.facts.pods = ending("2026-03-01T11:59:30Z");
+        check(&fixture, Some((Scheme::Http, true, true)));
+        // A move that has gone on goes on.
+        fixture = moving(
+            "  tls: {disabled: {}}\n",
+            true,
+            json!([{ "name": "tls" }]),
+            true,
+            service("http", Some(crate::fixtures::NOW)),
+        );
+        fixture.facts.pods = ending("2026-03-01T12:00:30Z");
+        check(&fixture, Some((Scheme::Http, true, true)));
     }
 
     #[test]
