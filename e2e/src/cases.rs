@@ -277,6 +277,11 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
+            "no push fails while the image and the configuration of two replicas change",
+            rollout::no_push_fails_while_image_and_configuration_change
+        ),
+        case!(
+            Cluster,
             "with a volume for one node a change is a gap of seconds, and clients that retry do not notice it",
             rollout::one_volume_for_one_node_means_a_gap
         ),

@@ -1,22 +1,65 @@
-//! A rollout as clients see it.
+//! A rollout as clients see it: without a failed push where two Pods can run at once, and with a gap where they cannot.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use super::object_storage::pushers::push_during;
+use super::object_storage::store::Store;
 use super::ready_registry::ReadyRegistry;
-use crate::fixture::{condition, conditions};
+use crate::fixture::{Registry, USER, condition, conditions};
 use crate::runner::Context;
 use crate::wait::{Seen, wait_for};
 
 /// Time limit for a change to be rolled out. Generous, because the machine is busy meanwhile.
 const ROLL_LIMIT: Duration = Duration::from_secs(300);
+
+/// crane, skopeo and docker push without a pause, and without retries, while the image and the configuration are changed one
+/// after the other.
+pub(super) async fn no_push_fails_while_image_and_configuration_change(context: &Context<'_>) -> Result<()> {
+    let namespace = context.namespace().await?;
+    let store = Store::start(context, &namespace).await?;
+    let mut registry = Registry::new(context.cluster, &namespace, "steady")
+        .with("/storage", store.storage("deck/steady"))
+        .with("/replicas", json!(2));
+    registry.apply(context.cluster).await?;
+    registry.ready(context.cluster).await?;
+    let target = ReadyRegistry::of(context, registry).await?;
+    let clients = context.clients();
+    clients.load_first_images().await?;
+    clients
+        .login(&target.registry.host, USER, &target.registry.password)
+        .await?;
+
+    // The same server under another name, so that nothing but the rollout itself can fail.
+    let image = "berth.test/registry-of-tomorrow:1";
+    let (_, present) = context.cluster.images();
+    clients.docker().args(["tag", present, image]).success().await?;
+    context.cluster.load_image(image).await?;
+    let changes = [
+        (
+            "image",
+            json!({"image": {"repository": "berth.test/registry-of-tomorrow", "tag": "1", "pullPolicy": "Never"}}),
+        ),
+        ("log level", json!({"log": {"level": "Debug"}})),
+    ];
+    let mut pushes = 0;
+    for (at, (what, change)) in changes.iter().enumerate() {
+        let pushed = push_during(&target, &format!("change-{at}"), 0, rolled(&target, change))
+            .await
+            .with_context(|| format!("while the {what} changed"))?;
+        context.note(format!("{what}: {} pushes, none failed", pushed.len()));
+        pushes += pushed.len();
+    }
+    context.note(format!("{pushes} pushes"));
+    Ok(())
+}
 
 /// With ReadWriteOnce the old Pod ends before the new one starts. How long nobody answers is measured; a push by docker,
 /// which retries, succeeds all the same.
@@ -75,11 +118,7 @@ async fn rolled(target: &ReadyRegistry<'_>, change: &Value) -> Result<()> {
         let object = api.get(name).await?;
         let now = pods(target).await?;
         Ok(
-            if is_as_asked(&object)
-                && now.is_disjoint(&before)
-                && now.len() == before.len()
-                && is_over(target).await?
-            {
+            if is_as_asked(&object) && now.is_disjoint(&before) && now.len() == before.len() {
                 Seen::Done(())
             } else {
                 Seen::NotYet(format!(
@@ -90,19 +129,6 @@ async fn rolled(target: &ReadyRegistry<'_>, change: &Value) -> Result<()> {
         )
     })
     .await
-}
-
-/// Whether no Pod is ending, and the Pods answer only what the spec asks for: from TLS to plain HTTP they are replaced twice.
-async fn is_over(target: &ReadyRegistry<'_>) -> Result<bool> {
-    let name = &target.registry.name;
-    let annotation = "jsonpath={.spec.template.metadata.annotations.berth\\.dev/plain-http-and-tls}";
-    let moving = target
-        .kubectl()
-        .args(["get", "deployment", name, "--output", annotation]);
-    let selector = format!("--selector=berth.dev/registry={name}");
-    let all = target.kubectl().args(["get", "pods", &selector, "--output=name"]);
-    let all = all.success().await?.lines().count();
-    Ok(moving.success().await?.is_empty() && all == pods(target).await?.len())
 }
 
 fn is_as_asked(object: &DynamicObject) -> bool {
