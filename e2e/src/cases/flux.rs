@@ -39,7 +39,7 @@ async fn follows_the_artifact(flux: &Flux<'_>) -> Result<()> {
     let mut registry = Registry::new(cluster, &flux.origin.registry.namespace, "fleet");
     let object = registry.object();
 
-    let first = flux.push(&[object.clone()]).await?;
+    let first = flux.push(std::slice::from_ref(&object)).await?;
     flux.follow().await?;
     registry
         .await_status(cluster, "the missing users to be named", |object| {
@@ -85,7 +85,7 @@ async fn follows_the_artifact(flux: &Flux<'_>) -> Result<()> {
         &clients.push(&image).await?,
     )?;
 
-    let third = flux.push(&[object.clone()]).await?;
+    let third = flux.push(std::slice::from_ref(&object)).await?;
     applied(flux, &third).await?;
     clients.push(&image).await?;
 

@@ -71,7 +71,7 @@ impl<'a> Snapshots<'a> {
         let snapshots = Self {
             context,
             namespace: namespace.to_owned(),
-            programs: programs,
+            programs,
         };
         snapshots.registered(&node).await?;
         Ok(snapshots)
