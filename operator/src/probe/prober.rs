@@ -55,7 +55,12 @@ pub(super) struct Questions {
 
 impl Questions {
     fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.unready_pods.is_empty() && self.unbound_claim.is_none()
+        // Another Registry's claim to a host is no question of its own.
+        let alone = Self {
+            shares_a_host: false,
+            ..self.clone()
+        };
+        alone == Self::default()
     }
 
     fn longest_pause(&self) -> Duration {
@@ -319,6 +324,11 @@ mod tests {
             shared.is_empty(),
             "a claim of another Registry alone is no question"
         );
+        let file_system = Questions {
+            file_system_at: Some("10.0.0.1".to_owned()),
+            ..shared
+        };
+        assert!(!file_system.is_empty(), "each of the others is one");
     }
 
     #[test]
