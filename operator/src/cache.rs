@@ -3,7 +3,8 @@
 //! Guarantees: an answer is never older than what the operator has written itself, and an older event never replaces a
 //! newer object: resource versions are compared as numbers (etcd counts them, and Kubernetes promises it since 1.35).
 //! Where the cache cannot vouch for an object it says so, and the reader asks the API server: before the first list,
-//! while a watch fails, and from the moment a write is sent until its answer or its event. Memory: objects are kept as
+//! while a watch fails, from the moment a write is sent until its answer or its event, and when no event has told of an
+//! answer for half a minute. Memory: objects are kept as
 //! JSON without `managedFields`; of objects without the operator's label only those that a Registry names.
 //! Must not: send a request. Start at [`Cache`].
 
@@ -152,7 +153,7 @@ impl Cache {
         let found = state
             .objects
             .get_mut(&kind)
-            .map(|objects| objects.get(&key, number));
+            .map(|objects| objects.get(&key, number, Instant::now()));
         drop(state);
         parsed(found, Store::Objects, kind, key)
     }

@@ -1,7 +1,7 @@
 //! The objects of one kind that a watch brings whole. Start at [`Objects`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube::core::DynamicObject;
 
@@ -28,6 +28,10 @@ struct List {
     seen: BTreeSet<Key>,
 }
 
+/// The longest time for which an object is trusted that was read or written and that no event tells of. Its watch may
+/// have lost the event, or not see the object any more.
+const TRUSTED_WITHOUT_EVENT: Duration = Duration::from_secs(30);
+
 /// An object, or that it has to be asked for.
 #[derive(Debug)]
 enum Entry {
@@ -35,8 +39,22 @@ enum Entry {
         json: Json,
         /// When it was told.
         number: u64,
+        /// When it was read or written, while no event has told of it.
+        unconfirmed: Option<Instant>,
     },
     Unknown(u64),
+}
+
+impl Entry {
+    /// Whether an event should have told of the object long ago.
+    fn is_overdue(&self, now: Instant) -> bool {
+        match self {
+            Self::Known { unconfirmed, .. } => {
+                unconfirmed.is_some_and(|since| now.saturating_duration_since(since) > TRUSTED_WITHOUT_EVENT)
+            }
+            Self::Unknown(_) => false,
+        }
+    }
 }
 
 impl Objects {
@@ -59,12 +77,16 @@ impl Objects {
             .is_some_and(|watch| watch.is_trusted(Instant::now()))
     }
 
-    pub(super) fn get(&mut self, key: &Key, number: u64) -> Said {
+    pub(super) fn get(&mut self, key: &Key, number: u64, now: Instant) -> Said {
         if !self.is_trusted(&key.0) {
             return Said::Ask(None);
         }
         match self.entries.get_mut(key) {
             None => Said::Known(None),
+            Some(entry) if entry.is_overdue(now) => {
+                *entry = Entry::Unknown(number);
+                Said::Ask(Some(number))
+            }
             Some(Entry::Known { json, .. }) => Said::Known(Some(json.bytes.clone())),
             Some(Entry::Unknown(asked)) => {
                 *asked = number;
@@ -83,7 +105,11 @@ impl Objects {
             .range(first..)
             .take_while(|(key, _)| key.0 == namespace);
         let mut found = Vec::new();
+        let now = Instant::now();
         for (_, entry) in here {
+            if entry.is_overdue(now) {
+                return None;
+            }
             match entry {
                 Entry::Known { json, .. } if json.label.as_deref() == Some(label) => {
                     found.push(json.bytes.clone());
@@ -114,7 +140,14 @@ impl Objects {
         }
         let told = self.told.get(&key.0).copied().unwrap_or_default();
         if nothing_told || json.version > told && self.is_newer(&key, json.version) {
-            self.entries.insert(key, Entry::Known { json, number });
+            // The watch has told everything up to a version, and tells of what is newer.
+            let unconfirmed = (json.version > told).then(Instant::now);
+            let known = Entry::Known {
+                json,
+                number,
+                unconfirmed,
+            };
+            self.entries.insert(key, known);
         }
     }
 
@@ -166,7 +199,12 @@ impl Objects {
             Some(json) => {
                 self.tell(&key.0, json.version);
                 if self.is_newer(&key, json.version) {
-                    self.entries.insert(key, Entry::Known { json, number });
+                    let known = Entry::Known {
+                        json,
+                        number,
+                        unconfirmed: None,
+                    };
+                    self.entries.insert(key, known);
                 }
             }
             None => self.forget(&key, number),

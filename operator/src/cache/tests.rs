@@ -6,6 +6,7 @@ use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::entry::Watch;
+use super::objects::Objects;
 use super::*;
 
 fn map(name: &str, version: u64, value: &str) -> ConfigMap {
@@ -172,6 +173,47 @@ fn a_write_that_changes_nothing_leaves_the_object_known() {
     let ticket = maps.write("a");
     maps.cache.written(ticket, &dynamic(&map("a", 5, "one")));
     maps.check("a", Some("one"));
+}
+
+#[test]
+fn an_own_write_that_no_event_tells_of_is_asked_for_after_a_while() {
+    let json = |version| Json::of(&map("a", version, "mine"), &map("a", version, "mine").metadata);
+    let key = || ("quay".to_owned(), "a".to_owned());
+    let now = Instant::now();
+    let is_known = |objects: &mut Objects, now| matches!(objects.get(&key(), 9, now), Said::Known(Some(_)));
+    let later = now + Duration::from_secs(60);
+    let listed = |version: Option<u64>| {
+        let mut objects = Objects::default();
+        objects.announce(None, true);
+        objects.list_begins(&None, 1);
+        if let Some(version) = version {
+            objects.listed(&None, &dynamic(&map("a", version, "one")), 2);
+        }
+        objects.list_ends(&None, 3);
+        objects
+    };
+    let mut lost = listed(Some(5));
+    lost.forget(&key(), 4);
+    lost.settle(key(), 4, json(8));
+    assert!(is_known(&mut lost, now));
+    assert!(lost.labelled("quay", "harbour").is_some());
+    assert!(!is_known(&mut lost, later), "its event is lost");
+    lost.settle(key(), 9, json(8));
+    assert!(is_known(&mut lost, now), "it was asked for");
+
+    let mut told = listed(None);
+    told.forget(&key(), 4);
+    told.settle(key(), 4, json(8));
+    told.applied(&dynamic(&map("a", 8, "mine")), 5);
+    assert!(is_known(&mut told, later), "its event has come");
+
+    let mut unchanged = listed(Some(8));
+    unchanged.forget(&key(), 4);
+    unchanged.settle(key(), 4, json(8));
+    assert!(
+        is_known(&mut unchanged, later),
+        "no event comes of a write that changes nothing"
+    );
 }
 
 #[test]
