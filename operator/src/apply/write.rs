@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::compare::{difference, satisfies};
+use super::clashes::taken_over;
 use super::error::Error;
 use crate::children::{ChildObject, ForeignObject, Found, Want};
 use crate::names::{Names, hex};
@@ -175,7 +176,52 @@ impl Writer<'_> {
             body["metadata"]["uid"] = Value::String(uid.clone());
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.patch(&name, &params, &body).await.map(Some)
+        match self.patch(&name, &params, &body).await {
+            Err(Error::Write { source, .. }) if self.take_over::<K>(&name, &body, &source).await? => {
+                self.patch(&name, &params, &body).await.map(Some)
+            }
+            answered => answered.map(Some),
+        }
+    }
+
+    /// After the API server has refused an object: takes over the fields of others that exclude ours. Says whether there
+    /// were any, so that it can be applied once more.
+    async fn take_over<K: ChildObject>(
+        &self,
+        name: &str,
+        body: &Value,
+        refusal: &kube::Error,
+    ) -> Result<bool, Error> {
+        let kube::Error::Api(status) = refusal else {
+            return Ok(false);
+        };
+        if status.code != 422 {
+            return Ok(false);
+        }
+        // The cache has no `managedFields`.
+        let found = self.api::<K>().get(name).await;
+        let found = found.map_err(|source| failed::<K>("get", name, source))?;
+        let meta = found.meta();
+        if meta.uid.as_deref() != body["metadata"]["uid"].as_str() {
+            return Ok(false);
+        }
+        let Some(managers) = taken_over(body, &as_json(&found, name)?, status) else {
+            return Ok(false);
+        };
+        tracing::info!(kind = %K::kind(&()), name, "taking over fields that exclude ours");
+        let change = json!({ "metadata": {
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+            "managedFields": managers,
+        } });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..Default::default()
+        };
+        let changed = self.api::<K>().patch(name, &params, &Patch::Merge(&change)).await;
+        changed
+            .map(|_| true)
+            .map_err(|source| failed::<K>("apply", name, source))
     }
 
     /// Keeps the number of Pods when the operator no longer sets it. Applying without a field that only the operator

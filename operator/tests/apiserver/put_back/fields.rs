@@ -32,11 +32,6 @@ impl Field {
         all
     }
 
-    /// Whether the item of a list is known by this field: with another value it is another item.
-    pub(super) fn is_key(&self) -> bool {
-        matches!(self.0.as_slice(), [.., Step::Item(keys), Step::Member(name)] if keys.contains_key(name))
-    }
-
     pub(super) fn value(&self, object: &Value) -> Option<Value> {
         let mut at = object;
         for step in &self.0 {
