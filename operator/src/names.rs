@@ -2,7 +2,8 @@
 //!
 //! Guarantees: every name is a DNS-1035 label of at most 63 bytes, so that it can name a Service and be a label's
 //! value, but for those of immutable ConfigMaps and Secrets, which end in a hash of their content; two Registries of one
-//! namespace never share a name, because a name that had to be changed carries a hash of the whole name, and no suffix
+//! namespace hardly ever share a name, because a name that had to be changed carries a hash of the whole name, and where
+//! they do, `ownership` tells their objects apart by [`Names::whole`]; no suffix
 //! contains a dash that could make `a` + `-b-tls` read like `a-b` + `-tls`, except `-ca-key`, for which no suffix `-key`
 //! exists, and hashes, which are no suffixes. Names never change: volumes and people's scripts depend on them.
 //! Start at [`Names::of`].
@@ -23,6 +24,7 @@ const HASH_DIGITS: usize = 10;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Names {
     base: String,
+    whole: Option<String>,
 }
 
 impl Names {
@@ -35,9 +37,10 @@ impl Names {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !registry.ends_with('-');
         if plain {
-            return Self {
-                base: registry.to_owned(),
-            };
+            let base = registry.to_owned();
+            // A Registry may be called as the objects of another one are.
+            let whole = ends_in_hash(registry).then(|| base.clone());
+            return Self { base, whole };
         }
         let hash = hex(&Sha256::digest(registry.as_bytes()));
         let mut base: String = registry
@@ -55,7 +58,14 @@ impl Names {
         }
         base.truncate(BASE_MAX - HASH_DIGITS - 1);
         let base = format!("{}-{}", base.trim_end_matches('-'), &hash[..HASH_DIGITS]);
-        Self { base }
+        let whole = Some(registry.to_owned());
+        Self { base, whole }
+    }
+
+    /// The Registry's whole name, where its objects may have the names of another one's: a name that ends in a hash can
+    /// come from several.
+    pub(crate) fn whole(&self) -> Option<&str> {
+        self.whole.as_deref()
     }
 
     /// Value of [`operator_api::REGISTRY_LABEL`] on every object, and the Pods' selector.
@@ -203,12 +213,16 @@ pub(crate) fn revision(name: &str, hash: &str) -> String {
 /// Whether an object with this name is one of the immutable objects called `name`.
 pub(crate) fn is_revision(name: &str, of: &str) -> bool {
     let hash = of.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
-    hash.is_some_and(|hash| {
-        hash.len() == HASH_DIGITS
-            && hash
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    hash.is_some_and(is_hash)
+}
+
+fn ends_in_hash(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, end)| is_hash(end))
+}
+
+fn is_hash(text: &str) -> bool {
+    let digit = |digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == HASH_DIGITS && text.bytes().all(digit)
 }
 
 /// Lower-case hexadecimal digits.
@@ -250,6 +264,19 @@ mod tests {
     fn names_that_differ_only_where_labels_cannot_have_different_objects() {
         assert_ne!(Names::of("a.b"), Names::of("a-b"));
         assert_ne!(Names::of(&"x".repeat(253)), Names::of(&"x".repeat(252)));
+    }
+
+    #[test]
+    fn a_registry_whose_objects_may_have_the_names_of_anothers_keeps_its_whole_name() {
+        let dotted = Names::of("registry.example.com");
+        let plain = Names::of("registry-example-com-1752fe171e");
+        assert_eq!(dotted.claim(), plain.claim());
+        assert_ne!(dotted.whole(), plain.whole());
+        assert_eq!(
+            Names::of("registry-2026").whole(),
+            None,
+            "no other can have these names"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::DeploymentStatus;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::children::{Children, Live};
+use crate::children::{Children, Found, Live};
 use crate::findings::{Findings, PodProblem, Rollout};
 use crate::pod_layout::CONTAINER;
 use crate::read::Facts;
@@ -41,7 +41,8 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         wanted: spec.map_or(0, |spec| spec.replicas.unwrap_or(1)),
         replicas: status.and_then(|status| status.replicas).unwrap_or(0),
         ready_replicas: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        reachable: has_ready_endpoint(&facts.endpoints),
+        // A Service of somebody else has endpoints too.
+        reachable: !matches!(facts.existing.service, Found::Foreign) && has_ready_endpoint(&facts.endpoints),
         pod_problem: refused(status).or_else(|| pods::first_problem(&facts.pods)),
         endpoints: Vec::new(),
         node_port: children.service.as_ref().and_then(node_port),

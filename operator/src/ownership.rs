@@ -3,12 +3,13 @@
 //! A child that can be built again belongs to the Registry when its controller is a Registry of this name: this one, or
 //! an earlier one that was deleted and whose objects the garbage collector has not reached yet. After
 //! `kubectl delete --cascade=orphan` it has no controller at all; then its labels decide, as they do for a child that
-//! outlives its Registry: the label that names the Registry and the operator's mark.
+//! outlives its Registry: the label that names the Registry and the operator's mark. Labels are too short for every name;
+//! where two Registries can have the same one, an annotation has the whole name.
 //! Start at [`is_ours`].
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
-use operator_api::{GROUP, REGISTRY_LABEL};
+use operator_api::{GROUP, REGISTRY_LABEL, REGISTRY_NAME_ANNOTATION};
 
 use crate::names::{MANAGED_BY, Names};
 use crate::subject::Subject;
@@ -44,8 +45,12 @@ impl Lifetime {
 /// Whether an object with this metadata is a child of `subject`.
 pub(crate) fn is_ours(metadata: &ObjectMeta, lifetime: Lifetime, subject: &Subject) -> bool {
     let label = |key: &str| metadata.labels.as_ref()?.get(key).map(String::as_str);
+    let annotations = metadata.annotations.as_ref();
+    let name = annotations.and_then(|all| all.get(REGISTRY_NAME_ANNOTATION));
     let labelled = label(REGISTRY_LABEL) == Some(Names::of(&subject.name).label())
-        && label(MANAGED_BY.0) == Some(MANAGED_BY.1);
+        && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
+        // Objects of earlier versions have no such annotation.
+        && name.is_none_or(|name| *name == subject.name);
     match lifetime {
         Lifetime::CreatedOnce | Lifetime::Renewed | Lifetime::Lasting => labelled,
         Lifetime::UntilRolledOut | Lifetime::UntilUnwanted | Lifetime::Immutable => {

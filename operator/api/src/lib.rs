@@ -95,3 +95,9 @@ pub const VERIFY_ANNOTATION: &str = "berth.dev/verify";
 /// It selects the Pods, and a `Registry` that was deleted and applied again finds its claim, its CA and its HTTP secret
 /// by it. Its value never changes.
 pub const REGISTRY_LABEL: &str = "berth.dev/registry";
+
+/// Annotation with the whole name of the `Registry`, where the label has a shortened one or one that ends like those.
+///
+/// Two such names can be shortened to the same text. The objects of the one are then not touched for the other, which says
+/// in its status that they are in the way.
+pub const REGISTRY_NAME_ANNOTATION: &str = "berth.dev/registry-name";

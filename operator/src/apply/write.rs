@@ -2,6 +2,7 @@
 
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
+use operator_api::REGISTRY_NAME_ANNOTATION;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -40,11 +41,15 @@ impl Writer<'_> {
         want: Want<K>,
         found: &Found<K>,
     ) -> Result<Option<K>, Error> {
-        let (want, may_change) = match want {
+        let (mut want, may_change) = match want {
             Want::Present(object) => (object, lifetime != Lifetime::CreatedOnce),
             Want::IfMissing(object) => (object, false),
             Want::Absent | Want::Unchanged => return Ok(None),
         };
+        if let Some(whole) = Names::of(&self.subject.name).whole() {
+            let annotations = want.annotations_mut();
+            annotations.insert(REGISTRY_NAME_ANNOTATION.to_owned(), whole.to_owned());
+        }
         if lifetime == Lifetime::Immutable {
             return self.apply_immutable(want, found).await;
         }
@@ -328,7 +333,8 @@ impl Writer<'_> {
             let labels = Names::of(&self.subject.name).labels();
             let nulls = labels.into_keys().map(|key| (key, Value::Null));
             body["metadata"]["labels"] = Value::Object(nulls.collect());
-            body["metadata"]["annotations"] = json!({ INTENT_ANNOTATION: null });
+            body["metadata"]["annotations"] =
+                json!({ INTENT_ANNOTATION: null, REGISTRY_NAME_ANNOTATION: null });
         }
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
