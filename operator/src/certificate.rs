@@ -211,16 +211,11 @@ pub fn key_pair(certificate: &[u8], key: &[u8]) -> Result<Certificate, KeyPairEr
 /// The CA's certificate and key in a Secret.
 ///
 /// # Errors
-/// The certificate or the key cannot be read, or they do not belong together.
+/// The certificate or the key cannot be read, they do not belong together, or the certificate is not a CA's.
 pub(crate) fn ca(secret: &Secret) -> Result<KeyPair, KeyPairError> {
     let certificate = text(Some(secret), CA_CERTIFICATE).ok_or(KeyPairError::Certificate)?;
     let key = text(Some(secret), TLS_KEY).ok_or(KeyPairError::Key)?;
-    let parsed = key_pair(certificate.as_bytes(), key.as_bytes())?;
-    Ok(KeyPair {
-        certificate,
-        key,
-        not_after: parsed.not_after,
-    })
+    signer(&certificate, &key)
 }
 
 /// Checks that a CA can sign with this certificate and key.

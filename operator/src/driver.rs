@@ -236,9 +236,9 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
     problems.extend(unread);
     problems.extend(invalid);
     // 3. Issue (pure, but for random numbers): secrets and certificates that are missing or due.
-    // Nothing is made while a stored one cannot be read: it may be good.
-    let issued = StoredSecrets::of(&facts.existing)
-        .and_then(|stored| problems.collect(issue::secrets(&validated.issue, stored, facts.now)));
+    // None is made in the place of a stored one that cannot be read: it may be good.
+    let stored = StoredSecrets::of(&facts.existing);
+    let issued = problems.collect(issue::secrets(&validated.issue, stored, facts.now));
     // 4. Build (pure): the objects of all parts that are right.
     let desired = build::children(&validated, issued.as_ref());
     let optional_objects = build::optional(&validated);

@@ -112,7 +112,7 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn issued(&self) -> (ValidatedRegistry, Issued) {
         let validated = self.validate().unwrap();
-        let stored = StoredSecrets::of(&self.facts.existing).unwrap();
+        let stored = StoredSecrets::of(&self.facts.existing);
         let issued = issue::secrets(&validated.issue, stored, self.facts.now).unwrap();
         (validated, issued)
     }

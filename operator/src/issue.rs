@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::certificate::{KeyPair, key_pair};
-use crate::children::{Children, Existing, Found};
+use crate::children::{Children, Existing};
 use crate::issue_plan::{CertificatePlan, IssuePlan};
 use crate::secret_data::{HTTP_SECRET_KEY, TLS_CERTIFICATE, TLS_KEY, text};
 use ca::Ca;
@@ -42,19 +42,15 @@ pub struct StoredSecrets<'a> {
 }
 
 impl<'a> StoredSecrets<'a> {
-    /// Picks the Secrets from the existing children. `None` when one could not be read: a new one must not replace it.
-    pub fn of(existing: &'a Children<Existing>) -> Option<Self> {
-        let readable = |found: &'a Found<Secret>| match found {
-            Found::Unreadable => None,
-            Found::Absent | Found::Ours(_) | Found::Foreign => Some(found.ours()),
-        };
-        Some(Self {
-            http_secret: readable(&existing.http_secret)?,
-            ca_key: readable(&existing.ca_key)?,
+    /// Picks the Secrets from the existing children. `validate` asks for none in the place of one that could not be read.
+    pub fn of(existing: &'a Children<Existing>) -> Self {
+        Self {
+            http_secret: existing.http_secret.ours(),
+            ca_key: existing.ca_key.ours(),
             ca_bundle: existing.ca_bundle.ours(),
-            server: readable(&existing.server_certificate)?,
-            edge: readable(&existing.edge_certificate)?,
-        })
+            server: existing.server_certificate.ours(),
+            edge: existing.edge_certificate.ours(),
+        }
     }
 }
 

@@ -73,7 +73,9 @@ pub fn registry(
     );
 
     note_absent_kinds(spec, facts, &mut found);
-    let certificate_is_missing = (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued);
+    // Pods have their own copy of the certificate.
+    let certificate_is_missing =
+        (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued) && !live.has_certificate();
     let workload = match (&storage, provided, services, &tls, config) {
         (Some(storage), Some(provided), Some(services), Some(tls), Some(config))
             if !unusable.http_secret && !certificate_is_missing && !users_are_wrong =>

@@ -6,8 +6,8 @@ use operator_api::REGISTRY_NAME_ANNOTATION;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::compare::{difference, satisfies};
 use super::clashes::taken_over;
+use super::compare::{difference, satisfies};
 use super::error::Error;
 use crate::children::{ChildObject, ForeignObject, Found, Want};
 use crate::names::{Names, hex};
@@ -77,7 +77,7 @@ impl Writer<'_> {
     async fn keep_immutable<K: ChildObject>(&self, want: K, found: &K) -> Result<Option<K>, Error> {
         let name = want.name_any();
         let (wanted, live) = (as_json(&want, &name)?, as_json(found, &name)?);
-        if ["data", "immutable"]
+        if ["data", "immutable", "type"]
             .iter()
             .all(|field| wanted[field] == live[field])
         {
@@ -166,13 +166,20 @@ impl Writer<'_> {
         self.patch(&name, &params, &body).await.map(Some)
     }
 
-    /// Applies the object unless the API server has it already.
+    /// Applies the object unless the API server has it already. A Secret or ConfigMap that the API server lets nobody
+    /// change is replaced.
     async fn update<K: ChildObject>(&self, want: K, found: &K) -> Result<Option<K>, Error> {
         let name = want.name_any();
         let mut body = intent(&want, &name)?;
         let live = as_json(found, &name)?;
         if satisfies(&body, &live) {
             return Ok(None);
+        }
+        if is_fixed(&body, &live) {
+            tracing::info!(kind = %K::kind(&()), name, "replacing what cannot be changed");
+            self.delete(found).await?;
+            let params = PatchParams::apply(FIELD_MANAGER).force();
+            return self.patch(&name, &params, &body).await.map(Some);
         }
         tracing::info!(kind = %K::kind(&()), name, differs = %difference(&body, &live), "applying");
         self.keep_replicas::<K>(&body, &live, &name).await?;
@@ -355,6 +362,14 @@ impl Writer<'_> {
 /// Whether the API server has another object than the request expects.
 pub(super) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether somebody has made a Secret or ConfigMap anew in a form that the API server lets nobody change.
+fn is_fixed(want: &Value, live: &Value) -> bool {
+    let type_differs = want["type"].is_string() && want["type"] != live["type"];
+    let immutable = live["immutable"] == true && want["immutable"] != true;
+    // Only these kinds have both members at their root.
+    type_differs || immutable
 }
 
 fn failed<K: ChildObject>(verb: &'static str, name: &str, source: kube::Error) -> Error {

@@ -2,6 +2,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::children::Found;
 use crate::fixtures::{Fixture, least};
 use crate::issue::{self, StoredSecrets};
 
@@ -258,7 +259,7 @@ fn what_is_wrong_holds_up_only_what_depends_on_it() {
     let fixture = Fixture::parse(&yaml);
     let (validated, problems) = fixture.parts();
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let stored = StoredSecrets::of(&fixture.facts.existing).unwrap();
+    let stored = StoredSecrets::of(&fixture.facts.existing);
     let issued = issue::secrets(&validated.issue, stored, fixture.facts.now).unwrap();
     let children = children(&validated, Some(&issued));
     assert!(matches!(children.server_certificate, Want::Present(_)));
@@ -272,6 +273,53 @@ fn what_is_wrong_holds_up_only_what_depends_on_it() {
     assert!(matches!(children.config, Want::Unchanged));
     assert!(matches!(children.inputs, Want::Unchanged));
     assert!(matches!(children.deployment, Want::Unchanged));
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_not_replaced_and_holds_up_only_what_needs_it() {
+    let yaml = least("  ingress: {hosts: [a.example]}\n");
+    let (_, issued) = Fixture::parse(&yaml).issued();
+    let pair = issued.server.unwrap();
+    let kept: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "harbour-live" },
+        "data": { "tls.crt": base64(&pair.certificate), "tls.key": base64(&pair.key) },
+    }))
+    .unwrap();
+    let built = |damage: fn(&mut Fixture)| {
+        let mut fixture = Fixture::parse(&yaml);
+        fixture.facts.existing.live = Found::Ours(kept.clone());
+        damage(&mut fixture);
+        let (validated, problems) = fixture.parts();
+        assert!(problems.is_empty(), "reading has told it: {problems:?}");
+        let stored = StoredSecrets::of(&fixture.facts.existing);
+        let issued = issue::secrets(&validated.issue, stored, fixture.facts.now).unwrap();
+        children(&validated, Some(&issued))
+    };
+    let all = built(|fixture| fixture.facts.existing.ca_key = Found::Unreadable);
+    assert!(matches!(all.ca_key, Want::Unchanged));
+    assert!(matches!(all.server_certificate, Want::Unchanged));
+    assert!(matches!(all.edge_certificate, Want::Unchanged));
+    assert!(matches!(all.http_secret, Want::Present(_)));
+    assert!(matches!(all.service, Want::Present(_)));
+    assert!(
+        matches!(all.deployment, Want::Present(_)),
+        "Pods have a copy of the certificate"
+    );
+    let all = built(|fixture| fixture.facts.existing.server_certificate = Found::Unreadable);
+    assert!(matches!(all.server_certificate, Want::Unchanged));
+    assert!(matches!(all.ca_key, Want::Present(_)));
+    assert!(matches!(all.edge_certificate, Want::Present(_)));
+    assert!(matches!(all.deployment, Want::Present(_)));
+    let all = built(|fixture| fixture.facts.existing.http_secret = Found::Unreadable);
+    assert!(matches!(all.http_secret, Want::Unchanged));
+    assert!(matches!(all.server_certificate, Want::Present(_)));
+    assert!(matches!(all.service, Want::IfMissing(_)));
+    assert!(matches!(all.deployment, Want::Unchanged), "it needs the secret");
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 
 use super::ca::Ca;
-use crate::certificate::{self, KeyPair, key_pair};
+use crate::certificate::{self, KeyPair};
 use crate::issue_plan::IssuePlan;
 use crate::secret_data::{NEXT_CA_CERTIFICATE, NEXT_CA_KEY, text};
 
@@ -47,14 +47,9 @@ impl CaSet {
         let next = || {
             let certificate = text(Some(secret), NEXT_CA_CERTIFICATE)?;
             let key = text(Some(secret), NEXT_CA_KEY)?;
-            let parsed = key_pair(certificate.as_bytes(), key.as_bytes()).ok()?;
             Some(NextCa {
                 signs_from: annotation(NEXT_CA_SIGNS_FROM)?.parse().ok()?,
-                pair: KeyPair {
-                    certificate,
-                    key,
-                    not_after: parsed.not_after,
-                },
+                pair: certificate::signer(&certificate, &key).ok()?,
             })
         };
         Some(Self {

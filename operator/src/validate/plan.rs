@@ -45,11 +45,15 @@ pub(super) fn issue(
                 unusable.ca = plan.provided_signer.is_none();
                 note_end(&reference.name, plan.provided_signer.as_ref(), facts, found);
             }
-            None => unusable.ca = found.collect(usable_ca(facts, names)).is_none(),
+            None => {
+                unusable.ca =
+                    found.collect(usable_ca(facts, names)).is_none() || is_unreadable(&facts.existing.ca_key);
+            }
         }
     }
     if plan.http_secret {
-        unusable.http_secret = found.collect(usable_http_secret(facts, names)).is_none();
+        unusable.http_secret = found.collect(usable_http_secret(facts, names)).is_none()
+            || is_unreadable(&facts.existing.http_secret);
     }
     let certificates = [
         (
@@ -66,6 +70,9 @@ pub(super) fn issue(
         ),
     ];
     for (plan, unusable, existing, field) in certificates {
+        if plan.is_some() && is_unreadable(existing) {
+            (*plan, *unusable) = (None, true);
+        }
         if let (Some(_), Some(secret)) = (&plan, existing.ours())
             && !certificate::is_issued(secret, facts.existing.ca_key.ours())
         {
@@ -79,6 +86,11 @@ pub(super) fn issue(
     }
     plan.http_secret &= !unusable.http_secret;
     (plan, unusable)
+}
+
+/// Whether a Secret could not be read. `read` has told it. It may be good, so none is made in its place.
+fn is_unreadable(found: &Found<Secret>) -> bool {
+    matches!(found, Found::Unreadable)
 }
 
 fn wanted(spec: &RegistrySpec, subject: &Subject, names: &Names) -> IssuePlan {

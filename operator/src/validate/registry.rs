@@ -12,8 +12,10 @@ use operator_api::{
 };
 
 use super::backend::Backend;
+use crate::certificate::key_pair;
 use crate::issue_plan::IssuePlan;
 use crate::names::Names;
+use crate::secret_data::{TLS_CERTIFICATE, TLS_KEY};
 use crate::subject::Subject;
 use crate::verify_plan::VerifyPlan;
 
@@ -104,7 +106,7 @@ impl Scheme {
     }
 }
 
-/// Generated secrets that somebody changed, or whose names somebody else's objects have.
+/// Generated secrets that somebody changed, that could not be read, or whose names somebody else's objects have.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Unusable {
     /// The CA: nothing can be signed.
@@ -224,6 +226,14 @@ pub struct LiveFiles {
     pub users: Option<Vec<u8>>,
     /// A certificate of the author's, and its key.
     pub certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl LiveFiles {
+    /// Whether a certificate stays with which a server can serve.
+    pub(super) fn has_certificate(&self) -> bool {
+        let pair = self.kept.get(TLS_CERTIFICATE).zip(self.kept.get(TLS_KEY));
+        pair.is_some_and(|(certificate, key)| key_pair(certificate, key).is_ok())
+    }
 }
 
 /// Deliberately without contents.

@@ -29,7 +29,7 @@ fn check_refused(fixture: &Fixture, expected: &str) {
 /// The sentences about objects of somebody else, from validation and from what would be applied.
 fn foreign(fixture: &Fixture) -> Vec<String> {
     let (validated, problems) = fixture.parts();
-    let stored = StoredSecrets::of(&fixture.facts.existing).unwrap();
+    let stored = StoredSecrets::of(&fixture.facts.existing);
     let issued = issue(&validated.issue, stored, fixture.facts.now).unwrap();
     let desired = crate::build::children(&validated, Some(&issued));
     let in_the_way = desired.foreign(&fixture.facts.existing, &fixture.facts.named, &validated.names);

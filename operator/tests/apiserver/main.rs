@@ -9,6 +9,7 @@ mod ca;
 mod cluster;
 mod cluster_kinds;
 mod crash;
+mod damaged;
 mod docs;
 mod faults;
 mod gitops;

@@ -41,7 +41,7 @@ async fn a_new_object_is_never_merged_into_one_that_has_appeared_meanwhile() -> 
     assert!(unread.is_empty(), "{unread:?}");
     let (validated, problems) = operator::validate::registry(&harbour, &subject, &facts, &settings);
     assert!(problems.is_empty(), "{problems:?}");
-    let stored = StoredSecrets::of(&facts.existing).context("a Secret could not be read")?;
+    let stored = StoredSecrets::of(&facts.existing);
     let issued = operator::issue::secrets(&validated.issue, stored, facts.now)?;
     let desired = operator::build::children(&validated, Some(&issued));
     let service: Service = serde_json::from_value(json!({
