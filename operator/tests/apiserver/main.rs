@@ -43,3 +43,4 @@ mod stored;
 mod storms;
 mod telemetry;
 mod verified;
+mod walk;

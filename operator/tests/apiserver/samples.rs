@@ -29,7 +29,7 @@ fn samples() -> Result<BTreeMap<String, (String, Value)>> {
 }
 
 /// Everything that the samples' first lines tell people to make.
-async fn prerequisites(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn prerequisites(cluster: &Cluster) -> Result<()> {
     let hosts = vec!["registry.example.com".to_owned()];
     let pair = rcgen::generate_simple_self_signed(hosts)?;
     let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());

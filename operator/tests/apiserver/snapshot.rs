@@ -81,6 +81,19 @@ impl Snapshot {
         Ok(Self(all))
     }
 
+    /// The children alone, without what counts how often they were changed.
+    pub(crate) fn of_children(mut self) -> Self {
+        self.0.retain(|key, _| !key.starts_with("Registry/"));
+        for object in self.0.values_mut() {
+            for (part, counter) in [("metadata", "generation"), ("status", "observedGeneration")] {
+                if let Some(members) = object.get_mut(part).and_then(Value::as_object_mut) {
+                    members.remove(counter);
+                }
+            }
+        }
+        self
+    }
+
     /// Waits until the namespace has the same objects.
     pub(crate) async fn reached(&self, cluster: &Cluster, kinds: &ApiResources) -> Result<()> {
         let what = format!("the objects of an undisturbed run in `{}`", cluster.namespace);
