@@ -89,7 +89,8 @@ async fn a_ca_of_the_authors_signs_and_one_that_cannot_is_told() -> Result<()> {
     let _operator = Operator::start(&cluster);
     // The CA of one Registry is given to another.
     create(&cluster, &registry("pier", json!({}))).await?;
-    create(&cluster, &registry("harbour", json!({}))).await?;
+    let ingress = json!({ "ingress": { "hosts": ["a.example"], "tls": { "mode": "Reencrypt" } } });
+    create(&cluster, &registry("harbour", ingress)).await?;
     rolling_out(&cluster, "pier").await?;
     rolling_out(&cluster, "harbour").await?;
     let old = bundle(&cluster).await?;
@@ -122,6 +123,14 @@ async fn a_ca_of_the_authors_signs_and_one_that_cannot_is_told() -> Result<()> {
         (text.contains(ca.trim()) && text.contains(old.trim())).then_some(())
     })
     .await?;
+    // Pods are given the new certificate after the Ingress controller has been told to trust both, and show the old one until
+    // the kubelet has followed.
+    let trusted = cluster.api::<Secret>().get("harbour-upstream").await?;
+    let trusted = entry(&trusted, "ca.crt").context("no CA")?;
+    assert!(
+        trusted.contains(ca.trim()) && trusted.contains(old.trim()),
+        "{trusted}"
+    );
     let before = object(&cluster, "harbour-tls", "names its CA", |found: &Secret| {
         entry(found, "ca.crt")?
             .contains(ca.trim())

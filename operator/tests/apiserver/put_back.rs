@@ -3,6 +3,7 @@
 //! The fields are those that the API server says the operator has applied, one after the other. Every fifth is taken,
 //! from a random one on; `BERTH_SAMPLE=all` takes all.
 
+mod excluding;
 mod fields;
 
 use std::time::{Duration, Instant};
@@ -15,10 +16,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
+use operator_api::Registry;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, object, registry, rolling_out, secret};
+use crate::operator::{
+    DEADLINE, Operator, USERS, create, htpasswd, merge, object, reason, registry, rolling_out, secret,
+};
 use crate::snapshot::{ApiResources, Snapshot};
 use fields::Field;
 
@@ -83,6 +87,19 @@ fn is_made_once(child: &Child) -> bool {
     child.kind == "PersistentVolumeClaim" || ["-ca-key", "-http"].iter().any(|end| child.name.ends_with(end))
 }
 
+async fn deleted_and_back(child: &Child) -> Result<()> {
+    let old = child.api.get(&child.name).await?.uid();
+    child.api.delete(&child.name, &DeleteParams::default()).await?;
+    wait_for(&format!("{child} to be back"), DEADLINE, async || {
+        let now = child.api.get_opt(&child.name).await?;
+        Ok(match now.filter(|now| now.uid() != old) {
+            Some(_) => Seen::Done(()),
+            None => Seen::NotYet("it is not there".to_owned()),
+        })
+    })
+    .await
+}
+
 #[tokio::test]
 async fn every_child_that_is_deleted_is_back_as_it_was() -> Result<()> {
     let cluster = Cluster::with_namespace("put-back-deleted").await?;
@@ -102,17 +119,8 @@ async fn every_child_that_is_deleted_is_back_as_it_was() -> Result<()> {
         if is_made_once(&child) {
             continue;
         }
-        let old = child.api.get(&child.name).await?.uid();
         let start = Instant::now();
-        child.api.delete(&child.name, &DeleteParams::default()).await?;
-        wait_for(&format!("{child} to be back"), DEADLINE, async || {
-            let now = child.api.get_opt(&child.name).await?;
-            Ok(match now.filter(|now| now.uid() != old) {
-                Some(_) => Seen::Done(()),
-                None => Seen::NotYet("it is not there".to_owned()),
-            })
-        })
-        .await?;
+        deleted_and_back(&child).await?;
         slowest = slowest.max((start.elapsed(), child.to_string()));
     }
     eprintln!(
@@ -162,6 +170,30 @@ async fn every_field_that_somebody_changes_is_put_back() -> Result<()> {
     );
     ensure!(left.is_empty(), "not put back:\n{}", left.join("\n"));
     ensure!(put_back > 0, "no field could be changed");
+    operator.stop().await
+}
+
+#[tokio::test]
+async fn a_child_that_is_deleted_while_the_configuration_is_refused_comes_back() -> Result<()> {
+    let cluster = Cluster::with_namespace("put-back-refused").await?;
+    let (operator, kinds) = harbour(&cluster).await?;
+    let refused = json!({ "spec": { "config": { "http": { "addr": ":1" } } } });
+    merge::<Registry>(&cluster, "harbour", refused).await?;
+    reason(&cluster, "harbour", "ConfigKeyRefused").await?;
+    let mut back = 0;
+    for child in Child::all(&cluster, &kinds, "harbour").await? {
+        // Content that Pods start with cannot be made from a configuration that is refused.
+        let of_configuration = child.kind == "Deployment"
+            || ["harbour-config-", "harbour-inputs-"]
+                .iter()
+                .any(|start| child.name.starts_with(start));
+        if is_made_once(&child) || of_configuration {
+            continue;
+        }
+        deleted_and_back(&child).await?;
+        back += 1;
+    }
+    ensure!(back >= 8, "{back} children came back");
     operator.stop().await
 }
 
@@ -221,140 +253,6 @@ async fn edit(child: &Child, field: &Field, change: fn(&Field, &mut Value) -> bo
             Err(kube::Error::Api(status)) if status.is_conflict() => {}
             Err(kube::Error::Api(_)) => return Ok(false),
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Kind and field, a change by somebody, and whether it is undone.
-type Edit = (&'static str, &'static str, fn(&mut Value), fn(&Value) -> bool);
-
-/// Changes after which server-side apply alone has both the old and the new, and the API server refuses them together.
-const EXCLUDING: [Edit; 7] = [
-    (
-        "Service",
-        "the port",
-        |found| found["spec"]["ports"][0]["port"] = json!(5001),
-        |found| numbers(&found["spec"]["ports"], "port") == [5000],
-    ),
-    (
-        "Service",
-        "the protocol",
-        |found| found["spec"]["ports"][0]["protocol"] = json!("UDP"),
-        |found| {
-            numbers(&found["spec"]["ports"], "port") == [5000]
-                && found["spec"]["ports"][0]["protocol"] == "TCP"
-        },
-    ),
-    (
-        "Deployment",
-        "a port of the container",
-        |found| container(found)["ports"][0]["containerPort"] = json!(5002),
-        |found| numbers(&container(&mut found.clone())["ports"], "containerPort") == [5000, 5001],
-    ),
-    (
-        "Deployment",
-        "the strategy",
-        |found| {
-            found["spec"]["strategy"] =
-                json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 3 } });
-        },
-        |found| found["spec"]["strategy"] == json!({ "type": "Recreate" }),
-    ),
-    (
-        "Deployment",
-        "the source of a variable",
-        |found| {
-            let field = json!({ "fieldRef": { "fieldPath": "metadata.name" } });
-            *variable(found) = json!({ "name": "BERTH_EXTRA", "valueFrom": field });
-        },
-        |found| *variable(&mut found.clone()) == json!({ "name": "BERTH_EXTRA", "value": "x" }),
-    ),
-    (
-        "Deployment",
-        "the handler of a probe",
-        |found| {
-            let probe = container(found)["livenessProbe"]
-                .as_object_mut()
-                .expect("a probe");
-            probe.remove("httpGet");
-            probe.insert("tcpSocket".to_owned(), json!({ "port": 5000 }));
-        },
-        |found| {
-            let probe = &container(&mut found.clone())["livenessProbe"];
-            probe["httpGet"].is_object() && probe.get("tcpSocket").is_none()
-        },
-    ),
-    (
-        "Deployment",
-        "the source of a volume",
-        |found| found["spec"]["template"]["spec"]["volumes"][0] = json!({ "name": "config", "emptyDir": {} }),
-        |found| {
-            let volume = &found["spec"]["template"]["spec"]["volumes"][0];
-            volume["configMap"].is_object() && volume.get("emptyDir").is_none()
-        },
-    ),
-];
-
-fn numbers(list: &Value, member: &str) -> Vec<u64> {
-    let items = list.as_array().into_iter().flatten();
-    let mut all: Vec<u64> = items.filter_map(|item| item[member].as_u64()).collect();
-    all.sort_unstable();
-    all
-}
-
-fn container(deployment: &mut Value) -> &mut Value {
-    &mut deployment["spec"]["template"]["spec"]["containers"][0]
-}
-
-fn variable(deployment: &mut Value) -> &mut Value {
-    let all = container(deployment)["env"].as_array_mut().expect("variables");
-    let mut all = all.iter_mut();
-    all.find(|variable| variable["name"] == "BERTH_EXTRA")
-        .expect("the variable of the spec")
-}
-
-#[tokio::test]
-async fn fields_beside_which_the_api_server_refuses_ours_are_taken_away() -> Result<()> {
-    let cluster = Cluster::with_namespace("put-back-excluding").await?;
-    let (operator, kinds) = harbour(&cluster).await?;
-    let children = Child::all(&cluster, &kinds, "harbour").await?;
-    let mut left = Vec::new();
-    for (kind, what, change, is_back) in EXCLUDING {
-        let child = children.iter().find(|child| child.kind == kind);
-        let child = child.context("no such child")?;
-        let before = child.get().await?;
-        ensure!(is_back(&before), "{what}: {before}");
-        changed_by_somebody(child, change).await?;
-        let awaited = format!("{what} of {child} to be put back");
-        let back = wait_for(&awaited, DEADLINE, async || {
-            let now = child.get().await?;
-            let same_address = now["spec"]["clusterIP"] == before["spec"]["clusterIP"];
-            Ok(if is_back(&now) && same_address {
-                Seen::Done(())
-            } else {
-                Seen::NotYet(now["spec"].to_string())
-            })
-        });
-        left.extend(back.await.err().map(|error| format!("{error:#}")));
-    }
-    ensure!(left.is_empty(), "not put back:\n{}", left.join("\n"));
-    operator.stop().await
-}
-
-/// Replaces an object that has these changes.
-async fn changed_by_somebody(child: &Child, change: fn(&mut Value)) -> Result<()> {
-    let params = PostParams {
-        field_manager: Some("somebody".to_owned()),
-        ..Default::default()
-    };
-    loop {
-        let mut changed = child.get().await?;
-        change(&mut changed);
-        let changed: DynamicObject = serde_json::from_value(changed)?;
-        match child.api.replace(&child.name, &params, &changed).await {
-            // Somebody was faster.
-            Err(kube::Error::Api(status)) if status.is_conflict() => {}
-            replaced => return Ok(replaced.map(drop)?),
         }
     }
 }
