@@ -22,6 +22,7 @@ use crate::certificate::is_issued;
 use crate::children::{Children, Desired, Found, Live, Want, for_each_child};
 use crate::findings::Rollout;
 use crate::names::Names;
+pub use crate::ownership::FIELD_MANAGER;
 use crate::ownership::Lifetime;
 use crate::read::Facts;
 use crate::references::Named;
@@ -29,7 +30,6 @@ use crate::subject::Subject;
 pub use error::Error;
 use needs::Failures;
 pub use optional::optional;
-pub use write::FIELD_MANAGER;
 use write::Writer;
 
 /// The result of applying.

@@ -14,6 +14,9 @@ use operator_api::{GROUP, REGISTRY_LABEL, REGISTRY_NAME_ANNOTATION};
 use crate::names::{MANAGED_BY, Names};
 use crate::subject::Subject;
 
+/// Field manager of everything but the status.
+pub const FIELD_MANAGER: &str = "berth-operator";
+
 /// How a child is written, recognised and deleted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lifetime {

@@ -96,7 +96,7 @@ pub struct Service {
     /// Kubernetes' default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub internal_traffic_policy: Option<TrafficPolicy>,
-    /// How many IP families the Service has; the cluster's default when absent.
+    /// How many IP families the Service has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// IP families of the Service, the most important first; the cluster's default when absent.
@@ -190,7 +190,7 @@ impl TrafficPolicy {
     }
 }
 
-/// How many IP families a Service has.
+/// How many IP families a Service has; `SingleStack` when absent.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum IpFamilyPolicy {
     /// One.

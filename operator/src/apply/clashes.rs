@@ -11,7 +11,7 @@
 use kube::core::Status;
 use serde_json::{Map, Value};
 
-use super::FIELD_MANAGER;
+use crate::ownership::FIELD_MANAGER;
 
 /// Keys from the root of `fieldsV1` to a field.
 type Path = Vec<String>;

@@ -11,13 +11,11 @@ use super::compare::{difference, satisfies};
 use super::error::Error;
 use crate::children::{ChildObject, ForeignObject, Found, Want};
 use crate::names::{Names, hex};
-use crate::ownership::{Lifetime, is_controlled_by, is_registry};
+use crate::ownership::{FIELD_MANAGER, Lifetime, is_controlled_by, is_registry};
 use crate::references::Named;
 use crate::secret_data::{NEXT_CA_CERTIFICATE, NEXT_CA_KEY};
 use crate::subject::Subject;
 
-/// Field manager of everything but the status.
-pub const FIELD_MANAGER: &str = "berth-operator";
 /// Field manager of a Deployment's replicas while an autoscaler sets them.
 const REPLICAS_MANAGER: &str = "berth-operator-replicas";
 /// Annotation with a hash of what was last applied. Comparing fields alone would not notice a field that is no longer

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use operator_api::IpFamilyPolicy;
 
 use super::metadata::{owned, some};
 use super::ports::REGISTRY_PORT;
@@ -34,7 +35,14 @@ pub(super) fn service(registry: &ValidatedRegistry) -> Service {
             internal_traffic_policy: wishes
                 .internal_traffic_policy
                 .map(|policy| policy.as_str().to_owned()),
-            ip_family_policy: wishes.ip_family_policy.map(|policy| policy.as_str().to_owned()),
+            // Without a value the API server keeps that of an earlier spec.
+            ip_family_policy: Some(
+                wishes
+                    .ip_family_policy
+                    .unwrap_or(IpFamilyPolicy::SingleStack)
+                    .as_str()
+                    .to_owned(),
+            ),
             ip_families: some(
                 wishes
                     .ip_families

@@ -191,10 +191,10 @@ fn usable_http_secret(facts: &Facts, names: &Names) -> Result<(), Error> {
         Found::Ours(secret) => secret,
     };
     match text(Some(secret), HTTP_SECRET_KEY) {
-        Some(text) if text.len() >= HTTP_SECRET_MIN => Ok(()),
+        Some(text) if text.len() >= HTTP_SECRET_MIN && lookup::one_line(text.as_bytes()).is_ok() => Ok(()),
         _ => Err(Error::GeneratedSecretSpoilt {
             name: names.http_secret(),
-            problem: format!("key `{HTTP_SECRET_KEY}` is missing or too short"),
+            problem: format!("key `{HTTP_SECRET_KEY}` is missing, too short or not one line"),
             price: "with which running uploads begin again",
         }),
     }

@@ -377,8 +377,8 @@ fn a_spoilt_ca_is_not_replaced_in_silence() {
     fixture.facts.existing.http_secret = Found::Ours(short);
     check_refused(
         &fixture,
-        "Secret `harbour-http`, which the operator made, was changed and cannot be used any more: key `secret` is missing or \
-         too short; restore it, or delete it to have a new one made, with which running uploads begin again",
+        "Secret `harbour-http`, which the operator made, was changed and cannot be used any more: key `secret` is missing, \
+         too short or not one line; restore it, or delete it to have a new one made, with which running uploads begin again",
     );
 }
 

@@ -24,12 +24,19 @@ const DAMAGES: [(&str, fn(&mut Secret)); 7] = [
         );
     }),
     ("keys", |secret| {
+        // The API server insists on the two keys of this type.
+        if secret.type_.as_deref() == Some("kubernetes.io/tls") {
+            secret
+                .data
+                .iter_mut()
+                .for_each(|data| drop(data.remove("ca.crt")));
+            return fill(secret, b"");
+        }
         let keys: Vec<String> = secret.data.iter().flatten().map(|(key, _)| key.clone()).collect();
-        secret.data = Some(
-            keys.into_iter()
-                .map(|key| (format!("x-{key}"), ByteString::default()))
-                .collect(),
-        );
+        let other = keys
+            .into_iter()
+            .map(|key| (format!("x-{key}"), ByteString::default()));
+        secret.data = Some(other.collect());
     }),
     ("type", |secret| {
         secret.type_ = Some("example.com/other".to_owned());
@@ -58,7 +65,12 @@ async fn a_damaged_secret_is_mended_or_told_and_holds_up_no_other_child() -> Res
         each_secret_is_damaged("damaged-a", &DAMAGES[..4]),
         each_secret_is_damaged("damaged-b", &DAMAGES[4..]),
     );
-    first.and(second)
+    let wrong: Vec<String> = [first, second]
+        .into_iter()
+        .filter_map(|ended| Some(format!("{:#}", ended.err()?)))
+        .collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 async fn each_secret_is_damaged(namespace: &str, damages: &[(&str, fn(&mut Secret))]) -> Result<()> {

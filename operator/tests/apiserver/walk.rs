@@ -8,7 +8,7 @@ mod schema;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::wait::{Seen, wait_for};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use operator_api::Registry;
@@ -22,7 +22,12 @@ use rows::{Expected, Row, Walk};
 
 #[tokio::test]
 async fn each_field_that_is_set_made_wrong_and_put_back_leaves_nothing_behind() -> Result<()> {
-    try_join_all(rows::walks().into_iter().map(walked)).await?;
+    let ended = join_all(rows::walks().into_iter().map(walked)).await;
+    let errors = ended
+        .into_iter()
+        .filter_map(|ended| Some(format!("{:#}", ended.err()?)));
+    let wrong: Vec<String> = errors.collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -52,12 +57,11 @@ async fn walked(walk: Walk) -> Result<()> {
                 .map(|error| format!("{}: {}: {error:#}", walk.name, row.set)),
         );
     }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     for cluster in [&old, &fresh] {
         rolled_out(cluster, "harbour").await?;
     }
     let what = format!("walk `{}` to end as a fresh Registry", walk.name);
-    wait_for(&what, DEADLINE, async || {
+    let ended = wait_for(&what, DEADLINE, async || {
         let before = Snapshot::of(&fresh, &kinds).await?.of_children();
         let after = Snapshot::of(&old, &kinds).await?.of_children();
         Ok(match before.difference(&after) {
@@ -65,10 +69,12 @@ async fn walked(walk: Walk) -> Result<()> {
             Some(difference) => Seen::NotYet(difference),
         })
     })
-    .await?;
+    .await;
+    wrong.extend(ended.err().map(|error| format!("{error:#}")));
     for operator in operators {
         operator.stop().await?;
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 

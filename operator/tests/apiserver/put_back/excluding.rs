@@ -64,7 +64,7 @@ const EXCLUDING: [Edit; 7] = [
             probe.insert("tcpSocket".to_owned(), json!({ "port": 5000 }));
         },
         |found| {
-            let probe = &container(&mut found.clone())["livenessProbe"];
+            let probe = container(&mut found.clone())["livenessProbe"].clone();
             probe["httpGet"].is_object() && probe.get("tcpSocket").is_none()
         },
     ),

@@ -50,7 +50,7 @@ pub(super) struct Row {
     pub(super) wrong: Option<Value>,
 }
 
-/// What comes of a change.
+/// The effect of a change.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
     Applied,
@@ -254,8 +254,8 @@ fn of_pods() -> Vec<Row> {
             "affinity": { "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": terms } },
             "topologySpreadConstraints": [spread],
         } }))
-        // The Deployment is refused, because the two are for one key.
-        .or_wrong(json!({ "pod": { "topologySpreadConstraints": [spread, spread] } })),
+        // The API server takes it in a Registry and refuses the Deployment.
+        .or_wrong(json!({ "pod": { "tolerations": [{ "operator": "Exists", "value": "x" }] } })),
     ]
 }
 
