@@ -2,7 +2,7 @@
 
 use operator_api::{IngressTlsMode, RegistrySpec};
 
-use super::error::{Collector, INGRESS_CERTIFICATE};
+use super::error::{Collector, Error, INGRESS_CERTIFICATE};
 use super::lookup;
 use super::provided;
 use super::registry::{IngressPart, ServerTls, ValidatedIngress};
@@ -24,11 +24,13 @@ pub(super) fn ingress(
     let certificate = match (mode, tls.secret_name) {
         (IngressTlsMode::Passthrough, _) => None,
         (IngressTlsMode::Edge | IngressTlsMode::Reencrypt, Some(name)) => {
-            if found
-                .collect(lookup::tls_secret(&name, INGRESS_CERTIFICATE, facts))
-                .is_none()
-            {
-                return IngressPart::Wrong;
+            if let Err(error) = lookup::tls_secret(&name, INGRESS_CERTIFICATE, facts) {
+                // A Secret that is missing may be made by somebody who waits for the Ingress, as cert-manager does.
+                let may_come = matches!(error, Error::SecretMissing { .. });
+                found.problems.push(error);
+                if !may_come {
+                    return IngressPart::Wrong;
+                }
             }
             Some(name)
         }

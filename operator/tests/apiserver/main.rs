@@ -15,6 +15,7 @@ mod faults;
 mod gitops;
 mod hanging;
 mod installed;
+mod issuer;
 mod leader;
 mod names;
 mod objects;
