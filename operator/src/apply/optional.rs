@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::compare::satisfies;
 use super::error::Error;
-use super::write::{FIELD_MANAGER, NO_VERSION, add_hash, is_conflict};
+use super::write::{NO_VERSION, add_hash, is_conflict};
 use crate::children::ForeignObject;
 use crate::optional::{OptionalKind, OptionalObjects};
+use crate::ownership::FIELD_MANAGER;
 use crate::ownership::{Lifetime, is_controlled_by, is_ours};
 use crate::subject::Subject;
 

@@ -18,8 +18,8 @@ pub(super) const FINE: [&str; 7] = [
     "VolumePending",
 ];
 
-/// Fields that no walk can set and put back, and why.
-pub(super) const ELSEWHERE: [(&str, &str); 3] = [
+/// Fields that no walk sets, and why.
+pub(super) const ELSEWHERE: [(&str, &str); 18] = [
     (
         "storage.persistentVolumeClaim.template.accessModes[]",
         "cannot be changed: `a_made_claim_grows_and_changes_in_nothing_else`",
@@ -31,6 +31,66 @@ pub(super) const ELSEWHERE: [(&str, &str); 3] = [
     (
         "tls.selfSigned.caSecret.name",
         "the CA stays published for 30 days: `ca.rs`",
+    ),
+    (
+        "autoscaling.maxReplicas",
+        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+    ),
+    (
+        "autoscaling.minReplicas",
+        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+    ),
+    (
+        "autoscaling.targetCPUUtilizationPercentage",
+        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+    ),
+    (
+        "httpRoute.hostnames[]",
+        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+    ),
+    (
+        "httpRoute.parentRefs[].kind",
+        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+    ),
+    (
+        "httpRoute.parentRefs[].name",
+        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+    ),
+    (
+        "httpRoute.parentRefs[].namespace",
+        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+    ),
+    (
+        "httpRoute.parentRefs[].sectionName",
+        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+    ),
+    (
+        "metrics.interval",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "metrics.labels{}",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "metrics.podMonitor",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "networkPolicy.from[]",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "networkPolicy.metricsFrom[]",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "pod.disruptionBudget",
+        "makes another kind of object: `cluster_kinds.rs`",
+    ),
+    (
+        "upgradePolicy",
+        "changes nothing before the operator is another one: `validate/tests.rs`",
     ),
 ];
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 /// Types of Kubernetes' own API. They are copied as a whole, so one value stands for all their fields.
-const EMBEDDED: [&str; 3] = [
+const EMBEDDED: [&str; 5] = [
+    "networkPolicy.from[]",
+    "networkPolicy.metricsFrom[]",
     "pod.affinity",
     "pod.tolerations[]",
     "pod.topologySpreadConstraints[]",
