@@ -19,7 +19,7 @@ pub(super) const FINE: [&str; 7] = [
 ];
 
 /// Fields that no walk sets, and why.
-pub(super) const ELSEWHERE: [(&str, &str); 18] = [
+pub(super) const ELSEWHERE: [(&str, &str); 21] = [
     (
         "storage.persistentVolumeClaim.template.accessModes[]",
         "cannot be changed: `a_made_claim_grows_and_changes_in_nothing_else`",
@@ -92,6 +92,9 @@ pub(super) const ELSEWHERE: [(&str, &str); 18] = [
         "upgradePolicy",
         "changes nothing before the operator is another one: `validate/tests.rs`",
     ),
+    ("verify.policy", "pushes to a server: `verified.rs`"),
+    ("verify.repository", "pushes to a server: `verified.rs`"),
+    ("verify.secret.name", "pushes to a server: `verified.rs`"),
 ];
 
 /// The rows for one kind of storage.
