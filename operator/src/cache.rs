@@ -4,13 +4,14 @@
 //! newer object: resource versions are compared as numbers (etcd counts them, and Kubernetes promises it since 1.35).
 //! Where the cache cannot vouch for an object it says so, and the reader asks the API server: before the first list,
 //! while a watch fails, from the moment a write is sent until its answer or its event, and when no event has told of an
-//! answer for half a minute. Memory: objects are kept as
-//! JSON without `managedFields`; of objects without the operator's label only those that a Registry names.
+//! answer for half a minute. Memory: objects are kept as compressed JSON without `managedFields`; of objects without the
+//! operator's label only those that a Registry names.
 //! Must not: send a request. Start at [`Cache`].
 
 mod entry;
 mod named;
 mod objects;
+mod packed;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -261,7 +262,7 @@ impl Cache {
         whole.chain(named).collect()
     }
 
-    /// Memory of all objects, in bytes of JSON.
+    /// Memory of all objects, in bytes of compressed JSON.
     pub fn bytes(&self) -> usize {
         let state = self.lock();
         let objects = state.objects.values().map(Objects::bytes);

@@ -1,10 +1,12 @@
 //! The parts that both stores of the cache have: the state of a watch, and an object as JSON.
 //!
-//! Start at [`Watch`] and [`Json`].
+//! Start at [`Watch`], [`Json`] and [`Kept`].
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use super::packed::{Packed, Packer};
 
 /// After a watch has failed for so long, its objects are read from the API server.
 const TRUSTED_WITHOUT_WATCH: Duration = Duration::from_secs(30);
@@ -61,7 +63,15 @@ impl Watch {
 pub(super) struct Json {
     pub(super) version: u64,
     pub(super) label: Option<String>,
-    pub(super) bytes: Box<[u8]>,
+    bytes: Vec<u8>,
+}
+
+/// An object in memory.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) version: u64,
+    pub(super) label: Option<String>,
+    pub(super) packed: Packed,
 }
 
 impl Json {
@@ -80,8 +90,16 @@ impl Json {
         Some(Self {
             version,
             label: label.cloned(),
-            bytes: serde_json::to_vec(&value).ok()?.into_boxed_slice(),
+            bytes: serde_json::to_vec(&value).ok()?,
         })
+    }
+
+    pub(super) fn keep(self, packer: &mut Packer) -> Kept {
+        Kept {
+            version: self.version,
+            label: self.label,
+            packed: packer.pack(&self.bytes),
+        }
     }
 }
 
@@ -97,6 +115,6 @@ pub(super) fn key_of(metadata: &kube::api::ObjectMeta) -> Key {
 /// The answer of a store about an object: it is known, with its JSON or absent, or the API server has to be asked, with a
 /// number when the answer can be kept.
 pub(super) enum Said {
-    Known(Option<Box<[u8]>>),
+    Known(Option<Vec<u8>>),
     Ask(Option<u64>),
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use kube::api::ObjectMeta;
 
-use super::entry::{Json, Key, Said, Watch, key_of, version_of};
+use super::entry::{Json, Kept, Key, Said, Watch, key_of, version_of};
+use super::packed::Packer;
 
 /// The named objects of one kind.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub(super) struct NamedObjects {
     watches: HashMap<Option<String>, Watch>,
     lists: HashMap<Option<String>, BTreeSet<Key>>,
     entries: BTreeMap<Key, Entry>,
+    packer: Packer,
 }
 
 /// An answer of the API server, or the question for it. An object that was never asked for, or has changed, has none.
@@ -22,7 +24,7 @@ pub(super) struct NamedObjects {
 enum Entry {
     Asked(u64),
     /// `None` when there is no such object.
-    Known(Option<Json>),
+    Known(Option<Kept>),
 }
 
 impl NamedObjects {
@@ -45,7 +47,7 @@ impl NamedObjects {
             return Said::Ask(None);
         }
         match self.entries.get(key) {
-            Some(Entry::Known(json)) => Said::Known(json.as_ref().map(|json| json.bytes.clone())),
+            Some(Entry::Known(object)) => Said::Known(object.as_ref().map(|object| object.packed.unpack())),
             // Several may ask at the same time; each answer is as good.
             Some(Entry::Asked(asked)) => Said::Ask(Some(*asked)),
             None => {
@@ -60,14 +62,14 @@ impl NamedObjects {
         if let Some(entry @ Entry::Asked(_)) = self.entries.get_mut(&key)
             && matches!(entry, Entry::Asked(asked) if *asked == number)
         {
-            *entry = Entry::Known(answer);
+            *entry = Entry::Known(answer.map(|json| json.keep(&mut self.packer)));
         }
     }
 
     /// The object is of this version now; `None` when it is gone.
     pub(super) fn changed(&mut self, key: &Key, version: Option<u64>) {
         let known = match self.entries.get(key) {
-            Some(Entry::Known(Some(json))) => Some(json.version),
+            Some(Entry::Known(Some(object))) => Some(object.version),
             Some(Entry::Known(None) | Entry::Asked(_)) | None => None,
         };
         if version.is_none() || known != version {
@@ -106,7 +108,7 @@ impl NamedObjects {
 
     pub(super) fn bytes(&self) -> usize {
         let known = self.entries.values().map(|entry| match entry {
-            Entry::Known(Some(json)) => json.bytes.len(),
+            Entry::Known(Some(object)) => object.packed.size(),
             Entry::Known(None) | Entry::Asked(_) => 0,
         });
         known.sum()

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use kube::core::DynamicObject;
 
-use super::entry::{Json, Key, Said, Watch, key_of, version_of};
+use super::entry::{Json, Kept, Key, Said, Watch, key_of, version_of};
+use super::packed::Packer;
 
 /// The objects of one kind.
 #[derive(Debug, Default)]
@@ -16,6 +17,7 @@ pub(super) struct Objects {
     watches: HashMap<Option<String>, Watch>,
     lists: HashMap<Option<String>, List>,
     entries: BTreeMap<Key, Entry>,
+    packer: Packer,
     /// By namespace, the version up to which the watch has told everything.
     told: HashMap<String, u64>,
 }
@@ -36,7 +38,7 @@ const TRUSTED_WITHOUT_EVENT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Entry {
     Known {
-        json: Json,
+        object: Kept,
         /// When it was told.
         number: u64,
         /// When it was read or written, while no event has told of it.
@@ -87,7 +89,7 @@ impl Objects {
                 *entry = Entry::Unknown(number);
                 Said::Ask(Some(number))
             }
-            Some(Entry::Known { json, .. }) => Said::Known(Some(json.bytes.clone())),
+            Some(Entry::Known { object, .. }) => Said::Known(Some(object.packed.unpack())),
             Some(Entry::Unknown(asked)) => {
                 *asked = number;
                 Said::Ask(Some(number))
@@ -95,7 +97,7 @@ impl Objects {
         }
     }
 
-    pub(super) fn labelled(&self, namespace: &str, label: &str) -> Option<Vec<Box<[u8]>>> {
+    pub(super) fn labelled(&self, namespace: &str, label: &str) -> Option<Vec<Vec<u8>>> {
         if !self.is_trusted(namespace) {
             return None;
         }
@@ -111,8 +113,8 @@ impl Objects {
                 return None;
             }
             match entry {
-                Entry::Known { json, .. } if json.label.as_deref() == Some(label) => {
-                    found.push(json.bytes.clone());
+                Entry::Known { object, .. } if object.label.as_deref() == Some(label) => {
+                    found.push(object.packed.unpack());
                 }
                 Entry::Known { .. } | Entry::Unknown(_) => {}
             }
@@ -142,19 +144,23 @@ impl Objects {
         if nothing_told || json.version > told && self.is_newer(&key, json.version) {
             // The watch has told everything up to a version, and tells of what is newer.
             let unconfirmed = (json.version > told).then(Instant::now);
-            let known = Entry::Known {
-                json,
-                number,
-                unconfirmed,
-            };
-            self.entries.insert(key, known);
+            self.keep(key, json, number, unconfirmed);
         }
+    }
+
+    fn keep(&mut self, key: Key, json: Json, number: u64, unconfirmed: Option<Instant>) {
+        let known = Entry::Known {
+            object: json.keep(&mut self.packer),
+            number,
+            unconfirmed,
+        };
+        self.entries.insert(key, known);
     }
 
     /// Whether an object of this version is newer than the one that is known.
     fn is_newer(&self, key: &Key, version: u64) -> bool {
         match self.entries.get(key) {
-            Some(Entry::Known { json, .. }) => version >= json.version,
+            Some(Entry::Known { object, .. }) => version >= object.version,
             Some(Entry::Unknown(_)) | None => true,
         }
     }
@@ -199,12 +205,7 @@ impl Objects {
             Some(json) => {
                 self.tell(&key.0, json.version);
                 if self.is_newer(&key, json.version) {
-                    let known = Entry::Known {
-                        json,
-                        number,
-                        unconfirmed: None,
-                    };
-                    self.entries.insert(key, known);
+                    self.keep(key, json, number, None);
                 }
             }
             None => self.forget(&key, number),
@@ -227,7 +228,7 @@ impl Objects {
 
     pub(super) fn bytes(&self) -> usize {
         let known = self.entries.values().map(|entry| match entry {
-            Entry::Known { json, .. } => json.bytes.len(),
+            Entry::Known { object, .. } => object.packed.size(),
             Entry::Unknown(_) => 0,
         });
         known.sum()

@@ -223,7 +223,8 @@ impl Shared {
     async fn keep_asking(self: Arc<Self>, key: Key, questions: Questions) {
         let (mut round, mut were_verified) = (0, false);
         loop {
-            let Some(change) = self.ask_once(&key, &questions).await else {
+            // Boxed, because the requests take much more memory than the pause between them.
+            let Some(change) = Box::pin(self.ask_once(&key, &questions)).await else {
                 return;
             };
             if change.is_new {
