@@ -28,8 +28,9 @@ pub(super) async fn only_what_changed_is_pulled(bench: &Bench<'_>) -> Result<()>
     let storage = bench.dir.join("storage.conf");
     fs::write(&storage, storage_settings(bench.dir))?;
     let skopeo = |args: &[&str]| {
-        Exec::new("skopeo")
-            .args(["copy"])
+        // Its storage leaves a mount behind, which would keep the folder: the mount ends with this namespace.
+        Exec::new("unshare")
+            .args(["--mount", "skopeo", "copy"])
             .args(args)
             .env("CONTAINERS_STORAGE_CONF", storage.display().to_string())
     };
