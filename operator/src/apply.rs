@@ -7,6 +7,7 @@
 //! is never deleted; a write that fails holds up only what depends on it. Must not: decide what an object should be.
 //! Start at [`children`].
 
+mod applied;
 mod clashes;
 mod compare;
 mod error;
@@ -27,6 +28,7 @@ use crate::ownership::Lifetime;
 use crate::read::Facts;
 use crate::references::Named;
 use crate::subject::Subject;
+pub use applied::is_applied;
 pub use error::Error;
 use needs::Failures;
 pub use optional::optional;

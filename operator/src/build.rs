@@ -34,9 +34,14 @@ use sources::Sources;
 
 /// The objects of `registry`. They all stay as they are when the Registry is paused or nothing could be issued.
 pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Children<Desired> {
-    let Some(issued) = issued.filter(|_| !registry.paused) else {
-        return Children::unchanged();
-    };
+    match issued {
+        Some(issued) if !registry.paused => children_of_the_spec(registry, issued),
+        _ => Children::unchanged(),
+    }
+}
+
+/// The objects that the spec asks for, also of a paused Registry.
+pub fn children_of_the_spec(registry: &ValidatedRegistry, issued: &Issued) -> Children<Desired> {
     let workload = registry.workload.as_ref();
     let config = known(workload, |workload| inputs::config(registry, workload));
     let inputs = known(workload, |workload| {
@@ -90,7 +95,12 @@ pub fn children(registry: &ValidatedRegistry, issued: Option<&Issued>) -> Childr
 
 /// The objects of kinds that a cluster may not have; `None` while they stay as they are.
 pub fn optional(registry: &ValidatedRegistry) -> Option<Vec<(OptionalKind, DynamicObject)>> {
-    (!registry.paused).then(|| optional::objects(registry))
+    (!registry.paused).then(|| optional_of_the_spec(registry))
+}
+
+/// The objects of such kinds that the spec asks for, also of a paused Registry.
+pub fn optional_of_the_spec(registry: &ValidatedRegistry) -> Vec<(OptionalKind, DynamicObject)> {
+    optional::objects(registry)
 }
 
 /// A child that is built from one part of the Registry: unchanged when that part is wrong.

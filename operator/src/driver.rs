@@ -268,7 +268,15 @@ async fn reconcile(subject: Subject, context: &Context) -> Result<Ended, Failure
         return Ok(Ended::until_changed("NamespaceEnding"));
     }
     // 6. Observe (pure): reads the state of the registry off the live objects.
-    let findings = observe::findings(&applied.children, &facts);
+    let mut findings = observe::findings(&applied.children, &facts);
+    if let Some(issued) = issued
+        .as_ref()
+        .filter(|_| validated.paused && problems.first().is_none())
+    {
+        let children = build::children_of_the_spec(&validated, issued);
+        let optional = build::optional_of_the_spec(&validated);
+        findings.as_asked = apply::is_applied(&children, &optional, &facts);
+    }
     upgrades.observed(&subject, &findings.rollout);
     // 7. Probe: what the registry and its addresses answered in the background.
     let findings = probe::findings(prober, &registry, &validated, &applied.children, &facts, findings);

@@ -9,6 +9,8 @@ use operator_api::{Endpoint, EndpointState, EndpointType};
 pub struct Findings {
     /// How far the Deployment's rollout is.
     pub rollout: Rollout,
+    /// Whether the objects of a paused Registry are what its spec asks for.
+    pub as_asked: bool,
     /// Number of Pods that are asked for.
     pub wanted: i32,
     /// Number of Pods.
@@ -206,6 +208,11 @@ impl Findings {
     /// Whether a ready Pod stands behind the Service.
     pub fn available(&self) -> bool {
         self.ready_replicas > 0 && self.reachable
+    }
+
+    /// Whether no Pod is asked for, and there is none.
+    pub fn hibernates(&self) -> bool {
+        self.wanted == 0 && self.rollout == Rollout::Complete
     }
 
     /// Whether every Pod has the newest template and is ready.

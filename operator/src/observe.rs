@@ -44,6 +44,7 @@ pub fn findings(children: &Children<Live>, facts: &Facts) -> Findings {
         // A Service of somebody else has endpoints too.
         reachable: !matches!(facts.existing.service, Found::Foreign) && has_ready_endpoint(&facts.endpoints),
         pod_problem: refused(status).or_else(|| pods::first_problem(&facts.pods)),
+        as_asked: false,
         endpoints: Vec::new(),
         node_port: children.service.as_ref().and_then(node_port),
         unbound_claim,

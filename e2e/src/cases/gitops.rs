@@ -36,11 +36,11 @@ pub(super) async fn healthy_exactly_when_a_push_works(context: &Context<'_>) -> 
     clients.push(&image).await?;
 
     change(&target, json!({"paused": true})).await?;
-    suspended(&target).await?;
+    becomes(&target, "Current", "Suspended").await?;
     clients.push(&image).await?;
 
     change(&target, json!({"paused": null, "replicas": 0})).await?;
-    suspended(&target).await?;
+    becomes(&target, "Current", "Suspended").await?;
     // The Pod ends after its running requests; then nobody answers.
     let ask = target.curl().arg("--fail").arg(format!("{}v2/", target.url()?));
     wait_for("a Registry without Pods", LIMIT, async || {
@@ -82,10 +82,6 @@ async fn becomes(target: &ReadyRegistry<'_>, kstatus: &str, argo: &str) -> Resul
         health.kstatus == kstatus && health.argo == argo
     })
     .await
-}
-
-async fn suspended(target: &ReadyRegistry<'_>) -> Result<ResourceHealth> {
-    until(target, "Suspended", |health| health.argo == "Suspended").await
 }
 
 async fn until(

@@ -12,7 +12,7 @@ pub struct RegistryStatus {
     /// The generation this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: clients are served now, also while a change is rolled out or refused. `Reconciling`: something is not
+    /// `Ready`: clients are served now, or no replica is asked for; also while a change is rolled out or refused. `Reconciling`: something is not
     /// yet as asked; its message says what. `Stalled`: a person must act; its message says how. `Available`: the
     /// Service leads to a ready Pod. `CertificateValid`: the certificates that clients see are valid and cover the
     /// host names; absent without TLS. `StorageHealthy`: the volume is there, or the servers reach the object store.

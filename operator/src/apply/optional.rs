@@ -42,6 +42,21 @@ pub async fn optional(
     problems
 }
 
+/// Whether applying these objects would change nothing.
+pub(super) fn is_applied(wanted: &[(OptionalKind, DynamicObject)], existing: &OptionalObjects) -> bool {
+    existing.0.iter().all(|(kind, found)| {
+        let want = wanted.iter().find(|(wanted, _)| wanted == kind);
+        match (want, found) {
+            (None, None) => true,
+            (Some((_, want)), Some(found)) => match (intent(*kind, want), json(*kind, found)) {
+                (Ok(want), Ok(live)) => satisfies(&want, &live),
+                _ => false,
+            },
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    })
+}
+
 async fn create(
     api: &Api<DynamicObject>,
     kind: OptionalKind,

@@ -380,7 +380,7 @@ fn failed<K: ChildObject>(verb: &'static str, name: &str, source: kube::Error) -
 }
 
 /// The body to apply, with its hash in an annotation.
-fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
+pub(super) fn intent<K: ChildObject>(want: &K, name: &str) -> Result<Value, Error> {
     let mut body = as_json(want, name)?;
     // When `Recreate` replaces `RollingUpdate`, server-side apply leaves the default `rollingUpdate`, and the API
     // server refuses the two together. An explicit null removes it.
@@ -402,7 +402,7 @@ pub(super) fn add_hash(body: &mut Value) {
     body["metadata"]["annotations"][INTENT_ANNOTATION] = Value::String(hash);
 }
 
-fn as_json<K: ChildObject>(object: &K, name: &str) -> Result<Value, Error> {
+pub(super) fn as_json<K: ChildObject>(object: &K, name: &str) -> Result<Value, Error> {
     serde_json::to_value(object).map_err(|source| Error::Bug {
         kind: K::kind(&()).into_owned(),
         name: name.to_owned(),

@@ -90,9 +90,13 @@ pub(super) fn conditions(
 fn serving(verdict: &Verdict, outcome: &Outcome<'_>) -> String {
     let Findings { wanted, .. } = *outcome.findings;
     let ready = outcome.findings.ready_replicas.min(wanted);
+    let serving = format!("Serving with {ready} of {wanted} replicas");
     let state = match &verdict.cause {
-        _ if verdict.ready => format!("Serving with {ready} of {wanted} replicas"),
-        Some(cause) if cause.urgency == Urgency::AsAsked => cause.sentence.clone(),
+        Some(cause) if cause.urgency == Urgency::AsAsked => match verdict.ready && wanted > 0 {
+            true => format!("{serving}. {}", cause.sentence),
+            false => cause.sentence.clone(),
+        },
+        _ if verdict.ready => serving,
         _ => {
             let kind = if verdict.stalled { STALLED } else { RECONCILING };
             format!("Not serving; condition {kind} says why")

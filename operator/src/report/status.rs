@@ -26,8 +26,8 @@ pub(super) fn status(
     let known = registry.status.clone().unwrap_or_default();
     let findings = outcome.findings;
     let mut status = known.clone();
-    // Nobody has applied the spec of a paused Registry.
-    if !outcome.registry.paused {
+    // Nobody applies the spec of a paused Registry. It may be as asked all the same: when only the pause is new.
+    if !outcome.registry.paused || findings.as_asked {
         status.observed_generation = registry.metadata.generation;
     }
     let annotations = registry.metadata.annotations.as_ref();

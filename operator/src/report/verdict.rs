@@ -45,7 +45,7 @@ pub(super) enum Urgency {
 /// The content of the conditions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Verdict {
-    /// Clients are served now.
+    /// Clients are served now, or no replica is asked for.
     pub(super) ready: bool,
     pub(super) reconciling: bool,
     pub(super) stalled: bool,
@@ -73,17 +73,18 @@ impl Verdict {
         let findings = outcome.findings;
         // Proxies learn of the first Pods a moment after Kubernetes calls them ready.
         let reached = was_ready || findings.pending_endpoint().is_none();
-        let ready = findings.available() && reached && expired.is_none();
+        let serves = findings.available() && reached && expired.is_none();
         let cause = match outcome.registry.paused {
-            true => Some(Cause {
-                reason: why::PAUSED,
-                sentence: "Paused: nothing is changed until `spec.paused` is false".to_owned(),
-                urgency: Urgency::AsAsked,
-            }),
+            true => Some(paused(registry, findings, known)),
             false => {
                 of_problems(outcome.problems).or_else(|| of_findings(outcome.registry, findings, expired))
             }
         };
+        // Nobody is served, as it was asked for. Tools that judge by the conditions would wait for ever otherwise.
+        let is_as_asked = cause
+            .as_ref()
+            .is_some_and(|cause| cause.urgency == Urgency::AsAsked);
+        let ready = serves || is_as_asked && findings.hibernates();
         let waiting_since = cause.as_ref().and_then(|cause| match cause.urgency {
             Urgency::Waiting { exact } => Some(waiting_since(registry, cause, exact, known, now)),
             Urgency::AsAsked | Urgency::Passing | Urgency::Person => None,
@@ -100,6 +101,19 @@ impl Verdict {
             cause,
             waiting_since,
         }
+    }
+}
+
+/// The cause of a paused Registry.
+fn paused(registry: &Registry, findings: &Findings, known: &RegistryStatus) -> Cause {
+    let mut sentence = "Paused: nothing is changed until `spec.paused` is false".to_owned();
+    if !findings.as_asked && known.observed_generation != registry.metadata.generation {
+        sentence.push_str(". The newest changes of the spec are not applied");
+    }
+    Cause {
+        reason: why::PAUSED,
+        sentence,
+        urgency: Urgency::AsAsked,
     }
 }
 
@@ -172,8 +186,9 @@ fn of_findings(
             sentence::stuck(registry, findings),
         );
     }
-    if findings.wanted == 0 && findings.rollout == Rollout::Complete {
-        let sentence = "No replica is asked for; raise `spec.replicas` to serve".to_owned();
+    if findings.hibernates() {
+        let sentence =
+            "No replica is asked for, and nobody is served; raise `spec.replicas` to serve".to_owned();
         return cause(why::SCALED_TO_ZERO, Urgency::AsAsked, sentence);
     }
     if let Some(end) = expired {

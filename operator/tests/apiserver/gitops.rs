@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use e2e::resource_health::ResourceHealth;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
@@ -12,7 +13,7 @@ use operator_api::Registry;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::operator::{Operator, create, htpasswd, merge, registry, rolling_out};
+use crate::operator::{Operator, create, htpasswd, merge, object, registry, rolling_out};
 
 /// The objects as they are stored, without what the types leave out.
 fn registries(cluster: &Cluster) -> Api<DynamicObject> {
@@ -106,6 +107,57 @@ async fn what_a_running_operator_reports_is_read_right() -> Result<()> {
     check(&cluster, "harbour", "being deleted", "Terminating", "Progressing").await?;
     let go = json!({ "metadata": { "finalizers": null } });
     merge::<Registry>(&cluster, "harbour", go).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registry_that_hibernates_or_is_only_paused_is_current() -> Result<()> {
+    let cluster = Cluster::with_namespace("gitops-hibernates").await?;
+    let _operator = Operator::start(&cluster);
+    create(&cluster, &registry("harbour", json!({ "replicas": 0 }))).await?;
+    let deployments = cluster.api::<Deployment>();
+    let made = object(&cluster, "harbour", "is made", |deployment: &Deployment| {
+        Some(deployment.metadata.generation)
+    })
+    .await?;
+    // As the Deployment's controller does it.
+    let status = json!({ "status": { "observedGeneration": made } });
+    deployments
+        .patch_status("harbour", &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    reason_of(&cluster, "harbour", "ScaledToZero").await?;
+    let got = check(&cluster, "harbour", "hibernating", "Current", "Suspended").await?;
+    assert!(got.argo_message.contains("`spec.replicas`"), "{got:?}");
+
+    merge::<Registry>(&cluster, "harbour", json!({ "spec": { "paused": true } })).await?;
+    reason_of(&cluster, "harbour", "Paused").await?;
+    check(&cluster, "harbour", "only paused", "Current", "Suspended").await?;
+
+    merge::<Registry>(&cluster, "harbour", json!({ "spec": { "mode": "ReadOnly" } })).await?;
+    object(&cluster, "harbour", "says what waits", |registry: &Registry| {
+        let mut conditions = registry.status.iter().flat_map(|status| &status.conditions);
+        conditions
+            .any(|condition| condition.message.contains("not applied"))
+            .then_some(())
+    })
+    .await?;
+    check(
+        &cluster,
+        "harbour",
+        "changed while paused",
+        "InProgress",
+        "Suspended",
+    )
+    .await?;
+
+    let awake = json!({ "spec": { "paused": false, "replicas": 1 } });
+    merge::<Registry>(&cluster, "harbour", awake).await?;
+    object(&cluster, "harbour", "wakes up", |deployment: &Deployment| {
+        (deployment.spec.as_ref()?.replicas == Some(1)).then_some(())
+    })
+    .await?;
+    reason_of(&cluster, "harbour", "VolumePending").await?;
+    check(&cluster, "harbour", "waking up", "InProgress", "Progressing").await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{EndpointState, Findings, Outcome, Registry, RegistryStatus, Timestamp};
 use crate::children::{Children, Existing};
-use crate::conditions::{CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY};
+use crate::conditions::{AVAILABLE, CERTIFICATE_VALID, READY, RECONCILING, STALLED, STORAGE_HEALTHY};
 use crate::error::Problems;
 use crate::findings::endpoint_reason;
 use crate::fixtures::no_facts;
@@ -203,7 +203,49 @@ fn a_paused_registry_does_not_claim_that_its_spec_was_applied() {
         at(0),
     );
     assert_eq!(status.observed_generation, Some(2), "the spec's generation is 3");
-    assert_eq!(shown(&status), "TFF Paused: Serving with 2 of 2 replicas");
+    assert_eq!(
+        shown(&status),
+        "TFF Paused: Serving with 2 of 2 replicas. Paused: nothing is changed until `spec.paused` is false. The newest \
+         changes of the spec are not applied"
+    );
+}
+
+#[test]
+fn a_paused_registry_that_is_as_asked_says_so_by_its_generation() {
+    let mut fixture = Fixture::parse(&least("  paused: true\n"));
+    fixture.registry.status = serde_json::from_value(json!({ "observedGeneration": 2 })).unwrap();
+    let (registry, issued) = fixture.issued();
+    let none = Problems::default();
+    let findings = Findings {
+        as_asked: true,
+        ..serving()
+    };
+    let outcome = applied(&registry, &issued, &findings, &none);
+    let status = status(&fixture.registry, &outcome, at(0));
+    assert_eq!(status.observed_generation, Some(3));
+    let sentence = "Serving with 2 of 2 replicas. Paused: nothing is changed until `spec.paused` is false";
+    assert_eq!(shown(&status), format!("TFF Paused: {sentence}"));
+}
+
+#[test]
+fn a_registry_without_replicas_is_ready_as_asked_and_not_available() {
+    let fixture = Fixture::parse(&least("  replicas: 0\n"));
+    let (registry, issued) = fixture.issued();
+    let none = Problems::default();
+    let mut stopped = deployment(json!({ "observedGeneration": 2 }));
+    stopped.spec.as_mut().unwrap().replicas = Some(0);
+    let findings = look(Some(&stopped), None, &endpoints(false), &[]);
+    let outcome = applied(&registry, &issued, &findings, &none);
+    let told = status(&fixture.registry, &outcome, at(0));
+    let sentence = "No replica is asked for, and nobody is served; raise `spec.replicas` to serve";
+    assert_eq!(shown(&told), format!("TFF ScaledToZero: {sentence}"));
+    assert_eq!(condition(&told, AVAILABLE).unwrap().status, "False");
+    // The last Pod still ends its requests.
+    stopped.status = serde_json::from_value(json!({ "observedGeneration": 1, "replicas": 1 })).unwrap();
+    let findings = look(Some(&stopped), None, &endpoints(false), &[]);
+    let outcome = applied(&registry, &issued, &findings, &none);
+    let told = status(&fixture.registry, &outcome, at(0));
+    assert!(shown(&told).starts_with("FTF RollingOut"), "{}", shown(&told));
 }
 
 /// The status after these addresses were asked, `seconds` after the status before.
