@@ -12,7 +12,10 @@ use crate::subject::Subject;
 /// The hosts with their ports at which a Registry wants to be found.
 pub(crate) fn claimed(spec: &RegistrySpec) -> BTreeSet<String> {
     let ingress = spec.ingress.iter().flat_map(|ingress| &ingress.hosts);
-    let mut all: BTreeSet<String> = ingress.map(|host| format!("{host}:443")).collect();
+    let http = spec.http_route.iter().flat_map(|route| &route.hostnames);
+    let tls = spec.tls_route.iter().flat_map(|route| &route.hostnames);
+    let hosts = ingress.chain(http).chain(tls);
+    let mut all: BTreeSet<String> = hosts.map(|host| format!("{host}:443")).collect();
     all.extend(spec.public_url.as_deref().and_then(host_and_port));
     all
 }
@@ -55,6 +58,11 @@ mod tests {
         check("", &[]);
         check(
             "  ingress: {hosts: [a.example, b.example]}\n",
+            &["a.example:443", "b.example:443"],
+        );
+        check(
+            "  tlsRoute: {parentRefs: [{name: gate}], hostnames: [a.example]}\n  \
+             httpRoute: {parentRefs: [{name: gate}], hostnames: [b.example]}\n",
             &["a.example:443", "b.example:443"],
         );
         check("  publicURL: https://A.example/\n", &["a.example:443"]);

@@ -17,19 +17,27 @@ pub enum OptionalKind {
     PodMonitor,
     /// Leads requests of a Gateway to the Service.
     HttpRoute,
+    /// Leads TLS connections of a Gateway to the Service.
+    TlsRoute,
     /// Tells a Gateway how to verify the server's certificate.
     BackendTlsPolicy,
 }
 
 impl OptionalKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::PodMonitor, Self::HttpRoute, Self::BackendTlsPolicy];
+    pub const ALL: [Self; 4] = [
+        Self::PodMonitor,
+        Self::HttpRoute,
+        Self::TlsRoute,
+        Self::BackendTlsPolicy,
+    ];
 
     /// Its name, group and version.
     pub fn resource(self) -> ApiResource {
         let (group, kind, plural) = match self {
             Self::PodMonitor => ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
             Self::HttpRoute => ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
+            Self::TlsRoute => ("gateway.networking.k8s.io", "TLSRoute", "tlsroutes"),
             Self::BackendTlsPolicy => (
                 "gateway.networking.k8s.io",
                 "BackendTLSPolicy",

@@ -73,6 +73,7 @@ pub fn registry(
     );
 
     note_absent_kinds(spec, facts, &mut found);
+    ingress::note_unverified_route(spec, tls.as_ref(), facts, &service_host, &mut found);
     // Pods have their own copy of the certificate.
     let certificate_is_missing =
         (unusable.ca || unusable.server) && tls == Some(ServerTls::Issued) && !live.has_certificate();
@@ -127,6 +128,7 @@ pub fn registry(
         service: spec.service.clone().unwrap_or_default(),
         metrics: spec.metrics.clone(),
         http_route: spec.http_route.clone(),
+        tls_route: spec.tls_route.clone(),
         network_policy: spec.network_policy.clone(),
         service_account_annotations: spec
             .pod
@@ -173,6 +175,7 @@ fn note_absent_kinds(spec: &RegistrySpec, facts: &Facts, found: &mut Collector) 
         (monitor, "spec.metrics.podMonitor", OptionalKind::PodMonitor),
         (route, "spec.httpRoute", OptionalKind::HttpRoute),
         (verified, "spec.httpRoute", OptionalKind::BackendTlsPolicy),
+        (spec.tls_route.is_some(), "spec.tlsRoute", OptionalKind::TlsRoute),
     ] {
         if asked && !facts.optional.has_kind(kind) {
             let resource = kind.resource();

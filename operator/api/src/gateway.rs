@@ -30,6 +30,30 @@ pub struct HttpRoute {
     pub hostnames: Vec<String>,
 }
 
+/// A TLSRoute of the Gateway API: TLS passes the Gateway, and clients see the server's own certificate, which names the
+/// hosts when the operator makes it. The listeners must have the mode `Passthrough`. It is made as soon as the cluster has the
+/// kind.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsRoute {
+    /// The Gateways, or ListenerSets, that take the route, at least one.
+    #[schemars(length(max = 16))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self.size() > 0")
+            .message("spec.tlsRoute.parentRefs must name at least one Gateway")
+    )]
+    pub parent_refs: Vec<ParentRef>,
+    /// Host names the registry is published under, at least one.
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.size() > 0 && self.all(h, !isIP(h) && h.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))")
+            .message("spec.tlsRoute.hostnames must hold lower-case host names without a port such as registry.example.com, at least one")
+    )]
+    pub hostnames: Vec<String>,
+}
+
 /// A Gateway or a ListenerSet.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -37,7 +37,7 @@ pub use auth::{Anonymous, AnonymousAccess, Auth, Htpasswd, HtpasswdSecretKeyRef}
 pub use cache::{Cache, Redis, RedisCredentials, RedisLogin, RedisMode, RedisSentinel, RedisTls};
 pub use common::{CaBundle, KeyRef, ObjectName, SecretKeyRef, is_object_name};
 pub use crd::crd;
-pub use gateway::{HttpRoute, ParentKind, ParentRef};
+pub use gateway::{HttpRoute, ParentKind, ParentRef, TlsRoute};
 pub use kube::core::Duration;
 pub use metrics::{Metrics, Monitor};
 pub use network::NetworkPolicy;

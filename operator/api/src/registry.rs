@@ -9,7 +9,7 @@ use crate::access::{Http, Ingress, Service};
 use crate::auth::Auth;
 use crate::cache::Cache;
 use crate::common::ObjectName;
-use crate::gateway::HttpRoute;
+use crate::gateway::{HttpRoute, TlsRoute};
 use crate::metrics::Metrics;
 use crate::network::NetworkPolicy;
 use crate::overlay::{ConfigFrom, Log, raw};
@@ -90,6 +90,8 @@ use crate::verify::Verify;
         .message("spec.autoscaling needs storage that Pods can share, not spec.storage.emptyDir"),
     validation = Rule::new("!has(self.autoscaling) || !has(self.storage.persistentVolumeClaim) || !has(self.storage.persistentVolumeClaim.template) || 'ReadWriteMany' in self.storage.persistentVolumeClaim.template.accessModes")
         .message("spec.autoscaling needs a volume that Pods can share: spec.storage.persistentVolumeClaim.template.accessModes must contain ReadWriteMany"),
+    validation = Rule::new("!has(self.tlsRoute) || !has(self.tls) || !has(self.tls.disabled)")
+        .message("spec.tlsRoute leads TLS through to the server, but spec.tls.disabled is set"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.tls) || !has(self.ingress.tls.mode) || self.ingress.tls.mode == 'Edge' || !has(self.tls) || !has(self.tls.disabled)")
         .message("spec.ingress.tls.mode Reencrypt and Passthrough need a server with TLS, but spec.tls.disabled is set"),
     validation = Rule::new("!has(self.ingress) || !has(self.ingress.tls) || !has(self.ingress.tls.mode) || self.ingress.tls.mode != 'Edge' || (has(self.tls) && has(self.tls.disabled))")
@@ -135,6 +137,9 @@ pub struct RegistrySpec {
     /// A route of the Gateway API; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_route: Option<HttpRoute>,
+    /// A route of the Gateway API that leads TLS through to the server; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_route: Option<TlsRoute>,
     /// A NetworkPolicy; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,

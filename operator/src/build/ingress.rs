@@ -109,8 +109,8 @@ fn annotations(
     all
 }
 
-/// The name for which the Ingress verifies the server's certificate.
-fn verified_name(registry: &ValidatedRegistry, tls: &ServerTls) -> Option<String> {
+/// The name for which a proxy verifies the server's certificate; `None` when it cannot.
+pub(super) fn verified_name(registry: &ValidatedRegistry, tls: &ServerTls) -> Option<String> {
     match tls {
         ServerTls::Disabled => None,
         ServerTls::Issued => Some(registry.service_host()),

@@ -1,9 +1,10 @@
 //! The objects of kinds that a cluster may not have.
 
 use kube::api::DynamicObject;
-use operator_api::{HttpRoute, Metrics, Monitor};
+use operator_api::{HttpRoute, Metrics, Monitor, ParentRef, TlsRoute};
 use serde_json::{Value, json};
 
+use super::ingress::verified_name;
 use super::metadata::owned;
 use super::ports::PROBES_PORT;
 use crate::optional::OptionalKind;
@@ -22,10 +23,18 @@ pub(super) fn objects(registry: &ValidatedRegistry) -> Vec<(OptionalKind, Dynami
     }
     if let Some(route) = &registry.http_route {
         all.push(http_route(registry, route));
-        if registry.scheme == Scheme::Https {
-            all.push(backend_tls_policy(registry));
+        let name = registry.tls.as_ref().and_then(|tls| verified_name(registry, tls));
+        // Without a CA, or for a name that the certificate does not have, every request would fail.
+        if let Some(name) = name.filter(|_| registry.scheme == Scheme::Https) {
+            all.push(backend_tls_policy(registry, &name));
         }
     }
+    all.extend(
+        registry
+            .tls_route
+            .as_ref()
+            .map(|route| tls_route(registry, route)),
+    );
     all
 }
 
@@ -52,7 +61,32 @@ fn pod_monitor(registry: &ValidatedRegistry, metrics: &Metrics) -> (OptionalKind
 }
 
 fn http_route(registry: &ValidatedRegistry, route: &HttpRoute) -> (OptionalKind, DynamicObject) {
-    let parents = route.parent_refs.iter().map(|parent| {
+    let mut spec = json!({
+        "parentRefs": parents(&route.parent_refs),
+        "rules": [{
+            "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }],
+            "backendRefs": [service(registry)],
+            // Zero means none: a layer of many gigabytes over a slow line takes long.
+            "timeouts": { "request": "0s", "backendRequest": "0s" },
+        }],
+    });
+    if !route.hostnames.is_empty() {
+        spec["hostnames"] = json!(route.hostnames);
+    }
+    object(registry, OptionalKind::HttpRoute, spec)
+}
+
+fn tls_route(registry: &ValidatedRegistry, route: &TlsRoute) -> (OptionalKind, DynamicObject) {
+    let spec = json!({
+        "parentRefs": parents(&route.parent_refs),
+        "hostnames": route.hostnames,
+        "rules": [{ "backendRefs": [service(registry)] }],
+    });
+    object(registry, OptionalKind::TlsRoute, spec)
+}
+
+fn parents(parents: &[ParentRef]) -> Vec<Value> {
+    let reference = |parent: &ParentRef| {
         let mut reference = json!({
             "group": "gateway.networking.k8s.io",
             "kind": parent.kind.as_str(),
@@ -67,35 +101,28 @@ fn http_route(registry: &ValidatedRegistry, route: &HttpRoute) -> (OptionalKind,
             }
         }
         reference
-    });
-    let service = json!({
+    };
+    parents.iter().map(reference).collect()
+}
+
+/// The Service as the target of a route.
+fn service(registry: &ValidatedRegistry) -> Value {
+    json!({
         "group": "",
         "kind": "Service",
         "name": registry.names.service(),
         "port": registry.service.port,
         "weight": 1,
-    });
-    let mut spec = json!({
-        "parentRefs": parents.collect::<Vec<_>>(),
-        "rules": [{
-            "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }],
-            "backendRefs": [service],
-            // Zero means none: a layer of many gigabytes over a slow line takes long.
-            "timeouts": { "request": "0s", "backendRequest": "0s" },
-        }],
-    });
-    if !route.hostnames.is_empty() {
-        spec["hostnames"] = json!(route.hostnames);
-    }
-    object(registry, OptionalKind::HttpRoute, spec)
+    })
 }
 
-fn backend_tls_policy(registry: &ValidatedRegistry) -> (OptionalKind, DynamicObject) {
+/// The policy, with the name for which the Gateway verifies the server's certificate.
+fn backend_tls_policy(registry: &ValidatedRegistry, hostname: &str) -> (OptionalKind, DynamicObject) {
     let spec = json!({
         "targetRefs": [{ "group": "", "kind": "Service", "name": registry.names.service() }],
         "validation": {
             "caCertificateRefs": [{ "group": "", "kind": "ConfigMap", "name": registry.names.ca_bundle() }],
-            "hostname": registry.service_host(),
+            "hostname": hostname,
         },
     });
     object(registry, OptionalKind::BackendTlsPolicy, spec)

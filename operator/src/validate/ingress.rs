@@ -76,14 +76,47 @@ pub(super) fn note_unverified(
     if ingress.right().map(|ingress| ingress.mode) != Some(IngressTlsMode::Reencrypt) {
         return;
     }
-    let why = if provided::ca(spec, facts).is_some() {
-        format!(
-            "it names neither `{service_host}` nor a host of the Ingress; have one issued for Secret `{secret}` that does"
-        )
-    } else {
-        format!("Secret `{secret}` has no `ca.crt`")
-    };
+    let why = why_unverified(spec, secret, "a host of the Ingress", facts, service_host);
     found.note(format!(
         "The Ingress does not verify the server's certificate, because {why}"
     ));
+}
+
+/// Notes that a Gateway cannot verify the server's certificate, and why.
+pub(super) fn note_unverified_route(
+    spec: &RegistrySpec,
+    tls: Option<&ServerTls>,
+    facts: &Facts,
+    service_host: &str,
+    found: &mut Collector,
+) {
+    let Some(ServerTls::Provided {
+        secret,
+        verify_as: None,
+        ..
+    }) = tls
+    else {
+        return;
+    };
+    if spec.http_route.is_some() {
+        let why = why_unverified(spec, secret, "a host of `spec.httpRoute`", facts, service_host);
+        found.note(format!(
+            "There is no BackendTLSPolicy, so a Gateway may not reach the server, because the certificate cannot be verified: {why}"
+        ));
+    }
+}
+
+fn why_unverified(
+    spec: &RegistrySpec,
+    secret: &str,
+    host: &str,
+    facts: &Facts,
+    service_host: &str,
+) -> String {
+    match provided::ca(spec, facts) {
+        Some(_) => format!(
+            "it names neither `{service_host}` nor {host}; have one issued for Secret `{secret}` that does"
+        ),
+        None => format!("Secret `{secret}` has no `ca.crt`"),
+    }
 }

@@ -115,6 +115,11 @@ fn wanted(spec: &RegistrySpec, subject: &Subject, names: &Names) -> IssuePlan {
             ]);
             // Clients ask for the host's name with Passthrough, and an Ingress may with Reencrypt.
             dns_names.extend(hosts());
+            let routes = spec
+                .tls_route
+                .iter()
+                .flat_map(|route| route.hostnames.iter().cloned());
+            dns_names.extend(routes);
             dns_names.extend(wishes.dns_names.iter().cloned());
             CertificatePlan::new(dns_names, addresses(&wishes), duration, renew_before)
         });

@@ -169,7 +169,12 @@ pub(super) fn server_tls(
             certificate.not_after.strftime("%Y-%m-%d")
         ));
     }
-    let hosts = spec.ingress.iter().flat_map(|ingress| &ingress.hosts);
+    let routes = spec.http_route.iter().flat_map(|route| &route.hostnames);
+    let hosts = spec
+        .ingress
+        .iter()
+        .flat_map(|ingress| &ingress.hosts)
+        .chain(routes);
     let verify_as = std::iter::once(service_host)
         .chain(hosts.map(String::as_str))
         .find(|host| certificate.covers(host))

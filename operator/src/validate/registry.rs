@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use operator_api::{
     Autoscaling, HttpRoute, Ingress, IngressTlsMode, Metrics, NetworkPolicy, Pod, PullPolicy, RegistrySpec,
-    Service,
+    Service, TlsRoute,
 };
 
 use super::backend::Backend;
@@ -38,6 +38,8 @@ pub struct ValidatedRegistry {
     pub metrics: Option<Metrics>,
     /// The route of the Gateway API, where one is asked for.
     pub http_route: Option<HttpRoute>,
+    /// The route of the Gateway API that leads TLS through, where one is asked for.
+    pub tls_route: Option<TlsRoute>,
     /// The NetworkPolicy, where one is asked for.
     pub network_policy: Option<NetworkPolicy>,
     /// Annotations of the Pods' ServiceAccount.

@@ -138,6 +138,44 @@ fn a_value_of_a_secret_that_the_server_refuses_is_never_quoted() {
 }
 
 #[test]
+fn a_gateway_verifies_a_provided_certificate_where_it_can() {
+    let route = "  httpRoute: {parentRefs: [{name: gate}], hostnames: [pier.example]}\n";
+    let yaml = least(&format!("  tls: {{secret: {{name: papers}}}}\n{route}"));
+    let (pair, ca) = certificate(&["pier.example"]);
+    let policy = |with_ca: bool| {
+        let mut fixture = Fixture::parse(&yaml);
+        let mut files = vec![
+            ("tls.crt", pair.certificate.as_str()),
+            ("tls.key", pair.key.as_str()),
+        ];
+        files.extend(with_ca.then_some(("ca.crt", ca.as_str())));
+        provide(&mut fixture, "papers", &files);
+        let validated = fixture.validate().unwrap();
+        let objects = crate::build::optional(&validated).unwrap();
+        let policy = objects
+            .into_iter()
+            .find(|(kind, _)| *kind == OptionalKind::BackendTlsPolicy);
+        let hostname = policy.map(|(_, policy)| policy.data["spec"]["validation"]["hostname"].clone());
+        (hostname, validated.notes.concat())
+    };
+    assert_eq!(policy(true).0, Some(json!("pier.example")));
+    let (none, notes) = policy(false);
+    assert_eq!(none, None);
+    assert!(
+        notes.contains("no BackendTLSPolicy") && notes.contains("has no `ca.crt`"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn the_servers_certificate_names_the_hosts_of_a_tls_route() {
+    let route = "  tlsRoute: {parentRefs: [{name: gate}], hostnames: [pier.example]}\n";
+    let validated = Fixture::parse(&least(route)).validate().unwrap();
+    let names = validated.issue.server.unwrap().dns_names;
+    assert!(names.contains("pier.example"), "{names:?}");
+}
+
+#[test]
 fn a_provided_certificate_must_work_and_is_verified_by_a_name_it_covers() {
     let yaml = least("  tls: {secret: {name: papers}}\n  ingress: {hosts: [pier.example]}\n");
     let (pair, ca) = certificate(&["*.example", "elsewhere.invalid"]);

@@ -302,6 +302,10 @@ async fn kinds_that_the_cluster_gets_later_are_used_then() -> Result<()> {
     let asked = json!({
         "metrics": { "interval": "30s", "labels": { "release": "watchtower" } },
         "httpRoute": { "parentRefs": [{ "name": "gate", "namespace": "edge" }], "hostnames": ["harbour.example"] },
+        "tlsRoute": {
+            "parentRefs": [{ "kind": "ListenerSet", "name": "berths", "sectionName": "passthrough" }],
+            "hostnames": ["direct.example"],
+        },
     });
     create(&cluster, &registry("harbour", asked)).await?;
     rolling_out(&cluster, "harbour").await?;
@@ -327,6 +331,13 @@ async fn kinds_that_the_cluster_gets_later_are_used_then() -> Result<()> {
             && spec["hostnames"] == json!(["harbour.example"])
     };
     optional(&cluster, OptionalKind::HttpRoute, "an HTTPRoute", right).await?;
+    optional(&cluster, OptionalKind::TlsRoute, "a TLSRoute", |found| {
+        let spec = &found.data["spec"];
+        spec["hostnames"] == json!(["direct.example"])
+            && spec["parentRefs"][0]["kind"] == "ListenerSet"
+            && spec["rules"][0]["backendRefs"][0]["name"] == "harbour"
+    })
+    .await?;
     optional(
         &cluster,
         OptionalKind::BackendTlsPolicy,

@@ -332,6 +332,11 @@ async fn an_administrator_can_forbid_images_secrets_annotations_and_exposure() -
             Some("spec.httpRoute.hostnames must name hosts"),
         ),
         (
+            "a route of TLS for a foreign host",
+            json!({ "tlsRoute": { "parentRefs": [{ "name": "gate" }], "hostnames": ["www.bank.example"] } }),
+            Some("spec.tlsRoute.hostnames names a host outside"),
+        ),
+        (
             "a route for an allowed host",
             json!({ "httpRoute": { "parentRefs": [{ "name": "gate" }], "hostnames": ["a.quay.example"] } }),
             None,

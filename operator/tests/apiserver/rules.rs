@@ -558,6 +558,21 @@ async fn specs_that_cannot_work_are_refused_with_a_sentence_naming_the_field() -
             "spec.httpRoute.hostnames must hold lower-case host names without a port",
         ),
         (
+            "route for TLS without TLS",
+            json!({"tls": {"disabled": {}}, "tlsRoute": {"parentRefs": [{"name": "gate"}], "hostnames": ["a.example"]}}),
+            "spec.tlsRoute leads TLS through to the server, but spec.tls.disabled is set",
+        ),
+        (
+            "route for TLS without a host",
+            json!({"tlsRoute": {"parentRefs": [{"name": "gate"}], "hostnames": []}}),
+            "spec.tlsRoute.hostnames must hold lower-case host names without a port",
+        ),
+        (
+            "route for TLS without a parent",
+            json!({"tlsRoute": {"parentRefs": [], "hostnames": ["a.example"]}}),
+            "spec.tlsRoute.parentRefs must name at least one Gateway",
+        ),
+        (
             "interval that is none",
             json!({"metrics": {"interval": "often"}}),
             "spec.metrics.interval must be a whole number of seconds, minutes or hours",
