@@ -21,7 +21,7 @@ mod flux;
 mod gitops;
 mod image_volume;
 mod ingress;
-mod life;
+mod kubectl_output;
 mod lifecycle;
 mod node_program;
 mod object_storage;
@@ -323,7 +323,7 @@ pub fn all() -> Vec<Case> {
         case!(
             Cluster,
             "kubectl tells a Registry's life, from its birth to its deletion",
-            life::told_by_kubectl
+            kubectl_output::told_by_kubectl
         ),
         case!(
             Cluster,

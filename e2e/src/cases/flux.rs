@@ -167,7 +167,7 @@ async fn failed(flux: &Flux<'_>, digest: &str) -> Result<String> {
     .await
 }
 
-/// What both controllers say, for errors.
+/// The state of both objects in their own words, for errors.
 async fn state(flux: &Flux<'_>, kustomization: &DynamicObject) -> String {
     format!("{}; {}", conditions(kustomization), flux.source_state().await)
 }

@@ -1,4 +1,4 @@
-//! What the status says of Registries whose Pods run: it is true for clients, names the cause, and says what to do.
+//! The status of Registries whose Pods run: it is true for clients, names the cause, and says what to do.
 
 use std::time::Duration;
 

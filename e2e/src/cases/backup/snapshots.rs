@@ -195,7 +195,7 @@ async fn node(context: &Context<'_>) -> Result<String> {
     get.success().await
 }
 
-/// What describes the driver to the cluster.
+/// The driver and its classes, as the cluster knows them.
 fn classes() -> Value {
     let of = |api: &str, kind: &str, rest: Value| {
         let mut object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": CLASS}});

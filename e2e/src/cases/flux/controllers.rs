@@ -177,7 +177,7 @@ impl<'a> Flux<'a> {
         Ok(api.get(NAME).await?)
     }
 
-    /// What the source says of itself, for errors.
+    /// The state of the source in its own words, for errors.
     pub(super) async fn source_state(&self) -> String {
         let api = self
             .api("source.toolkit.fluxcd.io", "OCIRepository", "ocirepositories")
