@@ -277,8 +277,8 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
-            "no push fails while the image and the configuration of two replicas change",
-            rollout::no_push_fails_while_image_and_configuration_change
+            "no push fails while the image, the configuration and the TLS of two replicas change",
+            rollout::no_push_fails_while_everything_changes
         ),
         case!(
             Cluster,
@@ -309,6 +309,16 @@ pub fn all() -> Vec<Case> {
             Cluster,
             "three replicas stay Ready while a Pod is replaced, a change is rolled out and another is refused",
             status::ready_stays_true_while_clients_are_served
+        ),
+        case!(
+            Cluster,
+            "two Registries with one host both name the other",
+            status::a_host_of_two_registries_is_told_by_both
+        ),
+        case!(
+            Cluster,
+            "mistyped classes of Ingress and storage are named in the status",
+            status::mistyped_classes_are_named
         ),
         case!(
             Cluster,

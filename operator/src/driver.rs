@@ -40,7 +40,7 @@ use crate::subject::Subject;
 use crate::telemetry::Telemetry;
 use crate::work_queue::WorkQueue;
 use crate::{apply, build, client, issue, json_depth, observe, probe, read, report, validate};
-use optional::OptionalKinds;
+use optional::OptionalResources;
 use registries::Registries;
 use requeue::{Polls, Retries};
 use upgrades::Upgrades;
@@ -70,7 +70,7 @@ struct Context {
     prober: Prober,
     registries: Arc<Registries>,
     telemetry: Telemetry,
-    optional: OptionalKinds,
+    optional: OptionalResources,
     upgrades: Upgrades,
 }
 
@@ -367,7 +367,7 @@ pub async fn run(
         health: health.clone(),
     };
     let _watches = watch::start(&client, std::slice::from_ref(&settings.namespace), &sinks);
-    let (optional, _optional) = OptionalKinds::follow(&client, settings.namespace.as_deref(), &sinks);
+    let (optional, _optional) = OptionalResources::follow(&client, settings.namespace.as_deref(), &sinks);
     let upgrades = Upgrades::new(settings.max_concurrent_upgrades, sinks.queue.clone());
     let reporter = Reporter {
         controller: apply::FIELD_MANAGER.to_owned(),

@@ -72,7 +72,7 @@ pub fn registry(
         &mut found,
     );
 
-    note_absent_kinds(spec, facts, &mut found);
+    note_absent_resources(spec, facts, &mut found);
     ingress::note_unverified_route(spec, tls.as_ref(), facts, &service_host, &mut found);
     // Pods have their own copy of the certificate.
     let certificate_is_missing =
@@ -164,7 +164,7 @@ fn sizes(inputs: &BTreeMap<String, Vec<u8>>, config: &ConfigFile) -> Result<(), 
 }
 
 /// Notes which objects are asked for and cannot be made, because the cluster does not have their kinds.
-fn note_absent_kinds(spec: &RegistrySpec, facts: &Facts, found: &mut Collector) {
+fn note_absent_resources(spec: &RegistrySpec, facts: &Facts, found: &mut Collector) {
     let monitor = spec
         .metrics
         .as_ref()

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a kind that appears, or goes, is noticed within [`CHECK`] and starts a reconcile of every Registry; a
 //! changed object starts one of its Registry. A cluster without the kinds costs one small request for each in that time.
-//! Must not: hold up the start of the operator. Start at [`OptionalKinds::follow`].
+//! Must not: hold up the start of the operator. Start at [`OptionalResources::follow`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,11 +27,11 @@ const CHECK: Duration = Duration::from_secs(15);
 
 /// The optional objects of all Registries.
 #[derive(Clone)]
-pub(super) struct OptionalKinds {
+pub(super) struct OptionalResources {
     stores: Arc<Mutex<BTreeMap<OptionalKind, Store<DynamicObject>>>>,
 }
 
-impl OptionalKinds {
+impl OptionalResources {
     /// Starts to follow the kinds. The tasks end when the set is dropped.
     pub(super) fn follow(client: &Client, namespace: Option<&str>, sinks: &Sinks) -> (Self, JoinSet<()>) {
         let this = Self {
@@ -47,7 +47,7 @@ impl OptionalKinds {
             let follower = Follower {
                 kind,
                 api,
-                kinds: this.clone(),
+                resources: this.clone(),
                 sinks: sinks.clone(),
             };
             tasks.spawn(follower.run());
@@ -79,7 +79,7 @@ impl OptionalKinds {
 struct Follower {
     kind: OptionalKind,
     api: Api<DynamicObject>,
-    kinds: OptionalKinds,
+    resources: OptionalResources,
     sinks: Sinks,
 }
 
@@ -89,7 +89,7 @@ impl Follower {
             // 404 means that the cluster does not have the kind, 403 that the operator may not use it.
             if self.api.list(&ListParams::default().limit(1)).await.is_ok() {
                 self.watch().await;
-                self.kinds.set(self.kind, None);
+                self.resources.set(self.kind, None);
                 self.reconcile_all();
             }
             tokio::time::sleep(CHECK).await;
@@ -111,7 +111,7 @@ impl Follower {
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::InitDone) => {
-                    self.kinds.set(self.kind, Some(reader.clone()));
+                    self.resources.set(self.kind, Some(reader.clone()));
                     self.reconcile_all();
                 }
                 Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {

@@ -7,7 +7,6 @@
 mod backup;
 mod ca;
 mod cluster;
-mod cluster_kinds;
 mod crash;
 mod damaged;
 mod docs;
@@ -20,6 +19,7 @@ mod leader;
 mod names;
 mod objects;
 mod operator;
+mod optional_resources;
 mod ownership;
 mod policies;
 mod program;

@@ -34,59 +34,79 @@ pub(super) const ELSEWHERE: [(&str, &str); 21] = [
     ),
     (
         "autoscaling.maxReplicas",
-        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+        "replicas are an autoscaler's then: `optional_resources.rs`",
     ),
     (
         "autoscaling.minReplicas",
-        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+        "replicas are an autoscaler's then: `optional_resources.rs`",
     ),
     (
         "autoscaling.targetCPUUtilizationPercentage",
-        "replicas are an autoscaler's then: `cluster_kinds.rs`",
+        "replicas are an autoscaler's then: `optional_resources.rs`",
     ),
     (
         "httpRoute.hostnames[]",
-        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+        "the API server has no HTTPRoute: `optional_resources.rs`",
     ),
     (
         "httpRoute.parentRefs[].kind",
-        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+        "the API server has no HTTPRoute: `optional_resources.rs`",
     ),
     (
         "httpRoute.parentRefs[].name",
-        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+        "the API server has no HTTPRoute: `optional_resources.rs`",
     ),
     (
         "httpRoute.parentRefs[].namespace",
-        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+        "the API server has no HTTPRoute: `optional_resources.rs`",
     ),
     (
         "httpRoute.parentRefs[].sectionName",
-        "the API server has no HTTPRoute: `cluster_kinds.rs`",
+        "the API server has no HTTPRoute: `optional_resources.rs`",
     ),
     (
         "metrics.interval",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
     ),
     (
         "metrics.labels{}",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
     ),
     (
         "metrics.podMonitor",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
     ),
     (
         "networkPolicy.from[]",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
     ),
     (
         "networkPolicy.metricsFrom[]",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
     ),
     (
         "pod.disruptionBudget",
-        "makes another kind of object: `cluster_kinds.rs`",
+        "makes another kind of object: `optional_resources.rs`",
+    ),
+    (
+        "tlsRoute.hostnames[]",
+        "the API server has no TLSRoute: `optional_resources.rs`",
+    ),
+    (
+        "tlsRoute.parentRefs[].kind",
+        "the API server has no TLSRoute: `optional_resources.rs`",
+    ),
+    (
+        "tlsRoute.parentRefs[].name",
+        "the API server has no TLSRoute: `optional_resources.rs`",
+    ),
+    (
+        "tlsRoute.parentRefs[].namespace",
+        "the API server has no TLSRoute: `optional_resources.rs`",
+    ),
+    (
+        "tlsRoute.parentRefs[].sectionName",
+        "the API server has no TLSRoute: `optional_resources.rs`",
     ),
     (
         "upgradePolicy",
