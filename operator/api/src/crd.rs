@@ -22,6 +22,7 @@ pub fn crd() -> CustomResourceDefinition {
     let mut definition = serde_json::to_value(Registry::crd()).expect("a generated definition is plain JSON");
     let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     drop_nulls(schema);
+    join_lines(schema);
     let pod = &mut schema["properties"]["spec"]["properties"]["pod"]["properties"];
     for member in [
         "resources",
@@ -91,6 +92,25 @@ fn drop_nulls(schema: &mut Value) {
             members.values_mut().for_each(drop_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Joins the lines of each paragraph of a description: they end where the source's lines end, and `kubectl explain` wraps
+/// by itself.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                let paragraphs = text.split("\n\n").map(|paragraph| match paragraph.contains("\n-") {
+                    true => paragraph.to_owned(),
+                    false => paragraph.replace('\n', " "),
+                });
+                *text = paragraphs.collect::<Vec<_>>().join("\n\n");
+            }
+            members.values_mut().for_each(join_lines);
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -214,3 +214,16 @@ fn defaults_are_in_the_schema() {
         assert_eq!(got, Some(&expected), "{path}");
     }
 }
+
+#[test]
+fn a_paragraph_of_a_description_is_one_line() {
+    let mut broken = Vec::new();
+    each(&schema(), "", &mut |path, schema| {
+        let text = schema["description"].as_str().unwrap_or_default();
+        let own = !path.starts_with(".spec.pod.") && !path.starts_with(".spec.networkPolicy.");
+        if own && text.split("\n\n").any(|paragraph| paragraph.contains('\n')) {
+            broken.push(path.to_owned());
+        }
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -19,7 +19,7 @@ pub(super) const FINE: [&str; 7] = [
 ];
 
 /// Fields that no walk sets, and why.
-pub(super) const ELSEWHERE: [(&str, &str); 21] = [
+pub(super) const ELSEWHERE: [(&str, &str); 26] = [
     (
         "storage.persistentVolumeClaim.template.accessModes[]",
         "cannot be changed: `a_made_claim_grows_and_changes_in_nothing_else`",
