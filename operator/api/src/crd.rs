@@ -102,10 +102,12 @@ fn join_lines(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             if let Some(Value::String(text)) = members.get_mut("description") {
-                let paragraphs = text.split("\n\n").map(|paragraph| match paragraph.contains("\n-") {
-                    true => paragraph.to_owned(),
-                    false => paragraph.replace('\n', " "),
-                });
+                let paragraphs = text
+                    .split("\n\n")
+                    .map(|paragraph| match paragraph.contains("\n-") {
+                        true => paragraph.to_owned(),
+                        false => paragraph.replace('\n', " "),
+                    });
                 *text = paragraphs.collect::<Vec<_>>().join("\n\n");
             }
             members.values_mut().for_each(join_lines);
