@@ -10,6 +10,7 @@ mod certificates;
 mod claim;
 mod deployment;
 mod disruption_budget;
+mod documents;
 mod ingress;
 mod inputs;
 mod live;
@@ -30,6 +31,7 @@ use crate::issue::Issued;
 use crate::optional::OptionalKind;
 use crate::validate::ValidatedRegistry;
 use crate::validate::registry::IngressPart;
+pub use documents::documents;
 use sources::Sources;
 
 /// The objects of `registry`. They all stay as they are when the Registry is paused or nothing could be issued.

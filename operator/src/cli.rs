@@ -1,7 +1,9 @@
-//! The command line: run the controller, remove what outlives a Registry, or print what is generated from the types.
+//! The command line: run the controller, remove what outlives a Registry, or print what a Registry becomes and what is
+//! generated from the types.
 
 mod output;
 mod purge;
+mod render;
 mod serve;
 mod values;
 
@@ -26,6 +28,8 @@ enum Command {
     Run(serve::Run),
     /// List what outlives a Registry that was deleted, and remove it with `--yes`.
     Purge(purge::Purge),
+    /// Print the objects that a Registry in a file becomes, without a cluster.
+    Render(render::Render),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Print the reference page of the resource as Markdown.
@@ -40,6 +44,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => serve::serve(arguments).await?,
         Command::Purge(arguments) => return purge::purge(arguments).await,
+        Command::Render(arguments) => return render::render(&arguments),
         Command::Crd => print(&crd_yaml()?)?,
         Command::Reference => print(&operator_api::reference_page())?,
     }

@@ -3,18 +3,14 @@
 //! A fixture is a Registry and the objects it names, separated by `---`. The names of namespace, object and app all
 //! differ, so that swapped arguments show.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use operator_api::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::children::{Children, Existing};
 use crate::issue::{self, Issued, StoredSecrets};
-use crate::read::{Facts, Obsolete};
+use crate::read::Facts;
 use crate::references::Named;
 use crate::settings::Settings;
 use crate::subject::Subject;
@@ -33,20 +29,7 @@ pub(crate) struct Fixture {
 
 /// Facts about an empty namespace.
 pub(crate) fn no_facts() -> Facts {
-    Facts {
-        now: NOW.parse::<Timestamp>().unwrap(),
-        named: Named::default(),
-        secrets: BTreeMap::new(),
-        config_maps: BTreeMap::new(),
-        named_claim: None,
-        claim_can_grow: None,
-        optional: crate::optional::OptionalObjects::default(),
-        existing: Children::<Existing>::default(),
-        endpoints: Vec::new(),
-        pods: Vec::new(),
-        unreadable: BTreeMap::new(),
-        obsolete: Obsolete::default(),
-    }
+    Facts::of_empty_namespace(Named::default(), NOW.parse::<Timestamp>().unwrap())
 }
 
 impl Fixture {
@@ -54,35 +37,23 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn parse(yaml: &str) -> Self {
         let mut registry = None;
-        let mut facts = no_facts();
+        let mut others = Vec::new();
         for document in yaml.split("\n---\n") {
             let object: Value = serde_saphyr::from_str(document).unwrap();
             match object["kind"].as_str().unwrap() {
                 "Registry" => registry = Some(serde_json::from_value::<Registry>(object).unwrap()),
-                "Secret" => {
-                    let secret = with_string_data(object);
-                    facts
-                        .secrets
-                        .insert(secret.metadata.name.clone().unwrap(), Some(secret));
-                }
-                "ConfigMap" => {
-                    let map: ConfigMap = serde_json::from_value(object).unwrap();
-                    facts
-                        .config_maps
-                        .insert(map.metadata.name.clone().unwrap(), Some(map));
-                }
-                "PersistentVolumeClaim" => {
-                    facts.named_claim =
-                        Some(serde_json::from_value::<PersistentVolumeClaim>(object).unwrap());
-                }
-                other => panic!("a fixture holds no {other}"),
+                _ => others.push(object),
             }
         }
         let mut registry = registry.expect("a fixture holds a Registry");
         registry.metadata.namespace = Some(NAMESPACE.to_owned());
         registry.metadata.uid = Some("11111111-2222-3333-4444-555555555555".to_owned());
         registry.metadata.generation = Some(3);
+        let mut facts = no_facts();
         facts.named = Named::of(&registry.spec);
+        for object in others {
+            facts.add(object).unwrap();
+        }
         Self { registry, facts }
     }
 
@@ -116,17 +87,6 @@ impl Fixture {
         let issued = issue::secrets(&validated.issue, stored, self.facts.now).unwrap();
         (validated, issued)
     }
-}
-
-/// A Secret whose `stringData` is stored, as the API server does it.
-fn with_string_data(object: Value) -> Secret {
-    let mut secret: Secret = serde_json::from_value(object).unwrap();
-    let text = secret.string_data.take().unwrap_or_default();
-    let data = text
-        .into_iter()
-        .map(|(key, text)| (key, k8s_openapi::ByteString(text.into_bytes())));
-    secret.data = Some(data.collect());
-    secret
 }
 
 /// The smallest Registry, with further lines of its spec.

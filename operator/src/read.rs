@@ -5,6 +5,7 @@
 //! the reconcile: it is told, and only what depends on it waits. Objects of somebody else are recognised here, so that
 //! no later step can take one for a child. Start at [`facts`].
 
+mod given;
 mod obsolete;
 
 use std::collections::BTreeMap;

@@ -6,68 +6,11 @@ use crate::children::Found;
 use crate::fixtures::{Fixture, least};
 use crate::issue::{self, StoredSecrets};
 
-/// All objects of a fixture as YAML documents. Secrets are masked by their type, certificates because they are random.
+/// All objects of a fixture as YAML documents.
 #[track_caller]
 fn documents(yaml: &str) -> String {
     let (validated, issued) = Fixture::parse(yaml).issued();
-    let Children {
-        network_policy,
-        service_account,
-        config,
-        inputs,
-        live,
-        http_secret,
-        ca_key,
-        ca_bundle,
-        ca_secret,
-        server_certificate,
-        edge_certificate,
-        upstream_ca,
-        claim,
-        service,
-        deployment,
-        disruption_budget,
-        autoscaler,
-        ingress,
-    } = children(&validated, Some(&issued));
-    let mut bundle = wanted(ca_bundle);
-    if bundle["data"]["ca.crt"].is_string() {
-        bundle["data"]["ca.crt"] = json!("<certificates>");
-        bundle["metadata"]["annotations"]["berth.dev/published-cas"] = json!("<fingerprints>");
-    }
-    let hashed = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
-    let (config, inputs) = (wanted(config), masked(inputs));
-    let names: Vec<_> = [&config, &inputs].into_iter().filter_map(hashed).collect();
-    let text = [
-        wanted(service_account),
-        config,
-        inputs,
-        masked(live),
-        masked(http_secret),
-        masked(ca_key),
-        bundle,
-        masked(ca_secret),
-        masked(server_certificate),
-        masked(edge_certificate),
-        masked(upstream_ca),
-        wanted(claim),
-        wanted(service),
-        wanted(deployment),
-        wanted(disruption_budget),
-        wanted(autoscaler),
-        wanted(network_policy),
-        wanted(ingress),
-    ]
-    .iter()
-    .filter(|object| !object.is_null())
-    .map(|object| serde_saphyr::to_string(object).unwrap())
-    .collect::<Vec<_>>()
-    .join("---\n");
-    // The content of Secrets, and so its hash, is random.
-    names.iter().fold(text, |text, name| {
-        let (name_without, _) = name.rsplit_once('-').unwrap();
-        text.replace(name, &format!("{name_without}-<hash>"))
-    })
+    super::documents(&children(&validated, Some(&issued)), &[]).unwrap()
 }
 
 /// The object as JSON; null when it is not wanted.
@@ -78,26 +21,6 @@ fn wanted<K: serde::Serialize>(want: Want<K>) -> Value {
         Want::Absent => Value::Null,
         Want::IfMissing(_) | Want::Unchanged => panic!("the Registry is not valid"),
     }
-}
-
-fn masked(secret: Want<Secret>) -> Value {
-    let mut object = wanted(secret);
-    for value in object
-        .get_mut("data")
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(|data| data.values_mut())
-    {
-        *value = json!("<secret>");
-    }
-    let annotations = object
-        .get_mut("metadata")
-        .and_then(|metadata| metadata.get_mut("annotations"));
-    let annotations = annotations.and_then(Value::as_object_mut);
-    for value in annotations.into_iter().flat_map(|all| all.values_mut()) {
-        *value = json!("<fingerprint>");
-    }
-    object
 }
 
 #[test]
