@@ -125,12 +125,11 @@ async fn a_ca_of_the_authors_signs_and_one_that_cannot_is_told() -> Result<()> {
     .await?;
     // Pods are given the new certificate after the Ingress controller has been told to trust both, and show the old one until
     // the kubelet has followed.
-    let trusted = cluster.api::<Secret>().get("harbour-upstream").await?;
-    let trusted = entry(&trusted, "ca.crt").context("no CA")?;
-    assert!(
-        trusted.contains(ca.trim()) && trusted.contains(old.trim()),
-        "{trusted}"
-    );
+    object(&cluster, "harbour-upstream", "trusts both", |found: &Secret| {
+        let trusted = entry(found, "ca.crt")?;
+        (trusted.contains(ca.trim()) && trusted.contains(old.trim())).then_some(())
+    })
+    .await?;
     let before = object(&cluster, "harbour-tls", "names its CA", |found: &Secret| {
         entry(found, "ca.crt")?
             .contains(ca.trim())
