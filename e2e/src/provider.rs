@@ -26,7 +26,7 @@ pub enum Cluster {
     /// A cluster that kind makes in this machine's docker.
     Kind(Kind),
     /// The cluster that this suite makes, in namespaces of this machine.
-    Local(Local),
+    Local(Box<Local>),
 }
 
 /// How to reach a cluster that somebody else runs.

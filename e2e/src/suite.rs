@@ -111,7 +111,7 @@ async fn on_local_cluster(cases: &[Case], only: Option<&str>, out: &Output) -> R
     Local::stop(&cache, LOCAL_NAME).await?;
     let before = Snapshot::take_excluding(&Local::others(&cache, LOCAL_NAME)?).await?;
     let mut result = async {
-        let cluster = Cluster::Local(Local::start(&cache, LOCAL_NAME, programs, out).await?);
+        let cluster = Cluster::Local(Box::new(Local::start(&cache, LOCAL_NAME, programs, out).await?));
         out.step("Loading", "both images", async |_| {
             images::provide(&cluster).await
         })

@@ -42,7 +42,7 @@ pub(crate) async fn up(name: &str, asked: Option<Provider>, out: &Output) -> Res
             build(out).await?;
             let local = Local::start(&cache, name, programs, out).await?;
             let home = local.home()?;
-            (Cluster::Local(local), home)
+            (Cluster::Local(Box::new(local)), home)
         }
     };
     out.step(

@@ -727,9 +727,10 @@ fn with_the_policy_manual_the_pods_keep_the_image_they_run() {
         fixture.validate().unwrap().workload.unwrap().image
     };
     let manual = "  upgradePolicy: Manual\n";
-    let old = Some("images.invalid:5000/berth/registry:8.0");
+    let running = "images.invalid:5000/berth/registry:8.0";
+    let old = Some(running);
     assert_eq!(image("", old), "images.invalid:5000/berth/registry:9.9");
-    assert_eq!(image(manual, old), old.unwrap());
+    assert_eq!(image(manual, old), running);
     assert_eq!(image(manual, None), "images.invalid:5000/berth/registry:9.9");
     let named = format!("{manual}  image: {{tag: '8.1'}}\n");
     assert_eq!(image(&named, old), "images.invalid:5000/berth/registry:8.1");

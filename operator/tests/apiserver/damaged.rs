@@ -12,8 +12,10 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::operator::{DEADLINE, Operator, USERS, create, htpasswd, registry, rolling_out, secret};
 
-/// The ways: a name, and the change of the Secret.
-const DAMAGES: [(&str, fn(&mut Secret)); 7] = [
+/// A way to damage a Secret: its name, and the change.
+type Damage = (&'static str, fn(&mut Secret));
+
+const DAMAGES: [Damage; 7] = [
     ("text", |secret| fill(secret, b"garbage")),
     ("bytes", |secret| fill(secret, &[0xff, 0, 0xfe])),
     ("nothing", |secret| fill(secret, b"")),
@@ -73,7 +75,7 @@ async fn a_damaged_secret_is_mended_or_told_and_holds_up_no_other_child() -> Res
     Ok(())
 }
 
-async fn each_secret_is_damaged(namespace: &str, damages: &[(&str, fn(&mut Secret))]) -> Result<()> {
+async fn each_secret_is_damaged(namespace: &str, damages: &[Damage]) -> Result<()> {
     let cluster = Cluster::with_namespace(namespace).await?;
     let operator = Operator::start(&cluster);
     create(&cluster, &secret("users", &[("htpasswd", USERS)])).await?;
