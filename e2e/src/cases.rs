@@ -282,7 +282,7 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
-            "with a volume for one node a change is a gap of seconds, and clients that retry do not notice it",
+            "with a volume for one node a change is a gap of seconds, after which a push succeeds",
             rollout::one_volume_for_one_node_means_a_gap
         ),
         case!(

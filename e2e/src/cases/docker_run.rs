@@ -19,7 +19,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The largest sizes of the images, in bytes. The operator parses every kind of object that it watches.
 const REGISTRY_IMAGE_MAX: u64 = 25_000_000;
-const OPERATOR_IMAGE_MAX: u64 = 29_000_000;
+const OPERATOR_IMAGE_MAX: u64 = 33_000_000;
 
 /// A docker engine, the image under test, and an image to push.
 struct DockerRun<'a> {
