@@ -25,8 +25,8 @@ const ROLL_LIMIT: Duration = Duration::from_secs(300);
 pub(super) async fn no_push_fails_while_everything_changes(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
-    let mut registry = Registry::new(context.cluster, &namespace, "steady")
-        .with("/storage", store.storage("deck/steady"))
+    let mut registry = Registry::new(context.cluster, &namespace, "changing")
+        .with("/storage", store.storage("deck/changing"))
         .with("/replicas", json!(2));
     registry.apply(context.cluster).await?;
     registry.ready(context.cluster).await?;
