@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A Registry that serves is Current and Healthy; a refused change is told while pushes go on; paused and scaled to zero it
 /// is Suspended; mended it is healthy again.
 pub(super) async fn healthy_exactly_when_a_push_works(context: &Context<'_>) -> Result<()> {
-    let target = ReadyRegistry::ready(context, "fleet", |registry| registry).await?;
+    let target = ReadyRegistry::ready(context, "gitops", |registry| registry).await?;
     let clients = context.clients();
     let image = target.sample("gitops/sample").await?;
     becomes(&target, "Current", "Healthy").await?;

@@ -35,7 +35,7 @@ const PREFIX: &str = "deck/two";
 pub(super) async fn no_push_fails_while_replicas_come_and_go(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
-    let mut registry = Registry::new(context.cluster, &namespace, "fleet")
+    let mut registry = Registry::new(context.cluster, &namespace, "rolled")
         .with("/storage", store.storage(PREFIX))
         .with("/replicas", json!(REPLICAS));
     registry.apply(context.cluster).await?;

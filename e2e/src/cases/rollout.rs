@@ -72,8 +72,8 @@ pub(super) async fn no_push_fails_while_everything_changes(context: &Context<'_>
 /// With ReadWriteOnce the old Pod ends before the new one starts. How long nobody answers is measured; a push after that
 /// succeeds.
 pub(super) async fn one_volume_for_one_node_means_a_gap(context: &Context<'_>) -> Result<()> {
-    let target = ReadyRegistry::ready(context, "solo", |registry| registry).await?;
-    let image = target.sample("solo/sample").await?;
+    let target = ReadyRegistry::ready(context, "single", |registry| registry).await?;
+    let image = target.sample("single/sample").await?;
     let over = Cell::new(false);
     let change = async {
         rolled(&target, &json!({"log": {"level": "Debug"}})).await?;

@@ -51,8 +51,8 @@ async fn stays_ready(
 pub(super) async fn ready_stays_true_while_clients_are_served(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
-    let mut registry = Registry::new(context.cluster, &namespace, "steady")
-        .with("/storage", store.storage("steady"))
+    let mut registry = Registry::new(context.cluster, &namespace, "manned")
+        .with("/storage", store.storage("manned"))
         .with("/replicas", json!(3));
     registry.apply(context.cluster).await?;
     registry.ready(context.cluster).await?;
@@ -77,7 +77,7 @@ pub(super) async fn ready_stays_true_while_clients_are_served(context: &Context<
         .registry
         .api(context.cluster)
         .await?
-        .get("steady")
+        .get("manned")
         .await?
         .metadata
         .generation;
