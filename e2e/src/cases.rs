@@ -277,8 +277,8 @@ pub fn all() -> Vec<Case> {
         ),
         case!(
             Cluster,
-            "no push fails while the image and the configuration of two replicas change",
-            rollout::no_push_fails_while_image_and_configuration_change
+            "no push fails while the image, the configuration and the TLS of two replicas change",
+            rollout::no_push_fails_while_everything_changes
         ),
         case!(
             Cluster,

@@ -20,9 +20,9 @@ use crate::wait::{Seen, wait_for};
 /// Time limit for a change to be rolled out. Generous, because the machine is busy meanwhile.
 const ROLL_LIMIT: Duration = Duration::from_secs(300);
 
-/// crane, skopeo and docker push without a pause, and without retries, while the image and the configuration are changed one
-/// after the other.
-pub(super) async fn no_push_fails_while_image_and_configuration_change(context: &Context<'_>) -> Result<()> {
+/// crane, skopeo and docker push without a pause, and without retries, while the image, the configuration, and the TLS of
+/// the server and its Ingress are changed one after another.
+pub(super) async fn no_push_fails_while_everything_changes(context: &Context<'_>) -> Result<()> {
     let namespace = context.namespace().await?;
     let store = Store::start(context, &namespace).await?;
     let mut registry = Registry::new(context.cluster, &namespace, "changing")
@@ -48,6 +48,14 @@ pub(super) async fn no_push_fails_while_image_and_configuration_change(context: 
             json!({"image": {"repository": "berth.test/registry-of-tomorrow", "tag": "1", "pullPolicy": "Never"}}),
         ),
         ("log level", json!({"log": {"level": "Debug"}})),
+        (
+            "TLS of the server",
+            json!({"tls": {"selfSigned": null, "disabled": {}}, "ingress": {"tls": {"mode": "Edge"}}}),
+        ),
+        (
+            "TLS of the server, put back",
+            json!({"tls": {"disabled": null, "selfSigned": {}}, "ingress": {"tls": null}}),
+        ),
     ];
     let mut pushes = 0;
     for (at, (what, change)) in changes.iter().enumerate() {
@@ -117,7 +125,11 @@ async fn rolled(target: &ReadyRegistry<'_>, change: &Value) -> Result<()> {
         let object = api.get(name).await?;
         let now = pods(target).await?;
         Ok(
-            if is_as_asked(&object) && now.is_disjoint(&before) && now.len() == before.len() {
+            if is_as_asked(&object)
+                && now.is_disjoint(&before)
+                && json!(now.len()) == object.data["spec"]["replicas"]
+                && is_over(target).await?
+            {
                 Seen::Done(())
             } else {
                 Seen::NotYet(format!(
@@ -128,6 +140,19 @@ async fn rolled(target: &ReadyRegistry<'_>, change: &Value) -> Result<()> {
         )
     })
     .await
+}
+
+/// Whether no Pod is ending, and the Pods answer only what the spec asks for: from TLS to plain HTTP they are replaced twice.
+async fn is_over(target: &ReadyRegistry<'_>) -> Result<bool> {
+    let name = &target.registry.name;
+    let annotation = "jsonpath={.spec.template.metadata.annotations.berth\\.dev/plain-http-and-tls}";
+    let moving = target
+        .kubectl()
+        .args(["get", "deployment", name, "--output", annotation]);
+    let selector = format!("--selector=berth.dev/registry={name}");
+    let all = target.kubectl().args(["get", "pods", &selector, "--output=name"]);
+    let all = all.success().await?.lines().count();
+    Ok(moving.success().await?.is_empty() && all == pods(target).await?.len())
 }
 
 fn is_as_asked(object: &DynamicObject) -> bool {
