@@ -121,6 +121,20 @@ impl<'a> Clients<'a> {
         digest(&said).with_context(|| format!("`docker push {reference}` told no digest:\n{said}"))
     }
 
+    /// Builds an image from a folder with a `Dockerfile`.
+    ///
+    /// # Errors
+    /// docker cannot build it.
+    pub async fn build(&self, image: &str, folder: &Path) -> Result<()> {
+        self.docker()
+            .env("DOCKER_BUILDKIT", "0")
+            .args(["build", "--quiet", "--tag", image])
+            .arg(folder)
+            .success()
+            .await
+            .map(drop)
+    }
+
     /// Removes the local image, pulls it and gives the digest that docker verified.
     ///
     /// # Errors

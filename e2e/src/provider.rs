@@ -90,6 +90,33 @@ impl Cluster {
         self.programs().kubectl(self.kubeconfig(), self.context())
     }
 
+    /// Creates the objects of these files. What somebody else installed is an error, so that it is neither changed nor
+    /// deleted.
+    ///
+    /// # Errors
+    /// The API server refuses an object, or has it already.
+    pub async fn create_files(&self, files: &[PathBuf]) -> Result<()> {
+        for file in files {
+            let create = self.kubectl().args(["create", "--filename"]);
+            create.arg(file).success().await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the objects of these files that are there.
+    ///
+    /// # Errors
+    /// The API server refuses a deletion.
+    pub async fn delete_files(&self, files: &[PathBuf]) -> Result<()> {
+        for file in files {
+            let delete = self
+                .kubectl()
+                .args(["delete", "--ignore-not-found", "--filename"]);
+            delete.arg(file).success().await?;
+        }
+        Ok(())
+    }
+
     /// The suite's own programs.
     #[must_use]
     pub fn programs(&self) -> &ClientPrograms {

@@ -2,9 +2,9 @@
 //!
 //! Guarantees: compares first, so a reconcile that changes nothing writes nothing; a child that cannot be built again
 //! is created once and never overwritten; a field that the operator sets is put back when somebody changes it, and
-//! every other field is left alone, but for one beside which the API server refuses ours; every write is about the object that was read, by its UID, and a new object is never
-//! merged into one that has appeared meanwhile; an object of somebody else is never touched, and one that the spec names
-//! is never deleted; a write that fails holds up only what depends on it. Must not: decide what an object should be.
+//! every other field is left alone, but for one beside which the API server refuses ours; every write is about the object
+//! that was read, by its UID, and a new object is never merged into one that has appeared meanwhile; an object of
+//! somebody else is never touched, and one that the spec names is never deleted; a write that fails holds up only what depends on it. Must not: decide what an object should be.
 //! Start at [`children`].
 
 mod applied;

@@ -1,4 +1,12 @@
-//! Kubernetes quantities (`5Gi`, `500m`, `1e3`): their value, for comparisons.
+//! Kubernetes quantities (`5Gi`, `500m`, `1e3`): their value, for comparisons, and the one that a claim asks for.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+/// The size that a claim asks for.
+pub(crate) fn requested_storage(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let resources = claim.spec.as_ref()?.resources.as_ref()?;
+    Some(&resources.requests.as_ref()?.get("storage")?.0)
+}
 
 /// The value in thousandths, rounded up as Kubernetes does; `None` when the text is no quantity.
 pub(crate) fn millis(text: &str) -> Option<i128> {

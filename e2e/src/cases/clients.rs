@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::ready_registry::{POD_LIMIT, ReadyRegistry, image_with, same};
+use super::ready_registry::{POD_LIMIT, ReadyRegistry, image_with, pull_is_refused, same, says_unauthorized};
 use crate::cache::Cache;
 use crate::debian;
 use crate::fixture::USER;
@@ -178,14 +178,8 @@ pub(super) async fn strangers_are_refused(context: &Context<'_>) -> Result<()> {
         let done = command.output().await?;
         let said = done.all().to_lowercase();
         ensure!(!done.status.success(), "`{}` succeeded", command.line());
-        let words = [
-            "401",
-            "unauthorized",
-            "no basic auth credentials",
-            "authentication required",
-        ];
         ensure!(
-            words.iter().any(|word| said.contains(word)),
+            says_unauthorized(&said),
             "`{}` failed for another reason:\n{said}",
             command.line()
         );
@@ -239,10 +233,7 @@ async fn kubelet_is_refused(target: &ReadyRegistry<'_>, image: &str) -> Result<(
         let said = waiting
             .map(|waiting| format!("{:?} {:?}", waiting.reason, waiting.message))
             .unwrap_or_default();
-        let refused = ["401", "authorization failed", "no basic auth credentials"]
-            .iter()
-            .any(|word| said.contains(word));
-        Ok(if refused {
+        Ok(if pull_is_refused(&said) {
             Seen::Done(())
         } else {
             Seen::NotYet(said)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::ready_registry::{ReadyRegistry, same};
+use super::ready_registry::{ReadyRegistry, same, says_unauthorized};
 use crate::fixture::USER;
 use crate::local;
 use crate::provider::Cluster;
@@ -45,14 +45,7 @@ pub(super) async fn pushes_and_pulls(context: &Context<'_>) -> Result<()> {
         "a push without a login succeeded: {said}"
     );
     ensure!(
-        [
-            "401",
-            "unauthorized",
-            "no basic auth credentials",
-            "authentication required"
-        ]
-        .iter()
-        .any(|word| said.contains(word)),
+        says_unauthorized(&said),
         "a push without a login failed for another reason:\n{said}"
     );
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::ready_registry::{POD_LIMIT, ReadyRegistry};
+use super::ready_registry::{POD_LIMIT, ReadyRegistry, pull_is_refused};
 use crate::fixture::USER;
 use crate::local;
 use crate::runner::Context;
@@ -24,13 +24,7 @@ pub(super) async fn a_pod_mounts_an_image(context: &Context<'_>) -> Result<()> {
         folder.join("Dockerfile"),
         "FROM scratch\nCOPY greeting /data/greeting\n",
     )?;
-    clients
-        .docker()
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "--quiet", "--tag", &image])
-        .arg(&folder)
-        .success()
-        .await?;
+    clients.build(&image, &folder).await?;
     clients
         .login(&target.registry.host, USER, &target.registry.password)
         .await?;
@@ -56,10 +50,7 @@ pub(super) async fn a_pod_mounts_an_image(context: &Context<'_>) -> Result<()> {
         async || {
             let status = pods.get("stranger").await?.status.unwrap_or_default();
             let said = serde_json::to_string(&status.container_statuses)?;
-            let refused = ["401", "authorization failed", "no basic auth credentials"]
-                .iter()
-                .any(|word| said.contains(word));
-            Ok(if refused {
+            Ok(if pull_is_refused(&said) {
                 Seen::Done(())
             } else {
                 Seen::NotYet(said)

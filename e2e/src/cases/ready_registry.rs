@@ -207,13 +207,7 @@ pub(super) async fn image_with(context: &Context<'_>, program: &Path, name: &str
         format!("FROM {}\nCOPY {name} /bin/{name}\n", local::BUSYBOX_IMAGE),
     )?;
     let image = format!("berth.test/{name}:1");
-    clients
-        .docker()
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "--quiet", "--tag", &image])
-        .arg(&folder)
-        .success()
-        .await?;
+    clients.build(&image, &folder).await?;
     context.cluster.load_image(&image).await?;
     Ok(image)
 }
@@ -223,4 +217,21 @@ pub(super) async fn image_with(context: &Context<'_>, program: &Path, name: &str
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, got: &T) -> Result<()> {
     ensure!(expected == got, "{what}\nexpected: {expected:?}\ngot: {got:?}");
     Ok(())
+}
+
+/// Whether a client says that a login is missing or wrong.
+pub(super) fn says_unauthorized(said: &str) -> bool {
+    let words = [
+        "401",
+        "unauthorized",
+        "no basic auth credentials",
+        "authentication required",
+    ];
+    words.iter().any(|word| said.contains(word))
+}
+
+/// Whether the kubelet says that a pull was refused because it had no login.
+pub(super) fn pull_is_refused(said: &str) -> bool {
+    let words = ["401", "authorization failed", "no basic auth credentials"];
+    words.iter().any(|word| said.contains(word))
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::findings::Resize;
-use crate::quantity::millis;
+use crate::quantity::{millis, requested_storage};
 
 /// The longest message that is reported, in characters.
 const MESSAGE_MAX: usize = 300;
@@ -12,15 +12,7 @@ const MESSAGE_MAX: usize = 300;
 pub(super) fn resize(claim: &PersistentVolumeClaim) -> Option<Resize> {
     let status = claim.status.as_ref()?;
     let from = &status.capacity.as_ref()?.get("storage")?.0;
-    let to = &claim
-        .spec
-        .as_ref()?
-        .resources
-        .as_ref()?
-        .requests
-        .as_ref()?
-        .get("storage")?
-        .0;
+    let to = requested_storage(claim)?;
     if status.phase.as_deref() != Some("Bound") || millis(to)? <= millis(from)? {
         return None;
     }
@@ -36,7 +28,7 @@ pub(super) fn resize(claim: &PersistentVolumeClaim) -> Option<Resize> {
     Some(Resize {
         claim: claim.metadata.name.clone()?,
         from: from.clone(),
-        to: to.clone(),
+        to: to.to_owned(),
         at_mount,
         problem,
     })

@@ -65,12 +65,7 @@ pub(super) fn note_unverified(
     service_host: &str,
     found: &mut Collector,
 ) {
-    let Some(ServerTls::Provided {
-        secret,
-        verify_as: None,
-        ..
-    }) = tls
-    else {
+    let Some(secret) = unverifiable(tls) else {
         return;
     };
     if ingress.right().map(|ingress| ingress.mode) != Some(IngressTlsMode::Reencrypt) {
@@ -90,12 +85,7 @@ pub(super) fn note_unverified_route(
     service_host: &str,
     found: &mut Collector,
 ) {
-    let Some(ServerTls::Provided {
-        secret,
-        verify_as: None,
-        ..
-    }) = tls
-    else {
+    let Some(secret) = unverifiable(tls) else {
         return;
     };
     if spec.http_route.is_some() {
@@ -103,6 +93,18 @@ pub(super) fn note_unverified_route(
         found.note(format!(
             "There is no BackendTLSPolicy, so a Gateway may not reach the server, because the certificate cannot be verified: {why}"
         ));
+    }
+}
+
+/// The Secret of a certificate of people's own under which the server cannot be verified.
+fn unverifiable(tls: Option<&ServerTls>) -> Option<&str> {
+    match tls {
+        Some(ServerTls::Provided {
+            secret,
+            verify_as: None,
+            ..
+        }) => Some(secret),
+        _ => None,
     }
 }
 

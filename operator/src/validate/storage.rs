@@ -12,7 +12,7 @@ use super::lookup;
 use super::registry::Replicas;
 use crate::children::Found;
 use crate::names::Names;
-use crate::quantity::millis;
+use crate::quantity::{millis, requested_storage};
 use crate::read::Facts;
 
 /// The storage; `None` when it is missing or must not be used.
@@ -225,17 +225,17 @@ fn made_claim(
         claim.storage_class_name = class;
     }
     claim.access_modes = access_modes(found);
-    if let Some(has) = requested(found) {
-        let (asked, held) = (millis(&claim.size), millis(&has));
+    if let Some(has) = requested_storage(found) {
+        let (asked, held) = (millis(&claim.size), millis(has));
         if asked > held && facts.claim_can_grow == Some(false) {
             notes.push(format!(
                 "PersistentVolumeClaim `{name}` stays at {has} instead of {}, because its storage class does not allow \
                  volumes to grow",
                 claim.size
             ));
-            claim.size = has;
+            claim.size = has.to_owned();
         } else if asked < held {
-            claim.size = has;
+            claim.size = has.to_owned();
         }
     }
     Ok(claim)
@@ -256,21 +256,6 @@ fn access_modes(claim: &PersistentVolumeClaim) -> Vec<String> {
         .as_ref()
         .and_then(|spec| spec.access_modes.clone())
         .unwrap_or_default()
-}
-
-fn requested(claim: &PersistentVolumeClaim) -> Option<String> {
-    Some(
-        claim
-            .spec
-            .as_ref()?
-            .resources
-            .as_ref()?
-            .requests
-            .as_ref()?
-            .get("storage")?
-            .0
-            .clone(),
-    )
 }
 
 #[cfg(test)]

@@ -40,15 +40,7 @@ impl<'a> Snapshots<'a> {
     /// Installs the definitions and classes, and starts the programs.
     pub(super) async fn start(context: &'a Context<'a>, namespace: &str) -> Result<Self> {
         let cluster = context.cluster;
-        for file in definitions().await? {
-            // `create`, so that definitions which somebody else installed are neither changed nor deleted.
-            cluster
-                .kubectl()
-                .args(["create", "--filename"])
-                .arg(file)
-                .success()
-                .await?;
-        }
+        cluster.create_files(&definitions().await?).await?;
         let create = cluster.kubectl().args(["create", "--filename=-"]);
         create.stdin(classes().to_string()).success().await?;
         let (kubelet, kubeconfig) = cluster.kubelet_files()?;
@@ -136,15 +128,7 @@ impl<'a> Snapshots<'a> {
             .kubectl()
             .args(["delete", "--ignore-not-found", "--filename=-"]);
         delete.stdin(classes().to_string()).success().await?;
-        for file in definitions().await? {
-            let delete = self
-                .context
-                .cluster
-                .kubectl()
-                .args(["delete", "--ignore-not-found", "--filename"]);
-            delete.arg(file).success().await?;
-        }
-        Ok(())
+        self.context.cluster.delete_files(&definitions().await?).await
     }
 
     /// Waits until the kubelet knows the driver.

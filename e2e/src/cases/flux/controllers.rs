@@ -56,11 +56,7 @@ impl<'a> Flux<'a> {
     /// Installs the definitions and starts both controllers.
     pub(super) async fn start(origin: &'a ReadyRegistry<'a>) -> Result<Self> {
         let context = origin.context;
-        for file in definitions().await? {
-            // `create`, so that definitions which somebody else installed are neither changed nor deleted.
-            let create = context.cluster.kubectl().args(["create", "--filename"]);
-            create.arg(file).success().await?;
-        }
+        context.cluster.create_files(&definitions().await?).await?;
         let kubeconfig = kubeconfig(context.cluster, context.dir).await?;
         let storage = context.dir.join("flux-storage");
         fs::create_dir(&storage)?;
@@ -200,16 +196,11 @@ impl<'a> Flux<'a> {
                 finished.all()
             );
         }
-        for file in definitions().await? {
-            let delete =
-                self.origin
-                    .context
-                    .cluster
-                    .kubectl()
-                    .args(["delete", "--ignore-not-found", "--filename"]);
-            delete.arg(file).success().await?;
-        }
-        Ok(())
+        self.origin
+            .context
+            .cluster
+            .delete_files(&definitions().await?)
+            .await
     }
 
     fn repository(&self) -> String {

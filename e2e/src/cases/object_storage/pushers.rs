@@ -175,12 +175,7 @@ impl Pusher<'_> {
             folder.join("Dockerfile"),
             format!("FROM {}\nCOPY content /content\n", local::BUSYBOX_IMAGE),
         )?;
-        let build = clients.docker().env("DOCKER_BUILDKIT", "0");
-        build
-            .args(["build", "--quiet", "--tag", reference])
-            .arg(folder)
-            .success()
-            .await?;
+        clients.build(reference, folder).await?;
         let digest = clients.push(reference).await?;
         clients.docker().args(["rmi", reference]).success().await?;
         Ok(digest)
